@@ -1,0 +1,180 @@
+"""YAML text to a typed value, with file, line and key in every complaint.
+
+Recipes and site profiles come through here: parsed once, at the door, and typed ever after.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from hpclaunch.errors import UserError, nearest
+
+T = TypeVar("T")
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    """A safe loader that reads `1e-4` as a number: YAML 1.1 takes it for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML mapping and where each of its keys stood.
+
+    `origin` maps a key path such as `("training", "seed")` to `file:line` or `command line`.
+    """
+
+    source: str
+    data: dict[str, Any]
+    origin: dict[KeyPath, str] = field(default_factory=dict)
+
+    def where(self, path: KeyPath) -> str:
+        """Give the place of the nearest key at or above `path`."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origin:
+                return self.origin[path[:length]]
+        return self.source
+
+
+def parse(text: str, source: str) -> Document:
+    """Parse YAML text that must be a mapping. Raises UserError with file and line."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{source}:{mark.line + 1}" if mark else source
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{line}: not valid YAML: {problem}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid YAML: {error}") from None
+    origin: dict[KeyPath, str] = {}
+    if node is None:
+        return Document(source, {}, origin)
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{source}:1: expected 'key: value' lines at the top level")
+    data = _build(node, (), source, origin)
+    return Document(source, data, origin)
+
+
+def parse_value(text: str) -> Any:
+    """Parse one YAML value as it stands on a command line (`2e-4`, `[q_proj, v_proj]`, `true`)."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+def _build(node: yaml.Node, path: KeyPath, source: str, origin: dict[KeyPath, str]) -> Any:
+    """Construct a node's value, noting lines; refuses keys given twice and keys not text."""
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = f"{source}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError(f"{line}: keys must be plain words")
+            key = str(key_node.value)
+            if key in result:
+                raise UserError(f"{line}: '{key}' is given twice")
+            origin[(*path, key)] = line
+            result[key] = _build(value_node, (*path, key), source, origin)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for index, item in enumerate(node.value):
+            origin[(*path, index)] = f"{source}:{item.start_mark.line + 1}"
+            items.append(_build(item, (*path, index), source, origin))
+        return items
+    constructor = _Loader("")
+    try:
+        value = constructor.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        line = f"{source}:{node.start_mark.line + 1}"
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"{line}: not valid YAML: {problem}") from None
+    finally:
+        constructor.dispose()
+    return value
+
+
+def convert(document: Document, kind: type[T]) -> T:
+    """Turn a document into `kind` (a msgspec Struct), refusing unknown keys and wrong types.
+
+    Raises UserError naming file, line and key, and the nearest valid key for an unknown one.
+    """
+    _refuse_unknown(document, document.data, kind, ())
+    try:
+        return msgspec.convert(document.data, kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        path = _error_path(text)
+        key = ".".join(str(part) for part in path)
+        what = text.split(" - at ")[0]
+        place = f"{document.where(path)}: " + (f"{key}: " if key else "")
+        raise UserError(f"{place}{what[0].lower()}{what[1:]}") from None
+
+
+def _error_path(message: str) -> KeyPath:
+    """Read the path out of msgspec's `... - at `$.a.b[0]``."""
+    match = re.search(r"at `\$([^`]*)`", message)
+    if not match:
+        return ()
+    parts = re.findall(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]", match.group(1))
+    return tuple(name if name else int(index) for name, index in parts)
+
+
+def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) -> None:
+    """Walk a value beside its type; the first unknown key raises."""
+    struct = _struct_of(kind)
+    if struct is not None and isinstance(value, dict):
+        hints = get_type_hints(struct)
+        for key, item in value.items():
+            if key not in hints:
+                full = ".".join(str(part) for part in (*path, key))
+                place = document.where((*path, key))
+                raise UserError(f"{place}: unknown key '{full}'", nearest(key, hints))
+            _refuse_unknown(document, item, hints[key], (*path, key))
+        return
+    arguments = get_args(kind)
+    if isinstance(value, dict) and get_origin(kind) is dict:
+        for key, item in value.items():
+            _refuse_unknown(document, item, arguments[1], (*path, key))
+
+
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """Give the Struct in a type: itself, or the one of `Struct | None`."""
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def dump(value: Any) -> str:
+    """Write plain values (dicts, lists, scalars) as readable YAML in the order given."""
+    return yaml.dump(
+        value, Dumper=yaml.SafeDumper, sort_keys=False, default_flow_style=False, width=100
+    )
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a UTF-8 file, or raise UserError naming `what` and the path."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{what} not found: {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{what} is a folder, not a file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} cannot be read: {path}: {error}") from None

@@ -1,0 +1,39 @@
+"""The one error a user is meant to see: what is wrong, where, and the fix, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What was asked cannot be done as asked (exit code 2).
+
+    `message` says what and where, `fix` what to do about it. Both end up on one line of stderr.
+    """
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """Give the line as the terminal shows it."""
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+class JobFailed(Exception):
+    """Something was started and failed (exit code `code`, 1 unless the job left one of its own)."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Say which valid name was probably meant: `did you mean 'x'?`, or the valid names."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "valid: " + ", ".join(names)

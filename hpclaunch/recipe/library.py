@@ -1,0 +1,35 @@
+"""The ready-made recipes that come with the package."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from hpclaunch.errors import UserError, nearest
+
+DEFAULT = "llama3-70b-lora"
+"""What `hpclaunch sbatch` runs when no recipe is named."""
+
+TINY = "tiny"
+"""What `hpclaunch local` runs when no recipe is named: the demo's small Llama."""
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Give the packaged recipes' names, sorted."""
+    folder = resources.files("hpclaunch.recipe").joinpath("ready")
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".yaml")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".yaml")
+        )
+    )
+
+
+def text(name: str) -> str:
+    """Give a packaged recipe's YAML, comments and all. Raises UserError for an unknown name."""
+    if name not in names():
+        raise UserError(f"no recipe called '{name}'", nearest(name, names()))
+    folder = resources.files("hpclaunch.recipe").joinpath("ready")
+    return folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,130 @@
+"""From what the user typed to a resolved Recipe: file or name, overrides, flags, defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hpclaunch.document import Document, convert, dump, parse, parse_value, read_text
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe import library
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.training import check_training, with_defaults
+
+LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
+_OVERRIDE = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)+)=(.*)$", re.DOTALL)
+_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+
+
+def load(
+    reference: str, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Give the recipe called `reference` (a packaged name or a file), resolved.
+
+    `overrides` are `section.key=value` words; `flags` maps dotted keys to values that command-line
+    options set (`{"method.kind": "qlora"}`), applied last. Local paths become absolute: those in a
+    file count from the file's folder, those on the command line from the current one.
+    Raises UserError naming file, line and key.
+    """
+    document, folder = _document(reference)
+    _absolute_paths(document.data, folder)
+    typed: dict[str, Any] = {}
+    for word in overrides:
+        key, value = split_override(word)
+        typed[key] = value
+    typed.update(flags or {})
+    for key, value in typed.items():
+        _set(document, key, value)
+    _absolute_paths(document.data, Path.cwd())
+    check_training(document)
+    recipe = convert(document, Recipe)
+    _check_local_files(recipe, document)
+    training = with_defaults(recipe.training, recipe.method.kind)
+    return msgspec.structs.replace(recipe, training=training)
+
+
+def split_override(word: str) -> tuple[str, Any]:
+    """Split `training.learning_rate=2e-4` into its key and parsed value. Raises UserError."""
+    match = _OVERRIDE.match(word)
+    if not match:
+        raise UserError(
+            f"'{word}' is not an override", "write section.key=value, as training.seed=7"
+        )
+    return match.group(1), parse_value(match.group(2))
+
+
+def is_override(word: str) -> bool:
+    """Say whether a command-line word is meant as `key=value` rather than as a recipe."""
+    return "=" in word and not Path(word).exists()
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Write a resolved recipe as YAML that `load` reads back to the same value."""
+    return dump(msgspec.to_builtins(recipe))
+
+
+def is_local(name: str) -> bool:
+    """Say whether a model or dataset name is meant as a path rather than a hub id."""
+    return (
+        name.startswith(("/", "./", "../", "~"))
+        or Path(name).suffix in LOCAL_SUFFIXES
+        or not _HUB_ID.match(name.removeprefix("builtin:"))
+    )
+
+
+def _document(reference: str) -> tuple[Document, Path]:
+    """Read the YAML of a packaged recipe or of a file, and the folder its paths count from."""
+    path = Path(reference).expanduser()
+    if path.suffix in {".yaml", ".yml"} or "/" in reference:
+        return parse(read_text(path, "recipe"), reference), path.resolve().parent
+    if reference in library.names():
+        return parse(library.text(reference), f"{reference}.yaml"), Path.cwd()
+    if path.is_file():
+        return parse(read_text(path, "recipe"), reference), path.resolve().parent
+    raise UserError(f"no recipe called '{reference}'", nearest(reference, library.names()))
+
+
+def _set(document: Document, key: str, value: Any) -> None:
+    """Put one dotted key into the document, noting that it came from the command line."""
+    path = tuple(key.split("."))
+    target = document.data
+    for part in path[:-1]:
+        inner = target.get(part)
+        if not isinstance(inner, dict):
+            inner = {}
+            target[part] = inner
+        target = inner
+    target[path[-1]] = value
+    document.origin[path] = "command line"
+
+
+def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make relative local paths absolute, in place; an absolute one stays as it is."""
+    for section, key in (("model", "name"), ("data", "name"), ("data", "validation")):
+        values = data.get(section)
+        if not isinstance(values, dict) or not isinstance(values.get(key), str):
+            continue
+        name = values[key]
+        if is_local(name):
+            values[key] = str((folder / Path(name).expanduser()).resolve())
+
+
+def _check_local_files(recipe: Recipe, document: Document) -> None:
+    """Refuse local paths that are not there. Raises UserError."""
+    for path, name, what in (
+        (("model", "name"), recipe.model.name, "model folder"),
+        (("data", "name"), recipe.data.name, "dataset"),
+        (("data", "validation"), recipe.data.validation, "validation file"),
+    ):
+        if name is None or name.startswith("builtin:"):
+            continue
+        if is_local(name) and not Path(name).exists():
+            where = document.where(path)
+            raise UserError(
+                f"{where}: {what} not found: {name}",
+                "give a path that exists, or a hub id as owner/name",
+            )

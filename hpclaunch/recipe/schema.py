@@ -1,0 +1,159 @@
+"""What a recipe says, typed: model, data, method, sharding, training, checkpoints, tracking.
+
+Every field's docstring is what `hpclaunch recipes validate` means by it. Values here are what the
+user wrote with defaults filled in; nothing in this room knows about clusters or torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+MethodKind = Literal["full", "lora", "qlora"]
+Sharding = Literal["full", "hybrid", "grad", "none"]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all recipe sections: immutable, by keyword."""
+
+
+class Model(Section):
+    """Which weights to start from."""
+
+    name: str
+    """Hub id (`meta-llama/Meta-Llama-3-70B-Instruct`), a folder, or `builtin:tiny-llama`."""
+    revision: str | None = None
+    """Hub commit, tag or branch; none means the hub's default."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Type the weights are held in. Given always: a model named by a string loads in float32."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = "auto"
+    """Attention kernel. auto: FlashAttention where it is installed and there is a GPU, else sdpa."""
+    gated: bool = False
+    """The hub asks for a read token: checked before anything is submitted."""
+
+
+class Data(Section):
+    """What to train on."""
+
+    name: str
+    """Hub id, a local jsonl/json/parquet/arrow file or a folder of them, or `builtin:...`."""
+    subset: str | None = None
+    """Configuration name of a hub dataset that has several."""
+    revision: str | None = None
+    """Hub commit, tag or branch of the dataset."""
+    format: Literal["auto", "messages", "prompt_completion", "text", "alpaca"] = "auto"
+    """Shape of a row; auto reads it off the column names."""
+    split: str = "train"
+    """Split to train on; the hub's slicing (`train[:5%]`) is understood."""
+    validation: str | None = None
+    """A local file to validate on, instead of a split."""
+    validation_split: str | None = None
+    """Split of the same dataset to validate on."""
+    limit: PositiveInt | None = None
+    """Use only the first so many training samples."""
+    special_tokens: list[str] = []
+    """Tokens added to the tokenizer; their embeddings are trained too."""
+
+
+class Lora(Section):
+    """LoRA's settings, by PEFT's own names."""
+
+    r: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: Fraction = 0.0
+    target_modules: str | list[str] = "all-linear"
+    exclude_modules: str | list[str] | None = None
+    bias: Literal["none", "all", "lora_only"] = "none"
+    use_rslora: bool = False
+    use_dora: bool = False
+    modules_to_save: list[str] | None = None
+    init_lora_weights: bool | str = True
+    layers_to_transform: int | list[int] | None = None
+    layers_pattern: str | list[str] | None = None
+    rank_pattern: dict[str, int] = {}
+    alpha_pattern: dict[str, int] = {}
+    trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+    target_parameters: list[str] | None = None
+    lora_bias: bool = False
+    ensure_weight_tying: bool = False
+
+
+class Quantization(Section):
+    """How QLoRA holds the frozen weights.
+
+    The storage type is not a choice: without bfloat16 storage FSDP2 silently keeps a full copy
+    of the 4-bit weights on every rank.
+    """
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = True
+    """Quantize the block constants too: 1 GB instead of 4 GB of them for a 70B model."""
+    skip_modules: list[str] | None = None
+
+
+class Method(Section):
+    """What is trained: all weights, or an adapter over plain or 4-bit weights."""
+
+    kind: MethodKind = "lora"
+    lora: Lora = Lora()
+    quantization: Quantization = Quantization()
+
+
+class Fsdp(Section):
+    """How the model is spread over the ranks."""
+
+    version: Literal[1, 2] = 2
+    """2 is current; 1 is deprecated in PyTorch and kept for its older files."""
+    sharding: Sharding = "full"
+    """full: weights, gradients, optimizer over all ranks. hybrid: inside a node, copies across
+    nodes. grad: gradients and optimizer only. none: a full copy on every rank."""
+    offload: bool = False
+    """Keep the shards in host memory between uses: slow, for models that fit no other way."""
+    cpu_ram_efficient_loading: bool = True
+    """One rank reads the weights and hands them out, so a node's memory holds one copy."""
+    state_dict: Literal["sharded", "full"] = "sharded"
+    """How checkpoints are written. The final weights are always gathered whole."""
+
+
+class Checkpoints(Section):
+    """When training state is kept."""
+
+    every_steps: Count = 50
+    """Steps between checkpoints; 0 keeps none."""
+    keep: PositiveInt = 2
+    """How many of the newest to keep."""
+
+
+class Wandb(Section):
+    """Weights & Biases, when asked for."""
+
+    enabled: bool = False
+    project: str | None = None
+    entity: str | None = None
+    mode: Literal["online", "offline"] = "offline"
+    """offline writes into the run folder; `wandb sync` sends it later from a login node."""
+
+
+class Tracking(Section):
+    """Where curves go."""
+
+    tensorboard: bool = True
+    wandb: Wandb = Wandb()
+
+
+class Recipe(Section):
+    """A whole recipe. `training` holds any SFTConfig field by its own name."""
+
+    name: str
+    model: Model
+    data: Data
+    description: str = ""
+    method: Method = Method()
+    fsdp: Fsdp = Fsdp()
+    training: dict[str, Any] = {}
+    checkpoints: Checkpoints = Checkpoints()
+    tracking: Tracking = Tracking()

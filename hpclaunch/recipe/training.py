@@ -1,0 +1,99 @@
+"""The `training` section: any SFTConfig field by its own name, checked without importing torch."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from hpclaunch.document import Document
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.schema import MethodKind
+
+OWNED: dict[str, str] = {
+    "output_dir": "the run folder is the output folder; choose it with --runs-dir and --name",
+    "fsdp": "set it in the recipe's fsdp section",
+    "fsdp_config": "set it in the recipe's fsdp section",
+    "deepspeed": "hpclaunch shards with FSDP",
+    "parallelism_config": "set fsdp.sharding: hybrid",
+    "local_rank": "each rank is told its own by the launcher",
+    "use_cpu": "use --cpu-processes",
+    "resume_from_checkpoint": "the launcher finds the newest whole checkpoint",
+    "report_to": "set it in the recipe's tracking section",
+    "logging_dir": "it is the run folder's metrics",
+    "save_strategy": "set checkpoints.every_steps",
+    "save_steps": "set checkpoints.every_steps",
+    "save_total_limit": "set checkpoints.keep",
+    "save_only_model": "sharded checkpoints always hold the optimizer's state",
+    "hub_token": "a token belongs in no file of a run; log in with 'hf auth login'",
+    "bf16": "set model.dtype",
+    "fp16": "set model.dtype",
+    "activation_checkpointing": "set training.gradient_checkpointing",
+    "trust_remote_code": "hpclaunch runs no code from a model's repository",
+    "model_init_kwargs": "set model.dtype, model.attention, model.revision",
+    "do_train": "hpclaunch always trains",
+}
+"""Fields the launcher sets itself, each with where the user's say is."""
+
+LEARNING_RATE: dict[MethodKind, float] = {"full": 2e-5, "lora": 1e-4, "qlora": 2e-4}
+"""Where a recipe names none. LoRA's is ten times full's at least, QLoRA's noise bears more still."""
+
+DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 8,
+    "num_train_epochs": 1,
+    "max_length": 2048,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.03,
+    "max_grad_norm": 1.0,
+    "optim": "adamw_torch_fused",
+    "gradient_checkpointing": True,
+    "logging_steps": 1,
+    "seed": 42,
+}
+"""Starting points for a fine-tune; a recipe's own values win."""
+
+
+@cache
+def sft_fields() -> dict[str, list[str]]:
+    """Give SFTConfig's field names and the YAML types each takes."""
+    text = resources.files("hpclaunch.recipe").joinpath("sft_fields.json").read_text("utf-8")
+    fields: dict[str, list[str]] = json.loads(text)
+    return fields
+
+
+def check_training(document: Document) -> None:
+    """Refuse unknown, owned and wrongly typed keys under `training`. Raises UserError."""
+    section = document.data.get("training") or {}
+    if not isinstance(section, dict):
+        return  # the schema says so, with its place
+    fields = sft_fields()
+    for key, value in section.items():
+        where = document.where(("training", key))
+        if key in OWNED:
+            raise UserError(f"{where}: training.{key} is not yours to set", OWNED[key])
+        if key not in fields:
+            hint = nearest(key, fields.keys() - OWNED.keys())
+            if hint.startswith("valid"):
+                hint = "any field of TRL's SFTConfig or Transformers' TrainingArguments"
+            raise UserError(f"{where}: unknown key 'training.{key}'", hint)
+        if not _fits(value, fields[key]):
+            kinds = " or ".join(fields[key])
+            raise UserError(f"{where}: training.{key}: expected {kinds}, got {value!r}")
+
+
+def _fits(value: Any, kinds: list[str]) -> bool:
+    """Say whether a YAML value is of one of the kinds; a whole number may stand for a float."""
+    if value is None:
+        return "null" in kinds
+    if isinstance(value, bool):
+        return "bool" in kinds
+    if isinstance(value, int):
+        return "int" in kinds or "float" in kinds
+    return type(value).__name__ in kinds
+
+
+def with_defaults(training: dict[str, Any], kind: MethodKind) -> dict[str, Any]:
+    """Give the section with this tool's defaults under the user's values."""
+    return {**DEFAULTS, "learning_rate": LEARNING_RATE[kind], **training}

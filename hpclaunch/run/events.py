@@ -1,0 +1,50 @@
+"""Marks that rank 0 leaves while it works: one JSON object a line, appended.
+
+Every mark has `time` (Unix seconds) and `event`. The kinds:
+
+| event | fields |
+|---|---|
+| start | world, device, hpclaunch |
+| load | seconds, parameters, trainable (both counted over all ranks) |
+| data | samples, seconds |
+| step | step, total, seconds, tokens (all ranks, without padding), loss, learning_rate |
+| checkpoint | step, seconds, bytes, path |
+| stop | step, why |
+| end | step, seconds, outcome (done, stopped), final |
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+def mark(path: Path, event: str, **fields: Any) -> None:
+    """Append one mark. One write of one line: a reader sees it whole or not at all."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n"
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(line)
+
+
+def read_marks(path: Path) -> list[dict[str, Any]]:
+    """Give the marks so far; a torn last line or a missing file gives what there is."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    marks = []
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and isinstance(value.get("event"), str):
+            marks.append(value)
+    return marks
+
+
+def newest(marks: list[dict[str, Any]], event: str) -> dict[str, Any] | None:
+    """Give the last mark of one kind, if any."""
+    return next((m for m in reversed(marks) if m["event"] == event), None)

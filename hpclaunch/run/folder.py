@@ -1,0 +1,91 @@
+"""The run folder: the one place that knows what lies where."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run. Making the value touches no disk."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """Who, when, from which command, versions, site, resources, job ids."""
+        return self.root / "run.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as resolved."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def accelerate(self) -> Path:
+        """What `accelerate launch --config_file` reads."""
+        return self.root / "accelerate.yaml"
+
+    @property
+    def script(self) -> Path:
+        """The script that was, or can be, submitted."""
+        return self.root / "job.sbatch"
+
+    @property
+    def logs(self) -> Path:
+        """The job's output, and each rank's error file."""
+        return self.root / "logs"
+
+    @property
+    def metrics(self) -> Path:
+        """One set of files a node, from the sidecars."""
+        return self.root / "metrics"
+
+    @property
+    def events(self) -> Path:
+        """Marks from rank 0: load, step, checkpoint, stop, end."""
+        return self.root / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state, one folder `step-N` each: complete, or not there."""
+        return self.root / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """What `from_pretrained` takes: the adapter or the model, with its tokenizer."""
+        return self.root / "final"
+
+    @property
+    def exit_mark(self) -> Path:
+        """The exit code the script ended with, written last."""
+        return self.root / "exit_code"
+
+    @property
+    def stop_request(self) -> Path:
+        """A file whose presence asks rank 0 to save and stop at the end of the step."""
+        return self.root / "stop"
+
+    def rank_error(self, rank: int) -> Path:
+        """Where the rank with this global number says why it failed."""
+        return self.logs / f"rank-{rank}.error.json"
+
+    def rank_errors(self) -> list[Path]:
+        """Give the error files that are there."""
+        return sorted(self.logs.glob("rank-*.error.json"))
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file aside and rename it into place, so that a reader never sees half of it."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
