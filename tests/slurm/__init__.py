@@ -1,0 +1,1 @@
+"""A throwaway Slurm cluster for the tests, and the tests that need one."""

@@ -1,0 +1,239 @@
+"""A real Slurm cluster of pretended nodes on one machine, for tests and for trying things out.
+
+By hand: `python -m tests.slurm.cluster --nodes 4`, then paste the printed lines into other shells.
+"""
+
+import argparse
+import atexit
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from tests.slurm.files import write_folder
+from tests.slurm.processes import clients, close
+from tests.slurm.settings import Place, Settings
+from tests.slurm.slot import Slot, claim
+
+START_SECONDS = 20.0
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+PROGRAMS = {
+    "munged": "munge",
+    "slurmctld": "slurm-wlm",
+    "slurmd": "slurm-wlm",
+    "sbatch": "slurm-wlm",
+    "unshare": "util-linux",
+    "hostname": "hostname",
+}
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+}
+
+
+class JobState(NamedTuple):
+    """A job's state with its exit code and the signal that ended it (0: none)."""
+
+    state: str
+    exit_code: int
+    signal: int
+
+
+class ThrowawayCluster:
+    """Starts on entering, stops on leaving; nothing of it outlives the process that started it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._slot: Slot | None = None
+        self._namespace: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def missing() -> str | None:
+        """Why a cluster cannot run here, or None."""
+        for program, package in PROGRAMS.items():
+            if shutil.which(program) is None:
+                return f"{program} not found: apt-get install {package}"
+        if os.geteuid() != 0:
+            return "not root: the cluster needs its own namespaces"
+        trial = subprocess.run(
+            [*NAMESPACES, "--uts", "true"], capture_output=True, text=True, check=False
+        )
+        if trial.returncode != 0:
+            return f"no right to make namespaces: {trial.stderr.strip()}"
+        return None
+
+    @property
+    def place(self) -> Place:
+        """Folder and addresses of the running cluster."""
+        if self._slot is None:
+            raise RuntimeError("the cluster is not running")
+        return self._slot.place
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """The variables that point Slurm's commands to this cluster."""
+        return {"SLURM_CONF": str(self.place.slurm_conf)}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """A complete environment for Slurm's commands, free of another job's variables."""
+        foreign = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        return kept | self.exports
+
+    def start(self) -> None:
+        """Start all daemons and return once every node is idle."""
+        if self._slot is not None:
+            raise RuntimeError("the cluster is already running")
+        self._slot = claim()
+        atexit.register(self.stop)
+        try:
+            write_folder(self.settings, self.place)
+            self._namespace = subprocess.Popen(
+                [
+                    *NAMESPACES,
+                    sys.executable,
+                    str(Path(__file__).with_name("supervisor.py")),
+                    str(self.place.folder),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=(self.place.logs / "supervisor.out").open("wb"),
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._slot.lock,),
+                start_new_session=True,
+            )
+            self._wait_until_idle()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill every daemon, job process and client of this cluster, and remove its folder."""
+        atexit.unregister(self.stop)
+        slot, namespace = self._slot, self._namespace
+        self._slot = self._namespace = None
+        if slot is None:
+            return
+        if namespace is not None:
+            close(namespace)
+        for pid in clients(slot.place):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        slot.release()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def run(
+        self, *argv: str, timeout: float = 30.0, input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command against this cluster; the caller looks at its exit code."""
+        return subprocess.run(
+            argv,
+            env=self.env,
+            timeout=timeout,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def job_state(self, job_id: int | str) -> JobState:
+        """State of a job, also for some minutes after its end."""
+        answer = self.run("scontrol", "-o", "show", "job", str(job_id))
+        fields = dict(re.findall(r"(?:^|\s)(JobState|ExitCode)=(\S+)", answer.stdout))
+        if len(fields) != 2:
+            raise RuntimeError(f"scontrol show job {job_id}: {answer.stderr.strip()}")
+        code, _, signalled = fields["ExitCode"].partition(":")
+        return JobState(fields["JobState"], int(code), int(signalled or 0))
+
+    def wait(self, job_id: int | str, timeout: float = 60.0) -> JobState:
+        """Wait until a job has ended."""
+        deadline = time.monotonic() + timeout
+        while (found := self.job_state(job_id)).state not in ENDED:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} is {found.state} after {timeout:g} s")
+            time.sleep(0.1)
+        return found
+
+    def log_tails(self, lines: int = 8) -> str:
+        """The last lines of every daemon's log that says anything."""
+        tails = []
+        for log in sorted(self.place.logs.glob("*.out")):
+            last = log.read_text(errors="replace").splitlines()[-lines:]
+            if last:
+                tails.append("\n".join([f"== {log.name}", *last]))
+        return "\n".join(tails)
+
+    def _wait_until_idle(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        assert self._namespace is not None
+        said = ""
+        while time.monotonic() < deadline and self._namespace.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                answer = self.run("sinfo", "-N", "-h", "-o", "%N %T", timeout=5.0)
+                said = answer.stdout + answer.stderr
+                states = dict(line.split() for line in answer.stdout.splitlines())
+                idle = [name for name in self.settings.node_names if states.get(name) == "idle"]
+                if len(idle) == self.settings.nodes:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"the cluster did not come up\n{said}\n{self.log_tails()}")
+
+
+def main() -> int:
+    """Start a cluster, say how to reach it, and keep it until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description="Throwaway Slurm cluster on this machine.")
+    default = Settings()
+    parser.add_argument("--nodes", type=int, default=default.nodes)
+    parser.add_argument("--gpus-per-node", type=int, default=default.gpus_per_node)
+    parser.add_argument("--gpu-kinds", default=",".join(default.gpu_kinds), metavar="A,B,...")
+    chosen = parser.parse_args()
+    reason = ThrowawayCluster.missing()
+    if reason is not None:
+        print(reason, file=sys.stderr)
+        return 1
+    settings = Settings(
+        nodes=chosen.nodes,
+        gpus_per_node=chosen.gpus_per_node,
+        gpu_kinds=tuple(chosen.gpu_kinds.split(",")),
+        max_nodes=max(chosen.nodes, default.max_nodes),
+    )
+    stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    # Blocked from here on, so that a signal waits for sigwait instead of cutting the start short.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    with ThrowawayCluster(settings) as cluster:
+        for name, value in cluster.exports.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print("# ready; Ctrl-C ends the cluster", flush=True)
+        signal.sigwait(stops)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
