@@ -1,0 +1,196 @@
+"""The values that travel from the samplers to the files and from the files to the report.
+
+`None` always means "not known": a value the machine does not offer is never written as 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInfo:
+    """What stays the same about one GPU while the job runs."""
+
+    index: int
+    """NVML's number inside this job's cgroup; the UUID is what identifies the GPU."""
+    uuid: str | None = None
+    name: str | None = None
+    pci_bus: str | None = None
+    memory_total_mib: float | None = None
+    power_limit_w: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """One GPU at one tick."""
+
+    index: int
+    power_w: float | None = None
+    temperature_c: float | None = None
+    memory_temperature_c: float | None = None
+    sm_pct: float | None = None
+    mem_pct: float | None = None
+    enc_pct: float | None = None
+    dec_pct: float | None = None
+    jpg_pct: float | None = None
+    ofa_pct: float | None = None
+    memory_clock_mhz: float | None = None
+    sm_clock_mhz: float | None = None
+    pcie_rx_mb_s: float | None = None
+    """MB/s (10^6 bytes) received by the GPU since the tick before."""
+    pcie_tx_mb_s: float | None = None
+    memory_used_mib: float | None = None
+    throttle: int | None = None
+    """NVML's bit mask of the reasons that hold the clocks back."""
+    energy_j: float | None = None
+    """Joules since the driver was loaded; asked for only every few ticks."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """One node at one tick. Percentages are of all cores together, over the time since the last."""
+
+    cpu_busy_pct: float | None = None
+    """Everything but idle and waiting for disks."""
+    cpu_iowait_pct: float | None = None
+    load1: float | None = None
+    mem_used_mib: float | None = None
+    """Total less what the kernel could hand out without swapping."""
+    mem_total_mib: float | None = None
+    swap_used_mib: float | None = None
+    cgroup_mem_mib: float | None = None
+    """Of the whole job on this node, less the file cache that is free to be dropped."""
+    cgroup_limit_mib: float | None = None
+    net_rx_bytes: int | None = None
+    """Counted since boot over the physical interfaces, as are the three below."""
+    net_tx_bytes: int | None = None
+    ib_rx_bytes: int | None = None
+    """InfiniBand traffic, which goes past the kernel's network counters."""
+    ib_tx_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCost:
+    """What the sidecar itself has used so far."""
+
+    cpu_s: float | None = None
+    max_rss_kib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The head of one recording. A requeued job has several in one file."""
+
+    node: str
+    wall: float
+    """Seconds since the epoch."""
+    mono: float
+    """Seconds on the node's monotonic clock, at the same moment."""
+    zone: str
+    utc_offset_s: int
+    interval_s: float
+    gpus: tuple[GpuInfo, ...] = ()
+    gpu_problem: str | None = None
+    """Why no GPU is sampled; None where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTable:
+    """The GPUs of a node whose driver answered only after the recording had begun."""
+
+    gpus: tuple[GpuInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One second of one node (or whatever the interval is)."""
+
+    n: int
+    """Number of the deadline, from 0 at each start: a hole in it is a missed tick."""
+    wall: float
+    mono: float
+    host: HostSample
+    gpus: tuple[GpuSample, ...] | None = None
+    """None when the GPUs did not answer in time."""
+    own: OwnCost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth telling that happened while recording."""
+
+    wall: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The foot of a recording that ended in order."""
+
+    wall: float
+    reason: str
+    ticks: int
+    missed: int
+    own: OwnCost
+    lost_writes: int = 0
+
+
+Record = Start | GpuTable | Tick | Note | End
+
+
+class DeviceError(Exception):
+    """The GPUs cannot be sampled; the message says why."""
+
+
+class DeviceSource(Protocol):
+    """Where GPU values come from."""
+
+    def open(self) -> tuple[GpuInfo, ...]:
+        """Find the GPUs. Raises DeviceError when there is no way to ask for them."""
+        ...
+
+    def sample(self, n: int) -> tuple[GpuSample, ...]:
+        """Values of every GPU at tick `n`."""
+        ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the devices since this was last called."""
+        ...
+
+
+class HostSource(Protocol):
+    """Where host values come from."""
+
+    def sample(self) -> tuple[HostSample, dict[str, int] | None]:
+        """Values since the last call, and the row for vmstat (None where it cannot be filled)."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, and the wish to stop, which a waiting process learns at the same place."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def mono(self) -> float:
+        """Seconds on a clock that never jumps."""
+        ...
+
+    def wait(self, seconds: float) -> str | None:
+        """Sleep; returns early with the reason when asked to stop."""
+        ...
+
+
+class Sink(Protocol):
+    """A place that takes whole pieces of text, in order."""
+
+    def append(self, text: str) -> bool:
+        """Write and flush; False when it did not work. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """No more text will come."""
+        ...

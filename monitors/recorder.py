@@ -1,0 +1,142 @@
+"""The loop of the sidecar: wait for the deadline, ask, append one tick to each file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monitors import layout
+from monitors.formats import dmon, samples, vmstat
+from monitors.handover import GpuHandover
+from monitors.model import Clock, End, GpuTable, HostSource, Note, Record, Sink, Start, Tick
+from monitors.process import ParentWatch, own_cost
+
+OPEN_PATIENCE_S = 3.0
+"""How long the recording waits for the driver to list the GPUs before it begins without them."""
+OWN_COST_EVERY = 30
+"""Ticks between two notes of the sidecar's own cost, for jobs that are killed before the end."""
+_SLICE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to record."""
+
+    node: str
+    interval_s: float = 1.0
+    parent: int | None = None
+    """End with this process."""
+
+
+class Recorder:
+    """Records one node until told to stop. `open_sink` gives the sink for a file suffix."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        host: HostSource,
+        gpus: GpuHandover,
+        open_sink: Callable[[str], Sink],
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._host, self._gpus = host, gpus
+        self._parent = ParentWatch(settings.parent)
+        self._open_sink = open_sink
+        self._sinks: dict[str, Sink] = {}
+        self._ticks = self._gpu_ticks = self._vmstat_rows = 0
+        self._missed = self._lost_writes = 0
+        self._table_known = False
+
+    def run(self) -> str:
+        """Record; returns why it ended."""
+        for suffix in (layout.SAMPLES, layout.VMSTAT):
+            self._sinks[suffix] = self._open_sink(suffix)
+        reason = self._await_gpus()
+        begin = self._clock.mono()
+        self._record(self._start(begin))
+        number = 0
+        while reason is None:
+            # Deadlines are counted from the beginning, so no delay adds up.
+            reason = self._wait_until(begin + (number + 1) * self._settings.interval_s)
+            if reason is None:
+                passed = int((self._clock.mono() - begin) / self._settings.interval_s) - 1
+                due = max(number, passed)
+                self._missed += due - number
+                self._tick(due)
+                number = due + 1
+        self._record(self._end(reason))
+        for sink in self._sinks.values():
+            sink.close()
+        return reason
+
+    def _await_gpus(self) -> str | None:
+        patience = self._clock.mono() + OPEN_PATIENCE_S
+        while not self._gpus.opened and self._clock.mono() < patience:
+            reason = self._clock.wait(0.02)
+            if reason is not None:
+                return reason
+        return None
+
+    def _wait_until(self, deadline: float) -> str | None:
+        while True:
+            left = deadline - self._clock.mono()
+            reason = self._clock.wait(min(max(left, 0.0), _SLICE_S))
+            if reason is not None:
+                return reason
+            if self._parent.gone():
+                return "the watched process has ended"
+            if self._clock.mono() >= deadline:
+                return None
+
+    def _start(self, mono: float) -> Start:
+        wall = self._clock.wall()
+        local = time.localtime(wall)
+        problem = self._gpus.problem
+        self._table_known = bool(self._gpus.table)
+        return Start(
+            node=self._settings.node,
+            wall=round(wall, 3),
+            mono=round(mono, 3),
+            zone=local.tm_zone,
+            utc_offset_s=local.tm_gmtoff,
+            interval_s=self._settings.interval_s,
+            gpus=self._gpus.table,
+            gpu_problem=problem,
+        )
+
+    def _tick(self, number: int) -> None:
+        wall, mono = self._clock.wall(), self._clock.mono()
+        patience = min(0.4 * self._settings.interval_s, 0.5)
+        gpus = self._gpus.sample(number, patience)
+        host, row = self._host.sample()
+        if self._gpus.table and not self._table_known:
+            self._table_known = True
+            self._record(GpuTable(self._gpus.table))
+        for text in self._gpus.notes():
+            self._record(Note(round(wall, 3), text))
+        own = own_cost() if self._ticks % OWN_COST_EVERY == 0 else None
+        self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own))
+        if gpus:
+            head = dmon.header() if self._gpu_ticks % dmon.HEADER_EVERY == 0 else ""
+            self._append(layout.DMON, head + "".join(dmon.row(wall, gpu) for gpu in gpus))
+            self._gpu_ticks += 1
+        if row is not None:
+            head = vmstat.header(wall) if vmstat.header_due(self._vmstat_rows) else ""
+            self._append(layout.VMSTAT, head + vmstat.row(wall, row))
+            self._vmstat_rows += 1
+        self._ticks += 1
+
+    def _end(self, reason: str) -> End:
+        wall = round(self._clock.wall(), 3)
+        return End(wall, reason, self._ticks, self._missed, own_cost(), self._lost_writes)
+
+    def _record(self, record: Record) -> None:
+        self._append(layout.SAMPLES, samples.line(record))
+
+    def _append(self, suffix: str, text: str) -> None:
+        if suffix not in self._sinks:  # dmon's file exists only where there are GPUs
+            self._sinks[suffix] = self._open_sink(suffix)
+        if not self._sinks[suffix].append(text):
+            self._lost_writes += 1

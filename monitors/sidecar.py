@@ -1,0 +1,78 @@
+"""Record the GPUs and the host of this node, once a second, until told to stop.
+
+    python -m monitors.sidecar --out DIR [--node NAME] [--interval 1.0] [--parent PID]
+
+Writes NODE.samples.jsonl, NODE.vmstat.txt and, where there are GPUs, NODE.dmon.txt into DIR, and
+appends where they exist. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP or the end of PID.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monitors import layout
+from monitors.clock import SystemClock
+from monitors.handover import GpuHandover
+from monitors.host import HostSampler
+from monitors.nvml import NvmlSource
+from monitors.process import default_node
+from monitors.procfs import HostFiles
+from monitors.recorder import Recorder, Settings
+from monitors.sink import AppendFile
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sidecar; returns the exit code: 0 done, 1 the folder cannot be written."""
+    args = _parser().parse_args(arguments)
+    clock = SystemClock()  # first: from here on a signal ends the recording in order
+    gpus = GpuHandover(NvmlSource())
+    host = HostSampler(HostFiles(), clock)
+    settings = Settings(args.node, args.interval, args.parent)
+
+    def open_sink(suffix: str) -> AppendFile:
+        return AppendFile(layout.path_of(args.out, args.node, suffix))
+
+    code = 0
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        Recorder(settings, clock, host, gpus, open_sink).run()
+    except OSError as error:
+        print(f"sidecar: cannot record into {args.out}: {error.strerror}", file=sys.stderr)
+        code = 1
+    if gpus.stuck:
+        # A thread inside a blocked driver could hold up the interpreter's way out.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m monitors.sidecar", description="Record this node's GPUs and host."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the record")
+    parser.add_argument("--node", type=_node, default=default_node(), help="name of this node")
+    parser.add_argument("--interval", type=_interval, default=1.0, help="seconds between ticks")
+    parser.add_argument("--parent", type=int, help="end when the process with this id has ended")
+    return parser
+
+
+def _node(text: str) -> str:
+    if not text or "/" in text or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot begin a file name")
+    return text
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.05 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be between 0.05 and 3600 seconds")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Files that grow by whole pieces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class AppendFile:
+    """Appends each piece with one write, so a reader or a kill never finds half of one.
+
+    A full disk or a lost file system costs the pieces it swallows and nothing else: the recording
+    goes on, and the next piece that fits starts on a line of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        size = os.fstat(self._fd).st_size
+        # A requeued job finds the file of its forerunner, which may have died in mid-line.
+        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+
+    def append(self, text: str) -> bool:
+        """Write `text` now; False when not all of it could be written."""
+        data = text.encode(errors="replace")
+        if self._torn:
+            data = b"\n" + data
+        try:
+            written = os.write(self._fd, data)
+        except OSError:
+            return False
+        if written:
+            self._torn = written < len(data)
+        return written == len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
