@@ -121,7 +121,7 @@ def convert(document: Document, kind: type[T]) -> T:
         text = str(error)
         path = _error_path(text)
         key = ".".join(str(part) for part in path)
-        what = text.split(" - at ")[0]
+        what = text.partition(" - at ")[0]
         place = f"{document.where(path)}: " + (f"{key}: " if key else "")
         raise UserError(f"{place}{what[0].lower()}{what[1:]}") from None
 
@@ -155,6 +155,8 @@ def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) ->
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
     """Give the Struct in a type: itself, or the one of `Struct | None`."""
+    if get_origin(kind) in (dict, list):
+        return None
     for candidate in (kind, *get_args(kind)):
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             return candidate

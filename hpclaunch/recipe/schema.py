@@ -21,7 +21,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all recipe sections: immutable, by keyword."""
 
 
-class Model(Section):
+class Model(Section, frozen=True, kw_only=True):
     """Which weights to start from."""
 
     name: str
@@ -29,14 +29,14 @@ class Model(Section):
     revision: str | None = None
     """Hub commit, tag or branch; none means the hub's default."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Type the weights are held in. Given always: a model named by a string loads in float32."""
+    """Type the weights are held in; given always, else a model by name loads in float32."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = "auto"
-    """Attention kernel. auto: FlashAttention where it is installed and there is a GPU, else sdpa."""
+    """Attention kernel. auto: FlashAttention where installed and on a GPU, else sdpa."""
     gated: bool = False
     """The hub asks for a read token: checked before anything is submitted."""
 
 
-class Data(Section):
+class Data(Section, frozen=True, kw_only=True):
     """What to train on."""
 
     name: str
@@ -59,7 +59,7 @@ class Data(Section):
     """Tokens added to the tokenizer; their embeddings are trained too."""
 
 
-class Lora(Section):
+class Lora(Section, frozen=True, kw_only=True):
     """LoRA's settings, by PEFT's own names."""
 
     r: PositiveInt = 16
@@ -82,7 +82,7 @@ class Lora(Section):
     ensure_weight_tying: bool = False
 
 
-class Quantization(Section):
+class Quantization(Section, frozen=True, kw_only=True):
     """How QLoRA holds the frozen weights.
 
     The storage type is not a choice: without bfloat16 storage FSDP2 silently keeps a full copy
@@ -95,7 +95,7 @@ class Quantization(Section):
     skip_modules: list[str] | None = None
 
 
-class Method(Section):
+class Method(Section, frozen=True, kw_only=True):
     """What is trained: all weights, or an adapter over plain or 4-bit weights."""
 
     kind: MethodKind = "lora"
@@ -103,7 +103,7 @@ class Method(Section):
     quantization: Quantization = Quantization()
 
 
-class Fsdp(Section):
+class Fsdp(Section, frozen=True, kw_only=True):
     """How the model is spread over the ranks."""
 
     version: Literal[1, 2] = 2
@@ -119,7 +119,7 @@ class Fsdp(Section):
     """How checkpoints are written. The final weights are always gathered whole."""
 
 
-class Checkpoints(Section):
+class Checkpoints(Section, frozen=True, kw_only=True):
     """When training state is kept."""
 
     every_steps: Count = 50
@@ -128,7 +128,7 @@ class Checkpoints(Section):
     """How many of the newest to keep."""
 
 
-class Wandb(Section):
+class Wandb(Section, frozen=True, kw_only=True):
     """Weights & Biases, when asked for."""
 
     enabled: bool = False
@@ -138,14 +138,14 @@ class Wandb(Section):
     """offline writes into the run folder; `wandb sync` sends it later from a login node."""
 
 
-class Tracking(Section):
+class Tracking(Section, frozen=True, kw_only=True):
     """Where curves go."""
 
     tensorboard: bool = True
     wandb: Wandb = Wandb()
 
 
-class Recipe(Section):
+class Recipe(Section, frozen=True, kw_only=True):
     """A whole recipe. `training` holds any SFTConfig field by its own name."""
 
     name: str

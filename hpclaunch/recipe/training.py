@@ -37,7 +37,7 @@ OWNED: dict[str, str] = {
 """Fields the launcher sets itself, each with where the user's say is."""
 
 LEARNING_RATE: dict[MethodKind, float] = {"full": 2e-5, "lora": 1e-4, "qlora": 2e-4}
-"""Where a recipe names none. LoRA's is ten times full's at least, QLoRA's noise bears more still."""
+"""Where a recipe names none: an adapter bears more than the weights themselves."""
 
 DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 1,

@@ -1,0 +1,1 @@
+"""A Plan to text: the accelerate config and the batch script. Pure."""

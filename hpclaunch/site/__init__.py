@@ -1,0 +1,1 @@
+"""Where to run: site profiles and the GPU catalogue."""

@@ -1,0 +1,1 @@
+"""What the ranks execute: the only room that imports torch. Started, never imported."""

@@ -1,0 +1,1 @@
+"""hpclaunch: fine-tune large language models on a Slurm cluster with one command."""

@@ -1,0 +1,65 @@
+"""How the model is spread: which FSDP, over which ranks, in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Recipe, Sharding
+
+Precision = Literal["bf16", "fp16", "no"]
+_PRECISION: dict[str, Precision] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sharding of one job."""
+
+    version: Literal[1, 2]
+    sharding: Sharding
+    replicas: int
+    """Copies of the model: the nodes under hybrid sharding, every rank under none, else one."""
+    shards: int
+    """Ranks that one copy is spread over."""
+    precision: Precision
+    offload: bool
+    activation_checkpointing: bool
+    """FSDP's own. Only for a user's own program: with an adapter and sharded checkpoints it
+    empties the checkpoint, so the built-in trainer uses Transformers' instead."""
+    cpu_ram_efficient_loading: bool
+    state_dict: Literal["sharded", "full"]
+
+
+def layout(
+    recipe: Recipe,
+    nodes: int,
+    per_node: int,
+    device: Literal["gpu", "cpu"],
+    *,
+    own_program: bool = False,
+) -> Layout:
+    """Lay the recipe over `nodes` x `per_node` ranks. Raises UserError for what cannot be."""
+    fsdp = recipe.fsdp
+    if fsdp.version == 1 and device == "cpu":
+        raise UserError("FSDP 1 runs on GPUs only", "use --fsdp 2, or GPUs")
+    if fsdp.offload and device == "cpu":
+        raise UserError("offload moves shards from a GPU to the host", "leave it out on CPUs")
+    if fsdp.offload and fsdp.sharding == "none":
+        raise UserError("offload needs shards to offload", "use --sharding full")
+    ranks = nodes * per_node
+    # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
+    sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding
+    replicas = {"full": 1, "grad": 1, "hybrid": nodes, "none": ranks}[sharding]
+    checkpointing = bool(recipe.training.get("gradient_checkpointing", True))
+    return Layout(
+        version=fsdp.version,
+        sharding=sharding,
+        replicas=replicas,
+        shards=ranks // replicas,
+        precision=_PRECISION[recipe.model.dtype],
+        offload=fsdp.offload,
+        activation_checkpointing=checkpointing and own_program,
+        cpu_ram_efficient_loading=fsdp.cpu_ram_efficient_loading,
+        state_dict=fsdp.state_dict,
+    )

@@ -1,0 +1,183 @@
+"""Recipe + site + resources -> Plan. Pure: the same words give the same plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpclaunch.errors import UserError
+from hpclaunch.plan.findings import Finding, findings
+from hpclaunch.plan.layout import Layout, layout
+from hpclaunch.plan.request import Launch, Resources, check_needs
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.site.load import gpu_request, gpus
+from hpclaunch.site.schema import Site
+
+CPUS_PER_PROCESS = 4
+"""CPU cores for each process where neither user, site nor cluster says."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of sbatch and salloc, with the reason it is there."""
+
+    flag: str
+    value: str | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        """Give it as Slurm reads it: `--nodes=4`."""
+        return self.flag if self.value is None else f"{self.flag}={self.value}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who runs where, how it is sharded, with what around it. What rendering needs, and no more."""
+
+    launch: Launch
+    recipe: Recipe
+    site: Site
+    resources: Resources
+    device: Literal["gpu", "cpu"]
+    nodes: int
+    processes_per_node: int
+    cpus_per_node: int
+    layout: Layout
+    options: tuple[Option, ...]
+    """What sbatch and salloc are asked for; empty for a local run."""
+    environment: tuple[tuple[str, str], ...]
+    """Set for every process of the job, in this order."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def processes(self) -> int:
+        """Ranks in all."""
+        return self.nodes * self.processes_per_node
+
+    @property
+    def builtin_trainer(self) -> bool:
+        """True where hpclaunch.train runs, False for the user's own program."""
+        return not self.launch.program
+
+
+def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) -> Plan:
+    """Decide everything that can be decided before the job runs.
+
+    Raises UserError for what cannot be: a kind the site lacks, a missing account, a method that
+    the device cannot carry.
+    """
+    resources.check()
+    launch.check()
+    slurm = launch.mode != "local"
+    if slurm:
+        check_needs(site, resources)
+    device: Literal["gpu", "cpu"] = "cpu" if resources.cpu_processes else "gpu"
+    per_node = resources.cpu_processes or resources.gpus or 1
+    _check_gpu(recipe, resources)
+    if launch.mode == "local" and resources.nodes != 1:
+        raise UserError("a local run has one node", "use sbatch or srun for several")
+    cpus = _cpus(site, resources, launch, per_node)
+    lay = layout(recipe, resources.nodes, per_node, device, own_program=bool(launch.program))
+    options = _options(site, resources, launch, per_node, cpus) if slurm else ()
+    return Plan(
+        launch=launch,
+        recipe=recipe,
+        site=site,
+        resources=resources,
+        device=device,
+        nodes=resources.nodes,
+        processes_per_node=per_node,
+        cpus_per_node=cpus,
+        layout=lay,
+        options=options,
+        environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
+        findings=tuple(findings(recipe, site, resources, lay, bool(launch.program))),
+    )
+
+
+def _check_gpu(recipe: Recipe, resources: Resources) -> None:
+    """Refuse bfloat16 on a card that has none."""
+    kind = gpus().get(resources.gpu or "")
+    if kind and kind.bf16_tflops is None and recipe.model.dtype == "bfloat16":
+        raise UserError(f"{kind.name} has no bfloat16", "add model.dtype=float16")
+
+
+def _cpus(site: Site, resources: Resources, launch: Launch, per_node: int) -> int:
+    """CPU cores a node: as asked, else the site's or the node's share, else 4 a process."""
+    if resources.cpus:
+        return resources.cpus
+    if site.cpus_per_gpu:
+        return site.cpus_per_gpu * per_node
+    if launch.node_cpus:
+        shares = max(launch.node_gpus or per_node, per_node)
+        return max(1, launch.node_cpus * per_node // shares)
+    return CPUS_PER_PROCESS * per_node
+
+
+def _options(
+    site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
+) -> tuple[Option, ...]:
+    """Everything sbatch is asked for, in the order a reader wants it."""
+    request = launch.gpu_request or gpu_request(site, resources.gpu)
+    if request.per_node and per_node > request.per_node and not resources.cpu_processes:
+        raise UserError(
+            f"--gpus {per_node}: site {site.name} has {request.per_node} of them a node",
+            f"use --gpus {request.per_node} and more --nodes",
+        )
+    found = [
+        Option("--job-name", launch.name),
+        Option("--nodes", str(resources.nodes)),
+        Option("--ntasks-per-node", "1", "one launcher a node; it starts the process of each GPU"),
+    ]
+    if not resources.cpu_processes:
+        typed = f"{request.gres_type}:{per_node}" if request.gres_type else str(per_node)
+        if site.gpu_option == "gres":
+            found.append(Option("--gres", f"gpu:{typed}"))
+        else:
+            found.append(Option("--gpus-per-node", typed))
+        if request.constraint:
+            found.append(Option("--constraint", request.constraint, "this site's word for the GPU"))
+    found.append(Option("--cpus-per-task", str(cpus), "cores of a node: its one task holds them"))
+    whole_node = launch.node_gpus is not None and per_node >= launch.node_gpus
+    mem = resources.mem or site.mem or ("0" if whole_node and not resources.cpu_processes else None)
+    if mem:
+        why = "all of the node's memory" if mem == "0" else "per node"
+        found.append(Option("--mem", mem, why))
+    if site.exclusive:
+        found.append(Option("--exclusive", None))
+    for flag, value in (
+        ("--time", resources.time or site.time),
+        ("--partition", resources.partition or request.partition or site.partition),
+        ("--account", resources.account or site.account),
+        ("--qos", resources.qos or site.qos),
+    ):
+        if value:
+            found.append(Option(flag, value))
+    return tuple(found)
+
+
+def _environment(
+    recipe: Recipe, site: Site, launch: Launch, device: str, threads: int
+) -> tuple[tuple[str, str], ...]:
+    """Variables of the job's processes; the site's own come last and win."""
+    # Past 8 threads a rank gains nothing on a GPU node, where the CPUs feed data and no more.
+    values = {"OMP_NUM_THREADS": str(threads if device == "cpu" else min(threads, 8))}
+    if device == "gpu":
+        values |= {
+            "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+            "NCCL_DEBUG": "INFO",
+            "NCCL_DEBUG_SUBSYS": "INIT,NET",
+            "NCCL_DEBUG_FILE": f"{launch.folder}/logs/nccl-%h-%p.log",
+        }
+    else:
+        values |= {"ACCELERATE_USE_CPU": "true"}
+    if site.interface:
+        values |= {"NCCL_SOCKET_IFNAME": site.interface, "GLOO_SOCKET_IFNAME": site.interface}
+    values |= {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if recipe.tracking.wandb.enabled:
+        wandb = recipe.tracking.wandb
+        values |= {"WANDB_MODE": wandb.mode, "WANDB_DIR": str(launch.folder)}
+        values |= {"WANDB_PROJECT": wandb.project} if wandb.project else {}
+        values |= {"WANDB_ENTITY": wandb.entity} if wandb.entity else {}
+    return tuple((values | site.environment).items())

@@ -1,0 +1,139 @@
+"""What the user asks for beside the recipe: machines, time, and how to be found on the site."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from hpclaunch.errors import UserError
+from hpclaunch.site.schema import GpuRequest, Site
+
+Mode = Literal["sbatch", "srun", "local"]
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_TIME = re.compile(r"^(\d+-\d+(:\d+(:\d+)?)?|\d+(:\d+){0,2})$")
+_MEM = re.compile(r"^\d+[KMGT]?$", re.IGNORECASE)
+_WORD = re.compile(r"^[A-Za-z0-9_.,:@+/-]+$")
+_FOLDER = re.compile(r"^/[^\x00-\x1f\x7f\"'\\%$`]*$")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How much, per node; what is None is the site's or this tool's to choose."""
+
+    nodes: int = 1
+    gpus: int | None = None
+    """GPUs a node."""
+    gpu: str | None = None
+    """Kind, from the catalogue."""
+    cpu_processes: int | None = None
+    """Processes a node that train on CPUs instead of GPUs."""
+    time: str | None = None
+    """Walltime as Slurm writes it: minutes, H:MM:SS, D-HH:MM:SS."""
+    mem: str | None = None
+    """Host memory a node as Slurm writes it: `480G`, `491520` (MiB), `0` for all."""
+    cpus: int | None = None
+    """CPU cores a node."""
+    account: str | None = None
+    qos: str | None = None
+    partition: str | None = None
+    port: int | None = None
+    """Rendezvous port; None derives one from the job id."""
+
+    def check(self) -> None:
+        """Refuse what could not be meant, or would not survive a script. Raises UserError."""
+        if self.nodes < 1:
+            raise UserError(f"--nodes {self.nodes}: at least one node is needed")
+        for flag, value in (
+            ("--gpus", self.gpus),
+            ("--cpu-processes", self.cpu_processes),
+            ("--cpus", self.cpus),
+        ):
+            if value is not None and value < 1:
+                raise UserError(f"{flag} {value}: must be at least 1")
+        if self.gpus and self.cpu_processes:
+            raise UserError("--gpus and --cpu-processes exclude each other", "give one")
+        if self.port is not None and not 1024 <= self.port <= 65535:
+            raise UserError(f"--port {self.port}: must be 1024 to 65535")
+        for flag, text, form, example in (
+            ("--time", self.time, _TIME, "3:00:00 or 1-12:00:00"),
+            ("--mem", self.mem, _MEM, "480G"),
+            ("--account", self.account, _WORD, "letters, digits and _.,:@+/-"),
+            ("--qos", self.qos, _WORD, "letters, digits and _.,:@+/-"),
+            ("--partition", self.partition, _WORD, "letters, digits and _.,:@+/-"),
+        ):
+            if text is not None and not form.match(text):
+                raise UserError(f"{flag} {text!r} is not in Slurm's form", f"write {example}")
+
+
+@dataclass(frozen=True)
+class PythonEnvironment:
+    """The Python that the job uses: the one hpclaunch runs from, unless --venv names another."""
+
+    path: Path
+    kind: Literal["venv", "prefix"]
+    """venv: has bin/activate. prefix: its bin folder goes first on PATH (conda, system)."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where and how this run is to be started; what the door read off the machine."""
+
+    mode: Mode
+    name: str
+    folder: Path
+    """The run folder, absolute."""
+    cwd: Path
+    """Where a program of the user's own starts."""
+    python: PythonEnvironment
+    version: str
+    """hpclaunch's version."""
+    command: tuple[str, ...] = ()
+    """What the user typed, for the script's first comment and the record."""
+    program: tuple[str, ...] = ()
+    """The user's own program and its arguments; empty runs the built-in trainer."""
+    gpu_request: GpuRequest | None = None
+    """How this cluster asks for the GPU kind, where the cluster itself was asked."""
+    node_cpus: int | None = None
+    """CPU cores of the nodes asked for, where the cluster said so."""
+    node_gpus: int | None = None
+    """GPUs of the nodes asked for, where the cluster said so."""
+    modules: tuple[str, ...] = field(default=())
+    """Modules to load after the site's."""
+
+    def check(self) -> None:
+        """Refuse names and folders that Slurm or a shell would trip over. Raises UserError."""
+        check_name(self.name)
+        if not _FOLDER.match(str(self.folder)):
+            raise UserError(
+                f"run folder {str(self.folder)!r} has characters that Slurm's headers cannot hold",
+                "choose one without quotes, %, $, backslashes or line breaks by --runs-dir",
+            )
+
+
+def check_name(name: str) -> None:
+    """Refuse a run name that is not plain. Raises UserError."""
+    if not _NAME.match(name):
+        raise UserError(
+            f"--name {name!r}: a run's name is a folder's and a job's name",
+            "use letters, digits, '.', '_' and '-' (100 at most, a letter or digit first)",
+        )
+
+
+def check_needs(site: Site, resources: Resources) -> None:
+    """Refuse a job that the site would refuse for lack of an account and such."""
+    given = {
+        "account": resources.account or site.account,
+        "qos": resources.qos or site.qos,
+        "partition": resources.partition or site.partition,
+        "time": resources.time or site.time,
+    }
+    missing = [need for need in site.needs if not given[need]]
+    if missing:
+        flags = " and ".join(f"--{need} NAME" for need in missing)
+        raise UserError(
+            f"site {site.name} needs {' and '.join(missing)} for every job",
+            f"add {flags}, or set it in your own profile (sites/NAME.yaml, extends: {site.name})",
+        )

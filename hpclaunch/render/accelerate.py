@@ -1,0 +1,107 @@
+"""A Layout to the YAML that `accelerate launch --config_file` reads. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from hpclaunch.document import dump
+from hpclaunch.plan.layout import Layout
+from hpclaunch.plan.plan import Plan
+
+DEFAULT_PORT = 12340
+"""Stands in the file for those who launch by hand; a job's script passes its own."""
+
+_STATE = {"sharded": "SHARDED_STATE_DICT", "full": "FULL_STATE_DICT"}
+_STRATEGY = {
+    "full": "FULL_SHARD",
+    "hybrid": "HYBRID_SHARD",
+    "grad": "SHARD_GRAD_OP",
+    "none": "NO_SHARD",
+}
+
+
+def plan_config(plan: Plan) -> str:
+    """Give the config of a plan, as the run folder holds it."""
+    return accelerate_config(plan.layout, plan.nodes, plan.processes, plan.device)
+
+
+def accelerate_config(
+    layout: Layout,
+    nodes: int,
+    processes: int,
+    device: Literal["gpu", "cpu"] = "gpu",
+    port: int = DEFAULT_PORT,
+) -> str:
+    """Give the YAML text for `processes` ranks in all over `nodes` machines."""
+    config: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "debug": False,
+        "distributed_type": _distributed_type(layout, processes),
+        "downcast_bf16": "no",
+        "enable_cpu_affinity": False,
+    }
+    if layout.sharding != "none":
+        config["fsdp_config"] = _fsdp1(layout) if layout.version == 1 else _fsdp2(layout)
+    config |= {
+        "machine_rank": 0,
+        "main_process_port": port,
+        "main_training_function": "main",
+        "mixed_precision": layout.precision,
+        "num_machines": nodes,
+        "num_processes": processes,
+    }
+    if layout.version == 2 and layout.sharding == "hybrid":
+        config["parallelism_config"] = {
+            "parallelism_config_dp_replicate_size": layout.replicas,
+            "parallelism_config_dp_shard_size": layout.shards,
+        }
+    config |= {
+        "rdzv_backend": "static",
+        "same_network": True,
+        "tpu_env": [],
+        "tpu_use_cluster": False,
+        "tpu_use_sudo": False,
+        "use_cpu": device == "cpu",
+    }
+    return dump(config)
+
+
+def _distributed_type(layout: Layout, processes: int) -> str:
+    """Give accelerate's word for how ranks work together.
+
+    MULTI_GPU stands for plain data parallelism on CPUs too: for MULTI_CPU the launcher looks for
+    an MPI and, finding none, starts one process in place of all.
+    """
+    if layout.sharding != "none":
+        return "FSDP"
+    return "NO" if processes == 1 else "MULTI_GPU"
+
+
+def _fsdp2(layout: Layout) -> dict[str, Any]:
+    """FSDP 2's keys. What it dropped (strategy, prefetch, sync, orig params) is left out."""
+    return {
+        "fsdp_activation_checkpointing": layout.activation_checkpointing,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "fsdp_cpu_ram_efficient_loading": layout.cpu_ram_efficient_loading,
+        "fsdp_offload_params": layout.offload,
+        "fsdp_reshard_after_forward": layout.sharding in {"full", "hybrid"},
+        "fsdp_state_dict_type": _STATE[layout.state_dict],
+        "fsdp_version": 2,
+    }
+
+
+def _fsdp1(layout: Layout) -> dict[str, Any]:
+    """FSDP 1's keys, every one that published configs of its time carry."""
+    return {
+        "fsdp_activation_checkpointing": layout.activation_checkpointing,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "fsdp_backward_prefetch": "BACKWARD_PRE",
+        "fsdp_cpu_ram_efficient_loading": layout.cpu_ram_efficient_loading,
+        "fsdp_forward_prefetch": False,
+        "fsdp_offload_params": layout.offload,
+        "fsdp_sharding_strategy": _STRATEGY[layout.sharding],
+        "fsdp_state_dict_type": _STATE[layout.state_dict],
+        "fsdp_sync_module_states": True,
+        "fsdp_use_orig_params": True,
+        "fsdp_version": 1,
+    }

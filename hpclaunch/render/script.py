@@ -1,0 +1,120 @@
+"""A Plan to the text of its script: for sbatch, for salloc, or for this machine. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+
+import jinja2
+
+from hpclaunch.errors import UserError
+from hpclaunch.plan.plan import Option, Plan
+
+_MODULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+:/-]*$")
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_SUFFIX = re.compile(r"^[A-Za-z0-9_.-]*$")
+_PYTHON_SUFFIXES = (".py",)
+
+
+def script(plan: Plan) -> str:
+    """Give the whole script. The user's own strings are in it only as quoted words.
+
+    Raises UserError for a site profile whose module or variable names are no names.
+    """
+    site, launch = plan.site, plan.launch
+    modules = [*site.modules, *launch.modules]
+    for module in modules:
+        if not _MODULE.match(module):
+            raise UserError(
+                f"module name {module!r} is not plain", "write it as 'module load' does"
+            )
+    for name, _ in plan.environment:
+        if not _VARIABLE.match(name):
+            raise UserError(f"site {site.name}: environment: {name!r} is not a variable's name")
+    if not _SUFFIX.match(site.address_suffix):
+        raise UserError(f"site {site.name}: address_suffix {site.address_suffix!r} is no host name")
+    return _template().render(
+        slurm=launch.mode != "local",
+        options=list(_header(plan.options)),
+        output=_header_value(f"{launch.folder}/logs/job-%j.out"),
+        title=_title(plan),
+        version=launch.version,
+        command=_comment(shlex.join(launch.command)),
+        run=shlex.quote(str(launch.folder)),
+        cwd=shlex.quote(str(launch.cwd)) if launch.program else '"$HPCLAUNCH_RUN"',
+        modules=modules,
+        setup=site.setup,
+        activate=_activate(plan),
+        environment=[(name, shlex.quote(value)) for name, value in plan.environment],
+        address_suffix=site.address_suffix,
+        internet=site.internet,
+        port=plan.resources.port,
+        builtin=plan.builtin_trainer,
+        nodes=plan.nodes,
+        per_node=plan.processes_per_node,
+        processes=plan.processes,
+        cpus=plan.cpus_per_node,
+        device=plan.device,
+        program=_program(plan),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Load the template. No autoescape: this is bash, and every foreign word is quoted above."""
+    environment = jinja2.Environment(  # noqa: S701
+        loader=jinja2.PackageLoader("hpclaunch.render"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # Jinja's own comments begin with what bash writes for a length: ${#word}
+        comment_start_string="<%#",
+        comment_end_string="#%>",
+    )
+    return environment.get_template("job.sbatch.j2")
+
+
+def _header(options: tuple[Option, ...]) -> Iterator[str]:
+    """Give the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here."""
+    for option in options:
+        line = f"#SBATCH {option}"
+        yield f"{line:<34} # {option.why}" if option.why else line
+
+
+def _header_value(value: str) -> str:
+    """Quote a header value that has a space; Launch.check refused what quotes cannot hold."""
+    return f'"{value}"' if " " in value else value
+
+
+def _title(plan: Plan) -> str:
+    """Say in a line what the script does."""
+    what = plan.recipe.name if plan.builtin_trainer else _comment(shlex.join(plan.launch.program))
+    kind = plan.resources.gpu or ("CPU processes" if plan.device == "cpu" else "GPUs")
+    nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"
+    return f"{what} on {nodes} x {plan.processes_per_node} {kind}, site {plan.site.name}"
+
+
+def _comment(text: str) -> str:
+    """Make a text safe as the rest of a comment line: nothing in it can end the line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _activate(plan: Plan) -> dict[str, str]:
+    """Say how the job gets its Python."""
+    python = plan.launch.python
+    return {"kind": python.kind, "path": shlex.quote(str(python.path))}
+
+
+def _program(plan: Plan) -> list[str]:
+    """Give what accelerate launches: the trainer, or the user's program, word by quoted word."""
+    if plan.builtin_trainer:
+        return ["-m hpclaunch.train", '"$HPCLAUNCH_RUN"']
+    words = list(plan.launch.program)
+    quoted = [shlex.quote(word) for word in words]
+    if words[0] == "-m" or words[0].endswith(_PYTHON_SUFFIXES):
+        return quoted
+    # Not Python: accelerate would otherwise hand it to the interpreter.
+    return ["--no_python", *quoted]

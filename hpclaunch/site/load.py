@@ -1,0 +1,113 @@
+"""Find and read site profiles and the GPU catalogue."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.document import Document, convert, parse
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.site.schema import Gpu, GpuRequest, Site
+
+GENERIC = "generic"
+
+
+def config_folder() -> Path:
+    """Give the user's own configuration folder: `$XDG_CONFIG_HOME/hpclaunch`, or ~/.config."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "hpclaunch"
+
+
+def _profiles() -> dict[str, Traversable]:
+    """Give every profile by name; the user's own win over the packaged ones."""
+    found: dict[str, Traversable] = {}
+    folders: tuple[Traversable, ...] = (
+        resources.files("hpclaunch.site").joinpath("profiles"),
+        config_folder() / "sites",
+    )
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        for entry in folder.iterdir():
+            if entry.name.endswith((".yaml", ".yml")):
+                found[entry.name.rpartition(".")[0]] = entry
+    return found
+
+
+def site_names() -> list[str]:
+    """Give the names of all profiles that --site takes."""
+    return sorted(_profiles())
+
+
+def load_site(name: str) -> Site:
+    """Read a profile, with what it extends under it. Raises UserError with file, line and key."""
+    return convert(_extended(name, ()), Site)
+
+
+def _extended(name: str, seen: tuple[str, ...]) -> Document:
+    """Read a profile's document over the documents it extends."""
+    profiles = _profiles()
+    if name not in profiles:
+        folder = config_folder() / "sites"
+        raise UserError(
+            f"no site profile called '{name}'",
+            f"{nearest(name, profiles)} (your own go into {folder}/NAME.yaml)",
+        )
+    if name in seen:
+        raise UserError(f"site profile '{name}' extends itself", "remove the 'extends' line")
+    source = str(profiles[name])
+    document = parse(profiles[name].read_text(encoding="utf-8"), source)
+    document.data.setdefault("name", name)
+    base = document.data.get("extends")
+    # A profile of the user's may bear the packaged one's name; it cannot extend itself then.
+    if isinstance(base, str):
+        under = _extended(base, (*seen, name))
+        merged: dict[str, Any] = {**under.data, **document.data}
+        merged["clusters"] = document.data.get("clusters", [])
+        return Document(source, merged, {**under.origin, **document.origin})
+    return document
+
+
+def site_for_cluster(cluster: str | None) -> str:
+    """Give the name of the profile that claims a Slurm ClusterName, else `generic`."""
+    if cluster:
+        for name in site_names():
+            site = load_site(name)
+            if any(fnmatch.fnmatch(cluster.lower(), glob.lower()) for glob in site.clusters):
+                return name
+    return GENERIC
+
+
+@cache
+def gpus() -> dict[str, Gpu]:
+    """Give the catalogue: GPU kind to its data."""
+    text = resources.files("hpclaunch.site").joinpath("gpus.yaml").read_text(encoding="utf-8")
+    document = parse(text, "gpus.yaml")
+    return {
+        kind: convert(Document("gpus.yaml", row, document.origin), Gpu)
+        for kind, row in document.data.items()
+    }
+
+
+def gpu_request(site: Site, kind: str | None) -> GpuRequest:
+    """Say how `site` is asked for `kind`. Raises UserError for a kind it does not have.
+
+    Without a kind, a site with exactly one gives that one, others are asked by count alone.
+    """
+    if kind is None:
+        return next(iter(site.gpus.values())) if len(site.gpus) == 1 else GpuRequest()
+    if site.gpus:
+        if kind not in site.gpus:
+            raise UserError(
+                f"site {site.name} has no GPU kind '{kind}'",
+                "valid: " + ", ".join(sorted(site.gpus)),
+            )
+        return site.gpus[kind]
+    if kind not in gpus():
+        raise UserError(f"unknown GPU kind '{kind}'", "known: " + ", ".join(gpus()))
+    return GpuRequest()
