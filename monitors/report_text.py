@@ -1,0 +1,139 @@
+"""The report as plain text for a terminal of 80 columns. `-` and "unknown" mean just that."""
+
+from __future__ import annotations
+
+from monitors.summary import GpuSummary, NodeSummary, Report, Stat
+
+_NAME_WIDTH = 22
+
+
+def render_text(report: Report) -> str:
+    """The whole report, without a line end at its end."""
+    return "\n\n".join([_head(report), *(_node(node) for node in report.nodes)])
+
+
+def _head(report: Report) -> str:
+    if not report.nodes:
+        return "\n".join(("No record to report on.", *report.problems))
+    seconds = [node.duration_s for node in report.nodes if node.duration_s is not None]
+    first = min((node.began for node in report.nodes if node.began), default=None)
+    longest = _duration(max(seconds, default=None))
+    began = f", from {_when(first)}" if first else ""
+    counts = f"{_count(len(report.nodes), 'node')}, {_count(report.gpu_count, 'GPU')}"
+    return "\n".join((f"{counts}, {longest}{began}", *report.problems))
+
+
+def _node(node: NodeSummary) -> str:
+    lines = [node.node, *_quality(node), _cpu(node), _memory(node)]
+    for label, rx, tx in (
+        ("network", node.net_rx_mb_s, node.net_tx_mb_s),
+        ("infiniband", node.ib_rx_mb_s, node.ib_tx_mb_s),
+    ):
+        if label == "network" or rx.count or tx.count:
+            lines.append(_row(label, f"in {_spread(rx, 'MB/s')}; out {_spread(tx, 'MB/s')}"))
+    if node.gpus:
+        lines += _gpus(node.gpus)
+        lines += [
+            _row("note", f"GPU {gpu.index} answered in {gpu.samples} of {node.samples} samples")
+            for gpu in node.gpus
+            if gpu.samples < node.samples
+        ]
+    elif node.gpu_problem:
+        lines.append(_row("GPUs", f"not sampled: {node.gpu_problem}"))
+    lines += [_row("note", note) for note in node.notes]
+    lines += [_row("problem", problem) for problem in node.problems]
+    return "\n".join(lines)
+
+
+def _quality(node: NodeSummary) -> list[str]:
+    parts = [_count(node.samples, "sample"), f"{_or_unknown(node.missed)} missed"]
+    if node.gpu_missed:
+        parts.append(f"{node.gpu_missed} without GPUs")
+    if node.lost_writes:
+        parts.append(f"{_count(node.lost_writes, 'write')} lost")
+    if node.starts and node.starts > 1:
+        parts.append(f"{node.starts} starts")
+    parts.append(_duration(node.duration_s))
+    end = f"ended: {node.end_reason}" if node.end_reason else "no end: killed, or still running"
+    cpu = "unknown" if node.own_cpu_pct is None else f"{node.own_cpu_pct:.2f} % of a core"
+    memory = "unknown" if node.own_max_rss_mib is None else f"{node.own_max_rss_mib:.0f} MiB"
+    return [
+        _row("record", ", ".join(parts)),
+        _row("", f"last sign of life {_when(node.last)}; {end}"),
+        _row("sidecar", f"CPU {cpu}, memory {memory}"),
+    ]
+
+
+def _cpu(node: NodeSummary) -> str:
+    iowait = node.cpu_iowait_pct
+    return _row(
+        "cpu", f"{_spread(node.cpu_busy_pct, '%')}; waiting for disks {_spread(iowait, '%')}"
+    )
+
+
+def _memory(node: NodeSummary) -> str:
+    used, job = node.mem_used_mib, node.cgroup_mem_mib
+    text = f"{_spread(used, 'GiB', 1024)} of {_gib(node.mem_total_mib)} GiB"
+    if job.count:
+        limit = node.cgroup_limit_mib
+        text += f"; job peak {_gib(job.peak)}"
+        text += " GiB" if limit is None else f" of {_gib(limit)} GiB"
+    return _row("memory", text)
+
+
+def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
+    pad = " " * (6 + _NAME_WIDTH)
+    lines = [
+        f"  GPU{pad[5:]}       sm %       power W     memory GiB     temp C",
+        f"{pad}  mean  peak   mean  peak    peak  total  mean  peak",
+    ]
+    for gpu in gpus:
+        name = (gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
+        cells = (
+            f"{_cell(gpu.sm_pct.mean):>6}{_cell(gpu.sm_pct.peak):>6}",
+            f"{_cell(gpu.power_w.mean):>7}{_cell(gpu.power_w.peak):>6}",
+            f"{_gib(gpu.memory_used_mib.peak):>8}{_gib(gpu.memory_total_mib):>7}",
+            f"{_cell(gpu.temperature_c.mean):>6}{_cell(gpu.temperature_c.peak):>6}",
+        )
+        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}")
+    return lines
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<11}{text}"
+
+
+def _spread(stat: Stat, unit: str, divisor: float = 1) -> str:
+    if stat.mean is None or stat.peak is None:
+        return "unknown"
+    return f"mean {stat.mean / divisor:.1f}, peak {stat.peak / divisor:.1f} {unit}"
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _gib(mib: float | None) -> str:
+    return "-" if mib is None else f"{mib / 1024:.1f}"
+
+
+def _or_unknown(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _when(iso: str | None) -> str:
+    return "unknown" if iso is None else iso.replace("T", " ", 1)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "duration unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
