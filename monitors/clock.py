@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import time
 
@@ -11,16 +13,23 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class SystemClock:
     """Time from the kernel; stop requests from signals.
 
-    The signals are blocked and collected while waiting, instead of handled where they strike: so
-    no write is ever cut in two and no lock is taken from inside a handler.
+    A signal only leaves its number in a pipe, to be found at the next wait: so no write is cut in
+    two and no lock is taken from inside a handler. Not `signal.sigtimedwait`: stopped and continued
+    (Slurm does that to every process it suspends or cancels), it answers with whatever signal
+    number lay in memory.
     """
 
     def __init__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        self._pipe, write_end = os.pipe()
+        for end in (self._pipe, write_end):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: None)
         # Slurm's --signal=USR1@N reaches every process of a step; by default it would kill this one
         # minutes before the job ends, just when the record gets interesting.
-        for other in (signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(other, signal.SIG_IGN)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
 
     def wall(self) -> float:
         """Seconds since the epoch."""
@@ -32,5 +41,5 @@ class SystemClock:
 
     def wait(self, seconds: float) -> str | None:
         """Sleep `seconds`; returns the name of the signal that cut it short."""
-        caught = signal.sigtimedwait(STOP_SIGNALS, max(0.0, seconds))
-        return None if caught is None else signal.Signals(caught.si_signo).name
+        readable, _, _ = select.select([self._pipe], [], [], max(0.0, seconds))
+        return signal.Signals(os.read(self._pipe, 1)[0]).name if readable else None

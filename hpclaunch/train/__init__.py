@@ -1,1 +1,5 @@
-"""What the ranks execute: the only room that imports torch. Started, never imported."""
+"""What the ranks execute. The only room that imports torch; started as a program, never imported.
+
+`accelerate launch ... -m hpclaunch.train RUN` trains; `python -m hpclaunch.train.prepare RUN` brings
+model and data onto the machine beforehand; `python -m hpclaunch.train.sample RUN` shows the result.
+"""

@@ -1,0 +1,134 @@
+"""Run a job's script attached to this terminal: here, in an allocation, or in a fresh one."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import Line, parse_line
+
+GRACE = 60.0
+"""Seconds that a stopped job gets to end by itself before it is killed."""
+
+_GRANTED = re.compile(r"salloc: (?:Granted job allocation|Pending job allocation) (\d+)")
+_STEP = re.compile(r"^(SLURM_STEP|SLURM_STEPID|SLURM_NODEID|SLURM_PROCID|SLURM_LOCALID|SLURM_GTIDS"
+                   r"|SLURM_TASK_PID|SLURM_LAUNCH|SLURM_SRUN|SLURM_PTY|SLURM_NTASKS|SLURM_NPROCS"
+                   r"|SLURM_CPU_BIND|SLURM_MPI|SLURM_DISTRIBUTION|SLURM_OVERLAP|SLURM_EXACT"
+                   r"|SLURM_UMASK|SLURM_CPUS_PER_TASK|SLURM_TRES_PER_TASK|PMI|PMIX)")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A command to run in the foreground, and how it is stopped."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    label: str = ""
+    """Put in front of every line of the log, where no srun labels them."""
+
+
+def inside_allocation(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables for steps started from within a job, without the enclosing step's own.
+
+    A shell under `srun --pty` carries that step's variables; a nested srun would take them for
+    its options and land on one node.
+    """
+    return {name: value for name, value in environment.items() if not _STEP.match(name)}
+
+
+def run_attached(
+    job: Attached,
+    show: Callable[[Line], None],
+    on_job: Callable[[str], None] = lambda _: None,
+    stop: Callable[[subprocess.Popen[str]], None] | None = None,
+) -> int:
+    """Run to the end, every line to the log and to `show`; gives the exit code.
+
+    Ctrl-C and SIGTERM stop the job: `stop` is called (by default SIGTERM to the script, which
+    ends its steps), then the rest of the output is read until the script has ended. A second
+    Ctrl-C, or GRACE seconds, kills it. `on_job` is told the job id of a fresh allocation.
+    """
+    # A session of its own: the terminal's Ctrl-C must reach this program alone, which then ends
+    # the job in order, instead of every process in the pipeline at once.
+    process = subprocess.Popen(
+        job.argv,
+        env=dict(job.environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        start_new_session=True,
+    )
+    stopping = threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if stopping.is_set():
+            _kill(process)
+            return
+        stopping.set()
+        print("hpclaunch: stopping the job (again: kill it)", file=sys.stderr, flush=True)
+        (stop or _terminate)(process)
+        killer = threading.Timer(GRACE, _kill, [process])
+        killer.daemon = True
+        killer.start()
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in watched}
+    try:
+        stream = process.stdout
+        if stream is not None:
+            _copy(stream, job, show, on_job)
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopping.is_set():
+        return 130
+    return 128 - code if code < 0 else code
+
+
+def _copy(
+    stream: IO[str], job: Attached, show: Callable[[Line], None], on_job: Callable[[str], None]
+) -> None:
+    """Copy output to the log and to the terminal until it ends."""
+    with job.log.open("a", encoding="utf-8", errors="replace") as log:
+        for raw in stream:
+            granted = _GRANTED.match(raw)
+            if granted:
+                on_job(granted.group(1))
+            labelled = job.label + raw
+            log.write(labelled)
+            log.flush()
+            show(parse_line(labelled))
+
+
+def _terminate(process: subprocess.Popen[str]) -> None:
+    """Ask the script to end: it passes the signal to its steps."""
+    process.send_signal(signal.SIGTERM)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the script's whole session at once."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def local_job(folder: RunFolder, environment: Mapping[str, str]) -> Attached:
+    """Give the command that runs a script on this machine."""
+    return Attached(
+        ["bash", str(folder.script)], environment, folder.logs / "job-local.out", label="0: "
+    )

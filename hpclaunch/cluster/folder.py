@@ -1,0 +1,84 @@
+"""Write a run folder, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hpclaunch.errors import UserError
+from hpclaunch.render.job import Job
+from hpclaunch.run.find import remember
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.record import Record, now, whoami, write_record
+
+
+def write_folder(job: Job) -> tuple[RunFolder, Record]:
+    """Make the run folder with everything in it. Raises UserError and leaves nothing otherwise."""
+    folder = RunFolder(job.plan.launch.folder)
+    try:
+        folder.root.parent.mkdir(parents=True, exist_ok=True)
+        folder.root.mkdir()
+    except FileExistsError:
+        if folder.root.parent.is_dir():
+            raise UserError(
+                f"run '{folder.root.name}' exists already: {folder.root}", "choose another --name"
+            ) from None
+        raise UserError(
+            f"{folder.root.parent} is not a folder", "choose another --runs-dir"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"run folder {folder.root} cannot be made: {error.strerror}",
+            "choose another --runs-dir",
+        ) from None
+    try:
+        for inner in (folder.logs, folder.metrics):
+            inner.mkdir()
+        write_atomic(folder.recipe, job.recipe)
+        write_atomic(folder.accelerate, job.accelerate)
+        write_atomic(folder.script, job.script, mode=0o755)
+        record = _record(job)
+        write_record(folder, record)
+    except OSError as error:
+        shutil.rmtree(folder.root, ignore_errors=True)
+        raise UserError(
+            f"run folder {folder.root} cannot be written: {error.strerror}",
+            "free some space, or choose another --runs-dir",
+        ) from None
+    remember(folder)
+    return folder, record
+
+
+def check_writable(runs_dir: Path) -> None:
+    """Refuse a runs folder that cannot be written, before Slurm is asked. Raises UserError."""
+    import os
+
+    place = runs_dir
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{place} is not a folder", "choose another --runs-dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"run folder is not writable: {place}", "choose another --runs-dir")
+
+
+def _record(job: Job) -> Record:
+    """Give the record of a run that is about to start."""
+    plan = job.plan
+    user, host = whoami()
+    return Record(
+        name=plan.launch.name,
+        created=now(),
+        user=user,
+        host=host,
+        command=list(plan.launch.command),
+        mode=plan.launch.mode,
+        hpclaunch=plan.launch.version,
+        recipe=plan.recipe.name,
+        site=plan.site.name,
+        nodes=plan.nodes,
+        processes_per_node=plan.processes_per_node,
+        device=plan.device,
+        gpu=plan.resources.gpu,
+        program=list(plan.launch.program),
+    )

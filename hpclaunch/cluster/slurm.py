@@ -1,0 +1,195 @@
+"""Slurm's commands: submit, ask, cancel. Text in, typed values out; Slurm's own words in errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpclaunch.cluster.environment import for_submission
+from hpclaunch.errors import JobFailed, UserError
+
+ASK_TIMEOUT = 30.0
+"""Seconds to wait for squeue and its like: a busy controller answers late, a dead one never."""
+
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+}
+
+
+@dataclass(frozen=True)
+class JobState:
+    """Slurm's word on a job."""
+
+    state: str
+    """As Slurm names it: PENDING, RUNNING, COMPLETED, TIMEOUT, ..."""
+    exit_code: int | None = None
+    """None while it runs, or where Slurm does not say. 128 + N for a signal N."""
+    reason: str = ""
+    """Why it waits, or why it failed."""
+    nodes: str = ""
+    time_left: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing of it will run again."""
+        return self.state in ENDED
+
+
+def available() -> bool:
+    """Say whether Slurm's commands are here."""
+    return shutil.which("sbatch") is not None
+
+
+def require() -> None:
+    """Refuse where Slurm is missing. Raises UserError."""
+    if not available():
+        raise UserError(
+            "Slurm is not here: sbatch is not on PATH",
+            "run on a login node, or use 'hpclaunch local' on this machine",
+        )
+
+
+def ask(*argv: str) -> str:
+    """Run one of Slurm's asking commands; '' where it fails or does not answer in time."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=ASK_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Give Slurm's name for this cluster, if there is a Slurm that says."""
+    if environment.get("SLURM_CLUSTER_NAME"):
+        return environment["SLURM_CLUSTER_NAME"]
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    return match.group(1) if match else None
+
+
+def test_only(script: str, cwd: Path) -> str:
+    """Have Slurm check a script without submitting it; gives its words (when it would start).
+
+    Raises UserError with Slurm's own words where it refuses.
+    """
+    done = _sbatch(["--test-only"], cwd, script)
+    if done.returncode != 0:
+        raise UserError(f"Slurm refuses this job: {_words(done.stderr)}", "nothing was submitted")
+    return _words(done.stderr)
+
+
+def submit(script: Path, cwd: Path) -> str:
+    """Submit a script; gives the job id. Raises UserError with Slurm's own words."""
+    done = _sbatch(["--parsable", str(script)], cwd, None)
+    if done.returncode != 0:
+        raise UserError(f"Slurm refused the job: {_words(done.stderr)}")
+    return done.stdout.strip().partition(";")[0]
+
+
+def _sbatch(
+    arguments: Sequence[str], cwd: Path, text: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Run sbatch with a clean environment."""
+    try:
+        return subprocess.run(
+            ["sbatch", *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=for_submission(os.environ),
+            timeout=120,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise JobFailed("sbatch did not answer within two minutes; ask 'squeue --me'") from None
+
+
+def _words(stderr: str) -> str:
+    """Give what Slurm said, on one line, without its own prefix."""
+    lines = [re.sub(r"^(sbatch|salloc|srun): (error: )?", "", line) for line in stderr.splitlines()]
+    return "; ".join(line.strip() for line in lines if line.strip()) or "no reason given"
+
+
+def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
+    """Give what Slurm knows of jobs: the queue first, then accounts, then the controller.
+
+    A job that no one remembers is absent from the answer.
+    """
+    if not job_ids or not available():
+        return {}
+    found: dict[str, JobState] = {}
+    rows = ask("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
+               "--format=%i|%T|%r|%N|%L")  # fmt: skip
+    for row in rows.splitlines():
+        fields = row.split("|")
+        if len(fields) == 5 and fields[0] in job_ids:
+            job, state, reason, nodes, left = fields
+            reason = "" if reason == "None" else reason
+            found[job] = JobState(state, None, reason, nodes, left)
+    for job in job_ids:
+        if job not in found or found[job].ended:
+            ended = _from_controller(job) or _from_accounts(job)
+            if ended:
+                found[job] = ended
+    return found
+
+
+def _from_controller(job: str) -> JobState | None:
+    """Ask the controller, which remembers an ended job for some minutes."""
+    text = ask("scontrol", "--oneliner", "show", "job", job)
+    fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
+    if fields.get("JobId") != job:
+        return None
+    state = fields.get("JobState", "UNKNOWN")
+    reason = fields.get("Reason", "None")
+    code = _exit_code(fields.get("ExitCode", "")) if state in ENDED else None
+    return JobState(state, code, "" if reason == "None" else reason, fields.get("NodeList", ""))
+
+
+def _from_accounts(job: str) -> JobState | None:
+    """Ask the accounting database, where the cluster keeps one."""
+    if shutil.which("sacct") is None:
+        return None
+    text = ask("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job,
+               "--format=State,ExitCode,NodeList")  # fmt: skip
+    row = text.strip().splitlines()[-1:] or [""]
+    fields = row[0].split("|")
+    if len(fields) != 3 or not fields[0]:
+        return None
+    # 'CANCELLED by 1000' names the user; the state is the first word.
+    state = fields[0].split()[0]
+    return JobState(state, _exit_code(fields[1]), "", fields[2])
+
+
+def _exit_code(text: str) -> int | None:
+    """Read Slurm's `code:signal`."""
+    match = re.match(r"^(\d+):(\d+)$", text)
+    if not match:
+        return None
+    code, signal = int(match.group(1)), int(match.group(2))
+    return 128 + signal if signal else code
+
+
+def cancel(job: str) -> None:
+    """Cancel a job. Raises UserError with Slurm's words."""
+    done = subprocess.run(
+        ["scancel", job], capture_output=True, text=True, timeout=ASK_TIMEOUT, check=False
+    )
+    if done.returncode != 0:
+        raise UserError(f"Slurm did not cancel job {job}: {_words(done.stderr)}")

@@ -1,0 +1,85 @@
+"""Find runs: by name, folder or job id, the newest by default."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record, read_record
+
+
+def default_runs_dir() -> Path:
+    """Give where runs go: `$HPCLAUNCH_RUNS_DIR`, or `runs` in the current folder."""
+    return Path(os.environ.get("HPCLAUNCH_RUNS_DIR") or "runs").absolute()
+
+
+def index_file() -> Path:
+    """Give the list of runs started by this user, one folder a line, oldest first."""
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "hpclaunch" / "runs"
+
+
+def remember(folder: RunFolder) -> None:
+    """Add a run to the index, so that it is found from any folder. Failing is no failure."""
+    path = index_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{folder.root}\n")
+    except OSError:
+        return
+
+
+def next_name(runs_dir: Path, recipe: str) -> str:
+    """Give the next free name for a run of `recipe`: `tiny-1`, `tiny-2`, ..."""
+    number = 1
+    while (runs_dir / f"{recipe}-{number}").exists():
+        number += 1
+    return f"{recipe}-{number}"
+
+
+def find(reference: str | None, runs_dir: Path) -> tuple[RunFolder, Record]:
+    """Give the run meant by a name, a folder or a job id; without one, the newest.
+
+    Raises UserError where there is none.
+    """
+    if reference is not None and (Path(reference) / "run.json").is_file():
+        folder = RunFolder(Path(reference).absolute())
+        return folder, read_record(folder)
+    if reference is not None and "/" in reference:
+        raise UserError(f"{reference} is no run folder: it has no run.json")
+    runs = list(known(runs_dir))
+    if reference is None:
+        if not runs:
+            raise UserError("there is no run yet", "start one: hpclaunch local")
+        return max(runs, key=lambda run: run[1].created)
+    named = [run for run in runs if reference in {run[1].name, run[1].job_id}]
+    if not named:
+        raise UserError(
+            f"no run called '{reference}' here or in your list of runs",
+            nearest(reference, {record.name for _, record in runs}) if runs else "",
+        )
+    return max(named, key=lambda run: run[1].created)
+
+
+def known(runs_dir: Path) -> Iterator[tuple[RunFolder, Record]]:
+    """Give every run in `runs_dir` and in the index that can be read, each once."""
+    seen: set[Path] = set()
+    listed: list[Path] = []
+    if runs_dir.is_dir():
+        listed += [entry for entry in runs_dir.iterdir() if (entry / "run.json").is_file()]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        listed += [Path(line) for line in index_file().read_text("utf-8").splitlines() if line]
+    for root in listed:
+        if root in seen:
+            continue
+        seen.add(root)
+        folder = RunFolder(root)
+        try:
+            yield folder, read_record(folder)
+        except UserError:
+            continue

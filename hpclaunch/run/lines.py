@@ -1,0 +1,53 @@
+"""A job log's lines: which node and which rank said it.
+
+`srun --label` puts the node's number in front, torchrun's --tee the device and the local rank:
+`2: [gpu1]: text`. Lines of the launcher itself carry the node alone, the script's own neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NODE = re.compile(r"^\s*(\d{1,5}): ?(.*)$", re.DOTALL)
+_RANK = re.compile(r"^\[(?:gpu|cpu)(\d{1,3})\]: ?(.*)$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line and who said it."""
+
+    text: str
+    node: int | None = None
+    """Number of the node within the job; None for the batch script itself."""
+    local_rank: int | None = None
+    """Rank within the node; None for the launcher."""
+
+    def rank(self, per_node: int) -> int | None:
+        """Give the global rank, where there is one."""
+        if self.node is None or self.local_rank is None:
+            return None
+        return self.node * per_node + self.local_rank
+
+
+def parse_line(raw: str) -> Line:
+    """Take a raw line apart. Anything that carries no label is its own text."""
+    raw = raw.rstrip("\r\n")
+    node = _NODE.match(raw)
+    if not node:
+        return Line(raw)
+    rank = _RANK.match(node.group(2))
+    if not rank:
+        return Line(node.group(2), int(node.group(1)))
+    return Line(rank.group(2), int(node.group(1)), int(rank.group(1)))
+
+
+def show(line: Line, nodes: int, names: tuple[str, ...] = ()) -> str:
+    """Give a line for a person: who said it, then what. Rank 0 of a single node needs no label."""
+    if line.node is None:
+        return line.text
+    where = names[line.node] if line.node < len(names) else f"node{line.node}"
+    who = "" if line.local_rank is None else f"gpu{line.local_rank}"
+    if nodes == 1:
+        return line.text if not line.local_rank else f"{who} | {line.text}"
+    return f"{where} {who:<4} | {line.text}"

@@ -1,0 +1,84 @@
+"""run.json: who started the run, when, from which command, where; and which job it became."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from typing import Literal
+
+import msgspec
+
+from hpclaunch.errors import UserError
+from hpclaunch.run.folder import RunFolder, write_atomic
+
+FORMAT = 1
+"""Raised when a reader of old could misread a new record."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What run.json holds."""
+
+    format: int = FORMAT
+    name: str
+    created: float
+    """Unix seconds."""
+    user: str
+    host: str
+    """Where the command was typed."""
+    command: list[str]
+    mode: Literal["sbatch", "srun", "local"]
+    hpclaunch: str
+    """Version that wrote the folder."""
+    recipe: str
+    site: str
+    nodes: int
+    processes_per_node: int
+    device: Literal["gpu", "cpu"]
+    gpu: str | None = None
+    program: list[str] = []
+    """The user's own program; empty for the built-in trainer."""
+    job_id: str | None = None
+    pid: int | None = None
+    """Process of a local run, on `host`."""
+    restarts: int = 0
+
+
+def whoami() -> tuple[str, str]:
+    """Give user and host; an account without a name gives its number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return user, socket.gethostname()
+
+
+def now() -> float:
+    """Give the time for `created`, in Unix seconds."""
+    return round(time.time(), 3)
+
+
+def write_record(folder: RunFolder, record: Record) -> None:
+    """Write run.json, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+    write_atomic(folder.record, text + "\n")
+
+
+def read_record(folder: RunFolder) -> Record:
+    """Read run.json. Raises UserError where there is none, or it is damaged or newer."""
+    try:
+        data = folder.record.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{folder.root} is no run folder: it has no run.json") from None
+    except OSError as error:
+        raise UserError(f"{folder.record} cannot be read: {error.strerror}") from None
+    try:
+        record = msgspec.json.decode(data, type=Record)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{folder.record} is damaged: {error}") from None
+    if record.format > FORMAT:
+        raise UserError(
+            f"{folder.record} was written by hpclaunch {record.hpclaunch}", "upgrade hpclaunch"
+        )
+    return record

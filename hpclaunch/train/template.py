@@ -1,0 +1,99 @@
+"""Chat templates: which one training uses, so that the loss falls on the assistant's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from hpclaunch.errors import UserError
+
+MARKS = ("{% generation", "{%- generation")
+SYSTEM_TURN = "<|start_header_id|>system<|end_header_id|>\n\n"
+PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+
+
+def has_marks(template: str | None) -> bool:
+    """Say whether a template marks what the assistant generates."""
+    return template is not None and any(mark in template for mark in MARKS)
+
+
+def is_llama3(template: str | None) -> bool:
+    """Say whether a template writes the turns of the Llama 3 family (3, 3.1, 3.2, 3.3)."""
+    return template is not None and "<|start_header_id|>" in template and "<|eot_id|>" in template
+
+
+def llama3_variant(tokenizer: Any) -> str:
+    """Give a template that writes the same text as the tokenizer's own, with generation marks.
+
+    From 3.1 on the family puts a system turn first in any case, with a date; what stands there is
+    taken from the tokenizer's own template rather than from memory of one version.
+    """
+    rendered = tokenizer.apply_chat_template(PROBE[:1], tokenize=False)
+    preamble = None
+    if SYSTEM_TURN in rendered:
+        preamble = rendered.split(SYSTEM_TURN, 1)[1].split("<|eot_id|>", 1)[0]
+    text = resources.files("hpclaunch.train").joinpath("templates", "llama3.j2").read_text("utf-8")
+    return text.replace("= PREAMBLE", f"= {'none' if preamble is None else json.dumps(preamble)}")
+
+
+def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -> str | None:
+    """Give the template to train with under assistant_only_loss, None to keep the tokenizer's own.
+
+    `samples` are conversations that both templates must write alike. Raises UserError where no
+    template with generation marks exists, where ours differs, or where the loss mask is empty.
+    """
+    own = tokenizer.chat_template
+    template = None
+    if not has_marks(own):
+        template = llama3_variant(tokenizer) if is_llama3(own) else _from_trl(tokenizer)
+    for messages in samples:
+        if template is not None:
+            _same_text(tokenizer, template, messages)
+        if not any(loss_mask(tokenizer, messages, template)):
+            raise UserError(
+                "assistant_only_loss leaves no token to learn from: the chat template marks none",
+                "set training.assistant_only_loss: false, or use a template with generation marks",
+            )
+    return template
+
+
+def loss_mask(
+    tokenizer: Any, messages: list[dict[str, Any]], template: str | None = None
+) -> list[int]:
+    """Give 1 for each token the loss counts and 0 for the others."""
+    encoded = tokenizer.apply_chat_template(
+        messages,
+        chat_template=template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    return list(encoded["assistant_masks"])
+
+
+def _from_trl(tokenizer: Any) -> str | None:
+    """Ask TRL for its training variant of other families' templates."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        template: str | None = get_training_chat_template(tokenizer)
+    except ValueError as error:
+        raise UserError(
+            "assistant_only_loss: this model's chat template has no generation marks, and no "
+            "training variant of it is known",
+            "set training.assistant_only_loss: false",
+        ) from error
+    return template
+
+
+def _same_text(tokenizer: Any, template: str, messages: list[dict[str, Any]]) -> None:
+    own = tokenizer.apply_chat_template(messages, tokenize=False)
+    ours = tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template)
+    if own != ours:
+        raise UserError(
+            "assistant_only_loss: the training variant of the chat template writes another text "
+            "than the model's own",
+            "set training.assistant_only_loss: false",
+        )

@@ -1,0 +1,105 @@
+"""Who this process is among the ranks, on which device, and how the model is spread over them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hpclaunch.errors import UserError
+
+TRUE = {"1", "true", "yes", "on"}
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() in TRUE
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks as this one sees them."""
+
+    rank: int
+    size: int
+    device: Literal["cpu", "cuda"]
+    fsdp: int
+    """FSDP's version, 0 where every rank holds the whole model."""
+
+    @property
+    def first(self) -> bool:
+        """This is the rank that writes marks, lines and the final weights."""
+        return self.rank == 0
+
+
+def surroundings() -> World:
+    """Read the world from the environment that `accelerate launch` sets. Imports nothing heavy.
+
+    Raises UserError for what cannot run: it is said before a model is loaded.
+    """
+    import torch
+
+    on_cpu = _flag("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    if on_cpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # so that accelerate comes to the same conclusion
+    fsdp = int(os.environ.get("FSDP_VERSION", "1")) if _flag("ACCELERATE_USE_FSDP") else 0
+    if on_cpu and fsdp == 1:
+        raise UserError("FSDP 1 cannot run on CPUs", "set fsdp.version: 2")
+    if on_cpu and fsdp and _flag("FSDP_OFFLOAD_PARAMS"):
+        raise UserError("fsdp.offload needs a GPU to offload from", "set fsdp.offload: false")
+    if fsdp and _flag("FSDP_ACTIVATION_CHECKPOINTING"):
+        # With LoRA and sharded state this writes checkpoints without a single weight, silently.
+        raise UserError(
+            "FSDP's own activation checkpointing loses the adapter in checkpoints",
+            "set fsdp_activation_checkpointing: false; training.gradient_checkpointing does the work",
+        )
+    return World(
+        rank=int(os.environ.get("RANK", "0")),
+        size=int(os.environ.get("WORLD_SIZE", "1")),
+        device="cpu" if on_cpu else "cuda",
+        fsdp=fsdp,
+    )
+
+
+def join(world: World, arguments: Any) -> None:
+    """Enter the process group, and let FSDP run on CPUs too.
+
+    accelerate knows FSDP only among accelerators: a multi-CPU world becomes plain DDP. Telling its
+    state "several devices" after the group is made (over gloo, on CPUs), and before the trainer
+    asks, takes its ordinary FSDP path with everything that belongs to it.
+    """
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    arguments.device  # noqa: B018 - reading it makes the process group
+    if world.device == "cpu" and world.fsdp:
+        state = PartialState._shared_state
+        if state["distributed_type"] == DistributedType.MULTI_CPU:
+            state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def broadcast_flag(world: World, flag: bool) -> bool:
+    """Give the first rank's `flag` to all ranks; every rank must call it at the same place."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor([int(flag)], device=world.device)
+    dist.broadcast(value, src=0)
+    return bool(value.item())
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def leave() -> None:
+    """End the process group. Without it a finished run sometimes dies at exit with code -6."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
