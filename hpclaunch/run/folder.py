@@ -40,6 +40,28 @@ class RunFolder:
         return self.root / "logs"
 
     @property
+    def nodes(self) -> Path:
+        """The job's hosts, one a line, in the order of their machine ranks."""
+        return self.logs / "nodes"
+
+    @property
+    def first_failure(self) -> Path:
+        """`exit-code node-number host` of the node whose launcher failed first."""
+        return self.logs / "first-failure"
+
+    def log(self) -> Path | None:
+        """Give the newest of the job's own logs, None before it has written any."""
+        logs = sorted(self.logs.glob("job-*.out"), key=lambda path: path.stat().st_mtime)
+        return logs[-1] if logs else None
+
+    def node_names(self) -> tuple[str, ...]:
+        """Give the job's hosts in the order of their machine ranks, as far as they are known."""
+        try:
+            return tuple(self.nodes.read_text(encoding="utf-8").split())
+        except OSError:
+            return ()
+
+    @property
     def metrics(self) -> Path:
         """One set of files a node, from the sidecars."""
         return self.root / "metrics"

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 _NODE = re.compile(r"^\s*(\d{1,5}): ?(.*)$", re.DOTALL)
-_RANK = re.compile(r"^\[(?:gpu|cpu)(\d{1,3})\]: ?(.*)$", re.DOTALL)
+_RANK = re.compile(r"^\[((?:gpu|cpu)(\d{1,3}))\]: ?(.*)$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Line:
     """Number of the node within the job; None for the batch script itself."""
     local_rank: int | None = None
     """Rank within the node; None for the launcher."""
+    process: str = ""
+    """What the local rank runs on, with its number: `gpu1`, `cpu0`."""
 
     def rank(self, per_node: int) -> int | None:
         """Give the global rank, where there is one."""
@@ -39,15 +41,17 @@ def parse_line(raw: str) -> Line:
     rank = _RANK.match(node.group(2))
     if not rank:
         return Line(node.group(2), int(node.group(1)))
-    return Line(rank.group(2), int(node.group(1)), int(rank.group(1)))
+    return Line(rank.group(3), int(node.group(1)), int(rank.group(2)), rank.group(1))
 
 
 def show(line: Line, nodes: int, names: tuple[str, ...] = ()) -> str:
-    """Give a line for a person: who said it, then what. Rank 0 of a single node needs no label."""
+    """Give a line for a person: who said it, then what.
+
+    On a single node the first rank and the launcher need no label; the others have their device.
+    """
     if line.node is None:
         return line.text
-    where = names[line.node] if line.node < len(names) else f"node{line.node}"
-    who = "" if line.local_rank is None else f"gpu{line.local_rank}"
     if nodes == 1:
-        return line.text if not line.local_rank else f"{who} | {line.text}"
-    return f"{where} {who:<4} | {line.text}"
+        return f"{line.process} | {line.text}" if line.local_rank else line.text
+    where = names[line.node] if line.node < len(names) else f"node {line.node}"
+    return f"{where} {line.process:<4} | {line.text}"
