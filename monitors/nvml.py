@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 from monitors.model import DeviceError, GpuInfo, GpuSample
 
+_NO_BINDING = ""
 try:
     import pynvml
-except ImportError:  # a machine without GPUs need not have it
-    pynvml = None
+except ModuleNotFoundError:  # a machine without GPUs need not have it
+    pynvml, _NO_BINDING = None, "the Python package nvidia-ml-py is not installed"
+except Exception as error:  # nor may a broken one cost the host's record
+    pynvml, _NO_BINDING = None, f"pynvml cannot be imported: {type(error).__name__}: {error}"
 
 _T = TypeVar("_T")
 _MIB = 1024 * 1024
@@ -25,18 +28,26 @@ class NvmlSource:
 
     def __init__(self) -> None:
         self._devices: list[_Device] = []
+        self._notes: list[str] = []
 
     def open(self) -> tuple[GpuInfo, ...]:
         """Load NVML and look each GPU up. Raises DeviceError with the reason when that fails."""
         if pynvml is None:
-            raise DeviceError("the Python package nvidia-ml-py is not installed")
+            raise DeviceError(_NO_BINDING)
         try:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
-            handles = [(i, pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)]
         except pynvml.NVMLError as error:
             raise DeviceError(f"NVML: {error}") from error
-        self._devices = [_Device(index, handle) for index, handle in handles]
+        for index in range(count):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            except pynvml.NVMLError as error:  # one that fell off the bus: not the others' fault
+                self._notes.append(f"GPU {index} cannot be sampled: {error}")
+            else:
+                self._devices.append(_Device(index, handle))
+        if self._notes and not self._devices:
+            raise DeviceError("; ".join(self._notes))
         return tuple(device.info() for device in self._devices)
 
     def sample(self, n: int) -> tuple[GpuSample, ...]:
@@ -47,7 +58,8 @@ class NvmlSource:
 
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
-        return tuple(note for device in self._devices for note in device.take_notes())
+        mine, self._notes = self._notes, []
+        return (*mine, *(note for device in self._devices for note in device.take_notes()))
 
 
 class _Device:

@@ -47,12 +47,24 @@ class Recorder:
         self._sinks: dict[str, Sink] = {}
         self._ticks = self._gpu_ticks = self._vmstat_rows = 0
         self._missed = self._lost_writes = 0
-        self._table_known = False
+        self._table_known = self._gpus_awaited = False
+        self._told_closed: set[str] = set()
 
     def run(self) -> str:
-        """Record; returns why it ended."""
-        for suffix in (layout.SAMPLES, layout.VMSTAT):
-            self._sinks[suffix] = self._open_sink(suffix)
+        """Record; returns why it ended. Raises OSError when the samples cannot be written."""
+        self._sinks[layout.SAMPLES] = self._open_sink(layout.SAMPLES)
+        try:
+            reason = self._loop()
+            self._record(self._end(reason))
+        except Exception as error:  # the record says so too, whoever started this may not look
+            self._record(self._end(f"failed: {type(error).__name__}: {error}"))
+            raise
+        finally:
+            for sink in self._sinks.values():
+                sink.close()
+        return reason
+
+    def _loop(self) -> str:
         reason = self._await_gpus()
         begin = self._clock.mono()
         self._record(self._start(begin))
@@ -66,9 +78,6 @@ class Recorder:
                 self._missed += due - number
                 self._tick(due)
                 number = due + 1
-        self._record(self._end(reason))
-        for sink in self._sinks.values():
-            sink.close()
         return reason
 
     def _await_gpus(self) -> str | None:
@@ -95,6 +104,7 @@ class Recorder:
         local = time.localtime(wall)
         problem = self._gpus.problem
         self._table_known = bool(self._gpus.table)
+        self._gpus_awaited = not self._gpus.opened
         return Start(
             node=self._settings.node,
             wall=round(wall, 3),
@@ -114,18 +124,21 @@ class Recorder:
         if self._gpus.table and not self._table_known:
             self._table_known = True
             self._record(GpuTable(self._gpus.table))
+        if self._gpus_awaited and self._gpus.opened:
+            self._gpus_awaited = False
+            if self._gpus.problem is not None:
+                self._record(Note(round(wall, 3), f"no GPU is sampled: {self._gpus.problem}"))
         for text in self._gpus.notes():
             self._record(Note(round(wall, 3), text))
         own = own_cost() if self._ticks % OWN_COST_EVERY == 0 else None
         self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own))
         if gpus:
             head = dmon.header() if self._gpu_ticks % dmon.HEADER_EVERY == 0 else ""
-            self._append(layout.DMON, head + "".join(dmon.row(wall, gpu) for gpu in gpus))
-            self._gpu_ticks += 1
+            rows = "".join(dmon.row(wall, gpu) for gpu in gpus)
+            self._gpu_ticks += self._append(layout.DMON, head + rows)
         if row is not None:
             head = vmstat.header(wall) if vmstat.header_due(self._vmstat_rows) else ""
-            self._append(layout.VMSTAT, head + vmstat.row(wall, row))
-            self._vmstat_rows += 1
+            self._vmstat_rows += self._append(layout.VMSTAT, head + vmstat.row(wall, row))
         self._ticks += 1
 
     def _end(self, reason: str) -> End:
@@ -135,8 +148,21 @@ class Recorder:
     def _record(self, record: Record) -> None:
         self._append(layout.SAMPLES, samples.line(record))
 
-    def _append(self, suffix: str, text: str) -> None:
-        if suffix not in self._sinks:  # dmon's file exists only where there are GPUs
+    def _append(self, suffix: str, text: str) -> bool:
+        """Write to a file, opened at its first use: dmon's exists only where there are GPUs."""
+        written = self._opened(suffix) and self._sinks[suffix].append(text)
+        self._lost_writes += not written
+        return written
+
+    def _opened(self, suffix: str) -> bool:
+        if suffix in self._sinks:
+            return True
+        try:
             self._sinks[suffix] = self._open_sink(suffix)
-        if not self._sinks[suffix].append(text):
-            self._lost_writes += 1
+        except OSError as error:
+            if suffix not in self._told_closed:
+                self._told_closed.add(suffix)
+                text = f"{self._settings.node}{suffix} cannot be written: {error.strerror}"
+                self._record(Note(round(self._clock.wall(), 3), text))
+            return False
+        return True

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 from monitors.summary import GpuSummary, NodeSummary, Report, Stat
 
+_WIDTH = 80
 _NAME_WIDTH = 22
+_NOTES = 10
+"""Notes shown of each node; a GPU that fails every other second leaves thousands."""
 
 
 def render_text(report: Report) -> str:
@@ -14,17 +21,17 @@ def render_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     if not report.nodes:
-        return "\n".join(("No record to report on.", *report.problems))
+        return "\n".join(("No record to report on.", *_wrapped(report.problems)))
     seconds = [node.duration_s for node in report.nodes if node.duration_s is not None]
-    first = min((node.began for node in report.nodes if node.began), default=None)
+    first = min((node.began for node in report.nodes if node.began), default=None, key=_moment)
     longest = _duration(max(seconds, default=None))
     began = f", from {_when(first)}" if first else ""
     counts = f"{_count(len(report.nodes), 'node')}, {_count(report.gpu_count, 'GPU')}"
-    return "\n".join((f"{counts}, {longest}{began}", *report.problems))
+    return "\n".join(_wrapped((f"{counts}, {longest}{began}", *report.problems)))
 
 
 def _node(node: NodeSummary) -> str:
-    lines = [node.node, *_quality(node), _cpu(node), _memory(node)]
+    lines = [*_wrapped([node.node]), *_quality(node), _cpu(node), _memory(node)]
     for label, rx, tx in (
         ("network", node.net_rx_mb_s, node.net_tx_mb_s),
         ("infiniband", node.ib_rx_mb_s, node.ib_tx_mb_s),
@@ -40,7 +47,9 @@ def _node(node: NodeSummary) -> str:
         ]
     elif node.gpu_problem:
         lines.append(_row("GPUs", f"not sampled: {node.gpu_problem}"))
-    lines += [_row("note", note) for note in node.notes]
+    lines += [_row("note", note) for note in node.notes[:_NOTES]]
+    if len(node.notes) > _NOTES:
+        lines.append(_row("", f"and {_count(len(node.notes) - _NOTES, 'more note')}"))
     lines += [_row("problem", problem) for problem in node.problems]
     return "\n".join(lines)
 
@@ -88,19 +97,32 @@ def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
         f"{pad}  mean  peak   mean  peak    peak  total  mean  peak",
     ]
     for gpu in gpus:
-        name = (gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
+        name = _printable(gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
         cells = (
             f"{_cell(gpu.sm_pct.mean):>6}{_cell(gpu.sm_pct.peak):>6}",
             f"{_cell(gpu.power_w.mean):>7}{_cell(gpu.power_w.peak):>6}",
             f"{_gib(gpu.memory_used_mib.peak):>8}{_gib(gpu.memory_total_mib):>7}",
             f"{_cell(gpu.temperature_c.mean):>6}{_cell(gpu.temperature_c.peak):>6}",
         )
-        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}")
+        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}"[:_WIDTH])
     return lines
 
 
 def _row(label: str, text: str) -> str:
-    return f"  {label:<11}{text}"
+    wrapped = textwrap.wrap(
+        _printable(text), _WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=" " * 13
+    )
+    return "\n".join(wrapped)
+
+
+def _wrapped(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in textwrap.wrap(_printable(text), _WIDTH)]
+
+
+def _printable(text: str) -> str:
+    """Names and notes come from files, whose bytes must not reach the terminal as commands."""
+    plain = (" " if char.isspace() else char for char in text)
+    return "".join(char if char.isprintable() else "?" for char in plain)
 
 
 def _spread(stat: Stat, unit: str, divisor: float = 1) -> str:
@@ -110,11 +132,24 @@ def _spread(stat: Stat, unit: str, divisor: float = 1) -> str:
 
 
 def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.0e}"
 
 
 def _gib(mib: float | None) -> str:
-    return "-" if mib is None else f"{mib / 1024:.1f}"
+    if mib is None:
+        return "-"
+    return f"{mib / 1024:.1f}" if abs(mib) < 1e8 else f"{mib / 1024:.0e}"
+
+
+def _moment(iso: str) -> tuple[int, str]:
+    """For putting times of several zones in order; those without a zone come last."""
+    try:
+        moment = datetime.fromisoformat(iso)
+        return (1, iso) if moment.tzinfo is None else (0, moment.astimezone(UTC).isoformat())
+    except (ValueError, OverflowError):
+        return (1, iso)
 
 
 def _or_unknown(value: int | None) -> str:

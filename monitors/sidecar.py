@@ -26,11 +26,10 @@ from monitors.sink import AppendFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sidecar; returns the exit code: 0 done, 1 the folder cannot be written."""
+    """Run the sidecar; returns the exit code: 0 done, 1 it failed and said why in one line."""
     args = _parser().parse_args(arguments)
     clock = SystemClock()  # first: from here on a signal ends the recording in order
     gpus = GpuHandover(NvmlSource())
-    host = HostSampler(HostFiles(), clock)
     settings = Settings(args.node, args.interval, args.parent)
 
     def open_sink(suffix: str) -> AppendFile:
@@ -39,9 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         args.out.mkdir(parents=True, exist_ok=True)
+        host = HostSampler(HostFiles(), clock)
         Recorder(settings, clock, host, gpus, open_sink).run()
     except OSError as error:
         print(f"sidecar: cannot record into {args.out}: {error.strerror}", file=sys.stderr)
+        code = 1
+    except Exception as error:  # in a job's log, one line is enough
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"sidecar: failed: {text}", file=sys.stderr)
         code = 1
     if gpus.stuck:
         # A thread inside a blocked driver could hold up the interpreter's way out.

@@ -114,6 +114,10 @@ class Mean:
         return Stat(round(self._total / self._count, 2), round(self._peak, 2), self._count)
 
 
+_SHORT = 1e-4
+"""Seconds. The clock is recorded in milliseconds: less passed only where it is garbage."""
+
+
 class Growth:
     """Follows a counter: how much it grew, and how fast per second.
 
@@ -128,7 +132,7 @@ class Growth:
         """Take the counter's value at a moment on the monotonic clock."""
         if value is None:
             return
-        if self._last is not None and value >= self._last[0] and seconds > self._last[1]:
+        if self._last is not None and value >= self._last[0] and seconds - self._last[1] > _SHORT:
             grown, passed = value - self._last[0], seconds - self._last[1]
             self._peak = max(self._peak, grown / passed)
             self._grown, self._seconds = self._grown + grown, self._seconds + passed

@@ -6,7 +6,6 @@ Reading goes by the header, because drivers differ in widths and in which column
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -112,4 +111,5 @@ def _number(cell: str) -> float | None:
         value = float(cell)
     except ValueError:  # "-", and whatever a newer driver may put in its place
         return None
-    return value if math.isfinite(value) else None
+    # Python reads 1_0 as a number. Nothing a GPU has comes near 10^24, and sums of more overflow.
+    return value if abs(value) < 1e24 and "_" not in cell else None

@@ -16,7 +16,6 @@ an unknown kind and unknown names are to be passed over: a later format only add
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -138,8 +137,9 @@ def _record(raw: Any) -> Record | None:
 def _number(value: Any) -> float | int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    # No counter comes near 10^24; arithmetic on something larger could overflow.
-    return value if math.isfinite(value) and abs(value) < 1e24 else None
+    # No counter comes near 10^24; arithmetic on something larger could overflow. Not a number
+    # is not smaller than anything.
+    return value if abs(value) < 1e24 else None
 
 
 def _need(value: Any) -> float:

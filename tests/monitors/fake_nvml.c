@@ -4,9 +4,11 @@
  * FAKE_NVML_INIT_ERROR   nvmlInit returns this code
  * FAKE_NVML_UNSUPPORTED  comma-separated names of calls, and of fields as "field82", that
  *                        return NVML_ERROR_NOT_SUPPORTED
+ * FAKE_NVML_CODES        comma-separated NAME=CODE (names as above): these return that error
  * FAKE_NVML_BLOCK        name of a call that never returns ...
  * FAKE_NVML_BLOCK_AFTER  ... once it has been made this many times (0)
- * FAKE_NVML_LOST         index of a GPU that falls off the bus ...
+ * FAKE_NVML_BLOCK_MS     ... or that takes this long, just that once
+ * FAKE_NVML_LOST         index of a GPU that falls off the bus (0 times: is lost from the start) ...
  * FAKE_NVML_LOST_AFTER   ... once its power was asked this many times (0)
  * FAKE_NVML_LOG          file to which the name of every call is appended
  */
@@ -36,6 +38,14 @@ static int listed(const char *variable, const char *name) {
     return 0;
 }
 
+static int code_of(const char *name) {
+    const char *at = getenv("FAKE_NVML_CODES");
+    size_t length = strlen(name);
+    for (; at && *at; at += strcspn(at, ","), at += *at == ',')
+        if (!strncmp(at, name, length) && at[length] == '=') return atoi(at + length + 1);
+    return OK;
+}
+
 static int lost(const Gpu *gpu) {
     return gpu && gpu->index == number("FAKE_NVML_LOST", -1) &&
            gpu->power_calls >= number("FAKE_NVML_LOST_AFTER", 0);
@@ -52,10 +62,14 @@ static int enter(const char *name, const Gpu *gpu) {
         if (write(fd, line, (size_t)length) < 0) abort();
         close(fd);
     }
-    if (listed("FAKE_NVML_BLOCK", name) && calls_of_blocked++ >= number("FAKE_NVML_BLOCK_AFTER", 0))
-        for (;;) pause();
+    if (listed("FAKE_NVML_BLOCK", name)) {
+        int over = calls_of_blocked++ - number("FAKE_NVML_BLOCK_AFTER", 0);
+        int once = number("FAKE_NVML_BLOCK_MS", 0);
+        if (once && !over) usleep((unsigned)once * 1000);
+        while (!once && over >= 0) pause();
+    }
     if (lost(gpu)) return LOST;
-    return listed("FAKE_NVML_UNSUPPORTED", name) ? NOT_SUPPORTED : OK;
+    return listed("FAKE_NVML_UNSUPPORTED", name) ? NOT_SUPPORTED : code_of(name);
 }
 
 #define ENTER(gpu) do { int code = enter(__func__, gpu); if (code) return code; } while (0)
@@ -77,9 +91,9 @@ int nvmlDeviceGetCount_v2(unsigned *count) {
     return OK;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **gpu) {
-    ENTER(NULL);
     if (index >= MAX_GPUS) return INVALID;
     gpus[index].index = (int)index;
+    ENTER(&gpus[index]);
     *gpu = &gpus[index];
     return OK;
 }
@@ -143,11 +157,15 @@ int nvmlDeviceGetClockInfo(Gpu *gpu, int kind, unsigned *mhz) {
     *mhz = kind == 2 ? 1215 : 1410;
     return OK;
 }
-int nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, unsigned long long *reasons) {
-    ENTER(gpu);
-    *reasons = 4;
-    return OK;
-}
+#define REASONS(name)                                    \
+    int name(Gpu *gpu, unsigned long long *reasons) {    \
+        ENTER(gpu);                                      \
+        *reasons = 4;                                    \
+        return OK;                                       \
+    }
+REASONS(nvmlDeviceGetCurrentClocksEventReasons)
+REASONS(nvmlDeviceGetCurrentClocksThrottleReasons)
+
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } Memory2;
 int nvmlDeviceGetMemoryInfo_v2(Gpu *gpu, Memory2 *memory) {
     ENTER(gpu);
@@ -156,6 +174,14 @@ int nvmlDeviceGetMemoryInfo_v2(Gpu *gpu, Memory2 *memory) {
     memory->reserved = 600ull * MIB;
     memory->used = (10240ull + 1024ull * (unsigned)gpu->index) * MIB;
     memory->free = memory->total - memory->used - memory->reserved;
+    return OK;
+}
+/* Version 1 counts what the driver keeps for itself as used. */
+int nvmlDeviceGetMemoryInfo(Gpu *gpu, unsigned long long memory[3]) {
+    ENTER(gpu);
+    memory[0] = 81920ull * MIB;
+    memory[2] = (10840ull + 1024ull * (unsigned)gpu->index) * MIB;
+    memory[1] = memory[0] - memory[2];
     return OK;
 }
 /* Energy and traffic grow with time: 100 W, and 5 MB/s in and 7 MB/s out. */

@@ -7,27 +7,82 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monitors import layout
 from monitors.formats.samples import SamplesReader
-from monitors.model import Record, Start, Tick
+from monitors.model import GpuInfo, GpuSample, GpuTable, Note, Record, Start, Tick
 
 ROOT = Path(__file__).parents[2]
 FAST = "0.1"
 
 
-def start_sidecar(
-    out: Path, *more: str, library: Path | None = None, **env: str
-) -> subprocess.Popen[str]:
-    """Start a sidecar for node n1, ten ticks a second unless told otherwise."""
+PROBE = """
+import sys, time
+from monitors.formats.samples import line
+from monitors.model import GpuTable, HostSample, Note, Tick
+from monitors.nvml import NvmlSource
+source = NvmlSource()
+print(line(GpuTable(source.open())), end="")
+for n in range(int(sys.argv[1])):
+    print(line(Tick(n, 0, 0, HostSample(), source.sample(n))), end="")
+    time.sleep(float(sys.argv[2]))
+for text in source.notes():
+    print(line(Note(0, text)), end="")
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the GPU source of the sidecar found: the GPUs, their samples tick by tick, the notes."""
+
+    table: tuple[GpuInfo, ...]
+    ticks: list[tuple[GpuSample, ...]]
+    notes: list[str]
+
+
+def probe(library: Path, ticks: int = 1, pause_s: float = 0.0, **env: str) -> Probe:
+    """Ask the stand-in's GPUs through the real binding, without a clock."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(ticks), str(pause_s)],
+        env=environment(library, env),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = list(SamplesReader(done.stdout.splitlines(keepends=True)))
+    (table,) = [record.gpus for record in found if isinstance(record, GpuTable)]
+    return Probe(
+        table,
+        [record.gpus for record in found if isinstance(record, Tick) and record.gpus is not None],
+        [record.text for record in found if isinstance(record, Note)],
+    )
+
+
+def environment(library: Path | None, more: dict[str, str]) -> dict[str, str]:
+    """The environment for a process that uses `library` (a folder) as its NVML."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("FAKE_NVML")}
-    given |= {"PYTHONPATH": str(ROOT), **env}
+    given |= {"PYTHONPATH": str(ROOT), **more}
     if library is not None:
         given["LD_LIBRARY_PATH"] = str(library)
+    return given
+
+
+def start_sidecar(
+    out: Path,
+    *more: str,
+    library: Path | None = None,
+    python: tuple[str, ...] = (),
+    **env: str,
+) -> subprocess.Popen[str]:
+    """Start a sidecar for node n1, ten ticks a second unless told otherwise."""
+    given = environment(library, env)
     interval = () if "--interval" in more else ("--interval", FAST)
-    command = [sys.executable, "-m", "monitors.sidecar", "--out", str(out), "--node", "n1"]
+    command = [sys.executable, *python, "-m", "monitors.sidecar", "--out", str(out), "--node", "n1"]
     return subprocess.Popen(
         [*command, *interval, *more],
         env=given,
