@@ -1,1 +1,3 @@
-"""hpclaunch: fine-tune large language models on a Slurm cluster with one command."""
+"""Launch, monitor and report fine-tuning of large language models on Slurm clusters."""
+
+__version__ = "0.1.0"

@@ -19,6 +19,9 @@ from hpclaunch.run.lines import Line, parse_line
 GRACE = 60.0
 """Seconds that a stopped job gets to end by itself before it is killed."""
 
+STOPPED = 130
+"""Exit code of a run that Ctrl-C or SIGTERM stopped."""
+
 _GRANTED = re.compile(r"salloc: (?:Granted job allocation|Pending job allocation) (\d+)")
 _STEP = re.compile(r"^(SLURM_STEP|SLURM_STEPID|SLURM_NODEID|SLURM_PROCID|SLURM_LOCALID|SLURM_GTIDS"
                    r"|SLURM_TASK_PID|SLURM_LAUNCH|SLURM_SRUN|SLURM_PTY|SLURM_NTASKS|SLURM_NPROCS"
@@ -95,7 +98,7 @@ def run_attached(
         for number, handler in before.items():
             signal.signal(number, handler)
     if stopping.is_set():
-        return 130
+        return STOPPED
     return 128 - code if code < 0 else code
 
 

@@ -13,6 +13,7 @@ _SECRET = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL)", re.IGNORECASE
 )
 _NOT_SECRET = {"TOKENIZERS_PARALLELISM", "HF_TOKEN_PATH", "SLURM_JWT"}
+_LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 _TOKEN_SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{30,})\b")
 
 
@@ -25,10 +26,21 @@ def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
     """
     return {
         name: value
-        for name, value in environment.items()
+        for name, value in without_launcher_state(environment).items()
         if not (_SLURM.match(name) and name not in _SLURM_KEPT)
         and not (_SECRET.search(name) and name not in _NOT_SECRET)
-        and name not in {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    }
+
+
+def without_launcher_state(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables without what another launcher left (RANK and such).
+
+    accelerate's own are among them: left over from an enclosing run they win over the config file.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _LAUNCHER and not name.startswith(("ACCELERATE_", "FSDP_"))
     }
 
 

@@ -89,15 +89,15 @@ def test_only(script: str, cwd: Path) -> str:
     """
     done = _sbatch(["--test-only"], cwd, script)
     if done.returncode != 0:
-        raise UserError(f"Slurm refuses this job: {_words(done.stderr)}", "nothing was submitted")
-    return _words(done.stderr)
+        raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
+    return words(done.stderr)
 
 
 def submit(script: Path, cwd: Path) -> str:
     """Submit a script; gives the job id. Raises UserError with Slurm's own words."""
     done = _sbatch(["--parsable", str(script)], cwd, None)
     if done.returncode != 0:
-        raise UserError(f"Slurm refused the job: {_words(done.stderr)}")
+        raise UserError(f"Slurm refused the job: {words(done.stderr)}")
     return done.stdout.strip().partition(";")[0]
 
 
@@ -120,8 +120,8 @@ def _sbatch(
         raise JobFailed("sbatch did not answer within two minutes; ask 'squeue --me'") from None
 
 
-def _words(stderr: str) -> str:
-    """Give what Slurm said, on one line, without its own prefix."""
+def words(stderr: str) -> str:
+    """Give what Slurm said, on one line, without the prefixes of its programs."""
     lines = [re.sub(r"^(sbatch|salloc|srun): (error: )?", "", line) for line in stderr.splitlines()]
     return "; ".join(line.strip() for line in lines if line.strip()) or "no reason given"
 
@@ -150,11 +150,17 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
     return found
 
 
-def _from_controller(job: str) -> JobState | None:
-    """Ask the controller, which remembers an ended job for some minutes."""
+def job_fields(job: str) -> dict[str, str]:
+    """Give what `scontrol show job` says, empty for a job it has forgotten."""
     text = ask("scontrol", "--oneliner", "show", "job", job)
     fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
-    if fields.get("JobId") != job:
+    return fields if fields.get("JobId") == job else {}
+
+
+def _from_controller(job: str) -> JobState | None:
+    """Ask the controller, which remembers an ended job for some minutes."""
+    fields = job_fields(job)
+    if not fields:
         return None
     state = fields.get("JobState", "UNKNOWN")
     reason = fields.get("Reason", "None")
@@ -192,4 +198,4 @@ def cancel(job: str) -> None:
         ["scancel", job], capture_output=True, text=True, timeout=ASK_TIMEOUT, check=False
     )
     if done.returncode != 0:
-        raise UserError(f"Slurm did not cancel job {job}: {_words(done.stderr)}")
+        raise UserError(f"Slurm did not cancel job {job}: {words(done.stderr)}")

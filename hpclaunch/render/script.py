@@ -24,12 +24,6 @@ def script(plan: Plan) -> str:
     Raises UserError for a site profile whose module or variable names are no names.
     """
     site, launch = plan.site, plan.launch
-    modules = [*site.modules, *launch.modules]
-    for module in modules:
-        if not _MODULE.match(module):
-            raise UserError(
-                f"module name {module!r} is not plain", "write it as 'module load' does"
-            )
     for name, _ in plan.environment:
         if not _VARIABLE.match(name):
             raise UserError(f"site {site.name}: environment: {name!r} is not a variable's name")
@@ -44,9 +38,8 @@ def script(plan: Plan) -> str:
         command=_comment(shlex.join(launch.command)),
         run=shlex.quote(str(launch.folder)),
         cwd=shlex.quote(str(launch.cwd)) if launch.program else '"$HPCLAUNCH_RUN"',
-        modules=modules,
-        setup=site.setup,
-        activate=_activate(plan),
+        modules=_modules(plan),
+        activation=_activation(plan),
         environment=[(name, shlex.quote(value)) for name, value in plan.environment],
         address_suffix=site.address_suffix,
         internet=site.internet,
@@ -102,10 +95,30 @@ def _comment(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def _activate(plan: Plan) -> dict[str, str]:
-    """Say how the job gets its Python."""
+def preamble(plan: Plan) -> list[str]:
+    """Give the shell lines that load the site's modules and the Python environment.
+
+    Raises UserError for a module name that is none.
+    """
+    return [*_modules(plan), _activation(plan)]
+
+
+def _modules(plan: Plan) -> list[str]:
+    """Give the lines that load modules, then the site's own."""
+    names = [*plan.site.modules, *plan.launch.modules]
+    for name in names:
+        if not _MODULE.match(name):
+            raise UserError(f"module name {name!r} is not plain", "write it as 'module load' does")
+    return [*(f"module load {name}" for name in names), *plan.site.setup]
+
+
+def _activation(plan: Plan) -> str:
+    """Give the line by which the job gets its Python."""
     python = plan.launch.python
-    return {"kind": python.kind, "path": shlex.quote(str(python.path))}
+    path = shlex.quote(str(python.path))
+    if python.kind == "venv":
+        return f"source {path}/bin/activate"
+    return f'export PATH={path}/bin:"$PATH"'
 
 
 def _program(plan: Plan) -> list[str]:

@@ -87,6 +87,11 @@ class RunFolder:
         return self.root / "exit_code"
 
     @property
+    def cancel_mark(self) -> Path:
+        """Written when a person ended the run: who and where."""
+        return self.root / "cancelled"
+
+    @property
     def stop_request(self) -> Path:
         """A file whose presence asks rank 0 to save and stop at the end of the step."""
         return self.root / "stop"

@@ -1,0 +1,32 @@
+"""Run a drafted job attached to the terminal: what `srun` and `local` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hpclaunch.cli.following import printer, say_end
+from hpclaunch.cli.text import say, say_findings
+from hpclaunch.cluster.launch import run
+from hpclaunch.diagnose.status import status
+from hpclaunch.render.job import Job
+from hpclaunch.run.find import find
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import Line
+from hpclaunch.run.record import Record
+
+
+def run_to_its_end(job: Job) -> int:
+    """Run it, every line shown; gives the exit code."""
+    say_findings(job.plan.findings)
+
+    def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
+        say(f"run {record.name} in {folder.root}")
+        return printer(folder, record)
+
+    code = run(job, started)
+    launch = job.plan.launch
+    if not launch.folder.is_dir():
+        return code  # stopped before Slurm gave anything: no trace is left
+    folder, record = find(str(launch.folder), launch.folder.parent)
+    ended = say_end(status(folder, record))
+    return code or ended

@@ -1,0 +1,21 @@
+"""`hpclaunch cancel`: end a run."""
+
+from __future__ import annotations
+
+from hpclaunch.cli.options import Run
+
+
+def cancel(run: Run = None) -> None:
+    """Cancel a run that waits or runs."""
+    from hpclaunch.cluster.cancel import cancel as end
+    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.errors import UserError
+    from hpclaunch.run.find import default_runs_dir, find
+
+    folder, record = find(run, default_runs_dir())
+    found = look(folder, record)
+    if not found.active:
+        raise UserError(f"run {record.name} is not running: {found.state}")
+    end(folder, record)
+    job = f" (job {record.job_id})" if record.job_id else ""
+    print(f"cancelled {record.name}{job}")

@@ -1,0 +1,47 @@
+"""`hpclaunch config`: the accelerate YAML alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hpclaunch.cli import invocation
+from hpclaunch.cli.options import (
+    NodeOptions,
+    RecipeOptions,
+    ShardingOptions,
+    Words,
+    changes,
+    resources,
+    with_groups,
+)
+
+
+@with_groups
+def config(
+    words: Words = None,
+    *,
+    nodes: NodeOptions,
+    recipe: RecipeOptions,
+    sharding: ShardingOptions,
+) -> None:
+    """Print the accelerate config for so many nodes and GPUs.
+
+    For use by hand: accelerate launch --config_file FILE --machine_rank RANK ... train.py
+    """
+    from hpclaunch.plan.layout import layout
+    from hpclaunch.recipe import library
+    from hpclaunch.recipe.load import load
+    from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
+
+    reference, overrides = invocation.recipe_and_overrides(words)
+    flags = changes(recipe, sharding).flags()
+    # The file alone is for a program of the user's own: checkpointing only when asked for.
+    flags.setdefault("training.gradient_checkpointing", False)
+    resolved = load(reference or library.DEFAULT, overrides, flags)
+    needs = resources(nodes)
+    needs.check()
+    device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"
+    per_node = needs.cpu_processes or needs.gpus or 1
+    lay = layout(resolved, needs.nodes, per_node, device, own_program=True)
+    port = needs.port or DEFAULT_PORT
+    print(accelerate_config(lay, needs.nodes, needs.nodes * per_node, device, port), end="")

@@ -1,0 +1,74 @@
+"""What was typed: the command's own words, and the user's program after `--`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
+
+from hpclaunch.errors import UserError, nearest
+
+WITH_PROGRAM = ("sbatch", "srun", "local")
+"""Commands that take a program after `--`."""
+
+_ABOUT_THE_CALL = {"--dry-run", "--no-submit", "--wait", "--json"}
+"""Options that change what is done with the script and not the script: left out of it, so that a
+dry run prints the very bytes that are submitted."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A command line taken apart."""
+
+    words: tuple[str, ...]
+    """For the command itself, its name first."""
+    program: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Give what goes into the script's comment and the record."""
+        kept = tuple(word for word in self.words if word not in _ABOUT_THE_CALL)
+        return ("hpclaunch", *kept, *(("--", *self.program) if self.program else ()))
+
+
+def split(arguments: Sequence[str]) -> Invocation:
+    """Split at the first `--`. Raises UserError where no program may or does follow."""
+    if "--" not in arguments:
+        return Invocation(tuple(arguments))
+    at = list(arguments).index("--")
+    words, program = tuple(arguments[:at]), tuple(arguments[at + 1 :])
+    if not words or words[0] not in WITH_PROGRAM:
+        raise UserError("'--' and a program after it go with sbatch, srun and local only")
+    if not program or program == ("-m",):
+        raise UserError(
+            "nothing stands after '--'", "write your program there: -- train.py my.yaml"
+        )
+    return Invocation(words, program)
+
+
+def of(context: typer.Context) -> Invocation:
+    """Give the invocation a command belongs to."""
+    found = context.find_object(Invocation)
+    return found or Invocation(())
+
+
+def recipe_and_overrides(words: Sequence[str] | None) -> tuple[str | None, tuple[str, ...]]:
+    """Tell the recipe from the `key=value` words. Raises UserError for more than one recipe."""
+    from hpclaunch.recipe import library
+    from hpclaunch.recipe.load import is_override, split_override
+
+    recipes = [word for word in words or () if not is_override(word)]
+    overrides = tuple(word for word in words or () if is_override(word))
+    for word in overrides:
+        split_override(word)
+    if len(recipes) > 1:
+        known = [word for word in recipes if word in library.names()]
+        extra = next(word for word in recipes if word not in known[:1])
+        raise UserError(
+            f"one recipe at a time: {' and '.join(recipes)}",
+            f"'{extra}' is no key=value word; {nearest(extra, library.names())}"
+            if extra not in known
+            else "leave one out",
+        )
+    return (recipes[0] if recipes else None), overrides

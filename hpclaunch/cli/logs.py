@@ -1,0 +1,79 @@
+"""`hpclaunch logs`: what the job, its nodes and its ranks said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpclaunch.cli.options import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.lines import Line
+    from hpclaunch.run.record import Record
+
+
+def logs(
+    run: Run = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")
+    ] = False,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Only this node: its name or number.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option("--rank", help="Only this global rank.")] = None,
+) -> None:
+    """Print a run's log, each line with the node and process that said it."""
+    from hpclaunch.cli.following import printer
+    from hpclaunch.cluster.follow import LogReader
+    from hpclaunch.cluster.follow import follow as follow_log
+    from hpclaunch.errors import UserError
+    from hpclaunch.run.find import default_runs_dir, find
+
+    folder, record = find(run, default_runs_dir())
+    wanted = _filter(folder, record, node, rank)
+    print_line = printer(folder, record)
+
+    def show(line: Line) -> None:
+        if wanted(line):
+            print_line(line)
+
+    reader = LogReader(folder)
+    if follow:
+        follow_log(folder, record.job_id, show, reader=reader)
+        return
+    if folder.log() is None:
+        raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")
+    for line in [*reader.read(), *reader.rest()]:
+        show(line)
+
+
+def _filter(
+    folder: RunFolder, record: Record, node: str | None, rank: int | None
+) -> Callable[[Line], bool]:
+    """Give what decides which lines are shown. Raises UserError for a node or rank not there."""
+    from hpclaunch.errors import UserError
+
+    ranks = record.nodes * record.processes_per_node
+    if rank is not None and not 0 <= rank < ranks:
+        raise UserError(f"--rank {rank}: this run has ranks 0 to {ranks - 1}")
+    number: int | None = None
+    if node is not None:
+        names = folder.node_names()
+        if node in names:
+            number = names.index(node)
+        elif node.isdigit() and int(node) < record.nodes:
+            number = int(node)
+        else:
+            valid = ", ".join(names) or f"0 to {record.nodes - 1}"
+            raise UserError(f"--node {node}: no such node in this run", f"valid: {valid}")
+
+    def wanted(line: Line) -> bool:
+        if rank is not None and line.rank(record.processes_per_node) != rank:
+            return False
+        return number is None or line.node == number
+
+    return wanted

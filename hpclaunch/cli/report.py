@@ -1,0 +1,28 @@
+"""`hpclaunch report`: what a run did, from its marks and its sidecars' samples."""
+
+from __future__ import annotations
+
+import typer
+
+from hpclaunch.cli.options import Json, Run
+from hpclaunch.cli.text import answer_json, rows
+
+
+def report(run: Run = None, json: Json = False) -> None:
+    """Report on a run: the training, then averages and peaks of every node and GPU."""
+    from dataclasses import asdict
+
+    from hpclaunch.cli.status import progress_rows
+    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.run.find import default_runs_dir, find
+    from monitors.report import build, render_text, to_dict
+
+    folder, record = find(run, default_runs_dir())
+    found = look(folder, record)
+    metrics = build(folder.metrics)
+    if json:
+        answer_json({"training": asdict(found.progress), "metrics": to_dict(metrics)})
+    else:
+        head = [("run", f"{record.name}, {found.state}"), *progress_rows(found.progress, False)]
+        print(rows(head) + "\n\n" + render_text(metrics))
+    raise typer.Exit(0 if metrics.nodes else 1)

@@ -1,0 +1,56 @@
+"""How the command line writes lines, numbers and times."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from hpclaunch.plan.findings import Finding
+
+UNKNOWN = "unknown"
+
+
+def say(text: str) -> None:
+    """Talk to the person: on stderr, so that stdout carries the answer alone."""
+    print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
+
+
+def say_findings(findings: Iterable[Finding]) -> None:
+    """Say what a careful colleague would."""
+    for finding in findings:
+        say(f"note: {finding.evidence}; {finding.fix}")
+
+
+def answer_json(value: Any) -> None:
+    """Answer a script."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def rows(pairs: Iterable[tuple[str, str]]) -> str:
+    """Give label and text in two columns; a repeated label is left blank."""
+    lines = []
+    before = None
+    for label, text in pairs:
+        lines.append(f"{'' if label == before else label:<12}{text}")
+        before = label
+    return "\n".join(lines)
+
+
+def duration(seconds: float | None) -> str:
+    """Give seconds in a person's units: `41 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def count(value: float | None) -> str:
+    """Give a whole number with its thousands apart."""
+    return UNKNOWN if value is None else f"{value:,.0f}"

@@ -1,0 +1,36 @@
+"""End a run before its time, and leave a note that a person did."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from hpclaunch.cluster import slurm
+from hpclaunch.errors import UserError
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.record import Record, whoami
+
+
+def cancel(folder: RunFolder, record: Record) -> None:
+    """Cancel the job, or stop the local process. Raises UserError where that cannot be done."""
+    if record.pid is None and record.job_id is None:
+        raise UserError(f"run {record.name} was never started", "there is nothing to cancel")
+    if record.pid is not None and record.host != socket.gethostname():
+        raise UserError(
+            f"run {record.name} runs on {record.host}, not here", "cancel it on that machine"
+        )
+    note_cancelled(folder)
+    if record.pid is not None:
+        try:
+            os.kill(record.pid, signal.SIGTERM)
+        except OSError as error:
+            raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
+    elif record.job_id is not None:
+        slurm.cancel(record.job_id)
+
+
+def note_cancelled(folder: RunFolder) -> None:
+    """Write who cancelled the run: an exit code alone does not tell a person from a fault."""
+    user, host = whoami()
+    write_atomic(folder.cancel_mark, f"{user} on {host}\n")

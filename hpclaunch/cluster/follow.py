@@ -1,0 +1,104 @@
+"""Follow a job in the queue: its log as it grows, until it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hpclaunch.cluster.slurm import JobState, job_states
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import Line, parse_line
+
+POLL = 0.5
+"""Seconds between looks at the log: a file costs the file system little."""
+
+ASK_EVERY = 15.0
+"""Seconds between questions to Slurm: sites dislike programs that ask more often."""
+
+SETTLE = 3.0
+"""Seconds that the last lines may take to cross a network file system."""
+
+
+class LogReader:
+    """Gives the new whole lines of the newest log at each call."""
+
+    def __init__(self, folder: RunFolder, from_end: bool = False) -> None:
+        self._folder = folder
+        self._path: Path | None = None
+        self._offset = 0
+        self._rest = b""
+        if from_end:
+            self.read()
+
+    def read(self) -> list[Line]:
+        """Give the lines written since the last call; a log that is not there yet has none."""
+        path = self._folder.log()
+        if path is None:
+            return []
+        if path != self._path:
+            self._path, self._offset, self._rest = path, 0, b""
+        with path.open("rb") as stream:
+            stream.seek(self._offset)
+            new = stream.read()
+        self._offset += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        return [parse_line(line.decode("utf-8", errors="replace")) for line in lines]
+
+    def rest(self) -> list[Line]:
+        """Give what stands after the last line's end."""
+        rest, self._rest = self._rest, b""
+        return [parse_line(rest.decode("utf-8", errors="replace"))] if rest else []
+
+
+def follow(
+    folder: RunFolder,
+    job_id: str | None,
+    show: Callable[[Line], None],
+    waiting: Callable[[JobState], None] = lambda _: None,
+    reader: LogReader | None = None,
+) -> JobState | None:
+    """Show the log until the job has ended; gives Slurm's last word on it.
+
+    `waiting` is told of the state whenever Slurm was asked. The exit code that the script leaves
+    ends it too, so that a run without Slurm can be followed.
+    """
+    reader = reader or LogReader(folder)
+    asked = 0.0
+    while True:
+        ended = folder.exit_mark.exists()
+        if job_id and not ended and time.monotonic() - asked >= _pause(asked):
+            asked = time.monotonic()
+            state = job_states([job_id]).get(job_id)
+            if state is not None:
+                waiting(state)
+            ended = state is None or state.ended
+        for line in reader.read():
+            show(line)
+        if ended:
+            break
+        time.sleep(POLL)
+    return _last_word(folder, job_id, show, reader)
+
+
+def _pause(asked: float) -> float:
+    """Give the seconds until Slurm is asked again: at once the first time."""
+    return ASK_EVERY if asked else 0.0
+
+
+def _last_word(
+    folder: RunFolder, job_id: str | None, show: Callable[[Line], None], reader: LogReader
+) -> JobState | None:
+    """Read the rest of the log while Slurm finishes the job."""
+    deadline = time.monotonic() + SETTLE
+    state = None
+    while time.monotonic() < deadline:
+        for line in reader.read():
+            show(line)
+        state = job_states([job_id]).get(job_id) if job_id else None
+        if state is None or state.ended:
+            break
+        time.sleep(POLL)
+    for line in [*reader.read(), *reader.rest()]:
+        show(line)
+    return state

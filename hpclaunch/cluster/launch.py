@@ -1,0 +1,137 @@
+"""Start a drafted job: into the queue, attached to this terminal, or on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from hpclaunch.cluster import slurm
+from hpclaunch.cluster.allocation import current_allocation
+from hpclaunch.cluster.attached import (
+    STOPPED,
+    Attached,
+    inside_allocation,
+    local_job,
+    run_attached,
+)
+from hpclaunch.cluster.cancel import note_cancelled
+from hpclaunch.cluster.draft import check_model_access
+from hpclaunch.cluster.environment import for_submission, refuse_secrets, without_launcher_state
+from hpclaunch.cluster.folder import check_writable, write_folder
+from hpclaunch.errors import UserError
+from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import Line
+from hpclaunch.run.record import Record, write_record
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job in the queue."""
+
+    folder: RunFolder
+    record: Record
+    estimate: str
+    """Slurm's words on when it would start, '' where it said nothing."""
+
+
+def check(job: Job) -> None:
+    """Refuse what can be seen to fail before anything is written. Raises UserError."""
+    launch = job.plan.launch
+    refuse_secrets([*launch.command, *launch.program, job.recipe])
+    check_writable(launch.folder.parent)
+    check_model_access(job)
+
+
+def write(job: Job) -> RunFolder:
+    """Check the job and write its run folder, without submitting it. Raises UserError."""
+    check(job)
+    return write_folder(job)[0]
+
+
+def submit(job: Job) -> Submitted:
+    """Check the job, write its run folder and submit it; a refused job leaves no folder.
+
+    Raises UserError, with Slurm's own words where it is Slurm that refuses.
+    """
+    slurm.require()
+    check(job)
+    launch = job.plan.launch
+    estimate = slurm.test_only(job.script, launch.cwd)
+    folder, record = write_folder(job)
+    try:
+        job_id = slurm.submit(folder.script, launch.cwd)
+    except UserError:
+        shutil.rmtree(folder.root, ignore_errors=True)
+        raise
+    record = msgspec.structs.replace(record, job_id=job_id)
+    write_record(folder, record)
+    return Submitted(folder, record, estimate)
+
+
+def run(job: Job, started: Callable[[RunFolder, Record], Callable[[Line], None]]) -> int:
+    """Run the job attached (modes srun and local); gives its exit code, STOPPED when it was ended.
+
+    `started` is told the folder before the first line and gives what every line is shown to.
+    Raises UserError like `submit`.
+    """
+    local = job.plan.launch.mode == "local"
+    inside = None if local else current_allocation()
+    if not local:
+        slurm.require()
+    check(job)
+    if not local and not inside:
+        slurm.test_only(job.script, job.plan.launch.cwd)
+    folder, record = write_folder(job)
+    record = msgspec.structs.replace(
+        record, pid=os.getpid() if local else None, job_id=inside.job_id if inside else None
+    )
+    write_record(folder, record)
+    show = started(folder, record)
+    if local:
+        code = run_attached(local_job(folder, without_launcher_state(os.environ)), show)
+    elif inside:
+        variables = inside_allocation(without_launcher_state(os.environ))
+        log = folder.logs / "job-srun.out"
+        code = run_attached(Attached(["bash", str(folder.script)], variables, log), show)
+    else:
+        code = _in_fresh_allocation(job, folder, record, show)
+    if code == STOPPED and folder.root.is_dir():
+        note_cancelled(folder)
+    return code
+
+
+def _in_fresh_allocation(
+    job: Job, folder: RunFolder, record: Record, show: Callable[[Line], None]
+) -> int:
+    """Have salloc run the script: the same file that sbatch would take."""
+    granted: list[str] = []
+    said: list[str] = []
+
+    def on_job(job_id: str) -> None:
+        granted.append(job_id)
+        write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+
+    def watch(line: Line) -> None:
+        if not granted:
+            said.append(line.text)
+        show(line)
+
+    argv = [*allocation_command(job), "bash", str(folder.script)]
+    attached = Attached(argv, for_submission(os.environ), folder.logs / "job-srun.out")
+    code = run_attached(attached, watch, on_job)
+    if code != 0 and not granted:
+        shutil.rmtree(folder.root, ignore_errors=True)
+        if code == STOPPED:
+            return code
+        raise UserError(f"Slurm gave no allocation: {slurm.words(chr(10).join(said))}")
+    return code
+
+
+def allocation_command(job: Job) -> list[str]:
+    """Give the salloc command for the job's options."""
+    return ["salloc", *(str(option) for option in job.plan.options)]

@@ -1,0 +1,1 @@
+"""A run folder, and Slurm's word on its job, to what happened."""

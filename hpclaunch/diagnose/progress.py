@@ -1,0 +1,77 @@
+"""How far a run has come, from the marks its first rank leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpclaunch.run.events import newest
+
+RECENT = 20
+"""Steps that a pace is taken over: long enough to be calm, short enough to notice a change."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Numbers of the training so far; None is not known, or not yet."""
+
+    step: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    first_loss: float | None = None
+    seconds_per_step: float | None = None
+    """Median of the last steps."""
+    tokens_per_second: float | None = None
+    """All ranks together, without padding, over the last steps."""
+    trainable: int | None = None
+    """Trained parameters over all ranks."""
+    parameters: int | None = None
+    checkpoint: int | None = None
+    """Step of the newest checkpoint."""
+    outcome: str | None = None
+    """`done` or `stopped` once the training has ended."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the last step at this pace."""
+        if self.step is None or self.total is None or self.seconds_per_step is None:
+            return None
+        return max(0, self.total - self.step) * self.seconds_per_step
+
+
+def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
+    """Read the progress off the marks of a run."""
+    listed = [dict(mark) for mark in marks]
+    steps = [mark for mark in listed if mark["event"] == "step"]
+    losses = [loss for mark in steps if (loss := _number(mark.get("loss"))) is not None]
+    recent = steps[-RECENT:]
+    seconds = sorted(s for mark in recent if (s := _number(mark.get("seconds"))))
+    tokens = [t for mark in recent if (t := _number(mark.get("tokens"))) is not None]
+    last = steps[-1] if steps else {}
+    load = newest(listed, "load") or {}
+    checkpoint = newest(listed, "checkpoint") or {}
+    end = newest(listed, "end") or {}
+    full = len(seconds) == len(tokens) == len(recent) and seconds
+    return Progress(
+        step=_whole(last.get("step")),
+        total=_whole(last.get("total")),
+        loss=losses[-1] if losses else None,
+        first_loss=losses[0] if losses else None,
+        seconds_per_step=seconds[len(seconds) // 2] if seconds else None,
+        tokens_per_second=sum(tokens) / sum(seconds) if full else None,
+        trainable=_whole(load.get("trainable")),
+        parameters=_whole(load.get("parameters")),
+        checkpoint=_whole(checkpoint.get("step")),
+        outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Take a number; anything else is not known."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

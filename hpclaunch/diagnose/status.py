@@ -1,0 +1,145 @@
+"""The state of a run: what its folder says, what Slurm says, and which of the two is newer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpclaunch.cluster.slurm import JobState, job_states
+from hpclaunch.diagnose.failure import Failure, first_failure
+from hpclaunch.diagnose.progress import Progress, progress
+from hpclaunch.run.events import read_marks
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+
+State = Literal[
+    "written", "queued", "running", "done", "stopped", "failed", "cancelled", "timed out", "unknown"
+]
+
+_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING"}
+_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
+_ENDS: dict[str, State] = {
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "timed out",
+    "DEADLINE": "timed out",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a run."""
+
+    name: str
+    folder: Path
+    job_id: str | None
+    state: State
+    slurm: str | None
+    """Slurm's own word for the job's state; None where it knows nothing of it."""
+    reason: str
+    """Why it waits, or how the state was told; '' where that is plain."""
+    exit_code: int | None
+    nodes: str
+    """The job's nodes as Slurm lists them."""
+    time_left: str
+    """Before the time limit, as Slurm writes it."""
+    progress: Progress
+    failure: Failure | None
+    """Of a run that failed: the first failing rank's error."""
+    final: Path | None
+    """Where the finished weights are."""
+
+    @property
+    def active(self) -> bool:
+        """True while it waits or runs."""
+        return self.state in {"queued", "running"}
+
+
+def status(folder: RunFolder, record: Record) -> Status:
+    """Look at a run now."""
+    job = job_states([record.job_id]).get(record.job_id) if record.job_id else None
+    code = _exit_mark(folder)
+    done = progress(read_marks(folder.events))
+    state, reason = _state(folder, record, job, code, done)
+    if code is None and job is not None and state not in {"queued", "running"}:
+        code = job.exit_code
+    return Status(
+        name=record.name,
+        folder=folder.root,
+        job_id=record.job_id,
+        state=state,
+        slurm=job.state if job else None,
+        reason=reason,
+        exit_code=code,
+        nodes=(job.nodes if job else "") or ",".join(folder.node_names()),
+        time_left=job.time_left if job and state == "running" else "",
+        progress=done,
+        failure=first_failure(folder) if state == "failed" else None,
+        final=folder.final if folder.final.is_dir() else None,
+    )
+
+
+def _state(
+    folder: RunFolder, record: Record, job: JobState | None, code: int | None, done: Progress
+) -> tuple[State, str]:
+    """Weigh the script's exit code, Slurm's word and the process."""
+    if job is not None and job.state in _QUEUED:
+        return "queued", job.reason
+    if job is not None and job.ended and job.state in _ENDS:
+        return _ENDS[job.state], job.reason
+    if code is not None:
+        if code != 0 and folder.cancel_mark.exists():
+            return "cancelled", ""
+        return _by_exit_code(code, job, done)
+    if job is not None and record.mode != "local":
+        return _by_slurm(job)
+    return _without_slurm(folder, record)
+
+
+def _by_exit_code(code: int, job: JobState | None, done: Progress) -> tuple[State, str]:
+    """Tell the state of a script that has ended by itself."""
+    if code == 0:
+        return ("stopped" if done.outcome == "stopped" else "done"), ""
+    telling = job is not None and job.ended and job.state != "FAILED"
+    return "failed", job.state.lower().replace("_", " ") if job and telling else ""
+
+
+def _by_slurm(job: JobState) -> tuple[State, str]:
+    """Tell the state where the script left no exit code: it runs, or was killed with its job."""
+    if not job.ended:
+        return "running", "" if job.state in _RUNNING else job.state.lower()
+    return ("done" if job.state == "COMPLETED" else "failed"), job.state.lower().replace("_", " ")
+
+
+def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
+    """Tell the state where there is neither an exit code nor a word of Slurm's."""
+    if record.pid is not None:
+        if record.host != socket.gethostname():
+            return "unknown", f"it was started on {record.host}: look there"
+        if _alive(record.pid):
+            return "running", ""
+        return "failed", "killed: it left no exit code"
+    if record.job_id is None:
+        return "written", f"not submitted; by hand: sbatch {folder.script}"
+    return "unknown", f"Slurm does not know job {record.job_id}, and the script left no exit code"
+
+
+def _alive(pid: int) -> bool:
+    """Say whether the process is there (a number used again by another counts as alive)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _exit_mark(folder: RunFolder) -> int | None:
+    """Read the exit code the script left."""
+    try:
+        return int(folder.exit_mark.read_text(encoding="utf-8").strip())
+    except (OSError, ValueError):
+        return None
