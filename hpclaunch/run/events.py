@@ -6,8 +6,9 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 |---|---|
 | start | world, device, hpclaunch |
 | load | seconds, parameters, trainable (both counted over all ranks) |
-| data | samples, seconds |
+| data | samples, tokens (of one epoch), seconds |
 | step | step, total, seconds, tokens (all ranks, without padding), loss, learning_rate |
+| eval | step, loss |
 | checkpoint | step, seconds, bytes, path |
 | stop | step, why |
 | end | step, seconds, outcome (done, stopped), final |
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 
-def mark(path: Path, event: str, **fields: Any) -> None:
+def mark(path: Path, event: str, /, **fields: Any) -> None:
     """Append one mark. One write of one line: a reader sees it whole or not at all."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n"
     with path.open("a", encoding="utf-8") as stream:

@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import sys
 import time
 import traceback
 
+from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
+
+FIRST = ".first-failure"
+"""In the logs folder: made by the rank that failed first, which alone prints its traceback."""
+
+_LOST_PEER = re.compile(
+    r"connection (was )?(closed|reset|refused)|connection closed by peer|broken pipe"
+    r"|remote process exited|socket closed|timed? ?out waiting",
+    re.IGNORECASE,
+)
 
 
 def one_line(error: BaseException) -> str:
     """Give `Type: first line of the message`, as a list of failures shows it."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
     message = str(error).strip().splitlines()
     return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
 
 
-def record_failure(run: RunFolder, error: BaseException) -> None:
-    """Write logs/rank-R.error.json: rank, local_rank, host, time (Unix seconds), error, traceback.
+def collateral(error: BaseException) -> bool:
+    """Say whether an error looks like another rank's death seen from here."""
+    return isinstance(error, RuntimeError) and bool(_LOST_PEER.search(str(error)))
 
-    The rank comes from the environment that the launcher sets: an error may come before torch knows.
+
+def forget_failures(run: RunFolder) -> None:
+    """Remove what an earlier attempt in this folder left, before the ranks of a new one start."""
+    for path in [*run.rank_errors(), run.logs / FIRST]:
+        path.unlink(missing_ok=True)
+
+
+def record_failure(run: RunFolder, error: BaseException) -> None:
+    """Write logs/rank-R.error.json.
+
+    Fields: rank, local_rank, host, time (Unix seconds), error (a line), fix (for what the user can
+    change), collateral (another rank probably died first), traceback. The rank comes from the
+    environment that the launcher sets: an error may come before torch knows it.
     """
     rank = int(os.environ.get("RANK", "0"))
     run.logs.mkdir(parents=True, exist_ok=True)
@@ -30,6 +57,41 @@ def record_failure(run: RunFolder, error: BaseException) -> None:
         "host": socket.gethostname(),
         "time": round(time.time(), 3),
         "error": one_line(error),
+        "fix": error.fix if isinstance(error, UserError) else "",
+        "collateral": collateral(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
     write_atomic(run.rank_error(rank), json.dumps(document, indent=2) + "\n")
+
+
+def report(run: RunFolder, error: BaseException) -> int:
+    """Record a failure, say it, and give the exit code: 2 for what the user can change, else 1.
+
+    Of all ranks the first to fail prints its traceback; the others a line, or nothing where it is
+    the same complaint about the recipe.
+    """
+    first = True
+    try:
+        record_failure(run, error)
+        first = _claim(run)
+    except OSError as disk:  # a full or vanished disk must not hide the failure itself
+        print(f"hpclaunch: the failure cannot be recorded: {disk}", file=sys.stderr)
+    user = isinstance(error, UserError)
+    if first and user:
+        print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
+    elif first and not collateral(error):
+        traceback.print_exception(error)
+    elif not user:
+        rank = os.environ.get("RANK", "0")
+        what = "lost touch with another rank" if collateral(error) else one_line(error)
+        print(f"hpclaunch: rank {rank} failed too: {what}", file=sys.stderr)
+    return 2 if user else 1
+
+
+def _claim(run: RunFolder) -> bool:
+    """Say whether this is the first rank to fail: one process alone can make the file."""
+    try:
+        (run.logs / FIRST).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -50,7 +50,7 @@ def surroundings() -> World:
         # With LoRA and sharded state this writes checkpoints without a single weight, silently.
         raise UserError(
             "FSDP's own activation checkpointing loses the adapter in checkpoints",
-            "set fsdp_activation_checkpointing: false; training.gradient_checkpointing does the work",
+            "set fsdp_activation_checkpointing: false (training.gradient_checkpointing does it)",
         )
     return World(
         rank=int(os.environ.get("RANK", "0")),

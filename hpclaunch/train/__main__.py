@@ -1,0 +1,36 @@
+"""`accelerate launch ... -m hpclaunch.train RUN`: what every rank executes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train.failure import report
+from hpclaunch.train.quiet import quieten
+
+
+def main(arguments: list[str]) -> int:
+    """Train in the run folder named by the one argument; give the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m hpclaunch.train RUN", file=sys.stderr)
+        return 2
+    folder = RunFolder(Path(arguments[0]).absolute())
+    quieten()
+    try:
+        from hpclaunch.train.session import run
+
+        run(folder)
+    except Exception as error:
+        code = report(folder, error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not through the interpreter's end: the process group is still up, and threads of a broken
+        # collective would hang the exit or turn its code into an abort's.
+        os._exit(code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

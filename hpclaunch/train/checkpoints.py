@@ -1,0 +1,79 @@
+"""Folders `checkpoints/step-N`: there when complete, and only the newest few."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.run.folder import RunFolder
+
+_STEP = re.compile(r"^step-(\d+)$")
+_RANKS = "ranks.json"
+ASIDE = ".partial"
+"""Where a checkpoint is written before it is renamed into place."""
+
+
+def step_of(path: Path) -> int:
+    """Give N of a folder `step-N`, -1 for any other name."""
+    match = _STEP.match(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def complete(run: RunFolder) -> list[Path]:
+    """Give the checkpoints there are, oldest first."""
+    if not run.checkpoints.is_dir():
+        return []
+    found = [path for path in run.checkpoints.iterdir() if path.is_dir() and step_of(path) >= 0]
+    return sorted(found, key=step_of)
+
+
+def newest(run: RunFolder) -> Path | None:
+    """Give the newest complete checkpoint, if any."""
+    return next(reversed(complete(run)), None)
+
+
+def aside(run: RunFolder) -> Path:
+    """Give the folder that a checkpoint is written into."""
+    return run.checkpoints / ASIDE
+
+
+def clear_aside(run: RunFolder) -> None:
+    """Remove what an interrupted save left behind."""
+    shutil.rmtree(aside(run), ignore_errors=True)
+
+
+def promote(run: RunFolder, step: int, ranks: int, keep: int) -> Path:
+    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`.
+
+    `ranks` wrote it, which the folder notes: another number resumes in another data order.
+    """
+    written = aside(run) / f"checkpoint-{step}"
+    (written / _RANKS).write_text(json.dumps({"ranks": ranks}) + "\n", encoding="utf-8")
+    target = run.checkpoints / f"step-{step}"
+    if target.exists():  # the step was resumed from and is saved again
+        replaced = aside(run) / f"replaced-{step}"
+        target.rename(replaced)
+    written.rename(target)
+    clear_aside(run)
+    for old in complete(run)[:-keep]:
+        doomed = run.checkpoints / f".old-{old.name}"
+        old.rename(doomed)  # first out of sight, so that half a removal is no checkpoint
+        shutil.rmtree(doomed, ignore_errors=True)
+    return target
+
+
+def ranks_of(checkpoint: Path) -> int | None:
+    """Give how many ranks wrote a checkpoint, None where it does not say."""
+    try:
+        value: Any = json.loads((checkpoint / _RANKS).read_text("utf-8"))["ranks"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, int) else None
+
+
+def size(folder: Path) -> int:
+    """Give the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

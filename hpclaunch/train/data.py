@@ -1,0 +1,176 @@
+"""The recipe's data as datasets of checked rows, in the shape that the trainer takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.schema import Data
+from hpclaunch.train.hub import explain
+from hpclaunch.train.shapes import KEPT, Shape, convert, detect, row_problem
+
+BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
+READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows, and those to validate on where the recipe names some."""
+
+    train: Any
+    validation: Any | None
+    messages: bool
+    """Rows are whole conversations, rather than pairs or plain text."""
+    chat: bool
+    """Rows go through the chat template."""
+
+
+def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
+    """Load and convert the rows of a recipe.
+
+    `chat`: the tokenizer has a chat template. `check`: look at every row (one process does, before
+    the ranks start). Raises UserError naming the file and line, or the dataset and row.
+    """
+    train = _load(data.name, data, data.split)
+    if data.limit is not None:
+        train = train.select(range(min(data.limit, len(train))))
+    validation = None
+    if data.validation is not None:
+        validation = _load(data.validation, data, "train")
+    elif data.validation_split is not None:
+        validation = _load(data.name, data, data.validation_split)
+    if len(train) == 0:
+        raise UserError(f"{data.name} has no rows in split '{data.split}'", "see data.split")
+    shape = detect(train.column_names, data.format, data.name)
+    parts = {data.name: train, data.validation or "validation": validation}
+    for source, part in parts.items():
+        if part is not None and check:
+            detect(part.column_names, shape, source)
+            _check(part, shape, source)
+    converted = _convert(train, shape, chat)
+    talks = _talks(converted)
+    if talks and not chat:
+        raise UserError(
+            f"{data.name} holds conversations, and the model's tokenizer has no chat template",
+            "use an Instruct model, or name one's template by training.chat_template_path",
+        )
+    return Rows(
+        train=converted,
+        validation=None if validation is None else _convert(validation, shape, chat),
+        messages="messages" in converted.column_names,
+        chat=talks,
+    )
+
+
+def _talks(rows: Any) -> bool:
+    """Say whether converted rows hold messages rather than text."""
+    row = rows[0]
+    return "messages" in row or isinstance(row.get("prompt"), list)
+
+
+def _load(name: str, data: Data, split: str) -> Any:
+    """Load one split of a builtin, local or hub dataset."""
+    if name.startswith("builtin:"):
+        return _builtin(name, split)
+    if is_local(name):
+        return _local(Path(name), split)
+    from datasets import load_dataset
+
+    with explain("dataset", name):
+        return load_dataset(name, data.subset, revision=data.revision, split=split)
+
+
+def _builtin(name: str, split: str) -> Any:
+    if name not in BUILTIN:
+        raise UserError(f"no dataset called '{name}'", nearest(name, BUILTIN))
+    part = split.partition("[")[0]
+    if part not in ("train", "validation"):
+        raise UserError(f"{name} has no split '{part}'", "valid: train, validation")
+    file = resources.files("hpclaunch.recipe").joinpath("data", f"{BUILTIN[name]}.{part}.jsonl")
+    with resources.as_file(file) as path:
+        return _local(path, "train" + split[len(part) :])
+
+
+def files_of(path: Path) -> list[Path]:
+    """Give the data files of a file or folder, all of one kind. Raises UserError."""
+    if path.is_file():
+        if path.suffix not in READERS:
+            raise UserError(f"{path}: not a data file", f"valid: {', '.join(READERS)}")
+        return [path]
+    found = sorted(p for p in path.iterdir() if p.suffix in READERS) if path.is_dir() else []
+    if not found:
+        raise UserError(f"{path}: no data files there", f"valid: {', '.join(READERS)}")
+    kinds = {READERS[p.suffix] for p in found}
+    if len(kinds) > 1:
+        raise UserError(f"{path} mixes {' and '.join(sorted(kinds))} files", "keep one kind")
+    return found
+
+
+def _local(path: Path, split: str) -> Any:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    files = files_of(path)
+    try:
+        return load_dataset(
+            READERS[files[0].suffix], data_files=[str(file) for file in files], split=split
+        )
+    except DatasetGenerationError as error:
+        for file in files:
+            if file.suffix == ".jsonl":
+                find_bad_line(file)
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:200]
+        raise UserError(f"{path} cannot be read: {reason}", "repair or convert the file") from error
+    except ValueError as error:  # an unknown split, or a slice that is none
+        raise UserError(f"{path}: {' '.join(str(error).split())}", "see data.split") from error
+
+
+def find_bad_line(file: Path) -> None:
+    """Raise UserError for the first line of a jsonl file that is no row like those before it."""
+    shape: Shape | None = None
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            where = f"{file}:{number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{where}: not valid JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: a row must be a JSON object") from None
+            shape = shape or detect(list(row), "auto", where)
+            problem = row_problem(row, shape)
+            if problem:
+                raise UserError(f"{where}: {problem}") from None
+
+
+def _check(rows: Any, shape: Shape, source: str) -> None:
+    """Look at every row; the first bad one raises UserError, a jsonl file's with its line."""
+    for number, row in enumerate(rows, 1):
+        problem = row_problem(row, shape)
+        if problem is None:
+            continue
+        if source.endswith(".jsonl"):
+            find_bad_line(Path(source))
+        raise UserError(f"{source}, row {number}: {problem}", "repair the row or take it out")
+
+
+def _convert(rows: Any, shape: Shape, chat: bool) -> Any:
+    """Map all rows to the trainer's columns and drop the others."""
+    dropped = [name for name in rows.column_names if name not in KEPT]
+    if shape in ("messages", "prompt_completion", "text"):  # these are as they are
+        keep = set(convert(rows[0], shape, chat=chat)) if len(rows) else set()
+        return rows.remove_columns([name for name in dropped if name not in keep])
+    return rows.map(
+        convert,
+        fn_kwargs={"shape": shape, "chat": chat},
+        remove_columns=dropped,
+        desc="converting rows",
+    )

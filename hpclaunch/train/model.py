@@ -1,0 +1,159 @@
+"""The model and its tokenizer: loaded in the type asked for, quantized, resized, counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.schema import Model, Quantization, Recipe
+from hpclaunch.train import tiny_llama
+from hpclaunch.train.hub import explain
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where `from_pretrained` finds a model: a folder or a hub id, and its revision."""
+
+    path: str
+    revision: str | None
+
+
+def source(model: Model) -> Source:
+    """Give where a recipe's model lies; a builtin one is built at first use. Raises UserError."""
+    if model.name.startswith("builtin:"):
+        return Source(str(tiny_llama.ensure(model.name)), None)
+    if is_local(model.name):
+        folder = Path(model.name)
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder} is no model folder: it has no config.json", "see model.name")
+        if not any(folder.glob("*.safetensors")):
+            raise UserError(
+                f"{folder} has no *.safetensors; other weight files can hold code",
+                "convert them: load the model and call save_pretrained",
+            )
+    return Source(model.name, model.revision)
+
+
+def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
+    """Give the tokenizer, and the ids of those `data.special_tokens` that are new to it.
+
+    A chat template that the recipe names as a file replaces the model's own.
+    """
+    from transformers import AutoTokenizer
+
+    with explain("tokenizer of", where.path):
+        tokenizer = AutoTokenizer.from_pretrained(where.path, revision=where.revision)
+    template = recipe.training.get("chat_template_path")
+    if template and Path(template).is_file():
+        tokenizer.chat_template = Path(template).read_text("utf-8")
+    known = tokenizer.get_vocab()
+    new = [token for token in dict.fromkeys(recipe.data.special_tokens) if token not in known]
+    if new:
+        tokenizer.add_tokens(new, special_tokens=True)
+    ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in new]
+    return tokenizer, ids
+
+
+def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int) -> Any:
+    """Give the model in the recipe's dtype, with embeddings for `vocabulary` tokens at least.
+
+    The dtype is always passed: by name alone a model would load in float32.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = getattr(torch, recipe.model.dtype)
+    more: dict[str, Any] = {}
+    if recipe.method.kind == "qlora":
+        more["quantization_config"] = quantization(recipe.method.quantization, dtype)
+    with explain("model", where.path):
+        model = AutoModelForCausalLM.from_pretrained(
+            where.path,
+            revision=where.revision,
+            dtype=dtype,
+            attn_implementation=kernel,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **more,
+        )
+    if vocabulary > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(vocabulary)
+    model.config.use_cache = False  # of no use in training, and at odds with checkpointing
+    return model
+
+
+def quantization(settings: Quantization, dtype: Any) -> Any:
+    """Give bitsandbytes' settings.
+
+    The storage type is bfloat16 and not a choice: with its default, bytes, FSDP 2 does not shard
+    the 4-bit weights and silently keeps all of them on every rank.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=settings.type,
+        bnb_4bit_use_double_quant=settings.double,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=torch.bfloat16,
+        llm_int8_skip_modules=settings.skip_modules,
+    )
+
+
+def lora_config(recipe: Recipe, model: Any, new_tokens: list[int]) -> Any | None:
+    """Give PEFT's settings, None for a full fine-tune.
+
+    The embeddings of new tokens are trained row by row, in the input and (where it is a matrix of
+    its own) in the output: a frozen random row would never be learnt.
+    """
+    if recipe.method.kind == "full":
+        return None
+    import msgspec
+    from peft import LoraConfig
+
+    fields = msgspec.to_builtins(recipe.method.lora)
+    if new_tokens:
+        fields["trainable_token_indices"] = _with_tokens(
+            fields["trainable_token_indices"], model, new_tokens, fields["modules_to_save"] or []
+        )
+    try:
+        return LoraConfig(task_type="CAUSAL_LM", **fields)
+    except (ValueError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"recipe section method.lora is refused: {text}") from error
+
+
+def _with_tokens(
+    given: list[int] | dict[str, list[int]] | None, model: Any, new: list[int], saved: list[str]
+) -> dict[str, list[int]] | None:
+    """Add new tokens to the rows to train, except in modules that are trained whole anyway."""
+    names = {id(module): name.rpartition(".")[2] for name, module in model.named_modules()}
+    embedding = names[id(model.get_input_embeddings())]
+    rows = dict(given) if isinstance(given, dict) else {embedding: list(given or [])}
+    layers = [embedding]
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not model.get_input_embeddings().weight:
+        layers.append(names[id(head)])
+    for layer in layers:
+        if layer not in saved:
+            rows[layer] = sorted({*rows.get(layer, []), *new})
+    return {layer: ids for layer, ids in rows.items() if ids} or None
+
+
+def count(model: Any) -> tuple[int, int]:
+    """Give parameters and trainable parameters of the whole model, whatever this rank holds.
+
+    Asked before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
+    holds several parameters in each of its elements.
+    """
+    total = trainable = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        number = parameter.numel() if state is None else state.shape.numel()
+        total += number
+        trainable += number if parameter.requires_grad else 0
+    return total, trainable

@@ -1,0 +1,91 @@
+"""What the first rank says and marks while it trains: one line a logged step, no progress bars."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback
+
+from hpclaunch.run.events import mark
+from hpclaunch.run.folder import RunFolder
+
+
+def say(text: str) -> None:
+    """Print a line at once: a log behind a pipe is otherwise read in blocks."""
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Give seconds as a person says them: `42 s`, `1 min 10 s`, `3 h 5 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    for size, name, below, below_size in (
+        (86400, "d", "h", 3600),
+        (3600, "h", "min", 60),
+        (60, "min", "s", 1),
+    ):
+        if whole >= size:
+            rest = whole % size // below_size
+            return f"{whole // size} {name}" + (f" {rest} {below}" if rest else "")
+    return f"{whole} s"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where the last logged step ended."""
+
+    time: float
+    step: int
+    tokens: int
+
+
+class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Writes a `step` mark and a console line for each logged step, an `eval` mark for each eval."""
+
+    def __init__(self, run: RunFolder, tokens: Any) -> None:
+        """`tokens()` gives the tokens trained on so far, over all ranks, without padding."""
+        self.run = run
+        self.tokens = tokens
+        self.began: Clock | None = None
+        self.last: Clock | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self.began = self.last = Clock(time.monotonic(), state.global_step, self.tokens())
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Mark and say what was logged; the trainer's closing summary is left out."""
+        logs = logs or {}
+        if "eval_loss" in logs:
+            loss = round(float(logs["eval_loss"]), 6)
+            mark(self.run.events, "eval", step=state.global_step, loss=loss)
+            say(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
+            if self.last:  # the time of an evaluation is no step's
+                self.last = Clock(time.monotonic(), self.last.step, self.last.tokens)
+        elif "loss" in logs and self.last and self.began:
+            self._step(state, logs, self.last, self.began)
+
+    def _step(self, state: Any, logs: dict[str, Any], last: Clock, began: Clock) -> None:
+        now = Clock(time.monotonic(), state.global_step, self.tokens())
+        self.last = now
+        seconds = now.time - last.time
+        tokens = now.tokens - last.tokens
+        loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
+        mark(
+            self.run.events,
+            "step",
+            step=now.step,
+            total=state.max_steps,
+            seconds=round(seconds, 4),
+            tokens=tokens,
+            loss=round(loss, 6),
+            learning_rate=rate,
+        )
+        done = now.step - began.step
+        left = (state.max_steps - now.step) * (now.time - began.time) / done if done else 0.0
+        speed = tokens / seconds if seconds > 0 else 0.0
+        say(
+            f"step {now.step}/{state.max_steps}  loss {loss:.3f}  lr {rate:.1e}  "
+            f"{speed:,.0f} tokens/s  eta {duration(left)}"
+        )

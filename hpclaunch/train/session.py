@@ -1,0 +1,192 @@
+"""One training from start to end, as every rank goes through it."""
+
+from __future__ import annotations
+
+import time
+from importlib import metadata
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.events import mark
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import checkpoints, data, model, settings, template, world
+from hpclaunch.train.narrator import Narrator, duration, say
+from hpclaunch.train.quiet import quieten_libraries
+
+CONVERSATIONS_TO_CHECK = 8
+"""How many samples are looked at for an empty loss mask before anything is trained."""
+
+
+def run(folder: RunFolder) -> None:
+    """Train what the folder's recipe says and leave the final weights. Raises UserError."""
+    here = world.surroundings()
+    quieten_libraries(here.first)
+    recipe = load(str(folder.recipe))
+    began = time.monotonic()
+    if here.first:
+        mark(
+            folder.events,
+            "start",
+            world=here.size,
+            device=here.device,
+            hpclaunch=metadata.version("hpclaunch"),
+        )
+    trainer, stop = build(recipe, folder, here)
+    resume = resume_point(folder, here)
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    finish(recipe, folder, here, trainer, outcome="stopped" if stop.stopped else "done")
+    world.leave()
+    if here.first:
+        say(f"ended after {duration(time.monotonic() - began)}")
+
+
+def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
+    """Give the trainer, with model and data loaded, and its stop callback."""
+    from transformers import PrinterCallback
+
+    from hpclaunch.train.stop import StopOnRequest
+    from hpclaunch.train.trainer import RunTrainer
+
+    where = model.source(recipe.model)
+    tokenizer, new_tokens = model.load_tokenizer(where, recipe)
+    rows = data.load_rows(recipe.data, chat=has_template(recipe, tokenizer), check=False)
+    kernel = settings.attention(recipe.model.attention, here.device)
+    arguments = settings.sft_config(
+        recipe,
+        folder,
+        here,
+        messages=rows.messages,
+        validating=rows.validation is not None,
+        kernel=kernel,
+    )
+    world.join(here, arguments)
+    own_template = tokenizer.chat_template
+    variant = None
+    if arguments.assistant_only_loss and rows.messages and own_template:
+        variant = training_variant(tokenizer, rows)
+    if variant is not None:
+        tokenizer.chat_template = variant
+
+    started = time.monotonic()
+    loaded = model.load_model(recipe, where, kernel, len(tokenizer))
+    load_seconds = time.monotonic() - started
+    started = time.monotonic()
+    stop = StopOnRequest(folder, here)
+    trainer = RunTrainer(
+        folder,
+        here,
+        recipe.checkpoints.keep,
+        model=loaded,
+        args=arguments,
+        train_dataset=rows.train,
+        eval_dataset=rows.validation,
+        processing_class=tokenizer,
+        peft_config=model.lora_config(recipe, loaded, new_tokens),
+        callbacks=[stop],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if variant is not None:  # what is saved is the model's own
+        tokenizer.chat_template = own_template
+    _check_samples(recipe, trainer)
+    if here.first:
+        trainer.add_callback(Narrator(folder, lambda: int(trainer._total_train_tokens)))
+        _tell_loaded(recipe, folder, here, trainer, load_seconds, kernel)
+        _tell_data(folder, trainer, time.monotonic() - started)
+    return trainer, stop
+
+
+def has_template(recipe: Recipe, tokenizer: Any) -> bool:
+    """Say whether conversations can be written out for this tokenizer."""
+    return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
+
+
+def training_variant(tokenizer: Any, rows: data.Rows) -> str | None:
+    """Give the template whose marks put the loss on the assistant, None for the tokenizer's own.
+
+    Raises UserError where there is none, or where it leaves nothing to learn from.
+    """
+    few = rows.train.select(range(min(CONVERSATIONS_TO_CHECK, len(rows.train))))
+    return template.training_template(tokenizer, [row["messages"] for row in few])
+
+
+def resume_point(folder: RunFolder, here: world.World) -> Any:
+    """Give the newest complete checkpoint to go on from, if any, and say so."""
+    newest = checkpoints.newest(folder)
+    if newest is None or not here.first:
+        return newest
+    before = checkpoints.ranks_of(newest)
+    say(f"resuming from {newest.relative_to(folder.root)}")
+    if before not in (None, here.size):
+        say(f"  it was written by {before} ranks, now {here.size}: the data's order differs")
+    return newest
+
+
+def finish(
+    recipe: Recipe, folder: RunFolder, here: world.World, trainer: Any, *, outcome: str
+) -> None:
+    """Save the final weights and mark the end."""
+    import torch
+
+    from hpclaunch.train.weights import save_final
+
+    started = time.monotonic()
+    dtype = getattr(torch, recipe.model.dtype)
+    tokenizer = trainer.processing_class
+    save_final(folder, here, trainer.accelerator.unwrap_model(trainer.model), tokenizer, dtype)
+    if here.first:
+        seconds = round(time.monotonic() - started, 3)
+        step = trainer.state.global_step
+        mark(
+            folder.events,
+            "end",
+            step=step,
+            seconds=seconds,
+            outcome=outcome,
+            final=str(folder.final.relative_to(folder.root)),
+        )
+        megabytes = checkpoints.size(folder.final) / 1e6
+        say(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
+
+
+def _check_samples(recipe: Recipe, trainer: Any) -> None:
+    """Refuse to train on nothing: TRL drops samples that truncation left without a loss."""
+    if len(trainer.train_dataset) == 0:
+        raise UserError(
+            f"no sample of {recipe.data.name} has a token to learn from within "
+            f"max_length {trainer.args.max_length}",
+            "raise training.max_length",
+        )
+
+
+def _tell_loaded(
+    recipe: Recipe,
+    folder: RunFolder,
+    here: world.World,
+    trainer: Any,
+    seconds: float,
+    kernel: str,
+) -> None:
+    total, trainable = model.count(trainer.model)
+    mark(
+        folder.events,
+        "load",
+        seconds=round(seconds, 3),
+        parameters=total,
+        trainable=trainable,
+    )
+    ranks = "1 rank" if here.size == 1 else f"{here.size} ranks"
+    spread = f"FSDP {here.fsdp}" if here.fsdp else "no sharding"
+    say(f"{recipe.model.name}: {total:,} parameters, {recipe.model.dtype}, {kernel} attention")
+    say(
+        f"{recipe.method.kind}: {trainable:,} trainable ({100 * trainable / total:.2f}%), "
+        f"{ranks} ({here.device}, {spread}), loaded in {duration(seconds)}"
+    )
+
+
+def _tell_data(folder: RunFolder, trainer: Any, seconds: float) -> None:
+    samples = len(trainer.train_dataset)
+    tokens = sum(len(row) for row in trainer.train_dataset["input_ids"])
+    mark(folder.events, "data", samples=samples, tokens=tokens, seconds=round(seconds, 3))
+    say(f"data: {samples:,} samples, {tokens:,} tokens")

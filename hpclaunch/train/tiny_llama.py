@@ -1,0 +1,225 @@
+"""`builtin:tiny-llama`: a small Llama built on this machine at first use, by a real pretraining.
+
+It has read a few pages about clusters and fine-tuning, and knows the turns of a chat without ever
+having seen a question answered: it writes words, and answers nothing. That is what fine-tuning adds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.errors import UserError, nearest
+
+NAMES = ("builtin:tiny-llama",)
+BOS, EOS, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"
+HEADER, HEADER_END, TURN_END = "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+SPECIAL = (BOS, EOS, PAD, HEADER, HEADER_END, TURN_END)
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'"
+    " + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+"""Writes a conversation as Llama 3 Instruct does."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of the model and length of its pretraining."""
+
+    vocabulary: int = 2048
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 512
+    positions: int = 512
+    steps: int = 120
+    batch: int = 12
+    length: int = 128
+    learning_rate: float = 2e-3
+    seed: int = 7
+
+
+def cache() -> Path:
+    """Give the folder that builtin models are kept in."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "hpclaunch"
+
+
+def ensure(name: str = NAMES[0], size: Size | None = None) -> Path:
+    """Give the folder of the builtin model, building it where it is not there yet.
+
+    Raises UserError for a name that is none. Processes that come at once wait for the one that
+    builds; where the file system has no locks, each builds aside and the first rename stays.
+    """
+    if name not in NAMES:
+        raise UserError(f"no model called '{name}'", nearest(name, NAMES))
+    size = size or Size()
+    target = cache() / f"tiny-llama-{_fingerprint(size)}"
+    if (target / "config.json").is_file():
+        return target
+    cache().mkdir(parents=True, exist_ok=True)
+    with _alone(target.with_suffix(".lock")):
+        if (target / "config.json").is_file():
+            return target
+        aside = Path(tempfile.mkdtemp(dir=cache(), prefix=f".{target.name}."))
+        try:
+            started = time.monotonic()
+            print("building tiny-llama, once for this machine", file=sys.stderr, flush=True)
+            loss = build(aside, size)
+            seconds = time.monotonic() - started
+            print(f"built in {seconds:.0f} s, loss {loss:.2f}", file=sys.stderr, flush=True)
+            aside.chmod(0o755)
+            aside.rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():  # else another was faster
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _fingerprint(size: Size) -> str:
+    """Give a short hash of all that the weights depend on, so that a change builds anew."""
+    text = json.dumps([asdict(size), passages(), TEMPLATE])
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock file, as far as the file system has locks."""
+    import fcntl
+
+    with path.open("w") as stream:
+        with suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def passages() -> list[str]:
+    """Give the packaged text: the pages, and the answers without their questions."""
+    folder = resources.files("hpclaunch.recipe").joinpath("data")
+    pages = folder.joinpath("pages.txt").read_text("utf-8").split("\n\n")
+    rows = folder.joinpath("cluster-questions.train.jsonl").read_text("utf-8").splitlines()
+    answers = [turn["content"] for row in rows for turn in json.loads(row)["messages"][1:]]
+    texts = [" ".join(page.split()) for page in pages] + list(dict.fromkeys(answers))
+    return [text for text in texts if text]
+
+
+def build(folder: Path, size: Size) -> float:
+    """Train tokenizer and model into `folder`; give the last loss (nats a token)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    texts = passages()
+    tokenizer = build_tokenizer(texts, size)
+    torch.manual_seed(size.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=size.feed_forward,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads // 2,
+        max_position_embeddings=size.positions,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config).to(torch.float32)
+    loss = _pretrain(model, tokenizer, texts, size)
+    model.eval()
+    model.generation_config.eos_token_id = [
+        tokenizer.convert_tokens_to_ids(EOS),
+        tokenizer.convert_tokens_to_ids(TURN_END),
+    ]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return loss
+
+
+def build_tokenizer(texts: list[str], size: Size) -> Any:
+    """Give a byte-level BPE tokenizer learnt from `texts`, with Llama 3's special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size.vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([*texts, "system user assistant\n\n"], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=BOS,
+        eos_token=TURN_END,
+        pad_token=PAD,
+        additional_special_tokens=[EOS, HEADER, HEADER_END],
+        model_max_length=size.positions,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def _pretrain(model: Any, tokenizer: Any, texts: list[str], size: Size) -> float:
+    """Teach the model the texts' words, plainly and inside chat turns that answer nothing."""
+    import torch
+
+    shuffled = random.Random(size.seed)  # noqa: S311 - an order, not a secret
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    heads = {
+        role: tokenizer(f"{HEADER}{role}{HEADER_END}\n\n", add_special_tokens=False)["input_ids"]
+        for role in ("user", "assistant")
+    }
+    bos, eos, turn_end = tokenizer.convert_tokens_to_ids([BOS, EOS, TURN_END])
+
+    def stream() -> Iterator[int]:
+        while True:
+            order = shuffled.sample(encoded, len(encoded))
+            for first, second in zip(order, reversed(order), strict=True):
+                yield bos
+                if shuffled.random() < 0.5:
+                    yield from (*first, eos)
+                else:
+                    yield from (*heads["user"], *second, turn_end)
+                    yield from (*heads["assistant"], *first, turn_end)
+
+    tokens = stream()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, size.learning_rate, total_steps=size.steps, pct_start=0.1
+    )
+    model.train()
+    loss = 0.0
+    for _ in range(size.steps):
+        rows = [[next(tokens) for _ in range(size.length)] for _ in range(size.batch)]
+        batch = torch.tensor(rows)
+        output = model(input_ids=batch, labels=batch)
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        loss = float(output.loss.detach())
+    return loss

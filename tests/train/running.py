@@ -1,0 +1,109 @@
+"""Make a run folder without the command line, and train in it on CPU processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.plan.layout import layout
+from hpclaunch.recipe.load import load, to_yaml
+from hpclaunch.render.accelerate import accelerate_config
+from hpclaunch.run.events import read_marks
+from hpclaunch.run.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Both streams."""
+        return self.out + self.err
+
+
+def make_run(
+    root: Path, overrides: list[str], *, nodes: int = 1, per_node: int = 2, base: str = "tiny"
+) -> RunFolder:
+    """Write recipe.yaml and accelerate.yaml for CPU processes into a new run folder."""
+    folder = RunFolder(root)
+    for path in (folder.root, folder.logs, folder.metrics):
+        path.mkdir(parents=True, exist_ok=True)
+    recipe = load(base, overrides)
+    folder.recipe.write_text(to_yaml(recipe), "utf-8")
+    plan = layout(recipe, nodes, per_node, "cpu")
+    folder.accelerate.write_text(accelerate_config(plan, 1, nodes * per_node, "cpu"), "utf-8")
+    return folder
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Give the variables of a rank: no network, one thread each, the tests' own cache."""
+    own = {k: v for k, v in os.environ.items() if k not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
+    return {
+        **own,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        **more,
+    }
+
+
+def launch(folder: RunFolder, processes: int, timeout: float = 240, **more: str) -> Outcome:
+    """Train as a job's script does: accelerate starts `processes` ranks on this machine."""
+    command = [
+        "accelerate",
+        "launch",
+        *("--config_file", str(folder.accelerate)),
+        *("--num_machines", "1"),
+        *("--num_processes", str(processes)),
+        *("--machine_rank", "0"),
+        *("--main_process_ip", "127.0.0.1"),
+        *("--main_process_port", str(free_port())),
+        *("--rdzv_backend", "static"),
+        "--same_network",
+        *("--tee", "3"),
+        *("--log_dir", str(folder.logs / "ranks" / "node-0")),
+        *("--role", "cpu"),
+        *("-m", "hpclaunch.train", str(folder.root)),
+    ]
+    return _run(command, timeout, environment(**more))
+
+
+def program(module: str, *arguments: str, timeout: float = 240, **more: str) -> Outcome:
+    """Run `python -m module arguments` to its end."""
+    return _run([sys.executable, "-m", module, *arguments], timeout, environment(**more))
+
+
+def _run(command: list[str], timeout: float, env: dict[str, str]) -> Outcome:
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def marks(folder: RunFolder, event: str) -> list[dict[str, Any]]:
+    """Give the marks of one kind."""
+    return [m for m in read_marks(folder.events) if m["event"] == event]
+
+
+def losses(folder: RunFolder) -> dict[int, float]:
+    """Give the loss of each step; of a step that ran twice, the later."""
+    return {m["step"]: m["loss"] for m in marks(folder, "step")}
