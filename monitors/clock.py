@@ -7,7 +7,8 @@ import select
 import signal
 import time
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+"""USR2 because srun passes it on to its tasks; at a TERM it kills them instead."""
 
 
 class SystemClock:
@@ -28,8 +29,7 @@ class SystemClock:
             signal.signal(number, lambda *_: None)
         # Slurm's --signal=USR1@N reaches every process of a step; by default it would kill this one
         # minutes before the job ends, just when the record gets interesting.
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def wall(self) -> float:
         """Seconds since the epoch."""

@@ -35,7 +35,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
             parts.append((1, 0, text))
             text = ""
         if digits and not is_digit:
-            parts.append((0, int(digits[:18]), digits))
+            parts.append((0, int(digits), digits))
             digits = ""
         if is_digit:
             digits += char

@@ -58,7 +58,8 @@ def _node(directory: Path, node: str) -> NodeSummary:
         for record in records:
             tally.add(record)
 
-    if consume(layout.SAMPLES, SamplesReader, take_records) and tally.samples:
+    readable = consume(layout.SAMPLES, SamplesReader, take_records)
+    if tally.samples:
         summary = replace(tally.summary(node), files=(paths[layout.SAMPLES].name,))
         # Unused here, but users and their scripts will look for them.
         for suffix in (layout.DMON, layout.VMSTAT):
@@ -66,6 +67,8 @@ def _node(directory: Path, node: str) -> NodeSummary:
                 problems.append(f"{paths[suffix].name} is missing")
         return replace(summary, problems=tuple(problems))
 
+    if readable:
+        problems.append(f"{paths[layout.SAMPLES].name}: no samples")
     tables = TableTally()
     used = []
     if consume(layout.DMON, DmonReader, tables.add_dmon):
@@ -76,7 +79,6 @@ def _node(directory: Path, node: str) -> NodeSummary:
     if not summary.samples:
         # A head without samples still tells when it began and why there is no GPU.
         summary = tally.summary(node)
-        problems.append("no samples")
     return replace(summary, files=tuple(used), problems=tuple(problems))
 
 

@@ -64,6 +64,7 @@ def _quality(node: NodeSummary) -> list[str]:
         parts.append(f"{node.starts} starts")
     parts.append(_duration(node.duration_s))
     end = f"ended: {node.end_reason}" if node.end_reason else "no end: killed, or still running"
+    end = "end unknown" if node.starts is None else end
     cpu = "unknown" if node.own_cpu_pct is None else f"{node.own_cpu_pct:.2f} % of a core"
     memory = "unknown" if node.own_max_rss_mib is None else f"{node.own_max_rss_mib:.0f} MiB"
     return [
@@ -109,14 +110,21 @@ def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
 
 
 def _row(label: str, text: str) -> str:
-    wrapped = textwrap.wrap(
-        _printable(text), _WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=" " * 13
-    )
-    return "\n".join(wrapped)
+    return "\n".join(_fold(text, first=f"  {label:<11}", later=" " * 13))
 
 
 def _wrapped(texts: Iterable[str]) -> list[str]:
-    return [line for text in texts for line in textwrap.wrap(_printable(text), _WIDTH)]
+    return [line for text in texts for line in _fold(text)]
+
+
+def _fold(text: str, first: str = "", later: str = "") -> list[str]:
+    return textwrap.wrap(
+        _printable(text),
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=later,
+        break_on_hyphens=False,
+    )
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,8 @@
     python -m monitors.sidecar --out DIR [--node NAME] [--interval 1.0] [--parent PID]
 
 Writes NODE.samples.jsonl, NODE.vmstat.txt and, where there are GPUs, NODE.dmon.txt into DIR, and
-appends where they exist. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP or the end of PID.
+appends where they exist. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes
+that one on to its tasks) or the end of PID; ignores SIGUSR1, Slurm's warning.
 """
 
 from __future__ import annotations

@@ -76,13 +76,12 @@ def start_sidecar(
     out: Path,
     *more: str,
     library: Path | None = None,
-    python: tuple[str, ...] = (),
     **env: str,
 ) -> subprocess.Popen[str]:
     """Start a sidecar for node n1, ten ticks a second unless told otherwise."""
     given = environment(library, env)
     interval = () if "--interval" in more else ("--interval", FAST)
-    command = [sys.executable, *python, "-m", "monitors.sidecar", "--out", str(out), "--node", "n1"]
+    command = [sys.executable, "-m", "monitors.sidecar", "--out", str(out), "--node", "n1"]
     return subprocess.Popen(
         [*command, *interval, *more],
         env=given,

@@ -106,7 +106,7 @@ values = st.none() | st.floats(0, 99999)
 samples = st.builds(
     GpuSample,
     st.integers(0, 63),
-    **{field: values for _, _, field in dmon.COLUMNS},  # type: ignore[arg-type]
+    **{field: values for _, _, field in dmon.COLUMNS},
 )
 # Not within a clock change, which local time without a zone cannot tell.
 moments = st.integers(0, 2_000_000_000).map(lambda day: day // 86400 * 86400 + 43200)

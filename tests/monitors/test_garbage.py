@@ -17,7 +17,7 @@ from monitors.formats import dmon, samples, vmstat
 from monitors.formats.dmon import DmonReader
 from monitors.formats.samples import SamplesReader
 from monitors.formats.vmstat import VmstatReader
-from monitors.model import GpuInfo, GpuSample, HostSample, Start, Tick
+from monitors.model import GpuInfo, GpuSample, HostSample, Record, Start, Tick
 from monitors.report import build, render_text, to_dict
 from tests.monitors.generate import damaged, records
 
@@ -92,7 +92,7 @@ def test_the_report_comes_through_damaged_files(data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(records, max_size=8))
-def test_the_report_comes_through_any_records(found: list[samples.Record]) -> None:
+def test_the_report_comes_through_any_records(found: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as name:
         text = "".join(map(samples.line, found))
         (Path(name) / "n1.samples.jsonl").write_text(text)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from monitors.clock import STOP_SIGNALS
 from monitors.formats.vmstat import VmstatReader
 from monitors.model import End, Start
 from tests.monitors.running import end, of_kind, start_sidecar, wait_for_ticks
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("how", list(STOP_SIGNALS))
 def test_ends_in_order_on_a_signal(tmp_path: Path, how: signal.Signals) -> None:
     out = tmp_path / "new" / "metrics"
     (tmp_path / "new").mkdir()
@@ -153,7 +154,6 @@ def test_the_warning_signal_of_slurm_does_not_end_it(tmp_path: Path) -> None:
     process = start_sidecar(out)
     count = len(wait_for_ticks(process, out, 2))
     process.send_signal(signal.SIGUSR1)
-    process.send_signal(signal.SIGUSR2)
     wait_for_ticks(process, out, count + 2)
     end(process)
 

@@ -23,7 +23,13 @@ from tests.monitors.running import (
 
 def test_without_the_binding_the_host_is_recorded(tmp_path: Path, fake_nvml: Path) -> None:
     out = tmp_path / "metrics"
-    process = start_sidecar(out, library=fake_nvml, python=("-S",))  # no site-packages
+    bare = (sys.executable, "-S", "-m", "monitors.sidecar")  # -S: no site-packages
+    process = subprocess.Popen(
+        [*bare, "--out", str(out), "--node", "n1", "--interval", "0.1"],
+        env=environment(fake_nvml, {}),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for_ticks(process, out, 2)
     end(process)
     (head,) = of_kind(out, Start)
