@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 import hpclaunch
@@ -25,7 +24,6 @@ from hpclaunch.errors import JobFailed, UserError
 app = typer.Typer(
     name="hpclaunch",
     help="Fine-tune large language models on a Slurm cluster, or on this machine.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich costs a third of the start-up time
     pretty_exceptions_enable=False,
@@ -61,16 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; gives the exit code. Errors become one line on stderr."""
     try:
-        typed = invocation.split(arguments)
+        typed = invocation.split(arguments or ["--help"])
         code = app(list(typed.words), obj=typed, standalone_mode=False, prog_name="hpclaunch")
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(str(error), 2)
     except JobFailed as error:
         return _fail(str(error), error.code)
-    except click.ClickException as error:
-        return _fail(_click_line(error), 2)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except typer.TyperException as error:
+        return _fail(_usage_line(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except BrokenPipeError:
         raise
@@ -86,12 +84,12 @@ def _fail(line: str, code: int) -> int:
     return code
 
 
-def _click_line(error: click.ClickException) -> str:
+def _usage_line(error: typer.TyperException) -> str:
     """Give a usage error in one line, with where to read on."""
-    message = error.format_message().replace("\n", " ").rstrip(".")
+    say = getattr(error, "format_message", lambda: str(error))
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "hpclaunch"
-    return f"{message}; see {path} --help"
+    return f"{say()}; see {path} --help".replace("\n", " ").replace(".;", ";")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import typer
 from hpclaunch.cli.options import Json
 from hpclaunch.cli.text import answer_json
 
-app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
+app = typer.Typer(help="List, show, copy and check recipes.")
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or file.")]
 Overrides = Annotated[

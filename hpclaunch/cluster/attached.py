@@ -50,16 +50,14 @@ def inside_allocation(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_attached(
-    job: Attached,
-    show: Callable[[Line], None],
-    on_job: Callable[[str], None] = lambda _: None,
-    stop: Callable[[subprocess.Popen[str]], None] | None = None,
+    job: Attached, show: Callable[[Line], None], on_job: Callable[[str], None] = lambda _: None
 ) -> int:
     """Run to the end, every line to the log and to `show`; gives the exit code.
 
-    Ctrl-C and SIGTERM stop the job: `stop` is called (by default SIGTERM to the script, which
-    ends its steps), then the rest of the output is read until the script has ended. A second
-    Ctrl-C, or GRACE seconds, kills it. `on_job` is told the job id of a fresh allocation.
+    Ctrl-C and SIGTERM stop the job: its first process gets SIGTERM (the script ends its steps,
+    salloc its allocation), then the rest of the output is read until it has ended; the launchers'
+    accounts of being stopped go to the log alone. A second Ctrl-C, or GRACE seconds, kills it.
+    `on_job` is told the job id of a fresh allocation.
     """
     # A session of its own: the terminal's Ctrl-C must reach this program alone, which then ends
     # the job in order, instead of every process in the pipeline at once.
@@ -82,17 +80,22 @@ def run_attached(
             return
         stopping.set()
         print("hpclaunch: stopping the job (again: kill it)", file=sys.stderr, flush=True)
-        (stop or _terminate)(process)
+        process.send_signal(signal.SIGTERM)
         killer = threading.Timer(GRACE, _kill, [process])
         killer.daemon = True
         killer.start()
+
+    def show_unless_stopped(line: Line) -> None:
+        from_launcher = line.node is not None and line.local_rank is None
+        if not (stopping.is_set() and from_launcher):
+            show(line)
 
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in watched}
     try:
         stream = process.stdout
         if stream is not None:
-            _copy(stream, job, show, on_job)
+            _copy(stream, job, show_unless_stopped, on_job)
         code = process.wait()
     finally:
         for number, handler in before.items():
@@ -115,11 +118,6 @@ def _copy(
             log.write(labelled)
             log.flush()
             show(parse_line(labelled))
-
-
-def _terminate(process: subprocess.Popen[str]) -> None:
-    """Ask the script to end: it passes the signal to its steps."""
-    process.send_signal(signal.SIGTERM)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

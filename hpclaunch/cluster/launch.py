@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -124,6 +125,10 @@ def _in_fresh_allocation(
     argv = [*allocation_command(job), "bash", str(folder.script)]
     attached = Attached(argv, for_submission(os.environ), folder.logs / "job-srun.out")
     code = run_attached(attached, watch, on_job)
+    if code == STOPPED and granted:
+        # A killed salloc leaves its allocation behind; cancelling one that has ended does no harm.
+        with contextlib.suppress(UserError):
+            slurm.cancel(granted[0])
     if code != 0 and not granted:
         shutil.rmtree(folder.root, ignore_errors=True)
         if code == STOPPED:

@@ -90,7 +90,8 @@ def test_only(script: str, cwd: Path) -> str:
     done = _sbatch(["--test-only"], cwd, script)
     if done.returncode != 0:
         raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
-    return words(done.stderr)
+    # The job number that Slurm tries it under is used up by the trial.
+    return re.sub(r"^Job \d+ to start at", "expected to start at", words(done.stderr))
 
 
 def submit(script: Path, cwd: Path) -> str:

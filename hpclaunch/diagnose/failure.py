@@ -14,7 +14,10 @@ from hpclaunch.run.lines import parse_line
 TAIL = 65536
 """Bytes read from the end of a log: the reason stands there."""
 
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*)$")
+_EXCEPTION = re.compile(
+    r"^(?:\[rank\d+\]: ?)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$"
+)
+"""How a traceback ends; torch puts the rank in front of it."""
 _CAUSE_RANK = re.compile(r"^\s*rank\s*:\s*(\d+) \(local_rank: (\d+)\)")
 _CAUSE_HOST = re.compile(r"^\s*host\s*:\s*(\S+)")
 _CAUSE_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)")
@@ -56,36 +59,46 @@ def _from_log(folder: RunFolder) -> Failure | None:
     log = folder.log()
     if log is None:
         return None
-    lines = [parse_line(raw).text for raw in _tail(log).splitlines()]
-    start = next(
-        (i for i, line in enumerate(lines) if line.startswith("Root Cause (first observed")), None
-    )
-    if start is None:
-        said = [line for line in lines if line.startswith(("hpclaunch: ", "sbatch: ", "bash: "))]
-        error = said[-1] if said else _last_exception(lines)
+    lines = [parse_line(raw) for raw in _tail(log).splitlines()]
+    texts = [line.text for line in lines]
+    first_node = _first_node(folder)
+    # Each node's launcher names a cause; the others failed because of the first node's.
+    starts = [i for i, text in enumerate(texts) if text.startswith("Root Cause (first observed")]
+    starts.sort(key=lambda i: lines[i].node != first_node)
+    if not starts:
+        said = [text for text in texts if text.startswith(("hpclaunch: ", "sbatch: ", "bash: "))]
+        error = said[-1] if said else _last_exception(texts)
         return Failure(error, file=log) if error else None
-    block = lines[start : start + 8]
+    node = lines[starts[0]].node
+    block = [line.text for line in lines[starts[0] :] if line.node == node][:8]
     rank = _first(_CAUSE_RANK, block)
     code = _first(_CAUSE_CODE, block)
     host = _first(_CAUSE_HOST, block)
-    last = _rank_words(folder, int(rank.group(2)), host.group(1) if host else "") if rank else None
-    error = last or f"exit code {code.group(1)}" if code else "failed without a word"
+    words = _rank_words(folder, int(rank.group(2)), node) if rank else None
     return Failure(
-        error, int(rank.group(1)) if rank else None, host.group(1) if host else None, log
+        error=words or (f"exit code {code.group(1)}" if code else "failed without a word"),
+        rank=int(rank.group(1)) if rank else None,
+        host=host.group(1) if host else None,
+        file=log,
     )
+
+
+def _first_node(folder: RunFolder) -> int | None:
+    """Give the number of the node whose launcher failed first."""
+    try:
+        return int(folder.first_failure.read_text(encoding="utf-8").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _first(pattern: re.Pattern[str], lines: list[str]) -> re.Match[str] | None:
     return next((match for line in lines if (match := pattern.match(line))), None)
 
 
-def _rank_words(folder: RunFolder, local_rank: int, host: str) -> str | None:
+def _rank_words(folder: RunFolder, local_rank: int, node: int | None) -> str | None:
     """Give the exception that ended one rank, from the file that torchrun keeps of its stderr."""
-    names = folder.node_names()
-    node = next((i for i, name in enumerate(names) if host.partition(".")[0] == name), None)
     pattern = f"node-{'*' if node is None else node}/*/attempt_*/{local_rank}/stderr.log"
-    files = sorted((folder.logs / "ranks").glob(pattern))
-    for file in files:
+    for file in sorted((folder.logs / "ranks").glob(pattern)):
         words = _last_exception(_tail(file).splitlines())
         if words:
             return words
@@ -94,7 +107,10 @@ def _rank_words(folder: RunFolder, local_rank: int, host: str) -> str | None:
 
 def _last_exception(lines: list[str]) -> str | None:
     """Give the last line that names an exception, as a traceback ends."""
-    return next((line.strip() for line in reversed(lines) if _EXCEPTION.match(line)), None)
+    found = (
+        match.group(1).strip() for line in reversed(lines) if (match := _EXCEPTION.match(line))
+    )
+    return next(found, None)
 
 
 def _tail(path: Path) -> str:
