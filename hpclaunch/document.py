@@ -8,26 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.plain_yaml import MAX_DEPTH, MAX_VALUES, SCALARS, TAG, Dumper, compose, scalar
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
-
-
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """A safe loader that reads `1e-4` as a number: YAML 1.1 takes it for a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
 
 
 @dataclass(frozen=True)
@@ -52,13 +42,13 @@ class Document:
 def parse(text: str, source: str) -> Document:
     """Parse YAML text that must be a mapping. Raises UserError with file and line."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{source}:{mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{line}: not valid YAML: {problem}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{source}: not valid YAML: {error}") from None
     origin: dict[KeyPath, str] = {}
     if node is None:
@@ -72,13 +62,17 @@ def parse(text: str, source: str) -> Document:
 def parse_value(text: str) -> Any:
     """Parse one YAML value as it stands on a command line (`2e-4`, `[q_proj, v_proj]`, `true`)."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError):
+        node = compose(text)
+        return None if node is None else _build(node, (), "command line", {})
+    except (yaml.YAMLError, ValueError, UserError):
         return text
 
 
 def _build(node: yaml.Node, path: KeyPath, source: str, origin: dict[KeyPath, str]) -> Any:
     """Construct a node's value, noting lines; refuses keys given twice and keys not text."""
+    # Aliases can hold themselves, or multiply without end.
+    if len(path) > MAX_DEPTH or len(origin) > MAX_VALUES:
+        raise UserError(f"{source}:{node.start_mark.line + 1}: more values than any recipe has")
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -97,16 +91,14 @@ def _build(node: yaml.Node, path: KeyPath, source: str, origin: dict[KeyPath, st
             origin[(*path, index)] = f"{source}:{item.start_mark.line + 1}"
             items.append(_build(item, (*path, index), source, origin))
         return items
-    constructor = _Loader("")
+    line = f"{source}:{node.start_mark.line + 1}"
+    kind = node.tag.removeprefix(TAG)
+    if kind not in SCALARS:
+        raise UserError(f"{line}: values tagged {node.tag} are not understood", "leave the tag out")
     try:
-        value = constructor.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        line = f"{source}:{node.start_mark.line + 1}"
-        problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{line}: not valid YAML: {problem}") from None
-    finally:
-        constructor.dispose()
-    return value
+        return scalar(node)
+    except ValueError:
+        raise UserError(f"{line}: {node.value[:40]!r} is no {kind}") from None
 
 
 def convert(document: Document, kind: type[T]) -> T:
@@ -118,12 +110,41 @@ def convert(document: Document, kind: type[T]) -> T:
     try:
         return msgspec.convert(document.data, kind)
     except msgspec.ValidationError as error:
-        text = str(error)
-        path = _error_path(text)
-        key = ".".join(str(part) for part in path)
-        what = text.partition(" - at ")[0]
-        place = f"{document.where(path)}: " + (f"{key}: " if key else "")
-        raise UserError(f"{place}{what[0].lower()}{what[1:]}") from None
+        raise _explained(str(error), document, kind) from None
+
+
+def _explained(text: str, document: Document, kind: Any) -> UserError:
+    """Put msgspec's complaint into the words of someone who writes YAML."""
+    path = _error_path(text)
+    what = text.partition(" - at ")[0]
+    missing = re.match(r"Object missing required field `(\w+)`", what)
+    if missing:
+        key = ".".join(str(part) for part in (*path, missing.group(1)))
+        return UserError(f"{document.where(path)}: key '{key}' is missing")
+    key = ".".join(str(part) for part in path)
+    place = f"{document.where(path)}: " + (f"{key}: " if key else "")
+    if what.startswith("Invalid enum value"):
+        value, hint = document.data, kind
+        for part in path:
+            value, hint = value[part], _inner(hint, part)  # type: ignore[index]
+        return UserError(f"{place}{value!r} is not valid", f"valid: {', '.join(_choices(hint))}")
+    what = what.replace("object`", "mapping`").replace("array`", "list`")
+    return UserError(f"{place}{what[0].lower()}{what[1:]}")
+
+
+def _inner(kind: Any, part: str | int) -> Any:
+    """Give the type of one key or item of a value of type `kind`."""
+    struct = _struct_of(kind)
+    if struct is not None:
+        return get_type_hints(struct)[str(part)]
+    return get_args(kind)[-1]
+
+
+def _choices(kind: Any) -> list[str]:
+    """Give the words a Literal allows, wherever in the type it stands."""
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    return [choice for inner in get_args(kind) for choice in _choices(inner)]
 
 
 def _error_path(message: str) -> KeyPath:
@@ -166,7 +187,12 @@ def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
 def dump(value: Any) -> str:
     """Write plain values (dicts, lists, scalars) as readable YAML in the order given."""
     return yaml.dump(
-        value, Dumper=yaml.SafeDumper, sort_keys=False, default_flow_style=False, width=100
+        value,
+        Dumper=Dumper,
+        sort_keys=False,
+        default_flow_style=False,
+        width=100,
+        allow_unicode=True,
     )
 
 
@@ -178,5 +204,5 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{what} not found: {path}") from None
     except IsADirectoryError:
         raise UserError(f"{what} is a folder, not a file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path no system has
         raise UserError(f"{what} cannot be read: {path}: {error}") from None

@@ -13,9 +13,9 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, fix: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message = _one_line(message)
+        self.fix = _one_line(fix)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         """Give the line as the terminal shows it."""
@@ -28,6 +28,11 @@ class JobFailed(Exception):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _one_line(text: str) -> str:
+    """Write what cannot be shown, line breaks among them, as its code."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,16 @@ from hpclaunch.recipe import library
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
-LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow"}
+LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow", ".jinja", ".jinja2", ".j2"}
 _OVERRIDE = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)+)=(.*)$", re.DOTALL)
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_PATHS = (
+    ("model", "name", "model folder"),
+    ("data", "name", "dataset"),
+    ("data", "validation", "validation file"),
+    ("training", "chat_template_path", "chat template"),
+)
+"""Keys that may name something on disk, and what it is called when it is not there."""
 
 
 def load(
@@ -31,7 +38,9 @@ def load(
     Raises UserError naming file, line and key.
     """
     document, folder = _document(reference)
-    _absolute_paths(document.data, folder)
+    for section in [key for key, value in document.data.items() if value is None]:
+        del document.data[section]  # its name alone, every key under it commented out
+    _absolute_paths(document, folder)
     typed: dict[str, Any] = {}
     for word in overrides:
         key, value = split_override(word)
@@ -39,10 +48,10 @@ def load(
     typed.update(flags or {})
     for key, value in typed.items():
         _set(document, key, value)
-    _absolute_paths(document.data, Path.cwd())
+    _absolute_paths(document, Path.cwd())
     check_training(document)
     recipe = convert(document, Recipe)
-    _check_local_files(recipe, document)
+    _check_local_files(document)
     training = with_defaults(recipe.training, recipe.method.kind)
     return msgspec.structs.replace(recipe, training=training)
 
@@ -72,7 +81,7 @@ def is_local(name: str) -> bool:
     return (
         name.startswith(("/", "./", "../", "~"))
         or Path(name).suffix in LOCAL_SUFFIXES
-        or not _HUB_ID.match(name.removeprefix("builtin:"))
+        or not _HUB_ID.fullmatch(name.removeprefix("builtin:"))
     )
 
 
@@ -102,29 +111,37 @@ def _set(document: Document, key: str, value: Any) -> None:
     document.origin[path] = "command line"
 
 
-def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
+def _named_paths(document: Document) -> Iterator[tuple[str, str, str, str]]:
+    """Give section, key, value and kind of every value that names something on disk."""
+    for section, key, what in _PATHS:
+        values = document.data.get(section)
+        name = values.get(key) if isinstance(values, dict) else None
+        if isinstance(name, str) and name and is_local(name):
+            yield section, key, name, what
+
+
+def _absolute_paths(document: Document, folder: Path) -> None:
     """Make relative local paths absolute, in place; an absolute one stays as it is."""
-    for section, key in (("model", "name"), ("data", "name"), ("data", "validation")):
-        values = data.get(section)
-        if not isinstance(values, dict) or not isinstance(values.get(key), str):
-            continue
-        name = values[key]
-        if is_local(name):
-            values[key] = str((folder / Path(name).expanduser()).resolve())
+    for section, key, name, what in _named_paths(document):
+        try:
+            path = (folder / Path(name).expanduser()).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            # a NUL byte, a home that nobody has, links that run in a circle
+            where = document.where((section, key))
+            raise UserError(f"{where}: {what}: {name!r} is no path: {error}") from None
+        document.data[section][key] = str(path)
 
 
-def _check_local_files(recipe: Recipe, document: Document) -> None:
+def _check_local_files(document: Document) -> None:
     """Refuse local paths that are not there. Raises UserError."""
-    for path, name, what in (
-        (("model", "name"), recipe.model.name, "model folder"),
-        (("data", "name"), recipe.data.name, "dataset"),
-        (("data", "validation"), recipe.data.validation, "validation file"),
-    ):
-        if name is None or name.startswith("builtin:"):
-            continue
-        if is_local(name) and not Path(name).exists():
-            where = document.where(path)
+    for section, key, name, what in _named_paths(document):
+        try:
+            there = Path(name).exists()
+        except OSError as error:
+            why = f"{what} cannot be read: {name}: {error.strerror}"
+            raise UserError(f"{document.where((section, key))}: {why}") from None
+        if not there:
             raise UserError(
-                f"{where}: {what} not found: {name}",
+                f"{document.where((section, key))}: {what} not found: {name}",
                 "give a path that exists, or a hub id as owner/name",
             )

@@ -14,6 +14,7 @@ MethodKind = Literal["full", "lora", "qlora"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
@@ -24,7 +25,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 class Model(Section, frozen=True, kw_only=True):
     """Which weights to start from."""
 
-    name: str
+    name: Name
     """Hub id (`meta-llama/Meta-Llama-3-70B-Instruct`), a folder, or `builtin:tiny-llama`."""
     revision: str | None = None
     """Hub commit, tag or branch; none means the hub's default."""
@@ -39,7 +40,7 @@ class Model(Section, frozen=True, kw_only=True):
 class Data(Section, frozen=True, kw_only=True):
     """What to train on."""
 
-    name: str
+    name: Name
     """Hub id, a local jsonl/json/parquet/arrow file or a folder of them, or `builtin:...`."""
     subset: str | None = None
     """Configuration name of a hub dataset that has several."""
