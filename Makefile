@@ -1,0 +1,51 @@
+# make demo    fine-tune a small Llama on this machine: no GPU, no Slurm
+# make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
+# make lint    ruff, mypy, import-linter
+# make bench   benchmarks, by hand: start-up times, and step time against accelerate launch
+# make generated   write accelerate_configs/ and sbatch/ anew
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test lint bench generated clean
+
+demo: $(VENV)/.train
+	$(BIN)/hpclaunch local --name $(RUN)
+	$(BIN)/python -m hpclaunch.train.sample runs/$(RUN)
+	$(BIN)/hpclaunch report runs/$(RUN)
+
+test: $(VENV)/.dev
+	bash tests/slurm/install.sh
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.startup
+	$(BIN)/python -m tests.benchmarks.steps
+
+generated: $(VENV)/.dev
+	$(BIN)/python -m hpclaunch.render.catalogue
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "installing hpclaunch[train] into $(VENV) (some minutes at first)"
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(PIP) -e '.[train,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)
