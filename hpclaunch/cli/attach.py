@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hpclaunch.cli.following import printer, say_end
 from hpclaunch.cli.text import say, say_findings
-from hpclaunch.cluster.launch import run
+from hpclaunch.cluster.launch import execute
 from hpclaunch.diagnose.status import status
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import find
@@ -23,10 +23,10 @@ def run_to_its_end(job: Job) -> int:
         say(f"run {record.name} in {folder.root}")
         return printer(folder, record)
 
-    code = run(job, started)
+    code = execute(job, started)
     launch = job.plan.launch
     if not launch.folder.is_dir():
         return code  # stopped before Slurm gave anything: no trace is left
-    folder, record = find(str(launch.folder), launch.folder.parent)
+    folder, record = find(str(launch.folder))
     ended = say_end(status(folder, record))
     return code or ended

@@ -10,9 +10,9 @@ def cancel(run: Run = None) -> None:
     from hpclaunch.cluster.cancel import cancel as end
     from hpclaunch.diagnose.status import status as look
     from hpclaunch.errors import UserError
-    from hpclaunch.run.find import default_runs_dir, find
+    from hpclaunch.run.find import find
 
-    folder, record = find(run, default_runs_dir())
+    folder, record = find(run)
     found = look(folder, record)
     if not found.active:
         raise UserError(f"run {record.name} is not running: {found.state}")

@@ -31,9 +31,9 @@ def logs(
     from hpclaunch.cluster.follow import LogReader
     from hpclaunch.cluster.follow import follow as follow_log
     from hpclaunch.errors import UserError
-    from hpclaunch.run.find import default_runs_dir, find
+    from hpclaunch.run.find import find
 
-    folder, record = find(run, default_runs_dir())
+    folder, record = find(run)
     wanted = _filter(folder, record, node, rank)
     print_line = printer(folder, record)
 

@@ -14,10 +14,10 @@ def report(run: Run = None, json: Json = False) -> None:
 
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.status import status as look
-    from hpclaunch.run.find import default_runs_dir, find
+    from hpclaunch.run.find import find
     from monitors.report import build, render_text, to_dict
 
-    folder, record = find(run, default_runs_dir())
+    folder, record = find(run)
     found = look(folder, record)
     metrics = build(folder.metrics)
     if json:

@@ -22,9 +22,9 @@ def status(run: Run = None, json: Json = False) -> None:
     from dataclasses import asdict
 
     from hpclaunch.diagnose.status import status as look
-    from hpclaunch.run.find import default_runs_dir, find
+    from hpclaunch.run.find import find
 
-    found = look(*find(run, default_runs_dir()))
+    found = look(*find(run))
     if json:
         answer_json(asdict(found) | {"seconds_left": found.progress.seconds_left})
     else:

@@ -74,11 +74,14 @@ def submit(job: Job) -> Submitted:
     return Submitted(folder, record, estimate)
 
 
-def run(job: Job, started: Callable[[RunFolder, Record], Callable[[Line], None]]) -> int:
+Started = Callable[[RunFolder, Record], Callable[[Line], None]]
+"""Told the folder before the first line; gives what every line is shown to."""
+
+
+def execute(job: Job, started: Started = lambda _folder, _record: lambda _line: None) -> int:
     """Run the job attached (modes srun and local); gives its exit code, STOPPED when it was ended.
 
-    `started` is told the folder before the first line and gives what every line is shown to.
-    Raises UserError like `submit`.
+    Returns once it has ended. Raises UserError like `submit`.
     """
     local = job.plan.launch.mode == "local"
     inside = None if local else current_allocation()

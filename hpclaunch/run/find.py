@@ -42,17 +42,17 @@ def next_name(runs_dir: Path, recipe: str) -> str:
     return f"{recipe}-{number}"
 
 
-def find(reference: str | None, runs_dir: Path) -> tuple[RunFolder, Record]:
+def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[RunFolder, Record]:
     """Give the run meant by a name, a folder or a job id; without one, the newest.
 
-    Raises UserError where there is none.
+    Looked for in `runs_dir` (by default where runs go) and in the list of runs started. Raises UserError where there is none.
     """
     if reference is not None and (Path(reference) / "run.json").is_file():
         folder = RunFolder(Path(reference).absolute())
         return folder, read_record(folder)
     if reference is not None and "/" in reference:
         raise UserError(f"{reference} is no run folder: it has no run.json")
-    runs = list(known(runs_dir))
+    runs = list(known(runs_dir or default_runs_dir()))
     if reference is None:
         if not runs:
             raise UserError("there is no run yet", "start one: hpclaunch local")
