@@ -186,14 +186,7 @@ def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
 
 def dump(value: Any) -> str:
     """Write plain values (dicts, lists, scalars) as readable YAML in the order given."""
-    return yaml.dump(
-        value,
-        Dumper=Dumper,
-        sort_keys=False,
-        default_flow_style=False,
-        width=100,
-        allow_unicode=True,
-    )
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=100)
 
 
 def read_text(path: Path, what: str) -> str:
