@@ -47,6 +47,11 @@ def layout(
         raise UserError("offload moves shards from a GPU to the host", "leave it out on CPUs")
     if fsdp.offload and fsdp.sharding == "none":
         raise UserError("offload needs shards to offload", "use --sharding full")
+    if fsdp.sharding == "hybrid" and nodes > 1 and per_node == 1:
+        raise UserError(
+            "hybrid sharding spreads the model inside a node, and each node has one process",
+            "use --sharding full, or none",
+        )
     ranks = nodes * per_node
     # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
     sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding

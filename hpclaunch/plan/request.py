@@ -12,11 +12,12 @@ from hpclaunch.site.schema import GpuRequest, Site
 
 Mode = Literal["sbatch", "srun", "local"]
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-_TIME = re.compile(r"^(\d+-\d+(:\d+(:\d+)?)?|\d+(:\d+){0,2})$")
-_MEM = re.compile(r"^\d+[KMGT]?$", re.IGNORECASE)
-_WORD = re.compile(r"^[A-Za-z0-9_.,:@+/-]+$")
-_FOLDER = re.compile(r"^/[^\x00-\x1f\x7f\"'\\%$`]*$")
+# Held against the whole text: a '$' would let a line break pass at the end.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TIME = re.compile(r"[0-9]+-[0-9]+(:[0-9]+(:[0-9]+)?)?|[0-9]+(:[0-9]+){0,2}")
+_MEM = re.compile(r"[0-9]+[KMGT]?", re.IGNORECASE | re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9_.,:@+/-]+")
+_FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`\ud800-\udfff]*")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Resources:
             ("--qos", self.qos, _WORD, "letters, digits and _.,:@+/-"),
             ("--partition", self.partition, _WORD, "letters, digits and _.,:@+/-"),
         ):
-            if text is not None and not form.match(text):
+            if text is not None and not form.fullmatch(text):
                 raise UserError(f"{flag} {text!r} is not in Slurm's form", f"write {example}")
 
 
@@ -106,7 +107,7 @@ class Launch:
     def check(self) -> None:
         """Refuse names and folders that Slurm or a shell would trip over. Raises UserError."""
         check_name(self.name)
-        if not _FOLDER.match(str(self.folder)):
+        if not _FOLDER.fullmatch(str(self.folder)):
             raise UserError(
                 f"run folder {str(self.folder)!r} has characters that Slurm's headers cannot hold",
                 "choose one without quotes, %, $, backslashes or line breaks by --runs-dir",
@@ -115,7 +116,7 @@ class Launch:
 
 def check_name(name: str) -> None:
     """Refuse a run name that is not plain. Raises UserError."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise UserError(
             f"--name {name!r}: a run's name is a folder's and a job's name",
             "use letters, digits, '.', '_' and '-' (100 at most, a letter or digit first)",

@@ -61,7 +61,11 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
     if name in seen:
         raise UserError(f"site profile '{name}' extends itself", "remove the 'extends' line")
     source = str(profiles[name])
-    document = parse(profiles[name].read_text(encoding="utf-8"), source)
+    try:
+        text = profiles[name].read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"site profile cannot be read: {source}: {error}") from None
+    document = parse(text, source)
     document.data.setdefault("name", name)
     base = document.data.get("extends")
     # A profile of the user's may bear the packaged one's name; it cannot extend itself then.
@@ -74,13 +78,24 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
 
 
 def site_for_cluster(cluster: str | None) -> str:
-    """Give the name of the profile that claims a Slurm ClusterName, else `generic`."""
+    """Give the name of the profile that claims a Slurm ClusterName, else `generic`.
+
+    The user's own profiles are asked first: one that extends a packaged profile is meant to be
+    taken in its place.
+    """
     if cluster:
-        for name in site_names():
+        own = config_folder() / "sites"
+        profiles = _profiles()
+        for name in sorted(profiles, key=lambda name: (not _is_in(profiles[name], own), name)):
             site = load_site(name)
             if any(fnmatch.fnmatch(cluster.lower(), glob.lower()) for glob in site.clusters):
                 return name
     return GENERIC
+
+
+def _is_in(profile: Traversable, folder: Path) -> bool:
+    """Say whether a profile's file lies in `folder`."""
+    return isinstance(profile, Path) and profile.parent == folder
 
 
 @cache
