@@ -51,6 +51,12 @@ static int lost(const Gpu *gpu) {
            gpu->power_calls >= number("FAKE_NVML_LOST_AFTER", 0);
 }
 
+/* A call that never returns may hold a lock that the library wants on the way out. */
+static volatile int stuck = 0;
+__attribute__((destructor)) static void leave(void) {
+    while (stuck) pause();
+}
+
 /* What every call does first: log, block, refuse. */
 static int enter(const char *name, const Gpu *gpu) {
     static int calls_of_blocked = 0;
@@ -66,7 +72,7 @@ static int enter(const char *name, const Gpu *gpu) {
         int over = calls_of_blocked++ - number("FAKE_NVML_BLOCK_AFTER", 0);
         int once = number("FAKE_NVML_BLOCK_MS", 0);
         if (once && !over) usleep((unsigned)once * 1000);
-        while (!once && over >= 0) pause();
+        while (!once && over >= 0) { stuck = 1; pause(); }
     }
     if (lost(gpu)) return LOST;
     return listed("FAKE_NVML_UNSUPPORTED", name) ? NOT_SUPPORTED : code_of(name);
