@@ -40,7 +40,11 @@ class Discovery:
 
 def node_kinds() -> list[NodeKind]:
     """Give the kinds of nodes that sinfo lists."""
-    rows = slurm.ask("sinfo", "--noheader", "--exact", "--format=%R|%c|%f|%G")
+    return parse_kinds(slurm.ask("sinfo", "--noheader", "--exact", "--format=%R|%c|%f|%G"))
+
+
+def parse_kinds(rows: str) -> list[NodeKind]:
+    """Read sinfo's rows `partition|cpus|features|gres`; rows of another form are left out."""
     return [kind for row in rows.splitlines() if (kind := _parse(row))]
 
 

@@ -45,7 +45,8 @@ def next_name(runs_dir: Path, recipe: str) -> str:
 def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[RunFolder, Record]:
     """Give the run meant by a name, a folder or a job id; without one, the newest.
 
-    Looked for in `runs_dir` (by default where runs go) and in the list of runs started. Raises UserError where there is none.
+    Looked for in `runs_dir` (by default where runs go) and in the list of runs started.
+    Raises UserError where there is none.
     """
     if reference is not None and (Path(reference) / "run.json").is_file():
         folder = RunFolder(Path(reference).absolute())

@@ -1,0 +1,109 @@
+"""Bad input: one line with the fix, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.running import Home
+
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("sbatch nosuch", "no recipe called 'nosuch'"),
+        ("sbatch tinny", "did you mean 'tiny'"),
+        ("sbatch ./nosuch.yaml", "nosuch.yaml"),
+        ("sbatch tiny llama3-8b-lora", "one recipe at a time"),
+        ("sbatch tiny --dataset ./nosuch.jsonl", "dataset not found"),
+        ("sbatch tiny training.lerning_rate=1", "did you mean 'learning_rate'"),
+        ("sbatch tiny training.seed=abc", "training.seed"),
+        ("sbatch tiny seed=3", "section.key=value"),
+        ("sbatch tiny --gpus 4 --gpu a100_39", "unknown GPU kind 'a100_39'; known: a100_40"),
+        ("sbatch tiny --site baskerville --account a --qos b --gpu h100", "no GPU kind 'h100'"),
+        ("sbatch tiny --site baskerville --gpu a100_40", "needs account and qos"),
+        ("sbatch tiny --site basquerville", "did you mean 'baskerville'"),
+        ("sbatch tiny --site isambard-ai --gpus 5 --gpu gh200", "use --gpus 4"),
+        ("sbatch tiny --nodes 0", "at least one node"),
+        ("sbatch tiny --nodes many", "valid integer"),
+        ("sbatch tiny --gpus 2 --cpu-processes 2", "exclude each other"),
+        ("sbatch tiny --time tomorrow", "--time 'tomorrow'"),
+        ("sbatch tiny --mem lots", "--mem 'lots'"),
+        ("sbatch tiny --name ../up", "a run's name"),
+        ("sbatch tiny --name a$(id)", "a run's name"),
+        ("sbatch tiny --port 80", "1024 to 65535"),
+        ("sbatch tiny --venv nosuch", "no Python environment"),
+        ("sbatch tiny --no-submit --runs-dir /dev/null/runs", "/dev/null"),
+        ("sbatch tiny", "hpclaunch local"),
+        ("sbatch --no-submit --nodes 4 --gpus 4 --gpu a100_40", "is gated"),
+        ("srun --nodes 2 tiny", "hpclaunch local"),
+        ("sbatch --bogus", "--bogus"),
+        ("sbatch --method lore", "lora"),
+        ("sbatc", "Did you mean 'sbatch'"),
+        ("sbatch tiny --", "nothing stands after '--'"),
+        ("status -- prog", "sbatch, srun and local only"),
+        (f"sbatch tiny --no-submit -- train.py {TOKEN}", "access token"),
+        ("local tiny --gpus 1", "this machine has"),
+        ("local llama3-8b-lora --fsdp 1 --cpu-processes 2", "FSDP 1 runs on GPUs only"),
+        ("config --nodes 4 --gpus 4 --sharding half", "hybrid"),
+        ("recipes cat nosuch", "no recipe called"),
+        ("recipes validate nosuch.yaml", "nosuch.yaml"),
+        ("recipes", "Missing command"),
+        ("status", "there is no run yet"),
+        ("status nosuch", "no run called 'nosuch'"),
+        ("logs ./nosuch", "no run folder"),
+        ("cancel 12345", "no run called '12345'"),
+        ("report nosuch", "no run called"),
+    ],
+)
+def test_one_line_and_nothing_written(home: Home, words: str, expected: str) -> None:
+    home.bare_path()
+    before = home.files()
+    done = home.call(*words.split())
+    assert done.code == 2, done
+    assert done.err.startswith("hpclaunch: ")
+    assert done.err.count("\n") == 1, done.err
+    assert expected in done.err
+    assert TOKEN not in done.err
+    assert done.out == ""
+    assert home.files() == before
+
+
+def test_a_token_in_this_shell_only_is_explained(home: Home) -> None:
+    shell = Home(home.folder, {"HF_TOKEN": TOKEN})
+    done = shell.call("sbatch", "--nodes", "4", "--gpus", "4", "--no-submit")
+    assert done.code == 2
+    assert "HF_TOKEN is set in this shell only" in done.err
+    assert "hf auth login" in done.err
+    assert TOKEN not in done.err
+    assert not home.runs.exists()
+
+
+def test_a_saved_token_opens_a_gated_model(home: Home) -> None:
+    saved = home.folder / ".cache/huggingface/token"
+    saved.parent.mkdir(parents=True)
+    saved.write_text(TOKEN)
+    done = home.call("sbatch", "--nodes", "4", "--gpus", "4", "--gpu", "a100_40", "--no-submit")
+    assert done.code == 0, done.err
+    written = [path for path in home.runs.rglob("*") if path.is_file()]
+    assert len(written) >= 4
+    assert not any(TOKEN in path.read_text() for path in written)
+
+
+def test_a_run_name_that_is_taken(home: Home) -> None:
+    assert home.call("sbatch", "tiny", "--no-submit", "--name", "one").code == 0
+    before = (home.runs / "one/run.json").read_text()
+    done = home.call("sbatch", "tiny", "--no-submit", "--name", "one")
+    assert done.code == 2
+    assert "exists already" in done.err
+    assert (home.runs / "one/run.json").read_text() == before
+
+
+def test_a_damaged_record(home: Home) -> None:
+    assert home.call("sbatch", "tiny", "--no-submit", "--name", "one").code == 0
+    (home.runs / "one/run.json").write_text('{"name": ')
+    for command in ("status", "logs", "report", "cancel"):
+        done = home.call(command, str(home.runs / "one"))
+        assert done.code == 2
+        assert "damaged" in done.err

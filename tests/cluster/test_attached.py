@@ -1,0 +1,91 @@
+"""Attached runs: lines, exit codes, Ctrl-C, and what a nested step inherits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.cluster.attached import STOPPED, Attached, inside_allocation, run_attached
+from hpclaunch.run.lines import Line
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from hpclaunch.cluster.attached import Attached, run_attached
+script, log = sys.argv[1:3]
+code = run_attached(
+    Attached(["bash", "-c", script], {"PATH": "/usr/bin:/bin"}, Path(log), "0: "),
+    lambda line: print("shown", line.text, flush=True),
+)
+sys.exit(code)
+"""
+
+
+def test_lines_are_shown_and_logged_and_the_code_is_given(tmp_path: Path) -> None:
+    shown: list[Line] = []
+    jobs: list[str] = []
+    script = "echo 'salloc: Granted job allocation 42'; echo two >&2; printf '\\xff\\n'; exit 7"
+    log = tmp_path / "log"
+    code = run_attached(
+        Attached(["bash", "-c", script], dict(os.environ), log), shown.append, jobs.append
+    )
+    assert code == 7
+    assert [line.text for line in shown][1:] == ["two", "\ufffd"]
+    assert jobs == ["42"]
+    assert log.read_text().count("\n") == 3
+
+
+def test_a_script_ended_by_a_signal(tmp_path: Path) -> None:
+    job = Attached(["bash", "-c", "kill -9 $$"], dict(os.environ), tmp_path / "log")
+    assert run_attached(job, lambda _: None) == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_script_in_order(tmp_path: Path, how: signal.Signals) -> None:
+    script = "trap 'echo tidied; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    process = _start(tmp_path, script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "shown ready\n"
+    process.send_signal(how)
+    out, _ = process.communicate(timeout=10)
+    # After the stop, what the launcher says goes to the log alone.
+    assert "shown" not in out
+    assert process.returncode == STOPPED
+    assert (tmp_path / "log").read_text() == "0: ready\n0: tidied\n"
+
+
+def test_a_second_ctrl_c_kills_what_does_not_end(tmp_path: Path) -> None:
+    script = "trap '' TERM INT; sleep 300 & echo ready $!; while :; do sleep 0.1; done"
+    process = _start(tmp_path, script)
+    assert process.stdout is not None
+    child = int(process.stdout.readline().split()[-1])
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == STOPPED
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def _start(tmp_path: Path, script: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, script, str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_a_nested_step_does_not_inherit_the_enclosing_one() -> None:
+    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_CONF": "x", "PATH": "/bin"}
+    step = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    assert inside_allocation(job | step) == job

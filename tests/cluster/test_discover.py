@@ -1,0 +1,71 @@
+"""How a cluster without a profile is asked for a GPU kind."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpclaunch.cluster.discover import NodeKind, discover, parse_kinds
+from hpclaunch.errors import UserError
+from hpclaunch.site.schema import GpuRequest
+
+SINFO = """\
+cpu|64|rack1,cascadelake|(null)
+gpu|48+|rack2,a100-80gb,ib|gpu:4(S:0-1)
+gpu|32|rack3,a100_40|gpu:4
+big|96|rack4|gpu:h100:8(S:0-1),craynetwork:4
+odd line
+"""
+
+
+def kinds() -> list[NodeKind]:
+    return parse_kinds(SINFO)
+
+
+def test_rows_are_read() -> None:
+    assert [(kind.partition, kind.cpus, kind.gpus) for kind in kinds()] == [
+        ("cpu", 64, 0),
+        ("gpu", 48, 4),
+        ("gpu", 32, 4),
+        ("big", 96, 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "cpus", "gpus"),
+    [
+        ("a100_80", GpuRequest(constraint="a100-80gb"), 48, 4),
+        ("a100_40", GpuRequest(constraint="a100_40"), 32, 4),
+        ("h100", GpuRequest(gres_type="h100"), 96, 8),
+        (None, GpuRequest(), 32, 4),
+    ],
+)
+def test_the_clusters_own_word(
+    kind: str | None, request_: GpuRequest, cpus: int, gpus: int
+) -> None:
+    found = discover(kind, kinds())
+    assert found is not None
+    assert (found.request, found.node_cpus, found.node_gpus) == (request_, cpus, gpus)
+
+
+def test_a_kind_the_cluster_does_not_have() -> None:
+    with pytest.raises(UserError, match="a100-80gb, a100_40, h100"):
+        discover("v100", kinds())
+
+
+def test_a_cluster_that_says_nothing_of_gpus() -> None:
+    assert discover("h100", parse_kinds("cpu|64|rack1|(null)\n")) is None
+
+
+def test_a_cluster_with_nameless_gpus_is_asked_by_count() -> None:
+    found = discover("h100", parse_kinds("gpu|64|rack1|gpu:8\n"))
+    assert found is not None
+    assert found.request == GpuRequest()
+    assert found.node_gpus == 8
+
+
+@given(st.text())
+def test_any_answer_is_survived(text: str) -> None:
+    for kind in parse_kinds(text):
+        assert kind.gpus >= 0
