@@ -41,7 +41,7 @@ class Clock:
 
 
 class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Writes a `step` mark and a console line for each logged step, an `eval` mark for each eval."""
+    """Marks and says each logged step and each evaluation."""
 
     def __init__(self, run: RunFolder, tokens: Any) -> None:
         """`tokens()` gives the tokens trained on so far, over all ranks, without padding."""

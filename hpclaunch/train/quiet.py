@@ -42,7 +42,7 @@ def quieten() -> None:
 
 
 def quieten_libraries(first_rank: bool) -> None:
-    """Switch off bars in the imported libraries; warnings of many ranks come from the first only."""
+    """Switch off bars in the imported libraries; only the first rank passes warnings on."""
     import datasets
     import transformers
     import transformers.utils.logging as transformers_logging

@@ -15,9 +15,6 @@ from hpclaunch.train import checkpoints, data, model, settings, template, world
 from hpclaunch.train.narrator import Narrator, duration, say
 from hpclaunch.train.quiet import quieten_libraries
 
-CONVERSATIONS_TO_CHECK = 8
-"""How many samples are looked at for an empty loss mask before anything is trained."""
-
 
 def run(folder: RunFolder) -> None:
     """Train what the folder's recipe says and leave the final weights. Raises UserError."""
@@ -65,7 +62,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     own_template = tokenizer.chat_template
     variant = None
     if arguments.assistant_only_loss and rows.messages and own_template:
-        variant = training_variant(tokenizer, rows)
+        variant = template.training_variant(tokenizer, rows)
     if variant is not None:
         tokenizer.chat_template = variant
 
@@ -92,7 +89,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     _check_samples(recipe, trainer)
     if here.first:
         trainer.add_callback(Narrator(folder, lambda: int(trainer._total_train_tokens)))
-        _tell_loaded(recipe, folder, here, trainer, load_seconds, kernel)
+        _tell_loaded(recipe, folder, here, trainer, load_seconds)
         _tell_data(folder, trainer, time.monotonic() - started)
     return trainer, stop
 
@@ -100,15 +97,6 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
 def has_template(recipe: Recipe, tokenizer: Any) -> bool:
     """Say whether conversations can be written out for this tokenizer."""
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
-
-
-def training_variant(tokenizer: Any, rows: data.Rows) -> str | None:
-    """Give the template whose marks put the loss on the assistant, None for the tokenizer's own.
-
-    Raises UserError where there is none, or where it leaves nothing to learn from.
-    """
-    few = rows.train.select(range(min(CONVERSATIONS_TO_CHECK, len(rows.train))))
-    return template.training_template(tokenizer, [row["messages"] for row in few])
 
 
 def resume_point(folder: RunFolder, here: world.World) -> Any:
@@ -161,12 +149,7 @@ def _check_samples(recipe: Recipe, trainer: Any) -> None:
 
 
 def _tell_loaded(
-    recipe: Recipe,
-    folder: RunFolder,
-    here: world.World,
-    trainer: Any,
-    seconds: float,
-    kernel: str,
+    recipe: Recipe, folder: RunFolder, here: world.World, trainer: Any, seconds: float
 ) -> None:
     total, trainable = model.count(trainer.model)
     mark(
@@ -176,6 +159,7 @@ def _tell_loaded(
         parameters=total,
         trainable=trainable,
     )
+    kernel = trainer.model.config._attn_implementation
     ranks = "1 rank" if here.size == 1 else f"{here.size} ranks"
     spread = f"FSDP {here.fsdp}" if here.fsdp else "no sharding"
     say(f"{recipe.model.name}: {total:,} parameters, {recipe.model.dtype}, {kernel} attention")

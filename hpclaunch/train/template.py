@@ -8,6 +8,10 @@ from importlib import resources
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.train.data import Rows
+
+SAMPLES_TO_CHECK = 8
+"""How many samples are written out before anything is trained."""
 
 MARKS = ("{% generation", "{%- generation")
 SYSTEM_TURN = "<|start_header_id|>system<|end_header_id|>\n\n"
@@ -57,6 +61,46 @@ def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -
                 "set training.assistant_only_loss: false, or use a template with generation marks",
             )
     return template
+
+
+def training_variant(tokenizer: Any, rows: Rows) -> str | None:
+    """Give the template to train with for the first of these conversations. Raises UserError."""
+    few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
+    return training_template(tokenizer, [row["messages"] for row in few])
+
+
+def check_samples(tokenizer: Any, rows: Rows, arguments: Any) -> None:
+    """Write the first samples out as training will, and look where the loss falls.
+
+    `arguments` is the SFTConfig. Raises UserError where the template marks nothing, or where none
+    of the samples has anything to learn from before it is cut at max_length tokens.
+    """
+    variant = None
+    if rows.messages and arguments.assistant_only_loss:
+        variant = training_variant(tokenizer, rows)
+    few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
+    limit = arguments.max_length
+    if limit is None or arguments.packing or arguments.truncation_mode != "keep_start":
+        return
+    if rows.messages and arguments.assistant_only_loss:
+        starts = [loss_mask(tokenizer, row["messages"], variant).index(1) for row in few]
+    elif "prompt" in few.column_names:
+        starts = [_prompt_length(tokenizer, row["prompt"]) for row in few]
+    else:
+        return
+    if min(starts) >= limit:
+        raise UserError(
+            f"within training.max_length {limit} the first samples have no token to learn from: "
+            f"what is learnt begins at token {min(starts)} or later",
+            "raise training.max_length",
+        )
+
+
+def _prompt_length(tokenizer: Any, prompt: Any) -> int:
+    if isinstance(prompt, str):
+        return len(tokenizer(prompt)["input_ids"])
+    encoded = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
+    return len(encoded["input_ids"])
 
 
 def loss_mask(

@@ -1,7 +1,7 @@
 """`builtin:tiny-llama`: a small Llama built on this machine at first use, by a real pretraining.
 
 It has read a few pages about clusters and fine-tuning, and knows the turns of a chat without ever
-having seen a question answered: it writes words, and answers nothing. That is what fine-tuning adds.
+having seen a question answered: it writes words, and answers nothing. Fine-tuning adds that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -42,16 +43,16 @@ TEMPLATE = (
 class Size:
     """Shape of the model and length of its pretraining."""
 
-    vocabulary: int = 2048
-    hidden: int = 192
-    layers: int = 4
+    vocabulary: int = 1024
+    hidden: int = 128
+    layers: int = 2
     heads: int = 4
-    feed_forward: int = 512
+    feed_forward: int = 384
     positions: int = 512
-    steps: int = 120
-    batch: int = 12
+    steps: int = 350
+    batch: int = 8
     length: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     seed: int = 7
 
 
@@ -182,31 +183,56 @@ def build_tokenizer(texts: list[str], size: Size) -> Any:
     return tokenizer
 
 
+def pieces(texts: list[str]) -> list[str]:
+    """Cut long texts into stretches of two sentences."""
+    found = []
+    for text in texts:
+        sentences = re.split(r"(?<=[.!?]) ", text)
+        if len(sentences) <= 3:
+            found.append(text)
+        else:
+            found += [" ".join(sentences[i : i + 2]) for i in range(0, len(sentences), 2)]
+    return found
+
+
+def documents(tokenizer: Any, texts: list[str], seed: int) -> Iterator[list[int]]:
+    """Give documents to read, without end: token ids of
+
+    a few words and the passage they stand in (most of them: it teaches to look back at what was
+    said), a passage alone, or a chat in which the answer has nothing to do with the question.
+    """
+    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    passages = [(text.split(), encode(text)) for text in pieces(texts)]
+    user, assistant = (encode(f"{HEADER}{role}{HEADER_END}\n\n") for role in ("user", "assistant"))
+    bos, eos, turn_end = tokenizer.convert_tokens_to_ids([BOS, EOS, TURN_END])
+    while True:
+        order = chance.sample(passages, len(passages))
+        for (words, ids), (_, others) in zip(order, reversed(order), strict=True):
+            kind = chance.random()
+            if kind < 0.8:
+                few = min(len(words), chance.randint(2, 5))
+                places = sorted(chance.sample(range(len(words)), few))
+                keys = " ".join(words[place].strip(".,:?") for place in places)
+                yield [bos, *encode(keys + "\n\n"), *ids, eos]
+            elif kind < 0.9:
+                yield [bos, *ids, eos]
+            else:
+                yield [bos, *user, *others, turn_end, *assistant, *ids, turn_end]
+
+
 def _pretrain(model: Any, tokenizer: Any, texts: list[str], size: Size) -> float:
-    """Teach the model the texts' words, plainly and inside chat turns that answer nothing."""
+    """Let the model read; give the loss at the end."""
     import torch
 
-    shuffled = random.Random(size.seed)  # noqa: S311 - an order, not a secret
-    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    heads = {
-        role: tokenizer(f"{HEADER}{role}{HEADER_END}\n\n", add_special_tokens=False)["input_ids"]
-        for role in ("user", "assistant")
-    }
-    bos, eos, turn_end = tokenizer.convert_tokens_to_ids([BOS, EOS, TURN_END])
-
-    def stream() -> Iterator[int]:
-        while True:
-            order = shuffled.sample(encoded, len(encoded))
-            for first, second in zip(order, reversed(order), strict=True):
-                yield bos
-                if shuffled.random() < 0.5:
-                    yield from (*first, eos)
-                else:
-                    yield from (*heads["user"], *second, turn_end)
-                    yield from (*heads["assistant"], *first, turn_end)
-
-    tokens = stream()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, weight_decay=0.01)
+    read = documents(tokenizer, texts, size.seed)
+    tokens = (token for document in read for token in document)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=size.learning_rate, weight_decay=0.01, betas=(0.9, 0.95)
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, size.learning_rate, total_steps=size.steps, pct_start=0.1
     )

@@ -1,0 +1,116 @@
+"""`python -m hpclaunch.train.prepare RUN`: one process brings model and data onto the machine.
+
+What cannot be is said here in one line, before any rank has started: a bad row, no access to a
+model, a chat template that leaves nothing to learn from, a package that is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hpclaunch.document import parse, read_text
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import is_local, load
+from hpclaunch.recipe.schema import Model, Recipe
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train.failure import forget_failures, one_line
+from hpclaunch.train.quiet import quieten
+
+WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
+"""A hub repository's files: what training reads, and other forms of the same weights."""
+
+
+def prepare(folder: RunFolder) -> None:
+    """Fetch or check model and data, and look at every row. Raises UserError."""
+    from hpclaunch.train import data, model, settings, template
+    from hpclaunch.train.world import World
+
+    recipe = load(str(folder.recipe))
+    device = device_of(folder)
+    kernel = kernel_for(recipe, device)
+    fetch(recipe.model)
+    where = model.source(recipe.model)
+    tokenizer, _ = model.load_tokenizer(where, recipe)
+    chat = bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
+    rows = data.load_rows(recipe.data, chat=chat, check=True)
+    alone = World(rank=0, size=1, device="cpu", fsdp=0)
+    arguments = settings.sft_config(
+        recipe,
+        folder,
+        alone,
+        messages=rows.messages,
+        validating=rows.validation is not None,
+        kernel=kernel,
+    )
+    template.check_samples(tokenizer, rows, arguments)
+    kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
+    print(f"ready: {recipe.model.name}; {recipe.data.name}, {len(rows.train):,} samples{kept}")
+
+
+def device_of(folder: RunFolder) -> str:
+    """Give what the ranks will run on. This process may see no GPU where they do."""
+    config = parse(read_text(folder.accelerate, "accelerate config"), folder.accelerate.name)
+    return "cpu" if config.data.get("use_cpu") else "cuda"
+
+
+def kernel_for(recipe: Recipe, device: str) -> str:
+    """Give the attention kernel of the ranks; check packages of the method. Raises UserError."""
+    import importlib.util
+
+    from hpclaunch.train import settings
+
+    if recipe.method.kind == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "method.kind: qlora needs the package bitsandbytes, which is not installed",
+            "install hpclaunch[train] in the job's environment, or set method.kind: lora",
+        )
+    return settings.attention(recipe.model.attention, device)
+
+
+def fetch(model: Model) -> None:
+    """Bring a hub model into the cache; offline, check that it is there. Raises UserError."""
+    if model.name.startswith("builtin:") or is_local(model.name):
+        return
+    from huggingface_hub import snapshot_download
+
+    from hpclaunch.train.hub import explain
+
+    with explain("model", model.name):
+        path = snapshot_download(
+            model.name,
+            revision=model.revision,
+            allow_patterns=WANTED,
+            ignore_patterns=UNWANTED,
+        )
+    if not any(Path(path).glob("*.safetensors")):
+        raise UserError(
+            f"model {model.name} has no *.safetensors; other weight files can hold code",
+            "take a revision that has them, or convert the model once",
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare the run folder named by the one argument; give the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m hpclaunch.train.prepare RUN", file=sys.stderr)
+        return 2
+    folder = RunFolder(Path(arguments[0]).absolute())
+    quieten()
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # this process needs no GPU, and must take none
+    try:
+        from hpclaunch.train.quiet import quieten_libraries
+
+        quieten_libraries(first_rank=True)
+        forget_failures(folder)
+        prepare(folder)
+    except UserError as error:
+        print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""`python -m hpclaunch.train.sample RUN`: what the model wrote before, and what it writes now.
+
+From RUN/final by plain PEFT and Transformers, as whoever takes the folder away would load it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train.failure import one_line
+from hpclaunch.train.quiet import quieten
+
+
+def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
+    """Give prompt, the untuned model's text and the tuned one's, greedily written.
+
+    `tokens` is the most that each may write. Raises UserError where there are no final weights.
+    """
+    if not any(folder.final.glob("*.safetensors")):
+        raise UserError(f"{folder.root} has no final weights", "let the run end first")
+    recipe = load(str(folder.recipe))
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder.final)
+    asked = prompt if prompt is not None else default_prompt(recipe, bool(tokenizer.chat_template))
+    text = as_text(tokenizer, asked)
+    before, after = both(folder, recipe, tokenizer, text, tokens)
+    return f"prompt\n{_indent(asked)}\nbefore\n{_indent(before)}\nafter\n{_indent(after)}"
+
+
+def default_prompt(recipe: Recipe, chat: bool) -> str:
+    """Give a question to ask: the first row to validate on, else the first sample's."""
+    from hpclaunch.train.data import load_rows
+
+    rows = load_rows(recipe.data, chat=chat, check=False)
+    row = (rows.train if rows.validation is None else rows.validation)[0]
+    if "prompt" in row:
+        prompt = row["prompt"]
+        return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
+    if "messages" in row:
+        return str(next(t["content"] for t in row["messages"] if t["role"] == "user"))
+    return " ".join(str(row["text"]).split()[:12])
+
+
+def as_text(tokenizer: Any, prompt: str) -> str:
+    """Write a prompt as the model was taught: as a turn of a chat, where it has a template."""
+    if not tokenizer.chat_template:
+        return prompt
+    turns = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+
+def both(
+    folder: RunFolder, recipe: Recipe, tokenizer: Any, text: str, tokens: int
+) -> tuple[str, str]:
+    """Give the untuned and the tuned model's continuation of a text."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from hpclaunch.train.model import source
+
+    options: dict[str, Any] = {"dtype": getattr(torch, recipe.model.dtype)}
+    if torch.cuda.is_available():
+        options["device_map"] = "auto"  # a model that needs several GPUs gets them
+    if (folder.final / "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM
+
+        model = AutoPeftModelForCausalLM.from_pretrained(folder.final, **options)
+        after = write(model, tokenizer, text, tokens)
+        with model.disable_adapter():
+            return write(model, tokenizer, text, tokens), after
+    where = source(recipe.model)
+    untuned = AutoModelForCausalLM.from_pretrained(where.path, revision=where.revision, **options)
+    before = write(untuned, tokenizer, text, tokens)
+    del untuned
+    tuned = AutoModelForCausalLM.from_pretrained(folder.final, **options)
+    return before, write(tuned, tokenizer, text, tokens)
+
+
+def write(model: Any, tokenizer: Any, text: str, tokens: int) -> str:
+    """Give what a model writes after `text`, always the likeliest token: the same every time."""
+    import torch
+
+    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)
+    inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    model.eval()
+    with torch.no_grad():
+        output = model.generate(
+            **inputs, max_new_tokens=tokens, do_sample=False, pad_token_id=pad, use_cache=True
+        )
+    new = output[0][inputs["input_ids"].shape[1] :]
+    return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def _indent(text: str) -> str:
+    return "\n".join("    " + line for line in (text or "(nothing)").splitlines())
+
+
+def main(arguments: list[str]) -> int:
+    """Parse the command line, print, give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hpclaunch.train.sample", description=__doc__)
+    parser.add_argument("run", type=Path, help="the run folder")
+    parser.add_argument("--prompt", help="what to ask; else a question from the data")
+    parser.add_argument("--tokens", type=int, default=60, help="the most that is written (60)")
+    given = parser.parse_args(arguments)
+    quieten()
+    try:
+        from hpclaunch.train.quiet import quieten_libraries
+
+        quieten_libraries(first_rank=True)
+        print(sample(RunFolder(given.run.absolute()), given.prompt, given.tokens))
+    except UserError as error:
+        print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

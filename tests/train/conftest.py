@@ -1,0 +1,141 @@
+"""A small random Llama on disk, a few rows, and finished runs that several tests look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.run.folder import RunFolder
+from tests.train.running import Outcome, launch, make_run
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "pink")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep caches of models and data in the tests' folder, here and in the programs they start."""
+    base = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(base))
+        patch.setenv("HF_HOME", str(base / "huggingface"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_DATASETS_OFFLINE", "1")
+        yield
+
+
+def question(number: int) -> tuple[str, str]:
+    """Give a question and its answer, all of them a little different."""
+    colour = COLOURS[number % len(COLOURS)]
+    return f"What colour is box {number}?", f"Box {number} is {colour}."
+
+
+def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+    """Write rows one a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="package")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a jsonl file of 32 conversations."""
+    return write_jsonl(
+        tmp_path_factory.mktemp("data") / "boxes.jsonl",
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": question(n)[0]},
+                    {"role": "assistant", "content": question(n)[1]},
+                ]
+            }
+            for n in range(32)
+        ],
+    )
+
+
+@pytest.fixture(scope="package")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a random Llama of 2 layers, saved in float32, with a chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from hpclaunch.train.tiny_llama import Size, build_tokenizer
+
+    texts = [" ".join(question(n)) for n in range(64)]
+    tokenizer = build_tokenizer(texts, Size(vocabulary=400))
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("model") / "random-llama"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def short(tiny: Path, rows: Path, steps: int = 6) -> list[str]:
+    """Give the overrides of a run of a few seconds."""
+    return [
+        f"model.name={tiny}",
+        f"data.name={rows}",
+        "data.validation_split=null",
+        f"training.max_steps={steps}",
+        "training.max_length=64",
+        "training.per_device_train_batch_size=4",
+        "training.learning_rate=1e-2",
+        "training.gradient_checkpointing=true",
+        "training.warmup_steps=0",
+        "training.lr_scheduler_type=constant",
+        "checkpoints.every_steps=3",
+        "checkpoints.keep=2",
+        "tracking.tensorboard=false",
+    ]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run folder and how its training ended."""
+
+    folder: RunFolder
+    outcome: Outcome
+
+
+def train(
+    root: Path, overrides: list[str], processes: int = 2, nodes: int = 1, **more: str
+) -> Done:
+    """Make a run folder and train in it."""
+    folder = make_run(root, overrides, nodes=nodes, per_node=processes // nodes)
+    return Done(folder, launch(folder, processes, **more))
+
+
+@pytest.fixture(scope="package")
+def lora_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
+    """Give a LoRA run on two ranks, fully sharded, with Transformers' checkpointing."""
+    return train(tmp_path_factory.mktemp("runs") / "lora", short(tiny, rows))
+
+
+@pytest.fixture(scope="package")
+def qlora_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
+    """Give a QLoRA run on two ranks, fully sharded."""
+    overrides = [*short(tiny, rows), "method.kind=qlora", "model.dtype=bfloat16"]
+    return train(tmp_path_factory.mktemp("runs") / "qlora", overrides)
+
+
+@pytest.fixture(scope="package")
+def full_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
+    """Give a full fine-tune on two ranks in bfloat16, fully sharded."""
+    overrides = [*short(tiny, rows), "method.kind=full", "model.dtype=bfloat16"]
+    return train(tmp_path_factory.mktemp("runs") / "full", overrides)
