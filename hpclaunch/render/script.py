@@ -10,11 +10,14 @@ from functools import cache
 import jinja2
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.plan import Option, Plan
+from hpclaunch.plan.plan import Plan
 
-_MODULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+:/-]*$")
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_SUFFIX = re.compile(r"^[A-Za-z0-9_.-]*$")
+# Held against the whole text: a '$' would let a line break pass at the end.
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:/-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SUFFIX = re.compile(r"[A-Za-z0-9_.-]*")
+_HEADER = re.compile(r"[A-Za-z0-9_.,:;@+/*=|&!<>()\[\]-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:@+/%=-]+")
 _PYTHON_SUFFIXES = (".py",)
 
 
@@ -24,16 +27,18 @@ def script(plan: Plan) -> str:
     Raises UserError for a site profile whose module or variable names are no names.
     """
     site, launch = plan.site, plan.launch
-    for name, _ in plan.environment:
-        if not _VARIABLE.match(name):
+    for name, value in plan.environment:
+        if not _VARIABLE.fullmatch(name):
             raise UserError(f"site {site.name}: environment: {name!r} is not a variable's name")
-    if not _SUFFIX.match(site.address_suffix):
+        _check_words(f"the value of {name}", value)
+    _check_words("the command", *launch.command, *launch.program, str(launch.cwd))
+    if not _SUFFIX.fullmatch(site.address_suffix):
         raise UserError(f"site {site.name}: address_suffix {site.address_suffix!r} is no host name")
     return _template().render(
         slurm=launch.mode != "local",
-        options=list(_header(plan.options)),
+        options=list(_header(plan)),
         output=_header_value(f"{launch.folder}/logs/job-%j.out"),
-        title=_title(plan),
+        title=_comment(_title(plan)),
         version=launch.version,
         command=_comment(shlex.join(launch.command)),
         run=shlex.quote(str(launch.folder)),
@@ -70,21 +75,39 @@ def _template() -> jinja2.Template:
     return environment.get_template("job.sbatch.j2")
 
 
-def _header(options: tuple[Option, ...]) -> Iterator[str]:
-    """Give the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here."""
-    for option in options:
+def _check_words(what: str, *words: str) -> None:
+    """Refuse what no program can be given, or no script hold. Raises UserError."""
+    for word in words:
+        if "\0" in word or any("\ud800" <= char <= "\udfff" for char in word):
+            raise UserError(f"{what} holds bytes that are no text: {word!r}")
+
+
+def _header(plan: Plan) -> Iterator[str]:
+    """Give the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here.
+
+    What the user gave was checked at the door; a site profile's word is checked here.
+    """
+    for option in plan.options:
+        if option.value is not None and not _HEADER.fullmatch(option.value):
+            raise UserError(
+                f"site {plan.site.name}: {option.flag} {option.value!r} does not fit a header",
+                "leave out spaces, quotes and the like",
+            )
         line = f"#SBATCH {option}"
         yield f"{line:<34} # {option.why}" if option.why else line
 
 
 def _header_value(value: str) -> str:
-    """Quote a header value that has a space; Launch.check refused what quotes cannot hold."""
-    return f'"{value}"' if " " in value else value
+    """Quote a value that is not plain; Launch.check refused what quotes cannot hold.
+
+    Without quotes Slurm takes a space for the end, and '#' for the start of a comment.
+    """
+    return value if _PLAIN.fullmatch(value) else f'"{value}"'
 
 
 def _title(plan: Plan) -> str:
     """Say in a line what the script does."""
-    what = plan.recipe.name if plan.builtin_trainer else _comment(shlex.join(plan.launch.program))
+    what = plan.recipe.name if plan.builtin_trainer else shlex.join(plan.launch.program)
     kind = plan.resources.gpu or ("CPU processes" if plan.device == "cpu" else "GPUs")
     nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"
     return f"{what} on {nodes} x {plan.processes_per_node} {kind}, site {plan.site.name}"
@@ -107,7 +130,7 @@ def _modules(plan: Plan) -> list[str]:
     """Give the lines that load modules, then the site's own."""
     names = [*plan.site.modules, *plan.launch.modules]
     for name in names:
-        if not _MODULE.match(name):
+        if not _MODULE.fullmatch(name):
             raise UserError(f"module name {name!r} is not plain", "write it as 'module load' does")
     return [*(f"module load {name}" for name in names), *plan.site.setup]
 
@@ -126,6 +149,11 @@ def _program(plan: Plan) -> list[str]:
     if plan.builtin_trainer:
         return ["-m hpclaunch.train", '"$HPCLAUNCH_RUN"']
     words = list(plan.launch.program)
+    if words[0].startswith("-") and (words[0] != "-m" or len(words) == 1):
+        raise UserError(
+            f"{shlex.join(words)!r} names no program",
+            "write -- train.py ..., -- -m module ... or -- program ...",
+        )
     quoted = [shlex.quote(word) for word in words]
     if words[0] == "-m" or words[0].endswith(_PYTHON_SUFFIXES):
         return quoted
