@@ -11,6 +11,9 @@ from hpclaunch.run.events import newest
 RECENT = 20
 """Steps that a pace is taken over: long enough to be calm, short enough to notice a change."""
 
+MOST = 1e18
+"""No count or time here is larger; what claims to be is damage."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -46,7 +49,8 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     steps = [mark for mark in listed if mark["event"] == "step"]
     losses = [loss for mark in steps if (loss := _number(mark.get("loss"))) is not None]
     recent = steps[-RECENT:]
-    seconds = sorted(s for mark in recent if (s := _number(mark.get("seconds"))))
+    paces = sorted(_paces(steps)[-RECENT:])
+    seconds = [s for mark in recent if (s := _number(mark.get("seconds")))]
     tokens = [t for mark in recent if (t := _number(mark.get("tokens"))) is not None]
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
@@ -58,7 +62,7 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
         total=_whole(last.get("total")),
         loss=losses[-1] if losses else None,
         first_loss=losses[0] if losses else None,
-        seconds_per_step=seconds[len(seconds) // 2] if seconds else None,
+        seconds_per_step=paces[len(paces) // 2] if paces else None,
         tokens_per_second=sum(tokens) / sum(seconds) if full else None,
         trainable=_whole(load.get("trainable")),
         parameters=_whole(load.get("parameters")),
@@ -67,9 +71,27 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     )
 
 
+def _paces(steps: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Give seconds per step of every mark: with logging_steps: 5 a mark speaks for five."""
+    paces = []
+    before = 0
+    for mark in steps:
+        step, seconds = _whole(mark.get("step")), _number(mark.get("seconds"))
+        if step is None:
+            continue
+        # A run that began again comes to lower numbers: its first mark speaks for one step.
+        done = step - before if step > before else 1
+        if seconds:
+            paces.append(seconds / done)
+        before = step
+    return paces
+
+
 def _number(value: Any) -> float | None:
-    """Take a number; anything else is not known."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Take a finite number; anything else is not known."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < MOST else None
 
 
 def _whole(value: Any) -> int | None:

@@ -7,7 +7,7 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | start | world, device, hpclaunch |
 | load | seconds, parameters, trainable (both counted over all ranks) |
 | data | samples, tokens (of one epoch), seconds |
-| step | step, total, seconds, tokens (all ranks, without padding), loss, learning_rate |
+| step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded) |
 | eval | step, loss |
 | checkpoint | step, seconds, bytes, path |
 | stop | step, why |

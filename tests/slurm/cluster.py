@@ -117,7 +117,7 @@ class ThrowawayCluster:
                 pass_fds=(self._slot.lock,),
                 start_new_session=True,
             )
-            self._wait_until_idle()
+            self.wait_until_idle()
         except BaseException:
             self.stop()
             raise
@@ -190,7 +190,8 @@ class ThrowawayCluster:
                 tails.append("\n".join([f"== {log.name}", *last]))
         return "\n".join(tails)
 
-    def _wait_until_idle(self) -> None:
+    def wait_until_idle(self) -> None:
+        """Wait until every node is free: up, and done with clearing up after a job."""
         deadline = time.monotonic() + START_SECONDS
         assert self._namespace is not None
         said = ""

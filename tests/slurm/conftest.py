@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.user import SHOW_RANK, User
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,11 @@ def slurm() -> Iterator[ThrowawayCluster]:
         pytest.skip(f"no Slurm cluster for tests: {reason}")
     with ThrowawayCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def user(slurm: ThrowawayCluster, tmp_path: Path) -> User:
+    """A user with an empty home on this cluster, with all its nodes free."""
+    slurm.wait_until_idle()
+    (tmp_path / "show_rank.py").write_text(SHOW_RANK)
+    return User(slurm, tmp_path)

@@ -1,0 +1,189 @@
+"""`hpclaunch sbatch` on a real Slurm: ranks, refusals, failures, secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.monitors.fake_nvml import build_fake_nvml
+from tests.slurm.user import SHOW_RANK, User, ranks_in
+
+pytestmark = pytest.mark.slurm
+
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
+
+
+@pytest.fixture(scope="module")
+def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_fake_nvml(tmp_path_factory.mktemp("nvml"))
+
+
+def test_four_nodes_of_four_gpus(user: User, nvml: Path) -> None:
+    user = User(user.cluster, user.folder, {"LD_LIBRARY_PATH": str(nvml), "HF_TOKEN": TOKEN})
+    words = ["--nodes", "4", "--gpus", "4", "--gpu", "a100_40", "--wait", "--name", "big"]
+    odd = ["two words", "it's", "$(touch hacked)", "line\nbreak"]
+    done = user.hpclaunch("sbatch", *words, "--", "show_rank.py", *odd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = ranks_in(done.stdout)
+    assert [int(said["RANK"]) for said in ranks] == list(range(16))
+    for rank, said in enumerate(ranks):
+        assert said["host"] == f"node{rank // 4 + 1}", "consecutive ranks share a node"
+        assert said["LOCAL_RANK"] == str(rank % 4)
+        assert said["WORLD_SIZE"] == "16"
+        assert said["MASTER_ADDR"] == "node1"
+        assert said["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+        assert (said["FSDP_VERSION"], said["ACCELERATE_MIXED_PRECISION"]) == ("2", "bf16")
+        assert said["argv"] == odd
+        assert said["HF_TOKEN"] is None
+    (port,) = {said["MASTER_PORT"] for said in ranks}
+    assert int(port) == 10000 + int(ranks[0]["SLURM_JOB_ID"]) % 22000
+    assert not (user.folder / "hacked").exists()
+
+    folder = user.folder / "runs/big"
+    report = json.loads(user.hpclaunch("report", "big", "--json").stdout)
+    nodes = report["metrics"]["nodes"]
+    assert [node["node"] for node in nodes] == ["node1", "node2", "node3", "node4"]
+    for node in nodes:
+        assert node["samples"] >= 1
+        assert node["gpus"][0]["power_w"]["mean"] is not None
+        assert node["end_reason"] == "SIGUSR2", "the sampler was ended in order"
+    assert (folder / "logs/nodes").read_text().split() == [f"node{i}" for i in range(1, 5)]
+    for path in folder.rglob("*"):
+        assert not path.is_file() or TOKEN not in path.read_text(errors="replace"), path
+
+
+def test_two_jobs_on_the_same_nodes_have_ports_of_their_own(user: User) -> None:
+    words = ["sbatch", "--nodes", "2", "--cpu-processes", "1", "--cpus", "1", "--mem", "1000"]
+    names = ("one", "two")
+    for name in names:
+        done = user.hpclaunch(*words, "--name", name, "--", "show_rank.py")
+        assert done.returncode == 0, done.stderr
+    ports = set()
+    for name in names:
+        user.cluster.wait(user.status(name)["job_id"], 120)
+        said = ranks_in(user.hpclaunch("logs", name).stdout)
+        assert [rank["host"] for rank in said] == ["node1", "node2"], said
+        ports |= {rank["MASTER_PORT"] for rank in said}
+    assert len(ports) == 2
+
+
+def test_a_failing_program_fails_the_job(user: User) -> None:
+    words = ["sbatch", "--nodes", "2", "--cpu-processes", "2", "--wait", "--name", "sad"]
+    done = user.hpclaunch(*words, "--", "show_rank.py", "fail")
+    assert done.returncode == 1
+    assert "first failure: rank 3 on node2: ValueError: rank three is unhappy" in done.stderr
+    said = user.status("sad")
+    assert (said["state"], said["exit_code"], said["slurm"]) == ("failed", 1, "FAILED")
+    assert said["failure"]["rank"] == 3
+    assert user.cluster.job_state(said["job_id"]) == ("FAILED", 1, 0)
+    text = user.hpclaunch("status", "sad")
+    assert text.returncode == 1
+    assert "rank 3 on node2: ValueError: rank three is unhappy" in text.stdout
+
+
+def test_a_program_that_is_not_python_and_its_exit_code(user: User) -> None:
+    words = ["sbatch", "--nodes", "2", "--cpu-processes", "1", "--sharding", "none", "--wait"]
+    done = user.hpclaunch(*words, "--", "bash", "-c", 'echo "rank $RANK of $WORLD_SIZE"')
+    assert done.returncode == 0, done.stderr
+    assert "rank 0 of 2" in done.stdout
+    assert "rank 1 of 2" in done.stdout
+
+
+def test_a_sampler_that_fails_takes_nothing_down(user: User) -> None:
+    words = ["sbatch", "--cpu-processes", "1", "--name", "blind"]
+    assert user.hpclaunch(*words, "--no-submit", "--", "show_rank.py").returncode == 0
+    folder = user.folder / "runs/blind"
+    (folder / "metrics").rmdir()
+    (folder / "metrics").symlink_to("/dev/full")
+    script = (folder / "job.sbatch").read_text().replace("mkdir -p", "mkdir -p . #")
+    (folder / "job.sbatch").write_text(script)
+    job = user.run("sbatch", "--parsable", str(folder / "job.sbatch")).stdout.strip()
+    assert user.cluster.wait(job, 120) == ("COMPLETED", 0, 0)
+    assert "sidecar: cannot record" in (folder / "logs/sidecar.log").read_text()
+    assert [rank["RANK"] for rank in ranks_in(user.hpclaunch("logs", "blind").stdout)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "slurms"),
+    [
+        (["--time", "2:00:00"], "time limit"),
+        (["--nodes", "9"], "More processors requested"),
+        (["--partition", "nosuch"], "partition"),
+        (["--mem", "900G"], "node configuration is not available"),
+    ],
+)
+def test_slurms_own_refusals(user: User, words: list[str], slurms: str) -> None:
+    done = user.hpclaunch("sbatch", "tiny", "--cpu-processes", "1", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert slurms.lower() in done.stderr.lower()
+    assert "nothing was submitted" in done.stderr
+    assert not any((user.folder / "runs").glob("*"))
+    assert user.run("squeue", "--noheader").stdout == ""
+
+
+def test_a_kind_the_cluster_does_not_have(user: User) -> None:
+    done = user.hpclaunch("sbatch", "tiny", "--gpu", "h100")
+    assert done.returncode == 2
+    assert "a100_40" in done.stderr
+    done = user.hpclaunch("sbatch", "tiny", "--gpus", "8", "--gpu", "a100_40")
+    assert done.returncode == 2
+    assert "has 4" in done.stderr
+
+
+def test_submitting_from_within_a_job(user: User) -> None:
+    script = " ".join(user.argv("sbatch", "--cpu-processes", "1", "--name", "inner", "--wait"))
+    outer = f"#!/bin/bash\n#SBATCH --nodes=2 --ntasks=4\n{script} -- show_rank.py >out 2>&1\n"
+    done = user.cluster.run("true")
+    assert done.returncode == 0
+    (user.folder / "outer.sh").write_text(outer)
+    job = user.run("sbatch", "--parsable", "outer.sh").stdout.strip()
+    assert user.cluster.wait(job, 120) == ("COMPLETED", 0, 0), (user.folder / "out").read_text()
+    (said,) = ranks_in((user.folder / "out").read_text())
+    assert said["WORLD_SIZE"] == "1"
+    assert said["SLURM_JOB_ID"] != job
+
+
+def test_status_and_cancel_of_a_waiting_and_a_running_job(user: User) -> None:
+    words = ["sbatch", "--nodes", "4", "--cpu-processes", "1", "--cpus", "8"]
+    first = user.hpclaunch(*words, "--name", "first", "--json", "--", "show_rank.py", "sleep")
+    second = user.hpclaunch(*words, "--name", "second", "--json", "--", "show_rank.py")
+    job = json.loads(first.stdout)["job_id"]
+    assert user.status("second")["state"] == "queued"
+    assert user.status(json.loads(second.stdout)["job_id"])["name"] == "second"
+    assert user.hpclaunch("cancel", "second").returncode == 0
+    assert user.status("second")["state"] == "cancelled"
+    while '"RANK"' not in user.hpclaunch("logs", "first").stdout:
+        assert user.status("first")["state"] in {"queued", "running"}
+    said = user.status("first")
+    assert (said["state"], said["nodes"]) == ("running", "node[1-4]")
+    assert user.hpclaunch("cancel", job).returncode == 0
+    assert user.cluster.wait(job).state == "CANCELLED"
+    assert user.status("first")["state"] == "cancelled"
+    assert user.hpclaunch("cancel", "first").returncode == 2
+
+
+def test_the_tokens_of_a_shell_are_in_no_process_list(user: User) -> None:
+    user = User(user.cluster, user.folder, {"HF_TOKEN": TOKEN, "WANDB_API_KEY": TOKEN})
+    words = ["sbatch", "--cpu-processes", "1", "--name", "secret"]
+    done = user.hpclaunch(*words, "--", "show_rank.py", "sleep")
+    assert done.returncode == 0
+    while '"RANK"' not in user.hpclaunch("logs", "secret").stdout:
+        assert user.status("secret")["state"] in {"queued", "running"}
+    job = f"SLURM_JOB_ID={user.status('secret')['job_id']}".encode()
+    seen = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            words_of = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if job in variables and int(process.name) != os.getpid():
+            seen += 1
+            assert TOKEN.encode() not in b"\0".join(variables) + words_of
+    assert seen >= 3
+    user.hpclaunch("cancel", "secret")
+    assert SHOW_RANK

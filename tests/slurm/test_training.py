@@ -1,0 +1,50 @@
+"""The whole way on a real Slurm: a two-node FSDP LoRA run by sbatch, and one by srun."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+from tests.slurm.user import User
+
+pytestmark = [pytest.mark.slurm, pytest.mark.train]
+
+SHORT = ["tiny", "training.max_steps=4", "training.logging_steps=1", "--nodes", "2",
+         "--cpu-processes", "2"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["sbatch", "srun"])
+def test_two_nodes_of_two_processes_train_to_the_end(user: User, command: str) -> None:
+    wait = ["--wait"] if command == "sbatch" else []
+    done = user.hpclaunch(command, *SHORT, *wait, "--name", "one", timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = user.folder / "runs/one"
+    said = user.status("one")
+    assert said["state"] == "done"
+    assert said["progress"]["step"] == said["progress"]["total"] == 4
+    marks = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    (start,) = [mark for mark in marks if mark["event"] == "start"]
+    assert start["world"] == 4
+    losses = [mark["loss"] for mark in marks if mark["event"] == "step"]
+    assert len(losses) == 4
+    adapter = load_file(folder / "final/adapter_model.safetensors")
+    assert any(abs(tensor).max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
+    report = json.loads(user.hpclaunch("report", "--json").stdout)
+    assert [node["node"] for node in report["metrics"]["nodes"]] == ["node1", "node2"]
+    assert report["training"]["trainable"] == said["progress"]["trainable"]
+    text = user.hpclaunch("report").stdout
+    assert "4 of 4" in text
+    assert "node2" in text
+
+
+def test_a_bad_data_line_fails_before_the_ranks_start(user: User) -> None:
+    data = user.folder / "data.jsonl"
+    data.write_text('{"text": "fine"}\n{"text": \n')
+    words = ["sbatch", *SHORT, "--dataset", str(data), "--wait", "--name", "bad"]
+    done = user.hpclaunch(*words, timeout=300)
+    assert done.returncode == 2
+    assert "data.jsonl" in done.stdout + done.stderr
+    assert user.status("bad")["state"] == "failed"
+    assert "Traceback" not in done.stdout
