@@ -15,6 +15,7 @@ from hpclaunch.train.hub import explain
 from hpclaunch.train.shapes import KEPT, Shape, convert, detect, row_problem
 
 BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
+SPLITS = "set data.split and data.validation_split to splits it has (null for no validation)"
 READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -45,7 +46,7 @@ def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
     elif data.validation_split is not None:
         validation = _load(data.name, data, data.validation_split)
     if len(train) == 0:
-        raise UserError(f"{data.name} has no rows in split '{data.split}'", "see data.split")
+        raise UserError(f"{data.name} has no rows in split '{data.split}'", SPLITS)
     shape = detect(train.column_names, data.format, data.name)
     parts = {data.name: train, data.validation or "validation": validation}
     for source, part in parts.items():
@@ -128,7 +129,7 @@ def _local(path: Path, split: str) -> Any:
         reason = " ".join(str(cause).split())[:200]
         raise UserError(f"{path} cannot be read: {reason}", "repair or convert the file") from error
     except ValueError as error:  # an unknown split, or a slice that is none
-        raise UserError(f"{path}: {' '.join(str(error).split())}", "see data.split") from error
+        raise UserError(f"{path}: {' '.join(str(error).split())}", SPLITS) from error
 
 
 def find_bad_line(file: Path) -> None:

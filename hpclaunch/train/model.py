@@ -81,7 +81,6 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int) -> A
         )
     if vocabulary > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary)
-    model.config.use_cache = False  # of no use in training, and at odds with checkpointing
     return model
 
 

@@ -121,8 +121,7 @@ def finish(
 
     started = time.monotonic()
     dtype = getattr(torch, recipe.model.dtype)
-    tokenizer = trainer.processing_class
-    save_final(folder, here, trainer.accelerator.unwrap_model(trainer.model), tokenizer, dtype)
+    save_final(folder, here, trainer, dtype)
     if here.first:
         seconds = round(time.monotonic() - started, 3)
         step = trainer.state.global_step

@@ -120,6 +120,8 @@ def sft_config(
         given.setdefault("assistant_only_loss", True)
     if validating:
         given.setdefault("eval_strategy", "epoch")
+    else:
+        given["eval_strategy"] = "no"
     every = recipe.checkpoints.every_steps
     owned = {
         "output_dir": str(run.checkpoints),

@@ -15,7 +15,7 @@ SHARD = "5GB"
 """Size of a file of a full model."""
 
 
-def save_final(run: RunFolder, world: World, model: Any, tokenizer: Any, dtype: Any) -> Path:
+def save_final(run: RunFolder, world: World, trainer: Any, dtype: Any) -> Path:
     """Write RUN/final: the adapter of a PEFT model, else the model; with its tokenizer.
 
     Every rank must call it. Trainer.save_model writes nothing when checkpoints are sharded, so
@@ -23,10 +23,13 @@ def save_final(run: RunFolder, world: World, model: Any, tokenizer: Any, dtype: 
     a full model is saved in (training may hold float32 masters). Raises RuntimeError rather than
     leave a folder without weights.
     """
+    model = trainer.accelerator.unwrap_model(trainer.model)
     adapter = hasattr(model, "peft_config")
     written = run.root / ".final.partial"
     state: dict[str, Any] = {}
-    for name, tensor in _whole(model, world, trainable_only=adapter):
+    # FSDP 1 is a module around the model, and the outermost holds the embeddings.
+    sharded = trainer.model_wrapped if world.fsdp == 1 else model
+    for name, tensor in _whole(sharded, world, trainable_only=adapter):
         if world.first:
             state[name] = tensor if adapter else _cast(tensor, dtype)
     if world.first:
@@ -37,10 +40,11 @@ def save_final(run: RunFolder, world: World, model: Any, tokenizer: Any, dtype: 
             # Rows of new tokens are saved as such, so whole embeddings need not be.
             model.save_pretrained(written, state_dict=state, save_embedding_layers=False)
         else:
-            model.config.dtype = dtype
             model.save_pretrained(written, state_dict=state, max_shard_size=SHARD)
+            model.config.dtype = dtype  # the line above writes the type of the float32 masters
+            model.config.save_pretrained(written)
         (written / "README.md").unlink(missing_ok=True)  # PEFT's form, nothing filled in
-        tokenizer.save_pretrained(written)
+        trainer.processing_class.save_pretrained(written)
         _check(written, adapter)
         shutil.rmtree(run.final, ignore_errors=True)
         written.rename(run.final)

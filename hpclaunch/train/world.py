@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hpclaunch.errors import UserError
 
 TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
 
 
 def _flag(name: str) -> bool:
@@ -39,6 +40,13 @@ def surroundings() -> World:
     import torch
 
     on_cpu = _flag("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    if on_cpu and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() in FALSE:
+        # The launcher meant GPUs: training a large model on a CPU instead would take for ever.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        raise UserError(
+            f"this rank sees no GPU (CUDA_VISIBLE_DEVICES={visible})",
+            "see that torch is built for CUDA and that the job asks for GPUs",
+        )
     if on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # so that accelerate comes to the same conclusion
     fsdp = int(os.environ.get("FSDP_VERSION", "1")) if _flag("ACCELERATE_USE_FSDP") else 0

@@ -98,6 +98,7 @@ def short(tiny: Path, rows: Path, steps: int = 6) -> list[str]:
         "training.learning_rate=1e-2",
         "training.gradient_checkpointing=true",
         "training.warmup_steps=0",
+        "training.logging_steps=1",
         "training.lr_scheduler_type=constant",
         "checkpoints.every_steps=3",
         "checkpoints.keep=2",

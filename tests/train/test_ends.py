@@ -1,0 +1,175 @@
+"""How a training ends when it is not simply done: asked to stop, failing, or never begun."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.run.events import newest, read_marks
+from tests.train.conftest import question, short, train, write_jsonl
+from tests.train.running import launch, losses, make_run, marks, program
+from tests.train.weights import adapter_of
+
+pytestmark = pytest.mark.train
+
+WATCH = """
+import os, pathlib, signal
+def look(*_):
+    events = pathlib.Path({events!r})
+    if events.exists() and '"step": 2' in events.read_text():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        {action}
+if os.environ.get("RANK") == "{rank}":
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+"""
+"""Lets one rank do something once the second step is marked. Python reads it at its start."""
+
+
+def after_two_steps(folder: Path, events: Path, rank: int, action: str) -> str:
+    """Give a PYTHONPATH that makes `rank` do `action` after the second step."""
+    folder.mkdir()
+    text = WATCH.format(events=str(events), rank=rank, action=action)
+    (folder / "sitecustomize.py").write_text(text, "utf-8")
+    return str(folder)
+
+
+def test_a_stop_file_ends_the_run_with_a_checkpoint_and_weights(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    overrides = [*short(tiny, rows, steps=300), "checkpoints.every_steps=0"]
+    folder = make_run(tmp_path / "run", overrides)
+    touch = f"pathlib.Path({str(folder.stop_request)!r}).write_text('enough for today')"
+    path = after_two_steps(tmp_path / "site", folder.events, 0, touch)
+    outcome = launch(folder, 2, PYTHONPATH=path)
+    assert outcome.code == 0, outcome.said
+    (stop,) = marks(folder, "stop")
+    assert stop["why"] == "enough for today"
+    assert 2 <= stop["step"] < 300
+    end = newest(read_marks(folder.events), "end")
+    assert end is not None
+    assert (end["step"], end["outcome"]) == (stop["step"], "stopped")
+    assert [p.name for p in folder.checkpoints.iterdir()] == [f"step-{stop['step']}"]
+    assert adapter_of(folder)
+    assert f"stopping after step {stop['step']}/300: enough for today" in outcome.out
+
+
+def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", short(tiny, rows, steps=300))
+    fail = "raise RuntimeError('a board caught fire')"
+    path = after_two_steps(tmp_path / "site", folder.events, 1, fail)
+    outcome = launch(folder, 2, PYTHONPATH=path)
+    assert outcome.code != 0
+    error = json.loads(folder.rank_error(1).read_text("utf-8"))
+    assert error["error"] == "RuntimeError: a board caught fire"
+    assert (error["rank"], error["local_rank"], error["collateral"]) == (1, 1, False)
+    assert "look" in error["traceback"] and error["host"] and error["time"] > 1e9
+    assert outcome.err.count("RuntimeError: a board caught fire") == 1, "said once"
+    if folder.rank_error(0).exists():  # else the launcher ended it before it noticed
+        other = json.loads(folder.rank_error(0).read_text("utf-8"))
+        assert other["collateral"] and other["time"] >= error["time"]
+    assert newest(read_marks(folder.events), "end") is None
+
+
+def test_what_the_recipe_gets_wrong_is_one_line_without_a_traceback(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    overrides = [*short(tiny, rows), "training.loss_type=unheard-of"]
+    done = train(tmp_path / "run", overrides, processes=1)
+    ours = [line for line in done.outcome.err.splitlines() if "hpclaunch: " in line]
+    assert len(ours) == 1 and "unheard-of" in ours[0]
+    assert "hpclaunch/train" not in done.outcome.err, "no traceback of ours"
+    assert json.loads(done.folder.rank_error(0).read_text("utf-8"))["error"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.name=BAD"], "BAD:3: not valid JSON"),
+        (["model.attention=flash_attention_2"], "flash_attention_2 needs a GPU"),
+        (["training.packing=true"], "training.packing with the sdpa kernel"),
+        (["model.name=owner/absent"], "model owner/absent is not on this machine"),
+        (["data.name=owner/absent"], "dataset owner/absent is not on this machine"),
+        (["training.max_length=4"], "no token to learn from"),
+        (["tracking.wandb.enabled=true"], "wandb"),
+    ],
+)
+def test_prepare_says_in_one_line_what_cannot_be(
+    tiny: Path, rows: Path, tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{"text": question(n)[0]} for n in range(2)])
+    bad.write_text(bad.read_text("utf-8") + '{"text": "x"\n', "utf-8")
+    overrides = [word.replace("BAD", str(bad)) for word in overrides]
+    folder = make_run(tmp_path / "run", [*short(tiny, rows), *overrides])
+    outcome = program("hpclaunch.train.prepare", str(folder.root))
+    assert outcome.code == 2, outcome.said
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert said.replace("BAD", str(bad)) in outcome.err
+    assert ";" in outcome.err, "with a fix"
+
+
+def test_prepare_forgets_an_earlier_attempts_errors(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", short(tiny, rows))
+    folder.rank_error(3).write_text("{}", "utf-8")
+    outcome = program("hpclaunch.train.prepare", str(folder.root))
+    assert outcome.code == 0, outcome.said
+    assert folder.rank_errors() == []
+    assert "32 samples" in outcome.out and outcome.err == ""
+
+
+def test_new_special_tokens_are_learnt_and_saved(tiny: Path, tmp_path: Path) -> None:
+    """Their rows start at random: frozen they would stay so, unsaved they would be lost."""
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    data = write_jsonl(
+        tmp_path / "calls.jsonl", [{"text": f"<call> box {n} <done>"} for n in range(32)]
+    )
+    overrides = [*short(tiny, data, steps=30), "data.special_tokens=['<call>', '<done>']"]
+    done = train(tmp_path / "run", [*overrides, "checkpoints.every_steps=0"])
+    assert done.outcome.code == 0, done.outcome.said
+    seen = losses(done.folder)
+    assert seen[30] < seen[1] / 2
+    tokenizer = AutoTokenizer.from_pretrained(done.folder.final)
+    known = len(AutoTokenizer.from_pretrained(tiny))
+    ids = tokenizer.convert_tokens_to_ids(["<call>", "<done>"])
+    assert ids == [known, known + 1]
+    model = AutoPeftModelForCausalLM.from_pretrained(done.folder.final, dtype=torch.float32)
+    inputs = tokenizer("<call> box 3 ", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**{k: inputs[k] for k in ("input_ids", "attention_mask")}).logits[0, -1]
+    assert ids[1] in logits.topk(3).indices.tolist(), "the output's row was learnt too"
+    rows = {n: t for n, t in adapter_of(done.folder).items() if "trainable_tokens" in n}
+    assert len(rows) == 2, "of the input and of the output"
+
+
+def test_sample_shows_before_and_after(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    overrides = [*short(tiny, rows, steps=60), "checkpoints.every_steps=0", "data.limit=4"]
+    done = train(tmp_path / "run", overrides, processes=1)
+    assert done.outcome.code == 0, done.outcome.said
+    first = program("hpclaunch.train.sample", str(done.folder.root), "--tokens", "12")
+    assert first.code == 0, first.said
+    prompt, before, after = (
+        first.out.split("\nbefore\n")[0],
+        first.out.split("\nbefore\n")[1].split("\nafter\n")[0].strip(),
+        first.out.split("\nafter\n")[1].strip(),
+    )
+    asked, answer = question(0)
+    assert prompt.split() == ["prompt", *asked.split()]
+    assert after == answer != before
+    again = program(
+        "hpclaunch.train.sample", str(done.folder.root), "--tokens", "12", "--prompt", asked
+    )
+    assert again.out == first.out
+
+
+def test_sample_without_weights_says_so(tmp_path: Path, tiny: Path, rows: Path) -> None:
+    folder = make_run(tmp_path / "run", short(tiny, rows))
+    outcome = program("hpclaunch.train.sample", str(folder.root))
+    assert outcome.code == 2
+    assert "has no final weights" in outcome.err and outcome.err.count("\n") == 1

@@ -1,0 +1,166 @@
+"""From a recipe to the trainer's arguments and the model: what is set without being asked."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import model, settings, sft_fields, world
+from tests.train.conftest import short
+
+
+@pytest.fixture
+def recipe(tiny: Path, rows: Path) -> Recipe:
+    return load("tiny", short(tiny, rows))
+
+
+def config(recipe: Recipe, tmp_path: Path, **more: Any) -> Any:
+    here = world.World(rank=0, size=1, device="cpu", fsdp=0)
+    options = {"messages": True, "validating": False, "kernel": "sdpa", **more}
+    return settings.sft_config(recipe, RunFolder(tmp_path), here, **options)
+
+
+def changed(recipe: Recipe, **training: Any) -> Recipe:
+    import msgspec
+
+    return msgspec.structs.replace(recipe, training={**recipe.training, **training})
+
+
+def test_the_list_of_fields_is_the_installed_trls() -> None:
+    text = resources.files("hpclaunch.recipe").joinpath("sft_fields.json").read_text("utf-8")
+    assert json.loads(text) == sft_fields.fields()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float16"])
+def test_a_model_is_loaded_in_the_type_asked_for(tiny: Path, rows: Path, dtype: str) -> None:
+    """By name alone it would load as it was saved, or in float32."""
+    import torch
+
+    recipe = load("tiny", [*short(tiny, rows), f"model.dtype={dtype}"])
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10)
+    assert {p.dtype for p in loaded.parameters()} == {getattr(torch, dtype)}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_four_bit_weights_are_stored_as_bfloat16(tiny: Path, rows: Path, dtype: str) -> None:
+    """As bytes, FSDP 2 would keep all of them on every rank."""
+    import torch
+
+    recipe = load("tiny", [*short(tiny, rows), "method.kind=qlora", f"model.dtype={dtype}"])
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10)
+    packed = [p for p in loaded.parameters() if hasattr(p, "quant_state")]
+    assert packed
+    assert {p.dtype for p in packed} == {torch.bfloat16}
+
+
+def test_the_loss_is_the_assistants_unless_the_recipe_says_otherwise(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    assert config(recipe, tmp_path).assistant_only_loss is True
+    assert config(recipe, tmp_path, messages=False).assistant_only_loss is False
+    all_words = changed(recipe, assistant_only_loss=False)
+    assert config(all_words, tmp_path).assistant_only_loss is False
+
+
+def test_precision_is_the_models(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    """TRL turns bf16 on by itself where neither is said."""
+    for dtype, flags in (
+        ("bfloat16", (True, False)),
+        ("float16", (False, True)),
+        ("float32", (False, False)),
+    ):
+        made = config(load("tiny", [*short(tiny, rows), f"model.dtype={dtype}"]), tmp_path)
+        assert (made.bf16, made.fp16) == flags
+
+
+def test_slow_saves_outlast_the_collectives_timeout(recipe: Recipe, tmp_path: Path) -> None:
+    assert config(recipe, tmp_path).ddp_timeout == 7200
+    assert config(changed(recipe, ddp_timeout=60), tmp_path).ddp_timeout == 60
+
+
+def test_packing_needs_flash_attention(recipe: Recipe) -> None:
+    assert settings.packing({}, "flash_attention_2") is True
+    assert settings.packing({}, "sdpa") is False
+    assert settings.packing({"packing": False}, "flash_attention_2") is False
+    with pytest.raises(UserError, match="see each other"):
+        settings.packing({"packing": True}, "sdpa")
+
+
+def test_a_kernel_that_is_not_there_is_refused() -> None:
+    assert settings.attention("auto", "cpu") == "sdpa"
+    assert settings.attention("eager", "cuda") == "eager"
+    with pytest.raises(UserError, match="needs a GPU"):
+        settings.attention("flash_attention_2", "cpu")
+    with pytest.raises(UserError, match="not installed"):
+        settings.attention("flash_attention_3", "cuda")
+
+
+def test_an_eval_set_is_used(recipe: Recipe, tmp_path: Path) -> None:
+    unsaid = {k: v for k, v in recipe.training.items() if not k.startswith("eval")}
+    import msgspec
+
+    plain = msgspec.structs.replace(recipe, training=unsaid)
+    assert config(plain, tmp_path, validating=True).eval_strategy == "epoch"
+    assert config(plain, tmp_path).eval_strategy == "no"
+
+
+@pytest.mark.parametrize("key", ["load_best_model_at_end", "push_to_hub"])
+def test_what_would_break_a_run_is_refused(recipe: Recipe, tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        config(changed(recipe, **{key: True}), tmp_path)
+
+
+def test_curves_go_into_the_run_folder(
+    tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "elsewhere")
+    recipe = load("tiny", [*short(tiny, rows), "tracking.tensorboard=true"])
+    import os
+
+    assert config(recipe, tmp_path).report_to == ["tensorboard"]
+    assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "metrics" / "tensorboard")
+
+
+def test_fsdps_own_checkpointing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an adapter and sharded state it wrote checkpoints without a weight, and no error."""
+    for name, value in (
+        ("ACCELERATE_USE_CPU", "true"),
+        ("ACCELERATE_USE_FSDP", "true"),
+        ("FSDP_VERSION", "2"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="loses the adapter"):
+        world.surroundings()
+    monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "false")
+    assert world.surroundings().fsdp == 2
+
+
+def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would otherwise train on the CPU for a week."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
+    with pytest.raises(UserError, match="sees no GPU"):
+        world.surroundings()
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    from hpclaunch.recipe.schema import Model
+
+    with pytest.raises(UserError, match=r"no config\.json"):
+        model.source(Model(name=str(tmp_path)))
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match="can hold code"):
+        model.source(Model(name=str(tmp_path)))
