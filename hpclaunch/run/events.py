@@ -17,6 +17,7 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ from typing import Any
 def mark(path: Path, event: str, /, **fields: Any) -> None:
     """Append one mark. One write of one line: a reader sees it whole or not at all."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n"
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(line)
+    with path.open("ab+") as stream:
+        # A writer that was killed may have left half a line: this one must not become its tail.
+        if stream.seek(0, os.SEEK_END) > 0:
+            stream.seek(-1, os.SEEK_END)
+            line = line if stream.read(1) == b"\n" else f"\n{line}"
+        stream.write(line.encode())
 
 
 def read_marks(path: Path) -> list[dict[str, Any]]:
@@ -36,10 +41,10 @@ def read_marks(path: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     marks = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and isinstance(value.get("event"), str):
             marks.append(value)

@@ -48,7 +48,7 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
     Looked for in `runs_dir` (by default where runs go) and in the list of runs started.
     Raises UserError where there is none.
     """
-    if reference is not None and (Path(reference) / "run.json").is_file():
+    if reference is not None and _has_record(Path(reference)):
         folder = RunFolder(Path(reference).absolute())
         return folder, read_record(folder)
     if reference is not None and "/" in reference:
@@ -71,10 +71,10 @@ def known(runs_dir: Path) -> Iterator[tuple[RunFolder, Record]]:
     """Give every run in `runs_dir` and in the index that can be read, each once."""
     seen: set[Path] = set()
     listed: list[Path] = []
-    if runs_dir.is_dir():
-        listed += [entry for entry in runs_dir.iterdir() if (entry / "run.json").is_file()]
+    with contextlib.suppress(OSError):
+        listed += [entry for entry in runs_dir.iterdir() if _has_record(entry)]
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        listed += [Path(line) for line in index_file().read_text("utf-8").splitlines() if line]
+        listed += [Path(line) for line in index_file().read_text("utf-8").split("\n") if line]
     for root in listed:
         if root in seen:
             continue
@@ -82,5 +82,13 @@ def known(runs_dir: Path) -> Iterator[tuple[RunFolder, Record]]:
         folder = RunFolder(root)
         try:
             yield folder, read_record(folder)
-        except UserError:
+        except (UserError, ValueError):  # ValueError: the index holds what is no path
             continue
+
+
+def _has_record(folder: Path) -> bool:
+    """Say whether a folder is a run's that we may read: others' runs lie in shared folders too."""
+    try:
+        return (folder / "run.json").is_file()
+    except OSError:
+        return False

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NODE = re.compile(r"^\s*(\d{1,5}): ?(.*)$", re.DOTALL)
-_RANK = re.compile(r"^\[((?:gpu|cpu)(\d{1,3}))\]: ?(.*)$", re.DOTALL)
+_NODE = re.compile(r" *([0-9]{1,5}):(?: (.*)|)", re.DOTALL)
+_RANK = re.compile(r"\[((?:gpu|cpu)([0-9]{1,3}))\]: ?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class Line:
 def parse_line(raw: str) -> Line:
     """Take a raw line apart. Anything that carries no label is its own text."""
     raw = raw.rstrip("\r\n")
-    node = _NODE.match(raw)
+    node = _NODE.fullmatch(raw)
     if not node:
         return Line(raw)
-    rank = _RANK.match(node.group(2))
+    text = node.group(2) or ""
+    rank = _RANK.fullmatch(text)
     if not rank:
-        return Line(node.group(2), int(node.group(1)))
+        return Line(text, int(node.group(1)))
     return Line(rank.group(3), int(node.group(1)), int(rank.group(2)), rank.group(1))
 
 

@@ -45,6 +45,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
 
 
+class _Written(msgspec.Struct, frozen=True):
+    """What every format says: the rest of a newer record may not fit Record at all."""
+
+    format: int = FORMAT
+    hpclaunch: str = "of another version"
+
+
 def whoami() -> tuple[str, str]:
     """Give user and host; an account without a name gives its number."""
     try:
@@ -74,11 +81,12 @@ def read_record(folder: RunFolder) -> Record:
     except OSError as error:
         raise UserError(f"{folder.record} cannot be read: {error.strerror}") from None
     try:
-        record = msgspec.json.decode(data, type=Record)
-    except msgspec.DecodeError as error:
+        written = msgspec.json.decode(data, type=_Written)
+        if written.format > FORMAT:
+            raise UserError(
+                f"{folder.record} was written by hpclaunch {written.hpclaunch}",
+                "upgrade hpclaunch",
+            )
+        return msgspec.json.decode(data, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder.record} is damaged: {error}") from None
-    if record.format > FORMAT:
-        raise UserError(
-            f"{folder.record} was written by hpclaunch {record.hpclaunch}", "upgrade hpclaunch"
-        )
-    return record
