@@ -22,7 +22,6 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Sharding
 from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
 from hpclaunch.render.script import script
-from hpclaunch.run.folder import write_atomic
 from hpclaunch.site.load import load_site
 
 SHARED = Path("/shared/hpclaunch")
@@ -215,7 +214,7 @@ def main(folder: Path) -> None:
     for name, text in files():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
+        path.write_text(text, encoding="utf-8")
         print(path)
 
 

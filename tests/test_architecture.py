@@ -1,0 +1,65 @@
+"""The house's rules: who may import whom, and how long a file may be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINTER = Path(sys.executable).with_name("lint-imports")
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LINTER, "--no-cache"], cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from hpclaunch.cluster import slurm",
+        "from hpclaunch.train import world",
+        "import torch",
+        "def late() -> None:\n    import transformers",
+        "from monitors import report",
+    ],
+)
+def test_a_break_is_found(line: str, tmp_path: Path) -> None:
+    # The linter reads the packages of the folder it stands in, before any installed ones.
+    for name in ("hpclaunch", "monitors"):
+        for path in (ROOT / name).rglob("*.py"):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text())
+    (tmp_path / ".importlinter").write_text((ROOT / ".importlinter").read_text())
+    with (tmp_path / "hpclaunch" / "plan" / "layout.py").open("a") as stream:
+        stream.write(f"\n{line}\n")
+    done = lint(tmp_path)
+    assert done.returncode != 0
+    assert "hpclaunch.plan.layout" in done.stdout
+
+
+def test_the_command_line_starts_without_the_training_stack() -> None:
+    heavy = {"torch", "transformers", "accelerate", "trl", "peft", "datasets", "bitsandbytes"}
+    code = f"import sys, hpclaunch.cli.main; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_every_file_fits_in_a_head() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for folder in ("hpclaunch", "monitors", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > 300
+    }
+    assert long == {}
