@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from hpclaunch.cli.options import Run
+import click
+
+from hpclaunch.cli import options
 
 
-def cancel(run: Run = None) -> None:
+@click.command()
+@options.run
+def cancel(run: str | None) -> None:
     """Cancel a run that waits or runs."""
     from hpclaunch.cluster.cancel import cancel as end
     from hpclaunch.diagnose.status import status as look

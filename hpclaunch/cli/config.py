@@ -4,41 +4,39 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hpclaunch.cli import invocation
-from hpclaunch.cli.options import (
-    NodeOptions,
-    RecipeOptions,
-    ShardingOptions,
-    Words,
-    changes,
-    resources,
-    with_groups,
+import click
+
+from hpclaunch.cli import options
+
+
+@click.command()
+@options.words
+@options.grouped(
+    nodes=options.NodeOptions, sharding=options.ShardingOptions, recipe=options.RecipeOptions
 )
-
-
-@with_groups
 def config(
-    words: Words = None,
-    *,
-    nodes: NodeOptions,
-    recipe: RecipeOptions,
-    sharding: ShardingOptions,
+    words: tuple[str, ...],
+    nodes: options.NodeOptions,
+    sharding: options.ShardingOptions,
+    recipe: options.RecipeOptions,
 ) -> None:
     """Print the accelerate config for so many nodes and GPUs.
 
     For use by hand: accelerate launch --config_file FILE --machine_rank RANK ... train.py
     """
+    from hpclaunch.cli.asking import changes, resources
+    from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.plan.layout import layout
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
     from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
 
-    reference, overrides = invocation.recipe_and_overrides(words)
+    reference, overrides = recipe_and_overrides(words)
     flags = changes(recipe, sharding).flags()
     # The file alone is for a program of the user's own: checkpointing only when asked for.
     flags.setdefault("training.gradient_checkpointing", False)
     resolved = load(reference or library.DEFAULT, overrides, flags)
-    needs = resources(nodes)
+    needs = resources(nodes, options.QueueOptions())
     needs.check()
     device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"
     per_node = needs.cpu_processes or needs.gpus or 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import typer
-
 from hpclaunch.errors import UserError, nearest
 
 WITH_PROGRAM = ("sbatch", "srun", "local")
@@ -47,19 +45,13 @@ def split(arguments: Sequence[str]) -> Invocation:
     return Invocation(words, program)
 
 
-def of(context: typer.Context) -> Invocation:
-    """Give the invocation a command belongs to."""
-    found = context.find_object(Invocation)
-    return found or Invocation(())
-
-
-def recipe_and_overrides(words: Sequence[str] | None) -> tuple[str | None, tuple[str, ...]]:
+def recipe_and_overrides(words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """Tell the recipe from the `key=value` words. Raises UserError for more than one recipe."""
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import is_override, split_override
 
-    recipes = [word for word in words or () if not is_override(word)]
-    overrides = tuple(word for word in words or () if is_override(word))
+    recipes = [word for word in words if not is_override(word)]
+    overrides = tuple(word for word in words if is_override(word))
     for word in overrides:
         split_override(word)
     if len(recipes) > 1:

@@ -2,65 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from hpclaunch.cli import invocation
-from hpclaunch.cli.options import (
-    RecipeOptions,
-    RunOptions,
-    ShardingOptions,
-    Words,
-    changes,
-    with_groups,
+from hpclaunch.cli import options
+
+if TYPE_CHECKING:
+    from hpclaunch.cli.invocation import Invocation
+
+
+@click.command()
+@options.words
+@click.option("--gpus", type=int, help="GPUs; by default all.")
+@click.option("--cpu-processes", type=int, help="CPU processes; 2 where there is no GPU.")
+@click.option("--port", type=int, help="Rendezvous port; by default one that is free.")
+@options.grouped(
+    recipe=options.RecipeOptions,
+    sharding=options.ShardingOptions,
+    run=options.RunOptions,
 )
-
-
-@with_groups
+@options.dry_run
+@click.pass_obj
 def local(
-    context: typer.Context,
-    words: Words = None,
-    *,
-    recipe: RecipeOptions,
-    sharding: ShardingOptions,
-    run: RunOptions,
-    gpus: Annotated[int | None, typer.Option("--gpus", help="GPUs; by default all.")] = None,
-    cpu_processes: Annotated[
-        int | None,
-        typer.Option("--cpu-processes", help="CPU processes; 2 where there is no GPU."),
-    ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Rendezvous port.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; print the script.")
-    ] = False,
-) -> None:
+    typed: Invocation,
+    words: tuple[str, ...],
+    gpus: int | None,
+    cpu_processes: int | None,
+    port: int | None,
+    recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    run: options.RunOptions,
+    dry_run: bool,
+) -> int:
     """Run a fine-tune on this machine: on its GPUs, or on CPU processes where it has none.
 
-    Without a recipe: the tiny one, in a minute or two.
+    Without a recipe: the tiny one, in a minute or two. What stands after -- runs in place of the
+    built-in trainer.
     """
-    from hpclaunch.cli.attach import run_to_its_end
+    from hpclaunch.cli.asking import request
     from hpclaunch.cluster.draft import draft
-    from hpclaunch.cluster.request import Request
-    from hpclaunch.plan.request import Resources
 
-    typed = invocation.of(context)
-    reference, overrides = invocation.recipe_and_overrides(words)
-    job = draft(
-        Request(
-            mode="local",
-            recipe=reference,
-            overrides=overrides,
-            changes=changes(recipe, sharding),
-            resources=Resources(gpus=gpus, cpu_processes=cpu_processes, port=port),
-            name=run.name,
-            runs_dir=run.runs_dir,
-            venv=run.venv,
-            program=typed.program,
-            command=typed.command,
-        )
-    )
+    nodes = options.NodeOptions(gpus=gpus, cpu_processes=cpu_processes, port=port)
+    asked = request("local", typed, words, recipe=recipe, sharding=sharding, run=run, nodes=nodes)
+    job = draft(asked)
     if dry_run:
         print(job.script, end="")
-        return
-    raise typer.Exit(run_to_its_end(job))
+        return 0
+    from hpclaunch.cli.attach import run_to_its_end
+
+    return run_to_its_end(job)

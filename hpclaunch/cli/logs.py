@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from hpclaunch.cli.options import Run
+from hpclaunch.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from hpclaunch.run.record import Record
 
 
-def logs(
-    run: Run = None,
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")
-    ] = False,
-    node: Annotated[
-        str | None, typer.Option("--node", help="Only this node: its name or number.")
-    ] = None,
-    rank: Annotated[int | None, typer.Option("--rank", help="Only this global rank.")] = None,
-) -> None:
+@click.command()
+@options.run
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--node", help="Only this node: its name or number.")
+@click.option("--rank", type=int, help="Only this global rank.")
+def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> None:
     """Print a run's log, each line with the node and process that said it."""
     from hpclaunch.cli.following import printer
     from hpclaunch.cluster.follow import LogReader

@@ -5,43 +5,41 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
+import click
 
 import hpclaunch
-from hpclaunch.cli import invocation, recipes
+from hpclaunch.cli import invocation
 from hpclaunch.cli.cancel import cancel
 from hpclaunch.cli.config import config
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
+from hpclaunch.cli.recipes import recipes
 from hpclaunch.cli.report import report
 from hpclaunch.cli.sbatch import sbatch
 from hpclaunch.cli.srun import srun
 from hpclaunch.cli.status import status
 from hpclaunch.errors import JobFailed, UserError
 
-app = typer.Typer(
-    name="hpclaunch",
-    help="Fine-tune large language models on a Slurm cluster, or on this machine.",
-    add_completion=False,
-    rich_markup_mode=None,  # rich costs a third of the start-up time
-    pretty_exceptions_enable=False,
-)
-for _command in (sbatch, srun, local, config):
-    app.command()(_command)
-app.add_typer(recipes.app, name="recipes")
-for _command in (status, logs, cancel, report):
-    app.command()(_command)
+COMMANDS = (sbatch, srun, local, config, recipes, status, logs, cancel, report)
 
 
-@app.callback(invoke_without_command=True)
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        print(f"hpclaunch {hpclaunch.__version__}")
-        raise typer.Exit
+class _InOrder(click.Group):
+    """Lists commands as a newcomer meets them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the commands' names in the order they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"max_content_width": 100})
+@click.version_option(hpclaunch.__version__, message="hpclaunch %(version)s")
+def app() -> None:
+    """Fine-tune large language models on a Slurm cluster, or on this machine."""
+
+
+for _command in COMMANDS:
+    app.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,15 +58,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; gives the exit code. Errors become one line on stderr."""
     try:
         typed = invocation.split(arguments or ["--help"])
-        code = app(list(typed.words), obj=typed, standalone_mode=False, prog_name="hpclaunch")
+        code = app.main(list(typed.words), "hpclaunch", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(str(error), 2)
     except JobFailed as error:
         return _fail(str(error), error.code)
-    except typer.TyperException as error:
+    except click.ClickException as error:
         return _fail(_usage_line(error), 2)
-    except (typer.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except BrokenPipeError:
         raise
@@ -84,12 +82,11 @@ def _fail(line: str, code: int) -> int:
     return code
 
 
-def _usage_line(error: typer.TyperException) -> str:
+def _usage_line(error: click.ClickException) -> str:
     """Give a usage error in one line, with where to read on."""
-    say = getattr(error, "format_message", lambda: str(error))
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "hpclaunch"
-    return f"{say()}; see {path} --help".replace("\n", " ").replace(".;", ";")
+    return f"{error.format_message()}; see {path} --help".replace("\n", " ").replace(".;", ";")
 
 
 if __name__ == "__main__":

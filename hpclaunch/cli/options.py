@@ -4,190 +4,127 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
-import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import typer
+import click
 
-from hpclaunch.cluster.request import Changes
-from hpclaunch.plan.request import Resources
 from hpclaunch.recipe.schema import MethodKind, Sharding
 
-Fsdp = Literal["1", "2"]
+Command = Callable[..., int | None]
 
 
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+def _option(*names: str, default: Any = None, **how: Any) -> Any:
+    """Give a field that is an option of the command line."""
+    return field(default=default, metadata={"names": names, "how": how})
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
     """What is changed in the recipe."""
 
-    method: Annotated[MethodKind | None, _option("--method", help="What is trained.")] = None
-    model: Annotated[
-        str | None, _option("--model", help="Hub id or folder, in place of the recipe's.")
-    ] = None
-    dataset: Annotated[
-        str | None, _option("--dataset", help="Hub id or file, in place of the recipe's.")
-    ] = None
+    method: MethodKind | None = _option(
+        "--method", type=click.Choice(["full", "lora", "qlora"]), help="What is trained."
+    )
+    model: str | None = _option("--model", help="Hub id or folder, in place of the recipe's.")
+    dataset: str | None = _option("--dataset", help="Hub id or file, in place of the recipe's.")
 
 
 @dataclass(frozen=True)
 class ShardingOptions:
     """How the model is spread."""
 
-    fsdp: Annotated[Fsdp | None, _option("--fsdp", help="FSDP's version; 2 by default.")] = None
-    sharding: Annotated[
-        Sharding | None,
-        _option(
-            "--sharding",
-            help="full: over all ranks. hybrid: inside a node, copies across. grad: gradients and "
-            "optimizer only. none: a copy on every rank.",
-        ),
-    ] = None
-    offload: Annotated[
-        bool | None, _option("--offload/--no-offload", help="Keep shards in host memory.")
-    ] = None
-    checkpointing: Annotated[
-        bool | None,
-        _option("--checkpointing/--no-checkpointing", help="Recompute activations: less memory."),
-    ] = None
+    fsdp: Literal["1", "2"] | None = _option(
+        "--fsdp", type=click.Choice(["1", "2"]), help="FSDP's version; 2 by default."
+    )
+    sharding: Sharding | None = _option(
+        "--sharding",
+        type=click.Choice(["full", "hybrid", "grad", "none"]),
+        help="full: over all ranks. hybrid: inside a node, copies across nodes. grad: gradients "
+        "and optimizer only. none: a copy on every rank.",
+    )
+    offload: bool | None = _option("--offload/--no-offload", help="Keep shards in host memory.")
+    checkpointing: bool | None = _option(
+        "--checkpointing/--no-checkpointing", help="Recompute activations: less memory, more time."
+    )
 
 
 @dataclass(frozen=True)
 class NodeOptions:
     """What is asked for on each node."""
 
-    nodes: Annotated[int, _option("--nodes", help="Nodes; 1 by default.")] = 1
-    gpus: Annotated[int | None, _option("--gpus", help="GPUs a node.")] = None
-    gpu: Annotated[
-        str | None, _option("--gpu", help="Kind, as a100_80; an unknown one lists all.")
-    ] = None
-    cpu_processes: Annotated[
-        int | None,
-        _option("--cpu-processes", help="Train on CPUs instead, with so many processes a node."),
-    ] = None
-    port: Annotated[
-        int | None, _option("--port", help="Rendezvous port; by default one from the job id.")
-    ] = None
+    nodes: int = _option("--nodes", default=1, type=int, help="Nodes; 1 by default.")
+    gpus: int | None = _option("--gpus", type=int, help="GPUs a node.")
+    gpu: str | None = _option("--gpu", help="Kind, as a100_80; an unknown one lists all.")
+    cpu_processes: int | None = _option(
+        "--cpu-processes", type=int, help="Train on CPUs instead, so many processes a node."
+    )
+    port: int | None = _option(
+        "--port", type=int, help="Rendezvous port; by default from the job id."
+    )
 
 
 @dataclass(frozen=True)
 class QueueOptions:
     """What Slurm is told beside the nodes."""
 
-    site: Annotated[
-        str | None, _option("--site", help="Site profile; by default the cluster's own.")
-    ] = None
-    account: Annotated[str | None, _option("--account", help="Account to charge.")] = None
-    qos: Annotated[str | None, _option("--qos", help="Quality of service.")] = None
-    partition: Annotated[str | None, _option("--partition", help="Partition.")] = None
-    time: Annotated[str | None, _option("--time", help="Time limit, as 3:00:00 or 1-12:00:00.")] = (
-        None
+    site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
+    account: str | None = _option("--account", help="Account to charge.")
+    qos: str | None = _option("--qos", help="Quality of service.")
+    partition: str | None = _option("--partition", help="Partition.")
+    time: str | None = _option("--time", help="Time limit, as 3:00:00 or 1-12:00:00.")
+    mem: str | None = _option("--mem", help="Host memory a node, as 480G; 0 is all.")
+    cpus: int | None = _option("--cpus", type=int, help="CPU cores a node.")
+    module: tuple[str, ...] = _option(
+        "--module", default=(), multiple=True, help="Environment module to load; repeatable."
     )
-    mem: Annotated[str | None, _option("--mem", help="Host memory a node, as 480G; 0 is all.")] = (
-        None
-    )
-    cpus: Annotated[int | None, _option("--cpus", help="CPU cores a node.")] = None
-    module: Annotated[
-        list[str] | None, _option("--module", help="Environment module to load; repeatable.")
-    ] = None
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """The run's name and place."""
 
-    name: Annotated[str | None, _option("--name", help="The run's name; by default RECIPE-N.")] = (
-        None
+    name: str | None = _option("--name", help="The run's name; by default RECIPE-N.")
+    runs_dir: Path | None = _option(
+        "--runs-dir",
+        type=click.Path(path_type=Path),
+        help="Where run folders go; by default $HPCLAUNCH_RUNS_DIR, or ./runs.",
     )
-    runs_dir: Annotated[
-        Path | None,
-        _option("--runs-dir", help="Where run folders go; $HPCLAUNCH_RUNS_DIR or ./runs."),
-    ] = None
-    venv: Annotated[
-        Path | None, _option("--venv", help="Python environment of the job; by default this one.")
-    ] = None
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RECIPE] [KEY=VALUE ...]", help="Recipe name or file, and changes to it."
-    ),
-]
-Run = Annotated[
-    str | None,
-    typer.Argument(metavar="[RUN]", help="Run name, folder or job id; by default the newest."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
-
-
-def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command's parameters of a group type appear as that group's options."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    plain = inspect.signature(command).parameters
-
-    @functools.wraps(command)
-    def flat(**given: Any) -> None:
-        for name, group in groups.items():
-            fields = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
-            given[name] = group(**fields)  # type: ignore[operator]  # a class: the hint says so
-        command(**given)
-
-    parameters = []
-    for name, parameter in plain.items():
-        if name not in groups:
-            parameters.append(parameter.replace(annotation=hints[name]))
-            continue
-        inner = typing.get_type_hints(groups[name], include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=inner[field.name],
-            )
-            for field in dataclasses.fields(groups[name])
-        ]
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    flat.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # read by typer
-    flat.__annotations__ = {p.name: p.annotation for p in keyword}
-    return flat
-
-
-def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
-    """Gather the recipe's changes."""
-    return Changes(
-        method=recipe.method,
-        model=recipe.model,
-        dataset=recipe.dataset,
-        fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
-        sharding=sharding.sharding,
-        offload=sharding.offload,
-        checkpointing=sharding.checkpointing,
+    venv: Path | None = _option(
+        "--venv",
+        type=click.Path(path_type=Path),
+        help="Python environment of the job; by default the one hpclaunch runs from.",
     )
 
 
-def resources(nodes: NodeOptions, queue: QueueOptions | None = None) -> Resources:
-    """Gather what the run needs."""
-    queue = queue or QueueOptions()
-    return Resources(
-        nodes=nodes.nodes,
-        gpus=nodes.gpus,
-        gpu=nodes.gpu,
-        cpu_processes=nodes.cpu_processes,
-        port=nodes.port,
-        time=queue.time,
-        mem=queue.mem,
-        cpus=queue.cpus,
-        account=queue.account,
-        qos=queue.qos,
-        partition=queue.partition,
-    )
+def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
+    """Give a command the options of these groups; each reaches it as one value by its name."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gather(*words: Any, **given: Any) -> int | None:
+            for name, group in groups.items():
+                fields = {item.name: given.pop(item.name) for item in dataclasses.fields(group)}
+                given[name] = group(**fields)
+            return command(*words, **given)
+
+        found: Command = gather
+        for group in reversed(groups.values()):
+            for item in reversed(dataclasses.fields(group)):
+                how = {"default": item.default, **item.metadata["how"]}
+                found = click.option(*item.metadata["names"], item.name, **how)(found)
+        return found
+
+    return decorate
+
+
+words = click.argument("words", nargs=-1, metavar="[RECIPE] [KEY=VALUE ...]")
+"""The recipe's name or file, and changes to it."""
+
+run = click.argument("run", required=False, metavar="[RUN]")
+"""A run's name, folder or job id; the newest where it is left out."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
+dry_run = click.option("--dry-run", is_flag=True, help="Write nothing; print the script.")

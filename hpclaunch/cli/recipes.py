@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from hpclaunch.cli.options import Json
+from hpclaunch.cli import options
 from hpclaunch.cli.text import answer_json
 
-app = typer.Typer(help="List, show, copy and check recipes.")
-
-Name = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")
-]
+_recipe = click.argument("recipe")
 
 
-@app.command()
-def ls(json: Json = False) -> None:
+@click.group(no_args_is_help=False)
+def recipes() -> None:
+    """List, show, copy and check recipes."""
+
+
+@recipes.command()
+@options.as_json
+def ls(as_json: bool) -> None:
     """List the ready recipes."""
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
 
     found = [load(name) for name in library.names()]
-    if json:
-        fields = ("name", "description")
-        answer_json([{key: getattr(recipe, key) for key in fields} for recipe in found])
+    if as_json:
+        answer_json([{"name": recipe.name, "description": recipe.description} for recipe in found])
         return
     width = max(len(recipe.name) for recipe in found)
     for recipe in found:
         print(f"{recipe.name:<{width}}  {recipe.description}")
 
 
-@app.command()
-def cat(recipe: Name) -> None:
+@recipes.command()
+@_recipe
+def cat(recipe: str) -> None:
     """Print a ready recipe, comments and all."""
     from hpclaunch.recipe import library
 
     print(library.text(recipe), end="")
 
 
-@app.command()
-def cp(
-    recipe: Name,
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="RECIPE.yaml by default.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
-) -> None:
-    """Copy a ready recipe, to edit it."""
+@recipes.command()
+@_recipe
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def cp(recipe: str, file: Path | None, force: bool) -> None:
+    """Copy a ready recipe to FILE (by default RECIPE.yaml), to edit it."""
     from hpclaunch.errors import UserError
     from hpclaunch.recipe import library
     from hpclaunch.run.folder import write_atomic
@@ -67,14 +64,13 @@ def cp(
     print(target)
 
 
-@app.command()
-def validate(
-    recipe: Name,
-    overrides: Overrides = None,
-    show: Annotated[bool, typer.Option("--show", help="Print it as resolved.")] = False,
-) -> None:
+@recipes.command()
+@_recipe
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+@click.option("--show", is_flag=True, help="Print it as resolved.")
+def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
     """Check a recipe; the first thing wrong is named with file, line and key."""
     from hpclaunch.recipe.load import load, to_yaml
 
-    resolved = load(recipe, overrides or ())
+    resolved = load(recipe, overrides)
     print(to_yaml(resolved) if show else f"{recipe}: valid", end="" if show else "\n")

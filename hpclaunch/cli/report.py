@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import typer
+import click
 
-from hpclaunch.cli.options import Json, Run
+from hpclaunch.cli import options
 from hpclaunch.cli.text import answer_json, rows
 
 
-def report(run: Run = None, json: Json = False) -> None:
+@click.command()
+@options.run
+@options.as_json
+def report(run: str | None, as_json: bool) -> int:
     """Report on a run: the training, then averages and peaks of every node and GPU."""
     from dataclasses import asdict
 
@@ -20,9 +23,9 @@ def report(run: Run = None, json: Json = False) -> None:
     folder, record = find(run)
     found = look(folder, record)
     metrics = build(folder.metrics)
-    if json:
+    if as_json:
         answer_json({"training": asdict(found.progress), "metrics": to_dict(metrics)})
     else:
         head = [("run", f"{record.name}, {found.state}"), *progress_rows(found.progress, False)]
         print(rows(head) + "\n\n" + render_text(metrics))
-    raise typer.Exit(0 if metrics.nodes else 1)
+    return 0 if metrics.nodes else 1

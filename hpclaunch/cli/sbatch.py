@@ -2,111 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from hpclaunch.cli import invocation
-from hpclaunch.cli.options import (
-    Json,
-    NodeOptions,
-    QueueOptions,
-    RecipeOptions,
-    RunOptions,
-    ShardingOptions,
-    Words,
-    changes,
-    resources,
-    with_groups,
-)
+from hpclaunch.cli import options
 from hpclaunch.cli.text import answer_json, rows, say, say_findings
 
+if TYPE_CHECKING:
+    from hpclaunch.cli.invocation import Invocation
+    from hpclaunch.cluster.launch import Submitted
+    from hpclaunch.render.job import Job
 
-@with_groups
+
+@click.command()
+@options.words
+@options.grouped(
+    nodes=options.NodeOptions,
+    queue=options.QueueOptions,
+    recipe=options.RecipeOptions,
+    sharding=options.ShardingOptions,
+    run=options.RunOptions,
+)
+@click.option("--no-submit", is_flag=True, help="Write the run folder only.")
+@options.dry_run
+@click.option("--wait", is_flag=True, help="Follow to the end; exit with the job's code.")
+@options.as_json
+@click.pass_obj
 def sbatch(
-    context: typer.Context,
-    words: Words = None,
-    *,
-    recipe: RecipeOptions,
-    nodes: NodeOptions,
-    queue: QueueOptions,
-    sharding: ShardingOptions,
-    run: RunOptions,
-    no_submit: Annotated[
-        bool, typer.Option("--no-submit", help="Write the run folder only.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; print the script.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow to the end; exit with the job's code.")
-    ] = False,
-    json: Json = False,
-) -> None:
+    typed: Invocation,
+    words: tuple[str, ...],
+    nodes: options.NodeOptions,
+    queue: options.QueueOptions,
+    recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    run: options.RunOptions,
+    no_submit: bool,
+    dry_run: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
     """Submit a fine-tune as a batch job.
 
-    What stands after -- is run in place of the built-in trainer:
-    hpclaunch sbatch --nodes 4 --gpus 4 -- train.py my.yaml
-    """
-    from hpclaunch.cluster.draft import draft
-    from hpclaunch.cluster.launch import submit, write
-    from hpclaunch.cluster.request import Request
+    RECIPE is the name of a ready one (hpclaunch recipes ls) or a YAML file.
 
-    typed = invocation.of(context)
-    reference, overrides = invocation.recipe_and_overrides(words)
-    job = draft(
-        Request(
-            mode="sbatch",
-            recipe=reference,
-            overrides=overrides,
-            changes=changes(recipe, sharding),
-            resources=resources(nodes, queue),
-            site=queue.site,
-            name=run.name,
-            runs_dir=run.runs_dir,
-            venv=run.venv,
-            modules=tuple(queue.module or ()),
-            program=typed.program,
-            command=typed.command,
-        )
-    )
+    What stands after -- runs in place of the built-in trainer: hpclaunch sbatch --nodes 4 --gpus 4
+    -- train.py my.yaml
+    """
+    from hpclaunch.cli.asking import request
+    from hpclaunch.cluster.draft import draft
+
+    asked = request(
+        "sbatch", typed, words,
+        recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
+    )  # fmt: skip
+    job = draft(asked)
     say_findings(job.plan.findings)
     if dry_run:
-        if json:
-            files = {"script": job.script, "accelerate": job.accelerate, "recipe": job.recipe}
-            answer_json({"name": job.plan.launch.name, "folder": job.plan.launch.folder, **files})
-        else:
-            print(job.script, end="")
-        return
+        _print_dry(job, as_json)
+        return 0
     if no_submit:
-        folder = write(job)
-        if json:
-            answer_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
-        else:
-            print(rows([("folder", str(folder.root)), ("next", f"sbatch {folder.script}")]))
-        return
+        _write(job, as_json)
+        return 0
+    from hpclaunch.cluster.launch import submit
+
     done = submit(job)
+    _print_submitted(done, as_json)
+    if not wait:
+        return 0
+    from hpclaunch.cli.following import wait_for
+
+    return wait_for(done.folder, done.record)
+
+
+def _print_dry(job: Job, as_json: bool) -> None:
+    if not as_json:
+        print(job.script, end="")
+        return
+    files = {"script": job.script, "accelerate": job.accelerate, "recipe": job.recipe}
+    answer_json({"name": job.plan.launch.name, "folder": job.plan.launch.folder, **files})
+
+
+def _write(job: Job, as_json: bool) -> None:
+    from hpclaunch.cluster.launch import write
+
+    folder = write(job)
+    if as_json:
+        answer_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
+    else:
+        print(rows([("folder", str(folder.root)), ("next", f"sbatch {folder.script}")]))
+
+
+def _print_submitted(done: Submitted, as_json: bool) -> None:
+    name = done.record.name
     if done.estimate:
         say(done.estimate)
-    name = done.record.name
-    if json:
+    if as_json:
         answer_json({"name": name, "folder": done.folder.root, "job_id": done.record.job_id})
-    else:
-        print(
-            rows(
-                [
-                    ("job", str(done.record.job_id)),
-                    ("run", name),
-                    ("folder", str(done.folder.root)),
-                    ("next", f"hpclaunch status {name}"),
-                    ("next", f"hpclaunch logs -f {name}"),
-                    ("next", f"hpclaunch cancel {name}"),
-                    ("next", f"hpclaunch report {name}"),
-                ]
-            ),
-            flush=True,
-        )
-    if wait:
-        from hpclaunch.cli.following import wait_for
-
-        raise typer.Exit(wait_for(done.folder, done.record))
+        return
+    lines = [("job", str(done.record.job_id)), ("run", name), ("folder", str(done.folder.root))]
+    for command in ("status", "logs -f", "cancel", "report"):
+        lines.append(("next", f"hpclaunch {command} {name}"))
+    print(rows(lines), flush=True)

@@ -2,73 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from hpclaunch.cli import invocation
-from hpclaunch.cli.options import (
-    NodeOptions,
-    QueueOptions,
-    RecipeOptions,
-    RunOptions,
-    ShardingOptions,
-    Words,
-    changes,
-    resources,
-    with_groups,
+from hpclaunch.cli import options
+
+if TYPE_CHECKING:
+    from hpclaunch.cli.invocation import Invocation
+
+
+@click.command()
+@options.words
+@options.grouped(
+    nodes=options.NodeOptions,
+    queue=options.QueueOptions,
+    recipe=options.RecipeOptions,
+    sharding=options.ShardingOptions,
+    run=options.RunOptions,
 )
-
-
-@with_groups
+@click.option("--shell", is_flag=True, help="A shell on the first node, environment loaded.")
+@options.dry_run
+@click.pass_obj
 def srun(
-    context: typer.Context,
-    words: Words = None,
-    *,
-    recipe: RecipeOptions,
-    nodes: NodeOptions,
-    queue: QueueOptions,
-    sharding: ShardingOptions,
-    run: RunOptions,
-    shell: Annotated[
-        bool, typer.Option("--shell", help="A shell on the first node, environment loaded.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; print the script.")
-    ] = False,
-) -> None:
+    typed: Invocation,
+    words: tuple[str, ...],
+    nodes: options.NodeOptions,
+    queue: options.QueueOptions,
+    recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    run: options.RunOptions,
+    shell: bool,
+    dry_run: bool,
+) -> int:
     """Run a fine-tune attached to this terminal, on one node or many.
 
     From a login node it gets an allocation; inside one (salloc, srun --pty) it uses that, on all
-    its nodes. Ctrl-C stops everything.
+    its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
     """
-    from hpclaunch.cli.attach import run_to_its_end
+    from hpclaunch.cli.asking import request
     from hpclaunch.cluster.draft import draft
-    from hpclaunch.cluster.request import Request
 
-    typed = invocation.of(context)
-    reference, overrides = invocation.recipe_and_overrides(words)
-    job = draft(
-        Request(
-            mode="srun",
-            recipe=reference,
-            overrides=overrides,
-            changes=changes(recipe, sharding),
-            resources=resources(nodes, queue),
-            site=queue.site,
-            name=run.name,
-            runs_dir=run.runs_dir,
-            venv=run.venv,
-            modules=tuple(queue.module or ()),
-            program=typed.program,
-            command=typed.command,
-        )
-    )
+    asked = request(
+        "srun", typed, words,
+        recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
+    )  # fmt: skip
+    job = draft(asked)
     if dry_run:
         print(job.script, end="")
-        return
+        return 0
     if shell:
         from hpclaunch.cluster.shell import open_shell
 
         open_shell(job)
-    raise typer.Exit(run_to_its_end(job))
+    from hpclaunch.cli.attach import run_to_its_end
+
+    return run_to_its_end(job)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from hpclaunch.cli.options import Json, Run
+from hpclaunch.cli import options
 from hpclaunch.cli.text import UNKNOWN, answer_json, count, duration, rows
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from hpclaunch.diagnose.status import Status
 
 
-def status(run: Run = None, json: Json = False) -> None:
+@click.command()
+@options.run
+@options.as_json
+def status(run: str | None, as_json: bool) -> int:
     """Say where a run stands: its state, step, loss and pace, and why it failed if it did.
 
     Exits 0 where the run waits, runs or is done, 1 where it failed or was ended.
@@ -25,11 +28,11 @@ def status(run: Run = None, json: Json = False) -> None:
     from hpclaunch.run.find import find
 
     found = look(*find(run))
-    if json:
+    if as_json:
         answer_json(asdict(found) | {"seconds_left": found.progress.seconds_left})
     else:
         print(_screen(found))
-    raise typer.Exit(1 if found.state in {"failed", "cancelled", "timed out"} else 0)
+    return 1 if found.state in {"failed", "cancelled", "timed out"} else 0
 
 
 def _screen(found: Status) -> str:

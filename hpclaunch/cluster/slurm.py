@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,15 @@ from hpclaunch.errors import JobFailed, UserError
 
 ASK_TIMEOUT = 30.0
 """Seconds to wait for squeue and its like: a busy controller answers late, a dead one never."""
+
+CONFIGURATIONS = (
+    Path("/run/slurm/conf/slurm.conf"),  # where slurmd caches it on clusters without local files
+    Path("/etc/slurm/slurm.conf"),
+    Path("/etc/slurm-llnl/slurm.conf"),
+)
+"""Where slurm.conf lies, unless SLURM_CONF says otherwise."""
+
+_CLUSTER_NAME = re.compile(r"^\s*ClusterName\s*=\s*([^\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 ENDED = {
     "BOOT_FAIL",
@@ -75,10 +85,21 @@ def ask(*argv: str) -> str:
 
 
 def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Give Slurm's name for this cluster, if there is a Slurm that says."""
+    """Give Slurm's name for this cluster, if there is a Slurm that says.
+
+    Its configuration file is read where it lies open: that is quicker than asking the controller.
+    """
     if environment.get("SLURM_CLUSTER_NAME"):
         return environment["SLURM_CLUSTER_NAME"]
-    match = re.search(r"^ClusterName\s*=\s*(\S+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    own = environment.get("SLURM_CONF")
+    for file in [Path(own)] if own else CONFIGURATIONS:
+        with contextlib.suppress(OSError):
+            match = _CLUSTER_NAME.search(file.read_text(encoding="utf-8", errors="replace"))
+            if match:
+                return match.group(1)
+    if not available():
+        return None
+    match = _CLUSTER_NAME.search(ask("scontrol", "show", "config"))
     return match.group(1) if match else None
 
 

@@ -45,10 +45,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
     st.lists(
         st.fixed_dictionaries(
             {"event": st.sampled_from(["load", "step", "checkpoint", "end"])},
-            optional={
-                name: values
-                for name in ("step", "total", "seconds", "tokens", "loss", "trainable", "outcome")
-            },
+            optional=dict.fromkeys(("step", "total", "seconds", "tokens", "loss", "trainable", "outcome"), values),
         )
     )
 )

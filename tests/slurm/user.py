@@ -19,7 +19,7 @@ from tests.slurm.cluster import ThrowawayCluster
 
 ROOT = Path(__file__).parents[2]
 
-# What the ranks say of themselves; no torch, so light enough for sixteen of them on a small machine.
+# What the ranks say of themselves; without torch, light enough for sixteen on a small machine.
 SHOW_RANK = """\
 import json, os, socket, sys, time
 names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES",
