@@ -16,6 +16,7 @@ from hpclaunch.train.shapes import KEPT, Shape, convert, detect, row_problem
 
 BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
 SPLITS = "set data.split and data.validation_split to splits it has (null for no validation)"
+REPAIR = "repair the row or take it out"
 READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -141,15 +142,16 @@ def find_bad_line(file: Path) -> None:
                 continue
             where = f"{file}:{number}"
             try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{where}: not valid JSON: {error}") from None
+                row = json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                fault = f"{where}: not valid JSON: {error.msg} at column {error.colno}"
+                raise UserError(fault, REPAIR) from None
             if not isinstance(row, dict):
-                raise UserError(f"{where}: a row must be a JSON object") from None
+                raise UserError(f"{where}: a row must be a JSON object", REPAIR) from None
             shape = shape or detect(list(row), "auto", where)
             problem = row_problem(row, shape)
             if problem:
-                raise UserError(f"{where}: {problem}") from None
+                raise UserError(f"{where}: {problem}", REPAIR) from None
 
 
 def _check(rows: Any, shape: Shape, source: str) -> None:
@@ -160,7 +162,7 @@ def _check(rows: Any, shape: Shape, source: str) -> None:
             continue
         if source.endswith(".jsonl"):
             find_bad_line(Path(source))
-        raise UserError(f"{source}, row {number}: {problem}", "repair the row or take it out")
+        raise UserError(f"{source}, row {number}: {problem}", REPAIR)
 
 
 def _convert(rows: Any, shape: Shape, chat: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,18 +71,37 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int) -> A
     if recipe.method.kind == "qlora":
         more["quantization_config"] = quantization(recipe.method.quantization, dtype)
     with explain("model", where.path):
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             where.path,
             revision=where.revision,
             dtype=dtype,
             attn_implementation=kernel,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **more,
         )
+    if report["missing_keys"]:
+        names = ", ".join(sorted(report["missing_keys"])[:3])
+        raise UserError(
+            f"model {where.path} lacks weights that would start at random: {names}",
+            "take a complete model; an adapter alone is none",
+        )
     if vocabulary > model.get_input_embeddings().weight.shape[0]:
+        chatty = logging.getLogger("transformers.modeling_utils")
+        before = chatty.level
+        chatty.setLevel(logging.ERROR)  # it tells how new rows start; they are trained
         model.resize_token_embeddings(vocabulary)
+        chatty.setLevel(before)
     return model
+
+
+def complete_head(model: Any) -> None:
+    """Let a PEFT-wrapped output head say that it has no bias: TRL's fused loss asks it."""
+    head = model.get_output_embeddings()
+    inner = getattr(head, "original_module", None)
+    if inner is not None and getattr(inner, "bias", None) is None and not hasattr(head, "bias"):
+        head.bias = None
 
 
 def quantization(settings: Quantization, dtype: Any) -> Any:
@@ -103,8 +123,8 @@ def quantization(settings: Quantization, dtype: Any) -> Any:
     )
 
 
-def lora_config(recipe: Recipe, model: Any, new_tokens: list[int]) -> Any | None:
-    """Give PEFT's settings, None for a full fine-tune.
+def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp: int) -> Any | None:
+    """Give PEFT's settings, None for a full fine-tune. `fsdp` is its version, 0 for none.
 
     The embeddings of new tokens are trained row by row, in the input and (where it is a matrix of
     its own) in the output: a frozen random row would never be learnt.
@@ -116,6 +136,12 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int]) -> Any | None
 
     fields = msgspec.to_builtins(recipe.method.lora)
     if new_tokens:
+        if fsdp and model.config.tie_word_embeddings:
+            raise UserError(
+                "data.special_tokens: this model's input and output share their embeddings, and "
+                "PEFT cannot train new rows of them under FSDP",
+                "set fsdp.sharding: none, or take tokens that the model has",
+            )
         fields["trainable_token_indices"] = _with_tokens(
             fields["trainable_token_indices"], model, new_tokens, fields["modules_to_save"] or []
         )

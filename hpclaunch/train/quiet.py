@@ -52,6 +52,8 @@ def quieten_libraries(first_rank: bool) -> None:
     level = logging.WARNING if first_rank else logging.ERROR
     transformers.logging.set_verbosity(level)
     datasets.logging.set_verbosity(level)
+    # A bad line is said once, with its number, by those who catch the error.
+    logging.getLogger("datasets.packaged_modules.json.json").setLevel(logging.CRITICAL)
     for name in ("trl", "peft", "accelerate"):
         logging.getLogger(name).setLevel(level)
     if not first_rank:

@@ -41,7 +41,7 @@ def run(folder: RunFolder) -> None:
 
 def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
     """Give the trainer, with model and data loaded, and its stop callback."""
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, set_seed
 
     from hpclaunch.train.stop import StopOnRequest
     from hpclaunch.train.trainer import RunTrainer
@@ -66,6 +66,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     if variant is not None:
         tokenizer.chat_template = variant
 
+    set_seed(arguments.seed)  # rows of new tokens start at random
     started = time.monotonic()
     loaded = model.load_model(recipe, where, kernel, len(tokenizer))
     load_seconds = time.monotonic() - started
@@ -80,10 +81,11 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         train_dataset=rows.train,
         eval_dataset=rows.validation,
         processing_class=tokenizer,
-        peft_config=model.lora_config(recipe, loaded, new_tokens),
+        peft_config=model.lora_config(recipe, loaded, new_tokens, here.fsdp),
         callbacks=[stop],
     )
     trainer.remove_callback(PrinterCallback)
+    model.complete_head(trainer.model)
     if variant is not None:  # what is saved is the model's own
         tokenizer.chat_template = own_template
     _check_samples(recipe, trainer)

@@ -79,10 +79,33 @@ def join(world: World, arguments: Any) -> None:
     from accelerate.utils import DistributedType
 
     arguments.device  # noqa: B018 - reading it makes the process group
+    if world.fsdp == 2:
+        keep_head_whole()
     if world.device == "cpu" and world.fsdp:
         state = PartialState._shared_state
         if state["distributed_type"] == DistributedType.MULTI_CPU:
             state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def keep_head_whole() -> None:
+    """Let accelerate find the final norm of a PEFT model, as it does of a plain one.
+
+    It shards norm and output head as one unit, which is whole from the norm on. In a PEFT model it
+    looks for the norm one level too high and shards the head by itself. TRL's fused loss then reads
+    a head that is still sharded, and each rank's part of it gets the gradient of that rank's own
+    samples alone: a head that is trained (new tokens, modules_to_save) learns wrongly, silently.
+    """
+    from accelerate.utils import fsdp_utils
+
+    find = fsdp_utils._find_final_norm
+    if getattr(find, "looks_inside", False):
+        return
+
+    def inside(model: Any) -> Any:
+        return find(model.get_base_model() if hasattr(model, "get_base_model") else model)
+
+    inside.looks_inside = True  # type: ignore[attr-defined]  # marks that it is done
+    fsdp_utils._find_final_norm = inside
 
 
 def broadcast_flag(world: World, flag: bool) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def question(number: int) -> tuple[str, str]:
     return f"What colour is box {number}?", f"Box {number} is {colour}."
 
 
-def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """Write rows one a line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
@@ -58,7 +58,12 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a random Llama of 2 layers, saved in float32, with a chat template."""
+    """Give the folder of a random Llama whose output head is a matrix of its own."""
+    return random_llama(tmp_path_factory.mktemp("model") / "random-llama", tied=False)
+
+
+def random_llama(folder: Path, *, tied: bool) -> Path:
+    """Save a random Llama of 2 layers in float32, with a tokenizer and chat template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -75,12 +80,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    folder = tmp_path_factory.mktemp("model") / "random-llama"
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -114,12 +118,10 @@ class Done:
     outcome: Outcome
 
 
-def train(
-    root: Path, overrides: list[str], processes: int = 2, nodes: int = 1, **more: str
-) -> Done:
+def train(root: Path, overrides: list[str], processes: int = 2, nodes: int = 1) -> Done:
     """Make a run folder and train in it."""
     folder = make_run(root, overrides, nodes=nodes, per_node=processes // nodes)
-    return Done(folder, launch(folder, processes, **more))
+    return Done(folder, launch(folder, processes))
 
 
 @pytest.fixture(scope="package")

@@ -9,7 +9,7 @@ import pytest
 
 from hpclaunch.run.events import newest, read_marks
 from tests.train.conftest import question, short, train, write_jsonl
-from tests.train.running import launch, losses, make_run, marks, program
+from tests.train.running import launch, make_run, marks, program
 from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
@@ -78,10 +78,10 @@ def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
 def test_what_the_recipe_gets_wrong_is_one_line_without_a_traceback(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:
-    overrides = [*short(tiny, rows), "training.loss_type=unheard-of"]
+    overrides = [*short(tiny, rows), "training.packing=true"]
     done = train(tmp_path / "run", overrides, processes=1)
     ours = [line for line in done.outcome.err.splitlines() if "hpclaunch: " in line]
-    assert len(ours) == 1 and "unheard-of" in ours[0]
+    assert len(ours) == 1 and "training.packing" in ours[0]
     assert "hpclaunch/train" not in done.outcome.err, "no traceback of ours"
     assert json.loads(done.folder.rank_error(0).read_text("utf-8"))["error"]
 
@@ -121,35 +121,14 @@ def test_prepare_forgets_an_earlier_attempts_errors(tiny: Path, rows: Path, tmp_
     assert "32 samples" in outcome.out and outcome.err == ""
 
 
-def test_new_special_tokens_are_learnt_and_saved(tiny: Path, tmp_path: Path) -> None:
-    """Their rows start at random: frozen they would stay so, unsaved they would be lost."""
-    import torch
-    from peft import AutoPeftModelForCausalLM
-    from transformers import AutoTokenizer
-
-    data = write_jsonl(
-        tmp_path / "calls.jsonl", [{"text": f"<call> box {n} <done>"} for n in range(32)]
-    )
-    overrides = [*short(tiny, data, steps=30), "data.special_tokens=['<call>', '<done>']"]
-    done = train(tmp_path / "run", [*overrides, "checkpoints.every_steps=0"])
-    assert done.outcome.code == 0, done.outcome.said
-    seen = losses(done.folder)
-    assert seen[30] < seen[1] / 2
-    tokenizer = AutoTokenizer.from_pretrained(done.folder.final)
-    known = len(AutoTokenizer.from_pretrained(tiny))
-    ids = tokenizer.convert_tokens_to_ids(["<call>", "<done>"])
-    assert ids == [known, known + 1]
-    model = AutoPeftModelForCausalLM.from_pretrained(done.folder.final, dtype=torch.float32)
-    inputs = tokenizer("<call> box 3 ", return_tensors="pt")
-    with torch.no_grad():
-        logits = model(**{k: inputs[k] for k in ("input_ids", "attention_mask")}).logits[0, -1]
-    assert ids[1] in logits.topk(3).indices.tolist(), "the output's row was learnt too"
-    rows = {n: t for n, t in adapter_of(done.folder).items() if "trainable_tokens" in n}
-    assert len(rows) == 2, "of the input and of the output"
-
-
 def test_sample_shows_before_and_after(tiny: Path, rows: Path, tmp_path: Path) -> None:
-    overrides = [*short(tiny, rows, steps=60), "checkpoints.every_steps=0", "data.limit=4"]
+    overrides = [
+        *short(tiny, rows, steps=100),
+        "method.kind=full",
+        "training.learning_rate=3e-3",
+        "checkpoints.every_steps=0",
+        "data.limit=2",
+    ]
     done = train(tmp_path / "run", overrides, processes=1)
     assert done.outcome.code == 0, done.outcome.said
     first = program("hpclaunch.train.sample", str(done.folder.root), "--tokens", "12")

@@ -74,6 +74,17 @@ def test_all_parameters_of_a_full_fine_tune_are_trainable(full_run: Done) -> Non
     assert load["trainable"] == load["parameters"]
 
 
+def test_a_full_fine_tune_learns_the_same_on_one_rank_and_two(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Every gradient, of the head too, is that of all samples of a step."""
+    whole = [*short(tiny, rows), "method.kind=full", "checkpoints.every_steps=0"]
+    two = train(tmp_path / "two", whole)
+    one = train(tmp_path / "one", [*whole, "training.per_device_train_batch_size=8"], processes=1)
+    assert (two.outcome.code, one.outcome.code) == (0, 0), two.outcome.said + one.outcome.said
+    assert losses(two.folder) == pytest.approx(losses(one.folder), rel=1e-2)
+
+
 def test_hybrid_sharding_learns_what_full_sharding_does(
     lora_run: Done, tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

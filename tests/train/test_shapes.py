@@ -122,6 +122,7 @@ def test_the_builtin_questions_are_whole_and_apart() -> None:
     data = Data(name="builtin:cluster-questions", validation_split="validation")
     rows = load_rows(data, chat=True, check=True)
     asked = {row["messages"][0]["content"] for row in rows.train}
+    assert rows.validation is not None
     held = {row["messages"][0]["content"] for row in rows.validation}
     assert len(asked) == len(rows.train) >= 150
     assert held and not held & asked
