@@ -63,7 +63,7 @@ def _quality(node: NodeSummary) -> list[str]:
     if node.starts and node.starts > 1:
         parts.append(f"{node.starts} starts")
     parts.append(_duration(node.duration_s))
-    end = f"ended: {node.end_reason}" if node.end_reason else "no end: killed, or still running"
+    end = _end(node.end_reason) if node.end_reason else "no end: killed, or still running"
     end = "end unknown" if node.starts is None else end
     cpu = "unknown" if node.own_cpu_pct is None else f"{node.own_cpu_pct:.2f} % of a core"
     memory = "unknown" if node.own_max_rss_mib is None else f"{node.own_max_rss_mib:.0f} MiB"
@@ -72,6 +72,11 @@ def _quality(node: NodeSummary) -> list[str]:
         _row("", f"last sign of life {_when(node.last)}; {end}"),
         _row("sidecar", f"CPU {cpu}, memory {memory}"),
     ]
+
+
+def _end(reason: str) -> str:
+    """The usual end is a signal, as the job's script sends it; which one is in the record."""
+    return "ended in order" if reason.startswith("SIG") else f"ended: {reason}"
 
 
 def _cpu(node: NodeSummary) -> str:

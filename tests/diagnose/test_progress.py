@@ -38,6 +38,7 @@ def test_nothing_said_is_nothing_known() -> None:
     assert progress([{"event": "step"}]).tokens_per_second is None
 
 
+NUMBERS = ("step", "total", "seconds", "tokens", "loss", "trainable", "outcome")
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 
 
@@ -45,7 +46,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
     st.lists(
         st.fixed_dictionaries(
             {"event": st.sampled_from(["load", "step", "checkpoint", "end"])},
-            optional=dict.fromkeys(("step", "total", "seconds", "tokens", "loss", "trainable", "outcome"), values),
+            optional=dict.fromkeys(NUMBERS, values),
         )
     )
 )

@@ -54,7 +54,7 @@ def test_the_whole_report_of_one_node(tmp_path: Path) -> None:
         "",
         "n1",
         "  record     65 samples, 0 missed, 1 min 05 s",
-        "             last sign of life 2026-09-21 14:14:25+00:00; ended: SIGTERM",
+        "             last sign of life 2026-09-21 14:14:25+00:00; ended in order",
         "  sidecar    CPU 0.15 % of a core, memory 20 MiB",
         "  cpu        mean 12.3, peak 12.3 %; waiting for disks mean 0.0, peak 0.0 %",
         "  memory     mean 50.0, peak 50.0 GiB of 500.0 GiB; job peak 45.0 of 400.0 GiB",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.monitors.fake_nvml import build_fake_nvml
-from tests.slurm.user import SHOW_RANK, User, ranks_in
+from tests.slurm.user import ROOT, User, ranks_in
 
 pytestmark = pytest.mark.slurm
 
@@ -186,4 +188,17 @@ def test_the_tokens_of_a_shell_are_in_no_process_list(user: User) -> None:
             assert TOKEN.encode() not in b"\0".join(variables) + words_of
     assert seen >= 3
     user.hpclaunch("cancel", "secret")
-    assert SHOW_RANK
+
+
+def test_the_readmes_python_example(user: User) -> None:
+    page = (ROOT / "README.md").read_text()
+    (program,) = re.findall(r"^```python\n(from hpclaunch .*?)^```", page, re.M | re.S)
+    token = user.folder / ".cache/huggingface/token"
+    token.parent.mkdir(parents=True)
+    token.write_text("saved")
+    user = User(user.cluster, user.folder, {"HF_HOME": str(token.parent)})
+    done = user.run(sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("#!/bin/bash")
+    assert done.stdout.splitlines()[-1] in {"queued", "running"}
+    assert user.hpclaunch("cancel").returncode == 0
