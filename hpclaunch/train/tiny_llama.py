@@ -145,7 +145,6 @@ def build(folder: Path, size: Size) -> float:
     )
     model = LlamaForCausalLM(config).to(torch.float32)
     loss = _pretrain(model, tokenizer, texts, size)
-    model.eval()
     model.generation_config.eos_token_id = [
         tokenizer.convert_tokens_to_ids(EOS),
         tokenizer.convert_tokens_to_ids(TURN_END),
@@ -196,10 +195,10 @@ def pieces(texts: list[str]) -> list[str]:
 
 
 def documents(tokenizer: Any, texts: list[str], seed: int) -> Iterator[list[int]]:
-    """Give documents to read, without end: token ids of
+    """Give documents to read, as token ids, without end.
 
-    a few words and the passage they stand in (most of them: it teaches to look back at what was
-    said), a passage alone, or a chat in which the answer has nothing to do with the question.
+    Most are a few words and the passage they stand in, which teaches to look back at what was
+    said; others a passage alone, or a chat whose answer has nothing to do with its question.
     """
     chance = random.Random(seed)  # noqa: S311 - an order, not a secret
 

@@ -21,6 +21,8 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
         self.run = run
         self.world = world
         self.keep = keep
+        self.use_cache = getattr(arguments["model"].config, "use_cache", None)
+        """As the model came: training switches it off, and what is saved should generate fast."""
         super().__init__(**arguments)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:

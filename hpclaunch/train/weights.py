@@ -42,6 +42,8 @@ def save_final(run: RunFolder, world: World, trainer: Any, dtype: Any) -> Path:
         else:
             model.save_pretrained(written, state_dict=state, max_shard_size=SHARD)
             model.config.dtype = dtype  # the line above writes the type of the float32 masters
+            if trainer.use_cache is not None:
+                model.config.use_cache = trainer.use_cache
             model.config.save_pretrained(written)
         (written / "README.md").unlink(missing_ok=True)  # PEFT's form, nothing filled in
         trainer.processing_class.save_pretrained(written)

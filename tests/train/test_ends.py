@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.errors import UserError
 from hpclaunch.run.events import newest, read_marks
+from hpclaunch.train.prepare import prepare
 from tests.train.conftest import question, short, train, write_jsonl
 from tests.train.running import launch, make_run, marks, program
 from tests.train.weights import adapter_of
@@ -86,30 +88,50 @@ def test_what_the_recipe_gets_wrong_is_one_line_without_a_traceback(
     assert json.loads(done.folder.rank_error(0).read_text("utf-8"))["error"]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["data.name=BAD"], "BAD:3: not valid JSON"),
-        (["model.attention=flash_attention_2"], "flash_attention_2 needs a GPU"),
-        (["training.packing=true"], "training.packing with the sdpa kernel"),
-        (["model.name=owner/absent"], "model owner/absent is not on this machine"),
-        (["data.name=owner/absent"], "dataset owner/absent is not on this machine"),
-        (["training.max_length=4"], "no token to learn from"),
-        (["tracking.wandb.enabled=true"], "wandb"),
-    ],
-)
-def test_prepare_says_in_one_line_what_cannot_be(
-    tiny: Path, rows: Path, tmp_path: Path, overrides: list[str], said: str
+CANNOT_BE = [
+    (["data.name=BAD"], "BAD:3: not valid JSON"),
+    (["model.attention=flash_attention_2"], "flash_attention_2 needs a GPU"),
+    (["training.packing=true"], "training.packing with the sdpa kernel"),
+    (["training.max_length=4"], "no token to learn from"),
+    (["tracking.wandb.enabled=true"], "wandb"),
+]
+ABSENT = [
+    (["model.name=owner/absent"], "model owner/absent is not on this machine"),
+    (["data.name=owner/absent"], "dataset owner/absent is not on this machine"),
+]
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """Give a file whose third line is cut off."""
+    path = write_jsonl(tmp_path / "bad.jsonl", [{"text": question(n)[0]} for n in range(2)])
+    path.write_text(path.read_text("utf-8") + '{"text": "x"\n', "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("overrides", "said"), CANNOT_BE)
+def test_what_cannot_be_is_said_before_any_rank_starts(
+    tiny: Path, rows: Path, tmp_path: Path, bad: Path, overrides: list[str], said: str
 ) -> None:
-    bad = write_jsonl(tmp_path / "bad.jsonl", [{"text": question(n)[0]} for n in range(2)])
-    bad.write_text(bad.read_text("utf-8") + '{"text": "x"\n', "utf-8")
-    overrides = [word.replace("BAD", str(bad)) for word in overrides]
-    folder = make_run(tmp_path / "run", [*short(tiny, rows), *overrides])
+    changes = [word.replace("BAD", str(bad)) for word in overrides]
+    folder = make_run(tmp_path / "run", [*short(tiny, rows), *changes])
+    with pytest.raises(UserError) as raised:
+        prepare(folder)
+    assert said.replace("BAD", str(bad)) in str(raised.value)
+    assert raised.value.fix and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("overrides", "said"), [CANNOT_BE[0], *ABSENT])
+def test_prepare_says_it_in_one_line_and_ends_with_2(
+    tiny: Path, rows: Path, tmp_path: Path, bad: Path, overrides: list[str], said: str
+) -> None:
+    changes = [word.replace("BAD", str(bad)) for word in overrides]
+    folder = make_run(tmp_path / "run", [*short(tiny, rows), *changes])
     outcome = program("hpclaunch.train.prepare", str(folder.root))
     assert outcome.code == 2, outcome.said
     assert outcome.err.count("\n") == 1, outcome.err
     assert said.replace("BAD", str(bad)) in outcome.err
-    assert ";" in outcome.err, "with a fix"
+    assert outcome.out == ""
 
 
 def test_prepare_forgets_an_earlier_attempts_errors(tiny: Path, rows: Path, tmp_path: Path) -> None:
@@ -123,11 +145,12 @@ def test_prepare_forgets_an_earlier_attempts_errors(tiny: Path, rows: Path, tmp_
 
 def test_sample_shows_before_and_after(tiny: Path, rows: Path, tmp_path: Path) -> None:
     overrides = [
-        *short(tiny, rows, steps=100),
+        *short(tiny, rows, steps=60),
         "method.kind=full",
         "training.learning_rate=3e-3",
         "checkpoints.every_steps=0",
-        "data.limit=2",
+        "data.limit=1",
+        "training.per_device_train_batch_size=1",
     ]
     done = train(tmp_path / "run", overrides, processes=1)
     assert done.outcome.code == 0, done.outcome.said

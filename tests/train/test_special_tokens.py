@@ -55,9 +55,13 @@ def test_new_tokens_are_learnt_saved_and_loaded(spread: Done, tiny: Path) -> Non
         logits = model(**{k: inputs[k] for k in ("input_ids", "attention_mask")}).logits[0, -1]
     assert ids[1] in logits.topk(5).indices.tolist(), "the output's row was learnt too"
     saved = adapter_of(spread.folder)
-    rows = [tensor for name, tensor in saved.items() if "trainable_tokens" in name]
-    assert [tuple(tensor.shape) for tensor in rows] == [(2, 64), (2, 64)], "of input and output"
-    assert all(float(tensor.norm(dim=1).min()) > 0.5 for tensor in rows), "0.16 at the start"
+    rows = {name: tensor for name, tensor in saved.items() if "trainable_tokens" in name}
+    (embedding,) = (tensor for name, tensor in rows.items() if "embed_tokens" in name)
+    (head,) = (tensor for name, tensor in rows.items() if "lm_head" in name)
+    assert embedding.shape == head.shape == (2, 64)
+    # A row starts with a norm near 0.16. <call> is only ever read here, <done> only written.
+    assert float(embedding[0].norm()) > 0.25
+    assert float(head[1].norm()) > 0.25
 
 
 def test_a_trained_head_learns_from_all_ranks(tiny: Path, rows: Path, tmp_path: Path) -> None:
