@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import UNKNOWN, answer_json, count, duration, rows
+from hpclaunch.cli.text import answer_json, rows
+from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.progress import Progress

@@ -9,8 +9,6 @@ from typing import Any
 
 from hpclaunch.plan.findings import Finding
 
-UNKNOWN = "unknown"
-
 
 def say(text: str) -> None:
     """Talk to the person: on stderr, so that stdout carries the answer alone."""
@@ -36,21 +34,3 @@ def rows(pairs: Iterable[tuple[str, str]]) -> str:
         lines.append(f"{'' if label == before else label:<12}{text}")
         before = label
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """Give seconds in a person's units: `41 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def count(value: float | None) -> str:
-    """Give a whole number with its thousands apart."""
-    return UNKNOWN if value is None else f"{value:,.0f}"

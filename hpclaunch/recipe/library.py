@@ -13,6 +13,12 @@ DEFAULT = "llama3-70b-lora"
 TINY = "tiny"
 """What `hpclaunch local` runs when no recipe is named: the demo's small Llama."""
 
+BUILTIN_MODELS = ("builtin:tiny-llama",)
+"""Models that are built on the machine at first use."""
+
+BUILTIN_DATA = ("builtin:cluster-questions",)
+"""Datasets that come with the package."""
+
 
 @cache
 def names() -> tuple[str, ...]:

@@ -52,6 +52,13 @@ def load(
     check_training(document)
     recipe = convert(document, Recipe)
     _check_local_files(document)
+    for section, key, what, builtin in (
+        ("model", recipe.model.name, "model", library.BUILTIN_MODELS),
+        ("data", recipe.data.name, "dataset", library.BUILTIN_DATA),
+    ):
+        if key.startswith("builtin:") and key not in builtin:
+            where = document.where((section, "name"))
+            raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
     training = with_defaults(recipe.training, recipe.method.kind)
     return msgspec.structs.replace(recipe, training=training)
 

@@ -17,6 +17,8 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch ./nosuch.yaml", "nosuch.yaml"),
         ("sbatch tiny llama3-8b-lora", "one recipe at a time"),
         ("sbatch tiny --dataset ./nosuch.jsonl", "dataset not found"),
+        ("sbatch tiny --dataset builtin:questions", "builtin:cluster-questions"),
+        ("sbatch tiny --model builtin:llama", "builtin:tiny-llama"),
         ("sbatch tiny training.lerning_rate=1", "did you mean 'learning_rate'"),
         ("sbatch tiny training.seed=abc", "training.seed"),
         ("sbatch tiny seed=3", "section.key=value"),

@@ -100,7 +100,7 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt2", "owner/name", "owner/name-1.5_b", "builtin:tiny-llama", "owner/data.v2"]
+    "name", ["gpt2", "owner/name", "owner/name-1.5_b", "builtin:cluster-questions", "owner/data.v2"]
 )
 def test_hub_ids_are_left_alone(two: tuple[Path, Path], name: str) -> None:
     assert not is_local(name)

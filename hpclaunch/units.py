@@ -1,0 +1,26 @@
+"""Numbers and times as a person reads them, the same wherever hpclaunch writes one."""
+
+from __future__ import annotations
+
+UNKNOWN = "unknown"
+
+
+def duration(seconds: float | None) -> str:
+    """Give seconds in a person's units: `0.7 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `2 d 04 h`."""
+    if seconds is None:
+        return UNKNOWN
+    if 0 < seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours_of_day = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours_of_day:02d} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def count(value: float | None) -> str:
+    """Give a whole number with its thousands apart."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
