@@ -19,7 +19,8 @@ class Changes:
     model: str | None = None
     """Hub id or folder, in place of the recipe's."""
     dataset: str | None = None
-    """Hub id or file, in place of the recipe's."""
+    """Hub id or file, in place of the recipe's; all of it, and none of it to validate on, unless
+    overrides say more."""
     fsdp: Literal[1, 2] | None = None
     sharding: Sharding | None = None
     offload: bool | None = None
@@ -42,7 +43,15 @@ class Changes:
         if self.model is not None:
             found |= {"model.gated": False, "model.revision": None}
         if self.dataset is not None:
-            found |= {"data.subset": None, "data.revision": None, "data.format": "auto"}
+            found |= {
+                "data.subset": None,
+                "data.revision": None,
+                "data.format": "auto",
+                "data.split": "train",
+                "data.validation": None,
+                "data.validation_split": None,
+                "data.limit": None,
+            }
         return found
 
 

@@ -38,19 +38,22 @@ class Failure:
 
 def first_failure(folder: RunFolder) -> Failure | None:
     """Give the first failing rank's error: from the ranks' own files, else from the log."""
-    return min(_own_files(folder), default=(0.0, None), key=lambda pair: pair[0])[1] or _from_log(
-        folder
-    )
+    written = sorted(_own_files(folder), key=lambda found: found[0])
+    return written[0][1] if written else _from_log(folder)
 
 
-def _own_files(folder: RunFolder) -> Iterator[tuple[float, Failure | None]]:
-    """Give what each failed rank of the built-in trainer wrote, with the time of it."""
+def _own_files(folder: RunFolder) -> Iterator[tuple[tuple[bool, float], Failure]]:
+    """Give what each failed rank of the built-in trainer wrote, with what orders them.
+
+    A rank that failed because another had died says so; it comes after those that did not.
+    """
     for path in folder.rank_errors():
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            when, error = float(said["time"]), str(said["error"])
-            yield when, Failure(error, int(said["rank"]), str(said["host"]), path)
-        except (OSError, ValueError, KeyError, TypeError):
+            order = bool(said.get("collateral")), float(said["time"])
+            error = str(said["error"]).removeprefix("UserError: ")
+            yield order, Failure(error, int(said["rank"]), str(said["host"]), path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
 
 

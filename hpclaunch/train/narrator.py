@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +11,16 @@ from transformers import TrainerCallback
 
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.units import duration
 
 
 def say(text: str) -> None:
-    """Print a line at once: a log behind a pipe is otherwise read in blocks."""
-    print(text, flush=True)
+    """Print a line at once, in one piece: print() writes the line's end by itself, and a launcher
 
-
-def duration(seconds: float) -> str:
-    """Give seconds as a person says them: `42 s`, `1 min 10 s`, `3 h 5 min`, `2 d 4 h`."""
-    whole = max(0, round(seconds))
-    for size, name, below, below_size in (
-        (86400, "d", "h", 3600),
-        (3600, "h", "min", 60),
-        (60, "min", "s", 1),
-    ):
-        if whole >= size:
-            rest = whole % size // below_size
-            return f"{whole // size} {name}" + (f" {rest} {below}" if rest else "")
-    return f"{whole} s"
+    that joins the output of many ranks may put another's line between the two.
+    """
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import checkpoints, data, model, settings, template, world
-from hpclaunch.train.narrator import Narrator, duration, say
+from hpclaunch.train.narrator import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
+from hpclaunch.units import duration
 
 
 def run(folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Small parts: checkpoints on disk, durations, whose failure it was, the tiny model."""
+"""Small parts: checkpoints on disk, whose failure it was, the tiny model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import checkpoints, tiny_llama
 from hpclaunch.train.failure import collateral, one_line
-from hpclaunch.train.narrator import duration
 
 SMALL = tiny_llama.Size(vocabulary=400, hidden=32, feed_forward=64, layers=1, steps=2, batch=2)
 
@@ -48,14 +47,6 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
         written(run, 3, text)
         path = checkpoints.promote(run, 3, ranks=1, keep=1)
     assert (path / "model").read_text("utf-8") == "second"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.2, "0 s"), (59, "59 s"), (70, "1 min 10 s"), (120, "2 min"), (11100, "3 h 5 min")],
-)
-def test_durations_are_said_as_a_person_would(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
 
 
 def test_a_lost_peer_is_told_from_a_fault_of_ones_own() -> None:
