@@ -25,22 +25,25 @@ _NUMBERS = {
 
 
 class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """Reads `1e-4` as a number, and `3:00:00` and `2026-01-31` as the words that were written.
+    """Reads `1e-4` as a number, and `3:00:00`, `2026-01-31`, `no` and `on` as the words written.
 
-    By YAML 1.1 they are a string, the number 10800 and a date.
+    By YAML 1.1 they are a string, the number 10800, a date, false and true.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the library's own name and type
-        first: [pair for pair in pairs if pair[0] in {f"{TAG}bool", f"{TAG}null"}]
+        first: [pair for pair in pairs if pair[0] == f"{TAG}null"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
+Loader.add_implicit_resolver(
+    f"{TAG}bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 for _name, _form in _NUMBERS.items():
     Loader.add_implicit_resolver(f"{TAG}{_name}", _form, list("-+.0123456789"))
 
 
-class Dumper(yaml.SafeDumper):
+class Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
     """Quotes what either kind of reader would take for something else than a text."""
 
 

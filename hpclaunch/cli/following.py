@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from hpclaunch.cli.text import say
@@ -15,6 +16,7 @@ from hpclaunch.run.record import Record
 
 def printer(folder: RunFolder, record: Record) -> Callable[[Line], None]:
     """Give a function that prints a line with who said it."""
+    gc.enable()  # off for the sake of the start; from here on this process may live for days
     names: list[tuple[str, ...]] = []
 
     def print_line(line: Line) -> None:

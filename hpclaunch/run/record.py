@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import time
 from typing import Literal
 
@@ -54,6 +52,9 @@ class _Written(msgspec.Struct, frozen=True):
 
 def whoami() -> tuple[str, str]:
     """Give user and host; an account without a name gives its number."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

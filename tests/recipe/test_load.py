@@ -145,3 +145,13 @@ def test_what_is_an_override_and_what_a_file(here: Path) -> None:
     assert not is_override("a.b=c")
     assert not is_override("tiny")
     assert split_override("data.split=a=b") == ("data.split", "a=b")
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off"])
+def test_words_are_words_and_only_true_and_false_are_not(word: str) -> None:
+    recipe = load("tiny", [f"data.subset={word}", "training.packing=false"])
+    assert recipe.data.subset == word
+    assert recipe.training["packing"] is False
+    assert load("tiny", ["training.eval_strategy=no"]).training["eval_strategy"] == "no"
+    with pytest.raises(UserError, match=f"expected bool, got '{word}'"):
+        load("tiny", [f"training.packing={word}"])
