@@ -6,9 +6,11 @@ UNKNOWN = "unknown"
 
 
 def duration(seconds: float | None) -> str:
-    """Give seconds in a person's units: `0.7 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `2 d 04 h`."""
+    """Give seconds in a person's units: `130 ms`, `4.2 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `2 d 04 h`."""
     if seconds is None:
         return UNKNOWN
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if 0 < seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(max(0, round(seconds)), 60)

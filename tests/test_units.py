@@ -10,7 +10,8 @@ from hpclaunch.units import count, duration
     [
         (None, "unknown"),
         (0, "0 s"),
-        (0.72, "0.7 s"),
+        (0.134, "134 ms"),
+        (4.21, "4.2 s"),
         (41.4, "41 s"),
         (59.7, "1 min 00 s"),
         (200, "3 min 20 s"),
