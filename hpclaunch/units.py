@@ -6,7 +6,7 @@ UNKNOWN = "unknown"
 
 
 def duration(seconds: float | None) -> str:
-    """Give seconds in a person's units: `130 ms`, `4.2 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `2 d 04 h`."""
+    """Give seconds in a person's units: `130 ms`, `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None:
         return UNKNOWN
     if 0 < seconds < 1:

@@ -43,6 +43,7 @@ def resources(nodes: NodeOptions, queue: QueueOptions) -> Resources:
         account=queue.account,
         qos=queue.qos,
         partition=queue.partition,
+        max_restarts=queue.max_restarts,
     )
 
 

@@ -15,15 +15,15 @@ from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
 
 
-def run_to_its_end(job: Job) -> int:
-    """Run it, every line shown; gives the exit code."""
+def run_to_its_end(job: Job, before: Record | None = None) -> int:
+    """Run it, every line shown; gives the exit code. `before`: the record of a run that goes on."""
     say_findings(job.plan.findings)
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
         say(f"run {record.name} in {folder.root}")
         return printer(folder, record)
 
-    code = execute(job, started)
+    code = execute(job, started, before)
     launch = job.plan.launch
     if not launch.folder.is_dir():
         return code  # stopped before Slurm gave anything: no trace is left

@@ -16,12 +16,13 @@ from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
 from hpclaunch.cli.recipes import recipes
 from hpclaunch.cli.report import report
+from hpclaunch.cli.resume import resume
 from hpclaunch.cli.sbatch import sbatch
 from hpclaunch.cli.srun import srun
 from hpclaunch.cli.status import status
 from hpclaunch.errors import JobFailed, UserError
 
-COMMANDS = (sbatch, srun, local, config, recipes, status, logs, cancel, report)
+COMMANDS = (sbatch, srun, local, config, recipes, status, logs, cancel, resume, report)
 
 
 class _InOrder(click.Group):

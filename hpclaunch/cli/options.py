@@ -77,6 +77,9 @@ class QueueOptions:
     time: str | None = _option("--time", help="Time limit, as 3:00:00 or 1-12:00:00.")
     mem: str | None = _option("--mem", help="Host memory a node, as 480G; 0 is all.")
     cpus: int | None = _option("--cpus", type=int, help="CPU cores a node.")
+    max_restarts: int | None = _option(
+        "--max-restarts", type=int, help="How often a stopped job goes on by itself; 50 by default."
+    )
     module: tuple[str, ...] = _option(
         "--module", default=(), multiple=True, help="Environment module to load; repeatable."
     )

@@ -67,7 +67,7 @@ def sbatch(
     from hpclaunch.cluster.launch import submit
 
     done = submit(job)
-    _print_submitted(done, as_json)
+    print_submitted(done, as_json)
     if not wait:
         return 0
     from hpclaunch.cli.following import wait_for
@@ -93,7 +93,8 @@ def _write(job: Job, as_json: bool) -> None:
         print(rows([("folder", str(folder.root)), ("next", f"sbatch {folder.script}")]))
 
 
-def _print_submitted(done: Submitted, as_json: bool) -> None:
+def print_submitted(done: Submitted, as_json: bool) -> None:
+    """Answer with the job, its folder and what to type next."""
     name = done.record.name
     if done.estimate:
         say(done.estimate)

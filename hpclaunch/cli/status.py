@@ -76,6 +76,8 @@ def progress_rows(progress: Progress, active: bool) -> list[tuple[str, str]]:
         text = f"{progress.step} of {count(progress.total)}"
         if active:
             text += f", {duration(progress.seconds_left)} left at this pace"
+        if progress.restarts:
+            text += f", {progress.restarts + 1} starts"
         lines.append(("step", text))
         if progress.loss is not None:
             first = f"{progress.first_loss:.4f}" if progress.first_loss is not None else UNKNOWN

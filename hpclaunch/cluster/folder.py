@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+
+from msgspec import structs
 
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
@@ -49,6 +52,27 @@ def write_folder(job: Job) -> tuple[RunFolder, Record]:
     return folder, record
 
 
+def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
+    """Put a job that goes on into the run folder it began in; what it has done so far stays.
+
+    Raises UserError where that cannot be written.
+    """
+    folder = RunFolder(job.plan.launch.folder)
+    record = structs.replace(_record(job), name=before.name, created=before.created)
+    try:
+        for mark in (folder.exit_mark, folder.stop_request, folder.cancel_mark, folder.job_file):
+            mark.unlink(missing_ok=True)
+        write_atomic(folder.recipe, job.recipe)
+        write_atomic(folder.accelerate, job.accelerate)
+        write_atomic(folder.script, job.script, mode=0o755)
+        write_record(folder, record)
+    except OSError as error:
+        raise UserError(
+            f"run folder {folder.root} cannot be written: {error.strerror}", "free some space"
+        ) from None
+    return folder, record
+
+
 def check_writable(runs_dir: Path) -> None:
     """Refuse a runs folder that cannot be written, before Slurm is asked. Raises UserError."""
     import os
@@ -81,4 +105,7 @@ def _record(job: Job) -> Record:
         device=plan.device,
         gpu=plan.resources.gpu,
         program=list(plan.launch.program),
+        resources=asdict(plan.resources),
+        python=str(plan.launch.python.path),
+        modules=list(plan.launch.modules),
     )

@@ -22,7 +22,7 @@ from hpclaunch.cluster.attached import (
 from hpclaunch.cluster.cancel import note_cancelled
 from hpclaunch.cluster.draft import check_model_access
 from hpclaunch.cluster.environment import for_submission, refuse_secrets, without_launcher_state
-from hpclaunch.cluster.folder import check_writable, write_folder
+from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folder
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
@@ -54,20 +54,22 @@ def write(job: Job) -> RunFolder:
     return write_folder(job)[0]
 
 
-def submit(job: Job) -> Submitted:
+def submit(job: Job, before: Record | None = None) -> Submitted:
     """Check the job, write its run folder and submit it; a refused job leaves no folder.
 
-    Raises UserError, with Slurm's own words where it is Slurm that refuses.
+    `before` is the record of a run that goes on in the folder it has. Raises UserError, with
+    Slurm's own words where it is Slurm that refuses.
     """
     slurm.require()
     check(job)
     launch = job.plan.launch
     estimate = slurm.test_only(job.script, launch.cwd)
-    folder, record = write_folder(job)
+    folder, record = rewrite_folder(job, before) if before else write_folder(job)
     try:
         job_id = slurm.submit(folder.script, launch.cwd)
     except UserError:
-        shutil.rmtree(folder.root, ignore_errors=True)
+        if before is None:
+            shutil.rmtree(folder.root, ignore_errors=True)
         raise
     record = msgspec.structs.replace(record, job_id=job_id)
     write_record(folder, record)
@@ -78,10 +80,14 @@ Started = Callable[[RunFolder, Record], Callable[[Line], None]]
 """Told the folder before the first line; gives what every line is shown to."""
 
 
-def execute(job: Job, started: Started = lambda _folder, _record: lambda _line: None) -> int:
+def execute(
+    job: Job,
+    started: Started = lambda _folder, _record: lambda _line: None,
+    before: Record | None = None,
+) -> int:
     """Run the job attached (modes srun and local); gives its exit code, STOPPED when it was ended.
 
-    Returns once it has ended. Raises UserError like `submit`.
+    Returns once it has ended. `before` and errors are as in `submit`.
     """
     local = job.plan.launch.mode == "local"
     inside = None if local else current_allocation()
@@ -90,7 +96,7 @@ def execute(job: Job, started: Started = lambda _folder, _record: lambda _line: 
     check(job)
     if not local and not inside:
         slurm.test_only(job.script, job.plan.launch.cwd)
-    folder, record = write_folder(job)
+    folder, record = rewrite_folder(job, before) if before else write_folder(job)
     record = msgspec.structs.replace(
         record, pid=os.getpid() if local else None, job_id=inside.job_id if inside else None
     )
@@ -103,16 +109,19 @@ def execute(job: Job, started: Started = lambda _folder, _record: lambda _line: 
         log = folder.logs / "job-srun.out"
         code = run_attached(Attached(["bash", str(folder.script)], variables, log), show)
     else:
-        code = _in_fresh_allocation(job, folder, record, show)
+        code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
     if code == STOPPED and folder.root.is_dir():
         note_cancelled(folder)
     return code
 
 
 def _in_fresh_allocation(
-    job: Job, folder: RunFolder, record: Record, show: Callable[[Line], None]
+    job: Job, folder: RunFolder, record: Record, show: Callable[[Line], None], *, keep: bool
 ) -> int:
-    """Have salloc run the script: the same file that sbatch would take."""
+    """Have salloc run the script: the same file that sbatch would take.
+
+    Without an allocation nothing has happened: the folder goes, unless it is to be kept.
+    """
     granted: list[str] = []
     said: list[str] = []
 
@@ -133,7 +142,8 @@ def _in_fresh_allocation(
         with contextlib.suppress(UserError):
             slurm.cancel(granted[0])
     if code != 0 and not granted:
-        shutil.rmtree(folder.root, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder.root, ignore_errors=True)
         if code == STOPPED:
             return code
         raise UserError(f"Slurm gave no allocation: {slurm.words(chr(10).join(said))}")

@@ -16,6 +16,10 @@ from hpclaunch.site.schema import Site
 CPUS_PER_PROCESS = 4
 """CPU cores for each process where neither user, site nor cluster says."""
 
+MAX_RESTARTS = 50
+"""Restarts of a job where nobody says: enough for 150 hours on a 3-hour queue. A start that gets
+no further ends them in any case."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -48,6 +52,8 @@ class Plan:
     environment: tuple[tuple[str, str], ...]
     """Set for every process of the job, in this order."""
     findings: tuple[Finding, ...]
+    restarts: int = 0
+    """How often the job goes back into the queue by itself; 0 for attached runs."""
 
     @property
     def processes(self) -> int:
@@ -91,8 +97,22 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         layout=lay,
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
+        restarts=_restarts(resources, launch),
         findings=tuple(findings(recipe, site, resources, lay, bool(launch.program))),
     )
+
+
+def _restarts(resources: Resources, launch: Launch) -> int:
+    """Give how often the job may start again. Raises UserError where it cannot go on by itself."""
+    asked = resources.max_restarts
+    if launch.mode == "sbatch" and not launch.program:
+        return MAX_RESTARTS if asked is None else asked
+    if asked:
+        raise UserError(
+            f"--max-restarts {asked}: only batch jobs of the built-in trainer go on by themselves",
+            "leave it out",
+        )
+    return 0
 
 
 def _check_gpu(recipe: Recipe, resources: Resources) -> None:

@@ -42,6 +42,8 @@ class Resources:
     partition: str | None = None
     port: int | None = None
     """Rendezvous port; None derives one from the job id."""
+    max_restarts: int | None = None
+    """How often a job that stopped for its time limit or a preemption goes back into the queue."""
 
     def check(self) -> None:
         """Refuse what could not be meant, or would not survive a script. Raises UserError."""
@@ -54,6 +56,8 @@ class Resources:
         ):
             if value is not None and value < 1:
                 raise UserError(f"{flag} {value}: must be at least 1")
+        if self.max_restarts is not None and self.max_restarts < 0:
+            raise UserError(f"--max-restarts {self.max_restarts}: must be at least 0")
         if self.gpus and self.cpu_processes:
             raise UserError("--gpus and --cpu-processes exclude each other", "give one")
         if self.port is not None and not 1024 <= self.port <= 65535:

@@ -50,6 +50,8 @@ def script(plan: Plan) -> str:
         internet=site.internet,
         port=plan.resources.port,
         builtin=plan.builtin_trainer,
+        restarts=plan.restarts,
+        ends=launch.mode != "local" and plan.builtin_trainer,
         nodes=plan.nodes,
         per_node=plan.processes_per_node,
         processes=plan.processes,

@@ -87,6 +87,11 @@ class RunFolder:
         return self.root / "exit_code"
 
     @property
+    def job_file(self) -> Path:
+        """Number of the Slurm job at work in this folder, or of the last one."""
+        return self.root / "job_id"
+
+    @property
     def cancel_mark(self) -> Path:
         """Written when a person ended the run: who and where."""
         return self.root / "cancelled"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -40,7 +41,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str | None = None
     pid: int | None = None
     """Process of a local run, on `host`."""
-    restarts: int = 0
+    resources: dict[str, Any] = {}
+    """What was asked for, by the fields of the plan's Resources; resuming starts from it."""
+    python: str = ""
+    """The job's Python environment."""
+    modules: list[str] = []
+    """Environment modules beside the site's."""
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -74,7 +80,10 @@ def write_record(folder: RunFolder, record: Record) -> None:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """Read run.json. Raises UserError where there is none, or it is damaged or newer."""
+    """Read run.json. Raises UserError where there is none, or it is damaged or newer.
+
+    The job is the one that is or was last at work in the folder, by whatever way it was submitted.
+    """
     try:
         data = folder.record.read_bytes()
     except FileNotFoundError:
@@ -88,6 +97,11 @@ def read_record(folder: RunFolder) -> Record:
                 f"{folder.record} was written by hpclaunch {written.hpclaunch}",
                 "upgrade hpclaunch",
             )
-        return msgspec.json.decode(data, type=Record)
+        record = msgspec.json.decode(data, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder.record} is damaged: {error}") from None
+    with contextlib.suppress(OSError):
+        job_id = folder.job_file.read_text(encoding="utf-8", errors="replace").strip()
+        if job_id.isdigit():
+            return msgspec.structs.replace(record, job_id=job_id)
+    return record

@@ -34,7 +34,10 @@ def run(folder: RunFolder) -> None:
     trainer, stop = build(recipe, folder, here)
     resume = resume_point(folder, here)
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    finish(recipe, folder, here, trainer, outcome="stopped" if stop.stopped else "done")
+    if stop.paused:
+        pause(folder, here, trainer)
+    else:
+        finish(recipe, folder, here, trainer, outcome="stopped" if stop.stopped else "done")
     world.leave()
     if here.first:
         say(f"ended after {duration(time.monotonic() - began)}")
@@ -44,7 +47,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
 
-    from hpclaunch.train.stop import StopOnRequest
+    from hpclaunch.train.stop import StopInTime
     from hpclaunch.train.trainer import RunTrainer
 
     where = model.source(recipe.model)
@@ -72,7 +75,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     loaded = model.load_model(recipe, where, kernel, len(tokenizer))
     load_seconds = time.monotonic() - started
     started = time.monotonic()
-    stop = StopOnRequest(folder, here)
+    stop = StopInTime(folder, here)
     trainer = RunTrainer(
         folder,
         here,
@@ -84,6 +87,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         processing_class=tokenizer,
         peft_config=model.lora_config(recipe, loaded, new_tokens, here.fsdp),
         callbacks=[stop],
+        saved=stop.walltime.saved,
     )
     trainer.remove_callback(PrinterCallback)
     model.complete_head(trainer.model)
@@ -114,6 +118,14 @@ def resume_point(folder: RunFolder, here: world.World) -> Any:
     return newest
 
 
+def pause(folder: RunFolder, here: world.World, trainer: Any) -> None:
+    """Mark the end of a start that a later one goes on from: the checkpoint is all there is."""
+    if here.first:
+        step = trainer.state.global_step
+        mark(folder.events, "end", step=step, seconds=0.0, outcome="stopped", final=None)
+        say(f"stopped at step {step}, to go on from checkpoints/step-{step}")
+
+
 def finish(
     recipe: Recipe, folder: RunFolder, here: world.World, trainer: Any, *, outcome: str
 ) -> None:
@@ -126,6 +138,8 @@ def finish(
     dtype = getattr(torch, recipe.model.dtype)
     save_final(folder, here, trainer, dtype)
     if here.first:
+        if outcome == "done":  # a request to pause that came with the last step has no object
+            folder.stop_request.unlink(missing_ok=True)
         seconds = round(time.monotonic() - started, 3)
         step = trainer.state.global_step
         mark(

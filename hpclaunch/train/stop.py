@@ -1,4 +1,4 @@
-"""A stop on request: the file RUN/stop ends training at the end of the step, with a checkpoint."""
+"""Stops at the end of a step, with a checkpoint: asked for by the file RUN/stop, or for time."""
 
 from __future__ import annotations
 
@@ -6,40 +6,63 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from hpclaunch.run.events import mark
-from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.events import mark, read_marks
+from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.train.narrator import say
-from hpclaunch.train.world import World, broadcast_flag
+from hpclaunch.train.walltime import LIMIT, Walltime, ends, slowest_checkpoint
+from hpclaunch.train.world import World, broadcast_number
+
+GO_ON, SAVE, STOP, PAUSE = range(4)
+"""What the first rank tells all after a step. PAUSE: stop to go on in a later allocation."""
+
+PAUSES = {LIMIT, "preempted"}
+"""Words of the stop file after which the job comes back by itself: no final weights are due."""
 
 
-class StopOnRequest(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Looks for the file after each step. What the first rank sees holds for all of them:
+class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Decides after each step. What the first rank sees holds for all of them:
 
-    on a shared file system two ranks may see it a step apart, and one would wait for ever.
+    on a shared file system two ranks may see the file a step apart, and one would wait for ever.
     """
 
     def __init__(self, run: RunFolder, world: World) -> None:
         self.run = run
         self.world = world
         self.stopped = False
+        self.paused = False
+        """Stopped with more to come: the weights are not final."""
+        self.walltime = Walltime(ends(), slowest_checkpoint(read_marks(run.events)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Ask all ranks to save and stop once the file is there."""
-        asked = broadcast_flag(self.world, self.world.first and self.run.stop_request.exists())
-        if asked and not self.stopped:
-            self.stopped = True
+        """Ask all ranks to save, or to save and stop."""
+        self.walltime.step()
+        last = state.global_step >= state.max_steps
+        told = broadcast_number(self.world, self._decide() if self.world.first else GO_ON)
+        if told == SAVE:
+            control.should_save = True
+        elif told in {STOP, PAUSE} and not self.stopped and not last:
+            self.stopped, self.paused = True, told == PAUSE
             control.should_save = True
             control.should_training_stop = True
             if self.world.first:
-                why = self._why()
+                why = self._words() or "asked to"
                 mark(self.run.events, "stop", step=state.global_step, why=why)
                 say(f"stopping after step {state.global_step}/{state.max_steps}: {why}")
         return control
 
-    def _why(self) -> str:
+    def _decide(self) -> int:
+        """Look at the file and at the clock; the file tells the script afterwards why."""
+        if self.run.stop_request.exists():
+            return PAUSE if self._words() in PAUSES else STOP
+        if self.walltime.must_stop():
+            write_atomic(self.run.stop_request, f"{LIMIT}\n")
+            return PAUSE
+        return SAVE if self.walltime.must_measure() else GO_ON
+
+    def _words(self) -> str:
         """Give the file's own words, if it has any."""
         try:
             words = self.run.stop_request.read_text("utf-8", errors="replace").split()
         except OSError:
             words = []
-        return " ".join(words)[:200] or "asked to"
+        return " ".join(words)[:200]

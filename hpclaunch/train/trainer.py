@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from trl import SFTTrainer
@@ -16,8 +17,19 @@ from hpclaunch.train.world import World, barrier
 class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy skips it
     """An SFTTrainer that keeps its checkpoints in a run folder."""
 
-    def __init__(self, run: RunFolder, world: World, keep: int, **arguments: Any) -> None:
-        """Take SFTTrainer's arguments; `keep` checkpoints stay, the newest."""
+    def __init__(
+        self,
+        run: RunFolder,
+        world: World,
+        keep: int,
+        saved: Callable[[float], None] = lambda _: None,
+        **arguments: Any,
+    ) -> None:
+        """Take SFTTrainer's arguments; `keep` checkpoints stay, the newest.
+
+        `saved` is told the seconds that each checkpoint took.
+        """
+        self.saved = saved
         self.run = run
         self.world = world
         self.keep = keep
@@ -52,3 +64,4 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
                 path=str(path.relative_to(self.run.root)),
             )
         barrier()
+        self.saved(time.monotonic() - started)

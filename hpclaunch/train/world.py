@@ -108,16 +108,16 @@ def keep_head_whole() -> None:
     fsdp_utils._find_final_norm = inside
 
 
-def broadcast_flag(world: World, flag: bool) -> bool:
-    """Give the first rank's `flag` to all ranks; every rank must call it at the same place."""
+def broadcast_number(world: World, number: int) -> int:
+    """Give the first rank's `number` to all ranks; every rank must call it at the same place."""
     import torch
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        return flag
-    value = torch.tensor([int(flag)], device=world.device)
+        return number
+    value = torch.tensor([number], device=world.device)
     dist.broadcast(value, src=0)
-    return bool(value.item())
+    return int(value.item())
 
 
 def barrier() -> None:

@@ -65,7 +65,6 @@ RECORDS = st.builds(
     gpu=st.none() | WORDS,
     job_id=st.none() | WORDS,
     pid=st.none() | st.integers(1, 2**22),
-    restarts=st.integers(0, 99),
 )
 
 

@@ -90,7 +90,8 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         SlurmctldHost={CONTROLLER}({place.address(CONTROLLER_LAST_BYTE)})
         SlurmUser=root
         AuthType=auth/munge
-        AuthInfo=socket={place.munge_socket}
+        # A requeued job waits until the credentials of its last start have expired.
+        AuthInfo=socket={place.munge_socket},cred_expire=10
         CredType=cred/munge
 
         SlurmctldPort={place.port(0)}

@@ -1,0 +1,112 @@
+"""A job that is stopped comes back by itself, and goes on; or says why it does not."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.user import User
+
+pytestmark = [pytest.mark.slurm, pytest.mark.train]
+
+SMALL = ["tiny", "training.logging_steps=1", "training.eval_strategy=no", "data.limit=24",
+         "training.num_train_epochs=1", "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip
+
+
+def marks(user: User, run: str, event: str) -> list[dict[str, object]]:
+    path = user.folder / "runs" / run / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [mark for line in lines if (mark := json.loads(line))["event"] == event]
+
+
+def wait_for_step(user: User, run: str, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while not any(mark["step"] == step for mark in marks(user, run, "step")):
+        assert time.monotonic() < deadline, user.hpclaunch("logs", run).stdout
+        time.sleep(0.05)
+
+
+def test_a_preempted_job_comes_back_and_goes_on(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=20", "--name", "back", "--json"]
+    job = json.loads(user.hpclaunch(*words).stdout)["job_id"]
+    wait_for_step(user, "back", 3)
+    assert user.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
+    assert user.cluster.wait(job, 240) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "back").stdout
+    said = user.status("back")
+    assert said["state"] == "done"
+    assert said["progress"]["restarts"] == 1
+    (stop,) = marks(user, "back", "stop")
+    assert stop["why"] == "preempted"
+    # Every step once, in order: none is lost, none is done twice.
+    assert [mark["step"] for mark in marks(user, "back", "step")] == list(range(1, 21))
+    assert (Path(said["folder"]) / "final/adapter_model.safetensors").is_file()
+    assert "2 starts" in user.hpclaunch("status", "back").stdout
+
+
+def test_a_stop_that_a_person_asked_for_is_no_pause_and_can_be_resumed(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=20", "--name", "asked", "--json"]
+    job = json.loads(user.hpclaunch(*words).stdout)["job_id"]
+    wait_for_step(user, "asked", 2)
+    (user.folder / "runs/asked/stop").touch()
+    assert user.cluster.wait(job, 120) == ("COMPLETED", 0, 0)
+    said = user.status("asked")
+    assert said["state"] == "stopped"
+    stopped = said["progress"]["step"]
+    assert 2 <= stopped < 20
+    refused = user.hpclaunch("resume", "asked", "method.lora.r=8")
+    assert refused.returncode == 2
+    assert "method.lora.r was 16 and would be 8" in refused.stderr
+    refused = user.hpclaunch("resume", "asked", "data.limit=20")
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    done = user.hpclaunch("resume", "asked", "--wait", "--nodes", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 processes instead of 2" in done.stderr
+    assert f"resuming from checkpoints/step-{stopped}" in done.stdout
+    assert marks(user, "asked", "step")[-1]["step"] == 20
+    assert user.status("asked")["state"] == "done"
+    refused = user.hpclaunch("resume", "asked")
+    assert refused.returncode == 2
+    assert "is done" in refused.stderr
+
+
+def test_a_start_that_gets_no_further_is_the_last(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=20", "--name", "stuck", "--no-submit"]
+    assert user.hpclaunch(*words).returncode == 0
+    folder = user.folder / "runs/stuck"
+    script = folder / "job.sbatch"
+    # Training is stood in for by what a start without a step leaves: its word, and no checkpoint.
+    text = script.read_text()
+    before, _, rest = text.partition("\nsrun --overlap --label")
+    after = rest[rest.index("\ncode=0\nattend") :]
+    script.write_text(
+        before.replace("    python -m hpclaunch.train.prepare", "    true")
+        + '\necho "time limit" >"$HPCLAUNCH_RUN/stop"\ntrue &' + after
+    )  # fmt: skip
+    job = user.run("sbatch", "--parsable", str(script)).stdout.strip()
+    assert user.cluster.wait(job, 60) == ("FAILED", 1, 0)
+    assert "no new checkpoint since this start" in user.hpclaunch("logs", "stuck").stdout
+    assert user.status("stuck")["state"] == "failed"
+
+
+def test_two_jobs_in_one_folder(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=200", "--name", "one", "--json"]
+    first = json.loads(user.hpclaunch(*words).stdout)["job_id"]
+    wait_for_step(user, "one", 1)
+    refused = user.hpclaunch("resume", "one")
+    assert refused.returncode == 2
+    assert "running" in refused.stderr
+    script = str(user.folder / "runs/one/job.sbatch")
+    second = user.run("sbatch", "--parsable", script).stdout.strip()
+    assert user.cluster.wait(second, 60) == ("FAILED", 2, 0)
+    assert user.cluster.job_state(first).state == "RUNNING"
+    said = user.status("one")
+    assert (said["state"], said["job_id"]) == ("running", first)
+    assert f"job {first} is at work" in "".join(
+        path.read_text() for path in (user.folder / "runs/one/logs").glob("job-*.out")
+    )
+    assert user.hpclaunch("cancel", "one").returncode == 0
+    user.cluster.wait(first)
