@@ -32,6 +32,8 @@ class Progress:
     parameters: int | None = None
     checkpoint: int | None = None
     """Step of the newest checkpoint."""
+    restarts: int = 0
+    """Starts after the first."""
     outcome: str | None = None
     """`done` or `stopped` once the training has ended."""
 
@@ -55,7 +57,8 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
-    end = newest(listed, "end") or {}
+    starts = [at for at, mark in enumerate(listed) if mark["event"] == "start"]
+    end = newest(listed[starts[-1] :] if starts else listed, "end") or {}
     full = len(seconds) == len(tokens) == len(recent) and seconds
     return Progress(
         step=_whole(last.get("step")),
@@ -67,6 +70,7 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
         trainable=_whole(load.get("trainable")),
         parameters=_whole(load.get("parameters")),
         checkpoint=_whole(checkpoint.get("step")),
+        restarts=max(0, len(starts) - 1),
         outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
     )
 
