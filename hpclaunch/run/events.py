@@ -10,6 +10,8 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded) |
 | eval | step, loss |
 | checkpoint | step, seconds, bytes, path |
+| checkpoint failed | step, why |
+| checkpoint damaged | path, why (seen when resuming) |
 | stop | step, why |
 | end | step, seconds, outcome (done, stopped), final |
 """

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from hpclaunch.run.folder import RunFolder
 
 _STEP = re.compile(r"^step-(\d+)$")
-_RANKS = "ranks.json"
 ASIDE = ".partial"
 """Where a checkpoint is written before it is renamed into place."""
 
@@ -45,13 +42,15 @@ def clear_aside(run: RunFolder) -> None:
     shutil.rmtree(aside(run), ignore_errors=True)
 
 
-def promote(run: RunFolder, step: int, ranks: int, keep: int) -> Path:
-    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`.
+def begin(run: RunFolder) -> None:
+    """Make an empty folder to write a checkpoint into. Raises OSError."""
+    clear_aside(run)
+    aside(run).mkdir(parents=True)
 
-    `ranks` wrote it, which the folder notes: another number resumes in another data order.
-    """
+
+def promote(run: RunFolder, step: int, keep: int) -> Path:
+    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`."""
     written = aside(run) / f"checkpoint-{step}"
-    (written / _RANKS).write_text(json.dumps({"ranks": ranks}) + "\n", encoding="utf-8")
     target = run.checkpoints / f"step-{step}"
     if target.exists():  # the step was resumed from and is saved again
         replaced = aside(run) / f"replaced-{step}"
@@ -63,15 +62,6 @@ def promote(run: RunFolder, step: int, ranks: int, keep: int) -> Path:
         old.rename(doomed)  # first out of sight, so that half a removal is no checkpoint
         shutil.rmtree(doomed, ignore_errors=True)
     return target
-
-
-def ranks_of(checkpoint: Path) -> int | None:
-    """Give how many ranks wrote a checkpoint, None where it does not say."""
-    try:
-        value: Any = json.loads((checkpoint / _RANKS).read_text("utf-8"))["ranks"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return value if isinstance(value, int) else None
 
 
 def size(folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -11,7 +12,7 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, data, model, settings, template, world
+from hpclaunch.train import checkpoints, data, manifest, model, settings, template, world
 from hpclaunch.train.narrator import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.units import duration
@@ -106,16 +107,37 @@ def has_template(recipe: Recipe, tokenizer: Any) -> bool:
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
 
 
-def resume_point(folder: RunFolder, here: world.World) -> Any:
-    """Give the newest complete checkpoint to go on from, if any, and say so."""
-    newest = checkpoints.newest(folder)
-    if newest is None or not here.first:
-        return newest
-    before = checkpoints.ranks_of(newest)
-    say(f"resuming from {newest.relative_to(folder.root)}")
+def resume_point(folder: RunFolder, here: world.World) -> Path | None:
+    """Give the newest whole checkpoint to go on from, if any, and say so.
+
+    A damaged one is named and passed over for the one before. Raises UserError where there are
+    checkpoints and none is whole: to start over unasked would cost what they may still be worth.
+    """
+    found = world.all_shares(here, checkpoints.complete(folder))[0]
+    for checkpoint in reversed(found):
+        seen = world.all_shares(here, manifest.damage(checkpoint, here.rank, here.size))
+        wrong = next((each for each in seen if each is not None), None)
+        if wrong is None:
+            if here.first:
+                _tell_resume(folder, here, checkpoint)
+            return checkpoint
+        if here.first:
+            mark(folder.events, "checkpoint damaged", path=checkpoint.name, why=wrong)
+            say(f"{checkpoint.name} cannot be resumed from: {wrong}")
+    if found:
+        raise UserError(
+            f"none of the checkpoints in {folder.checkpoints} is whole",
+            "to start over, remove or rename that folder",
+        )
+    return None
+
+
+def _tell_resume(folder: RunFolder, here: world.World, checkpoint: Path) -> None:
+    say(f"resuming from {checkpoint.relative_to(folder.root)}")
+    facts = manifest.read(checkpoint)
+    before = facts[0].get("ranks") if facts else None
     if before not in (None, here.size):
         say(f"  it was written by {before} ranks, now {here.size}: the data's order differs")
-    return newest
 
 
 def pause(folder: RunFolder, here: world.World, trainer: Any) -> None:

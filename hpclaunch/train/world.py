@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hpclaunch.errors import UserError
 
+Share = TypeVar("Share")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
@@ -118,6 +119,17 @@ def broadcast_number(world: World, number: int) -> int:
     value = torch.tensor([number], device=world.device)
     dist.broadcast(value, src=0)
     return int(value.item())
+
+
+def all_shares(world: World, share: Share) -> list[Share]:
+    """Give what every rank has, by rank; every rank must call it at the same place."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return [share]
+    shares: list[Any] = [None] * world.size
+    dist.all_gather_object(shares, share)
+    return shares
 
 
 def barrier() -> None:

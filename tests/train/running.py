@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,13 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def launch(folder: RunFolder, processes: int, timeout: float = 240, **more: str) -> Outcome:
+def launch(
+    folder: RunFolder,
+    processes: int,
+    timeout: float = 240,
+    program: Sequence[str] = ("-m", "hpclaunch.train"),
+    **more: str,
+) -> Outcome:
     """Train as a job's script does: accelerate starts `processes` ranks on this machine."""
     command = [
         "accelerate",
@@ -75,7 +82,8 @@ def launch(folder: RunFolder, processes: int, timeout: float = 240, **more: str)
         *("--tee", "3"),
         *("--log_dir", str(folder.logs / "ranks" / "node-0")),
         *("--role", "cpu"),
-        *("-m", "hpclaunch.train", str(folder.root)),
+        *program,
+        str(folder.root),
     ]
     return _run(command, timeout, environment(**more))
 

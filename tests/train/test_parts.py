@@ -27,16 +27,15 @@ def test_a_checkpoint_is_there_once_it_is_whole(tmp_path: Path) -> None:
     assert checkpoints.newest(run) is None
     written(run, 5)
     assert checkpoints.newest(run) is None, "half written is not there"
-    path = checkpoints.promote(run, 5, ranks=4, keep=2)
+    path = checkpoints.promote(run, 5, keep=2)
     assert checkpoints.newest(run) == path == run.checkpoints / "step-5"
-    assert checkpoints.ranks_of(path) == 4
 
 
 def test_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step in (8, 9, 10):
         written(run, step)
-        checkpoints.promote(run, step, ranks=1, keep=2)
+        checkpoints.promote(run, step, keep=2)
     assert [path.name for path in checkpoints.complete(run)] == ["step-9", "step-10"]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-10", "step-9"]
 
@@ -45,7 +44,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for text in ("first", "second"):
         written(run, 3, text)
-        path = checkpoints.promote(run, 3, ranks=1, keep=1)
+        path = checkpoints.promote(run, 3, keep=1)
     assert (path / "model").read_text("utf-8") == "second"
 
 
