@@ -20,9 +20,10 @@ from hpclaunch.cli.resume import resume
 from hpclaunch.cli.sbatch import sbatch
 from hpclaunch.cli.srun import srun
 from hpclaunch.cli.status import status
+from hpclaunch.cli.why import why
 from hpclaunch.errors import JobFailed, UserError
 
-COMMANDS = (sbatch, srun, local, config, recipes, status, logs, cancel, resume, report)
+COMMANDS = (sbatch, srun, local, config, recipes, status, why, logs, cancel, resume, report)
 
 
 class _InOrder(click.Group):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from hpclaunch.cluster.slurm import JobState, job_states
-from hpclaunch.diagnose.failure import Failure, first_failure
+from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.run.events import read_marks
 from hpclaunch.run.folder import RunFolder
@@ -47,7 +47,7 @@ class Status:
     """Before the time limit, as Slurm writes it."""
     progress: Progress
     failure: Failure | None
-    """Of a run that failed: the first failing rank's error."""
+    """Of a run that failed or was ended: the first line of `hpclaunch why`."""
     final: Path | None
     """Where the finished weights are."""
 
@@ -58,7 +58,19 @@ class Status:
 
 
 def status(folder: RunFolder, record: Record) -> Status:
-    """Look at a run now."""
+    """Look at a run now, and say why it failed if it did."""
+
+    found = standing(folder, record)
+    if found.state not in {"failed", "cancelled", "timed out"}:
+        return found
+    # What reads the logs is imported only where there is something to look for.
+    from hpclaunch.diagnose.why import failure
+
+    return replace(found, failure=failure(folder, record, found))
+
+
+def standing(folder: RunFolder, record: Record) -> Status:
+    """Look at a run now, without the failure."""
     job = job_states([record.job_id]).get(record.job_id) if record.job_id else None
     code = _exit_mark(folder)
     done = progress(read_marks(folder.events))
@@ -76,7 +88,7 @@ def status(folder: RunFolder, record: Record) -> Status:
         nodes=(job.nodes if job else "") or ",".join(folder.node_names()),
         time_left=job.time_left if job and state == "running" else "",
         progress=done,
-        failure=first_failure(folder) if state == "failed" else None,
+        failure=None,
         final=folder.final if folder.final.is_dir() else None,
     )
 

@@ -1,86 +1,78 @@
-"""The first failure, read from what a failed run leaves."""
+"""Which rank failed first, read from what a failed run leaves."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from hpclaunch.diagnose.failure import first_failure
+from hpclaunch.diagnose.log import read
+from hpclaunch.diagnose.ranks import failed_ranks
+from hpclaunch.diagnose.status import status
+from hpclaunch.diagnose.words import RankFailure
 from hpclaunch.run.folder import RunFolder
-
-TORCHRUN = """\
-{node}: torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
-{node}: Root Cause (first observed failure):
-{node}: [0]:
-{node}:   time      : 2026-11-21_02:21:41
-{node}:   host      : {host}
-{node}:   rank      : {rank} (local_rank: {local})
-{node}:   exitcode  : {code} (pid: 1594)
-{node}:   error_file: <N/A>
-"""
+from tests.diagnose import said
+from tests.diagnose.telling import Told, error_file, traceback
+from tests.run.making import record, run_in
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    found = RunFolder(tmp_path)
-    found.logs.mkdir()
-    return found
-
-
-def two_nodes_failed(folder: RunFolder, first: int) -> None:
-    """Both launchers name a cause; node `first` was the first to fail."""
-    blocks = [
-        TORCHRUN.format(node=node, host=f"n{node}", rank=node * 2 + 1, local=1, code=1)
-        for node in (0, 1)
-    ]
-    (folder.logs / "job-1.out").write_text("".join(blocks))
-    folder.first_failure.write_text(f"1 {first} n{first}\n")
-    for node in (0, 1):
-        place = folder.logs / f"ranks/node-{node}/none_x/attempt_0/1"
-        place.mkdir(parents=True)
-        last = f"[rank{node * 2 + 1}]: my.package.OddError: node {node} fell\n"
-        (place / "stderr.log").write_text(f"[rank1]: Traceback\n[rank1]:   raise\n{last}")
+def ranks_of(folder: RunFolder) -> tuple[RankFailure, ...]:
+    return failed_ranks(folder, read(folder.log()), 2)
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_the_node_that_failed_first_gives_the_cause(folder: RunFolder, first: int) -> None:
-    two_nodes_failed(folder, first)
-    failure = first_failure(folder)
+def test_the_node_that_failed_first_gives_the_cause(tmp_path: Path, first: int) -> None:
+    words = {node * 2 + 1: traceback(f"my.package.OddError: node {node} fell") for node in (0, 1)}
+    Told(ranks=words, exits=dict.fromkeys(words, 1), first=first).write(RunFolder(tmp_path))
+    rank = ranks_of(RunFolder(tmp_path))[0]
+    assert rank.error == f"my.package.OddError: node {first} fell"
+    assert (rank.rank, rank.host, rank.code) == (first * 2 + 1, f"node{first + 1}", 1)
+
+
+def test_the_launchers_block_alone_names_the_rank(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    Told(exits={3: 5}).write(folder)
+    log = folder.logs / "job-8.out"
+    lines = [line for line in log.read_text().splitlines() if "failed (exitcode" not in line]
+    log.write_text("\n".join(lines))
+    (rank,) = ranks_of(folder)
+    assert (rank.rank, rank.host, rank.error) == (3, "node2", "exit code 5")
+
+
+def test_error_files_come_by_time_and_collateral_ones_last(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    error_file(folder, 0, time=1.0, collateral=True)
+    error_file(folder, 1, time=2.0, error=said.PEER_CLOSED)
+    error_file(folder, 3, time=4.0, error="UserError: no GPU here", fix="ask for one")
+    error_file(folder, 2, time=5.0)
+    folder.rank_error(9).write_text("{torn")
+    assert [rank.rank for rank in ranks_of(folder)] == [3, 2, 0, 1]
+    assert ranks_of(folder)[0].error == "no GPU here"
+
+
+def test_the_newest_attempt_counts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    Told(ranks={0: traceback("ValueError: old")}).write(folder)
+    newer = folder.logs / "ranks/node-0/none_x2/attempt_0/1"
+    newer.mkdir(parents=True)
+    (newer / "stderr.log").write_text(traceback("ValueError: new"))
+    import os
+
+    os.utime(folder.logs / "ranks/node-0/none_x1/attempt_0", (1, 1))
+    assert [rank.error for rank in ranks_of(folder)] == ["ValueError: new"]
+
+
+def test_status_carries_the_first_line(tmp_path: Path) -> None:
+    folder = run_in(tmp_path / "tiny-1", processes_per_node=2, program=["x"])
+    assert status(folder, record()).failure is None
+    Told(ranks={3: traceback("ValueError: x")}, exits={3: 1}, first=1).write(folder)
+    folder.exit_mark.write_text("1\n")
+    failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
-    assert failure.error == f"my.package.OddError: node {first} fell"
-    assert failure.rank == first * 2 + 1
-    assert failure.host == f"n{first}"
-
-
-def test_a_rank_that_died_without_a_word(folder: RunFolder) -> None:
-    block = TORCHRUN.format(node=0, host="n0", rank=3, local=3, code=-9)
-    (folder.logs / "job-1.out").write_text(block)
-    failure = first_failure(folder)
+    assert (failure.rank, failure.host, failure.error) == (3, "node2", "ValueError: x")
+    assert failure.file is not None
+    assert failure.file.name == "stderr.log"
+    folder.cancel_mark.write_text("ada on login1\n")
+    failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
-    assert (failure.rank, failure.error) == (3, "exit code -9")
-
-
-def test_the_scripts_own_words(folder: RunFolder) -> None:
-    (folder.logs / "job-1.out").write_text("0: hpclaunch: n1 gives GPUs 0,1, 4 were asked for\n")
-    failure = first_failure(folder)
-    assert failure is not None
-    assert "4 were asked for" in failure.error
-
-
-def test_nothing_is_made_up(folder: RunFolder) -> None:
-    assert first_failure(folder) is None
-    (folder.logs / "job-1.out").write_text("0: [gpu0]: step 1\n")
-    assert first_failure(folder) is None
-
-
-@given(log=st.binary(max_size=400), mark=st.binary(max_size=20), error=st.binary(max_size=40))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_garbage_is_survived(folder: RunFolder, log: bytes, mark: bytes, error: bytes) -> None:
-    head = b"0: Root Cause (first observed failure):\n"
-    (folder.logs / "job-1.out").write_bytes(head + log)
-    folder.first_failure.write_bytes(mark)
-    folder.rank_error(0).write_bytes(error)
-    first_failure(folder)
+    assert failure.error == "cancelled by ada on login1, with hpclaunch cancel"

@@ -1,0 +1,63 @@
+"""What an answer to `why` consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A line somewhere that shows it."""
+
+    text: str
+    file: Path | None = None
+    line: int | None = None
+    """Counted from 1; None where the place in the file is not known."""
+    time: str = ""
+    """As the line or its file says it; '' where neither does."""
+    node: int | None = None
+    """Number of the node within the job that said it."""
+    local_rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a run is where it is."""
+
+    kind: str
+    """One word or two that a script can go by: `gpu-memory`, `time-limit`, `peer-lost`, ..."""
+    headline: str
+    """One line, without the rank and host, which stand in their own fields."""
+    advice: tuple[str, ...] = ()
+    """What to do next, the best first; commands and options as they are typed."""
+    evidence: tuple[Clue, ...] = ()
+    rank: int | None = None
+    """Global rank that it began with."""
+    host: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Give where it began: `rank 3 on node2`, or ''."""
+        parts = [f"rank {self.rank}"] if self.rank is not None else []
+        parts += [f"on {self.host}" if parts else self.host] if self.host else []
+        return " ".join(parts)
+
+    @property
+    def line(self) -> str:
+        """Give the headline with who it is about."""
+        return f"{self.who}: {self.headline}" if self.who else self.headline
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The whole answer."""
+
+    name: str
+    state: str
+    folder: Path
+    cause: Cause
+    also: tuple[Cause, ...] = ()
+    """Other things that were seen: most are consequences of the cause."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and is no cause."""

@@ -1,0 +1,173 @@
+"""Everything that is known of a run, read once; the rules look at nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.diagnose import signs
+from hpclaunch.diagnose.cause import Clue
+from hpclaunch.diagnose.log import Log, read, tidy, time_in
+from hpclaunch.diagnose.metrics import NodeMemory, node_memories
+from hpclaunch.diagnose.progress import Progress
+from hpclaunch.diagnose.ranks import failed_ranks, host_names
+from hpclaunch.diagnose.words import RankFailure
+from hpclaunch.run.events import read_marks
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+
+NCCL_FILES = 64
+NCCL_END = 2**16
+"""Bytes read from the end of each of NCCL's own logs."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules see."""
+
+    folder: RunFolder
+    record: Record
+    state: str
+    """As `hpclaunch status` has it."""
+    slurm: str = ""
+    """Slurm's word for the job's state; '' where it knows nothing of it."""
+    reason: str = ""
+    """Why it waits, or how the state was told."""
+    code: int | None = None
+    """The script's exit code, or Slurm's of the job; 128 + N for a signal N."""
+    progress: Progress = field(default_factory=Progress)
+    marks: tuple[Mapping[str, Any], ...] = ()
+    log: Log = field(default_factory=Log)
+    ranks: tuple[RankFailure, ...] = ()
+    """Those that failed, the one that began first."""
+    nodes: tuple[NodeMemory, ...] = ()
+    nccl: tuple[Clue, ...] = ()
+    """NCCL's warnings in its own logs."""
+    sidecar: tuple[Clue, ...] = ()
+    """Complaints of the samplers."""
+    cancelled: str | None = None
+    """Who cancelled it and where; None where nobody did by hpclaunch."""
+
+    @property
+    def culprit(self) -> RankFailure | None:
+        """The rank that failed first."""
+        return self.ranks[0] if self.ranks else None
+
+    @property
+    def explained(self) -> bool:
+        """A rank said what befell it, and that was not another's end."""
+        rank = self.culprit
+        return rank is not None and not rank.follows and not rank.silent
+
+    def hits(self, *names: str) -> tuple[Clue, ...]:
+        """Give the log's lines with these signs, in the order of the signs."""
+        return tuple(clue for name in names for clue in self.log.signs.get(name, ()))
+
+    def said(self, *names: str) -> Clue | None:
+        """Give the line with one of these signs that speaks of the cause.
+
+        Where the rank that failed first has said why, only its words count: others may have
+        met the same sign earlier, and survived it. Else any line of the log does.
+        """
+        rank = self.culprit
+        if rank is not None and rank.text and not rank.follows:
+            for name in names:
+                found = _line_with(name, rank)
+                if found:
+                    return found
+        if self.explained:
+            return None
+        return next(iter(self.hits(*names)), None)
+
+    def where(self, clue: Clue) -> tuple[int | None, str | None]:
+        """Give global rank and host of who said a line."""
+        names = host_names(self.folder)
+        host = names[clue.node] if clue.node is not None and clue.node < len(names) else None
+        if clue.node is None or clue.local_rank is None:
+            return None, host
+        return clue.node * self.record.processes_per_node + clue.local_rank, host
+
+
+def _line_with(name: str, rank: RankFailure) -> Clue | None:
+    """Give the line of a rank's words that has a sign; the last one, where a reason stands."""
+    lines = signs.places(name, rank.text)
+    if not lines:
+        return None
+    begin, stop = lines[-1]
+    raw = rank.text[begin : min(stop, begin + 2000)]
+    text = re.sub(r"^\[rank\d+\]: ?", "", tidy(raw.decode("utf-8", errors="replace")))
+    line = None
+    if rank.before is not None:
+        line = rank.before + rank.text.count(b"\n", 0, begin) + 1
+    return replace(rank.clue(), text=text, line=line, time=time_in(text))
+
+
+def gather(
+    folder: RunFolder,
+    record: Record,
+    state: str,
+    slurm: str = "",
+    reason: str = "",
+    code: int | None = None,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Read what a run has left. Never raises for what stands in any of the files."""
+    ended = state in {"failed", "cancelled", "timed out", "unknown", "stopped"}
+    log = read(folder.log()) if ended else Log()
+    return Evidence(
+        folder=folder,
+        record=record,
+        state=state,
+        slurm=slurm,
+        reason=tidy(reason),
+        code=code,
+        progress=progress or Progress(),
+        marks=tuple(read_marks(folder.events)),
+        log=log,
+        ranks=failed_ranks(folder, log, record.processes_per_node) if ended else (),
+        nodes=node_memories(folder.metrics) if ended else (),
+        nccl=_nccl(folder) if ended else (),
+        sidecar=_sidecar(folder),
+        cancelled=_words(folder.cancel_mark),
+    )
+
+
+def _nccl(folder: RunFolder) -> tuple[Clue, ...]:
+    """Give the last warning in each of NCCL's own logs."""
+    found = []
+    for file in sorted(folder.logs.glob("nccl-*.log"))[:NCCL_FILES]:
+        text = _end(file, NCCL_END)
+        at = text.rfind(b"NCCL WARN")
+        if at >= 0:
+            begin, stop = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            raw = text[begin : len(text) if stop < 0 else stop][:1000]
+            line = tidy(raw.decode("utf-8", errors="replace"))
+            found.append(Clue(line, file, None, time_in(line)))
+    return tuple(found)
+
+
+def _sidecar(folder: RunFolder) -> tuple[Clue, ...]:
+    """Give what the samplers complained of; how Slurm ended them is no complaint."""
+    file = folder.logs / "sidecar.log"
+    lines = _end(file, 2**14).decode("utf-8", errors="replace").splitlines()
+    return tuple(Clue(tidy(line), file) for line in lines if "sidecar: " in line)[:3]
+
+
+def _end(file: Path, size: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - size))
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def _words(file: Path) -> str | None:
+    """Give a small file's words, None where there is no such file."""
+    with contextlib.suppress(OSError):
+        return tidy(file.read_bytes()[:200].decode("utf-8", errors="replace"))
+    return None

@@ -1,0 +1,182 @@
+"""Reads a log once, however long: its end in full, the rest for the few words that matter most."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpclaunch.diagnose import signs
+from hpclaunch.diagnose.cause import Clue
+from hpclaunch.run.lines import Line, parse_line
+
+END = 2**22
+"""Bytes at the end that are searched for every sign: hundreds of ranks' last words fit."""
+DEEP = 2**28
+"""Bytes before them that are searched for the most telling words where the end has none."""
+AROUND = 2**16
+"""Bytes that are searched around a word found further up."""
+COUNTED = 2**30
+"""Bytes up to which lines are numbered: counting them takes 0.1 s for 100 MB."""
+KEPT = 64
+"""Lines kept of each sign, from the first on."""
+LINE = 2000
+"""Bytes kept of a line."""
+CHUNK = 2**22
+
+UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *signs.COLLATERAL}
+"""Signs that leave the question open where it began."""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was found in one file."""
+
+    file: Path | None = None
+    signs: Mapping[str, tuple[Clue, ...]] = field(default_factory=dict)
+    """Lines by the sign they give, in the order of the file."""
+    text: bytes = b""
+    """The file's end, from the last start of the job on."""
+    begin: int = 0
+    """Number of lines before `text`."""
+    last: tuple[Clue, ...] = ()
+    """The last lines that say anything."""
+
+
+def read(file: Path | None, end: int = END, deep: bool = True) -> Log:
+    """Read a log; one that is missing or cannot be read is empty.
+
+    `deep`: where the last `end` bytes give no sign of a failure, the rest is searched too.
+    """
+    if file is None:
+        return Log()
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, 2)
+            if not size:
+                return Log(file)
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _read(file, data, end, deep)
+    except (OSError, ValueError):  # ValueError: emptied between the two looks
+        return Log(file)
+
+
+def _read(file: Path, data: mmap.mmap, end: int, deep: bool) -> Log:
+    start = _line_start(data, max(0, len(data) - end))
+    text = data[start:]
+    again = _last_start(text)
+    start, text = start + again, text[again:]
+    numbers = _Numbers(data)
+    found: dict[str, list[Clue]] = {}
+    # A mapped file is not for long: what is taken from it is copied out here.
+    _collect(file, text, start, numbers, found)
+    if deep and start and not again and found.keys() <= UNTOLD:
+        for at in _further_up(data, start):
+            begin = _line_start(data, max(0, at - AROUND))
+            _collect(file, data[begin : min(start, at + AROUND)], begin, numbers, found)
+    tidy = {name: tuple(clues) for name, clues in found.items()}
+    return Log(file, tidy, text, numbers.before(start) or 0, tuple(_last(file, text)))
+
+
+def _last_start(text: bytes) -> int:
+    """Give where the newest start of a requeued job begins: the log goes on in the same file."""
+    at = text.rfind(b"DUE TO JOB REQUEUE")
+    return 0 if at < 0 else text.find(b"\n", at) + 1
+
+
+def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
+    """Give the first and the last place of each of the telling words, in the order of the file."""
+    places = set()
+    since = max(0, stop - DEEP)
+    for word in signs.ROOTS:
+        first = data.find(word.encode(), since, stop)
+        if first >= 0:
+            places |= {first, data.rfind(word.encode(), since, stop)}
+    reached = -1
+    for at in sorted(places):
+        if at > reached:
+            reached = at + AROUND
+            yield at
+
+
+def _collect(
+    file: Path, text: bytes, offset: int, numbers: _Numbers, found: dict[str, list[Clue]]
+) -> None:
+    """Add the lines of a stretch of the file that give a sign."""
+    lines = {name: places for name in signs.SIGNS if (places := signs.places(name, text, KEPT))}
+    begins = sorted({begin for places in lines.values() for begin, _ in places})
+    number = {begin: numbers.at(offset + begin) for begin in begins}
+    for name, places in lines.items():
+        for begin, stop in places:
+            line = parse_line(_cut(text, begin, stop, name).decode("utf-8", errors="replace"))
+            found.setdefault(name, []).append(clue(line, file, number[begin]))
+
+
+def _cut(text: bytes, begin: int, stop: int, name: str) -> bytes:
+    """Give a line; of one that is very long, as of a program without line ends, what counts."""
+    if stop - begin <= LINE:
+        return text[begin:stop]
+    at = signs.first(name, text, begin, stop)
+    return text[max(begin, at - LINE // 2) : min(stop, at + LINE // 2)]
+
+
+def clue(line: Line, file: Path, number: int | None) -> Clue:
+    """Give a line of a log as evidence."""
+    return Clue(tidy(line.text), file, number, time_in(line.text), line.node, line.local_rank)
+
+
+def tidy(text: str) -> str:
+    """Write what a terminal must not be sent, as colours and cursor moves, as nothing."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "".join(c if c.isprintable() else " " for c in plain).strip()
+
+
+def time_in(text: str) -> str:
+    """Give the time that a line carries, '' where it has none."""
+    match = _TIME.search(text[:400])
+    return (match.group(1) or match.group(0).replace("_", " ").replace("T", " ")) if match else ""
+
+
+def _line_start(data: mmap.mmap, at: int) -> int:
+    """Give where the first whole line at or after a place begins."""
+    if at == 0:
+        return 0
+    newline = data.find(b"\n", at, at + CHUNK)
+    return newline + 1 if newline >= 0 else at
+
+
+def _last(file: Path, text: bytes) -> Iterator[Clue]:
+    """Give the last lines with words in them, from the last 64 KiB."""
+    lines = text[-AROUND:].decode("utf-8", errors="replace").splitlines()
+    told = [line for line in map(parse_line, lines) if re.search(r"\w", line.text)]
+    for line in told[-8:]:
+        yield clue(line, file, None)
+
+
+class _Numbers:
+    """Line numbers of places in a file, counted once and from the place before on."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        self._at = 0
+        self._lines = 0
+
+    def before(self, at: int) -> int | None:
+        """Give the number of lines that end before a place, None in a file too long to count."""
+        if len(self._data) > COUNTED:
+            return None
+        if at < self._at:
+            self._at = self._lines = 0
+        for begin in range(self._at, at, CHUNK):
+            self._lines += self._data[begin : min(at, begin + CHUNK)].count(b"\n")
+        self._at = at
+        return self._lines
+
+    def at(self, at: int) -> int | None:
+        """Give the number of the line that begins at a place."""
+        lines = self.before(at)
+        return None if lines is None else lines + 1

@@ -1,0 +1,44 @@
+"""Commands that the rules advise, written as they are typed."""
+
+from __future__ import annotations
+
+import shlex
+
+from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.training import DEFAULTS
+from hpclaunch.run.record import Record
+
+
+def resume(e: Evidence, *words: str) -> str:
+    """Give the command that goes on with the run, and from where it would."""
+    step = e.progress.checkpoint
+    if e.record.program:
+        where = "starts your program again"
+    else:
+        where = "from the beginning" if step is None else f"from step {step}"
+    return f"{shlex.join(['hpclaunch', 'resume', e.record.name, *words])}   ({where})"
+
+
+def again(record: Record, *words: str) -> str:
+    """Give the command that began the run, with more options before what stands after `--`."""
+    command = list(record.command)
+    at = command.index("--") if "--" in command else len(command)
+    return shlex.join([*command[:at], *words, *command[at:]])
+
+
+def logs(e: Evidence, rank: int | None = None) -> str:
+    """Give the command that shows the log."""
+    chosen = [] if rank is None else ["--rank", str(rank)]
+    return shlex.join(["hpclaunch", "logs", e.record.name, *chosen])
+
+
+def training(e: Evidence) -> dict[str, object]:
+    """Give the training section that the run was started with, defaults filled in."""
+    from hpclaunch.recipe.load import load
+
+    try:
+        section = load(str(e.folder.recipe)).training
+    except (UserError, OSError, ValueError):
+        return dict(DEFAULTS)
+    return {**DEFAULTS, **section}

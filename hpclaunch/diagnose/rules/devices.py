@@ -1,0 +1,126 @@
+"""GPUs that break, are missing, or do not fit their driver."""
+
+from __future__ import annotations
+
+import re
+
+from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.rules import advice
+
+_XID = re.compile(r"Xid (?:\([^)]*\): )?(\d+)")
+MEANINGS = {
+    13: "the program did something illegal on the GPU",
+    31: "the program touched memory of the GPU that is not its own",
+    43: "the program's work on the GPU stopped",
+    45: "the program's work on the GPU was ended early",
+    48: "a double-bit memory error: the GPU's memory is failing",
+    61: "a fault inside the GPU",
+    62: "a fault inside the GPU",
+    63: "a memory page of the GPU was retired",
+    64: "a memory page of the GPU could not be retired",
+    74: "an NVLink error",
+    79: "the GPU has fallen off the bus",
+    92: "a high rate of memory errors",
+    94: "a contained memory error",
+    95: "an uncontained memory error: the node must be reset",
+    119: "the GPU's own processor did not answer",
+    120: "the GPU's own processor failed",
+}
+"""What NVIDIA's catalogue of Xid errors says of the usual ones."""
+UNLISTED = "see NVIDIA's list of Xid errors"
+PROGRAM = {13, 31, 43, 45}
+"""Of these most are the program's fault, not the device's."""
+
+
+def hardware(e: Evidence) -> Cause | None:
+    """The driver reported an error of a GPU, or a GPU was lost."""
+    lines = e.hits("xid") or e.hits("gpu_lost")
+    notes = tuple(
+        Clue(f"{node.node}: {text}", node.file)
+        for node in e.nodes
+        for text in node.notes
+        if "no longer sampled" in text
+    )
+    said = e.said("gpu_lost")
+    if not lines and not said and not (notes and not e.explained):
+        return None
+    line = next(iter(lines), said)
+    match = _XID.search(line.text) if line else None
+    number = int(match.group(1)) if match else None
+    if number is not None:
+        headline = f"GPU error Xid {number}: {MEANINGS.get(number, UNLISTED)}"
+    else:
+        headline = "a GPU was lost while the job ran"
+    if number in PROGRAM:
+        if e.explained:
+            return None
+        steps = ["CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation"]
+    else:
+        steps = ["tell your site's support: the node needs a look before it is used again"]
+    rank, host = e.where(line) if line else (None, None)
+    if host is None and notes and not lines:
+        host = notes[0].text.partition(":")[0]
+    evidence = (*lines[:3], *notes[:2]) or ((line,) if line else ())
+    return Cause("gpu-error", headline, (*steps, advice.resume(e)), evidence, rank, host)
+
+
+def missing(e: Evidence) -> Cause | None:
+    """A rank saw no GPU, or another number than was asked for."""
+    line = e.said("no_gpu")
+    if line is None:
+        return None
+    rank, host = _who(e, line)
+    built = "not compiled with CUDA" in line.text
+    headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
+    steps = (
+        ("install a PyTorch for CUDA in the job's environment, or name another by --venv",)
+        if built
+        else (
+            "see that the job asks for GPUs: --gpus N --gpu KIND",
+            "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files",
+        )
+    )
+    return Cause("no-gpu", headline, steps, (line,), rank, host)
+
+
+def driver(e: Evidence) -> Cause | None:
+    """PyTorch, the CUDA it is built for, the driver and the GPU do not fit each other."""
+    line = e.said("driver")
+    if line is None:
+        return None
+    rank, host = _who(e, line)
+    kernels = "no kernel image" in line.text or "not compatible" in line.text
+    headline = (
+        "this PyTorch has no code for this GPU"
+        if kernels
+        else "the driver is too old or \
+broken for this PyTorch's CUDA"
+    )
+    steps = (
+        "install a PyTorch built for the node's CUDA (nvidia-smi there shows the highest it takes)",
+        "or load a module that brings one: --module NAME",
+    )
+    return Cause("cuda-mismatch", headline, steps, (line,), rank, host)
+
+
+def fault(e: Evidence) -> Cause | None:
+    """A CUDA operation failed, with none of the reasons above."""
+    line = e.said("gpu_fault")
+    if line is None:
+        return None
+    rank, host = _who(e, line)
+    steps = (
+        "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
+        "an index outside its table is the usual reason (tokens beyond the embedding)",
+        advice.logs(e, rank),
+    )
+    return Cause("cuda-error", line.text, steps, (line,), rank, host)
+
+
+def _who(e: Evidence, line: Clue) -> tuple[int | None, str | None]:
+    rank, host = e.where(line)
+    culprit = e.culprit
+    if rank is None and culprit is not None:
+        return culprit.rank, host or culprit.host
+    return rank, host

@@ -1,0 +1,114 @@
+"""Runs that wait, work, are done; what Slurm's reasons mean; the samples of the nodes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpclaunch.diagnose.progress import Progress
+from hpclaunch.diagnose.reasons import UNLISTED, explain
+from hpclaunch.run.events import mark
+from hpclaunch.run.folder import RunFolder
+from tests.diagnose import said
+from tests.diagnose.telling import Told, ask, traceback
+
+
+@pytest.mark.parametrize(
+    ("reason", "meaning", "step"),
+    [
+        ("Priority", "higher priority", ""),
+        ("Resources", "next", ""),
+        ("QOSMaxGRESPerUser", "more GPUs", "--gpus"),
+        ("QOSMaxJobsPerUserLimit", "running as may run", "starts"),
+        ("QOSMaxWallDurationPerJobLimit", "--time", "less --time"),
+        ("AssocGrpGRES", "your group has as many GPUs", "--account"),
+        ("AssocGrpGRESMinutes", "budget", "sshare"),
+        ("AssocGrpCpuLimit", "your group uses", "--account"),
+        ("ReqNodeNotAvail, UnavailableNodes:n[1-2]", "maintained", "scontrol show reservation"),
+        ("Nodes required for job are DOWN, DRAINED or reserved", "down", "sinfo -R"),
+        ("PartitionTimeLimit", "over the partition's limit", "less --time"),
+        ("DependencyNeverSatisfied", "will never start", "hpclaunch cancel tiny-1"),
+        ("JobHeldUser", "held by you", "scontrol release 8"),
+        ("launch failed requeued held", "could not start it", "scontrol release 8"),
+        ("BadConstraints", "no node has", "sinfo"),
+        ("(BeginTime)", "two minutes", ""),
+        ("SomethingNew", UNLISTED, ""),
+        ("", "does not say", ""),
+    ],
+)
+def test_reasons_in_words(reason: str, meaning: str, step: str) -> None:
+    said_of, advised = explain(reason, "tiny-1", "8")
+    assert meaning in said_of
+    assert step in advised
+    assert bool(step) == bool(advised)
+
+
+def test_a_waiting_run(tmp_path: Path) -> None:
+    found = Told(state="queued", slurm="PENDING", reason="PartitionTimeLimit").ask(tmp_path)
+    assert found.cause.kind == "queued"
+    assert "will not start (PartitionTimeLimit)" in found.cause.headline
+    assert found.cause.advice[-1] == "when it may start: squeue --start --jobs 8"
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "done", "stopped", "written"])
+def test_no_failure_is_made_up(tmp_path: Path, state: str) -> None:
+    found = Told(ranks={0: traceback(said.GPU_OOM)}, log=said.OOM_KILL, state=state).ask(tmp_path)
+    assert found.cause.kind == state
+    assert found.also == ()
+
+
+def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    told = Told(state="running", progress=Progress(step=3, total=9, seconds_per_step=2.0))
+    told.write(folder)
+    mark(folder.events, "step", step=3)
+    assert ask(folder, told).cause.headline == "running: step 3 of 9, 12 s left at this pace"
+    old = {"time": time.time() - 1800, "event": "step", "step": 3}
+    folder.events.write_text(json.dumps(old) + "\n")
+    cause = ask(folder, told).cause
+    assert cause.kind == "silent"
+    assert cause.headline == "running, but silent for 30 min 00 s, a step took 2.0 s"
+
+
+def test_a_sampler_that_failed_is_a_note(tmp_path: Path) -> None:
+    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback("ValueError: x")})
+    told.write(folder)
+    text = "srun: ended\nsidecar: cannot record into /x: No space left on device\n"
+    (folder.logs / "sidecar.log").write_text(text)
+    found = ask(folder, told)
+    assert found.cause.kind == "exception"
+    assert "cannot record into /x" in found.notes[0]
+
+
+def tick(used: float, **more: Any) -> str:
+    host = {"mem_used_mib": used + 100, "mem_total_mib": 500000.0, "cgroup_mem_mib": used}
+    return json.dumps({"kind": "tick", "n": 1, "host": host | more}) + "\n"
+
+
+@pytest.mark.parametrize(("used", "kind"), [(99000.0, "host-memory"), (60000.0, "killed")])
+def test_a_kill_near_the_limit_of_memory(tmp_path: Path, used: float, kind: str) -> None:
+    folder, told = RunFolder(tmp_path), Told(exits={2: -9}, ranks={0: traceback(said.PEER_RESET)})
+    told.write(folder)
+    folder.metrics.mkdir()
+    limit = {"cgroup_limit_mib": 100000.0}
+    for node, most in (("node1", 10.0), ("node2", used)):
+        text = f'rn": 1}}\n{tick(5.0, **limit)}{tick(most, **limit)}{{"kind": "tick", "ho'
+        (folder.metrics / f"{node}.samples.jsonl").write_text(text)
+    cause = ask(folder, told).cause
+    assert (cause.kind, cause.rank, cause.host) == (kind, 2, "node2")
+    if kind == "host-memory":
+        assert "node2 used up to 96.7 of 97.7 GiB" in cause.evidence[-1].text
+
+
+def test_a_gpu_that_the_sampler_lost(tmp_path: Path) -> None:
+    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback(said.PEER_CLOSED)})
+    told.write(folder)
+    folder.metrics.mkdir()
+    note = {"kind": "note", "wall": 1.0, "text": "GPU 3 is no longer sampled: GPU is lost"}
+    (folder.metrics / "node2.samples.jsonl").write_text(json.dumps(note) + "\n")
+    cause = ask(folder, told).cause
+    assert (cause.kind, cause.host) == ("gpu-error", "node2")
