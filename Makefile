@@ -30,6 +30,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.startup
 	$(BIN)/python -m tests.benchmarks.steps
+	$(BIN)/python -m tests.benchmarks.why
 
 generated: $(VENV)/.dev
 	$(BIN)/python -m hpclaunch.render.catalogue

@@ -1,0 +1,133 @@
+"""Troubles that are brought about: real ranks, a real Slurm, and their own words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import home
+from tests.cli.running import Home
+from tests.slurm.user import User
+
+__all__ = ["home"]
+
+PROGRAM = """\
+#!/usr/bin/env python
+import os, signal, socket, sys, time
+kind, rank = sys.argv[1], int(os.environ["RANK"])
+if kind == "full":
+    if rank == 1:
+        os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+    time.sleep(60)
+if kind == "port":
+    held = socket.socket()
+    held.bind(("127.0.0.1", int(sys.argv[2])))
+    held.listen()
+    time.sleep(60)
+import datetime, torch, torch.distributed as dist
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=2))
+dist.all_reduce(torch.ones(1))
+if rank == 1 and kind == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if rank == 1 and kind == "late":
+    time.sleep(60)
+dist.all_reduce(torch.ones(1))
+"""
+
+
+def ask(home: Home, run: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(home.call("why", run, "--json").out)
+    return said
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("kind", "cause", "rank", "headline"),
+    [
+        ("killed", "killed", 1, "exit code -9: killed by SIGKILL"),
+        ("late", "collective-timeout", 1, "after 2 s; rank 1 never said that it waited"),
+        ("full", "disk-full", 1, "a disk is full"),
+        ("port", "port-taken", None, "a port of the job is taken"),
+    ],
+)
+def test_ranks(home: Home, kind: str, cause: str, rank: int | None, headline: str) -> None:
+    (home.folder / "go.py").write_text(PROGRAM)
+    words = ["--cpu-processes", "2", "--sharding", "none", "--name", kind]
+    port = str(12000 + os.getpid() % 9000)
+    done = home.call("local", *words, "--", "go.py", kind, port)
+    assert done.code == 1, done.err
+    found = ask(home, kind)["cause"]
+    assert found["kind"] == cause, found
+    assert headline in found["headline"]
+    assert rank is None or found["rank"] == rank
+    line = home.call("status", kind).out
+    assert found["headline"] in line
+    screen = home.call("why", kind).out
+    assert screen.splitlines()[1].startswith(f"cause       rank {found['rank']} on ")
+
+
+def why(user: User, run: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(user.hpclaunch("why", run, "--json").stdout)
+    return {**said["cause"], "state": said["state"]}
+
+
+@pytest.mark.slurm
+def test_slurms_own_ends(user: User) -> None:
+    words = ["sbatch", "--nodes", "2", "--cpu-processes", "1", "--mem", "1000"]
+    for name in ("ended", "struck", "lost", "held"):
+        cpus = ["--cpus", "8" if name == "held" else "2", "--name", name]
+        user.hpclaunch(*words, *cpus, "--", "show_rank.py", "sleep")
+    jobs = {name: user.status(name)["job_id"] for name in ("ended", "struck", "lost", "held")}
+    assert why(user, "held")["state"] == "queued"
+    user.run("scontrol", "uhold", jobs["held"])
+    assert "it is held by you (JobHeldUser)" in why(user, "held")["headline"]
+    user.run("scancel", jobs["held"])
+    _wait_for(lambda: all(_ranks(jobs[name]) for name in ("ended", "struck", "lost")))
+    user.run("scancel", jobs["ended"])
+    os.kill(_ranks(jobs["struck"])[1], signal.SIGKILL)
+    for name in ("ended", "struck"):
+        user.cluster.wait(jobs[name], 60)
+    found = why(user, "ended")
+    assert (found["kind"], found["state"]) == ("cancelled", "cancelled")
+    assert "in Slurm" in found["headline"]
+    found = why(user, "struck")
+    assert (found["kind"], found["rank"], found["host"]) == ("killed", 1, "node2")
+    node = "node2"
+    try:
+        user.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        user.cluster.wait(jobs["lost"], 60)
+        found = why(user, "lost")
+        assert (found["kind"], found["host"]) == ("node-failure", node)
+        assert f"scontrol show node {node}" in " ".join(found["advice"])
+    finally:
+        user.run("scontrol", "update", f"nodename={node}", "state=idle")
+    assert "the node failed" in user.hpclaunch("status", "lost").stdout
+
+
+def _ranks(job: str) -> list[int]:
+    """Give the processes of a job's ranks, by their rank."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"SLURM_JOB_ID={job}".encode() in variables and b"show_rank.py" in words[-3:-1] + words:
+            rank = [v for v in variables if v.startswith(b"RANK=")]
+            if rank:
+                found[int(rank[0].removeprefix(b"RANK="))] = int(process.name)
+    return [found[rank] for rank in sorted(found)] if len(found) == 2 else []
+
+
+def _wait_for(true: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
