@@ -84,11 +84,11 @@ class Evidence:
         return next(iter(self.hits(*names)), None)
 
     def where(self, clue: Clue) -> tuple[int | None, str | None]:
-        """Give global rank and host of who said a line."""
+        """Give global rank and host of who said a line; of the only node not without a rank."""
         names = host_names(self.folder)
         host = names[clue.node] if clue.node is not None and clue.node < len(names) else None
         if clue.node is None or clue.local_rank is None:
-            return None, host
+            return None, host if self.record.nodes > 1 else None
         return clue.node * self.record.processes_per_node + clue.local_rank, host
 
 

@@ -142,6 +142,14 @@ GATED = (
     "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-6)\n\nCannot access "
     "gated repo for url https://huggingface.co/meta-llama/Meta-Llama-3-8B/resolve/main/config.json."
 )
+UNKNOWN_REPOSITORY = (
+    "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1-6)\n\n"
+    "Repository Not Found for url: https://huggingface.co/api/models/ada/gone."
+)
+GATED_DATA = (
+    "datasets.exceptions.DatasetNotFoundError: Dataset 'ada/secrets' is a gated dataset on the Hub. "
+    "You must be authenticated to access it."
+)
 NO_MODEL = (
     "OSError: ada/no-such-model is not a local folder and is not a valid model identifier listed on "
     "'https://huggingface.co/models'"

@@ -79,10 +79,13 @@ def why(user: User, run: str) -> dict[str, Any]:
 
 @pytest.mark.slurm
 def test_slurms_own_ends(user: User) -> None:
-    words = ["sbatch", "--nodes", "2", "--cpu-processes", "1", "--mem", "1000"]
+    words = ["sbatch", "--cpu-processes", "1", "--mem", "1000"]
     for name in ("ended", "struck", "lost", "held"):
-        cpus = ["--cpus", "8" if name == "held" else "2", "--name", name]
-        user.hpclaunch(*words, *cpus, "--", "show_rank.py", "sleep")
+        # The last one waits for all that the others have.
+        size = (
+            ["--nodes", "4", "--cpus", "8"] if name == "held" else ["--nodes", "2", "--cpus", "2"]
+        )
+        user.hpclaunch(*words, *size, "--name", name, "--", "show_rank.py", "sleep")
     jobs = {name: user.status(name)["job_id"] for name in ("ended", "struck", "lost", "held")}
     assert why(user, "held")["state"] == "queued"
     user.run("scontrol", "uhold", jobs["held"])

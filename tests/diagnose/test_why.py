@@ -129,6 +129,19 @@ STORIES: dict[str, tuple[Told, str, int | None, str | None, str, str]] = {
         Told(ranks={1: traceback(said.GATED)}, exits={1: 1}),
         "no-access", 1, "node1", "meta-llama/Meta-Llama-3-8B", "hf auth login",
     ),
+    "gated data": (
+        Told(ranks={1: traceback(said.GATED_DATA)}),
+        "no-access", 1, "node1", "ada/secrets", "login",
+    ),
+    "no such repository": (
+        Told(ranks={1: traceback(said.UNKNOWN_REPOSITORY)}),
+        "not-found", 1, "node1", "ada/gone was not found", "name",
+    ),
+    "no way to the hub, found before the ranks": (
+        Told(log="0: hpclaunch: model ada/far is not on the hub; fetch it where there is internet: "
+                 "hf download ada/far", program=False),
+        "offline", None, "node1", "ada/far is not in the cache", "hf download ada/far",
+    ),
     "no such model": (
         Told(ranks={1: traceback(said.NO_MODEL)}), "not-found", 1, "node1", "ada/no-such-model",
         "name",

@@ -12,7 +12,7 @@ _REPOSITORY = re.compile(r"huggingface\.co/(?:api/)?(?:models/|datasets/)?([\w.-
 _CALLED = re.compile(
     r"(?:from_pretrained|load_dataset|snapshot_download)\(['\"]([\w.-]+/[\w.-]+)['\"]"
 )
-_TOLD = re.compile(r"(?:model|dataset|identifier|repo) '?([\w.-]+/[\w.-]+)'?")
+_TOLD = re.compile(r"(?:[Mm]odel|[Dd]ataset|identifier|repo) '?([\w.-]+/[\w.-]+)'?")
 _ROW = re.compile(r"(\S+\.jsonl?:\d+): (.*?)(?:; repair the row|$)|(\S+), row (\d+): (.*?)(?:; |$)")
 _PACKAGE = re.compile(r"No module named '?([\w.]+)")
 
@@ -36,7 +36,7 @@ def gated(e: Evidence) -> Cause | None:
 def not_found(e: Evidence) -> Cause | None:
     """A model, dataset or revision does not exist under that name."""
     line = e.said("not_found")
-    if line is None:
+    if line is None or "gated" in line.text:
         return None
     name = _name(e, line)
     headline = f"{name} was not found on the hub" if name else line.text
@@ -128,7 +128,7 @@ def _name(e: Evidence, line: Clue) -> str:
         for pattern in (_TOLD, _REPOSITORY, _CALLED):
             match = pattern.search(text)
             if match and not match.group(1).startswith("docs/"):
-                return match.group(1)
+                return match.group(1).rstrip(".")
     return ""
 
 
