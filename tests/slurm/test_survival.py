@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -110,3 +112,51 @@ def test_two_jobs_in_one_folder(user: User) -> None:
     )
     assert user.hpclaunch("cancel", "one").returncode == 0
     user.cluster.wait(first)
+
+
+def rank_processes(user: User, run: str) -> list[int]:
+    """Processes of the training itself, in any namespace of this machine."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"hpclaunch.train" in words and str(user.folder / "runs" / run).encode() in words:
+            found.append(int(process.name))
+    return sorted(found)
+
+
+def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=20", "checkpoints.every_steps=5"]
+    done = user.hpclaunch(*words, "--name", "hit", "--json")
+    job = json.loads(done.stdout)["job_id"]
+    wait_for_step(user, "hit", 7)
+    accelerates = [pid for pid in rank_processes(user, "hit") if not is_launcher(pid)]
+    os.kill(accelerates[-1], signal.SIGKILL)
+    assert user.cluster.wait(job, 240) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "hit").stdout
+    log = user.hpclaunch("logs", "hit").stdout
+    assert "after a new checkpoint; going on from there" in log
+    assert "resuming from checkpoints/step-5" in log
+    said = user.status("hit")
+    assert (said["state"], said["progress"]["restarts"]) == ("done", 1)
+    steps = [mark["step"] for mark in marks(user, "hit", "step")]
+    again = steps.index(6, steps.index(6) + 1)
+    assert steps[again:] == list(range(6, 21)), "from the checkpoint on, and no earlier"
+
+
+def is_launcher(pid: int) -> bool:
+    """Whether a process is accelerate's own, which has the trainer's name among its arguments."""
+    return b"launch" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def test_a_cancelled_job_stays_cancelled(user: User) -> None:
+    words = ["sbatch", *SMALL, "training.max_steps=400", "checkpoints.every_steps=2"]
+    job = json.loads(user.hpclaunch(*words, "--name", "gone", "--json").stdout)["job_id"]
+    wait_for_step(user, "gone", 4)
+    assert user.run("scancel", job).returncode == 0  # by hand, without hpclaunch's knowledge
+    assert user.cluster.wait(job, 60).state == "CANCELLED"
+    time.sleep(3)
+    assert user.cluster.job_state(job).state == "CANCELLED"
+    assert user.status("gone")["state"] == "cancelled"
+    assert rank_processes(user, "gone") == []
