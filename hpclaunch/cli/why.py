@@ -60,7 +60,7 @@ def _evidence(cause: Cause, folder: Path) -> str:
     for clue in cause.evidence[:SHOWN]:
         if clue.file is not None and clue.file != file:
             file = clue.file
-            lines.append(f"{_place(file, folder)}")
+            lines.append(_place(file, folder) + (f"   {clue.time}" if clue.time else ""))
         lines.append(_clue(clue))
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
 from hpclaunch.diagnose.progress import Progress
-from hpclaunch.diagnose.ranks import failed_ranks, host_names
+from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
 from hpclaunch.diagnose.words import RankFailure
 from hpclaunch.run.events import read_marks
 from hpclaunch.run.folder import RunFolder
@@ -83,6 +83,12 @@ class Evidence:
             return None
         return next(iter(self.hits(*names)), None)
 
+    def shown(self, rank: RankFailure) -> Clue:
+        """Give the launcher's line on how a rank ended, as the log has it."""
+        lines = (clue for clue in self.hits("exited", "root") if clue.line == rank.line)
+        ended = replace(rank.clue(), text=f"exit code {rank.code}, no traceback")
+        return next(lines, ended) if rank.line is not None else ended
+
     def where(self, clue: Clue) -> tuple[int | None, str | None]:
         """Give global rank and host of who said a line; of the only node not without a rank."""
         names = host_names(self.folder)
@@ -103,7 +109,8 @@ def _line_with(name: str, rank: RankFailure) -> Clue | None:
     line = None
     if rank.before is not None:
         line = rank.before + rank.text.count(b"\n", 0, begin) + 1
-    return replace(rank.clue(), text=text, line=line, time=time_in(text))
+    said = rank.clue()
+    return replace(said, text=text, line=line, time=time_in(text) or said.time)
 
 
 def gather(
@@ -117,7 +124,9 @@ def gather(
 ) -> Evidence:
     """Read what a run has left. Never raises for what stands in any of the files."""
     ended = state in {"failed", "cancelled", "timed out", "unknown", "stopped"}
-    log = read(folder.log()) if ended else Log()
+    # A script that is started by hand again adds to the log of the time before.
+    since = started(folder) if record.mode != "sbatch" else None
+    log = read(folder.log(), since=since) if ended else Log()
     return Evidence(
         folder=folder,
         record=record,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *signs.COLLATER
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
 
+_STAMP = re.compile(rb"\b(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)")
+
 
 @dataclass(frozen=True)
 class Log:
@@ -47,10 +50,11 @@ class Log:
     """The last lines that say anything."""
 
 
-def read(file: Path | None, end: int = END, deep: bool = True) -> Log:
+def read(file: Path | None, end: int = END, deep: bool = True, since: float | None = None) -> Log:
     """Read a log; one that is missing or cannot be read is empty.
 
     `deep`: where the last `end` bytes give no sign of a failure, the rest is searched too.
+    `since`: Unix seconds; what stands above a line of an earlier time is of an earlier start.
     """
     if file is None:
         return Log()
@@ -60,15 +64,15 @@ def read(file: Path | None, end: int = END, deep: bool = True) -> Log:
             if not size:
                 return Log(file)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(file, data, end, deep)
+                return _read(file, data, end, deep, since)
     except (OSError, ValueError):  # ValueError: emptied between the two looks
         return Log(file)
 
 
-def _read(file: Path, data: mmap.mmap, end: int, deep: bool) -> Log:
+def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None) -> Log:
     start = _line_start(data, max(0, len(data) - end))
     text = data[start:]
-    again = _last_start(text)
+    again = max(_last_start(text), _end_before(text, since))
     start, text = start + again, text[again:]
     numbers = _Numbers(data)
     found: dict[str, list[Clue]] = {}
@@ -86,6 +90,16 @@ def _last_start(text: bytes) -> int:
     """Give where the newest start of a requeued job begins: the log goes on in the same file."""
     at = text.rfind(b"DUE TO JOB REQUEUE")
     return 0 if at < 0 else text.find(b"\n", at) + 1
+
+
+def _end_before(text: bytes, since: float | None) -> int:
+    """Give where the last line ends that bears an earlier time, on this machine's clock."""
+    if since is None:
+        return 0
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since)).encode()
+    earlier = (m.end() for m in _STAMP.finditer(text) if m[1] + b" " + m[2] < stamp)
+    at = max(earlier, default=0)
+    return text.find(b"\n", at) + 1 or len(text) if at else 0
 
 
 def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:

@@ -23,12 +23,19 @@ TAIL = 2**16
 """Bytes read from the end of a rank's own log: the reason stands there."""
 ENDING = 60
 """Lines at the end of it in which an exception counts as what the rank ended with."""
+SLACK = 2.0
+"""Seconds that the clocks of a file system's servers may be apart."""
 LAST = 12
 """Lines that count as the last words of a rank that was killed."""
 RANKS = 1024
 """Logs of ranks that are looked into."""
 ABORTED = -6
 """Exit code of a rank that gave itself up: NCCL's watchdog ends its process so."""
+
+
+def started(folder: RunFolder) -> float:
+    """Give when the script last began, in Unix seconds; 0 where it never did."""
+    return _modified(folder.nodes)
 
 
 def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailure, ...]:
@@ -48,7 +55,7 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
 
     def order(item: RankFailure) -> tuple[bool, bool, bool, float]:
         elsewhere = first is not None and item.node != first
-        return item.follows, elsewhere, item.silent, item.time
+        return item.follows, elsewhere, item.silent, item.at
 
     return tuple(sorted(found.values(), key=order))
 
@@ -68,7 +75,7 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
                 local_rank=int(said.get("local_rank", 0)),
                 node=names.index(host) if host in names else None,
                 host=tidy(host),
-                time=float(said["time"]),
+                at=_seconds(said["time"]),
                 fix=tidy(str(said.get("fix", ""))),
                 file=path,
                 follows=bool(said.get("collateral"))
@@ -83,6 +90,7 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
 
 def _own_logs(folder: RunFolder, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailure]:
     """Give the ranks whose own log, as torchrun keeps it of their stderr, ends in an exception."""
+    since = started(folder)
     for node_folder in sorted((folder.logs / "ranks").glob("node-*")):
         number = node_folder.name.removeprefix("node-")
         if not (number.isascii() and number.isdigit()):
@@ -90,7 +98,7 @@ def _own_logs(folder: RunFolder, per_node: int, names: tuple[str, ...]) -> Itera
         node = int(number)
         starts = sorted(node_folder.glob("*/attempt_*"), key=_modified)
         files = starts[-1].glob("*/stderr.log") if starts else ()
-        for file in sorted(files)[:RANKS]:
+        for file in [file for file in sorted(files)[:RANKS] if _modified(file) >= since - SLACK]:
             local = file.parent.name
             if not (local.isascii() and local.isdigit()):
                 continue
@@ -120,7 +128,7 @@ def _ending(file: Path) -> RankFailure | None:
     return RankFailure(
         error=error,
         text="\n".join(lines[begin:]).encode(),
-        time=_modified(file),
+        at=_modified(file),
         file=file,
         line=at + 1 if whole else None,
         before=begin if whole else None,
@@ -146,6 +154,14 @@ def _tail(file: Path) -> tuple[bytes, bool]:
             return stream.read(), start == 0
     except OSError:
         return b"", True
+
+
+def _seconds(value: object) -> float:
+    """Take a time that a clock can show; raises ValueError for any other."""
+    seconds = float(str(value))
+    if not 0 <= seconds < 1e11:
+        raise ValueError(value)
+    return seconds
 
 
 def _modified(path: Path) -> float:

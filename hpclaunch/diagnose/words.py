@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class RankFailure:
     local_rank: int | None = None
     node: int | None = None
     host: str | None = None
-    time: float = 0.0
+    at: float = 0.0
     """Unix seconds; 0 where it is not known."""
     code: int | None = None
     """Exit code; -N for a signal N."""
@@ -54,7 +55,8 @@ class RankFailure:
 
     def clue(self) -> Clue:
         """Give the error as evidence."""
-        return Clue(self.error, self.file, self.line, "", self.node, self.local_rank)
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at)) if self.at else ""
+        return Clue(self.error, self.file, self.line, when, self.node, self.local_rank)
 
 
 def follows(error: str) -> bool:

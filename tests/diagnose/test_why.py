@@ -9,7 +9,7 @@ import pytest
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import said
-from tests.diagnose.telling import Told, ask, traceback
+from tests.diagnose.telling import Told, ask, error_file, traceback
 
 GLOO_LOST = traceback(said.PEER_CLOSED)
 
@@ -225,8 +225,7 @@ def test_the_cause_is_told(name: str, tmp_path: Path) -> None:
         assert clue.text
         if clue.file is not None and clue.line is not None:
             text = clue.file.read_text().splitlines()[clue.line - 1]
-            if not clue.text.startswith("exit code"):
-                assert clue.text.strip() in text
+            assert clue.text.strip() in text
 
 
 def test_a_sign_that_the_program_survived_is_not_the_cause(tmp_path: Path) -> None:
@@ -267,3 +266,30 @@ def test_a_job_whose_log_slurm_could_not_open(tmp_path: Path) -> None:
     told.write(folder)
     (folder.logs / "job-8.out").unlink()
     assert ask(folder, told).cause.kind == "not-shared"
+
+
+def test_a_local_run_that_was_started_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    told = Told(exits={1: -9}, record={"mode": "local"})
+    told.write(folder)
+    log = folder.logs / "job-8.out"
+    log.write_text(log.read_text().replace("2026-11-21", "2020-11-21"))
+    assert ask(folder, told).cause.kind == "unknown", "that was an earlier start"
+    log.write_text(f"{log.read_text()}0: hpclaunch: odd; mend it\n")
+    cause = ask(folder, told).cause
+    assert (cause.kind, cause.headline) == ("script", "odd")
+    folder.nodes.unlink()
+    assert ask(folder, told).cause.kind == "killed"
+
+
+def test_the_trainers_own_record_of_a_failure(tmp_path: Path) -> None:
+    folder, told = RunFolder(tmp_path), Told(exits={2: 1}, first=1, program=False)
+    told.write(folder)
+    error_file(folder, 0, error=said.PEER_CLOSED, collateral=True, time=1.0)
+    words = traceback("hpclaunch.errors.UserError: no room for 2 tokens; set max_length")
+    error_file(folder, 2, error="no room for 2 tokens", fix="set max_length", traceback=words)
+    cause = ask(folder, told).cause
+    assert (cause.kind, cause.line) == ("exception", "rank 2 on node2: no room for 2 tokens")
+    assert cause.advice[0] == "set max_length"
+    assert cause.evidence[0].text.startswith('File "/home/ada/train.py", line 11')
+    assert cause.evidence[0].time

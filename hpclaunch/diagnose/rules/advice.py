@@ -7,7 +7,6 @@ import shlex
 from hpclaunch.diagnose.evidence import Evidence
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.training import DEFAULTS
-from hpclaunch.run.record import Record
 
 
 def resume(e: Evidence, *words: str) -> str:
@@ -18,13 +17,6 @@ def resume(e: Evidence, *words: str) -> str:
     else:
         where = "from the beginning" if step is None else f"from step {step}"
     return f"{shlex.join(['hpclaunch', 'resume', e.record.name, *words])}   ({where})"
-
-
-def again(record: Record, *words: str) -> str:
-    """Give the command that began the run, with more options before what stands after `--`."""
-    command = list(record.command)
-    at = command.index("--") if "--" in command else len(command)
-    return shlex.join([*command[:at], *words, *command[at:]])
 
 
 def logs(e: Evidence, rank: int | None = None) -> str:

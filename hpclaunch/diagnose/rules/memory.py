@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.evidence import Evidence
@@ -52,7 +51,7 @@ def _gpu_advice(e: Evidence, text: str) -> tuple[str, ...]:
     if others:
         steps.append(f"another process held {others.group(1)} of this GPU: see nvidia-smi on it")
     if e.record.program:
-        return (*steps, "make the batch or the sequences of your program smaller", _more(e))
+        return (*steps, "make the batch or the sequences of your program smaller", *_more(e))
     section = advice.training(e)
     batch, length = section["per_device_train_batch_size"], section["max_length"]
     parts = section["gradient_accumulation_steps"]
@@ -70,14 +69,16 @@ def _gpu_advice(e: Evidence, text: str) -> tuple[str, ...]:
     if section["gradient_checkpointing"] is False:
         steps.append(advice.resume(e, "training.gradient_checkpointing=true"))
     steps += [
-        _more(e),
+        *_more(e),
         "a new run with less on each GPU: --method qlora, --sharding full, --offload",
     ]
     return tuple(steps)
 
 
-def _more(e: Evidence) -> str:
-    return advice.resume(e, "--nodes", str(e.record.nodes * 2))
+def _more(e: Evidence) -> tuple[str, ...]:
+    if e.record.mode == "local":
+        return ()
+    return (advice.resume(e, "--nodes", str(e.record.nodes * 2)),)
 
 
 def host(e: Evidence) -> Cause | None:
@@ -101,8 +102,7 @@ def host(e: Evidence) -> Cause | None:
         headline += ", and the system killed a process of the job"
     elif silent:
         headline += ", and a rank was killed without a word"
-        text = f"exit code {silent.code} (SIGKILL), no traceback"
-        evidence.append(replace(silent.clue(), text=text))
+        evidence.append(e.shown(silent))
     seen = next((n for n in e.nodes if n.node == node), full)
     if seen is not None and seen.used_mib is not None and seen.limit_mib:
         used, limit = seen.used_mib / 1024, seen.limit_mib / 1024

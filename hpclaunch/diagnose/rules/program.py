@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.evidence import Evidence
@@ -27,7 +28,8 @@ def exception(e: Evidence) -> Cause | None:
         return None
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(e, rank.rank), advice.resume(e)]
-    return Cause("exception", rank.error, tuple(steps), traceback(rank), rank.rank, rank.host)
+    evidence = traceback(rank) if rank.text else (e.shown(rank),)
+    return Cause("exception", rank.error, tuple(steps), evidence, rank.rank, rank.host)
 
 
 def killed(e: Evidence) -> Cause | None:
@@ -54,14 +56,9 @@ def killed(e: Evidence) -> Cause | None:
         "SIGKILL": "what the kernel says on the node: dmesg -T | grep -i kill; or try more --mem",
         "SIGBUS": "df -h /dev/shm on the node; training.dataloader_num_workers=0 uses none of it",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
-    evidence = (_ended(rank), *words[-4:])
+    evidence = (e.shown(rank), *words[-4:])
     steps = (step, advice.logs(e, rank.rank), advice.resume(e))
     return Cause("killed", headline, steps, evidence, rank.rank, rank.host)
-
-
-def _ended(rank: RankFailure) -> Clue:
-    clue = rank.clue()
-    return Clue(f"exit code {rank.code}, no traceback", clue.file, clue.line)
 
 
 def _last_words(rank: RankFailure) -> list[str]:
@@ -83,7 +80,7 @@ def traceback(rank: RankFailure) -> tuple[Clue, ...]:
         if text and not set(text) <= set("^~ "):
             indent = "  " if raw.startswith("    ") else ""
             number = None if rank.before is None else before + at
-            kept.insert(0, Clue(indent + text, rank.file, number))
+            kept.insert(0, replace(rank.clue(), text=indent + text, line=number, node=None))
     return tuple(kept) or (rank.clue(),)
 
 
