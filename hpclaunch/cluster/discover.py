@@ -35,7 +35,11 @@ class Discovery:
 
     request: GpuRequest
     node_cpus: int | None
+    """CPU cores of a node; None where the nodes in question differ: which it will be is open."""
     node_gpus: int | None
+    """GPUs of a node; None where the nodes in question differ."""
+    most_gpus: int
+    """GPUs of the largest node in question: no node can give more."""
 
 
 def node_kinds() -> list[NodeKind]:
@@ -61,39 +65,72 @@ def _parse(row: str) -> NodeKind | None:
     return NodeKind(fields[0], int(cpus.group()), features, gres)
 
 
-def discover(kind: str | None, kinds: list[NodeKind]) -> Discovery | None:
+def discover(
+    kind: str | None, kinds: list[NodeKind], partition: str | None = None
+) -> Discovery | None:
     """Match a GPU kind with the cluster's features and GRES types, tolerant of `-`, `_` and `gb`.
 
-    None where the cluster tells nothing. Raises UserError where it names kinds and not this one.
+    `partition` (one, or several with commas) leaves only its nodes in question. None where the
+    cluster tells nothing. Raises UserError where it names kinds and not this one.
     """
-    with_gpus = [k for k in kinds if k.gres]
+    partitions = set(partition.split(",")) if partition else None
+    with_gpus = [k for k in kinds if k.gres and (not partitions or k.partition in partitions)]
     if not with_gpus:
         return None
-    if kind is None:
-        return Discovery(GpuRequest(), *_smallest(with_gpus))
-    for node in with_gpus:
-        for feature in node.features:
-            if _plain(feature) == _plain(kind):
-                same = [k for k in with_gpus if feature in k.features]
-                return Discovery(GpuRequest(constraint=feature), *_smallest(same))
-        for gres_type, _ in node.gres:
-            if gres_type and _plain(gres_type) == _plain(kind):
-                same = [k for k in with_gpus if gres_type in {t for t, _ in k.gres}]
-                return Discovery(GpuRequest(gres_type=gres_type), *_smallest(same))
     words = {t for k in with_gpus for t, _ in k.gres if t}
     words |= {f for k in with_gpus for f in k.features if _GPU_WORD.search(f)}
-    named = sorted(words)
-    if not named:
-        return Discovery(GpuRequest(), *_smallest(with_gpus))
+    if kind is None or not words:
+        return _holding(GpuRequest(), with_gpus)
+    for meant in (kind, _family(kind, words)):
+        found = _named(meant, with_gpus) if meant else None
+        if found:
+            return found
+    where = f"partition {partition}" if partition else "this cluster"
     raise UserError(
-        f"no node of this cluster has GPU kind '{kind}'",
-        f"its features and types: {', '.join(named)}; or say how in a site profile",
+        f"no node of {where} has GPU kind '{kind}'",
+        f"its features and types: {', '.join(sorted(words))}; or say how in a site profile",
     )
 
 
-def _smallest(nodes: list[NodeKind]) -> tuple[int, int]:
-    """Give the CPU cores and GPUs that every one of these nodes has."""
-    return min(node.cpus for node in nodes), min(node.gpus for node in nodes)
+def _named(kind: str, nodes: list[NodeKind]) -> Discovery | None:
+    """Find the cluster's word for exactly this kind: a feature first, else a GRES type."""
+    for node in nodes:
+        for feature in node.features:
+            if _plain(feature) == _plain(kind):
+                same = [k for k in nodes if feature in k.features]
+                return _holding(GpuRequest(constraint=feature), same)
+        for gres_type, _ in node.gres:
+            if gres_type and _plain(gres_type) == _plain(kind):
+                same = [k for k in nodes if gres_type in {t for t, _ in k.gres}]
+                return _holding(GpuRequest(gres_type=gres_type), same)
+    return None
+
+
+def _family(kind: str, words: set[str]) -> str | None:
+    """Give the plain name of a kind that comes in sizes: `a100` of `a100_80`.
+
+    None where the cluster tells the sizes apart: its plain word may then be the other size.
+    """
+    family, _, size = kind.partition("_")
+    sized = re.compile(re.escape(_plain(family)) + r"\d")
+    if not size.isdigit() or any(sized.match(_plain(word)) for word in words):
+        return None
+    return family
+
+
+def _holding(request: GpuRequest, nodes: list[NodeKind]) -> Discovery:
+    """Say what the nodes in question hold, as far as they agree.
+
+    A share of cores is a share of one node, so cores count only where the GPUs agree too.
+    """
+    cpus, gpus = {node.cpus for node in nodes}, {node.gpus for node in nodes}
+    same = len(gpus) == 1
+    return Discovery(
+        request,
+        node_cpus=min(cpus) if same and len(cpus) == 1 else None,
+        node_gpus=min(gpus) if same else None,
+        most_gpus=max(gpus),
+    )
 
 
 def _plain(word: str) -> str:

@@ -118,13 +118,15 @@ def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Mac
     asked = from_environment(asked, request.mode, variables)
     if site.gpus or asked.cpu_processes:
         return _Machine(asked)
-    found = discover(asked.gpu, node_kinds()) if slurm.available() else None
+    partition = asked.partition or site.partition
+    found = discover(asked.gpu, node_kinds(), partition) if slurm.available() else None
     if found is None:
         return _Machine(asked)
-    if found.node_gpus and asked.gpus and asked.gpus > found.node_gpus:
+    if asked.gpus and asked.gpus > found.most_gpus:
+        where = f"partition {partition}" if partition else "this cluster"
         raise UserError(
-            f"--gpus {asked.gpus}: a node of this cluster has {found.node_gpus}",
-            f"use --gpus {found.node_gpus} and more --nodes",
+            f"--gpus {asked.gpus}: a node of {where} has {found.most_gpus}",
+            f"use --gpus {found.most_gpus} and more --nodes",
         )
     return _Machine(asked, found.request, found.node_cpus, found.node_gpus)
 
