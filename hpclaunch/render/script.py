@@ -43,7 +43,7 @@ def script(plan: Plan) -> str:
         command=_comment(shlex.join(launch.command)),
         run=shlex.quote(str(launch.folder)),
         cwd=shlex.quote(str(launch.cwd)) if launch.program else '"$HPCLAUNCH_RUN"',
-        modules=_modules(plan),
+        modules={"names": _modules(plan), "setup": plan.site.setup},
         activation=_activation(plan),
         environment=[(name, shlex.quote(value)) for name, value in plan.environment],
         address_suffix=site.address_suffix,
@@ -125,16 +125,17 @@ def preamble(plan: Plan) -> list[str]:
 
     Raises UserError for a module name that is none.
     """
-    return [*_modules(plan), _activation(plan)]
+    loads = [f"module load {name}" for name in _modules(plan)]
+    return [*loads, *plan.site.setup, _activation(plan)]
 
 
 def _modules(plan: Plan) -> list[str]:
-    """Give the lines that load modules, then the site's own."""
+    """Give the names of the modules to load, the site's first."""
     names = [*plan.site.modules, *plan.launch.modules]
     for name in names:
         if not _MODULE.fullmatch(name):
             raise UserError(f"module name {name!r} is not plain", "write it as 'module load' does")
-    return [*(f"module load {name}" for name in names), *plan.site.setup]
+    return names
 
 
 def _activation(plan: Plan) -> str:

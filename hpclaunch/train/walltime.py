@@ -20,11 +20,16 @@ LIMIT = "time limit"
 
 
 def ends(variables: Mapping[str, str] = os.environ) -> float | None:
-    """Give when the allocation ends, in Unix seconds; None without a limit."""
+    """Give when the allocation ends, in Unix seconds; None without a limit.
+
+    One that has passed is a mistake of whoever said it: believed, it would stop every start after
+    its first step.
+    """
     try:
-        return float(variables.get("HPCLAUNCH_ENDS", ""))
+        end = float(variables.get("HPCLAUNCH_ENDS", ""))
     except ValueError:
         return None
+    return end if end > time.time() else None
 
 
 @dataclass

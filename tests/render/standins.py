@@ -21,6 +21,7 @@ echo $$ >{notes}/training.pid
 {training}
 """
 PYTHON = """#!/bin/bash
+[ "$1" != -P ] || shift
 case "$2" in
 hpclaunch.train.prepare)
     printf '%s\\0' "$@" >{notes}/prepare

@@ -202,3 +202,23 @@ def test_the_readmes_python_example(user: User) -> None:
     assert done.stdout.startswith("#!/bin/bash")
     assert done.stdout.splitlines()[-1] in {"queued", "running"}
     assert user.hpclaunch("cancel").returncode == 0
+
+
+def test_a_module_that_is_not_there_ends_the_job(user: User) -> None:
+    words = ["sbatch", "--cpu-processes", "1", "--module", "nope/1.0", "--name", "bare", "--wait"]
+    done = user.hpclaunch(*words, "--", "show_rank.py")
+    assert done.returncode != 0
+    assert ranks_in(done.stdout) == []
+    assert user.status("bare")["state"] == "failed"
+
+
+def test_a_project_of_the_users_is_not_taken_for_the_sampler(user: User) -> None:
+    package = user.folder / "monitors"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    words = ["sbatch", "--cpu-processes", "1", "--name", "mine", "--wait"]
+    done = user.hpclaunch(*words, "--", "show_rank.py")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(user.hpclaunch("report", "mine", "--json").stdout)
+    assert said["metrics"]["nodes"][0]["samples"] >= 1
+    assert "wrong one" not in (user.folder / "runs/mine/logs/sidecar.log").read_text()

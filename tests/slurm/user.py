@@ -58,7 +58,7 @@ class User:
 
     def argv(self, *words: str) -> list[str]:
         """The hpclaunch command line as a list of words."""
-        return [sys.executable, "-m", "hpclaunch.cli.main", *words]
+        return [sys.executable, "-P", "-m", "hpclaunch.cli.main", *words]
 
     def run(self, *argv: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run any command."""

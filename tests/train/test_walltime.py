@@ -93,7 +93,8 @@ def test_no_limit_no_stop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("1700000000", 1.7e9), ("", None), ("N/A", None), (None, None)]
+    ("value", "expected"),
+    [("4000000000", 4e9), ("1700000000", None), ("", None), ("N/A", None), (None, None)],
 )
 def test_the_end_as_the_script_gives_it(value: str | None, expected: float | None) -> None:
     assert ends({} if value is None else {"HPCLAUNCH_ENDS": value}) == expected
