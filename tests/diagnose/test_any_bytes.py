@@ -40,12 +40,17 @@ documents = st.dictionaries(
                      "cgroup_mem_mib", "cgroup_limit_mib", "event", "step", "text", "why"]),
     numbers,
 ).map(lambda value: json.dumps({"host": value, **value}).encode())  # fmt: skip
+failures = st.fixed_dictionaries(
+    dict.fromkeys(("rank", "host", "time", "error"), numbers)
+    | {"local_rank": numbers, "fix": numbers, "collateral": st.booleans(), "traceback": numbers}
+).map(lambda value: json.dumps(value).encode())
 lines = st.sampled_from(TEXTS).map(str.encode) | st.binary(max_size=60) | documents
 contents = st.lists(lines, max_size=5).map(b"\n1: [gpu1]:".join)
 
 
 @given(
     files=st.dictionaries(st.sampled_from(FILES), contents),
+    failure=st.none() | failures,
     state=st.sampled_from(STATES),
     slurm=st.sampled_from(["", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"]),
     reason=st.text(max_size=20),
@@ -54,8 +59,16 @@ contents = st.lists(lines, max_size=5).map(b"\n1: [gpu1]:".join)
 )
 @settings(deadline=None, max_examples=150)
 def test_an_answer_is_always_given(
-    files: dict[str, bytes], state: str, slurm: str, reason: str, code: int | None, program: bool
+    files: dict[str, bytes],
+    failure: bytes | None,
+    state: str,
+    slurm: str,
+    reason: str,
+    code: int | None,
+    program: bool,
 ) -> None:
+    if failure is not None:
+        files = files | {"logs/rank-1.error.json": failure}
     with tempfile.TemporaryDirectory() as place:
         for name, content in files.items():
             path = Path(place) / name
