@@ -50,6 +50,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
         "Found no NVIDIA driver",
         "no CUDA-capable device",
         " were asked for",
+        "has fewer GPUs than",
     ),
     "driver": (
         "driver on your system is too old",

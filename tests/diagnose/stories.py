@@ -157,6 +157,15 @@ STORIES: dict[str, tuple[Told, str, int | None, str | None, str, str]] = {
         Told(log="1: hpclaunch: node2 gives GPUs 0,1, 4 were asked for", first=1),
         "no-gpu", None, "node2", "4 were asked for", "--gpus",
     ),
+    "fewer GPUs than asked for": (
+        Told(log="0: hpclaunch: node1 has fewer GPUs than the 4 asked for", first=0),
+        "no-gpu", None, "node1", "fewer GPUs", "--gpus",
+    ),
+    "no restart left": (
+        Told(log="hpclaunch: restarted 2 times (--max-restarts); go on with: hpclaunch resume a",
+             program=False),
+        "script", None, None, "restarted 2 times", "go on with: hpclaunch resume a",
+    ),
     "old driver": (
         Told(ranks={0: traceback(said.OLD_DRIVER)}), "cuda-mismatch", 0, "node1", "driver",
         "nvidia-smi",
