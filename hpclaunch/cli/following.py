@@ -33,7 +33,8 @@ def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None)
     said: list[str] = []
 
     def waiting(state: JobState) -> None:
-        text = f"job {record.job_id}: {state.state.lower()}"
+        told = "Slurm does not answer" if state.silent else state.state.lower()
+        text = f"job {record.job_id}: {told}"
         text += f" ({state.reason})" if state.reason else ""
         if text not in said[-1:]:
             said.append(text)

@@ -26,6 +26,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     from hpclaunch.cli.following import printer
     from hpclaunch.cluster.follow import LogReader
     from hpclaunch.cluster.follow import follow as follow_log
+    from hpclaunch.cluster.process import alive
     from hpclaunch.errors import UserError
     from hpclaunch.run.find import find
 
@@ -38,8 +39,8 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
             print_line(line)
 
     reader = LogReader(folder)
-    if follow:
-        follow_log(folder, record.job_id, show, reader=reader)
+    if follow and (record.job_id or record.pid):
+        follow_log(folder, record.job_id, show, reader=reader, alive=lambda: alive(record))
         return
     if folder.log() is None:
         raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")

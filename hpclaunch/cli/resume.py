@@ -74,6 +74,10 @@ def _check_state(found: Status) -> None:
 
     if found.active:
         raise UserError(f"run {found.name} is {found.state}", "cancel it first, or let it go on")
+    if found.state == "unknown":
+        raise UserError(
+            f"whether run {found.name} is at work is not known: {found.reason}", "try again later"
+        )
     if found.state == "done":
         raise UserError(f"run {found.name} is done", f"its weights are in {found.final}")
     if found.progress.checkpoint is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 from hpclaunch.cluster import slurm
+from hpclaunch.cluster.process import alive, here
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record, whoami
@@ -16,18 +16,21 @@ def cancel(folder: RunFolder, record: Record) -> None:
     """Cancel the job, or stop the local process. Raises UserError where that cannot be done."""
     if record.pid is None and record.job_id is None:
         raise UserError(f"run {record.name} was never started", "there is nothing to cancel")
-    if record.pid is not None and record.host != socket.gethostname():
+    if record.pid is not None and not here(record):
         raise UserError(
             f"run {record.name} runs on {record.host}, not here", "cancel it on that machine"
         )
-    note_cancelled(folder)
+    # A run inside somebody's allocation is ended by its own process: the allocation stays.
     if record.pid is not None:
+        if not alive(record):
+            raise UserError(f"run {record.name} has ended: its process is gone")
         try:
             os.kill(record.pid, signal.SIGTERM)
         except OSError as error:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
     elif record.job_id is not None:
         slurm.cancel(record.job_id)
+    note_cancelled(folder)
 
 
 def note_cancelled(folder: RunFolder) -> None:

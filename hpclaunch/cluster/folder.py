@@ -60,7 +60,7 @@ def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
     folder = RunFolder(job.plan.launch.folder)
     record = structs.replace(_record(job), name=before.name, created=before.created)
     try:
-        for mark in (folder.exit_mark, folder.stop_request, folder.cancel_mark, folder.job_file):
+        for mark in (folder.exit_mark, folder.stop_request, folder.cancel_mark):
             mark.unlink(missing_ok=True)
         write_atomic(folder.recipe, job.recipe)
         write_atomic(folder.accelerate, job.accelerate)

@@ -13,7 +13,7 @@ from hpclaunch.run.lines import Line, parse_line
 POLL = 0.5
 """Seconds between looks at the log: a file costs the file system little."""
 
-ASK_EVERY = 15.0
+ASK_EVERY = 30.0
 """Seconds between questions to Slurm: sites dislike programs that ask more often."""
 
 SETTLE = 3.0
@@ -57,11 +57,13 @@ def follow(
     show: Callable[[Line], None],
     waiting: Callable[[JobState], None] = lambda _: None,
     reader: LogReader | None = None,
+    alive: Callable[[], bool] = lambda: True,
 ) -> JobState | None:
     """Show the log until the job has ended; gives Slurm's last word on it.
 
     `waiting` is told of the state whenever Slurm was asked. The exit code that the script leaves
-    ends it too, so that a run without Slurm can be followed.
+    ends it too, as does the end of the process that `alive` looks at, so that a run without Slurm
+    can be followed. While Slurm does not answer, it goes on.
     """
     reader = reader or LogReader(folder)
     asked = 0.0
@@ -73,6 +75,8 @@ def follow(
             if state is not None:
                 waiting(state)
             ended = state is None or state.ended
+        elif job_id is None and not ended:
+            ended = not alive()
         for line in reader.read():
             show(line)
         if ended:

@@ -23,9 +23,10 @@ from hpclaunch.cluster.cancel import note_cancelled
 from hpclaunch.cluster.draft import check_model_access
 from hpclaunch.cluster.environment import for_submission, refuse_secrets, without_launcher_state
 from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folder
+from hpclaunch.cluster.process import own
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
-from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record, write_record
 
@@ -43,7 +44,7 @@ class Submitted:
 def check(job: Job) -> None:
     """Refuse what can be seen to fail before anything is written. Raises UserError."""
     launch = job.plan.launch
-    refuse_secrets([*launch.command, *launch.program, job.recipe])
+    refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
     check_model_access(job)
 
@@ -73,6 +74,8 @@ def submit(job: Job, before: Record | None = None) -> Submitted:
         raise
     record = msgspec.structs.replace(record, job_id=job_id)
     write_record(folder, record)
+    if folder.job_file.exists():  # the job before this one, in a run that goes on
+        write_atomic(folder.job_file, f"{job_id}\n")
     return Submitted(folder, record, estimate)
 
 
@@ -94,12 +97,11 @@ def execute(
     if not local:
         slurm.require()
     check(job)
-    if not local and not inside:
-        slurm.test_only(job.script, job.plan.launch.cwd)
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
-    record = msgspec.structs.replace(
-        record, pid=os.getpid() if local else None, job_id=inside.job_id if inside else None
-    )
+    if local or inside:
+        pid, began = own()
+        job_id = inside.job_id if inside else None
+        record = msgspec.structs.replace(record, pid=pid, pid_started=began, job_id=job_id)
     write_record(folder, record)
     show = started(folder, record)
     if local:

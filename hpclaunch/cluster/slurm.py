@@ -40,6 +40,10 @@ ENDED = {
 }
 
 
+NO_ANSWER = "NO_ANSWER"
+"""Stands for a state that Slurm did not tell: it was busy, or could not be reached."""
+
+
 @dataclass(frozen=True)
 class JobState:
     """Slurm's word on a job."""
@@ -52,6 +56,11 @@ class JobState:
     """Why it waits, or why it failed."""
     nodes: str = ""
     time_left: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """True where Slurm did not answer: the job may be in any state."""
+        return self.state == NO_ANSWER
 
     @property
     def ended(self) -> bool:
@@ -75,13 +84,36 @@ def require() -> None:
 
 def ask(*argv: str) -> str:
     """Run one of Slurm's asking commands; '' where it fails or does not answer in time."""
+    return _asked(*argv)[1]
+
+
+def _asked(*argv: str) -> tuple[bool, str]:
+    """Run an asking command; gives whether Slurm answered, and its answer.
+
+    That it knows no such job is an answer too.
+    """
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=ASK_TIMEOUT, check=False
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            env=_plain(os.environ),
+            timeout=ASK_TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+        return False, ""
+    if done.returncode == 0:
+        return True, done.stdout
+    return "invalid job id" in done.stderr.lower(), ""
+
+
+def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables without those that change what the commands print or ask."""
+    changing = ("SQUEUE_", "SCANCEL_", "SINFO_", "SACCT_", "SCONTROL_", "SLURM_TIME_FORMAT")
+    return {name: value for name, value in environment.items() if not name.startswith(changing)}
 
 
 def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -104,13 +136,13 @@ def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def test_only(script: str, cwd: Path) -> str:
-    """Have Slurm check a script without submitting it; gives its words (when it would start).
+    """Have Slurm try a script without submitting it; gives its words: when it starts, or why not.
 
-    Raises UserError with Slurm's own words where it refuses.
+    Its no is not the last word: a job that could not start now (nodes down or reserved) may wait.
     """
     done = _sbatch(["--test-only"], cwd, script)
     if done.returncode != 0:
-        raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
+        return f"could not start now: {words(done.stderr)}"
     # The job number that Slurm tries it under is used up by the trial.
     return re.sub(r"^Job \d+ to start at", "expected to start at", words(done.stderr))
 
@@ -119,7 +151,7 @@ def submit(script: Path, cwd: Path) -> str:
     """Submit a script; gives the job id. Raises UserError with Slurm's own words."""
     done = _sbatch(["--parsable", str(script)], cwd, None)
     if done.returncode != 0:
-        raise UserError(f"Slurm refused the job: {words(done.stderr)}")
+        raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
     return done.stdout.strip().partition(";")[0]
 
 
@@ -151,12 +183,13 @@ def words(stderr: str) -> str:
 def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
     """Give what Slurm knows of jobs: the queue first, then accounts, then the controller.
 
-    A job that no one remembers is absent from the answer.
+    A job that no one remembers is absent from the answer; where Slurm does not answer at all, its
+    state is NO_ANSWER.
     """
     if not job_ids or not available():
         return {}
     found: dict[str, JobState] = {}
-    rows = ask("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
+    answered, rows = _asked("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
                "--format=%i|%T|%r|%N|%L")  # fmt: skip
     for row in rows.splitlines():
         fields = row.split("|")
@@ -169,6 +202,8 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
             ended = _from_controller(job) or _from_accounts(job)
             if ended:
                 found[job] = ended
+            elif job not in found and not answered:
+                found[job] = JobState(NO_ANSWER)
     return found
 
 
@@ -216,8 +251,17 @@ def _exit_code(text: str) -> int | None:
 
 def cancel(job: str) -> None:
     """Cancel a job. Raises UserError with Slurm's words."""
-    done = subprocess.run(
-        ["scancel", job], capture_output=True, text=True, timeout=ASK_TIMEOUT, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["scancel", job],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=_plain(os.environ),
+            timeout=ASK_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise JobFailed(f"Slurm does not answer; job {job} may not be cancelled") from None
     if done.returncode != 0:
         raise UserError(f"Slurm did not cancel job {job}: {words(done.stderr)}")

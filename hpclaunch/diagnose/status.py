@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hpclaunch.cluster.process import alive, here
 from hpclaunch.cluster.slurm import JobState, job_states
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.progress import Progress, progress
@@ -82,7 +81,7 @@ def standing(folder: RunFolder, record: Record) -> Status:
         folder=folder.root,
         job_id=record.job_id,
         state=state,
-        slurm=job.state if job else None,
+        slurm=job.state if job and not job.silent else None,
         reason=reason,
         exit_code=code,
         nodes=(job.nodes if job else "") or ",".join(folder.node_names()),
@@ -99,12 +98,12 @@ def _state(
     """Weigh the script's exit code, Slurm's word and the process."""
     if job is not None and job.state in _QUEUED:
         return "queued", job.reason
-    if job is not None and job.ended and job.state in _ENDS:
+    # A code of 0 stands, whatever became of the allocation afterwards.
+    if code != 0 and job is not None and job.state in _ENDS:
         return _ENDS[job.state], job.reason
     if code is not None:
-        if code != 0 and folder.cancel_mark.exists():
-            return "cancelled", ""
-        return _by_exit_code(code, job, done)
+        cancelled = code != 0 and folder.cancel_mark.exists()
+        return ("cancelled", "") if cancelled else _by_exit_code(code, job, done)
     if job is not None and record.mode != "local":
         return _by_slurm(job)
     return _without_slurm(folder, record)
@@ -120,6 +119,8 @@ def _by_exit_code(code: int, job: JobState | None, done: Progress) -> tuple[Stat
 
 def _by_slurm(job: JobState) -> tuple[State, str]:
     """Tell the state where the script left no exit code: it runs, or was killed with its job."""
+    if job.silent:
+        return "unknown", "Slurm does not answer"
     if not job.ended:
         return "running", "" if job.state in _RUNNING else job.state.lower()
     return ("done" if job.state == "COMPLETED" else "failed"), job.state.lower().replace("_", " ")
@@ -128,25 +129,14 @@ def _by_slurm(job: JobState) -> tuple[State, str]:
 def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
     """Tell the state where there is neither an exit code nor a word of Slurm's."""
     if record.pid is not None:
-        if record.host != socket.gethostname():
+        if not here(record):
             return "unknown", f"it was started on {record.host}: look there"
-        if _alive(record.pid):
+        if alive(record):
             return "running", ""
         return "failed", "killed: it left no exit code"
     if record.job_id is None:
         return "written", f"not submitted; by hand: sbatch {folder.script}"
     return "unknown", f"Slurm does not know job {record.job_id}, and the script left no exit code"
-
-
-def _alive(pid: int) -> bool:
-    """Say whether the process is there (a number used again by another counts as alive)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _exit_mark(folder: RunFolder) -> int | None:

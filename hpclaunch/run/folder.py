@@ -57,7 +57,7 @@ class RunFolder:
     def node_names(self) -> tuple[str, ...]:
         """Give the job's hosts in the order of their machine ranks, as far as they are known."""
         try:
-            return tuple(self.nodes.read_text(encoding="utf-8").split())
+            return tuple(self.nodes.read_text(encoding="utf-8", errors="replace").split())
         except OSError:
             return ()
 

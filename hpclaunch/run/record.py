@@ -40,7 +40,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The user's own program; empty for the built-in trainer."""
     job_id: str | None = None
     pid: int | None = None
-    """Process of a local run, on `host`."""
+    """Process that carries an attached run, on `host`."""
+    pid_started: int | None = None
+    """When that process began, in kernel ticks since boot: numbers are used again."""
     resources: dict[str, Any] = {}
     """What was asked for, by the fields of the plan's Resources; resuming starts from it."""
     python: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,9 @@ def test_logs_of_a_node_or_rank(
 
 
 def test_logs_follow_ends_with_the_run(home: Home, run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    # As if this very process carried it.
+    (run / "run.json").write_text(json.dumps(record | {"mode": "local", "pid": os.getpid()}))
     process = home.start("logs", "-f", "one")
     assert process.stdout is not None
     for _ in LOG.splitlines():
@@ -126,6 +130,12 @@ def test_logs_follow_ends_with_the_run(home: Home, run: Path) -> None:
     rest, _ = process.communicate(timeout=20)
     assert rest.splitlines() == ["alpha gpu0 | one more"]
     assert process.returncode == 0
+
+
+def test_logs_follow_of_a_run_that_will_say_nothing_more(home: Home, run: Path) -> None:
+    done = home.call("logs", "-f", "one", timeout=20)
+    assert done.code == 0
+    assert len(done.out.splitlines()) == len(LOG.splitlines())
 
 
 @pytest.mark.parametrize("words", [["--rank", "4"], ["--node", "gamma"], ["--node", "2"]])

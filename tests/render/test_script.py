@@ -126,8 +126,8 @@ def test_modules_come_before_unset_variables_are_errors(name: str) -> None:
     strict = text.index("set -euo pipefail")
     for line in preamble(PLANS[name]):
         # A module that cannot be loaded ends the job: it would go on with other libraries.
-        line = f"{line} || exit 1" if line.startswith("module load ") else line
-        assert -1 < text.index(f"\n{line}\n") < strict
+        end = " || exit 1" if line.startswith("module load ") else ""
+        assert -1 < text.index(f"\n{line}{end}\n") < strict
     order = [f"module load {module} || exit 1" for module in PLANS[name].site.modules]
     assert [line for line in text.splitlines() if line in order] == order
 

@@ -222,3 +222,20 @@ def test_a_project_of_the_users_is_not_taken_for_the_sampler(user: User) -> None
     said = json.loads(user.hpclaunch("report", "mine", "--json").stdout)
     assert said["metrics"]["nodes"][0]["samples"] >= 1
     assert "wrong one" not in (user.folder / "runs/mine/logs/sidecar.log").read_text()
+
+
+def test_slurm_may_queue_what_cannot_start_now(user: User) -> None:
+    """A drained node: --test-only says no, sbatch takes the job and it waits."""
+    try:
+        assert (
+            user.run("scontrol", "update", "NodeName=node4", "State=DRAIN", "Reason=x").returncode
+            == 0
+        )
+        words = ["sbatch", "--nodes", "4", "--cpu-processes", "1", "--name", "later"]
+        done = user.hpclaunch(*words, "--", "show_rank.py")
+        assert done.returncode == 0, done.stderr
+        assert "could not start now" in done.stderr
+        assert user.status("later")["state"] == "queued"
+        assert user.hpclaunch("cancel", "later").returncode == 0
+    finally:
+        user.run("scontrol", "update", "NodeName=node4", "State=RESUME")

@@ -1,0 +1,41 @@
+"""The process of an attached run: is it still there, and is it still the same one?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from hpclaunch.run.record import Record
+
+
+def started(pid: int) -> int | None:
+    """Give when a process began (kernel ticks since boot), None for one that is not there.
+
+    Numbers of processes are used again; together with this they are not.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # A zombie has ended; its parent has not looked yet.
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
+
+
+def own() -> tuple[int, int | None]:
+    """Give this process's number and start, for the record of the run it carries."""
+    return os.getpid(), started(os.getpid())
+
+
+def here(record: Record) -> bool:
+    """Say whether the run was started on this machine."""
+    return record.host == socket.gethostname()
+
+
+def alive(record: Record) -> bool:
+    """Say whether the process that carries an attached run is at work on this machine."""
+    if record.pid is None or not here(record):
+        return False
+    found = started(record.pid)
+    return found is not None and record.pid_started in (None, found)
