@@ -118,3 +118,22 @@ def test_a_shell_on_the_first_node_from_which_srun_works(user: User) -> None:
     terminal.type("exit\n")
     assert terminal.end() == 0
     assert user.run("squeue", "--noheader").stdout == ""
+
+
+def test_a_run_in_an_allocation_has_a_fate_of_its_own(user: User) -> None:
+    call = shlex.join(user.argv())
+    inner = f"""
+        {call} srun --cpu-processes 1 --name first -- show_rank.py
+        {call} srun --cpu-processes 1 --name second -- show_rank.py sleep &
+        until {call} logs second 2>/dev/null | grep -q RANK; do sleep 0.5; done
+        {call} cancel second
+        wait $!
+        echo "code $?"
+        srun --overlap --nodes=2 --ntasks=2 hostname
+    """
+    done = user.run("salloc", "--nodes=2", "--cpus-per-task=4", "bash", "-c", inner)
+    assert done.returncode == 0, done.stderr
+    assert "code 130" in done.stdout
+    assert sorted(done.stdout.splitlines()[-2:]) == ["node1", "node2"], "the allocation is there"
+    assert user.status("second")["state"] == "cancelled"
+    assert user.status("first")["state"] == "done"
