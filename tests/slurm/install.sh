@@ -2,8 +2,8 @@
 # Installs what the throwaway cluster needs on Debian and its relatives. Exits 0 where it may not.
 set -euo pipefail
 
-packages=(slurm-wlm munge iproute2 shellcheck)
-programs=(slurmctld slurmd sbatch munged ip shellcheck)
+packages=(slurm-wlm munge iproute2 shellcheck procps gcc libc6-dev)
+programs=(slurmctld slurmd sbatch munged ip shellcheck vmstat cc)
 
 missing=()
 # Daemons live in sbin, which an ordinary user's PATH may lack.
