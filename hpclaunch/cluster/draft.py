@@ -70,8 +70,11 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
 def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> None:
     """Refuse a model that the job could not read. Raises UserError."""
     if job.plan.builtin_trainer:
-        as_job = job.plan.launch.mode == "sbatch"
-        check_access(job.plan.recipe.model, job.plan.site.internet, variables, as_job)
+        mode, site = job.plan.launch.mode, job.plan.site
+        # What runs here, or in an allocation this shell is in, has this shell's variables.
+        as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
+        seen = {**variables, **site.environment}
+        check_access(job.plan.recipe.model, site.internet, seen, as_job)
 
 
 def _recipe(request: Request) -> Recipe:

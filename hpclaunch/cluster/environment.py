@@ -10,9 +10,19 @@ from hpclaunch.errors import UserError
 _SLURM = re.compile(r"^(SLURM|SLURMD|SBATCH|SALLOC|SRUN|PMI|PMIX|PMI2)_")
 _SLURM_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"}
 _SECRET = re.compile(
-    r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL)", re.IGNORECASE
+    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|SSHPASS|CONNECTION_STRING|(^|_)(KEY|PAT|PASS|PWD)$"
+    r"|API_?KEY|ACCESS_KEY",
+    re.IGNORECASE,
 )
-_NOT_SECRET = {"TOKENIZERS_PARALLELISM", "HF_TOKEN_PATH", "SLURM_JWT"}
+# Paths of files, flags, and the shell's own; SLURM_JWT is what sbatch itself may need to be let in
+# (the script takes it out of the job).
+_NOT_SECRET = {
+    "TOKENIZERS_PARALLELISM", "HF_TOKEN_PATH", "SLURM_JWT", "PWD", "OLDPWD",
+    "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS",
+}  # fmt: skip
+_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+"""A password inside an address, as proxies have them."""
+
 _LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 _TOKEN_SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{30,})\b")
 
@@ -27,9 +37,17 @@ def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in without_launcher_state(environment).items()
-        if not (_SLURM.match(name) and name not in _SLURM_KEPT)
-        and not (_SECRET.search(name) and name not in _NOT_SECRET)
+        if not (_SLURM.match(name) and name not in _SLURM_KEPT) and not looks_secret(name, value)
     }
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Say whether a variable holds a secret, by its name or by the shape of its value."""
+    if name in _NOT_SECRET:
+        return False
+    return any(
+        (_SECRET.search(name), _TOKEN_SHAPES.search(value), _IN_URL.search(value)),
+    )
 
 
 def without_launcher_state(environment: Mapping[str, str]) -> dict[str, str]:

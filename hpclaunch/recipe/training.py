@@ -32,6 +32,8 @@ OWNED: dict[str, str] = {
     "activation_checkpointing": "set training.gradient_checkpointing",
     "trust_remote_code": "hpclaunch runs no code from a model's repository",
     "model_init_kwargs": "set model.dtype, model.attention, model.revision",
+    "load_best_model_at_end": "evaluate the checkpoints afterwards and choose among them",
+    "push_to_hub": "compute nodes work offline: upload RUN/final afterwards by 'hf upload'",
     "do_train": "hpclaunch always trains",
 }
 """Fields the launcher sets itself, each with where the user's say is."""
@@ -78,6 +80,11 @@ def check_training(document: Document) -> None:
             if hint.startswith("valid"):
                 hint = "any field of TRL's SFTConfig or Transformers' TrainingArguments"
             raise UserError(f"{where}: unknown key 'training.{key}'", hint)
+        if key == "optim" and str(value).startswith("paged_"):
+            raise UserError(
+                f"{where}: training.optim: {value} cannot be saved in a sharded checkpoint",
+                "use adamw_torch_fused, or adamw_8bit",
+            )
         if not _fits(value, fields[key]):
             kinds = " or ".join(fields[key])
             raise UserError(f"{where}: training.{key}: expected {kinds}, got {value!r}")

@@ -19,13 +19,6 @@ FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash
 """What each FlashAttention needs installed."""
 
 
-UNSUPPORTED = {
-    "load_best_model_at_end": "evaluate the checkpoints afterwards and choose among them",
-    "push_to_hub": "compute nodes work offline: upload RUN/final afterwards by 'hf upload'",
-}
-"""SFTConfig fields that would break a run rather than do what they say."""
-
-
 def attention(wanted: str, device: str) -> str:
     """Give the attention kernel for `model.attention`; auto takes FlashAttention where it runs.
 
@@ -107,9 +100,6 @@ def sft_config(
     from trl import SFTConfig
 
     given = dict(recipe.training)
-    for key, fix in UNSUPPORTED.items():
-        if given.get(key):
-            raise UserError(f"training.{key} does not work here", fix)
     if Path(given.get("chat_template_path") or "").is_file():
         del given["chat_template_path"]  # the tokenizer has it already
     given["packing"] = packing(given, kernel)

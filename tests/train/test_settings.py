@@ -112,12 +112,6 @@ def test_an_eval_set_is_used(recipe: Recipe, tmp_path: Path) -> None:
     assert config(plain, tmp_path).eval_strategy == "no"
 
 
-@pytest.mark.parametrize("key", ["load_best_model_at_end", "push_to_hub"])
-def test_what_would_break_a_run_is_refused(recipe: Recipe, tmp_path: Path, key: str) -> None:
-    with pytest.raises(UserError, match=key):
-        config(changed(recipe, **{key: True}), tmp_path)
-
-
 def test_curves_go_into_the_run_folder(
     tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
