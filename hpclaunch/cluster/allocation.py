@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from hpclaunch.cluster import slurm
 from hpclaunch.errors import UserError
 
-_PER_NODE = re.compile(r"gpu(?::[\w.-]+)??[:=](\d+)")
+_COUNT = re.compile(r"gpu(?::[\w.-]+)*?[:=](\d+)(?=$|[,(])")
+"""The count at the end of `gres:gpu:2080ti:4`, `gres/gpu=8`, `gres/gpu:3g.20gb:2`."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,16 @@ def current_allocation(environment: Mapping[str, str] = os.environ) -> Allocatio
 
 def _gpus(fields: Mapping[str, str], nodes: int) -> int | None:
     """Read the GPUs of a node off what the job asked for, or off its total."""
-    for key, share in (("TresPerNode", 1), ("AllocTRES", nodes), ("TRES", nodes)):
-        match = _PER_NODE.search(fields.get(key, ""))
+    tasks = fields.get("NumTasks", "")
+    shares = (
+        ("TresPerNode", 1, 1),
+        ("TresPerTask", int(tasks) if tasks.isdigit() else 1, nodes),
+        ("TresPerJob", 1, nodes),
+        ("AllocTRES", 1, nodes),
+        ("TRES", 1, nodes),
+    )
+    for key, times, among in shares:
+        match = _COUNT.search(fields.get(key, ""))
         if match:
-            return int(match.group(1)) // share or None
+            return int(match.group(1)) * times // among or None
     return None

@@ -26,7 +26,9 @@ _GRANTED = re.compile(r"salloc: (?:Granted job allocation|Pending job allocation
 _STEP = re.compile(r"^(SLURM_STEP|SLURM_STEPID|SLURM_NODEID|SLURM_PROCID|SLURM_LOCALID|SLURM_GTIDS"
                    r"|SLURM_TASK_PID|SLURM_LAUNCH|SLURM_SRUN|SLURM_PTY|SLURM_NTASKS|SLURM_NPROCS"
                    r"|SLURM_CPU_BIND|SLURM_MPI|SLURM_DISTRIBUTION|SLURM_OVERLAP|SLURM_EXACT"
-                   r"|SLURM_UMASK|SLURM_CPUS_PER_TASK|SLURM_TRES_PER_TASK|PMI|PMIX)")  # fmt: skip
+                   r"|SLURM_UMASK|SLURM_CPUS_PER_TASK|SLURM_TRES_PER_TASK|SLURM_LABELIO"
+                   r"|SLURM_GPUS|SLURM_GPU_BIND|SLURM_NTASKS_PER|SLURM_MEM_PER"
+                   r"|PMI|PMIX)")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,9 @@ def execute(
         code = run_attached(local_job(folder, without_launcher_state(os.environ)), show)
     elif inside:
         variables = inside_allocation(without_launcher_state(os.environ))
+        if job.plan.device == "gpu":
+            # However the allocation was asked for, by job, by node or by task: a step gets all.
+            variables["SLURM_GPUS_PER_NODE"] = str(job.plan.processes_per_node)
         log = folder.logs / "job-srun.out"
         code = run_attached(Attached(["bash", str(folder.script)], variables, log), show)
     else:

@@ -137,3 +137,13 @@ def test_a_run_in_an_allocation_has_a_fate_of_its_own(user: User) -> None:
     assert sorted(done.stdout.splitlines()[-2:]) == ["node1", "node2"], "the allocation is there"
     assert user.status("second")["state"] == "cancelled"
     assert user.status("first")["state"] == "done"
+
+
+@pytest.mark.parametrize("form", [["--gpus=8"], ["--gpus-per-task=1", "--ntasks-per-node=4"]])
+def test_any_way_of_asking_for_gpus(user: User, form: list[str]) -> None:
+    inner = shlex.join(user.argv("srun", "--", "show_rank.py"))
+    done = user.run("salloc", "--nodes=2", *form, "bash", "-c", inner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks = ranks_in(done.stdout)
+    assert [rank["RANK"] for rank in ranks] == [str(rank) for rank in range(8)]
+    assert {rank["CUDA_VISIBLE_DEVICES"] for rank in ranks} == {"0,1,2,3"}
