@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.run
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option("--node", help="Only this node: its name or number.")
+@click.option("--node", help="Only this node: its name, or its number (0 is the first).")
 @click.option("--rank", type=int, help="Only this global rank.")
 def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> None:
     """Print a run's log, each line with the node and process that said it."""

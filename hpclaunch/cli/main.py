@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; gives the exit code. Errors become one line on stderr."""
     try:
+        _check_folder()
         typed = invocation.split(arguments or ["--help"])
         code = app.main(list(typed.words), "hpclaunch", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else 0
@@ -77,6 +79,14 @@ def run(arguments: Sequence[str]) -> int:
             raise
         what = f"{type(error).__name__}: {error}".replace("\n", " ")
         return _fail(f"a fault of hpclaunch itself: {what}; HPCLAUNCH_DEBUG=1 shows where", 1)
+
+
+def _check_folder() -> None:
+    """Refuse to work from a folder that was removed. Raises UserError."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise UserError("the current folder is gone", "cd to another one") from None
 
 
 def _fail(line: str, code: int) -> int:

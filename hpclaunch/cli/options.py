@@ -56,7 +56,7 @@ class NodeOptions:
     """What is asked for on each node."""
 
     nodes: int = _option("--nodes", default=1, type=int, help="Nodes; 1 by default.")
-    gpus: int | None = _option("--gpus", type=int, help="GPUs a node.")
+    gpus: int | None = _option("--gpus", type=int, help="GPUs a node; 1 by default.")
     gpu: str | None = _option("--gpu", help="Kind, as a100_80; an unknown one lists all.")
     cpu_processes: int | None = _option(
         "--cpu-processes", type=int, help="Train on CPUs instead, so many processes a node."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+
 import pytest
 
 from tests.cli.running import Home
@@ -103,6 +106,21 @@ def test_a_run_name_that_is_taken(home: Home) -> None:
     assert done.code == 2
     assert "exists already" in done.err
     assert (home.runs / "one/run.json").read_text() == before
+
+
+def test_a_folder_that_was_removed(home: Home) -> None:
+    gone = home.folder / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && /bin/rmdir {gone} && {shlex.join(home.argv('recipes', 'ls'))}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=home.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "hpclaunch: the current folder is gone; cd to another one\n"
 
 
 def test_a_damaged_record(home: Home) -> None:
