@@ -6,13 +6,22 @@ is refused where it is decided.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.request import Resources
 from hpclaunch.recipe.schema import Recipe
+from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
+
+QUANTIZED_GB_PER_BILLION = 0.55
+"""GB of nf4 weights for 10^9 parameters, with the embeddings and head that stay in 16 bits: 38.4 GB
+of a Llama 3 70B (34.2 + 4.2)."""
+
+LOADABLE = 0.9
+"""Share of a GPU's memory that loading can use; the rest is context and workspace."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,27 @@ def packing_without_flash(case: Case) -> Finding | None:
     return None
 
 
+def quantized_while_loading(case: Case) -> Finding | None:
+    """Loading wants the whole 4-bit model on every GPU, before FSDP shares it out."""
+    card, billions = gpus().get(case.resources.gpu or ""), _billions(case.recipe.model.name)
+    if case.recipe.method.kind != "qlora" or case.own_program or not (card and billions):
+        return None
+    whole = billions * QUANTIZED_GB_PER_BILLION
+    if whole <= card.memory_gb * LOADABLE:
+        return None
+    return Finding(
+        f"each GPU quantizes the whole model while it loads, some {whole:.0f} GB before it is "
+        f"sharded: {card.name} is likely too small",
+        "take GPUs with more memory, or --method lora with --sharding full",
+    )
+
+
+def _billions(model: str) -> float | None:
+    """Read a model's size off its name (`Meta-Llama-3-70B`), in 10^9 parameters."""
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", model.rpartition("/")[2].lower())
+    return float(found.group(1)) if found else None
+
+
 def old_fsdp(case: Case) -> Finding | None:
     """FSDP 1 is on its way out."""
     if case.layout.version == 1:
@@ -98,6 +128,7 @@ RULES: tuple[Rule, ...] = (
     hybrid_on_one_node,
     full_shard_on_sockets,
     packing_without_flash,
+    quantized_while_loading,
     old_fsdp,
     old_fsdp_adapter,
     no_checkpoints,

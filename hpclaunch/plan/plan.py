@@ -8,9 +8,10 @@ from typing import Literal
 from hpclaunch.errors import UserError
 from hpclaunch.plan.findings import Finding, findings
 from hpclaunch.plan.layout import Layout, layout
+from hpclaunch.plan.options import Option, slurm_options
 from hpclaunch.plan.request import Launch, Resources, check_needs
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.site.load import gpu_request, gpus
+from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
 
 CPUS_PER_PROCESS = 4
@@ -19,19 +20,6 @@ CPUS_PER_PROCESS = 4
 MAX_RESTARTS = 50
 """Restarts of a job where nobody says: enough for 150 hours on a 3-hour queue. A start that gets
 no further ends them in any case."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of sbatch and salloc, with the reason it is there."""
-
-    flag: str
-    value: str | None
-    why: str = ""
-
-    def __str__(self) -> str:
-        """Give it as Slurm reads it: `--nodes=4`."""
-        return self.flag if self.value is None else f"{self.flag}={self.value}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +72,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         raise UserError("a local run has one node", "use sbatch or srun for several")
     cpus = _cpus(site, resources, launch, per_node)
     lay = layout(recipe, resources.nodes, per_node, device, own_program=bool(launch.program))
-    options = _options(site, resources, launch, per_node, cpus) if slurm else ()
+    options = slurm_options(site, resources, launch, per_node, cpus) if slurm else ()
     return Plan(
         launch=launch,
         recipe=recipe,
@@ -132,48 +120,6 @@ def _cpus(site: Site, resources: Resources, launch: Launch, per_node: int) -> in
         shares = max(launch.node_gpus or per_node, per_node)
         return max(1, launch.node_cpus * per_node // shares)
     return CPUS_PER_PROCESS * per_node
-
-
-def _options(
-    site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
-) -> tuple[Option, ...]:
-    """Everything sbatch is asked for, in the order a reader wants it."""
-    request = launch.gpu_request or gpu_request(site, resources.gpu)
-    if request.per_node and per_node > request.per_node and not resources.cpu_processes:
-        raise UserError(
-            f"--gpus {per_node}: site {site.name} has {request.per_node} of them a node",
-            f"use --gpus {request.per_node} and more --nodes",
-        )
-    found = [
-        Option("--job-name", launch.name),
-        Option("--nodes", str(resources.nodes)),
-        Option("--ntasks-per-node", "1", "one launcher a node; it starts the process of each GPU"),
-    ]
-    if not resources.cpu_processes:
-        typed = f"{request.gres_type}:{per_node}" if request.gres_type else str(per_node)
-        if site.gpu_option == "gres":
-            found.append(Option("--gres", f"gpu:{typed}"))
-        else:
-            found.append(Option("--gpus-per-node", typed))
-        if request.constraint:
-            found.append(Option("--constraint", request.constraint, "this site's word for the GPU"))
-    found.append(Option("--cpus-per-task", str(cpus), "cores of a node: its one task holds them"))
-    whole_node = launch.node_gpus is not None and per_node >= launch.node_gpus
-    mem = resources.mem or site.mem or ("0" if whole_node and not resources.cpu_processes else None)
-    if mem:
-        why = "all of the node's memory" if mem == "0" else "per node"
-        found.append(Option("--mem", mem, why))
-    if site.exclusive:
-        found.append(Option("--exclusive", None))
-    for flag, value in (
-        ("--time", resources.time or site.time),
-        ("--partition", resources.partition or request.partition or site.partition),
-        ("--account", resources.account or site.account),
-        ("--qos", resources.qos or site.qos),
-    ):
-        if value:
-            found.append(Option(flag, value))
-    return tuple(found)
 
 
 def _environment(

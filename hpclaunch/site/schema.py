@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,15 +42,17 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     partition: str | None = None
     time: str | None = None
     """Walltime where the user names none."""
-    mem: str | None = None
-    """Host memory a node, as Slurm writes it (`480G`); `0` is all of it."""
+    mem: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+[KMGTkmgt]?\Z")] | None = None
+    """Host memory of a whole node, as Slurm writes it (`480G`); `0` is all of it. A job that takes
+    some of a node's GPUs asks for its share."""
     cpus_per_gpu: int | None = None
     """CPU cores for each GPU's process."""
     exclusive: bool = False
     modules: list[str] = []
     """Loaded in this order, before anything else."""
     setup: list[str] = []
-    """Shell lines of the site's own, run after the modules on each node. Trusted: they are code."""
+    """Shell lines of the site's own, run once after the modules, in the batch script on the first
+    node; what they export reaches every node. Trusted: they are code."""
     environment: dict[str, str] = {}
     """Set for every process of the job."""
     network: Literal["infiniband", "slingshot", "ethernet", "unknown"] = "unknown"

@@ -91,6 +91,35 @@ def test_what_the_cluster_said_of_itself_counts_where_no_profile_does() -> None:
     assert "--mem" not in options(half)
 
 
+@pytest.mark.parametrize(
+    ("mem", "gpus", "expected"),
+    [
+        ("491520", 4, "491520"),
+        ("491520", 1, "122880"),
+        ("480G", 3, "368640"),
+        ("1T", 1, "262144"),
+        ("0", 4, "0"),
+        ("0", 2, None),
+    ],
+)
+def test_a_part_of_a_node_asks_for_its_part_of_the_memory(
+    mem: str, gpus: int, expected: str | None
+) -> None:
+    kinds = {"a": GpuRequest(per_node=4), "b": GpuRequest(per_node=4)}
+    site = Site(name="s", gpus=kinds, mem=mem)
+    for kind in ("a", None):
+        assert options(plan(site=site, gpus=gpus, gpu=kind)).get("--mem") == expected
+    alone = msgspec.structs.replace(site, exclusive=True)
+    assert options(plan(site=alone, gpus=gpus))["--mem"] == mem, "nobody else is there"
+    assert options(plan(site=site, gpus=gpus, mem="7G"))["--mem"] == "7G"
+
+
+def test_memory_on_cpus_follows_the_cores() -> None:
+    site = Site(name="s", gpus={"a": GpuRequest(per_node=4)}, mem="400G", cpus_per_gpu=10)
+    assert options(plan(recipe(name="tiny"), site=site, cpu_processes=1))["--mem"] == "102400"
+    assert options(plan(recipe(name="tiny"), site=site, cpu_processes=4))["--mem"] == "400G"
+
+
 def test_on_cpus_no_gpu_is_asked_for() -> None:
     made = plan(recipe(name="tiny"), nodes=2, cpu_processes=3)
     assert not {"--gres", "--gpus-per-node", "--constraint"} & options(made).keys()

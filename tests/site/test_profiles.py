@@ -137,3 +137,10 @@ def test_a_file_that_is_no_text_is_said_so(own: Path) -> None:
     (own / "mine.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"site profile cannot be read: .*mine.yaml"):
         load_site("mine")
+
+
+@pytest.mark.parametrize("mem", ["480GB", "lots", "-1", "480G\n"])
+def test_memory_that_slurm_could_not_read_is_refused(own: Path, mem: str) -> None:
+    (own / "mine.yaml").write_text(f"extends: generic\nmem: {mem!r}\n")
+    with pytest.raises(UserError, match="mem"):
+        load_site("mine")
