@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.cli.text import patience
 
 
 @click.command()
@@ -17,9 +18,13 @@ def cancel(run: str | None) -> None:
     from hpclaunch.run.find import find
 
     folder, record = find(run)
-    found = look(folder, record)
-    if not found.active:
-        raise UserError(f"run {record.name} is not running: {found.state}")
-    end(folder, record)
+    with patience():
+        found = look(folder, record)
+        if found.state == "unknown":
+            why = f"whether run {record.name} is at work is not known: {found.reason}"
+            raise UserError(why, f"scancel {record.job_id}" if record.job_id else "")
+        if not found.active:
+            raise UserError(f"run {record.name} is not running: {found.state}")
+        end(folder, record)
     job = f" (job {record.job_id})" if record.job_id else ""
     print(f"cancelled {record.name}{job}")

@@ -40,6 +40,8 @@ def config(
     needs.check()
     device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"
     per_node = needs.cpu_processes or needs.gpus or 1
-    lay = layout(resolved, needs.nodes, per_node, device, own_program=True)
+    lay = layout(resolved, needs.node_count, per_node, device, own_program=True)
     port = needs.port or DEFAULT_PORT
-    print(accelerate_config(lay, needs.nodes, needs.nodes * per_node, device, port), end="")
+    print(
+        accelerate_config(lay, needs.node_count, needs.node_count * per_node, device, port), end=""
+    )

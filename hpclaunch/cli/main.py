@@ -21,6 +21,7 @@ from hpclaunch.cli.resume import resume
 from hpclaunch.cli.sbatch import sbatch
 from hpclaunch.cli.srun import srun
 from hpclaunch.cli.status import status
+from hpclaunch.cli.text import say
 from hpclaunch.cli.why import why
 from hpclaunch.errors import JobFailed, UserError
 
@@ -47,13 +48,14 @@ for _command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 what was asked cannot be, 1 it failed."""
+    code = 1
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone (`| head`): nobody is left to tell, and the flush at exit must not.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = code or 1
     sys.exit(code)
 
 
@@ -90,7 +92,7 @@ def _check_folder() -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"hpclaunch: {line}", file=sys.stderr)
+    say(line)
     return code
 
 

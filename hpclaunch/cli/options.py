@@ -55,7 +55,9 @@ class ShardingOptions:
 class NodeOptions:
     """What is asked for on each node."""
 
-    nodes: int = _option("--nodes", default=1, type=int, help="Nodes; 1 by default.")
+    nodes: int | None = _option(
+        "--nodes", type=int, help="Nodes; by default 1, or all of the allocation you are in."
+    )
     gpus: int | None = _option("--gpus", type=int, help="GPUs a node; 1 by default.")
     gpu: str | None = _option("--gpu", help="Kind, as a100_80; an unknown one lists all.")
     cpu_processes: int | None = _option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, rows
+from hpclaunch.cli.text import answer_json, patience, rows
 
 
 @click.command()
@@ -21,7 +21,8 @@ def report(run: str | None, as_json: bool) -> int:
     from monitors.report import build, render_text, to_dict
 
     folder, record = find(run)
-    found = look(folder, record)
+    with patience():
+        found = look(folder, record)
     metrics = build(folder.metrics)
     if as_json:
         answer_json({"training": asdict(found.progress), "metrics": to_dict(metrics)})

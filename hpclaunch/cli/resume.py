@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import say
+from hpclaunch.cli.text import patience, say
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -46,7 +46,8 @@ def resume(
 
     reference, overrides = recipe_and_overrides(words)
     folder, record = find(reference)
-    _check_state(look(folder, record))
+    with patience():
+        _check_state(look(folder, record))
     changes = {name: value for name, value in asked.items() if value is not None}
     job = redraft(
         folder, record, changes=changes, overrides=overrides, force=force, command=typed.command
@@ -59,7 +60,8 @@ def resume(
     from hpclaunch.cli.sbatch import print_submitted
     from hpclaunch.cluster.launch import submit
 
-    done = submit(job, record)
+    with patience():
+        done = submit(job, record)
     print_submitted(done, as_json)
     if not wait:
         return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, rows, say, say_findings
+from hpclaunch.cli.text import answer_json, patience, rows, say, say_findings
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -56,7 +56,8 @@ def sbatch(
         "sbatch", typed, words,
         recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
     )  # fmt: skip
-    job = draft(asked)
+    with patience():
+        job = draft(asked)
     say_findings(job.plan.findings)
     if dry_run:
         _print_dry(job, as_json)
@@ -66,7 +67,8 @@ def sbatch(
         return 0
     from hpclaunch.cluster.launch import submit
 
-    done = submit(job)
+    with patience():
+        done = submit(job)
     print_submitted(done, as_json)
     if not wait:
         return 0

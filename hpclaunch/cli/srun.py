@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.cli.text import patience
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -47,7 +48,8 @@ def srun(
         "srun", typed, words,
         recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
     )  # fmt: skip
-    job = draft(asked)
+    with patience():
+        job = draft(asked)
     if dry_run:
         print(job.script, end="")
         return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, rows
+from hpclaunch.cli.text import answer_json, patience, rows
 from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def status(run: str | None, as_json: bool) -> int:
     from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.find import find
 
-    found = look(*find(run))
+    with patience():
+        found = look(*find(run))
     if as_json:
         answer_json(asdict(found) | {"seconds_left": found.progress.seconds_left})
     else:
@@ -43,6 +44,8 @@ def _screen(found: Status) -> str:
         where = f" on {found.nodes}" if found.nodes else ""
         left = f", {found.time_left} left" if found.time_left else ""
         lines.append(("job", f"{found.job_id}{where}{left}"))
+    if found.state == "unknown" and found.job_id:
+        lines.append(("next", f"ask again later, or: squeue --jobs {found.job_id}"))
     lines += progress_rows(found.progress, found.active)
     if found.failure:
         failure = found.failure

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hpclaunch.plan.findings import Finding
 
 
 def say(text: str) -> None:
-    """Talk to the person: on stderr, so that stdout carries the answer alone."""
-    print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
+    """Talk to the person: on stderr, so that stdout carries the answer alone.
+
+    A terminal that was closed is no reason to leave the work half done.
+    """
+    with contextlib.suppress(OSError):
+        print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def patience(seconds: float = 3.0) -> Iterator[None]:
+    """Say that Slurm is waited for, where the work inside takes longer than `seconds`."""
+    import threading
+
+    timer = threading.Timer(seconds, say, ["waiting for Slurm to answer"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say_findings(findings: Iterable[Finding]) -> None:

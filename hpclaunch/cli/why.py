@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, rows
+from hpclaunch.cli.text import answer_json, patience, rows
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.cause import Cause, Clue, Diagnosis
@@ -33,7 +33,8 @@ def why(run: str | None, as_json: bool) -> None:
     from hpclaunch.diagnose.why import why as ask
     from hpclaunch.run.find import find
 
-    found = ask(*find(run))
+    with patience():
+        found = ask(*find(run))
     if as_json:
         answer_json(asdict(found))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -52,14 +53,19 @@ def inside_allocation(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_attached(
-    job: Attached, show: Callable[[Line], None], on_job: Callable[[str], None] = lambda _: None
+    job: Attached,
+    show: Callable[[Line], None],
+    on_job: Callable[[str], None] = lambda _: None,
+    on_start: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Run to the end, every line to the log and to `show`; gives the exit code.
 
     Ctrl-C and SIGTERM stop the job: its first process gets SIGTERM (the script ends its steps,
     salloc its allocation), then the rest of the output is read until it has ended; the launchers'
     accounts of being stopped go to the log alone. A second Ctrl-C, or GRACE seconds, kills it.
-    `on_job` is told the job id of a fresh allocation.
+    A reader that has gone (`| head`, a closed terminal) stops it as well, for the job belongs to
+    this terminal; under nohup it goes on.
+    `on_job` is told the job id of a fresh allocation, `on_start` the number of the process.
     """
     # A session of its own: the terminal's Ctrl-C must reach this program alone, which then ends
     # the job in order, instead of every process in the pipeline at once.
@@ -75,13 +81,18 @@ def run_attached(
         start_new_session=True,
     )
     stopping = threading.Event()
+    unread: list[bool] = []
 
     def interrupt(_number: int, _frame: object) -> None:
         if stopping.is_set():
             _kill(process)
             return
+        stop("stopping the job (again: kill it)")
+
+    def stop(why: str) -> None:
         stopping.set()
-        print("hpclaunch: stopping the job (again: kill it)", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"hpclaunch: {why}", file=sys.stderr, flush=True)
         process.send_signal(signal.SIGTERM)
         killer = threading.Timer(GRACE, _kill, [process])
         killer.daemon = True
@@ -89,12 +100,21 @@ def run_attached(
 
     def show_unless_stopped(line: Line) -> None:
         from_launcher = line.node is not None and line.local_rank is None
-        if not (stopping.is_set() and from_launcher):
+        if stopping.is_set() and (unread or from_launcher):
+            return
+        try:
             show(line)
+        except OSError:
+            unread.append(True)
+            if not stopping.is_set():
+                stop("nobody reads the output any more: stopping the job; its log is kept")
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    watched = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: nohup
+        watched.append(signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in watched}
     try:
+        on_start(process.pid)
         stream = process.stdout
         if stream is not None:
             _copy(stream, job, show_unless_stopped, on_job)

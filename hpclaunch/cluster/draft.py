@@ -154,7 +154,7 @@ def _here(asked: Resources) -> _Machine:
 
 def _within(asked: Resources, allocation: Allocation) -> _Machine:
     """Take the allocation as it is, on all its nodes."""
-    if asked.nodes not in {1, allocation.nodes}:
+    if asked.nodes not in {None, allocation.nodes}:
         raise UserError(
             f"--nodes {asked.nodes}: this allocation (job {allocation.job_id}) has "
             f"{allocation.nodes}",

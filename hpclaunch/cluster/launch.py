@@ -23,7 +23,7 @@ from hpclaunch.cluster.cancel import note_cancelled
 from hpclaunch.cluster.draft import check_model_access
 from hpclaunch.cluster.environment import for_submission, refuse_secrets, without_launcher_state
 from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folder
-from hpclaunch.cluster.process import own
+from hpclaunch.cluster.process import started as process_started
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -99,25 +99,36 @@ def execute(
     check(job)
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
     if local or inside:
-        pid, began = own()
-        job_id = inside.job_id if inside else None
-        record = msgspec.structs.replace(record, pid=pid, pid_started=began, job_id=job_id)
+        record = _carried_by(record, os.getpid())
+        record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)
     write_record(folder, record)
     show = started(folder, record)
+
+    def on_start(pid: int) -> None:
+        # The script's own process: it is at work, and can be ended, whatever becomes of this one.
+        write_record(folder, _carried_by(record, pid))
+
     if local:
-        code = run_attached(local_job(folder, without_launcher_state(os.environ)), show)
+        attached = local_job(folder, without_launcher_state(os.environ))
+        code = run_attached(attached, show, on_start=on_start)
     elif inside:
         variables = inside_allocation(without_launcher_state(os.environ))
         if job.plan.device == "gpu":
             # However the allocation was asked for, by job, by node or by task: a step gets all.
             variables["SLURM_GPUS_PER_NODE"] = str(job.plan.processes_per_node)
         log = folder.logs / "job-srun.out"
-        code = run_attached(Attached(["bash", str(folder.script)], variables, log), show)
+        attached = Attached(["bash", str(folder.script)], variables, log)
+        code = run_attached(attached, show, on_start=on_start)
     else:
         code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
     if code == STOPPED and folder.root.is_dir():
         note_cancelled(folder)
     return code
+
+
+def _carried_by(record: Record, pid: int) -> Record:
+    """Give the record of a run that a process of this machine carries."""
+    return msgspec.structs.replace(record, pid=pid, pid_started=process_started(pid))
 
 
 def _in_fresh_allocation(

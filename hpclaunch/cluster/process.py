@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -21,11 +20,6 @@ def started(pid: int) -> int | None:
     fields = stat.rpartition(")")[2].split()
     # A zombie has ended; its parent has not looked yet.
     return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
-
-
-def own() -> tuple[int, int | None]:
-    """Give this process's number and start, for the record of the run it carries."""
-    return os.getpid(), started(os.getpid())
 
 
 def here(record: Record) -> bool:

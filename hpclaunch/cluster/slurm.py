@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from hpclaunch.errors import JobFailed, UserError
 
 ASK_TIMEOUT = 30.0
 """Seconds to wait for squeue and its like: a busy controller answers late, a dead one never."""
+
+PATIENCE = 5.0
+"""Seconds after which a Slurm that does not answer is not asked in a second way."""
 
 CONFIGURATIONS = (
     Path("/run/slurm/conf/slurm.conf"),  # where slurmd caches it on clusters without local files
@@ -189,6 +193,7 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
     if not job_ids or not available():
         return {}
     found: dict[str, JobState] = {}
+    began = time.monotonic()
     answered, rows = _asked("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
                "--format=%i|%T|%r|%N|%L")  # fmt: skip
     for row in rows.splitlines():
@@ -197,9 +202,12 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
             job, state, reason, nodes, left = fields
             reason = "" if reason == "None" else reason
             found[job] = JobState(state, None, reason, nodes, left)
+    # Each further question to a controller that is gone would be another long wait.
+    hurried = not answered and time.monotonic() - began > PATIENCE
     for job in job_ids:
         if job not in found or found[job].ended:
-            ended = _from_controller(job) or _from_accounts(job)
+            ended = _from_controller(job) if answered else None
+            ended = ended or (None if hurried else _from_accounts(job))
             if ended:
                 found[job] = ended
             elif job not in found and not answered:

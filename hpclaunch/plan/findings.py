@@ -48,14 +48,14 @@ Rule = Callable[[Case], Finding | None]
 
 def hybrid_on_one_node(case: Case) -> Finding | None:
     """Hybrid means copies across nodes; one node has one copy."""
-    if case.recipe.fsdp.sharding == "hybrid" and case.resources.nodes == 1:
+    if case.recipe.fsdp.sharding == "hybrid" and case.resources.node_count == 1:
         return Finding("hybrid sharding on one node is full sharding", "leave --sharding out")
     return None
 
 
 def full_shard_on_sockets(case: Case) -> Finding | None:
     """Full sharding moves all weights twice a micro-batch: across nodes, that wants a fabric."""
-    across = case.layout.sharding in {"full", "grad"} and case.resources.nodes > 1
+    across = case.layout.sharding in {"full", "grad"} and case.resources.node_count > 1
     if across and case.site.network == "ethernet" and not case.own_program:
         return Finding(
             "full sharding gathers the whole model over Ethernet twice every micro-batch",

@@ -42,7 +42,7 @@ def slurm_options(
         )
     found = [
         Option("--job-name", launch.name),
-        Option("--nodes", str(resources.nodes)),
+        Option("--nodes", str(resources.node_count)),
         Option("--ntasks-per-node", "1", "one launcher a node; it starts the process of each GPU"),
     ]
     if not resources.cpu_processes:

@@ -68,10 +68,10 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
     device: Literal["gpu", "cpu"] = "cpu" if resources.cpu_processes else "gpu"
     per_node = resources.cpu_processes or resources.gpus or 1
     _check_gpu(recipe, resources)
-    if launch.mode == "local" and resources.nodes != 1:
+    if launch.mode == "local" and resources.node_count != 1:
         raise UserError("a local run has one node", "use sbatch or srun for several")
     cpus = _cpus(site, resources, launch, per_node)
-    lay = layout(recipe, resources.nodes, per_node, device, own_program=bool(launch.program))
+    lay = layout(recipe, resources.node_count, per_node, device, own_program=bool(launch.program))
     options = slurm_options(site, resources, launch, per_node, cpus) if slurm else ()
     return Plan(
         launch=launch,
@@ -79,7 +79,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         site=site,
         resources=resources,
         device=device,
-        nodes=resources.nodes,
+        nodes=resources.node_count,
         processes_per_node=per_node,
         cpus_per_node=cpus,
         layout=lay,

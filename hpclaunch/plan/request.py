@@ -24,7 +24,8 @@ _FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`\ud800-\udfff]*")
 class Resources:
     """How much, per node; what is None is the site's or this tool's to choose."""
 
-    nodes: int = 1
+    nodes: int | None = None
+    """None: all of the allocation we are in, 1 elsewhere."""
     gpus: int | None = None
     """GPUs a node."""
     gpu: str | None = None
@@ -45,9 +46,14 @@ class Resources:
     max_restarts: int | None = None
     """How often a job that stopped for its time limit or a preemption goes back into the queue."""
 
+    @property
+    def node_count(self) -> int:
+        """Nodes, 1 where nobody says."""
+        return 1 if self.nodes is None else self.nodes
+
     def check(self) -> None:
         """Refuse what could not be meant, or would not survive a script. Raises UserError."""
-        if self.nodes < 1:
+        if self.node_count < 1:
             raise UserError(f"--nodes {self.nodes}: at least one node is needed")
         for flag, value in (
             ("--gpus", self.gpus),

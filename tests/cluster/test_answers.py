@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from hpclaunch.cluster import slurm
 from hpclaunch.cluster.cancel import cancel
 from hpclaunch.cluster.process import alive, started
 from hpclaunch.cluster.slurm import NO_ANSWER, JobState, job_states
@@ -78,6 +80,17 @@ def test_slurms_answers(
 ) -> None:
     commands(squeue=squeue, sacct=sacct)
     assert job_states(["7"]).get("7") == expected
+
+
+def test_a_slurm_that_hangs_is_waited_for_once(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "ASK_TIMEOUT", 1.5)
+    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+    commands(squeue="exec sleep 60", scontrol="exec sleep 60", sacct="exec sleep 60")
+    began = time.monotonic()
+    assert job_states(["7"]) == {"7": JobState(NO_ANSWER)}
+    assert time.monotonic() - began < 2.5
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,13 +82,62 @@ def test_a_second_ctrl_c_kills_what_does_not_end(tmp_path: Path) -> None:
     assert started(child) is None, "a zombie, which init has not looked at yet, has ended too"
 
 
-def _start(tmp_path: Path, script: str) -> subprocess.Popen[str]:
+def test_a_reader_that_goes_away_ends_the_script_in_order(tmp_path: Path) -> None:
+    """As `hpclaunch local | head -1` does; the log has every line all the same."""
+    script = "trap 'echo tidied; exit 5' TERM; while :; do echo line; sleep 0.05; done"
+    process = _start(tmp_path, script)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    # Python adds 120 where its own flush at exit finds the pipe broken.
+    assert process.wait(timeout=10) in {STOPPED, 120}
+    assert said.count("nobody reads the output any more") == 1
+    assert (tmp_path / "log").read_text().endswith("0: line\n0: tidied\n")
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    script = "echo ready; sleep 1; echo done"
+    process = _start(tmp_path, script, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "shown ready\n"
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=10)
+    assert out == "shown done\n"
+    assert process.returncode == 0
+
+
+def test_a_terminal_that_is_closed_ends_the_script_in_order(tmp_path: Path) -> None:
+    """Neither the line that says so nor the last lines have anywhere to go."""
+    script = "trap 'echo tidied; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, script, str(tmp_path / "log")],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(theirs)
+    assert b"ready" in os.read(ours, 100)
+    os.close(ours)
+    assert process.wait(timeout=10) in {STOPPED, 120}
+    assert (tmp_path / "log").read_text() == "0: ready\n0: tidied\n"
+
+
+def _start(
+    tmp_path: Path, script: str, before: Callable[[], object] | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, script, str(tmp_path / "log")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
+        preexec_fn=before,  # noqa: PLW1509
     )
 
 

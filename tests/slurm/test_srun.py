@@ -59,10 +59,11 @@ def test_inside_an_allocation_on_all_its_nodes(user: User, step: list[str]) -> N
 
 
 def test_inside_an_allocation_that_is_smaller_than_asked(user: User) -> None:
-    inner = shlex.join(user.argv("srun", "--nodes", "3", "--cpu-processes", "2", "tiny"))
-    done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
-    assert done.returncode == 2
-    assert "leave --nodes out" in done.stderr
+    for nodes in ("1", "3"):
+        inner = shlex.join(user.argv("srun", "--nodes", nodes, "--cpu-processes", "2", "tiny"))
+        done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
+        assert done.returncode == 2
+        assert "leave --nodes out" in done.stderr
     inner = shlex.join(user.argv("srun", "tiny"))
     done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
     assert done.returncode == 2
