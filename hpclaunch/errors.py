@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -35,10 +36,21 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """Say which valid name was probably meant: `did you mean 'x'?`, or the valid names."""
-    names = sorted(valid)
+def nearest(word: str, valid: Iterable[str], most: int | None = None) -> str:
+    """Say which valid name was probably meant: `did you mean 'x'?`, or the valid names.
+
+    Numbers in names count as such (run-9 before run-10). Of more than `most` the last are listed.
+    """
+    names = sorted(valid, key=_by_number)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
+    if most and len(names) > most:
+        return f"{len(names)} there, among them: " + ", ".join(names[-most:])
     return "valid: " + ", ".join(names)
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    """Give what a name is sorted by: its digits as numbers, the rest as text."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

@@ -28,8 +28,8 @@ def printer(folder: RunFolder, record: Record) -> Callable[[Line], None]:
     return print_line
 
 
-def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None) -> int:
-    """Follow a run to its end, say how it ended, and give its exit code."""
+def waiting_teller(record: Record) -> Callable[[JobState], None]:
+    """Give a function that says a job's state whenever it has changed."""
     said: list[str] = []
 
     def waiting(state: JobState) -> None:
@@ -40,6 +40,12 @@ def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None)
             said.append(text)
             say(text)
 
+    return waiting
+
+
+def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None) -> int:
+    """Follow a run to its end, say how it ended, and give its exit code."""
+    waiting = waiting_teller(record)
     try:
         follow(folder, record.job_id, printer(folder, record), waiting, reader)
     except KeyboardInterrupt:

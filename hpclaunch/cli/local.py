@@ -35,7 +35,9 @@ def local(
     run: options.RunOptions,
     dry_run: bool,
 ) -> int:
-    """Run a fine-tune on this machine: on its GPUs, or on CPU processes where it has none.
+    """Run a fine-tune on this machine.
+
+    On its GPUs, or on CPU processes where it has none.
 
     Without a recipe: the tiny one, in a minute or two. What stands after -- runs in place of the
     built-in trainer.

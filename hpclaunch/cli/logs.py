@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @click.option("--node", help="Only this node: its name, or its number (0 is the first).")
 @click.option("--rank", type=int, help="Only this global rank.")
 def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> None:
-    """Print a run's log, each line with the node and process that said it."""
-    from hpclaunch.cli.following import printer
+    """Print a run's log.
+
+    Each line has the node and process that said it before it.
+    """
+    from hpclaunch.cli.following import printer, waiting_teller
     from hpclaunch.cluster.follow import LogReader
     from hpclaunch.cluster.follow import follow as follow_log
     from hpclaunch.cluster.process import alive
@@ -40,7 +43,8 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
 
     reader = LogReader(folder)
     if follow and (record.job_id or record.pid):
-        follow_log(folder, record.job_id, show, reader=reader, alive=lambda: alive(record))
+        waiting = waiting_teller(record)
+        follow_log(folder, record.job_id, show, waiting, reader, lambda: alive(record))
         return
     if folder.log() is None:
         raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")

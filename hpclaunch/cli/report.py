@@ -12,7 +12,10 @@ from hpclaunch.cli.text import answer_json, patience, rows
 @options.run
 @options.as_json
 def report(run: str | None, as_json: bool) -> int:
-    """Report on a run: the training, then averages and peaks of every node and GPU."""
+    """Report on a run.
+
+    The training, then averages and peaks of every node and GPU.
+    """
     from dataclasses import asdict
 
     from hpclaunch.cli.status import progress_rows

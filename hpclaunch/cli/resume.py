@@ -35,9 +35,10 @@ def resume(
     as_json: bool,
     **asked: Any,
 ) -> int:
-    """Go on with a stopped, cancelled or failed run, from its newest checkpoint.
+    """Go on with a run that ended early.
 
-    In its own shape by default; fields of training, checkpoints and tracking may change.
+    From its newest checkpoint, after a stop, a cancel or a failure. In its own shape by default;
+    fields of training, checkpoints and tracking may change.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cluster.resume import redraft

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import patience
+from hpclaunch.cli.text import patience, say
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -36,7 +36,7 @@ def srun(
     shell: bool,
     dry_run: bool,
 ) -> int:
-    """Run a fine-tune attached to this terminal, on one node or many.
+    """Run a fine-tune attached to this terminal.
 
     From a login node it gets an allocation; inside one (salloc, srun --pty) it uses that, on all
     its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
@@ -56,6 +56,7 @@ def srun(
     if shell:
         from hpclaunch.cluster.shell import open_shell
 
+        say("the nodes are yours, and charged, until you leave the shell: exit")
         open_shell(job)
     from hpclaunch.cli.attach import run_to_its_end
 

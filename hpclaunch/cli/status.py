@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @options.run
 @options.as_json
 def status(run: str | None, as_json: bool) -> int:
-    """Say where a run stands: its state, step, loss and pace, and why it failed if it did.
+    """Say where a run stands.
+
+    Its state, step, loss and pace, and why it failed if it did.
 
     Exits 0 where the run waits, runs or is done, 1 where it failed or was ended.
     """

@@ -24,7 +24,9 @@ SHOWN = 10
 @options.run
 @options.as_json
 def why(run: str | None, as_json: bool) -> None:
-    """Say why a run failed, ended or waits: the cause, what shows it, and what to do next.
+    """Say why a run failed, ended or waits.
+
+    The cause, what shows it, and what to do next.
 
     Reads the logs of job and ranks, the samples of the nodes, and Slurm's own word. Exits 0.
     """

@@ -52,6 +52,12 @@ def parse_kinds(rows: str) -> list[NodeKind]:
     return [kind for row in rows.splitlines() if (kind := _parse(row))]
 
 
+def smallest(kinds: list[NodeKind], partition: str | None = None) -> int | None:
+    """Give the cores of the smallest node, of `partition` (or several with commas) if named."""
+    partitions = set(partition.split(",")) if partition else None
+    return min((k.cpus for k in kinds if not partitions or k.partition in partitions), default=None)
+
+
 def _parse(row: str) -> NodeKind | None:
     """Read one row of sinfo; None for one of another form."""
     fields = row.split("|")

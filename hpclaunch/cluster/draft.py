@@ -11,12 +11,12 @@ from pathlib import Path
 import hpclaunch
 from hpclaunch.cluster import slurm
 from hpclaunch.cluster.allocation import Allocation, current_allocation
-from hpclaunch.cluster.discover import discover, node_kinds
+from hpclaunch.cluster.discover import discover, node_kinds, smallest
 from hpclaunch.cluster.hub import check_access
 from hpclaunch.cluster.machine import local_cpus, local_gpus
 from hpclaunch.cluster.request import Request, from_environment
 from hpclaunch.errors import UserError
-from hpclaunch.plan.plan import make_plan
+from hpclaunch.plan.plan import CPUS_PER_PROCESS, make_plan
 from hpclaunch.plan.request import Launch, PythonEnvironment, Resources
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import load
@@ -119,9 +119,11 @@ def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Mac
     if request.mode == "srun" and (allocation := current_allocation(variables)):
         return _within(asked, allocation)
     asked = from_environment(asked, request.mode, variables)
-    if site.gpus or asked.cpu_processes:
-        return _Machine(asked)
     partition = asked.partition or site.partition
+    if asked.cpu_processes:
+        return _Machine(_cores_that_are_there(asked, site, partition))
+    if site.gpus:
+        return _Machine(asked)
     found = discover(asked.gpu, node_kinds(), partition) if slurm.available() else None
     if found is None:
         return _Machine(asked)
@@ -132,6 +134,15 @@ def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Mac
             f"use --gpus {found.most_gpus} and more --nodes",
         )
     return _Machine(asked, found.request, found.node_cpus, found.node_gpus)
+
+
+def _cores_that_are_there(asked: Resources, site: Site, partition: str | None) -> Resources:
+    """Ask for no more cores than the smallest node has, where nobody says how many."""
+    wanted = CPUS_PER_PROCESS * (asked.cpu_processes or 1)
+    if asked.cpus or site.cpus_per_gpu or not slurm.available():
+        return asked
+    there = smallest(node_kinds(), partition)
+    return replace(asked, cpus=there) if there and there < wanted else asked
 
 
 def _here(asked: Resources) -> _Machine:

@@ -24,7 +24,8 @@ def write_folder(job: Job) -> tuple[RunFolder, Record]:
     except FileExistsError:
         if folder.root.parent.is_dir():
             raise UserError(
-                f"run '{folder.root.name}' exists already: {folder.root}", "choose another --name"
+                f"run '{folder.root.name}' exists already: {folder.root}",
+                f"choose another --name, or go on with it: hpclaunch resume {folder.root.name}",
             ) from None
         raise UserError(
             f"{folder.root.parent} is not a folder", "choose another --runs-dir"

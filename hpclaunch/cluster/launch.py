@@ -68,10 +68,11 @@ def submit(job: Job, before: Record | None = None) -> Submitted:
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
     try:
         job_id = slurm.submit(folder.script, launch.cwd)
-    except UserError:
+    except UserError as error:
         if before is None:
             shutil.rmtree(folder.root, ignore_errors=True)
-        raise
+        asked = " ".join(str(option) for option in job.plan.options if option.flag != "--job-name")
+        raise UserError(error.message, f"{error.fix}; asked for: {asked}") from None
     record = msgspec.structs.replace(record, job_id=job_id)
     write_record(folder, record)
     if folder.job_file.exists():  # the job before this one, in a run that goes on
@@ -123,7 +124,8 @@ def execute(
         code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
     if code == STOPPED and folder.root.is_dir():
         note_cancelled(folder)
-    return code
+    # `hpclaunch cancel` in another terminal ends the script itself.
+    return STOPPED if code and folder.cancel_mark.exists() else code
 
 
 def _carried_by(record: Record, pid: int) -> Record:

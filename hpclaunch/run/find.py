@@ -62,7 +62,7 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
     if not named:
         raise UserError(
             f"no run called '{reference}' here or in your list of runs",
-            nearest(reference, {record.name for _, record in runs}) if runs else "",
+            nearest(reference, {record.name for _, record in runs}, most=8) if runs else "",
         )
     return max(named, key=lambda run: run[1].created)
 

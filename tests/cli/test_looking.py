@@ -225,6 +225,24 @@ def test_the_training_stack_is_never_imported(home: Home, run: Path, words: list
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+def test_a_slurm_that_takes_its_time_is_waited_for_aloud(home: Home, run: Path) -> None:
+    folder = home.folder / "bin"
+    folder.mkdir()
+    for name, script in {
+        "sbatch": "",
+        "squeue": "sleep 4; echo 'slurm_load_jobs error: cannot be reached' >&2; exit 1",
+    }.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    record = json.loads((run / "run.json").read_text()) | {"job_id": "7"}
+    (run / "run.json").write_text(json.dumps(record))
+    path = f"{folder}:{home.environment['PATH']}"
+    done = Home(home.folder, {"PATH": path}).call("status", "one")
+    assert done.err == "hpclaunch: waiting for Slurm to answer\n"
+    assert "unknown (Slurm does not answer)" in done.out
+    assert "squeue --jobs 7" in done.out
+
+
 def test_a_reader_that_goes_away(home: Home) -> None:
     done = subprocess.run(
         f"{sys.executable} -m hpclaunch.cli.main recipes cat tiny | bash -c 'read -r line'",

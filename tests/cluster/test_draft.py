@@ -64,3 +64,18 @@ def test_nodes_that_differ_are_not_guessed_at() -> None:
         job(gpus=9)
     with pytest.raises(UserError, match=r"--gpus 4: a node of partition gpu has 2"):
         job(gpus=4, partition="gpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores"),
+    [
+        ({"cpu_processes": 2}, "8"),
+        ({"cpu_processes": 32}, "64"),
+        ({"cpu_processes": 32, "partition": "hopper"}, "128"),
+        ({"cpu_processes": 2, "cpus": 5}, "5"),
+    ],
+)
+def test_cpu_processes_ask_for_no_more_cores_than_a_node_has(
+    asked: dict[str, Any], cores: str
+) -> None:
+    assert options(job(**asked))["--cpus-per-task"] == cores

@@ -74,7 +74,7 @@ def test_a_program_gets_exactly_the_words_its_user_wrote(
         text = script(plan(TINY, site=site, how=how, cpu_processes=1))
         assert is_bash(text)
         code, said = stage.run(run, text)
-        assert (code, said) == (0, "")
+        assert (code, said) == (0, "hpclaunch: starting 1 process\n")
         argv = stage.read("argv")
         assert argv[argv.index("--no_python") :] == ["--no_python", "prog ram", *words]
         assert argv[argv.index("--config_file") + 1] == str(run.accelerate)

@@ -133,3 +133,10 @@ def test_a_list_of_runs_that_cannot_be_written_stops_nothing(runs: Path, tmp_pat
     (tmp_path / "state").write_text("a file where a folder should be")
     remember(run_in(runs / "a"))
     assert name_of("a", runs) == "a"
+
+
+def test_of_many_runs_the_last_are_named_by_number(runs: Path) -> None:
+    for number in (9, 10, 2, *range(11, 31)):
+        run_in(runs / f"tiny-{number}")
+    with pytest.raises(UserError, match=r"23 there, among them: tiny-23, .*, tiny-29, tiny-30$"):
+        find("x", runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_two_jobs_on_the_same_nodes_have_ports_of_their_own(user: User) -> None:
         assert [rank["host"] for rank in said] == ["node1", "node2"], said
         ports |= {rank["MASTER_PORT"] for rank in said}
     assert len(ports) == 2
+
+
+def test_a_port_where_somebody_listens_is_passed_over(user: User) -> None:
+    """Not at the loopback address that a probe would try first, but at another one of the node."""
+    with socket.create_server(("127.0.0.7", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--cpu-processes", "1", "--cpus", "1", "--port", str(port), "--wait"]
+        done = user.hpclaunch("sbatch", *words, "--", "show_rank.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (said,) = ranks_in(done.stdout)
+    assert int(said["MASTER_PORT"]) != port
+
+
+def test_a_refusal_says_what_was_asked_for(user: User) -> None:
+    done = user.hpclaunch("sbatch", "tiny", "--cpu-processes", "1", "--cpus", "4000")
+    assert done.returncode == 2
+    assert "--cpus-per-task=4000" in done.stderr.splitlines()[-1]
 
 
 def test_a_failing_program_fails_the_job(user: User) -> None:
