@@ -16,6 +16,7 @@ from hpclaunch.cli.config import config
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
 from hpclaunch.cli.recipes import recipes
+from hpclaunch.cli.rehearse import rehearse
 from hpclaunch.cli.report import report
 from hpclaunch.cli.resume import resume
 from hpclaunch.cli.sbatch import sbatch
@@ -25,7 +26,20 @@ from hpclaunch.cli.text import say
 from hpclaunch.cli.why import why
 from hpclaunch.errors import JobFailed, UserError
 
-COMMANDS = (sbatch, srun, local, config, recipes, status, why, logs, cancel, resume, report)
+COMMANDS = (
+    sbatch,
+    srun,
+    local,
+    rehearse,
+    config,
+    recipes,
+    status,
+    why,
+    logs,
+    cancel,
+    resume,
+    report,
+)
 
 
 class _InOrder(click.Group):

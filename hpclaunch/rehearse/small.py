@@ -1,0 +1,88 @@
+"""From a recipe to the one that is rehearsed: small, and otherwise the same. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from hpclaunch.recipe.schema import Recipe
+
+STEPS = 6
+SAMPLES = 64
+TOKENS = 1024
+"""Of a sample, at most: over a large vocabulary a CPU is slow."""
+
+OPTIMIZER = "adamw_torch"
+"""Stands for optimizers that live on a GPU."""
+
+_PLAIN = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop", "adafactor")
+
+ALWAYS = ("the real weights", "memory and speed", "collectives between GPUs")
+"""What no rehearsal in small can show."""
+
+
+def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[Recipe, list[str]]:
+    """Give the recipe to rehearse and what is left out of it, in words.
+
+    `model` is the folder of the small model. The method, LoRA's layers, data, template, sharding
+    and every other field of the training stay as they are.
+    """
+    training = dict(recipe.training)
+    missing = list(ALWAYS)
+    training |= {
+        "max_steps": STEPS,
+        "logging_steps": 1,
+        "max_length": _at_most(training.get("max_length"), TOKENS),
+        "per_device_train_batch_size": _at_most(training.get("per_device_train_batch_size"), 2),
+        "per_device_eval_batch_size": _at_most(training.get("per_device_eval_batch_size"), 2),
+        "gradient_accumulation_steps": _at_most(training.get("gradient_accumulation_steps"), 2),
+    }
+    if training.get("eval_strategy") == "steps":
+        training["eval_steps"] = STEPS // 2
+    changed: dict[str, Any] = {"attention": recipe.model.attention}
+    offload = recipe.fsdp.offload
+    if device == "cpu":
+        if recipe.model.attention.startswith("flash"):
+            changed["attention"] = "auto"
+            missing.append("FlashAttention")
+        if training.pop("packing", None):
+            missing.append("packing")
+        if str(training.get("optim", OPTIMIZER)) not in _PLAIN:
+            missing.append(f"the optimizer {training['optim']}")
+            training["optim"] = OPTIMIZER
+        for key, what in (("torch_compile", "torch.compile"), ("use_liger_kernel", "Liger")):
+            if training.pop(key, None):
+                missing.append(what)
+        if offload:
+            offload = False
+            missing.append("offload")
+    if recipe.tracking.wandb.enabled:
+        missing.append("Weights & Biases")
+    data = recipe.data
+    replace = msgspec.structs.replace
+    return replace(
+        recipe,
+        name=f"{recipe.name}-rehearsal",
+        model=replace(recipe.model, name=str(model), revision=None, gated=False, **changed),
+        data=replace(
+            data,
+            limit=_at_most(data.limit, SAMPLES),
+            validation_split=_first(data.validation_split, SAMPLES // 4),
+        ),
+        fsdp=replace(recipe.fsdp, offload=offload),
+        training=training,
+        checkpoints=replace(recipe.checkpoints, every_steps=2),
+        tracking=replace(recipe.tracking, wandb=replace(recipe.tracking.wandb, enabled=False)),
+    ), missing
+
+
+def _at_most(value: Any, most: int) -> int:
+    """Give a count that a recipe may leave unsaid, in small."""
+    return min(value, most) if isinstance(value, int) and value > 0 else most
+
+
+def _first(split: str | None, rows: int) -> str | None:
+    """Give the first rows of a split, of one that is not cut already."""
+    return split if split is None or "[" in split else f"{split}[:{rows}]"
