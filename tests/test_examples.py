@@ -64,6 +64,6 @@ def test_ctrl_c_and_status_of_a_local_run(home: Home) -> None:
     assert home.call("cancel", "long").code == 0
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in rest
+    assert "Traceback" not in rest, rest
     assert json.loads(home.call("status", "long", "--json").out)["state"] == "cancelled"
     assert home.call("cancel", "long").code == 2

@@ -10,16 +10,24 @@ from hpclaunch.cluster.follow import LogReader, follow
 from hpclaunch.cluster.slurm import JobState
 from hpclaunch.diagnose.status import Status, status
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.launcher import LauncherFilter
 from hpclaunch.run.lines import Line, show
 from hpclaunch.run.record import Record
 
 
-def printer(folder: RunFolder, record: Record) -> Callable[[Line], None]:
-    """Give a function that prints a line with who said it."""
+def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[[Line], None]:
+    """Give a function that prints a line with who said it.
+
+    `whole`: with the launchers' own accounts of ranks that failed, which the log has in any case.
+    """
     gc.enable()  # off for the sake of the start; from here on this process may live for days
     names: list[tuple[str, ...]] = []
 
+    launchers = LauncherFilter()
+
     def print_line(line: Line) -> None:
+        if not whole and not launchers.wanted(line):
+            return
         # The hosts are known once the script runs, so before its first labelled line.
         if not names and line.node is not None:
             names.append(folder.node_names())

@@ -35,7 +35,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
 
     folder, record = find(run)
     wanted = _filter(folder, record, node, rank)
-    print_line = printer(folder, record)
+    print_line = printer(folder, record, whole=True)
 
     def show(line: Line) -> None:
         if wanted(line):

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,7 @@ from hpclaunch.cluster.draft import check_model_access
 from hpclaunch.cluster.environment import for_submission, refuse_secrets, without_launcher_state
 from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folder
 from hpclaunch.cluster.process import started as process_started
+from hpclaunch.cluster.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -46,7 +48,22 @@ def check(job: Job) -> None:
     launch = job.plan.launch
     refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
+    _check_start(job)
     check_model_access(job)
+
+
+def _check_start(job: Job) -> None:
+    """Refuse a program or an environment that the job could not start. Raises UserError."""
+    launch = job.plan.launch
+    modules = bool(launch.modules or job.plan.site.modules)
+    python = launch.python.path
+    if launch.program:
+        check_program(launch.program, python, launch.cwd, modules=modules)
+    if not modules:
+        needed = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
+        # From the root: a folder of that name where the user stands is no package of the job's.
+        check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))
 
 
 def write(job: Job) -> RunFolder:

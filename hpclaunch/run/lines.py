@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 
 _NODE = re.compile(r" *([0-9]{1,5}):(?: (.*)|)", re.DOTALL)
-_RANK = re.compile(r"\[((?:gpu|cpu)([0-9]{1,3}))\]: ?(.*)", re.DOTALL)
+# One space after the label is no part of the text; of more, all are: indented lines.
+_RANK = re.compile(r"\[((?:gpu|cpu)([0-9]{1,3}))\]:(?: (?! ))?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)

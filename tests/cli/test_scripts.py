@@ -62,6 +62,7 @@ def test_slurms_own_defaults_in_the_environment(home: Home) -> None:
     "word", ["a b", "it's", 'say "no"', "$(touch hacked)", "`touch hacked`", "two\nlines", "*", ""]
 )
 def test_odd_words_reach_the_script_as_data(home: Home, word: str) -> None:
+    (home.folder / "train.py").touch()
     done = home.call("sbatch", "--nodes", "2", "--no-submit", "--", "train.py", word)
     assert done.code == 0, done.err
     text = (home.runs / "train-1/job.sbatch").read_text()

@@ -1,0 +1,57 @@
+"""A launcher's own account of a rank that failed: kept in the log, and hidden from the screen.
+
+torchrun logs the end of its ranks, accelerate raises over it with a traceback of its own, and a
+table follows; what the rank itself said stands above all that. A launcher's own failure is shown by
+the last line of its traceback.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from hpclaunch.run.lines import Line
+
+_LOGGED = re.compile(r"[DIWE]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ torch/distributed/")
+_TRACEBACK = "Traceback (most recent call last):"
+_OVER_A_RANK = ("torch.distributed.elastic.",)
+"""Exceptions that only say that a rank has failed, or that the launcher was told to stop."""
+
+_RULE = re.compile(r"=+|-+|\*+")
+
+
+@dataclass
+class LauncherFilter:
+    """Decides line by line, for each node by itself, what a person is shown."""
+
+    _within: dict[int, str] = field(default_factory=dict)
+    """Nodes whose launcher is in the middle of a traceback or a table."""
+
+    def wanted(self, line: Line) -> bool:
+        """Say whether to show a line. Ranks' own lines and the script's always are."""
+        if line.node is None or line.local_rank is not None:
+            return True
+        state, shown = _next(self._within.get(line.node, ""), line.text)
+        self._within[line.node] = state
+        return shown
+
+
+def _next(within: str, text: str) -> tuple[str, bool]:
+    """Give what the launcher is in the middle of after this line, and whether to show it."""
+    if text == _TRACEBACK:
+        return "traceback", False
+    if within == "traceback":
+        if not text or text.startswith(" "):
+            return within, False
+        over_a_rank = text.startswith(_OVER_A_RANK)
+        return ("verdict", False) if over_a_rank else ("", True)
+    if within == "verdict" and _is_rule(text):
+        return "table", False
+    if within == "table":
+        # The table is closed by the kind of rule that opened it.
+        return ("" if _is_rule(text) and text[0] in "=*" else within), False
+    return "", not _LOGGED.match(text)
+
+
+def _is_rule(text: str) -> bool:
+    return len(text) > 20 and _RULE.fullmatch(text) is not None
