@@ -70,7 +70,8 @@ def cp(recipe: str, file: Path | None, force: bool) -> None:
 @click.option("--show", is_flag=True, help="Print it as resolved.")
 def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
     """Check a recipe; the first thing wrong is named with file, line and key."""
-    from hpclaunch.recipe.load import load, to_yaml
+    from hpclaunch.recipe.load import check_data, load, to_yaml
 
     resolved = load(recipe, overrides)
+    check_data(resolved)
     print(to_yaml(resolved) if show else f"{recipe}: valid", end="" if show else "\n")

@@ -27,6 +27,7 @@ from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folde
 from hpclaunch.cluster.process import started as process_started
 from hpclaunch.cluster.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import check_data
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
@@ -49,6 +50,8 @@ def check(job: Job) -> None:
     refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
     _check_start(job)
+    if job.plan.builtin_trainer:
+        check_data(job.plan.recipe)
     check_model_access(job)
 
 

@@ -12,10 +12,11 @@ import msgspec
 from hpclaunch.document import Document, convert, dump, parse, parse_value, read_text
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
+from hpclaunch.recipe.rows import glance
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
-LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".arrow", ".jinja", ".jinja2", ".j2"}
+LOCAL_SUFFIXES = {".jsonl", ".json", ".csv", ".parquet", ".arrow", ".jinja", ".jinja2", ".j2"}
 _OVERRIDE = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)+)=(.*)$", re.DOTALL)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATHS = (
@@ -87,9 +88,29 @@ def is_local(name: str) -> bool:
     """Say whether a model or dataset name is meant as a path rather than a hub id."""
     return (
         name.startswith(("/", "./", "../", "~"))
+        or name in {".", ".."}
         or Path(name).suffix in LOCAL_SUFFIXES
+        or (Path(name).suffix != "" and _is_file(name))
         or not _HUB_ID.fullmatch(name.removeprefix("builtin:"))
     )
+
+
+def _is_file(name: str) -> bool:
+    """Say whether a file of this name lies in the current folder."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def check_data(recipe: Recipe) -> None:
+    """Look at the recipe's local data files. Raises UserError for rows nobody could train on."""
+    data = recipe.data
+    # Of a slice it is not known beforehand which rows it takes.
+    used = 1 if "[" in data.split else data.limit
+    for name, rows in ((data.name, used), (data.validation, None)):
+        if name is not None and not name.startswith("builtin:") and is_local(name):
+            glance(Path(name), data.format, rows)
 
 
 def _document(reference: str) -> tuple[Document, Path]:

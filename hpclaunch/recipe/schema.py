@@ -41,7 +41,7 @@ class Data(Section, frozen=True, kw_only=True):
     """What to train on."""
 
     name: Name
-    """Hub id, a local jsonl/json/parquet/arrow file or a folder of them, or `builtin:...`."""
+    """Hub id, a local jsonl/json/csv/parquet/arrow file or a folder of them, or `builtin:...`."""
     subset: str | None = None
     """Configuration name of a hub dataset that has several."""
     revision: str | None = None

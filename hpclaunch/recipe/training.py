@@ -9,6 +9,7 @@ from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.ranges import out_of_range
 from hpclaunch.recipe.schema import MethodKind
 
 OWNED: dict[str, str] = {
@@ -88,6 +89,9 @@ def check_training(document: Document) -> None:
         if not _fits(value, fields[key]):
             kinds = " or ".join(fields[key])
             raise UserError(f"{where}: training.{key}: expected {kinds}, got {value!r}")
+        allowed = out_of_range(key, value)
+        if allowed:
+            raise UserError(f"{where}: training.{key}: {value!r} cannot be", f"{allowed}")
 
 
 def _fits(value: Any, kinds: list[str]) -> bool:

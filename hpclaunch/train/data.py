@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.rows import READERS, REPAIR, check_lines, files_of
 from hpclaunch.recipe.schema import Data
+from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, row_problem
 from hpclaunch.train.hub import explain
-from hpclaunch.train.shapes import KEPT, Shape, convert, detect, row_problem
 
 BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
 SPLITS = "set data.split and data.validation_split to splits it has (null for no validation)"
-REPAIR = "repair the row or take it out"
-READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"}
 
 
 @dataclass(frozen=True)
@@ -98,21 +96,6 @@ def _builtin(name: str, split: str) -> Any:
         return _local(path, "train" + split[len(part) :])
 
 
-def files_of(path: Path) -> list[Path]:
-    """Give the data files of a file or folder, all of one kind. Raises UserError."""
-    if path.is_file():
-        if path.suffix not in READERS:
-            raise UserError(f"{path}: not a data file", f"valid: {', '.join(READERS)}")
-        return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix in READERS) if path.is_dir() else []
-    if not found:
-        raise UserError(f"{path}: no data files there", f"valid: {', '.join(READERS)}")
-    kinds = {READERS[p.suffix] for p in found}
-    if len(kinds) > 1:
-        raise UserError(f"{path} mixes {' and '.join(sorted(kinds))} files", "keep one kind")
-    return found
-
-
 def _local(path: Path, split: str) -> Any:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
@@ -125,33 +108,12 @@ def _local(path: Path, split: str) -> Any:
     except DatasetGenerationError as error:
         for file in files:
             if file.suffix == ".jsonl":
-                find_bad_line(file)
+                check_lines(file)
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:200]
         raise UserError(f"{path} cannot be read: {reason}", "repair or convert the file") from error
     except ValueError as error:  # an unknown split, or a slice that is none
         raise UserError(f"{path}: {' '.join(str(error).split())}", SPLITS) from error
-
-
-def find_bad_line(file: Path) -> None:
-    """Raise UserError for the first line of a jsonl file that is no row like those before it."""
-    shape: Shape | None = None
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            try:
-                row = json.loads(line.rstrip())
-            except json.JSONDecodeError as error:
-                fault = f"{where}: not valid JSON: {error.msg} at column {error.colno}"
-                raise UserError(fault, REPAIR) from None
-            if not isinstance(row, dict):
-                raise UserError(f"{where}: a row must be a JSON object", REPAIR) from None
-            shape = shape or detect(list(row), "auto", where)
-            problem = row_problem(row, shape)
-            if problem:
-                raise UserError(f"{where}: {problem}", REPAIR) from None
 
 
 def _check(rows: Any, shape: Shape, source: str) -> None:
@@ -161,7 +123,7 @@ def _check(rows: Any, shape: Shape, source: str) -> None:
         if problem is None:
             continue
         if source.endswith(".jsonl"):
-            find_bad_line(Path(source))
+            check_lines(Path(source))
         raise UserError(f"{source}, row {number}: {problem}", REPAIR)
 
 

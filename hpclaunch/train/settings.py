@@ -105,6 +105,7 @@ def sft_config(
     given["packing"] = packing(given, kernel)
     given.setdefault("ddp_timeout", COLLECTIVE_TIMEOUT)
     given.setdefault("disable_tqdm", True)
+    given.setdefault("logging_first_step", True)  # the last one is seen to in stop.py
     given.setdefault("run_name", run.root.name)
     if messages:
         given.setdefault("assistant_only_loss", True)

@@ -37,12 +37,14 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         """Ask all ranks to save, or to save and stop."""
         self.walltime.step()
         last = state.global_step >= state.max_steps
+        if last:
+            control.should_log = True  # a training shorter than logging_steps has a loss too
         told = broadcast_number(self.world, self._decide() if self.world.first else GO_ON)
         if told == SAVE:
             control.should_save = True
         elif told in {STOP, PAUSE} and not self.stopped and not last:
             self.stopped, self.paused = True, told == PAUSE
-            control.should_save = True
+            control.should_save = control.should_log = True
             control.should_training_stop = True
             if self.world.first:
                 why = self._words() or "asked to"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import venv
 
 import pytest
 
@@ -53,6 +54,9 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("status -- prog", "sbatch, srun and local only"),
         (f"sbatch tiny --no-submit -- train.py {TOKEN}", "access token"),
         ("local tiny --gpus 1", "this machine has"),
+        ("local --cpu-processes 1 -- trian.py", "no program trian.py"),
+        ("sbatch --no-submit --cpu-processes 1 -- -m nomod", "no module 'nomod'"),
+        ("recipes validate tiny training.learning_rate=-1", "more than 0"),
         ("local llama3-8b-lora --fsdp 1 --cpu-processes 2", "FSDP 1 runs on GPUs only"),
         ("config --nodes 4 --gpus 4 --sharding half", "hybrid"),
         ("recipes cat nosuch", "no recipe called"),
@@ -97,6 +101,27 @@ def test_a_saved_token_opens_a_gated_model(home: Home) -> None:
     written = [path for path in home.runs.rglob("*") if path.is_file()]
     assert len(written) >= 4
     assert not any(TOKEN in path.read_text() for path in written)
+
+
+def test_data_that_nobody_could_train_on(home: Home) -> None:
+    file = home.folder / "rows.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "compl\n')
+    for words in (
+        ["local", "tiny", "--dataset", "rows.jsonl"],
+        ["recipes", "validate", "tiny", "data.name=rows.jsonl"],
+    ):
+        done = home.call(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "rows.jsonl:2: not valid JSON" in done.err
+    assert not home.runs.exists()
+
+
+def test_an_environment_without_the_training_stack(home: Home) -> None:
+    venv.create(home.folder / "bare", with_pip=False)
+    done = home.call("sbatch", "tiny", "--no-submit", "--venv", "bare", "--cpu-processes", "1")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "lacks torch, accelerate" in done.err
+    assert home.call("sbatch", "tiny", "--dry-run", "--venv", "bare").code == 0
 
 
 def test_a_run_name_that_is_taken(home: Home) -> None:

@@ -64,7 +64,7 @@ VALUES = st.fixed_dictionaries(
     {},
     optional={
         "training.learning_rate": st.floats(1e-12, 10),
-        "training.seed": st.integers(0, 2**63),
+        "training.seed": st.integers(0, 2**32 - 1),
         "training.run_name": WORDS,
         "training.lr_scheduler_kwargs": st.dictionaries(
             WORDS, st.one_of(WORDS, st.integers(), st.booleans(), st.none(), st.floats(0, 1e30))

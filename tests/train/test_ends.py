@@ -38,6 +38,17 @@ def after_two_steps(folder: Path, events: Path, rank: int, action: str) -> str:
     return str(folder)
 
 
+def test_a_training_shorter_than_its_logging_steps_has_losses(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    overrides = [*short(tiny, rows, steps=4), "training.logging_steps=100"]
+    done = train(tmp_path / "run", overrides, processes=1)
+    assert done.outcome.code == 0, done.outcome.said
+    steps = marks(done.folder, "step")
+    assert [mark["step"] for mark in steps] == [1, 4], "the first and the last"
+    assert all(mark["loss"] > 0 for mark in steps)
+
+
 def test_a_stop_file_ends_the_run_with_a_checkpoint_and_weights(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Data
+from hpclaunch.recipe.shapes import convert, detect, row_problem
 from hpclaunch.train.data import load_rows
-from hpclaunch.train.shapes import convert, detect, row_problem
 from tests.train.conftest import write_jsonl
 
 TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -137,3 +137,11 @@ def test_conversations_need_a_chat_template(tmp_path: Path) -> None:
 def test_an_unknown_builtin_dataset_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'builtin:cluster-questions'"):
         load_rows(Data(name="builtin:cluster-question"), chat=True, check=True)
+
+
+def test_rows_of_a_csv_file(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('instruction,input,output\n"Add, please",1 and 2,3\nSay hello,,hello\n')
+    rows = load_rows(Data(name=str(file)), chat=False, check=True)
+    assert rows.train[0] == {"prompt": "Add, please\n\n1 and 2\n\n", "completion": "3"}
+    assert rows.train[1] == {"prompt": "Say hello\n\n", "completion": "hello"}

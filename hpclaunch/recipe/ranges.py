@@ -1,0 +1,72 @@
+"""What numbers of the `training` section can be: the trainer would stop on others, or go astray."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+
+class Range(NamedTuple):
+    """What a number must lie in."""
+
+    low: float
+    above: bool = False
+    """Greater than `low`, which itself is not allowed."""
+    high: float = math.inf
+    also: tuple[float, ...] = ()
+    """Values outside that have a meaning of their own."""
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value is allowed."""
+        if value in self.also:
+            return True
+        low = value > self.low if self.above else value >= self.low
+        return low and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        """Give it in words: `at least 1`, `0 to 1`, `more than 0`."""
+        if self.high < math.inf:
+            words = f"{self.low:.10g} to {self.high:.10g}"
+            words = f"more than {words}" if self.above else words
+        else:
+            words = f"more than {self.low:g}" if self.above else f"at least {self.low:g}"
+        return words + "".join(f", or {value:g}" for value in self.also)
+
+
+_COUNT, _NOT_NEGATIVE, _POSITIVE = Range(1), Range(0), Range(0, above=True)
+_SHARE, _SEED = Range(0, high=1), Range(0, high=2**32 - 1)
+
+RANGES: dict[str, Range] = {
+    "learning_rate": _POSITIVE,
+    "per_device_train_batch_size": _COUNT,
+    "per_device_eval_batch_size": _COUNT,
+    "gradient_accumulation_steps": _COUNT,
+    "eval_accumulation_steps": _COUNT,
+    "num_train_epochs": _POSITIVE,
+    "max_steps": Range(1, also=(-1,)),
+    "max_length": _COUNT,
+    "warmup_steps": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "adam_beta1": _SHARE,
+    "adam_beta2": _SHARE,
+    "adam_epsilon": _POSITIVE,
+    "label_smoothing_factor": _SHARE,
+    "neftune_noise_alpha": _NOT_NEGATIVE,
+    "logging_steps": _POSITIVE,
+    "eval_steps": _POSITIVE,
+    "seed": _SEED,
+    "data_seed": _SEED,
+    "ddp_timeout": _COUNT,
+    "dataloader_num_workers": _NOT_NEGATIVE,
+    "dataset_num_proc": _COUNT,
+}
+"""Fields whose range is known; what stands here bounds no other."""
+
+
+def out_of_range(key: str, value: Any) -> str | None:
+    """Say what a value of `training` would have to be, None where it may be as it is."""
+    allowed = RANGES.get(key)
+    if allowed is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return None if allowed.holds(value) else str(allowed)

@@ -1,0 +1,46 @@
+"""Numbers of a training that cannot be are refused where the recipe is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.ranges import RANGES
+from hpclaunch.recipe.training import DEFAULTS, sft_fields
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("training.learning_rate=-1e-4", "-0.0001 cannot be; more than 0"),
+        ("training.learning_rate=0", "more than 0"),
+        ("training.learning_rate=.inf", "more than 0"),
+        ("training.per_device_train_batch_size=0", "at least 1"),
+        ("training.max_steps=0", "at least 1, or -1"),
+        ("training.adam_beta1=1.5", "0 to 1"),
+        ("training.seed=-1", "0 to 4294967295"),
+        ("training.max_length=-5", "at least 1"),
+    ],
+)
+def test_what_cannot_be(word: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load("tiny", (word,))
+    assert said in str(caught.value)
+    assert word.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["training.max_steps=-1", "training.max_length=null", "training.warmup_steps=0.1",
+     "training.weight_decay=0", "training.learning_rate=1"],
+)  # fmt: skip
+def test_what_can_be(word: str) -> None:
+    load("tiny", (word,))
+
+
+def test_only_fields_that_there_are_have_a_range() -> None:
+    assert RANGES.keys() <= sft_fields().keys()
+    for key, value in DEFAULTS.items():
+        if key in RANGES:
+            assert RANGES[key].holds(value)
