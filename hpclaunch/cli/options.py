@@ -7,11 +7,12 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hpclaunch.recipe.schema import MethodKind, Sharding
+if TYPE_CHECKING:
+    from hpclaunch.recipe.schema import MethodKind, Sharding
 
 Command = Callable[..., int | None]
 

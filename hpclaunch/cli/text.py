@@ -6,9 +6,10 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpclaunch.plan.findings import Finding
+if TYPE_CHECKING:
+    from hpclaunch.plan.findings import Finding
 
 
 def say(text: str) -> None:
