@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,7 +30,7 @@ from hpclaunch.rehearse.small import small
 from hpclaunch.render.job import Job
 from hpclaunch.run.events import newest, read_marks
 from hpclaunch.run.find import find
-from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
 from hpclaunch.units import count
@@ -177,8 +179,9 @@ def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record
             show(line)
             if not asked and newest(read_marks(folder.events), "data"):
                 asked.append(True)
-                # What the batch script does at Slurm's notice; seen at the end of a step.
-                write_atomic(folder.stop_request, "preempted\n")
+                _, at_work = find(str(folder.root))
+                if at_work.pid is not None:  # what Slurm sends a batch script before a preemption
+                    os.kill(at_work.pid, signal.SIGUSR1)
 
         code = execute(job, lambda _folder, _record: watch)
         _, record = find(str(folder.root))

@@ -98,6 +98,18 @@ def test_a_training_that_saves_before_it_ends_is_given_the_time(tmp_path: Path) 
     assert (stage.notes / "saved").exists()
 
 
+def test_usr1_asks_the_training_to_stop_in_its_own_time(tmp_path: Path) -> None:
+    stop = tmp_path / "run/stop"
+    waits = f"echo 1 >{{notes}}/ready; until [ -s {stop} ]; do sleep 0.02; done; exit 3"
+    stage = Stage(tmp_path, training=waits)
+    folder, text = rendered(stage)
+    process = stage.start(folder, text)
+    stage.wait_for("ready")
+    process.send_signal(signal.SIGUSR1)
+    assert finish(process)[0] == 3, "waited for, and its own code"
+    assert folder.stop_request.read_text() == "preempted\n"
+
+
 def test_a_stop_while_weights_are_fetched_ends_the_fetching(tmp_path: Path) -> None:
     stage = Stage(tmp_path, prepare=until_stopped("prepare", 0))
     folder, text = rendered(stage)
