@@ -91,4 +91,9 @@ def progress_rows(progress: Progress, active: bool) -> list[tuple[str, str]]:
         lines.append(("pace", f"{pace} a step, {count(progress.tokens_per_second)} tokens/s"))
     if progress.checkpoint is not None:
         lines.append(("checkpoint", f"step {progress.checkpoint}"))
+    if progress.synced_to is not None:
+        step = "" if progress.synced is None else f"step {progress.synced}; "
+        lines.append(("copied", f"{step}newest: {progress.synced_to}"))
+    if progress.sync_error is not None:
+        lines.append(("copied", f"since then not: {progress.sync_error}"))
     return lines

@@ -26,6 +26,7 @@ from hpclaunch.cluster.environment import for_submission, refuse_secrets, withou
 from hpclaunch.cluster.folder import check_writable, rewrite_folder, write_folder
 from hpclaunch.cluster.process import started as process_started
 from hpclaunch.cluster.program import LAUNCHER, TRAINER, check_packages, check_program
+from hpclaunch.cluster.storage import check_storage
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import check_data
 from hpclaunch.render.job import Job
@@ -53,6 +54,8 @@ def check(job: Job) -> None:
     if job.plan.builtin_trainer:
         check_data(job.plan.recipe)
     check_model_access(job)
+    if job.plan.builtin_trainer:
+        check_storage(job.plan.recipe.checkpoints, launch.python.path)
 
 
 def _check_start(job: Job) -> None:

@@ -32,6 +32,12 @@ class Progress:
     parameters: int | None = None
     checkpoint: int | None = None
     """Step of the newest checkpoint."""
+    synced: int | None = None
+    """Step of the newest checkpoint that was copied to `checkpoints.sync_to`."""
+    synced_to: str | None = None
+    """Where the newest copy lies, of a checkpoint or of the final weights."""
+    sync_error: str | None = None
+    """Why nothing has arrived there since."""
     restarts: int = 0
     """Starts after the first."""
     outcome: str | None = None
@@ -57,6 +63,9 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
+    copies = [mark for mark in listed if mark["event"] in {"synced", "sync failed"}]
+    arrived = newest([mark for mark in copies if _whole(mark.get("step")) is not None], "synced")
+    failed = copies[-1] if copies and copies[-1]["event"] == "sync failed" else {}
     starts = [at for at, mark in enumerate(listed) if mark["event"] == "start"]
     end = newest(listed[starts[-1] :] if starts else listed, "end") or {}
     full = len(seconds) == len(tokens) == len(recent) and seconds
@@ -70,6 +79,9 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
         trainable=_whole(load.get("trainable")),
         parameters=_whole(load.get("parameters")),
         checkpoint=_whole(checkpoint.get("step")),
+        synced=_whole((arrived or {}).get("step")),
+        synced_to=_text((newest(copies, "synced") or {}).get("url")),
+        sync_error=_text(failed.get("why")),
         restarts=max(0, len(starts) - 1),
         outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
     )
@@ -96,6 +108,10 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < MOST else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:

@@ -12,6 +12,7 @@ import msgspec
 from hpclaunch.document import Document, convert, dump, parse, parse_value, read_text
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
+from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.rows import glance
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
@@ -51,6 +52,7 @@ def load(
         _set(document, key, value)
     _absolute_paths(document, Path.cwd())
     check_training(document)
+    check_addresses(document)
     recipe = convert(document, Recipe)
     _check_local_files(document)
     for section, key, what, builtin in (

@@ -126,7 +126,11 @@ class Checkpoints(Section, frozen=True, kw_only=True):
     every_steps: Count = 50
     """Steps between checkpoints; 0 keeps none."""
     keep: PositiveInt = 2
-    """How many of the newest to keep."""
+    """How many of the newest to keep, here and where they are copied to."""
+    sync_to: Name | None = None
+    """Where whole checkpoints and the final weights are copied while training goes on: the address
+    of a folder (`s3://bucket/me`, `gs://...`, `hf://...`, `file:///...`); the run's name is added.
+    Credentials come from the environment or the storage's own files, never from here."""
 
 
 class Wandb(Section, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | checkpoint | step, seconds, bytes, path |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
+| synced | name, step (None for the final weights), seconds, bytes, url |
+| sync failed | name, why (once, until something arrives again) |
 | stop | step, why |
 | end | step, seconds, outcome (done, stopped), final |
 """

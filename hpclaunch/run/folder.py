@@ -77,6 +77,11 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def sync(self) -> Path:
+        """What the nodes' copiers tell each other."""
+        return self.root / "sync"
+
+    @property
     def final(self) -> Path:
         """What `from_pretrained` takes: the adapter or the model, with its tokenizer."""
         return self.root / "final"

@@ -48,8 +48,11 @@ def begin(run: RunFolder) -> None:
     aside(run).mkdir(parents=True)
 
 
-def promote(run: RunFolder, step: int, keep: int) -> Path:
-    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`."""
+def promote(run: RunFolder, step: int, keep: int, held: str | None = None) -> Path:
+    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`.
+
+    The one named `held` is being copied elsewhere, and stays until the next.
+    """
     written = aside(run) / f"checkpoint-{step}"
     target = run.checkpoints / f"step-{step}"
     if target.exists():  # the step was resumed from and is saved again
@@ -58,10 +61,24 @@ def promote(run: RunFolder, step: int, keep: int) -> Path:
     written.rename(target)
     clear_aside(run)
     for old in complete(run)[:-keep]:
+        if old.name == held:
+            continue
         doomed = run.checkpoints / f".old-{old.name}"
         old.rename(doomed)  # first out of sight, so that half a removal is no checkpoint
         shutil.rmtree(doomed, ignore_errors=True)
     return target
+
+
+def put_into_place(run: RunFolder, folder: Path, name: str) -> None:
+    """Rename a whole checkpoint that came from elsewhere, in place of a damaged one if need be."""
+    target = run.checkpoints / name
+    if target.exists():
+        doomed = run.checkpoints / f".old-{name}"
+        target.rename(doomed)
+        folder.rename(target)
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        folder.rename(target)
 
 
 def size(folder: Path) -> int:

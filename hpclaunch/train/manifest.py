@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 NAME = "manifest.json"
@@ -42,14 +42,38 @@ def parts_of(folder: Path, rank: int, ranks: int) -> dict[str, Part]:
     return {
         name: measure(folder / name)
         for name in names
-        if name != NAME and _owner(name) % ranks == rank
+        if name != NAME and (_owner(name) or 0) % ranks == rank
     }
 
 
-def _owner(name: str) -> int:
-    """Give the rank that wrote a file, by its name."""
+def _owner(name: str) -> int | None:
+    """Give the rank that wrote a file, by its name; None for what belongs to no rank."""
     match = _OF_RANK.search(name)
-    return int(match.group(1) or match.group(2)) if match else 0
+    return int(match.group(1) or match.group(2)) if match else None
+
+
+def share(parts: Mapping[str, Part], ranks: int, node: int, nodes: int) -> list[str]:
+    """Give the files that a node is to copy, of a checkpoint that so many ranks wrote.
+
+    What a rank wrote falls to its node, which may still hold it in memory; the rest is dealt out
+    by size. Every node comes to the same answer without asking, and every file falls to one.
+    """
+    mine = []
+    load = [0] * nodes
+    rest = []
+    for name, part in sorted(parts.items()):
+        owner = _owner(name)
+        if owner is None:
+            rest.append((part.bytes, name))
+            continue
+        place = min(owner * nodes // max(ranks, 1), nodes - 1)
+        load[place] += part.bytes
+        mine += [name] if place == node else []
+    for size, name in sorted(rest, reverse=True):
+        place = load.index(min(load))
+        load[place] += size
+        mine += [name] if place == node else []
+    return sorted(mine)
 
 
 def measure(path: Path) -> Part:
@@ -64,20 +88,41 @@ def measure(path: Path) -> Part:
 
 def write(folder: Path, parts: Mapping[str, Part], **facts: Any) -> None:
     """Write the manifest of a checkpoint; `facts` are its step, ranks and versions."""
+    (folder / NAME).write_text(text_of(parts, **facts), encoding="utf-8")
+
+
+def text_of(parts: Mapping[str, Part], **facts: Any) -> str:
+    """Give the text of a manifest."""
     files = {name: {"bytes": part.bytes, "crc32": part.crc32} for name, part in parts.items()}
     document = {"format": FORMAT, **facts, "files": dict(sorted(files.items()))}
-    (folder / NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(document, indent=1) + "\n"
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Part]] | None:
     """Give a checkpoint's facts and files; None where its manifest is missing or damaged."""
     try:
-        document = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return parse((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def parse(text: str) -> tuple[dict[str, Any], dict[str, Part]] | None:
+    """Give facts and files of a manifest's text; None where it is none."""
+    try:
+        document = json.loads(text)
         files = document.pop("files")
         parts = {name: Part(int(at["bytes"]), int(at["crc32"])) for name, at in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not all(_inside(name) for name in parts):  # it may have come from elsewhere
+            return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return document, parts
+
+
+def _inside(name: str) -> bool:
+    """Say whether a file's name stays within the checkpoint."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def damage(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:

@@ -31,6 +31,7 @@ def prepare(folder: RunFolder) -> None:
     recipe = load(str(folder.recipe))
     device = device_of(folder)
     kernel = kernel_for(recipe, device)
+    check_storage(recipe, folder)
     fetch(recipe.model)
     where = model.source(recipe.model)
     tokenizer, _ = model.load_tokenizer(where, recipe)
@@ -68,6 +69,25 @@ def kernel_for(recipe: Recipe, device: str) -> str:
             "install hpclaunch[train] in the job's environment, or set method.kind: lora",
         )
     return settings.attention(recipe.model.attention, device)
+
+
+def check_storage(recipe: Recipe, folder: RunFolder) -> None:
+    """Look at where copies go. One that does not answer is no reason not to train.
+
+    Raises UserError where a package is missing, or another run's copies lie there.
+    """
+    url = recipe.checkpoints.sync_to
+    if url is None:
+        return
+    from hpclaunch.train.remote import Remote, of_run, refuse_stranger
+
+    remote = Remote(of_run(url, folder))
+    try:
+        refuse_stranger(folder, remote)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a storage's library raises
+        print(f"hpclaunch: {remote.url} cannot be asked: {one_line(error)}", file=sys.stderr)
 
 
 def fetch(model: Model) -> None:

@@ -12,7 +12,7 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, data, manifest, model, settings, template, world
+from hpclaunch.train import checkpoints, data, manifest, model, settings, sync, template, world
 from hpclaunch.train.narrator import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.units import duration
@@ -33,13 +33,23 @@ def run(folder: RunFolder) -> None:
             hpclaunch=metadata.version("hpclaunch"),
         )
     trainer, stop = build(recipe, folder, here)
-    resume = resume_point(folder, here)
+    resume = resume_point(folder, here, sync.Store(folder, here, recipe))
+    copying = sync.Copying(folder, here, recipe.checkpoints.sync_to)
+    saved = trainer.saved
+
+    def tell(seconds: float) -> None:
+        saved(seconds)
+        copying.look()
+
+    trainer.saved, trainer.held = tell, copying.held
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     if stop.paused:
         pause(folder, here, trainer)
     else:
         finish(recipe, folder, here, trainer, outcome="stopped" if stop.stopped else "done")
+    until = world.broadcast_number(here, int(sync.until(stop.paused, stop.walltime.end, stop.why)))
     world.leave()
+    copying.finish(until, final=not stop.paused)
     if here.first:
         say(f"ended after {duration(time.monotonic() - began)}")
 
@@ -107,32 +117,54 @@ def has_template(recipe: Recipe, tokenizer: Any) -> bool:
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
 
 
-def resume_point(folder: RunFolder, here: world.World) -> Path | None:
-    """Give the newest whole checkpoint to go on from, if any, and say so.
+def resume_point(folder: RunFolder, here: world.World, store: sync.Store) -> Path | None:
+    """Give the newest whole checkpoint to go on from, here or in the store, if any, and say so.
 
     A damaged one is named and passed over for the one before. Raises UserError where there are
-    checkpoints and none is whole: to start over unasked would cost what they may still be worth.
+    checkpoints and none is whole, or the store with the only ones does not answer: to start over
+    unasked would cost what they may still be worth.
     """
-    found = world.all_shares(here, checkpoints.complete(folder))[0]
-    for checkpoint in reversed(found):
-        seen = world.all_shares(here, manifest.damage(checkpoint, here.rank, here.size))
-        wrong = next((each for each in seen if each is not None), None)
-        if wrong is None:
-            if here.first:
-                _tell_resume(folder, here, checkpoint)
+    local = {path.name for path in world.all_shares(here, checkpoints.complete(folder))[0]}
+    if store.problem and here.first:
+        say(f"{store.url} cannot be asked for checkpoints: {store.problem}")
+    for name in sorted({*local, *store.whole}, key=lambda n: checkpoints.step_of(Path(n)))[::-1]:
+        checkpoint = folder.checkpoints / name
+        if name in local and _whole(folder, here, checkpoint):
             return checkpoint
-        if here.first:
-            mark(folder.events, "checkpoint damaged", path=checkpoint.name, why=wrong)
-            say(f"{checkpoint.name} cannot be resumed from: {wrong}")
-    if found:
+        if name in store.whole:
+            problem = store.fetch(name)
+            if problem is None:
+                _tell_resume(folder, here, checkpoint)
+                return checkpoint
+            store.tell_damage(name, problem)
+    if local or store.whole:
         raise UserError(
             f"none of the checkpoints in {folder.checkpoints} is whole",
             "to start over, remove or rename that folder",
         )
+    if store.problem and world.all_shares(here, sync.has_been_there(folder))[0]:
+        raise UserError(
+            f"this run's checkpoints are at {store.url}, which cannot be asked: {store.problem}",
+            "try again later; to start over, take another --name",
+        )
     return None
 
 
+def _whole(folder: RunFolder, here: world.World, checkpoint: Path) -> bool:
+    """Say whether a checkpoint here can be resumed from; name what is wrong with it."""
+    seen = world.all_shares(here, manifest.damage(checkpoint, here.rank, here.size))
+    wrong = next((each for each in seen if each is not None), None)
+    if wrong is None:
+        _tell_resume(folder, here, checkpoint)
+    elif here.first:
+        mark(folder.events, "checkpoint damaged", path=checkpoint.name, why=wrong)
+        say(f"{checkpoint.name} cannot be resumed from: {wrong}")
+    return wrong is None
+
+
 def _tell_resume(folder: RunFolder, here: world.World, checkpoint: Path) -> None:
+    if not here.first:
+        return
     say(f"resuming from {checkpoint.relative_to(folder.root)}")
     facts = manifest.read(checkpoint)
     before = facts[0].get("ranks") if facts else None

@@ -31,6 +31,8 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         self.stopped = False
         self.paused = False
         """Stopped with more to come: the weights are not final."""
+        self.why = ""
+        """What the stop was asked for, on the first rank."""
         self.walltime = Walltime(ends(), slowest_checkpoint(read_marks(run.events)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -47,9 +49,9 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             control.should_save = control.should_log = True
             control.should_training_stop = True
             if self.world.first:
-                why = self._words() or "asked to"
-                mark(self.run.events, "stop", step=state.global_step, why=why)
-                say(f"stopping after step {state.global_step}/{state.max_steps}: {why}")
+                self.why = self._words() or "asked to"
+                mark(self.run.events, "stop", step=state.global_step, why=self.why)
+                say(f"stopping after step {state.global_step}/{state.max_steps}: {self.why}")
         return control
 
     def _decide(self) -> int:

@@ -31,16 +31,18 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
         world: World,
         keep: int,
         saved: Callable[[float], None] = lambda _: None,
+        held: Callable[[], str | None] = lambda: None,
         **arguments: Any,
     ) -> None:
         """Take SFTTrainer's arguments; `keep` checkpoints stay, the newest.
 
-        `saved` is told the seconds that each checkpoint took.
+        `saved` is told the seconds that each checkpoint took; `held` names one that must stay.
         """
         self.run = run
         self.world = world
         self.keep = keep
         self.saved = saved
+        self.held = held
         self.last_size = 0
         """Bytes of the last checkpoint."""
         self.use_cache = getattr(arguments["model"].config, "use_cache", None)
@@ -130,7 +132,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
                 name: metadata.version(name) for name in ("hpclaunch", "torch", "accelerate")
             },
         )
-        path = checkpoints.promote(self.run, step, self.keep)
+        path = checkpoints.promote(self.run, step, self.keep, self.held())
         self.last_size = sum(part.bytes for part in parts.values())
         mark(
             self.run.events,

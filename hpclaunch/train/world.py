@@ -26,6 +26,10 @@ class World:
     device: Literal["cpu", "cuda"]
     fsdp: int
     """FSDP's version, 0 where every rank holds the whole model."""
+    local_rank: int = 0
+    """Number within the node."""
+    node: int = 0
+    nodes: int = 1
 
     @property
     def first(self) -> bool:
@@ -66,6 +70,9 @@ def surroundings() -> World:
         size=int(os.environ.get("WORLD_SIZE", "1")),
         device="cpu" if on_cpu else "cuda",
         fsdp=fsdp,
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        node=int(os.environ.get("GROUP_RANK", "0")),
+        nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
     )
 
 

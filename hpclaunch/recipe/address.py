@@ -1,0 +1,74 @@
+"""Addresses of storage that copies go to: their shape, and no secret in them."""
+
+from __future__ import annotations
+
+import re
+
+from hpclaunch.document import Document
+from hpclaunch.errors import UserError
+
+KEYS = ("sync_to", "resume_from")
+"""Keys of the checkpoints section that hold an address."""
+
+PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "hf": "huggingface_hub",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "oci": "ocifs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+}
+"""The Python package that each kind of address needs."""
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.DOTALL)
+_PASSWORD = re.compile(r".*:.*@", re.DOTALL)
+_KEY = re.compile(r"\b(A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|hf_[A-Za-z0-9]{20,})\b")
+_FORGETS = {"memory", "data", "http", "https", "blockcache", "filecache", "simplecache", "dir"}
+"""Kinds of addresses that nothing can be kept at."""
+
+
+def scheme_of(url: str) -> str:
+    """Give the part before `://`, '' where there is none."""
+    match = _SCHEME.fullmatch(url)
+    return match.group(1) if match else ""
+
+
+def check_addresses(document: Document) -> None:
+    """Refuse addresses without a scheme, of nothing lasting, or with a secret. Raises UserError.
+
+    A secret is not repeated in the complaint.
+    """
+    section = document.data.get("checkpoints")
+    if not isinstance(section, dict):
+        return  # the schema says so, with its place
+    for key in KEYS:
+        url = section.get(key)
+        if isinstance(url, str):
+            problem = _problem(url)
+            if problem:
+                where = document.where(("checkpoints", key))
+                raise UserError(f"{where}: checkpoints.{key}: {problem[0]}", problem[1])
+
+
+def _problem(url: str) -> tuple[str, str] | None:
+    """Say what is wrong with an address and what to do, None where it will do."""
+    match = _SCHEME.fullmatch(url)
+    if match and (_PASSWORD.match(match.group(2)) or "?" in url or _KEY.search(url)):
+        return (
+            "the address holds a password, a key or a query",
+            "credentials come from the environment or the storage's own files, such as "
+            "~/.aws/credentials; write the address alone",
+        )
+    if not match or not url.isprintable() or " " in url:
+        # Not repeated either: what is no address may be a secret typed in the wrong place.
+        return "this is no address", "write s3://bucket/folder, gs://..., hf://... or file:///..."
+    if match.group(1) in _FORGETS:
+        return f"nothing can be kept at {match.group(1)}://", "use s3, gs, hf, file or the like"
+    if match.group(1) in {"file", "local"} and not match.group(2).startswith("/"):
+        return f"{url} is no whole path", "write file:///absolute/path"
+    return None

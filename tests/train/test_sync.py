@@ -1,0 +1,261 @@
+"""Checkpoints and weights at an address: copied whole, kept by number, had back when lost here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import manifest
+from tests.train.conftest import Done, short
+from tests.train.running import Outcome, launch, losses, make_run, marks
+from tests.train.storage import BUCKET, Storage
+from tests.train.test_ends import after_two_steps
+from tests.train.weights import adapter_of
+
+pytestmark = pytest.mark.train
+
+SHARD = "pytorch_model_fsdp_0/__1_0.distcp"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Storage]:
+    """A server for all tests of this file, each with a folder of its own in it."""
+    storage = Storage()
+    yield storage
+    storage.stop()
+
+
+@pytest.fixture(scope="module")
+def copied(
+    server: Storage, tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path
+) -> Done:
+    """A LoRA run on two ranks whose checkpoints and weights went to the server."""
+    root = tmp_path_factory.mktemp("runs") / "copied"
+    folder = make_run(root, [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/done"])
+    return Done(folder, launch(folder, 2, 240, **server.variables))
+
+
+def test_everything_is_there_when_the_run_ends(copied: Done, server: Storage) -> None:
+    assert copied.outcome.code == 0, copied.outcome.said
+    folder = copied.folder
+    files = server.files("done/copied/")
+    for name, here in {"step-6": folder.checkpoints / "step-6", "final": folder.final}.items():
+        local = {str(p.relative_to(here)): p for p in here.rglob("*") if p.is_file()}
+        there = {f.removeprefix(f"{name}/") for f in files if f.startswith(f"{name}/")}
+        assert there == {*local, manifest.NAME}
+        for file, path in local.items():
+            assert server.read(f"done/copied/{name}/{file}") == path.read_bytes()
+    assert server.read("done/copied/recipe.yaml") == folder.recipe.read_bytes()
+    said = {mark["name"]: mark for mark in marks(folder, "synced")}
+    assert {"step-6", "final"} <= said.keys()
+    assert said["step-6"]["step"] == 6
+    assert said["final"]["url"] == f"s3://{BUCKET}/done/copied/final"
+    assert marks(folder, "sync failed") == []
+    assert "sync: final is at s3://attic/done/copied/final" in copied.outcome.out
+    assert "let me in" not in copied.outcome.said
+    assert copied.outcome.err == ""
+
+
+@pytest.fixture
+def lost(copied: Done, tmp_path: Path) -> RunFolder:
+    """The same run on a scratch that was swept: its checkpoints and weights are gone."""
+    shutil.copytree(copied.folder.root, tmp_path / "copied")
+    folder = RunFolder(tmp_path / "copied")
+    shutil.rmtree(folder.final)
+    shutil.rmtree(folder.checkpoints)
+    folder.events.unlink()
+    return folder
+
+
+@pytest.fixture
+def six_steps(copied: Done, server: Storage) -> Iterator[None]:
+    """What lies on the server as the run left it, and step 3 put there by hand."""
+    before = {key: server.read(key) for key in server.files() if key.startswith("done/")}
+    here = copied.folder.checkpoints / "step-3"
+    for path in here.rglob("*"):
+        if path.is_file():
+            server.write(f"done/copied/step-3/{path.relative_to(here)}", path.read_bytes())
+    server.remove("done/copied/final/")
+    yield
+    server.remove("done/")
+    for key, data in before.items():
+        server.write(key, data)
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: Storage) -> None:
+    server.remove("done/copied/step-6/")
+    outcome = launch(lost, 2, 240, **server.variables)
+    assert outcome.code == 0, outcome.said
+    assert f"fetching step-3 from s3://{BUCKET}/done" in outcome.out
+    assert "resuming from checkpoints/step-3" in outcome.out
+    first = losses(copied.folder)
+    assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
+    assert adapter_of(lost).keys() == adapter_of(copied.folder).keys()
+    assert "step-6/manifest.json" in server.files("done/copied/"), "what came anew is there too"
+
+
+def truncate(server: Storage, key: str) -> str:
+    server.write(key, server.read(key)[:-1])
+    return "none"  # found by its size, before anything is fetched
+
+
+def flip(server: Storage, key: str) -> str:
+    data = bytearray(server.read(key))
+    data[len(data) // 2] ^= 1
+    server.write(key, bytes(data))
+    return "checksum differs"
+
+
+def unfinished(server: Storage, key: str) -> str:
+    server.remove(key.replace(SHARD, manifest.NAME))
+    return "none"
+
+
+@pytest.mark.usefixtures("six_steps")
+@pytest.mark.parametrize("harm", [truncate, flip, unfinished])
+def test_a_damaged_copy_is_passed_over(
+    lost: RunFolder, copied: Done, server: Storage, harm: Callable[[Storage, str], str]
+) -> None:
+    said = harm(server, f"done/copied/step-6/{SHARD}")
+    outcome = launch(lost, 2, 240, **server.variables)
+    assert outcome.code == 0, outcome.said
+    assert "resuming from checkpoints/step-3" in outcome.out
+    assert ("step-6 cannot be had from" in outcome.out) == (said != "none")
+    assert said in outcome.out or said == "none"
+    first = losses(copied.folder)
+    assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
+    assert server.whole("done/copied/step-6/"), "it was copied again"
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_a_damaged_one_here_is_replaced_by_its_copy(
+    copied: Done, tmp_path: Path, server: Storage
+) -> None:
+    shutil.copytree(copied.folder.root, tmp_path / "copied")
+    folder = RunFolder(tmp_path / "copied")
+    shard = folder.checkpoints / "step-6" / SHARD
+    shard.write_bytes(shard.read_bytes()[:-1])
+    outcome = launch(folder, 2, 240, **server.variables)
+    assert outcome.code == 0, outcome.said
+    assert f"step-6 cannot be resumed from: {SHARD}" in outcome.out
+    assert "resuming from checkpoints/step-6" in outcome.out
+    assert manifest.damage(folder.checkpoints / "step-6") is None
+
+
+def test_a_storage_that_is_away_does_not_hold_the_training(
+    server: Storage, tmp_path: Path, tiny: Path, rows: Path
+) -> None:
+    """It leaves after the first copy and comes back: what was missed meanwhile is made good."""
+    overrides = [*short(tiny, rows, steps=150), f"checkpoints.sync_to=s3://{BUCKET}/away"]
+    folder = make_run(tmp_path / "run", overrides)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(launch, folder, 2, 240, **server.variables)
+        wait_for(folder, "synced", running)
+        server.stop()
+        try:
+            wait_for(folder, "sync failed", running)
+            failed_at = marks(folder, "sync failed")[0]["time"]
+        finally:
+            server.start()
+        outcome = running.result()
+    assert outcome.code == 0, outcome.said
+    assert any(mark["time"] > failed_at for mark in marks(folder, "step")), "training went on"
+    assert len(marks(folder, "sync failed")) == 1, "said once"
+    assert outcome.out.count("training goes on, and it is tried again") == 1
+    assert "which answers again" in outcome.out
+    assert server.whole("away/run/step-150/") and server.whole("away/run/final/")
+    there = {key.split("/")[0] for key in server.files("away/run/")}
+    assert len([name for name in there if name.startswith("step-")]) <= 2, "checkpoints.keep"
+
+
+def wait_for(folder: RunFolder, event: str, running: Future[Outcome]) -> None:
+    deadline = time.monotonic() + 120
+    while not marks(folder, event):
+        assert not running.done(), running.result().said
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_refusing_storage_costs_the_copy_only(
+    server: Storage, tmp_path: Path, tiny: Path, rows: Path
+) -> None:
+    server.refuse(True)
+    try:
+        overrides = [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/forbidden"]
+        folder = make_run(tmp_path / "run", overrides)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(launch, folder, 2, 240, **server.variables)
+            wait_for(folder, "sync failed", running)
+            time.sleep(5)
+            assert len(marks(folder, "sync failed")) == 1, "said once, however often tried"
+            server.refuse(False)
+            outcome = running.result()
+    finally:
+        server.refuse(False)
+    assert outcome.code == 0, outcome.said
+    (failed,) = marks(folder, "sync failed")
+    assert "PermissionError" in failed["why"]
+    assert [path.name for path in folder.checkpoints.iterdir()].count("step-6") == 1
+    assert server.whole("forbidden/run/final/"), "allowed again, it was copied at the end"
+
+
+def test_a_folder_serves_as_well(tmp_path: Path, tiny: Path, rows: Path) -> None:
+    attic = tmp_path / "attic"
+    overrides = [*short(tiny, rows, steps=9), f"checkpoints.sync_to=file://{attic}"]
+    folder = make_run(tmp_path / "run", overrides)
+    outcome = launch(folder, 2)
+    assert outcome.code == 0, outcome.said
+    for name in ("step-9", "final"):
+        assert manifest.damage(attic / "run" / name) is None
+    steps = [path.name for path in (attic / "run").glob("step-*")]
+    assert "step-9" in steps and len(steps) <= 2
+
+
+def test_a_killed_training_leaves_no_copier(
+    server: Storage, tmp_path: Path, tiny: Path, rows: Path
+) -> None:
+    overrides = [*short(tiny, rows, steps=300), f"checkpoints.sync_to=s3://{BUCKET}/killed"]
+    folder = make_run(tmp_path / "run", overrides)
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    path = after_two_steps(tmp_path / "site", folder.events, 0, kill)
+    outcome = launch(folder, 2, 240, PYTHONPATH=path, **server.variables)
+    assert outcome.code != 0
+    deadline = time.monotonic() + 5
+    while copiers(folder):
+        assert time.monotonic() < deadline, "a copier outlived its training"
+        time.sleep(0.1)
+
+
+def copiers(folder: RunFolder) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"hpclaunch.train.copier" in words and str(folder.root).encode() in words:
+            found.append(int(process.name))
+    return found
+
+
+def test_another_runs_folder_is_left_alone(
+    server: Storage, tmp_path: Path, tiny: Path, rows: Path
+) -> None:
+    other = {"name": "run", "user": "somebody", "created": 1.0}
+    server.write("taken/run/run.json", json.dumps(other).encode())
+    before = server.files("taken/")
+    overrides = [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/taken"]
+    folder = make_run(tmp_path / "run", overrides)
+    outcome = launch(folder, 2, 240, **server.variables)
+    assert outcome.code != 0
+    assert "holds another run (run of somebody)" in outcome.said
+    assert "choose another --name" in outcome.said
+    assert server.files("taken/") == before
