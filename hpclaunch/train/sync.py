@@ -45,7 +45,7 @@ class Copying:
         """Start the copier of this node. Every rank must call it at the same place."""
         self.run = run
         self.world = world
-        self.url = url
+        self.url = url and of_run(url, run)
         self.mine = url is not None and world.local_rank == 0
         self.process: subprocess.Popen[bytes] | None = None
         if url is None:
@@ -149,7 +149,8 @@ class Store:
         """
         self.run = run
         self.world = world
-        self.url = recipe.checkpoints.sync_to
+        url = recipe.checkpoints.sync_to
+        self.url = url and of_run(url, run)
         self.problem: str | None = None
         """Why nothing is known of it."""
         self.whole: Mapping[str, str] = {}
@@ -211,7 +212,7 @@ class Store:
             (aside / manifest.NAME).write_text(text, encoding="utf-8")
 
     def _remote(self) -> Remote:
-        return Remote(of_run(self.url or "", self.run))
+        return Remote(self.url or "")
 
     def tell_damage(self, name: str, why: str) -> None:
         """Mark and say that a checkpoint could not be had from there."""

@@ -69,6 +69,29 @@ def test_a_full_fine_tune_is_saved_whole_and_in_its_own_type(full_run: Done, tin
     assert model.generate(**inputs, max_new_tokens=3).shape[1] > inputs["input_ids"].shape[1]
 
 
+def test_a_full_fine_tune_goes_on_where_it_was(full_run: Done, tmp_path: Path) -> None:
+    """The interrupted run's losses and weights are those of the one that went through."""
+    import torch
+    from safetensors.torch import load_file
+
+    root = tmp_path / "again"
+    shutil.copytree(full_run.folder.root, root)
+    folder = RunFolder(root)
+    shutil.rmtree(folder.checkpoints / "step-6")
+    shutil.rmtree(folder.final)
+    folder.events.unlink()
+    outcome = launch(folder, 2)
+    assert outcome.code == 0, outcome.said
+    assert "resuming from checkpoints/step-3" in outcome.out
+    again, first = losses(folder), losses(full_run.folder)
+    assert again == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
+    weights, wanted = (
+        load_file(each.final / "model.safetensors") for each in (folder, full_run.folder)
+    )
+    assert weights.keys() == wanted.keys()
+    assert all(torch.allclose(weights[name], wanted[name], atol=1e-3) for name in wanted)
+
+
 def test_all_parameters_of_a_full_fine_tune_are_trainable(full_run: Done) -> None:
     load = marks(full_run.folder, "load")[0]
     assert load["trainable"] == load["parameters"]

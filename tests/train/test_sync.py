@@ -13,9 +13,10 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import manifest
+from tests.cli.running import Home
+from tests.storage import BUCKET, Storage
 from tests.train.conftest import Done, short
 from tests.train.running import Outcome, launch, losses, make_run, marks
-from tests.train.storage import BUCKET, Storage
 from tests.train.test_ends import after_two_steps
 from tests.train.weights import adapter_of
 
@@ -94,7 +95,7 @@ def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: St
     server.remove("done/copied/step-6/")
     outcome = launch(lost, 2, 240, **server.variables)
     assert outcome.code == 0, outcome.said
-    assert f"fetching step-3 from s3://{BUCKET}/done" in outcome.out
+    assert f"fetching step-3 from s3://{BUCKET}/done/copied" in outcome.out
     assert "resuming from checkpoints/step-3" in outcome.out
     first = losses(copied.folder)
     assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
@@ -259,3 +260,36 @@ def test_another_runs_folder_is_left_alone(
     assert "holds another run (run of somebody)" in outcome.said
     assert "choose another --name" in outcome.said
     assert server.files("taken/") == before
+
+
+LOCAL = [
+    *("local", "tiny", "--cpu-processes", "2", "--name", "far", "data.limit=24"),
+    *("training.eval_strategy=no", "training.max_steps=12", "training.logging_steps=1"),
+    "checkpoints.every_steps=6",
+]
+
+
+def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
+    """As a user types it: run, lose what is here, go on; and never into another run's folder."""
+    home = Home(tmp_path, {**server.variables, "HPCLAUNCH_RUNS_DIR": str(tmp_path / "runs")})
+    words = [*LOCAL, f"checkpoints.sync_to=s3://{BUCKET}/hand"]
+    first = home.call(*words, "training.max_steps=6")
+    assert first.code == 0, first.out + first.err
+    status = home.call("status", "far")
+    assert f"copied      step 6; newest: s3://{BUCKET}/hand/far/" in status.out
+    folder = RunFolder(tmp_path / "runs/far")
+    record = json.loads(server.read("hand/far/run.json"))
+    assert record["created"] == json.loads(folder.record.read_text())["created"]
+    # As if it had been killed: nothing here but the folder itself.
+    folder.exit_mark.write_text("1\n")
+    shutil.rmtree(folder.final)
+    shutil.rmtree(folder.checkpoints)
+    again = home.call("resume", "far", "training.max_steps=12")
+    assert again.code == 0, again.out + again.err
+    assert f"fetching step-6 from s3://{BUCKET}/hand/far" in again.out
+    assert [mark["step"] for mark in marks(folder, "step")] == list(range(1, 13))
+    assert server.whole("hand/far/step-12/") and server.whole("hand/far/final/")
+
+    other = home.call(*words, "--runs-dir", str(tmp_path / "elsewhere"))
+    assert other.code != 0
+    assert f"s3://{BUCKET}/hand/far holds another run (far of" in other.out + other.err

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
 import zlib
+from pathlib import Path
 from typing import Any
 
 from moto.server import ThreadedMotoServer
 
 from hpclaunch.train import manifest
-from tests.train.running import free_port
 
 BUCKET = "attic"
 DENY = {
@@ -29,8 +31,11 @@ class Storage:
     """The server, and what a person with the keys sees in it."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
         self._server: ThreadedMotoServer | None = None
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self.start()
         self.client.create_bucket(Bucket=BUCKET)
 
@@ -43,6 +48,37 @@ class Storage:
             "AWS_SECRET_ACCESS_KEY": "let me in",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    def write_files(self, home: Path) -> None:
+        """Write the same where a person keeps it: the only way that a Slurm job may have it."""
+        values = self.variables
+        (home / ".aws").mkdir()
+        (home / ".aws/credentials").write_text(
+            f"[default]\naws_access_key_id = {values['AWS_ACCESS_KEY_ID']}\n"
+            f"aws_secret_access_key = {values['AWS_SECRET_ACCESS_KEY']}\n"
+        )
+        (home / ".aws/config").write_text(
+            f"[default]\nregion = {values['AWS_DEFAULT_REGION']}\n"
+            f"endpoint_url = {values['AWS_ENDPOINT_URL']}\n"
+        )
+
+    def keep_versions(self) -> None:
+        """Remember from now on how often each object was written."""
+        self.client.put_bucket_versioning(
+            Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
+        )
+
+    def times_written(self, prefix: str) -> dict[str, int]:
+        """Give how often each object under a prefix was written, removed ones included."""
+        found: dict[str, int] = {}
+        pages = self.client.get_paginator("list_object_versions").paginate(
+            Bucket=BUCKET, Prefix=prefix
+        )
+        for page in pages:
+            for version in page.get("Versions", []):
+                name = version["Key"].removeprefix(prefix)
+                found[name] = found.get(name, 0) + 1
+        return found
 
     @property
     def client(self) -> Any:
