@@ -7,9 +7,6 @@ import re
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
 
-KEYS = ("sync_to", "resume_from")
-"""Keys of the checkpoints section that hold an address."""
-
 PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -46,13 +43,11 @@ def check_addresses(document: Document) -> None:
     section = document.data.get("checkpoints")
     if not isinstance(section, dict):
         return  # the schema says so, with its place
-    for key in KEYS:
-        url = section.get(key)
-        if isinstance(url, str):
-            problem = _problem(url)
-            if problem:
-                where = document.where(("checkpoints", key))
-                raise UserError(f"{where}: checkpoints.{key}: {problem[0]}", problem[1])
+    url = section.get("sync_to")
+    problem = _problem(url) if isinstance(url, str) else None
+    if problem:
+        where = document.where(("checkpoints", "sync_to"))
+        raise UserError(f"{where}: checkpoints.sync_to: {problem[0]}", problem[1])
 
 
 def _problem(url: str) -> tuple[str, str] | None:

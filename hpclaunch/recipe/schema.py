@@ -127,6 +127,9 @@ class Checkpoints(Section, frozen=True, kw_only=True):
     """Steps between checkpoints; 0 keeps none."""
     keep: PositiveInt = 2
     """How many of the newest to keep, here and where they are copied to."""
+    asynchronous: bool = False
+    """Write a checkpoint while training goes on: for the time of it, every node's memory holds
+    another copy of what is trained, and of its optimizer's state. Sharded checkpoints only."""
     sync_to: Name | None = None
     """Where whole checkpoints and the final weights are copied while training goes on: the address
     of a folder (`s3://bucket/me`, `gs://...`, `hf://...`, `file:///...`); the run's name is added.

@@ -9,7 +9,7 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | data | samples, tokens (of one epoch), seconds |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded) |
 | eval | step, loss |
-| checkpoint | step, seconds, bytes, path |
+| checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
 | synced | name, step (None for the final weights), seconds, bytes, url |

@@ -1,10 +1,10 @@
 """The far side of `checkpoints.sync_to`: what lies there, and what of it is whole. No torch.
 
     URL/RUN/run.json, recipe.yaml
-    URL/RUN/step-N/...     a checkpoint; its manifest.json arrives last
-    URL/RUN/final/...      the final weights, likewise
+    URL/RUN/checkpoints/step-N/...   a checkpoint; its manifest.json arrives last
+    URL/RUN/final/...                the final weights, likewise
 
-Without its manifest a folder is nothing; with one it is whole if every file has the size it says.
+Laid out as a run folder is: copied back by whatever tool, it is one that can be resumed. Without its manifest a folder is nothing; with one it is whole if every file has the size it says.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class Remote:
         self.root = str(path).rstrip("/")
         self.objects = scheme in OBJECTS
 
-    def at(self, *names: str) -> str:
+    def at(self, name: str, *names: str) -> str:
         """Give the storage's own path of something in the folder."""
-        return "/".join([self.root, *names])
+        return "/".join([self.root, place_of(name), *names])
 
-    def files(self, name: str = "") -> dict[str, int]:
-        """Give the size of every file in the run's folder, or in one folder of it."""
+    def files(self, name: str | None = None) -> dict[str, int]:
+        """Give the size of every file in the run's folder, or of one thing in it."""
         self.fs.invalidate_cache()
-        top = self.at(name) if name else self.root
+        top = self.root if name is None else self.at(name)
         try:
             found: dict[str, dict[str, Any]] = self.fs.find(top, detail=True)
         except FileNotFoundError:
@@ -82,11 +82,11 @@ class Remote:
         start = len(top) + 1
         return {path[start:]: int(info["size"] or 0) for path, info in found.items()}
 
-    def text(self, *names: str) -> str | None:
+    def text(self, name: str, *names: str) -> str | None:
         """Give the text of a small file, None where there is none."""
         self.fs.invalidate_cache()
         try:
-            data: bytes = self.fs.cat_file(self.at(*names))
+            data: bytes = self.fs.cat_file(self.at(name, *names))
         except FileNotFoundError:
             return None
         return data.decode("utf-8", "replace")
@@ -95,13 +95,12 @@ class Remote:
         """Look at everything that lies there."""
         files = self.files()
         whole = {}
-        for path in files:
-            name, _, rest = path.partition("/")
-            if rest != manifest.NAME or not (name == FINAL or step_of(Path(name)) >= 0):
+        for name in sorted({name for path in files if (name := _name_in(path))}):
+            if f"{place_of(name)}/{manifest.NAME}" not in files:
                 continue
             text = self.text(name, manifest.NAME)
             held = manifest.parse(text or "")
-            if text and held and not short(held[1], files, f"{name}/"):
+            if text and held and not short(held[1], files, f"{place_of(name)}/"):
                 whole[name] = text
         return Listing(files, whole)
 
@@ -109,21 +108,21 @@ class Remote:
         """Give the text of the run.json that lies there, None where there is none."""
         return self.text(RECORD)
 
-    def put(self, local: Path, *names: str) -> None:
+    def put(self, local: Path, name: str, *names: str) -> None:
         """Copy a file there and look whether it arrived. Raises OSError where its size differs."""
-        path = self.at(*names)
+        path = self.at(name, *names)
         if not self.objects:
             self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         self.fs.put_file(str(local), path)
         self.fs.invalidate_cache()
         arrived, size = self.fs.info(path)["size"], local.stat().st_size
         if arrived != size:
-            raise OSError(f"{'/'.join(names)} arrived with {arrived:,} of {size:,} bytes")
+            raise OSError(f"{'/'.join([name, *names])} arrived with {arrived:,} of {size:,} bytes")
 
-    def get(self, local: Path, *names: str) -> None:
+    def get(self, local: Path, name: str, *names: str) -> None:
         """Copy a file here."""
         local.parent.mkdir(parents=True, exist_ok=True)
-        self.fs.get_file(self.at(*names), str(local))
+        self.fs.get_file(self.at(name, *names), str(local))
 
     def remove(self, name: str, *, manifest_only: bool = False) -> None:
         """Remove a folder, its manifest first: half a removal leaves nothing that looks whole."""
@@ -142,10 +141,24 @@ class Remote:
         kept = found.steps()[-keep:]
         if not kept:
             return
-        there = {path.partition("/")[0] for path in found.files}
-        for name in sorted(there, key=lambda name: step_of(Path(name))):
-            if 0 <= step_of(Path(name)) < kept[0]:
-                self.remove(name)
+        there = {step_of(Path(name)) for path in found.files if (name := _name_in(path))}
+        for step in sorted(there):
+            if 0 <= step < kept[0]:
+                self.remove(f"step-{step}")
+
+
+def place_of(name: str) -> str:
+    """Give where something lies in a run folder."""
+    return f"checkpoints/{name}" if step_of(Path(name)) >= 0 else name
+
+
+def _name_in(path: str) -> str | None:
+    """Give the checkpoint's name, or that of the final weights, that a file belongs to."""
+    first, _, rest = path.partition("/")
+    if first == FINAL:
+        return FINAL
+    name = rest.partition("/")[0]
+    return name if first == "checkpoints" and step_of(Path(name)) >= 0 else None
 
 
 def of_run(url: str, run: RunFolder) -> str:

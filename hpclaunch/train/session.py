@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -12,9 +13,10 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, data, manifest, model, settings, sync, template, world
+from hpclaunch.train import checkpoints, data, model, settings, sync, template, world
 from hpclaunch.train.narrator import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
+from hpclaunch.train.resume import resume_point
 from hpclaunch.units import duration
 
 
@@ -35,14 +37,9 @@ def run(folder: RunFolder) -> None:
     trainer, stop = build(recipe, folder, here)
     resume = resume_point(folder, here, sync.Store(folder, here, recipe))
     copying = sync.Copying(folder, here, recipe.checkpoints.sync_to)
-    saved = trainer.saved
-
-    def tell(seconds: float) -> None:
-        saved(seconds)
-        copying.look()
-
-    trainer.saved, trainer.held = tell, copying.held
+    trainer.saving = replace(trainer.saving, held=copying.held, saved=told(stop, copying))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    trainer.land()
     if stop.paused:
         pause(folder, here, trainer)
     else:
@@ -54,12 +51,22 @@ def run(folder: RunFolder) -> None:
         say(f"ended after {duration(time.monotonic() - began)}")
 
 
+def told(stop: Any, copying: sync.Copying) -> Callable[[float], None]:
+    """Give what is told of each checkpoint: the clock, and whoever copies it away."""
+
+    def tell(seconds: float) -> None:
+        stop.walltime.saved(seconds)
+        copying.look()
+
+    return tell
+
+
 def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
 
     from hpclaunch.train.stop import StopInTime
-    from hpclaunch.train.trainer import RunTrainer
+    from hpclaunch.train.trainer import RunTrainer, Saving
 
     where = model.source(recipe.model)
     tokenizer, new_tokens = model.load_tokenizer(where, recipe)
@@ -90,7 +97,11 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     trainer = RunTrainer(
         folder,
         here,
-        recipe.checkpoints.keep,
+        Saving(
+            recipe.checkpoints.keep,
+            recipe.checkpoints.asynchronous,
+            stalled=stop.walltime.stalled,
+        ),
         model=loaded,
         args=arguments,
         train_dataset=rows.train,
@@ -98,7 +109,6 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         processing_class=tokenizer,
         peft_config=model.lora_config(recipe, loaded, new_tokens, here.fsdp),
         callbacks=[stop],
-        saved=stop.walltime.saved,
     )
     trainer.remove_callback(PrinterCallback)
     model.complete_head(trainer.model)
@@ -115,61 +125,6 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
 def has_template(recipe: Recipe, tokenizer: Any) -> bool:
     """Say whether conversations can be written out for this tokenizer."""
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
-
-
-def resume_point(folder: RunFolder, here: world.World, store: sync.Store) -> Path | None:
-    """Give the newest whole checkpoint to go on from, here or in the store, if any, and say so.
-
-    A damaged one is named and passed over for the one before. Raises UserError where there are
-    checkpoints and none is whole, or the store with the only ones does not answer: to start over
-    unasked would cost what they may still be worth.
-    """
-    local = {path.name for path in world.all_shares(here, checkpoints.complete(folder))[0]}
-    if store.problem and here.first:
-        say(f"{store.url} cannot be asked for checkpoints: {store.problem}")
-    for name in sorted({*local, *store.whole}, key=lambda n: checkpoints.step_of(Path(n)))[::-1]:
-        checkpoint = folder.checkpoints / name
-        if name in local and _whole(folder, here, checkpoint):
-            return checkpoint
-        if name in store.whole:
-            problem = store.fetch(name)
-            if problem is None:
-                _tell_resume(folder, here, checkpoint)
-                return checkpoint
-            store.tell_damage(name, problem)
-    if local or store.whole:
-        raise UserError(
-            f"none of the checkpoints in {folder.checkpoints} is whole",
-            "to start over, remove or rename that folder",
-        )
-    if store.problem and world.all_shares(here, sync.has_been_there(folder))[0]:
-        raise UserError(
-            f"this run's checkpoints are at {store.url}, which cannot be asked: {store.problem}",
-            "try again later; to start over, take another --name",
-        )
-    return None
-
-
-def _whole(folder: RunFolder, here: world.World, checkpoint: Path) -> bool:
-    """Say whether a checkpoint here can be resumed from; name what is wrong with it."""
-    seen = world.all_shares(here, manifest.damage(checkpoint, here.rank, here.size))
-    wrong = next((each for each in seen if each is not None), None)
-    if wrong is None:
-        _tell_resume(folder, here, checkpoint)
-    elif here.first:
-        mark(folder.events, "checkpoint damaged", path=checkpoint.name, why=wrong)
-        say(f"{checkpoint.name} cannot be resumed from: {wrong}")
-    return wrong is None
-
-
-def _tell_resume(folder: RunFolder, here: world.World, checkpoint: Path) -> None:
-    if not here.first:
-        return
-    say(f"resuming from {checkpoint.relative_to(folder.root)}")
-    facts = manifest.read(checkpoint)
-    before = facts[0].get("ranks") if facts else None
-    if before not in (None, here.size):
-        say(f"  it was written by {before} ranks, now {here.size}: the data's order differs")
 
 
 def pause(folder: RunFolder, here: world.World, trainer: Any) -> None:

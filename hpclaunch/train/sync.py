@@ -17,7 +17,7 @@ from hpclaunch.recipe.address import scheme_of
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark, read_marks
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, copier, manifest
+from hpclaunch.train import checkpoints, manifest, orders
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.narrator import say
 from hpclaunch.train.remote import Listing, Remote, of_run, refuse_stranger
@@ -50,11 +50,8 @@ class Copying:
         self.process: subprocess.Popen[bytes] | None = None
         if url is None:
             return
-        if world.first:  # what an earlier start ordered is no order now
-            shutil.rmtree(run.sync, ignore_errors=True)
-            (run.sync).mkdir()
-            for path in [copier.orders(run), *(copier.answers(run, n) for n in range(world.nodes))]:
-                path.touch()
+        if world.first:
+            orders.begin(run, world.nodes)
         barrier()
         self._start()
 
@@ -66,7 +63,7 @@ class Copying:
 
     def held(self) -> str | None:
         """Give the name of the checkpoint that is being copied, which must stay."""
-        return copier.held(self.run) if self.url else None
+        return orders.held(self.run) if self.url else None
 
     def finish(self, until: float, *, final: bool) -> None:
         """Let it copy what is missing, until `until` (Unix seconds) at the latest.
@@ -119,7 +116,7 @@ class Copying:
         newest = checkpoints.newest(self.run)
         wanted = {"final"} if final else set()
         wanted |= {newest.name} if newest else set()
-        return wanted <= copier.arrived(self.run)
+        return wanted <= orders.arrived(self.run)
 
     def _say_missing(self, final: bool, why: str) -> None:
         if final:

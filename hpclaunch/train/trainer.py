@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import checkpoints, manifest
 from hpclaunch.train.failure import one_line
+from hpclaunch.train.flight import Flight, in_flight, own_groups, tried
 from hpclaunch.train.narrator import say
 from hpclaunch.train.world import World, all_shares, barrier, broadcast_number
 
@@ -22,27 +24,33 @@ ROOM = 1.1
 """Free space wanted before a save, in sizes of the last checkpoint."""
 
 
-class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy skips it
+@dataclass(frozen=True)
+class Saving:
+    """How a run keeps its checkpoints, and who is told."""
+
+    keep: int = 2
+    """How many of the newest stay."""
+    asynchronous: bool = False
+    """Write while training goes on."""
+    stalled: Callable[[bool], None] = lambda _: None
+    """Told when training goes on after a save, and whether it is still being written."""
+    saved: Callable[[float], None] = lambda _: None
+    """Told the seconds that a checkpoint took, from its beginning until it was in place."""
+    held: Callable[[], str | None] = lambda: None
+    """Names a checkpoint that must stay for now."""
+
+
+class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     """An SFTTrainer that keeps its checkpoints in a run folder."""
 
-    def __init__(
-        self,
-        run: RunFolder,
-        world: World,
-        keep: int,
-        saved: Callable[[float], None] = lambda _: None,
-        held: Callable[[], str | None] = lambda: None,
-        **arguments: Any,
-    ) -> None:
-        """Take SFTTrainer's arguments; `keep` checkpoints stay, the newest.
-
-        `saved` is told the seconds that each checkpoint took; `held` names one that must stay.
-        """
+    def __init__(self, run: RunFolder, world: World, saving: Saving, **arguments: Any) -> None:
+        """Take SFTTrainer's arguments."""
         self.run = run
         self.world = world
-        self.keep = keep
-        self.saved = saved
-        self.held = held
+        self.saving = saving
+        self.flight: Flight | None = None
+        """The checkpoint that is still being written, the same on all ranks."""
+        self.groups: list[Any] | None = None
         self.last_size = 0
         """Bytes of the last checkpoint."""
         self.use_cache = getattr(arguments["model"].config, "use_cache", None)
@@ -50,6 +58,8 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
         super().__init__(**arguments)
         self.trained_bytes = _trained_bytes(self.model)
         """What a checkpoint's weights take at least: counted before the model is sharded."""
+        if saving.asynchronous:
+            self._take_off()
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: a card with nothing filled in says nothing of the model."""
@@ -57,25 +67,34 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
     def _get_output_dir(self, trial: Any) -> str:
         return str(checkpoints.aside(self.run))
 
+    def _take_off(self) -> None:
+        """Make ready for writing while training goes on, or say why that is not to be."""
+        why = "there is nothing that several ranks share"
+        try:
+            self.groups = own_groups(self.world)
+        except RuntimeError as error:
+            why = one_line(error)
+        if self.groups is not None:
+            self.add_callback(_Land(self))
+        elif self.world.first:
+            say(f"checkpoints are written while training waits: {why}")
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let all ranks write aside, look whether it is all there, then rename it into place.
 
         A checkpoint that cannot be had (a full disk, a quota) costs that checkpoint, not the run:
-        the ones before it stay, and training goes on.
+        the ones before it stay, and training goes on. One at a time: the one before is awaited.
         """
-        started = time.monotonic()
+        self.land()
+        began = time.monotonic()
         problem = self._no_room() if self.world.first else None
         if not broadcast_number(self.world, int(problem is not None)):
-            problem = self._write(model, trial)
-        if problem is None:
-            self.saved(time.monotonic() - started)
-        elif self.world.first:
-            checkpoints.clear_aside(self.run)
-            step = self.state.global_step
-            mark(self.run.events, "checkpoint failed", step=step, why=problem)
-            kept = checkpoints.newest(self.run)
-            left = f"{kept.name} stays the newest" if kept else "there is none"
-            say(f"step {step}: no checkpoint: {problem}; {left}")
+            problem = self._write(model, trial, began)
+        if problem is not None:
+            self._failed(self.state.global_step, problem)
+        elif self.groups is None:
+            self.land()
+        self.saving.stalled(self.flight is not None)
         barrier()
 
     def _no_room(self) -> str | None:
@@ -86,33 +105,55 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
             return None
         return f"the disk has {free / 1e9:.1f} GB left, and a checkpoint takes {wanted / 1e9:.1f}"
 
-    def _write(self, model: Any, trial: Any) -> str | None:
-        """Write and check the checkpoint; gives what went wrong on any rank, the same on all."""
-        started = time.monotonic()
+    def _write(self, model: Any, trial: Any, began: float) -> str | None:
+        """Begin to write the checkpoint; gives what went wrong on any rank, the same on all."""
         step = self.state.global_step
         problem = None
         if self.world.first:
-            problem = _tried(lambda: checkpoints.begin(self.run))
+            problem = tried(lambda: checkpoints.begin(self.run))
         if broadcast_number(self.world, int(problem is not None)):
             return problem or "another rank could not begin it"
         folder = checkpoints.aside(self.run) / f"checkpoint-{step}"
-        problem = _tried(lambda: super(RunTrainer, self)._save_checkpoint(model, trial))
-        barrier()  # all shards are there
-        share: dict[str, manifest.Part] = {}
-        if problem is None:
-            try:
-                share = manifest.parts_of(folder, self.world.rank, self.world.size)
-            except OSError as error:
-                problem = one_line(error)
-        shares = all_shares(self.world, (problem, share))
+        with in_flight(self.groups) as parts:
+            problem = tried(lambda: super(RunTrainer, self)._save_checkpoint(model, trial))
+        problem = next((said for said in all_shares(self.world, problem) if said), None)
+        if problem is not None:
+            for part in parts:
+                tried(part.result)
+            return problem
+        self.flight = Flight(step, folder, self.world, parts, began, time.monotonic() - began)
+        return None
+
+    def land(self, *, wait: bool = True) -> None:
+        """Put the checkpoint that is being written into place; `wait` for it, or only if all of it
+
+        is there. Every rank must call it at the same place.
+        """
+        flight = self.flight
+        if flight is None:
+            return
+        if not wait and not all(all_shares(self.world, flight.over)):
+            return
+        self.flight = None
+        shares = all_shares(self.world, flight.wait())
         problem = next((said for said, _ in shares if said is not None), None)
         parts = manifest.merged(parts for _, parts in shares)
         problem = problem or self._too_small(parts)
         if problem is None and self.world.first:
-            problem = _tried(lambda: self._promote(folder, parts, started))
+            problem = tried(lambda: self._promote(flight, parts))
         if broadcast_number(self.world, int(problem is not None)):
-            return problem or "the first rank could not put it into place"
-        return None
+            self._failed(flight.step, problem or "the first rank could not put it into place")
+        else:
+            self.saving.saved(time.monotonic() - flight.began)
+
+    def _failed(self, step: int, problem: str | None) -> None:
+        """Forget a checkpoint that could not be had, and say so."""
+        if self.world.first:
+            checkpoints.clear_aside(self.run)
+            mark(self.run.events, "checkpoint failed", step=step, why=problem)
+            kept = checkpoints.newest(self.run)
+            left = f"{kept.name} stays the newest" if kept else "there is none"
+            say(f"step {step}: no checkpoint: {problem}; {left}")
 
     def _too_small(self, parts: dict[str, manifest.Part]) -> str | None:
         """Refuse a checkpoint without the weights: libraries have written such ones, silently."""
@@ -121,44 +162,42 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here: mypy
             return None
         return f"it holds {held:,} bytes of weights where {self.trained_bytes:,} are trained"
 
-    def _promote(self, folder: Path, parts: dict[str, manifest.Part], started: float) -> None:
-        step = self.state.global_step
+    def _promote(self, flight: Flight, parts: dict[str, manifest.Part]) -> None:
         manifest.write(
-            folder,
+            flight.folder,
             parts,
-            step=step,
+            step=flight.step,
             ranks=self.world.size,
             versions={
                 name: metadata.version(name) for name in ("hpclaunch", "torch", "accelerate")
             },
         )
-        path = checkpoints.promote(self.run, step, self.keep, self.held())
+        path = checkpoints.promote(self.run, flight.step, self.saving.keep, self.saving.held())
         self.last_size = sum(part.bytes for part in parts.values())
+        seconds = time.monotonic() - flight.began
         mark(
             self.run.events,
             "checkpoint",
-            step=step,
-            seconds=round(time.monotonic() - started, 3),
+            step=flight.step,
+            seconds=round(seconds, 3),
+            stalled=round(seconds if self.groups is None else flight.stalled, 3),
             bytes=self.last_size,
             path=str(path.relative_to(self.run.root)),
         )
+
+
+class _Land(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Looks after each step whether the checkpoint in flight is all written."""
+
+    def __init__(self, trainer: RunTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Put it into place if it is."""
+        self.trainer.land(wait=False)
 
 
 def _trained_bytes(model: Any) -> int:
     """Give the bytes of all weights that are trained, of the whole model."""
     trained = (each for each in model.parameters() if each.requires_grad)
     return sum(each.numel() * each.element_size() for each in trained)
-
-
-def _tried(work: Callable[[], object]) -> str | None:
-    """Do it; gives what went wrong. Any error of a save is that save's alone."""
-    from torch.distributed.checkpoint.api import CheckpointException
-
-    try:
-        work()
-    except CheckpointException as error:  # not an Exception, by its own declaration
-        rank, (cause, _) = min(error.failures.items())
-        return f"rank {rank}: {one_line(cause)}"
-    except Exception as error:
-        return one_line(error)
-    return None

@@ -44,14 +44,24 @@ class Walltime:
     _began: float = field(init=False)
     _last: float = field(init=False)
     _slowest: float = 0.0
+    _flying: float | None = None
+    """Since when a checkpoint is being written while training goes on."""
 
     def __post_init__(self) -> None:
         self._began = self._last = self.now()
 
-    def saved(self, seconds: float) -> None:
-        """Take note of a checkpoint, whose time is no step's."""
-        self.checkpoint = max(self.checkpoint or 0.0, seconds)
+    def stalled(self, flying: bool = False) -> None:
+        """Take note that training goes on after a save, whose time is no step's.
+
+        `flying`: it is still being written, and another one would have to wait for it.
+        """
         self._last = self.now()
+        self._flying = self._last if flying else None
+
+    def saved(self, seconds: float) -> None:
+        """Take note of a checkpoint that is in place, so many seconds after it was begun."""
+        self.checkpoint = max(self.checkpoint or 0.0, seconds)
+        self._flying = None
 
     def step(self) -> None:
         """Take note of the end of a step, evaluation and logging included."""
@@ -63,12 +73,15 @@ class Walltime:
         """Say whether another step and a checkpoint might not fit before the end."""
         if self.end is None:
             return False
-        needed = SLOWER * (self._slowest + (self.checkpoint or 0.0)) + MARGIN
+        save = self.checkpoint or 0.0
+        if self._flying is not None:
+            save = 2 * max(save, self.now() - self._flying)
+        needed = SLOWER * (self._slowest + save) + MARGIN
         return self.now() + needed >= self.end
 
     def must_measure(self) -> bool:
         """Say whether to save now to learn how long it takes: half the time is gone, none known."""
-        if self.end is None or self.checkpoint is not None:
+        if self.end is None or self.checkpoint is not None or self._flying is not None:
             return False
         return self.now() >= self._began + (self.end - self._began) / 2
 

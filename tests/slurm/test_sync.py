@@ -42,9 +42,9 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     assert said["progress"]["synced"] == stopped
     assert said["progress"]["sync_error"] is None
     assert f"step {stopped}; newest: s3://attic/me/far/" in user.hpclaunch("status", "far").stdout
-    assert server.whole(f"me/far/step-{stopped}/") and server.whole("me/far/final/")
+    assert server.whole(f"me/far/checkpoints/step-{stopped}/") and server.whole("me/far/final/")
     # Each node sent the files of its own rank, and none was sent by both.
-    times = server.times_written(f"me/far/step-{stopped}/")
+    times = server.times_written(f"me/far/checkpoints/step-{stopped}/")
     assert {f"pytorch_model_fsdp_0/__{rank}_0.distcp" for rank in (0, 1)} <= times.keys()
     assert set(times.values()) == {1}
     answered = [
@@ -62,7 +62,7 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     assert f"resuming from checkpoints/step-{stopped}" in went_on.stdout
     assert [mark["step"] for mark in marks(user, "far", "step")] == list(range(1, 25))
     assert user.status("far")["state"] == "done"
-    assert server.whole("me/far/step-24/") and server.whole("me/far/final/")
+    assert server.whole("me/far/checkpoints/step-24/") and server.whole("me/far/final/")
 
 
 def test_a_preempted_job_copies_in_the_time_it_has(user: User, tmp_path: Path) -> None:

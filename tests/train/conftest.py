@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,3 +144,18 @@ def full_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -
     """Give a full fine-tune on two ranks in bfloat16, fully sharded."""
     overrides = [*short(tiny, rows), "method.kind=full", "model.dtype=bfloat16"]
     return train(tmp_path_factory.mktemp("runs") / "full", overrides)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A run folder's checkpoints on a disk that holds one of them and no more."""
+    root = tmp_path / "full"
+    disk = root / "checkpoints"
+    disk.mkdir(parents=True)
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=True)
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -47,7 +47,8 @@ def test_everything_is_there_when_the_run_ends(copied: Done, server: Storage) ->
     assert copied.outcome.code == 0, copied.outcome.said
     folder = copied.folder
     files = server.files("done/copied/")
-    for name, here in {"step-6": folder.checkpoints / "step-6", "final": folder.final}.items():
+    for name in ("checkpoints/step-6", "final"):
+        here = folder.root / name
         local = {str(p.relative_to(here)): p for p in here.rglob("*") if p.is_file()}
         there = {f.removeprefix(f"{name}/") for f in files if f.startswith(f"{name}/")}
         assert there == {*local, manifest.NAME}
@@ -82,7 +83,9 @@ def six_steps(copied: Done, server: Storage) -> Iterator[None]:
     here = copied.folder.checkpoints / "step-3"
     for path in here.rglob("*"):
         if path.is_file():
-            server.write(f"done/copied/step-3/{path.relative_to(here)}", path.read_bytes())
+            server.write(
+                f"done/copied/checkpoints/step-3/{path.relative_to(here)}", path.read_bytes()
+            )
     server.remove("done/copied/final/")
     yield
     server.remove("done/")
@@ -92,7 +95,7 @@ def six_steps(copied: Done, server: Storage) -> Iterator[None]:
 
 @pytest.mark.usefixtures("six_steps")
 def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: Storage) -> None:
-    server.remove("done/copied/step-6/")
+    server.remove("done/copied/checkpoints/step-6/")
     outcome = launch(lost, 2, 240, **server.variables)
     assert outcome.code == 0, outcome.said
     assert f"fetching step-3 from s3://{BUCKET}/done/copied" in outcome.out
@@ -100,7 +103,9 @@ def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: St
     first = losses(copied.folder)
     assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
     assert adapter_of(lost).keys() == adapter_of(copied.folder).keys()
-    assert "step-6/manifest.json" in server.files("done/copied/"), "what came anew is there too"
+    assert "checkpoints/step-6/manifest.json" in server.files("done/copied/"), (
+        "what came anew is there too"
+    )
 
 
 def truncate(server: Storage, key: str) -> str:
@@ -125,7 +130,7 @@ def unfinished(server: Storage, key: str) -> str:
 def test_a_damaged_copy_is_passed_over(
     lost: RunFolder, copied: Done, server: Storage, harm: Callable[[Storage, str], str]
 ) -> None:
-    said = harm(server, f"done/copied/step-6/{SHARD}")
+    said = harm(server, f"done/copied/checkpoints/step-6/{SHARD}")
     outcome = launch(lost, 2, 240, **server.variables)
     assert outcome.code == 0, outcome.said
     assert "resuming from checkpoints/step-3" in outcome.out
@@ -133,7 +138,7 @@ def test_a_damaged_copy_is_passed_over(
     assert said in outcome.out or said == "none"
     first = losses(copied.folder)
     assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
-    assert server.whole("done/copied/step-6/"), "it was copied again"
+    assert server.whole("done/copied/checkpoints/step-6/"), "it was copied again"
 
 
 @pytest.mark.usefixtures("six_steps")
@@ -172,9 +177,9 @@ def test_a_storage_that_is_away_does_not_hold_the_training(
     assert len(marks(folder, "sync failed")) == 1, "said once"
     assert outcome.out.count("training goes on, and it is tried again") == 1
     assert "which answers again" in outcome.out
-    assert server.whole("away/run/step-150/") and server.whole("away/run/final/")
-    there = {key.split("/")[0] for key in server.files("away/run/")}
-    assert len([name for name in there if name.startswith("step-")]) <= 2, "checkpoints.keep"
+    assert server.whole("away/run/checkpoints/step-150/") and server.whole("away/run/final/")
+    there = {key.split("/")[0] for key in server.files("away/run/checkpoints/")}
+    assert "step-150" in there and len(there) <= 2, "checkpoints.keep"
 
 
 def wait_for(folder: RunFolder, event: str, running: Future[Outcome]) -> None:
@@ -214,9 +219,9 @@ def test_a_folder_serves_as_well(tmp_path: Path, tiny: Path, rows: Path) -> None
     folder = make_run(tmp_path / "run", overrides)
     outcome = launch(folder, 2)
     assert outcome.code == 0, outcome.said
-    for name in ("step-9", "final"):
+    for name in ("checkpoints/step-9", "final"):
         assert manifest.damage(attic / "run" / name) is None
-    steps = [path.name for path in (attic / "run").glob("step-*")]
+    steps = [path.name for path in (attic / "run/checkpoints").iterdir()]
     assert "step-9" in steps and len(steps) <= 2
 
 
@@ -288,7 +293,17 @@ def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
     assert again.code == 0, again.out + again.err
     assert f"fetching step-6 from s3://{BUCKET}/hand/far" in again.out
     assert [mark["step"] for mark in marks(folder, "step")] == list(range(1, 13))
-    assert server.whole("hand/far/step-12/") and server.whole("hand/far/final/")
+    assert server.whole("hand/far/checkpoints/step-12/") and server.whole("hand/far/final/")
+
+    # What lies there is a run folder: fetched by any tool, it goes on as well.
+    for name in server.files("hand/far/"):
+        if name in {"run.json", "recipe.yaml"} or name.startswith("checkpoints/"):
+            path = tmp_path / "fetched/far" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(server.read(f"hand/far/{name}"))
+    fetched = home.call("resume", str(tmp_path / "fetched/far"), "training.max_steps=14")
+    assert fetched.code == 0, fetched.out + fetched.err
+    assert "resuming from checkpoints/step-12" in fetched.out
 
     other = home.call(*words, "--runs-dir", str(tmp_path / "elsewhere"))
     assert other.code != 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,21 +107,6 @@ def test_no_whole_checkpoint_is_no_silent_new_start(stopped: RunFolder) -> None:
     assert "remove or rename that folder" in outcome.said
     assert sorted(stopped.checkpoints.rglob("*")) == before
     assert not stopped.final.exists()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A run folder's checkpoints on a disk that holds one of them and no more."""
-    root = tmp_path / "full"
-    disk = root / "checkpoints"
-    disk.mkdir(parents=True)
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=True)
-    try:
-        yield root
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_full_disk_costs_that_checkpoint_only(

@@ -67,6 +67,7 @@ def test_the_time_of_a_checkpoint_is_no_steps() -> None:
     walltime.step()
     clock.time += 200
     walltime.saved(200)
+    walltime.stalled()
     clock.time += 10
     walltime.step()
     assert walltime.checkpoint == 200
@@ -109,3 +110,28 @@ def test_checkpoints_of_earlier_starts_count() -> None:
     ]
     assert slowest_checkpoint(marks) == 5.5
     assert slowest_checkpoint([]) is None
+
+
+def test_a_save_in_flight_must_land_before_the_last_one() -> None:
+    clock = Clock()
+    walltime = Walltime(clock.time + 1000, 100.0, clock)
+    walltime.stalled(flying=True)
+    clock.time = 2000 - MARGIN - 1.3 * 200 + 1
+    assert walltime.must_stop()
+    walltime.saved(100.0)
+    assert not walltime.must_stop()
+    clock.time = 2000 - MARGIN - 1.3 * 100 + 1
+    assert walltime.must_stop()
+
+
+def test_a_first_save_in_flight_is_measured_once() -> None:
+    clock = Clock()
+    walltime = Walltime(clock.time + 1000, None, clock)
+    clock.time += 501
+    assert walltime.must_measure()
+    walltime.stalled(flying=True)
+    assert not walltime.must_measure()
+    clock.time += 150  # longer than any before: that is how long the next may take
+    assert not walltime.must_stop()
+    clock.time = 2000 - MARGIN - 1
+    assert walltime.must_stop()
