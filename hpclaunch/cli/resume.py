@@ -83,7 +83,8 @@ def _check_state(found: Status) -> None:
         )
     if found.state == "done":
         raise UserError(f"run {found.name} is done", f"its weights are in {found.final}")
-    if found.progress.checkpoint is None:
+    here = any((found.folder / "checkpoints").glob("step-*"))
+    if found.progress.checkpoint is None and not here:
         say("there is no checkpoint: it starts from the beginning")
 
 

@@ -63,6 +63,8 @@ def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
     try:
         for mark in (folder.exit_mark, folder.stop_request, folder.cancel_mark):
             mark.unlink(missing_ok=True)
+        for inner in (folder.logs, folder.metrics):  # a folder had back from a copy has none
+            inner.mkdir(exist_ok=True)
         write_atomic(folder.recipe, job.recipe)
         write_atomic(folder.accelerate, job.accelerate)
         write_atomic(folder.script, job.script, mode=0o755)

@@ -4,7 +4,8 @@
     URL/RUN/checkpoints/step-N/...   a checkpoint; its manifest.json arrives last
     URL/RUN/final/...                the final weights, likewise
 
-Laid out as a run folder is: copied back by whatever tool, it is one that can be resumed. Without its manifest a folder is nothing; with one it is whole if every file has the size it says.
+Laid out as a run folder is: copied back by whatever tool, it can be resumed. Without its manifest
+a checkpoint is nothing; with one it is whole if every file has the size that is written there.
 """
 
 from __future__ import annotations

@@ -303,6 +303,7 @@ def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
             path.write_bytes(server.read(f"hand/far/{name}"))
     fetched = home.call("resume", str(tmp_path / "fetched/far"), "training.max_steps=14")
     assert fetched.code == 0, fetched.out + fetched.err
+    assert "starts from the beginning" not in fetched.err
     assert "resuming from checkpoints/step-12" in fetched.out
 
     other = home.call(*words, "--runs-dir", str(tmp_path / "elsewhere"))
