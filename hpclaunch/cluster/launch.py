@@ -54,8 +54,6 @@ def check(job: Job) -> None:
     if job.plan.builtin_trainer:
         check_data(job.plan.recipe)
     check_model_access(job)
-    if job.plan.builtin_trainer:
-        check_storage(job.plan.recipe.checkpoints, launch.python.path)
 
 
 def _check_start(job: Job) -> None:
@@ -70,6 +68,8 @@ def _check_start(job: Job) -> None:
         four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
         # From the root: a folder of that name where the user stands is no package of the job's.
         check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))
+        if job.plan.builtin_trainer:
+            check_storage(job.plan.recipe.checkpoints, python)
 
 
 def write(job: Job) -> RunFolder:

@@ -60,6 +60,8 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
             missing.append("offload")
     if recipe.tracking.wandb.enabled:
         missing.append("Weights & Biases")
+    if recipe.checkpoints.sync_to:
+        missing.append("the copy to checkpoints.sync_to")
     data = recipe.data
     replace = msgspec.structs.replace
     return replace(
@@ -73,7 +75,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         ),
         fsdp=replace(recipe.fsdp, offload=offload),
         training=training,
-        checkpoints=replace(recipe.checkpoints, every_steps=2),
+        checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
         tracking=replace(recipe.tracking, wandb=replace(recipe.tracking.wandb, enabled=False)),
     ), missing
 

@@ -1,6 +1,7 @@
 """A package that copying needs and the job's environment lacks is told before the queue."""
 
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,6 @@ from hpclaunch.recipe.schema import Checkpoints
 HERE = Path(sys.prefix)
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Path:
-    """A virtual environment with nothing in it."""
-    (tmp_path / "lib/python3.11/site-packages").mkdir(parents=True)
-    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
-    return tmp_path
-
-
 def test_what_is_missing_here_is_named_with_the_command() -> None:
     with pytest.raises(UserError) as caught:
         check_storage(Checkpoints(sync_to="oci://bucket/me"), HERE)
@@ -27,19 +20,16 @@ def test_what_is_missing_here_is_named_with_the_command() -> None:
     check_storage(Checkpoints(sync_to="s3://bucket/me"), HERE)
 
 
-def test_another_environment_is_looked_into(bare: Path) -> None:
+def test_another_environment_is_looked_into(tmp_path: Path) -> None:
+    venv.create(tmp_path, with_pip=False)
     to_s3 = Checkpoints(sync_to="s3://bucket/me")
-    with pytest.raises(UserError, match="needs the package s3fs"):
-        check_storage(to_s3, bare)
-    (bare / "lib/python3.11/site-packages/s3fs").mkdir()
-    check_storage(to_s3, bare)
-
-
-def test_an_environment_that_takes_packages_from_elsewhere_is_not_judged(bare: Path) -> None:
-    (bare / "pyvenv.cfg").write_text("include-system-site-packages = true\n")
-    check_storage(Checkpoints(sync_to="s3://bucket/me"), bare)
+    with pytest.raises(UserError, match=f"s3fs, which {tmp_path} does not have"):
+        check_storage(to_s3, tmp_path)
+    (site,) = tmp_path.glob("lib/python3*/site-packages")
+    (site / "s3fs.py").touch()
+    check_storage(to_s3, tmp_path)
 
 
 @pytest.mark.parametrize("url", [None, "file:///scratch/me", "made-up://x"])
-def test_what_needs_nothing_known(bare: Path, url: str | None) -> None:
-    check_storage(Checkpoints(sync_to=url), bare)
+def test_what_needs_nothing_known(tmp_path: Path, url: str | None) -> None:
+    check_storage(Checkpoints(sync_to=url), tmp_path)

@@ -32,7 +32,7 @@ def test_what_only_a_gpu_can_do_is_left_out_and_named(tmp_path: Path) -> None:
     overrides = (
         "model.attention=flash_attention_2", "training.packing=true", "fsdp.offload=true",
         "training.optim=adamw_8bit", "training.torch_compile=true",
-        "tracking.wandb.enabled=true",
+        "tracking.wandb.enabled=true", "checkpoints.sync_to=s3://bucket/me",
     )  # fmt: skip
     meant = load("llama3-8b-lora", overrides)
     made, missing = small(meant, tmp_path, "cpu")
@@ -42,12 +42,13 @@ def test_what_only_a_gpu_can_do_is_left_out_and_named(tmp_path: Path) -> None:
     assert made.training["optim"] == "adamw_torch"
     assert missing[len(ALWAYS) :] == [
         "FlashAttention", "packing", "the optimizer adamw_8bit", "torch.compile", "offload",
-        "Weights & Biases",
+        "Weights & Biases", "the copy to checkpoints.sync_to",
     ]  # fmt: skip
     on_gpu, missing = small(meant, tmp_path, "gpu")
     assert on_gpu.model.attention == "flash_attention_2"
     assert on_gpu.training["packing"] is True
-    assert missing == [*ALWAYS, "Weights & Biases"]
+    assert missing == [*ALWAYS, "Weights & Biases", "the copy to checkpoints.sync_to"]
+    assert on_gpu.checkpoints.sync_to is None, "a toy is copied nowhere"
 
 
 def test_what_is_small_already_stays(tmp_path: Path) -> None:
