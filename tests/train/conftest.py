@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.run.folder import RunFolder
+from tests.storage import BUCKET, Storage
 from tests.train.running import Outcome, launch, make_run
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "pink")
@@ -159,3 +160,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield root
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[Storage]:
+    """A server for all tests, each with a folder of its own in it."""
+    storage = Storage()
+    yield storage
+    storage.stop()
+
+
+@pytest.fixture(scope="package")
+def copied(
+    server: Storage, tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path
+) -> Done:
+    """A LoRA run on two ranks whose checkpoints and weights went to the server."""
+    root = tmp_path_factory.mktemp("runs") / "copied"
+    folder = make_run(root, [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/done"])
+    return Done(folder, launch(folder, 2, 240, **server.variables))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,31 +15,10 @@ from hpclaunch.train import manifest
 from tests.cli.running import Home
 from tests.storage import BUCKET, Storage
 from tests.train.conftest import Done, short
-from tests.train.running import Outcome, launch, losses, make_run, marks
+from tests.train.running import Outcome, launch, make_run, marks
 from tests.train.test_ends import after_two_steps
-from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
-
-SHARD = "pytorch_model_fsdp_0/__1_0.distcp"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Storage]:
-    """A server for all tests of this file, each with a folder of its own in it."""
-    storage = Storage()
-    yield storage
-    storage.stop()
-
-
-@pytest.fixture(scope="module")
-def copied(
-    server: Storage, tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path
-) -> Done:
-    """A LoRA run on two ranks whose checkpoints and weights went to the server."""
-    root = tmp_path_factory.mktemp("runs") / "copied"
-    folder = make_run(root, [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/done"])
-    return Done(folder, launch(folder, 2, 240, **server.variables))
 
 
 def test_everything_is_there_when_the_run_ends(copied: Done, server: Storage) -> None:
@@ -63,97 +41,6 @@ def test_everything_is_there_when_the_run_ends(copied: Done, server: Storage) ->
     assert "sync: final is at s3://attic/done/copied/final" in copied.outcome.out
     assert "let me in" not in copied.outcome.said
     assert copied.outcome.err == ""
-
-
-@pytest.fixture
-def lost(copied: Done, tmp_path: Path) -> RunFolder:
-    """The same run on a scratch that was swept: its checkpoints and weights are gone."""
-    shutil.copytree(copied.folder.root, tmp_path / "copied")
-    folder = RunFolder(tmp_path / "copied")
-    shutil.rmtree(folder.final)
-    shutil.rmtree(folder.checkpoints)
-    folder.events.unlink()
-    return folder
-
-
-@pytest.fixture
-def six_steps(copied: Done, server: Storage) -> Iterator[None]:
-    """What lies on the server as the run left it, and step 3 put there by hand."""
-    before = {key: server.read(key) for key in server.files() if key.startswith("done/")}
-    here = copied.folder.checkpoints / "step-3"
-    for path in here.rglob("*"):
-        if path.is_file():
-            server.write(
-                f"done/copied/checkpoints/step-3/{path.relative_to(here)}", path.read_bytes()
-            )
-    server.remove("done/copied/final/")
-    yield
-    server.remove("done/")
-    for key, data in before.items():
-        server.write(key, data)
-
-
-@pytest.mark.usefixtures("six_steps")
-def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: Storage) -> None:
-    server.remove("done/copied/checkpoints/step-6/")
-    outcome = launch(lost, 2, 240, **server.variables)
-    assert outcome.code == 0, outcome.said
-    assert f"fetching step-3 from s3://{BUCKET}/done/copied" in outcome.out
-    assert "resuming from checkpoints/step-3" in outcome.out
-    first = losses(copied.folder)
-    assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
-    assert adapter_of(lost).keys() == adapter_of(copied.folder).keys()
-    assert "checkpoints/step-6/manifest.json" in server.files("done/copied/"), (
-        "what came anew is there too"
-    )
-
-
-def truncate(server: Storage, key: str) -> str:
-    server.write(key, server.read(key)[:-1])
-    return "none"  # found by its size, before anything is fetched
-
-
-def flip(server: Storage, key: str) -> str:
-    data = bytearray(server.read(key))
-    data[len(data) // 2] ^= 1
-    server.write(key, bytes(data))
-    return "checksum differs"
-
-
-def unfinished(server: Storage, key: str) -> str:
-    server.remove(key.replace(SHARD, manifest.NAME))
-    return "none"
-
-
-@pytest.mark.usefixtures("six_steps")
-@pytest.mark.parametrize("harm", [truncate, flip, unfinished])
-def test_a_damaged_copy_is_passed_over(
-    lost: RunFolder, copied: Done, server: Storage, harm: Callable[[Storage, str], str]
-) -> None:
-    said = harm(server, f"done/copied/checkpoints/step-6/{SHARD}")
-    outcome = launch(lost, 2, 240, **server.variables)
-    assert outcome.code == 0, outcome.said
-    assert "resuming from checkpoints/step-3" in outcome.out
-    assert ("step-6 cannot be had from" in outcome.out) == (said != "none")
-    assert said in outcome.out or said == "none"
-    first = losses(copied.folder)
-    assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
-    assert server.whole("done/copied/checkpoints/step-6/"), "it was copied again"
-
-
-@pytest.mark.usefixtures("six_steps")
-def test_a_damaged_one_here_is_replaced_by_its_copy(
-    copied: Done, tmp_path: Path, server: Storage
-) -> None:
-    shutil.copytree(copied.folder.root, tmp_path / "copied")
-    folder = RunFolder(tmp_path / "copied")
-    shard = folder.checkpoints / "step-6" / SHARD
-    shard.write_bytes(shard.read_bytes()[:-1])
-    outcome = launch(folder, 2, 240, **server.variables)
-    assert outcome.code == 0, outcome.said
-    assert f"step-6 cannot be resumed from: {SHARD}" in outcome.out
-    assert "resuming from checkpoints/step-6" in outcome.out
-    assert manifest.damage(folder.checkpoints / "step-6") is None
 
 
 def test_a_storage_that_is_away_does_not_hold_the_training(
