@@ -69,6 +69,18 @@ class HostSample:
     ib_rx_bytes: int | None = None
     """InfiniBand traffic, which goes past the kernel's network counters."""
     ib_tx_bytes: int | None = None
+    swap_mib_s: float | None = None
+    """MiB a second moved from and to swap."""
+    psi_cpu_pct: float | None = None
+    """Share of the time in which some task stood still for a core; below: for memory, for disks."""
+    psi_memory_pct: float | None = None
+    psi_io_pct: float | None = None
+    cgroup_cpu_s: float | None = None
+    """CPU seconds of the whole job on this node."""
+    cgroup_throttled_s: float | None = None
+    """Seconds its threads were held back by the job's CPU limit, all together."""
+    oom_kills: int | None = None
+    """Processes of the job that the kernel killed for memory."""
 
 
 @dataclass(frozen=True, slots=True)

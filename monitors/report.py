@@ -1,6 +1,6 @@
 """Report on every node recorded in a folder.
 
-    python -m monitors.report DIR [--json]
+    python -m monitors.report DIR [--json] [--html FILE] [--marks FILE]
 
 Whatever is missing, torn or garbage is named in the report; the rest is reported all the same.
 """
@@ -10,96 +10,118 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monitors import layout
-from monitors.fallback import TableTally
-from monitors.formats.dmon import DmonReader
-from monitors.formats.samples import SamplesReader
-from monitors.formats.vmstat import VmstatReader
-from monitors.report_text import render_text
-from monitors.summary import NodeSummary, Report
-from monitors.tally import NodeTally
+from monitors.figures import figures, rows
+from monitors.finding import Finding
+from monitors.marks import Marks, read_marks
+from monitors.reading import NodeRecord, read_node, read_summary
+from monitors.report_text import render_findings, render_text
+from monitors.summary import Report
 
-__all__ = ["Report", "build", "main", "render_text", "to_dict"]
+if TYPE_CHECKING:
+    from monitors.timeline import Timeline
 
-_Reader = SamplesReader | DmonReader | VmstatReader
+__all__ = [
+    "Report", "Story", "Study", "build", "main", "render_findings", "render_html", "render_text",
+    "study", "to_dict",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the caller knows of the job beside its samples. All of it may be left out."""
+
+    title: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What became of the job, as labels and texts in the order to show."""
+    marks: tuple[Mapping[str, Any], ...] = ()
+    """As `monitors.marks` understands them."""
+    began: float | None = None
+    """When the job began, in Unix seconds."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What to do about a finding, by its key, in the words of the caller's own settings."""
+    transport: str | None = None
+    """How collectives travelled, where the log says it: `Socket`, `IB`."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report shows."""
+
+    report: Report
+    story: Story
+    marks: Marks
+    timeline: Timeline | None
+    findings: tuple[Finding, ...]
+    verdict: str
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What the job took and gave, as labels and texts."""
+        return rows(figures(self.report, self.marks))
 
 
 def build(metrics_dir: Path) -> Report:
     """Read all records in `metrics_dir`. Never raises for what the files hold or lack."""
+    report, nodes = _nodes(metrics_dir)
+    return replace(report, nodes=tuple(read_summary(metrics_dir, node) for node in nodes))
+
+
+def study(metrics_dir: Path, story: Story | None = None) -> Study:
+    """Read all records and judge them. Never raises for what the files hold or lack.
+
+    Raises ModuleNotFoundError where numpy is not installed.
+    """
+    report, nodes = _nodes(metrics_dir)
+    records = [read_node(metrics_dir, node) for node in nodes]
+    return judged(report, records, story or Story())
+
+
+def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study:
+    """Judge records that were read already."""
+    from monitors.evidence import Evidence
+    from monitors.findings import judge, verdict
+    from monitors.timeline import joined
+
+    report = replace(report, nodes=tuple(record.summary for record in records))
+    marks = read_marks(story.marks)
+    timeline = joined(record.line for record in records if record.line is not None)
+    if timeline is None:
+        return Study(report, story, marks, None, (), verdict(None, ()))
+    evidence = Evidence(timeline, report, marks, story.changes, story.transport)
+    findings = judge(evidence)
+    return Study(report, story, marks, timeline, findings, verdict(evidence, findings))
+
+
+def render_html(found: Study) -> str:
+    """The report as one HTML page that needs nothing else."""
+    from monitors.page import render  # jinja2 is not needed for the text
+
+    return render(found)
+
+
+def to_dict(report: Report | Study) -> dict[str, Any]:
+    """The report as plain values for JSON; null is "unknown"."""
+    if isinstance(report, Report):
+        return asdict(report)
+    found = asdict(report.report)
+    return found | {"verdict": report.verdict, "findings": [asdict(f) for f in report.findings]}
+
+
+def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:
+    """An empty report, and the nodes to read for it."""
+    where = str(metrics_dir)
     try:
         nodes = layout.nodes_in(metrics_dir)
     except OSError as error:
-        return Report(str(metrics_dir), problems=(f"{metrics_dir}: {error.strerror}",))
-    if not nodes:
-        return Report(str(metrics_dir), problems=(f"{metrics_dir} holds no record of any node",))
-    return Report(str(metrics_dir), tuple(_node(metrics_dir, node) for node in nodes))
-
-
-def to_dict(report: Report) -> dict[str, Any]:
-    """The report as plain values for JSON; null is "unknown"."""
-    return asdict(report)
-
-
-def _node(directory: Path, node: str) -> NodeSummary:
-    problems: list[str] = []
-    paths = {suffix: layout.path_of(directory, node, suffix) for suffix in layout.SUFFIXES}
-
-    def consume(suffix: str, reader: Callable[[Iterable[str]], _Reader], take: Any) -> bool:
-        return _consume(paths[suffix], reader, take, problems)
-
-    tally = NodeTally()
-
-    def take_records(records: SamplesReader) -> None:
-        for record in records:
-            tally.add(record)
-
-    readable = consume(layout.SAMPLES, SamplesReader, take_records)
-    if tally.samples:
-        summary = replace(tally.summary(node), files=(paths[layout.SAMPLES].name,))
-        # Unused here, but users and their scripts will look for them.
-        for suffix in (layout.DMON, layout.VMSTAT):
-            if not paths[suffix].exists() and (suffix != layout.DMON or summary.gpus):
-                problems.append(f"{paths[suffix].name} is missing")
-        return replace(summary, problems=tuple(problems))
-
-    if readable:
-        problems.append(f"{paths[layout.SAMPLES].name}: no samples")
-    tables = TableTally()
-    used = []
-    if consume(layout.DMON, DmonReader, tables.add_dmon):
-        used.append(paths[layout.DMON].name)
-    if consume(layout.VMSTAT, VmstatReader, tables.add_vmstat):
-        used.append(paths[layout.VMSTAT].name)
-    summary = tables.summary(node)
-    if not summary.samples:
-        # A head without samples still tells when it began and why there is no GPU.
-        summary = tally.summary(node)
-    return replace(summary, files=tuple(used), problems=tuple(problems))
-
-
-def _consume(
-    path: Path, reader: Callable[[Iterable[str]], _Reader], take: Any, problems: list[str]
-) -> bool:
-    """Read one file; False when there is nothing in it to use. Adds to `problems`."""
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            rows = reader(file)
-            take(rows)
-    except FileNotFoundError:
-        problems.append(f"{path.name} is missing")
-        return False
-    except OSError as error:
-        problems.append(f"{path.name} cannot be read: {error.strerror}")
-        return False
-    if rows.skipped:
-        lines = "1 line makes" if rows.skipped == 1 else f"{rows.skipped} lines make"
-        problems.append(f"{path.name}: {lines} no sense and cannot be counted")
-    return True
+        return Report(where, problems=(f"{where}: {error.strerror}",)), ()
+    problems = () if nodes else (f"{where} holds no record of any node",)
+    return Report(where, problems=problems), nodes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,12 +131,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
+    parser.add_argument("--marks", type=Path, metavar="FILE", help="what the program said, in JSON")
     args = parser.parse_args(arguments)
-    report = build(args.directory)
-    print(json.dumps(to_dict(report), indent=2) if args.json else render_text(report))
+    try:
+        found: Report | Study = study(args.directory, Story(marks=tuple(_marks(args.marks))))
+    except ModuleNotFoundError as error:  # the figures need the standard library alone
+        print(f"report: no findings and no page: {error.name} is not installed", file=sys.stderr)
+        found = build(args.directory)
+    report = found if isinstance(found, Report) else found.report
+    if args.json:
+        print(json.dumps(to_dict(found), indent=2))
+    elif isinstance(found, Report) or not report.nodes:
+        print(render_text(report))
+    else:
+        print(render_findings(found.verdict, found.findings) + "\n\n" + render_text(report))
     for problem in report.problems:
         print(f"report: {problem}", file=sys.stderr)
+    if args.html is not None and isinstance(found, Study):
+        try:
+            args.html.write_text(render_html(found), encoding="utf-8")
+        except OSError as error:
+            print(f"report: {args.html} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
     return 0 if report.nodes else 2
+
+
+def _marks(path: Path | None) -> Iterable[Mapping[str, Any]]:
+    if path is None:
+        return
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        print(f"report: {path} cannot be read: {error.strerror}", file=sys.stderr)
+        return
+    for line in text.split("\n"):
+        try:
+            mark = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(mark, dict):
+            yield mark
 
 
 if __name__ == "__main__":

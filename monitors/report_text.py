@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from monitors.finding import Finding
 from monitors.summary import GpuSummary, NodeSummary, Report, Stat
 
 _WIDTH = 80
@@ -19,12 +20,22 @@ def render_text(report: Report) -> str:
     return "\n\n".join([_head(report), *(_node(node) for node in report.nodes)])
 
 
+def render_findings(verdict: str, findings: Sequence[Finding]) -> str:
+    """The verdict, then what was found: evidence, cause, change."""
+    blocks = ["\n".join(_fold(verdict))]
+    for number, found in enumerate(findings, start=1):
+        rows = [("evidence", found.evidence), ("cause", found.cause), ("change", found.change)]
+        head = _fold(found.says, first=f"{number}. ", later="   ")
+        blocks.append("\n".join([*head, *(_row(label, text) for label, text in rows)]))
+    return "\n\n".join(blocks)
+
+
 def _head(report: Report) -> str:
     if not report.nodes:
         return "\n".join(("No record to report on.", *_wrapped(report.problems)))
     seconds = [node.duration_s for node in report.nodes if node.duration_s is not None]
     first = min((node.began for node in report.nodes if node.began), default=None, key=_moment)
-    longest = _duration(max(seconds, default=None))
+    longest = duration(max(seconds, default=None))
     began = f", from {_when(first)}" if first else ""
     counts = f"{_count(len(report.nodes), 'node')}, {_count(report.gpu_count, 'GPU')}"
     return "\n".join(_wrapped((f"{counts}, {longest}{began}", *report.problems)))
@@ -62,7 +73,7 @@ def _quality(node: NodeSummary) -> list[str]:
         parts.append(f"{_count(node.lost_writes, 'write')} lost")
     if node.starts and node.starts > 1:
         parts.append(f"{node.starts} starts")
-    parts.append(_duration(node.duration_s))
+    parts.append(duration(node.duration_s))
     end = _end(node.end_reason) if node.end_reason else "no end: killed, or still running"
     end = "end unknown" if node.starts is None else end
     cpu = "unknown" if node.own_cpu_pct is None else f"{node.own_cpu_pct:.2f} % of a core"
@@ -177,7 +188,8 @@ def _when(iso: str | None) -> str:
     return "unknown" if iso is None else iso.replace("T", " ", 1)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """A length of time in the words of a report."""
     if seconds is None:
         return "duration unknown"
     minutes, rest = divmod(round(seconds), 60)

@@ -7,7 +7,8 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | start | world, device, hpclaunch |
 | load | seconds, parameters, trainable (both counted over all ranks) |
 | data | samples, tokens (of one epoch), seconds |
-| step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded) |
+| step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
+| | waited (seconds the first rank waited for its batches) |
 | eval | step, loss |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
 | checkpoint failed | step, why |

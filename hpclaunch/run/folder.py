@@ -62,6 +62,11 @@ class RunFolder:
             return ()
 
     @property
+    def report(self) -> Path:
+        """The page with plots that `hpclaunch report` writes."""
+        return self.root / "report.html"
+
+    @property
     def metrics(self) -> Path:
         """One set of files a node, from the sidecars."""
         return self.root / "metrics"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import TrainerCallback
@@ -30,21 +30,26 @@ class Clock:
     time: float
     step: int
     tokens: int
+    waited: float
 
 
 class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Marks and says each logged step and each evaluation."""
 
-    def __init__(self, run: RunFolder, tokens: Any) -> None:
-        """`tokens()` gives the tokens trained on so far, over all ranks, without padding."""
+    def __init__(self, run: RunFolder, tokens: Any, waited: Any) -> None:
+        """`tokens()` gives the tokens trained on so far, over all ranks, without padding.
+
+        `waited()` gives the seconds that this rank has waited for its batches so far.
+        """
         self.run = run
         self.tokens = tokens
+        self.waited = waited
         self.began: Clock | None = None
         self.last: Clock | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
-        self.began = self.last = Clock(time.monotonic(), state.global_step, self.tokens())
+        self.began = self.last = self._now(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Mark and say what was logged; the trainer's closing summary is left out."""
@@ -54,12 +59,15 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             mark(self.run.events, "eval", step=state.global_step, loss=loss)
             say(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
             if self.last:  # the time of an evaluation is no step's
-                self.last = Clock(time.monotonic(), self.last.step, self.last.tokens)
+                self.last = replace(self._now(self.last.step), tokens=self.last.tokens)
         elif "loss" in logs and self.last and self.began:
             self._step(state, logs, self.last, self.began)
 
+    def _now(self, step: int) -> Clock:
+        return Clock(time.monotonic(), step, self.tokens(), self.waited())
+
     def _step(self, state: Any, logs: dict[str, Any], last: Clock, began: Clock) -> None:
-        now = Clock(time.monotonic(), state.global_step, self.tokens())
+        now = self._now(state.global_step)
         self.last = now
         seconds = now.time - last.time
         tokens = now.tokens - last.tokens
@@ -71,6 +79,7 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             total=state.max_steps,
             seconds=round(seconds, 4),
             tokens=tokens,
+            waited=round(now.waited - last.waited, 4),
             loss=round(loss, 6),
             learning_rate=rate,
         )

@@ -116,7 +116,9 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         tokenizer.chat_template = own_template
     _check_samples(recipe, trainer)
     if here.first:
-        trainer.add_callback(Narrator(folder, lambda: int(trainer._total_train_tokens)))
+        trainer.add_callback(
+            Narrator(folder, lambda: int(trainer._total_train_tokens), lambda: trainer.waited)
+        )
         _tell_loaded(recipe, folder, here, trainer, load_seconds)
         _tell_data(folder, trainer, time.monotonic() - started)
     return trainer, stop

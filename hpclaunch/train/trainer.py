@@ -51,6 +51,8 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         self.flight: Flight | None = None
         """The checkpoint that is still being written, the same on all ranks."""
         self.groups: list[Any] | None = None
+        self.waited = 0.0
+        """Seconds this rank has waited for its batches."""
         self.last_size = 0
         """Bytes of the last checkpoint."""
         self.use_cache = getattr(arguments["model"].config, "use_cache", None)
@@ -60,6 +62,13 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         """What a checkpoint's weights take at least: counted before the model is sharded."""
         if saving.asynchronous:
             self._take_off()
+
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+        """Fetch the batches of a step, and count how long that took."""
+        started = time.monotonic()
+        found = super().get_batch_samples(*arguments, **named)
+        self.waited += time.monotonic() - started
+        return found
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: a card with nothing filled in says nothing of the model."""

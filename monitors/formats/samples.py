@@ -44,7 +44,9 @@ _KINDS: dict[type[Record], str] = {
 _NESTED = (GpuInfo, GpuSample, HostSample, OwnCost)
 _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (*_KINDS, *_NESTED)}
 _TEXTS = {"uuid", "name", "pci_bus"}
-_WHOLE = {"index", "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes"}
+_WHOLE = {
+    "index", "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills",
+}  # fmt: skip
 _T = TypeVar("_T", GpuInfo, GpuSample, HostSample, OwnCost)
 
 

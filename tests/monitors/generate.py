@@ -23,7 +23,9 @@ from monitors.model import (
 numbers = st.floats(-1e9, 1e18) | st.integers(0, 10**18)
 counters = st.integers(0, 1 << 64)
 texts = st.text(max_size=20)
-_WHOLE = {"throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes"}
+_WHOLE = {
+    "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills"
+}  # fmt: skip
 
 
 def _optional(kind: type[Any], *, texts_too: tuple[str, ...] = ()) -> dict[str, Any]:

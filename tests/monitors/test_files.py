@@ -77,7 +77,7 @@ def test_text_that_cannot_be_encoded_is_written_all_the_same(tmp_path: Path) -> 
 
 
 def test_it_works_alone() -> None:
-    """Nothing of hpclaunch, nor anything but the standard library and NVML's binding."""
+    """Nothing of hpclaunch; recording and the figures need only the standard library and NVML."""
     program = (
         "import sys, monitors.sidecar, monitors.report\n"
         "tops = {name.split('.')[0] for name in sys.modules}\n"

@@ -162,13 +162,42 @@ def test_the_command_prints_text_or_json(tmp_path: Path) -> None:
     write_samples(tmp_path, [start(GPU_A), tick(0, GpuSample(0, sm_pct=7)), end(1, 1)])
     plain = run_report(str(tmp_path))
     assert (plain.returncode, plain.stderr) == (0, "")
-    assert plain.stdout == text_of(tmp_path) + "\n"
+    verdict = "Too few samples for a verdict."
+    assert plain.stdout == f"{verdict}\n\n{text_of(tmp_path)}\n"
     machine = run_report(str(tmp_path), "--json")
     assert (machine.returncode, machine.stderr) == (0, "")
     (node,) = json.loads(machine.stdout)["nodes"]
     assert node["gpus"][0]["sm_pct"] == {"mean": 7, "peak": 7, "count": 1}
     assert node["gpus"][0]["power_w"] == {"mean": None, "peak": None, "count": 0}
     assert node["mem_total_mib"] is None
+    assert (json.loads(machine.stdout)["verdict"], plain.stdout[:30]) == (verdict, verdict)
+
+
+def test_without_numpy_the_figures_are_there_all_the_same(tmp_path: Path) -> None:
+    write_samples(tmp_path, [start(GPU_A), tick(0, GpuSample(0, sm_pct=7)), end(1, 1)])
+    program = (
+        "import sys; sys.modules['numpy'] = None\n"
+        f"from monitors.report import main; sys.exit(main([{str(tmp_path)!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, text_of(tmp_path) + "\n")
+    assert done.stderr == "report: no findings and no page: numpy is not installed\n"
+
+
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    write_samples(tmp_path, [start(GPU_A), *(tick(n, GpuSample(0, sm_pct=7)) for n in range(20))])
+    marks = tmp_path / "marks.jsonl"
+    mark = {"time": NOON + 9, "event": "step", "step": 1, "seconds": 5, "tokens": 100, "loss": 1.5}
+    marks.write_text(json.dumps(mark) + "\n{torn")
+    page = tmp_path / "page.html"
+    done = run_report(str(tmp_path), "--html", str(page), "--marks", str(marks))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The GPUs were hardly used" in done.stdout
+    assert "20 tokens/s" in page.read_text()
+    nowhere = run_report(str(tmp_path), "--html", str(tmp_path / "no" / "page.html"))
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (1, 1)
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

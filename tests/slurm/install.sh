@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the throwaway cluster needs on Debian and its relatives. Exits 0 where it may not.
+# Installs what the throwaway cluster and the page tests need on Debian and its relatives. Exits 0 where it may not.
 set -euo pipefail
 
-packages=(slurm-wlm munge iproute2 shellcheck procps gcc libc6-dev)
-programs=(slurmctld slurmd sbatch munged ip shellcheck vmstat cc)
+packages=(slurm-wlm munge iproute2 shellcheck procps gcc libc6-dev chromium)
+programs=(slurmctld slurmd sbatch munged ip shellcheck vmstat cc chromium)
 
 missing=()
 # Daemons live in sbin, which an ordinary user's PATH may lack.
@@ -20,7 +20,7 @@ if ((EUID != 0)); then
     as_root=(sudo -n)
 fi
 if ! command -v apt-get >/dev/null || { ((EUID != 0)) && ! sudo -n true 2>/dev/null; }; then
-    echo "Slurm tests will be skipped: no ${missing[*]}; install the packages ${packages[*]}."
+    echo "Some tests will be skipped: no ${missing[*]}; install the packages ${packages[*]}."
     exit 0
 fi
 

@@ -1,0 +1,26 @@
+"""What a rule gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that held the job back, or will. Texts are plain; whole sentences."""
+
+    key: str
+    """What it is about; `changes` of the caller are found by it."""
+    says: str
+    """The finding in one sentence, fit to be the verdict."""
+    evidence: str
+    """The numbers it rests on."""
+    cause: str
+    change: str
+    """What exactly to do."""
+    lost: float | None = None
+    """Share of the time under training that it cost, 0 to 1; None where that is not known."""
+    where: tuple[str, ...] = ()
+    """GPUs (`n3 GPU 2`) that stand out; the plots show them in another colour."""
+    grave: bool = False
+    """Worth the first place whatever it cost: something is broken, or about to be."""

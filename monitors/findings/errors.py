@@ -1,0 +1,64 @@
+"""Findings on devices that failed. They rest on what the sidecars noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from monitors.evidence import Evidence
+from monitors.finding import Finding
+from monitors.findings.words import several
+
+_ERROR = re.compile(r"\bXid\b|uncorrect\w* (memory )?error|\bECC\b", re.IGNORECASE)
+_LOST = re.compile(r"is no longer sampled|cannot be sampled|fell off", re.IGNORECASE)
+_GPU = re.compile(r"\bGPU (\d+)\b")
+
+
+def device_errors(evidence: Evidence) -> Finding | None:
+    """The driver reported an error of a GPU."""
+    return _noted(
+        evidence,
+        _ERROR,
+        "errors",
+        "{who} reported hardware or driver errors.",
+        "A card that reports these can corrupt results, or stop at any moment.",
+    )
+
+
+def lost_gpus(evidence: Evidence) -> Finding | None:
+    """A GPU stopped answering for good."""
+    return _noted(
+        evidence,
+        _LOST,
+        "lost-gpu",
+        "{who} stopped answering.",
+        "The card fell off the bus or needs a reset.",
+    )
+
+
+def _noted(
+    evidence: Evidence, pattern: re.Pattern[str], key: str, says: str, cause: str
+) -> Finding | None:
+    found = list(_notes(evidence, pattern))
+    if not found:
+        return None
+    names = list(dict.fromkeys(name for name, _, _ in found))
+    nodes = list(dict.fromkeys(node for _, node, _ in found))
+    more = f" ({len(found)} such notes)" if len(found) > 1 else ""
+    return Finding(
+        key,
+        says.format(who=several(names)),
+        f"{found[0][1]}: {found[0][2]}{more}",
+        cause,
+        evidence.change(key, f"Leave {several(nodes)} out and tell the site."),
+        grave=True,
+    )
+
+
+def _notes(evidence: Evidence, pattern: re.Pattern[str]) -> Iterator[tuple[str, str, str]]:
+    for node in evidence.report.nodes:
+        for note in node.notes:
+            if pattern.search(note):
+                gpu = _GPU.search(note)
+                name = f"{node.node} GPU {gpu[1]}" if gpu else node.node
+                yield name, node.node, note

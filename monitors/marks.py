@@ -1,0 +1,156 @@
+"""What the program itself said about its work: steps, checkpoints, loading; and where time went.
+
+Marks are JSON objects with `time` (Unix seconds) and `event`. Read are, each with `seconds` that
+ended at `time`: `load`, `data`, `checkpoint`, `step` (also step, tokens, loss, waited: seconds the
+step waited for its batches); and `start`, `eval`, `end`, `checkpoint failed`. Others are passed
+over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_MOST = 1e15
+PHASES = {
+    "start": "starting",
+    "load": "loading the model",
+    "data": "preparing the data",
+    "step": "training",
+    "eval": "evaluating",
+    "checkpoint": "checkpoints",
+    "finish": "finishing",
+    "other": "between",
+}
+"""What the parts of the wall time are called, in the order in which they are shown."""
+_FIRST_COUNTS = ("checkpoint", "load", "data", "step", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One logged step, which may speak for several. Times in seconds; None is not known."""
+
+    end: float
+    seconds: float
+    number: int | None = None
+    tokens: float | None = None
+    loss: float | None = None
+    waited: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that took a while; Unix seconds."""
+
+    kind: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """All that was said."""
+
+    steps: tuple[Step, ...] = ()
+    spans: tuple[Span, ...] = ()
+    """Loading, preparing, checkpoints and evaluations, without the steps."""
+    starts: tuple[float, ...] = ()
+    ended: float | None = None
+    outcome: str | None = None
+    checkpoints_failed: int = 0
+
+    @property
+    def training(self) -> tuple[float, float] | None:
+        """From the begin of the first step to the end of the last; None without steps."""
+        if not self.steps:
+            return None
+        return min(step.end - step.seconds for step in self.steps), self.steps[-1].end
+
+    def spent(self, kind: str) -> float:
+        """Seconds under spans of one kind."""
+        return sum(span.end - span.begin for span in self.spans if span.kind == kind)
+
+
+def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
+    """Understand marks; what makes no sense is passed over."""
+    steps: list[Step] = []
+    spans: list[Span] = []
+    starts: list[float] = []
+    ended: float | None = None
+    outcome: str | None = None
+    failed = 0
+    before: float | None = None
+    for mark in marks:
+        end, event = _number(mark.get("time")), mark.get("event")
+        if end is None or not 1e6 < end < 1e11 or not isinstance(event, str):
+            continue
+        seconds = _number(mark.get("seconds"))
+        seconds = seconds if seconds is not None and 0 <= seconds < 1e8 else None
+        if event == "start":
+            starts.append(end)
+            ended = outcome = None
+        elif event == "step" and seconds:
+            steps.append(_step(mark, end, seconds))
+        elif event in ("load", "data", "checkpoint") and seconds is not None:
+            spans.append(Span(event, end - seconds, end))
+        elif event == "eval" and before is not None and before < end:
+            spans.append(Span("eval", before, end))
+        elif event == "checkpoint failed":
+            failed += 1
+        elif event == "end":
+            ended, outcome = end, mark["outcome"] if isinstance(mark.get("outcome"), str) else None
+        before = end
+    steps.sort(key=lambda step: step.end)
+    spans.sort(key=lambda span: span.begin)
+    return Marks(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed)
+
+
+def phases(marks: Marks, begin: float, end: float) -> dict[str, float]:
+    """Seconds from `begin` to `end` by kind, in the order of `PHASES`; they add up to the whole."""
+    if end <= begin:
+        return {}
+    covers = [*marks.spans, *(Span("step", s.end - s.seconds, s.end) for s in marks.steps)]
+    covers = [
+        Span(span.kind, max(span.begin, begin), min(span.end, end))
+        for span in covers
+        if span.end > begin and span.begin < end
+    ]
+    work = [span for span in covers if span.kind in ("step", "checkpoint", "eval", "load", "data")]
+    first = min((span.begin for span in work), default=end)
+    last = max((span.end for span in work), default=end)
+    changes: list[tuple[float, int, str]] = [(begin, 0, ""), (end, 0, "")]
+    for span in covers:
+        changes += [(span.begin, 1, span.kind), (span.end, -1, span.kind)]
+    changes += [(first, 0, ""), (last, 0, "")]
+    changes.sort(key=lambda change: change[0])
+    spent = dict.fromkeys(PHASES, 0.0)
+    running = dict.fromkeys(PHASES, 0)
+    at = begin
+    for moment, change, kind in changes:
+        now = next((name for name in _FIRST_COUNTS if running[name]), None)
+        if now is None:
+            now = "start" if moment <= first else "finish" if at >= last else "other"
+        spent[now] += max(0.0, moment - at)
+        at = max(at, moment)
+        if change:
+            running[kind] += change
+    return {kind: round(seconds, 3) for kind, seconds in spent.items() if seconds > 0}
+
+
+def _step(mark: Mapping[str, Any], end: float, seconds: float) -> Step:
+    number = _number(mark.get("step"))
+    return Step(
+        end,
+        seconds,
+        None if number is None else int(number),
+        _number(mark.get("tokens")),
+        _number(mark.get("loss")),
+        _number(mark.get("waited")),
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < _MOST else None

@@ -1,0 +1,241 @@
+"""One node's record as columns over time: what the plots and the findings are made from."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitors.formats.dmon import COLUMNS, DmonRow
+from monitors.formats.vmstat import VmstatRow
+from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+
+Column = NDArray[np.float64]
+
+_NAN = float("nan")
+GPU_FIELDS = tuple(f.name for f in fields(GpuSample) if f.name != "index")
+HOST_FIELDS = tuple(f.name for f in fields(HostSample))
+_PLAUSIBLE = (1e6, 1e11)
+"""Unix seconds. A moment outside is garbage, and would stretch the axis over millennia."""
+_JUMP_S = 2.0
+_NO_TIME = 1e6
+_DMON = {**{name: name_in_sample for name, _, name_in_sample in COLUMNS}, "fb": "memory_used_mib"}
+
+
+@dataclass(frozen=True)
+class GpuTrace:
+    """One GPU. Columns are as long as the node's; not a number where a value is not known."""
+
+    info: GpuInfo
+    columns: dict[str, Column]
+
+
+@dataclass(frozen=True)
+class NodeTrace:
+    """One node. `wall` is in Unix seconds; a table without a zone counts as UTC."""
+
+    node: str
+    wall: Column
+    mono: Column
+    session: NDArray[np.int64]
+    """Number of the start each sample belongs to: counters are not compared across starts."""
+    host: dict[str, Column]
+    gpus: tuple[GpuTrace, ...] = ()
+    interval_s: float = 1.0
+    utc_offset_s: int = 0
+    clock_jumps: int = 0
+    """How often the node's clock was set while it was recorded. The times here do not jump."""
+
+
+class _Columns:
+    """Columns that grow together; one that is first seen late is unknown before."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, array[float]] = {}
+
+    def put(self, at: int, name: str, value: float) -> None:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = array("d")
+        missing = at - len(column)
+        if missing > 0:
+            column.extend((_NAN,) * missing)
+        if missing >= 0:
+            column.append(value)
+        else:
+            column[at] = value
+
+    def arrays(self, length: int) -> dict[str, Column]:
+        found = {}
+        for name, column in self._columns.items():
+            whole = np.full(length, np.nan)
+            whole[: len(column)] = column
+            found[name] = whole
+        return found
+
+
+@dataclass
+class _Gpu:
+    info: GpuInfo
+    columns: _Columns = field(default_factory=_Columns)
+
+
+class TraceBuilder:
+    """Takes the records of a samples file in their order."""
+
+    def __init__(self) -> None:
+        self._wall, self._mono, self._session = array("d"), array("d"), array("q")
+        self._host = _Columns()
+        self._gpus: dict[str, _Gpu] = {}
+        self._table: dict[int, _Gpu] = {}
+        self._starts = self._jumps = 0
+        self._offset = 0
+        self._interval = 1.0
+        self._anchor: tuple[float, float] | None = None
+        self._ahead = 0.0
+
+    def add(self, record: Record) -> None:
+        """Take one record."""
+        match record:
+            case Start():
+                self._starts += 1
+                self._offset = record.utc_offset_s if abs(record.utc_offset_s) < 86400 else 0
+                if 0.01 <= record.interval_s <= 86400:
+                    self._interval = float(record.interval_s)
+                self._anchor, self._ahead = (record.wall, record.mono), 0.0
+                self._set_table(record.gpus)
+            case GpuTable():
+                self._set_table(record.gpus)
+            case Tick():
+                self._tick(record)
+
+    def trace(self, node: str) -> NodeTrace:
+        """What was gathered, in the name of `node`."""
+        length = len(self._wall)
+        gpus = (
+            GpuTrace(gpu.info, gpu.columns.arrays(length))
+            for gpu in sorted(self._gpus.values(), key=lambda g: (g.info.index, g.info.uuid or ""))
+        )
+        return NodeTrace(
+            node,
+            np.array(self._wall),
+            np.array(self._mono),
+            np.array(self._session),
+            self._host.arrays(length),
+            tuple(gpus),
+            self._interval,
+            self._offset,
+            self._jumps,
+        )
+
+    def _set_table(self, gpus: Iterable[GpuInfo]) -> None:
+        self._table = {
+            info.index: self._gpus.setdefault(info.uuid or f"number {info.index}", _Gpu(info))
+            for info in gpus
+        }
+
+    def _tick(self, tick: Tick) -> None:
+        wall = self._moment(tick)
+        if not _PLAUSIBLE[0] < wall < _PLAUSIBLE[1]:
+            return
+        at = len(self._wall)
+        self._wall.append(wall)
+        self._mono.append(tick.mono)
+        self._session.append(self._starts)
+        for name in HOST_FIELDS:
+            value = getattr(tick.host, name)
+            if value is not None:
+                self._host.put(at, name, value)
+        for sample in tick.gpus or ():
+            gpu = self._table.get(sample.index)
+            if gpu is None:
+                gpu = self._gpus.setdefault(f"number {sample.index}", _Gpu(GpuInfo(sample.index)))
+                self._table[sample.index] = gpu
+            for name in GPU_FIELDS:
+                value = getattr(sample, name)
+                if value is not None:
+                    gpu.columns.put(at, name, value)
+
+    def _moment(self, tick: Tick) -> float:
+        """The tick's time: that of the start, moved on by the clock that nobody can set."""
+        if self._anchor is None:
+            self._anchor = (tick.wall, tick.mono)
+        wall, mono = self._anchor
+        steady = wall + (tick.mono - mono)
+        ahead = tick.wall - steady
+        if abs(ahead - self._ahead) > _JUMP_S:
+            self._jumps += 1
+            self._ahead = ahead
+        return steady
+
+
+class TableBuilder:
+    """Takes the rows of dmon and vmstat, whose times are local and whole seconds."""
+
+    def __init__(self) -> None:
+        self._gpus: dict[int, dict[float, DmonRow]] = {}
+        self._host: dict[float, VmstatRow] = {}
+
+    def add_dmon(self, row: DmonRow) -> None:
+        """Take a row of dmon."""
+        rows = self._gpus.setdefault(row.gpu, {})
+        rows[_seconds(row.when, len(rows))] = row
+
+    def add_vmstat(self, row: VmstatRow) -> None:
+        """Take a row of vmstat."""
+        self._host[_seconds(row.when, len(self._host))] = row
+
+    def trace(self, node: str) -> NodeTrace:
+        """What was gathered, in the name of `node`."""
+        moments = sorted({*self._host, *(at for rows in self._gpus.values() for at in rows)})
+        at = {moment: number for number, moment in enumerate(moments)}
+        host = _Table(len(moments))
+        for moment, row in self._host.items():
+            host.put(at[moment], _host_values(row))
+        gpus = []
+        for index in sorted(self._gpus):
+            table = _Table(len(moments))
+            for moment, found in self._gpus[index].items():
+                known = {_DMON[name]: v for name, v in found.values.items() if name in _DMON}
+                table.put(at[moment], known)
+            gpus.append(GpuTrace(GpuInfo(index), table.columns))
+        wall = np.array(moments, dtype=float)
+        steps = np.diff(wall)
+        interval = float(np.median(steps)) if len(steps) else 1.0
+        session = np.zeros(len(wall), dtype=np.int64)
+        return NodeTrace(node, wall, wall, session, host.columns, tuple(gpus), interval)
+
+
+class _Table:
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self.columns: dict[str, Column] = {}
+
+    def put(self, at: int, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                if name not in self.columns:
+                    self.columns[name] = np.full(self._length, np.nan)
+                self.columns[name][at] = value
+
+
+def _host_values(row: VmstatRow) -> dict[str, float | None]:
+    values = row.values
+    found: dict[str, float | None] = {}
+    if "id" in values and "wa" in values:
+        found["cpu_busy_pct"] = max(0, 100 - values["id"] - values["wa"])
+        found["cpu_iowait_pct"] = values["wa"]
+    if "swpd" in values:
+        found["swap_used_mib"] = values["swpd"] / 1024
+    if "si" in values and "so" in values:
+        found["swap_mib_s"] = (values["si"] + values["so"]) / 1024
+    return found
+
+
+def _seconds(when: datetime | None, row: int) -> float:
+    """Unix seconds; rows without a time are taken to be a second apart."""
+    return float(row) + _NO_TIME if when is None else when.replace(tzinfo=UTC).timestamp()
