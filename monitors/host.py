@@ -31,14 +31,14 @@ class HostSampler:
         now, at = self._files.read(), self._clock.mono()
         last, passed = self._last, at - self._at
         self._last, self._at = now, at
-        return _sample(last, now), vmstat_row(last, now, passed)
+        return _sample(last, now, passed), vmstat_row(last, now, passed)
 
 
-def _sample(last: HostCounters, now: HostCounters) -> HostSample:
+def _sample(last: HostCounters, now: HostCounters, seconds: float) -> HostSample:
     spent = _spent(last, now)
     total = sum(spent)
     idle, iowait = (spent[3], spent[4]) if total else (0, 0)
-    mem = now.mem
+    mem, job = now.mem, now.cgroup
     return HostSample(
         cpu_busy_pct=round(100 * (total - idle - iowait) / total, 1) if total else None,
         cpu_iowait_pct=round(100 * iowait / total, 1) if total else None,
@@ -46,13 +46,37 @@ def _sample(last: HostCounters, now: HostCounters) -> HostSample:
         mem_used_mib=_mib(_less(mem.get("MemTotal"), mem.get("MemAvailable"))),
         mem_total_mib=_mib(mem.get("MemTotal")),
         swap_used_mib=_mib(_less(mem.get("SwapTotal"), mem.get("SwapFree"))),
-        cgroup_mem_mib=_mib(now.cgroup_bytes, 1024),
-        cgroup_limit_mib=_mib(now.cgroup_limit_bytes, 1024),
+        cgroup_mem_mib=_mib(job.used_bytes, 1024),
+        cgroup_limit_mib=_mib(job.limit_bytes, 1024),
         net_rx_bytes=now.net[0] if now.net else None,
         net_tx_bytes=now.net[1] if now.net else None,
         ib_rx_bytes=now.ib[0] if now.ib else None,
         ib_tx_bytes=now.ib[1] if now.ib else None,
+        swap_mib_s=_swapped(last, now, seconds),
+        psi_cpu_pct=_stalled(last, now, "cpu", seconds),
+        psi_memory_pct=_stalled(last, now, "memory", seconds),
+        psi_io_pct=_stalled(last, now, "io", seconds),
+        cgroup_cpu_s=None if job.cpu_s is None else round(job.cpu_s, 3),
+        cgroup_throttled_s=None if job.throttled_s is None else round(job.throttled_s, 3),
+        oom_kills=job.oom_kills,
     )
+
+
+def _swapped(last: HostCounters, now: HostCounters, seconds: float) -> float | None:
+    """MiB a second from and to swap."""
+    pages = 0
+    for name in ("pswpin", "pswpout"):
+        if name not in last.vm or name not in now.vm or seconds <= 0:
+            return None
+        pages += max(0, now.vm[name] - last.vm[name])
+    return round(pages * _PAGE_KIB / 1024 / seconds, 2)
+
+
+def _stalled(last: HostCounters, now: HostCounters, what: str, seconds: float) -> float | None:
+    before, after = last.pressure.get(what), now.pressure.get(what)
+    if before is None or after is None or seconds <= 0:
+        return None
+    return round(min(100.0, max(0, after - before) / seconds / 1e4), 1)
 
 
 def vmstat_row(last: HostCounters, now: HostCounters, seconds: float) -> dict[str, int] | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from monitors.evidence import Evidence
 from monitors.finding import Finding
-from monitors.findings.words import gib, percent, several
+from monitors.findings.words import gib, percent, sentence, several
 
 _THROTTLED = 0.05
 _PRESSED_PCT = 20.0
@@ -76,7 +76,7 @@ def swapping(evidence: Evidence) -> Finding | None:
     return Finding(
         "swapping",
         f"{several(swapped)} swapped memory to disk during the training.",
-        "; ".join(parts).capitalize() + ".",
+        sentence(parts),
         "The machine's memory was not enough for all that ran on it.",
         evidence.change("host-memory", "Ask for more memory a node, or the whole node."),
         lost=max(mine) / 100 if mine else None,
@@ -88,7 +88,7 @@ def few_cores(evidence: Evidence) -> Finding | None:
     """The job's CPU limit kept its processes waiting, on most nodes."""
     throttled = evidence.each_node("throttled")
     slow = sorted(name for name, share in throttled.items() if share >= _THROTTLED)
-    if not slow or (len(throttled) > 1 and len(slow) < len(throttled) / 2):
+    if not slow or (len(throttled) > 1 and 2 * len(slow) <= len(throttled)):
         return None
     worst = max(throttled[name] for name in slow)
     return Finding(
@@ -121,7 +121,7 @@ def full_cores(evidence: Evidence) -> Finding | None:
     return Finding(
         "full-cores",
         f"The CPUs of {several(slow)} were the bottleneck.",
-        "; ".join(parts).capitalize().replace("Cpus", "CPUs") + ".",
+        sentence(parts),
         "More runs on the node than its cores can carry, or the job has too few of them.",
         evidence.change("few-cores", "Ask for more cores on each node."),
         lost=_idle_part(evidence, max(mine, default=0.0) / 100),

@@ -6,7 +6,7 @@ from statistics import median
 
 from monitors.evidence import Evidence
 from monitors.finding import Finding
-from monitors.findings.words import percent
+from monitors.findings.words import percent, sentence
 
 _WAITED = 0.05
 _LOW = 0.10
@@ -74,7 +74,7 @@ def communication(evidence: Evidence) -> Finding | None:
     return Finding(
         "communication",
         f"The GPUs waited for {where} {percent(typical)} of the training.",
-        text[0].upper() + text[1:] + ".",
+        sentence([text]),
         "Collectives take longer than the computing that could hide them.",
         evidence.change(
             "communication",

@@ -23,3 +23,9 @@ def several(names: Sequence[str]) -> str:
         return f"{', '.join(names[: _NAMED - 1])} and {len(names) - _NAMED + 1} others"
     *head, last = names
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """Pieces of evidence as one sentence."""
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."

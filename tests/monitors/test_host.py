@@ -100,6 +100,7 @@ def test_every_value_in_its_unit(root: Root) -> None:
         mem_used_mib=768,
         mem_total_mib=1024,
         swap_used_mib=3,
+        swap_mib_s=0.02,
     )
     assert row == {
         **{"r": 3, "b": 2, "swpd": 3072, "free": 102400, "buff": 7, "cache": 1024},
@@ -197,6 +198,45 @@ def test_memory_of_the_job_in_a_cgroup_of_version_1(
     root.put(f"{job}/memory.stat", f"inactive_file 1\ncache 9\ntotal_inactive_file {44 * MIB}\n")
     sample = root.read()
     assert (sample.cgroup_mem_mib, sample.cgroup_limit_mib) == (256, known)
+
+
+def test_cpu_and_kills_of_the_job_in_a_cgroup_of_version_2(root: Root) -> None:
+    root.put("proc/self/cgroup", V2)
+    job = "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7"
+    root.put(f"{job}/memory.current", "1\n")
+    root.put(f"{job}/memory.events", "low 0\nhigh 0\nmax 7\noom 5\noom_kill 2\n")
+    root.put(f"{job}/cpu.stat", "usage_usec 2500000\nnr_throttled 9\nthrottled_usec 1250000\n")
+    sample = root.read()
+    assert (sample.cgroup_cpu_s, sample.cgroup_throttled_s, sample.oom_kills) == (2.5, 1.25, 2)
+
+
+def test_cpu_and_kills_of_the_job_in_a_cgroup_of_version_1(root: Root) -> None:
+    job = "slurm/uid_1000/job_7"
+    root.put("proc/self/cgroup", f"9:cpu,cpuacct:/{job}/step_0\n4:memory:/{job}/step_0\n0::/\n")
+    root.put(f"sys/fs/cgroup/cpuacct/{job}/cpuacct.usage", "2500000000\n")
+    root.put(f"sys/fs/cgroup/cpu/{job}/cpu.stat", "nr_throttled 9\nthrottled_time 1250000000\n")
+    root.put(f"sys/fs/cgroup/memory/{job}/memory.oom_control", "under_oom 0\noom_kill 2\n")
+    sample = root.read()
+    assert (sample.cgroup_cpu_s, sample.cgroup_throttled_s, sample.oom_kills) == (2.5, 1.25, 2)
+
+
+def test_the_whole_machine_is_not_taken_for_the_job(root: Root) -> None:
+    root.put("proc/self/cgroup", "9:cpu,cpuacct:/\n")
+    root.put("sys/fs/cgroup/cpuacct/cpuacct.usage", "2500000000\n")
+    assert root.read().cgroup_cpu_s is None
+
+
+def test_pressure_is_the_share_of_time_that_some_task_stood_still(root: Root) -> None:
+    def stalls(cpu: int, io: int) -> None:
+        for name, total in {"cpu": cpu, "io": io}.items():
+            avg = "avg10=9.00 avg60=9.00 avg300=9.00"
+            root.put(f"proc/pressure/{name}", f"some {avg} total={total}\nfull {avg} total=7\n")
+
+    stalls(1000, 0)
+    sampler = HostSampler(HostFiles(root.path), FakeClock())
+    stalls(501_000, 3_000_000)
+    sample = sampler.sample()[0]
+    assert (sample.psi_cpu_pct, sample.psi_io_pct, sample.psi_memory_pct) == (25, 100, None)
 
 
 def test_a_cgroup_without_memory_is_unknown(root: Root) -> None:
