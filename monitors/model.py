@@ -127,6 +127,8 @@ class Tick:
     gpus: tuple[GpuSample, ...] | None = None
     """None when the GPUs did not answer in time."""
     own: OwnCost | None = None
+    vmstat: tuple[int, ...] | None = None
+    """The row of vmstat's table, in the order of its columns."""
 
 
 @dataclass(frozen=True, slots=True)

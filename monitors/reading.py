@@ -64,8 +64,8 @@ def _read(
     problems: list[str] = []
     paths = {suffix: layout.path_of(directory, node, suffix) for suffix in layout.SUFFIXES}
 
-    def consume(suffix: str, reader: Callable[[Iterable[str]], _Reader], take: Any) -> bool:
-        return _consume(paths[suffix], reader, take, problems)
+    def use(suffix: str, reader: Callable[[Iterable[str]], _Reader], take: Any) -> bool:
+        return consume(paths[suffix], reader, take, problems)
 
     tally = NodeTally()
 
@@ -74,7 +74,7 @@ def _read(
             tally.add(record)
             trace.add(record)
 
-    readable = consume(layout.SAMPLES, SamplesReader, take_records)
+    readable = use(layout.SAMPLES, SamplesReader, take_records)
     if tally.samples:
         summary = replace(tally.summary(node), files=(paths[layout.SAMPLES].name,))
         # Unused here, but users and their scripts will look for them.
@@ -94,9 +94,9 @@ def _read(
         return take
 
     used = []
-    if consume(layout.DMON, DmonReader, take_rows(tables.add_dmon, built.add_dmon)):
+    if use(layout.DMON, DmonReader, take_rows(tables.add_dmon, built.add_dmon)):
         used.append(paths[layout.DMON].name)
-    if consume(layout.VMSTAT, VmstatReader, take_rows(tables.add_vmstat, built.add_vmstat)):
+    if use(layout.VMSTAT, VmstatReader, take_rows(tables.add_vmstat, built.add_vmstat)):
         used.append(paths[layout.VMSTAT].name)
     summary = tables.summary(node)
     if not summary.samples:
@@ -111,7 +111,7 @@ def _also(rows: Iterable[Any], add: Callable[[Any], None]) -> Iterable[Any]:
         yield row
 
 
-def _consume(
+def consume(
     path: Path, reader: Callable[[Iterable[str]], _Reader], take: Any, problems: list[str]
 ) -> bool:
     """Read one file; False when there is nothing in it to use. Adds to `problems`."""

@@ -131,7 +131,8 @@ class Recorder:
         for text in self._gpus.notes():
             self._record(Note(round(wall, 3), text))
         own = own_cost() if self._ticks % OWN_COST_EVERY == 0 else None
-        self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own))
+        table = None if row is None else tuple(row[name] for name in vmstat.COLUMNS)
+        self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own, table))
         if gpus:
             head = dmon.header() if self._gpu_ticks % dmon.HEADER_EVERY == 0 else ""
             rows = "".join(dmon.row(wall, gpu) for gpu in gpus)

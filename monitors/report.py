@@ -1,6 +1,7 @@
 """Report on every node recorded in a folder.
 
     python -m monitors.report DIR [--json] [--html FILE] [--marks FILE]
+    python -m monitors.report --gpu DMON --cpu VMSTAT [--json] [--html FILE] [--marks FILE]
 
 Whatever is missing, torn or garbage is named in the report; the rest is reported all the same.
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Report", "Story", "Study", "build", "main", "render_findings", "render_html", "render_text",
-    "study", "to_dict",
+    "study", "study_files", "to_dict",
 ]  # fmt: skip
 
 
@@ -82,6 +83,16 @@ def study(metrics_dir: Path, story: Story | None = None) -> Study:
     return judged(report, records, story or Story())
 
 
+def study_files(gpu: Sequence[Path], cpu: Sequence[Path], story: Story | None = None) -> Study:
+    """Judge files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
+    from monitors.foreign import read_foreign
+
+    records = read_foreign(gpu, cpu)
+    names = ", ".join(path.name for path in (*gpu, *cpu))
+    problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
+    return judged(Report(names, problems=problems), records, story or Story(title=names))
+
+
 def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study:
     """Judge records that were read already."""
     from monitors.evidence import Evidence
@@ -129,15 +140,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m monitors.report", description="Report on the nodes recorded in a folder."
     )
-    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("directory", type=Path, metavar="DIR", nargs="?")
+    parser.add_argument(
+        "--gpu", type=Path, action="append", default=[], help="from nvidia-smi dmon"
+    )
+    parser.add_argument("--cpu", type=Path, action="append", default=[], help="from vmstat")
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
     parser.add_argument("--marks", type=Path, metavar="FILE", help="what the program said, in JSON")
     args = parser.parse_args(arguments)
+    files = bool(args.gpu or args.cpu)
+    if files == (args.directory is not None):
+        parser.error("give either DIR, or files with --gpu and --cpu")
+    story = Story(marks=tuple(_marks(args.marks)))
     try:
-        found: Report | Study = study(args.directory, Story(marks=tuple(_marks(args.marks))))
+        found: Report | Study = (
+            study_files(args.gpu, args.cpu, story) if files else study(args.directory, story)
+        )
     except ModuleNotFoundError as error:  # the figures need the standard library alone
         print(f"report: no findings and no page: {error.name} is not installed", file=sys.stderr)
+        if files:
+            return 1
         found = build(args.directory)
     report = found if isinstance(found, Report) else found.report
     if args.json:
@@ -154,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             print(f"report: {args.html} cannot be written: {error.strerror}", file=sys.stderr)
             return 1
-    return 0 if report.nodes else 2
+    return 2 if report.problems else 0
 
 
 def _marks(path: Path | None) -> Iterable[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ SPIN_POWER = 0.5
 """Share of the power limit: kernels that run all the time below it wait in a collective."""
 _KEPT = (
     "sm_pct", "power_w", "memory_used_mib", "temperature_c", "sm_clock_mhz",
-    "pcie_rx_mb_s", "pcie_tx_mb_s",
+    "pcie_rx_mb_s", "pcie_tx_mb_s", "power_capped", "hot",
 )  # fmt: skip
 _KEPT_HOST = (
     "cpu_busy_pct", "cpu_iowait_pct", "mem_used_mib", "mem_total_mib", "swap_used_mib",
@@ -59,6 +59,7 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
         sm, power = columns.get("sm_pct"), columns.get("power_w")
         if sm is not None:
             found["low"] = _where(sm < LOW_PCT, sm)
+        limit_w = limit_w or _highest(power)
         if sm is not None and power is not None and limit_w:
             spinning = (sm >= SPIN_PCT) & (power < SPIN_POWER * limit_w)
             found["spinning"] = _where(spinning, sm + power)
@@ -74,6 +75,12 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
         if "energy_j" in columns:
             found["energy_w"] = _energy(trace, columns["energy_j"])
     return found
+
+
+def _highest(power: Column | None) -> float | None:
+    """The most power that was seen, for want of the limit."""
+    known = power[~np.isnan(power)] if power is not None else ()
+    return float(np.max(known)) if len(known) else None
 
 
 def _energy(trace: NodeTrace, joules: Column) -> Column:

@@ -13,6 +13,7 @@ import hpclaunch
 from hpclaunch.cli import invocation
 from hpclaunch.cli.cancel import cancel
 from hpclaunch.cli.config import config
+from hpclaunch.cli.export import export
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
 from hpclaunch.cli.recipes import recipes
@@ -39,6 +40,7 @@ COMMANDS = (
     cancel,
     resume,
     report,
+    export,
 )
 
 

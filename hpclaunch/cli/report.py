@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.text import answer_json, patience, rows, say
+from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hpclaunch.diagnose.status import Status
     from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
     from monitors.report import Story, Study
 
 
+_file = click.Path(path_type=Path)
+
+
 @click.command()
 @options.run
+@click.option(
+    "--gpu", type=_file, multiple=True, help="What nvidia-smi dmon wrote, in place of a run."
+)
+@click.option("--cpu", type=_file, multiple=True, help="What vmstat wrote, in place of a run.")
+@click.option("--html", type=_file, help="The page's file; by default report.html of the run.")
 @options.as_json
-def report(run: str | None, as_json: bool) -> int:
+def report(
+    run: str | None, gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool
+) -> int:
     """Report on a run: what held it back, the training, every node and GPU.
 
     Writes the same with plots over time into the run folder, as report.html: a page that needs
-    no network.
+    no network. --gpu and --cpu report on a job that was not started by hpclaunch; given several
+    times, the first of each are of one node, the second of another.
     """
+    if gpu or cpu:
+        if run is not None:
+            raise UserError("--gpu and --cpu stand in place of a run", "leave the run out")
+        return _files(gpu, cpu, html, as_json)
     from dataclasses import asdict
 
     from hpclaunch.cli.status import progress_rows
@@ -38,7 +53,7 @@ def report(run: str | None, as_json: bool) -> int:
     with patience():
         found = look(folder, record)
     metrics = study(folder.metrics, _story(folder, record, found))
-    page = _write_page(folder, metrics)
+    page = _write_page(html or folder.report, metrics)
     if as_json:
         answer_json({"training": asdict(found.progress), "metrics": to_dict(metrics)})
     else:
@@ -72,7 +87,27 @@ def _story(folder: RunFolder, record: Record, found: Status) -> Story:
     )
 
 
-def _write_page(folder: RunFolder, metrics: Study) -> Path | None:
+def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool) -> int:
+    """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
+    from monitors.report import render_findings, render_text, study_files, to_dict
+
+    for path in (*gpu, *cpu):
+        if not path.is_file():
+            raise UserError(f"{path} is not a file")
+    metrics = study_files(gpu, cpu)
+    for problem in metrics.report.problems:
+        say(problem)
+    if html is not None:
+        _write_page(html, metrics)
+    if as_json:
+        answer_json({"metrics": to_dict(metrics)})
+    else:
+        print(render_findings(metrics.verdict, metrics.findings))
+        print("\n" + render_text(metrics.report))
+    return 1 if metrics.report.problems else 0
+
+
+def _write_page(path: Path, metrics: Study) -> Path | None:
     """Write the page; None where there is nothing to show or it cannot be written."""
     from hpclaunch.run.folder import write_atomic
     from monitors.report import render_html
@@ -80,8 +115,8 @@ def _write_page(folder: RunFolder, metrics: Study) -> Path | None:
     if not metrics.report.nodes:
         return None
     try:
-        write_atomic(folder.report, render_html(metrics))
+        write_atomic(path, render_html(metrics))
     except OSError as error:
-        say(f"{folder.report} cannot be written: {error.strerror}")
+        say(f"{path} cannot be written: {error.strerror}")
         return None
-    return folder.report
+    return path

@@ -6,10 +6,9 @@ Reading goes by the header, because drivers differ in widths and in which column
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timezone
 
 from monitors.model import GpuSample
 
@@ -40,9 +39,9 @@ def header() -> str:
     return f"#Date        Time         gpu{names} \n#YYYYMMDD    HH:MM:SS     Idx{units} \n"
 
 
-def row(wall: float, gpu: GpuSample) -> str:
-    """One line, in local time as the original has it; `-` for what is not known."""
-    stamp = time.strftime("%Y%m%d    %H:%M:%S", time.localtime(wall))
+def row(wall: float, gpu: GpuSample, zone: timezone | None = None) -> str:
+    """One line, in local time as the original has it, or in `zone`; `-` for what is not known."""
+    stamp = datetime.fromtimestamp(wall, zone).strftime("%Y%m%d    %H:%M:%S")
     cells = []
     for _, _, field in COLUMNS:
         value: float | None = getattr(gpu, field)
@@ -57,6 +56,8 @@ class DmonRow:
     gpu: int
     when: datetime | None
     values: dict[str, float | None]
+    clock_s: float | None = None
+    """Seconds since midnight where only the time of day is told."""
 
 
 class DmonReader:
@@ -73,7 +74,7 @@ class DmonReader:
         """Rows in the order of the file."""
         columns: list[str] = []
         for line in self._lines:
-            text = line.strip()
+            text = line.replace(",", " ").strip()
             if not text:
                 continue
             if text.startswith("#"):
@@ -95,8 +96,13 @@ def _row(columns: list[str], cells: list[str]) -> DmonRow | None:
     index = by_name.pop("gpu")
     if not (index.isascii() and index.isdigit() and len(index) < 6):
         return None
-    when = _when(by_name.pop("date", None), by_name.pop("time", None))
-    return DmonRow(int(index), when, {name: _number(cell) for name, cell in by_name.items()})
+    date, clock = by_name.pop("date", None), by_name.pop("time", None)
+    values = {name: _number(cell) for name, cell in by_name.items()}
+    if date is None and clock is not None:
+        midnight = _when("19700101", clock)
+        seconds = None if midnight is None else midnight.replace(tzinfo=UTC).timestamp()
+        return DmonRow(int(index), None, values, seconds)
+    return DmonRow(int(index), _when(date, clock), values)
 
 
 def _when(date: str | None, clock: str | None) -> datetime | None:

@@ -4,7 +4,7 @@ Every line has `kind`; a value that is not known is left out.
 
     start   format, node, wall, mono, zone, utc_offset_s, interval_s, gpus, gpu_problem
     gpus    gpus: the table, where the driver answered only later
-    tick    n, wall, mono, host: {...}, gpus: [{...}], own: {...}
+    tick    n, wall, mono, host: {...}, gpus: [{...}], own: {...}, vmstat: [17 numbers]
     note    wall, text
     end     wall, reason, ticks, missed, lost_writes, own
 
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from monitors.formats.vmstat import COLUMNS
 from monitors.model import (
     End,
     GpuInfo,
@@ -120,6 +121,7 @@ def _record(raw: Any) -> Record | None:
                 host=_one(HostSample, raw["host"]),
                 gpus=_several(GpuSample, raw["gpus"]) if "gpus" in raw else None,
                 own=_one(OwnCost, raw["own"]) if "own" in raw else None,
+                vmstat=_row(raw.get("vmstat")),
             )
         case "note":
             return Note(_need(raw["wall"]), _text(raw["text"]))
@@ -171,6 +173,15 @@ def _one(kind: type[_T], raw: Any) -> _T:
     if "index" in found and found["index"] is None:
         raise ValueError("a GPU without a number")
     return kind(**found)
+
+
+def _row(raw: Any) -> tuple[int, ...] | None:
+    """A whole row of vmstat's or none: it has no way to leave a column out."""
+    if not isinstance(raw, list) or len(raw) != len(COLUMNS):
+        return None
+    numbers = [_number(value) for value in raw]
+    whole = tuple(int(number) for number in numbers if number is not None and number >= 0)
+    return whole if len(whole) == len(raw) else None
 
 
 def _several(kind: type[_T], raw: Any) -> tuple[_T, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
 _WIDTHS = {
     "r": 2, "b": 2,
@@ -28,17 +28,17 @@ def header_due(row: int) -> bool:
     return row == 0 or (row + 1) % _BLOCK == 0
 
 
-def header(wall: float) -> str:
+def header(wall: float, zone: str | None = None) -> str:
     """The two header lines; the second carries the name of the zone the rows are in."""
     names = " ".join(f"{name:>{width}}" for name, width in _WIDTHS.items())
-    zone = time.localtime(wall).tm_zone
+    zone = zone or time.localtime(wall).tm_zone
     return f"{_GROUPS}{_STAMP}\n{names} {zone:>{len(_STAMP) - 1}}\n"
 
 
-def row(wall: float, values: Mapping[str, int]) -> str:
-    """One line in local time. A number too wide for its column moves the rest to the right."""
+def row(wall: float, values: Mapping[str, int], zone: timezone | None = None) -> str:
+    """One line in local time, or in `zone`. A number too wide moves the rest to the right."""
     cells = " ".join(f"{values[name]:>{width}}" for name, width in _WIDTHS.items())
-    return f"{cells} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(wall))}\n"
+    return f"{cells} {datetime.fromtimestamp(wall, zone):%Y-%m-%d %H:%M:%S}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class VmstatReader:
         zone: str | None = None
         for line in self._lines:
             cells = line.split()
-            if not cells or cells[0] == "procs":
+            if not cells or cells[0].strip("-") == "procs":
                 continue
             if cells[:2] == ["r", "b"]:
                 columns = [cell for cell in cells if cell in _KNOWN]
@@ -81,7 +81,9 @@ class VmstatReader:
 
 def _row(columns: list[str], cells: list[str], zone: str | None) -> VmstatRow | None:
     stamp = cells[len(columns) :]
-    if not columns or len(cells) < len(columns) or len(stamp) not in (0, 2):
+    if len(stamp) == 3 and not stamp[2].isalpha():
+        return None
+    if not columns or len(cells) < len(columns) or len(stamp) not in (0, 2, 3):
         return None
     numbers = cells[: len(columns)]
     if not all(cell.isascii() and cell.isdigit() and len(cell) < 19 for cell in numbers):
@@ -89,7 +91,9 @@ def _row(columns: list[str], cells: list[str], zone: str | None) -> VmstatRow | 
     when = None
     if stamp:
         try:
-            when = datetime.strptime(" ".join(stamp), "%Y-%m-%d %H:%M:%S")
+            when = datetime.strptime(" ".join(stamp[:2]), "%Y-%m-%d %H:%M:%S")
         except ValueError:
             return None
+    # Some versions repeat the zone in each row.
+    zone = stamp[2] if len(stamp) == 3 else zone
     return VmstatRow(when, zone, dict(zip(columns, map(int, numbers), strict=True)))

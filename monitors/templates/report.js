@@ -28,7 +28,8 @@
     const when = new Date((at + data.offset) * 1000).toISOString();
     return when.slice(11, seconds ? 19 : 16);
   };
-  const day = (at) => new Date((at + data.offset) * 1000).toISOString().slice(0, 10);
+  // Rows without a date lie soon after 1970 began.
+  const day = (at) => data.begin < 1e7 ? "time without a date" : new Date((at + data.offset) * 1000).toISOString().slice(0, 10);
 
   // A line's cells are unpacked when it is first drawn: low, high, mean in turn.
   const cells = (line) => {
@@ -200,7 +201,7 @@
         pen.fillRect(x, 34, 1, 4);
         if (x > LEFT + 12 && x < space.width - RIGHT - 16) pen.fillText(round < 60 ? clock(at, true) : round >= 86400 ? day(at) : clock(at), x, 20);
       }
-      pen.textAlign = "left"; pen.fillText(`${day(view[0])} ${data.zone}`, LEFT, 3);
+      pen.textAlign = "left"; pen.fillText(data.begin < 1e7 ? day(0) : `${day(view[0])} ${data.zone}`, LEFT, 3);
       const steps = data.steps.filter(([at]) => at >= view[0] && at <= view[1]);
       const every = Math.max(1, Math.ceil(steps.length / (space.span / 8)));
       pen.fillStyle = colour("a");

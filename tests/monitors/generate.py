@@ -63,6 +63,7 @@ ticks = st.builds(
     hosts,
     st.none() | st.lists(gpus, max_size=3).map(tuple),
     st.none() | costs,
+    st.none() | st.lists(st.integers(0, 10**12), min_size=17, max_size=17).map(tuple),
 )
 ends = st.builds(
     End, numbers, texts, st.integers(0, 10**9), st.integers(0, 10**9), costs, st.integers(0, 99)

@@ -1,0 +1,1 @@
+"""The formats that a record is exported to."""

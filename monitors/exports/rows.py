@@ -1,0 +1,85 @@
+"""A node's record as rows: every sample of every GPU and of the host, with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from monitors.formats.samples import SamplesReader
+from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+
+GPU_FIELDS = tuple(field.name for field in fields(GpuSample) if field.name != "index")
+HOST_FIELDS = tuple(field.name for field in fields(HostSample))
+Value = float | int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The samples of one node."""
+
+    node: str
+    path: Path
+
+    def records(self) -> Iterator[Record]:
+        """All records in their order; lines that make no sense are passed over."""
+        with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            yield from SamplesReader(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample of one GPU, or of the host where `gpu` is None. Only what is known."""
+
+    wall: float
+    time: str
+    """ISO, in the node's zone."""
+    node: str
+    gpu: int | None
+    uuid: str | None
+    values: dict[str, Value]
+
+
+def rows(source: Source) -> Iterator[Row]:
+    """Every row of a node."""
+    zone: timezone = UTC
+    table: dict[int, GpuInfo] = {}
+    for record in source.records():
+        match record:
+            case Start():
+                zone = zone_of(record)
+                table = {info.index: info for info in record.gpus}
+            case GpuTable():
+                table = {info.index: info for info in record.gpus}
+            case Tick():
+                moment = iso(record.wall, zone)
+                if moment is None:
+                    continue
+                values = known(record.host, HOST_FIELDS)
+                yield Row(record.wall, moment, source.node, None, None, values)
+                for gpu in record.gpus or ():
+                    info = table.get(gpu.index)
+                    uuid = info.uuid if info else None
+                    values = known(gpu, GPU_FIELDS)
+                    yield Row(record.wall, moment, source.node, gpu.index, uuid, values)
+
+
+def zone_of(start: Start) -> timezone:
+    """The zone of a recording; an offset of a day or more is garbage."""
+    offset = start.utc_offset_s if abs(start.utc_offset_s) < 86400 else 0
+    return timezone(timedelta(seconds=offset))
+
+
+def iso(wall: float, zone: timezone) -> str | None:
+    """A time in ISO form with milliseconds; None where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(wall, zone).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def known(sample: GpuSample | HostSample, names: tuple[str, ...]) -> dict[str, Value]:
+    """The values of a sample that are known."""
+    pairs = ((name, getattr(sample, name)) for name in names)
+    return {name: value for name, value in pairs if value is not None}
