@@ -13,7 +13,7 @@ from monitors.formats.vmstat import VmstatReader
 from monitors.reading import NodeRecord, consume
 
 if TYPE_CHECKING:
-    from monitors.trace import TableBuilder
+    from monitors.table_trace import TableBuilder
 
 _HEAD_LINES = 200
 _WRITERS = {"dmon": "nvidia-smi dmon", "vmstat": "vmstat"}
@@ -45,8 +45,8 @@ def _name(path: Path, taken: set[str]) -> str:
 
 
 def _node(name: str, files: Sequence[tuple[str, Path]]) -> NodeRecord:
+    from monitors.table_trace import TableBuilder
     from monitors.timeline import reduced
-    from monitors.trace import TableBuilder
 
     problems: list[str] = []
     tally, built = TableTally(), TableBuilder()

@@ -20,8 +20,9 @@ from monitors.summary import NodeSummary
 from monitors.tally import NodeTally
 
 if TYPE_CHECKING:
+    from monitors.table_trace import TableBuilder
     from monitors.timeline import NodeLine
-    from monitors.trace import TableBuilder, TraceBuilder
+    from monitors.trace import TraceBuilder
 
 _Reader = SamplesReader | DmonReader | VmstatReader
 
@@ -42,8 +43,9 @@ def read_summary(directory: Path, node: str) -> NodeSummary:
 
 def read_node(directory: Path, node: str) -> NodeRecord:
     """As `read_summary`, with the values over time beside it. Needs numpy."""
+    from monitors.table_trace import TableBuilder
     from monitors.timeline import reduced
-    from monitors.trace import TableBuilder, TraceBuilder
+    from monitors.trace import TraceBuilder
 
     trace, tables = TraceBuilder(), TableBuilder()
     summary = _read(directory, node, trace, tables)

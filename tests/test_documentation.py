@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.site.load import load_site
+from monitors.export import export as write_export
 from tests.cli.running import ROOT, Home
+from tests.monitors import traces
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "examples").glob("**/README.md")])
 STARTS = ("sbatch", "srun", "local")
@@ -55,6 +57,10 @@ def home(tmp_path: Path) -> Home:
     assert home.call("sbatch", "tiny", "--no-submit", "--name", "own-data").code == 0
     (tmp_path / "runs/own-data/logs/job-1.out").write_text("0: [gpu0]: step 1\n")
     (tmp_path / "runs/own-data/exit_code").write_text("0\n")
+    metrics = traces.record(tmp_path / "runs/own-data/metrics", nodes=1, gpus=1, seconds=20)
+    for form, name in (("dmon", "dmon.txt"), ("vmstat", "vmstat.txt")):
+        with (tmp_path / name).open("w") as file:
+            write_export(metrics, form, None, stream=file)
     return home
 
 
@@ -73,8 +79,9 @@ def test_a_documented_command(home: Home, line: str) -> None:
         assert done.out.startswith("ok    plan")
     elif words[0] == "resume":  # the run of this home is done
         assert "own-data is done" in done.err
-    elif words[0] == "report":  # there are no samples to report on
-        assert "own-data, done" in done.out
+    elif words[0] == "report":
+        assert "Nothing stands out." in done.out
+        assert done.code == 0, done.err
     else:
         assert done.code == 0, done.err
     if words[0] in STARTS:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monitors import layout
-from monitors.formats import samples
+from monitors.formats import samples, vmstat
 from monitors.model import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
 from tests.monitors.recorded import MONO, NOON
 
@@ -20,6 +20,8 @@ LIMIT_W = 400.0
 CARD_MIB = 81920.0
 STEP_S = 10
 LOAD_S = 40
+
+IDLE_ROW = tuple(88 if name == "id" else 12 if name == "us" else 0 for name in vmstat.COLUMNS)
 
 Values = dict[str, Any]
 GpuFault = Callable[[str, int, int], Values]
@@ -93,9 +95,8 @@ def record(
             )
             moment = t + 1 + dice.uniform(0, 0.003)
             known = {name: value for name, value in values.items() if value is not None}
-            tick = Tick(
-                t, round(NOON + moment, 3), round(MONO + moment, 3), HostSample(**known), rows
-            )
+            wall, mono = round(NOON + moment, 3), round(MONO + moment, 3)
+            tick = Tick(t, wall, mono, HostSample(**known), rows, None, IDLE_ROW)
             lines.append(samples.line(tick))
         end = End(NOON + seconds, "SIGTERM", seconds, 0, OwnCost(0.002 * seconds, 21_000))
         lines.append(samples.line(end))
