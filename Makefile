@@ -1,7 +1,7 @@
 # make demo    fine-tune a small Llama on this machine: no GPU, no Slurm
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
-# make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on
+# make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
@@ -33,6 +33,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.why
 	$(BIN)/python -m tests.benchmarks.checkpoints
 	$(BIN)/python -m tests.benchmarks.survive
+	$(BIN)/python -m tests.benchmarks.monitors
 
 generated: $(VENV)/.dev
 	$(BIN)/python -m hpclaunch.render.catalogue
