@@ -1,9 +1,13 @@
 """What the program itself said about its work: steps, checkpoints, loading; and where time went.
 
 Marks are JSON objects with `time` (Unix seconds) and `event`. Read are, each with `seconds` that
-ended at `time`: `load`, `data`, `checkpoint`, `step` (also step, tokens, loss, waited: seconds the
-step waited for its batches); and `start`, `eval`, `end`, `checkpoint failed`. Others are passed
-over.
+ended at `time`:
+
+    load, data
+    step        step, tokens, loss, waited (seconds the step waited for its batches)
+    checkpoint  stalled (seconds the training stood still, where it went on before all was written)
+
+and `start`, `eval`, `end`, `checkpoint failed`. Others are passed over.
 """
 
 from __future__ import annotations
@@ -93,7 +97,9 @@ def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
         elif event == "step" and seconds:
             steps.append(_step(mark, end, seconds))
         elif event in ("load", "data", "checkpoint") and seconds is not None:
-            spans.append(Span(event, end - seconds, end))
+            held = _number(mark.get("stalled"))
+            stood = seconds if held is None else min(max(held, 0.0), seconds)
+            spans.append(Span(event, end - seconds, end - seconds + stood))
         elif event == "eval" and before is not None and before < end:
             spans.append(Span("eval", before, end))
         elif event == "checkpoint failed":
