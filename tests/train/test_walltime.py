@@ -131,7 +131,7 @@ def test_a_first_save_in_flight_is_measured_once() -> None:
     assert walltime.must_measure()
     walltime.stalled(flying=True)
     assert not walltime.must_measure()
-    clock.time += 150  # longer than any before: that is how long the next may take
+    clock.time += 60  # and on: as long may the next take, after it
     assert not walltime.must_stop()
     clock.time = 2000 - MARGIN - 1
     assert walltime.must_stop()
