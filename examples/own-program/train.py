@@ -35,6 +35,9 @@ def main() -> None:
         # Every rank takes part in the mean; only the first one prints it.
         mean = accelerator.reduce(loss.detach(), "mean")
         accelerator.print(f"step {step}/{steps} loss {mean:.4f}")
+    # Without this a rank on CPUs hangs once in a while: gloo's threads, which may still be letting
+    # go of the last collective's tensors, must be done before the process group ends.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +12,9 @@ from hpclaunch.errors import UserError
 Share = TypeVar("Share")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+
+LAST_TENSORS = 0.1
+"""Seconds that the last collective's tensors get to be freed; some thousand times what it takes."""
 
 
 def _flag(name: str) -> bool:
@@ -152,4 +156,7 @@ def leave() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized():
+        # gloo's threads need the interpreter's lock to let go of the last collective's tensors, and
+        # the end of the group holds that lock while it waits for them: let them have it first.
+        time.sleep(LAST_TENSORS)
         dist.destroy_process_group()

@@ -39,12 +39,25 @@ def test_two_nodes_of_two_processes_train_to_the_end(user: User, command: str) -
     assert "node2" in text
 
 
-def test_a_bad_data_line_fails_before_the_ranks_start(user: User) -> None:
+def test_data_that_went_bad_in_the_queue_fails_before_the_ranks_start(user: User) -> None:
     data = user.folder / "data.jsonl"
-    data.write_text('{"text": "fine"}\n{"text": \n')
-    words = ["sbatch", *SHORT, "--dataset", str(data), "--wait", "--name", "bad"]
-    done = user.hpclaunch(*words, timeout=300)
-    assert done.returncode == 2
-    assert "data.jsonl" in done.stdout + done.stderr
-    assert user.status("bad")["state"] == "failed"
-    assert "Traceback" not in done.stdout
+    bad = '{"text": "fine"}\n{"text": \n'
+    data.write_text(bad)
+    words = ["sbatch", *SHORT, "--dataset", str(data), "--name", "bad"]
+    refused = user.hpclaunch(*words)
+    assert refused.returncode == 2
+    assert "data.jsonl, line 2" in refused.stderr
+    assert not (user.folder / "runs/bad").exists()
+
+    data.write_text('{"text": "fine"}\n')
+    held = user.hpclaunch(*words, "--no-submit")
+    assert held.returncode == 0, held.stderr
+    data.write_text(bad)
+    job = user.run("sbatch", "--parsable", str(user.folder / "runs/bad/job.sbatch")).stdout.strip()
+    assert user.cluster.wait(job, 300).state == "FAILED"
+    said = user.status("bad")
+    assert (said["state"], said["exit_code"]) == ("failed", 2)
+    (log,) = (user.folder / "runs/bad/logs").glob("job-*.out")
+    said_there = log.read_text()
+    assert "data.jsonl, line 2" in said_there
+    assert "Traceback" not in said_there
