@@ -6,6 +6,7 @@ import os
 import signal
 
 from hpclaunch.cluster import slurm
+from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -28,8 +29,8 @@ def cancel(folder: RunFolder, record: Record) -> None:
             os.kill(record.pid, signal.SIGTERM)
         except OSError as error:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
-    elif record.job_id is not None:
-        slurm.cancel(record.job_id)
+    elif (job := current(folder, record)[0].job_id) is not None:
+        slurm.cancel(job)
     note_cancelled(folder)
 
 

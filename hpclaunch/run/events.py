@@ -16,6 +16,9 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | synced | name, step (None for the final weights), seconds, bytes, url |
 | sync failed | name, why (once, until something arrives again) |
 | stop | step, why |
+| failure | kind, node, why (of a start that is followed by another) |
+| left out | job, nodes (failed twice; Slurm gives them to this job no more) |
+| kept | job, nodes (failed twice, but the job cannot do without) |
 | end | step, seconds, outcome (done, stopped), final |
 """
 

@@ -65,6 +65,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
 
+    from hpclaunch.train.patience import Patience
     from hpclaunch.train.stop import StopInTime
     from hpclaunch.train.trainer import RunTrainer, Saving
 
@@ -94,6 +95,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     load_seconds = time.monotonic() - started
     started = time.monotonic()
     stop = StopInTime(folder, here)
+    patience = Patience(recipe.training.get("ddp_timeout"))
     trainer = RunTrainer(
         folder,
         here,
@@ -108,7 +110,8 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         eval_dataset=rows.validation,
         processing_class=tokenizer,
         peft_config=model.lora_config(recipe, loaded, new_tokens, here.fsdp),
-        callbacks=[stop],
+        callbacks=[stop, patience],
+        patience=patience,
     )
     trainer.remove_callback(PrinterCallback)
     model.complete_head(trainer.model)
@@ -147,7 +150,8 @@ def finish(
 
     started = time.monotonic()
     dtype = getattr(torch, recipe.model.dtype)
-    save_final(folder, here, trainer, dtype)
+    with trainer.patience.saving():
+        save_final(folder, here, trainer, dtype)
     if here.first:
         if outcome == "done":  # a request to pause that came with the last step has no object
             folder.stop_request.unlink(missing_ok=True)
