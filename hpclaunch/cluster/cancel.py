@@ -15,6 +15,7 @@ from hpclaunch.run.record import Record, whoami
 
 def cancel(folder: RunFolder, record: Record) -> None:
     """Cancel the job, or stop the local process. Raises UserError where that cannot be done."""
+    record, _ = current(folder, record)
     if record.pid is None and record.job_id is None:
         raise UserError(f"run {record.name} was never started", "there is nothing to cancel")
     if record.pid is not None and not here(record):
@@ -29,8 +30,8 @@ def cancel(folder: RunFolder, record: Record) -> None:
             os.kill(record.pid, signal.SIGTERM)
         except OSError as error:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
-    elif (job := current(folder, record)[0].job_id) is not None:
-        slurm.cancel(job)
+    elif record.job_id is not None:
+        slurm.cancel(record.job_id)
     note_cancelled(folder)
 
 

@@ -87,7 +87,9 @@ def report(run: RunFolder, error: BaseException) -> int:
         traceback.print_exception(error)
     elif not user:
         rank = os.environ.get("RANK", "0")
-        what = "lost touch with another rank" if collateral(error) else one_line(error)
+        what = one_line(error)
+        if collateral(error):
+            what = f"lost touch with another rank: {what}"
         print(f"hpclaunch: rank {rank} failed too: {what}", file=sys.stderr)
     return 2 if user else 1
 

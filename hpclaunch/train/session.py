@@ -64,7 +64,9 @@ def told(stop: Any, copying: sync.Copying) -> Callable[[float], None]:
 def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
+    from transformers.integrations import TensorBoardCallback
 
+    from hpclaunch.train.curves import Curves
     from hpclaunch.train.patience import Patience
     from hpclaunch.train.stop import StopInTime
     from hpclaunch.train.trainer import RunTrainer, Saving
@@ -114,6 +116,8 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         patience=patience,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(TensorBoardCallback):
+        trainer.add_callback(Curves)
     model.complete_head(trainer.model)
     if variant is not None:  # what is saved is the model's own
         tokenizer.chat_template = own_template

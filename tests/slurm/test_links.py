@@ -65,6 +65,7 @@ def test_a_slow_link(linked: ThrowawayCluster) -> None:
     assert fast < 1 < slow, (fast, slow)  # 32 megabits at 16 a second
 
 
+@pytest.mark.faults
 def test_a_node_that_is_cut_off_is_lost_and_comes_back(linked: ThrowawayCluster) -> None:
     harm.cut_link(linked, "node2")
     wait_for(linked, "node2", "down", 30)
@@ -75,6 +76,7 @@ def test_a_node_that_is_cut_off_is_lost_and_comes_back(linked: ThrowawayCluster)
     wait_for(linked, "node2", "idle", 30)
 
 
+@pytest.mark.faults
 def test_a_node_without_power_loses_all_that_ran_on_it(linked: ThrowawayCluster) -> None:
     linked.run(
         "sbatch", "--nodelist=node2", "--no-requeue", input="#!/bin/bash\nsleep 600 & wait\n"
