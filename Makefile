@@ -1,6 +1,7 @@
 # make demo    fine-tune a small Llama on this machine: no GPU, no Slurm
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
+# make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling
 # make generated   write accelerate_configs/ and sbatch/ anew
 
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint bench generated clean
+.PHONY: demo test faults lint bench generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -20,6 +21,10 @@ demo: $(VENV)/.train
 test: $(VENV)/.dev
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev
+	bash tests/slurm/install.sh
+	$(BIN)/python -m pytest -q tests/slurm/test_faults.py tests/slurm/test_links.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -39,6 +39,23 @@ class ParentWatch:
         return self._started is None or _start_time(self._pid) != self._started
 
 
+class MarkWatch:
+    """Tells whether a file still holds the words it is to hold: whose folder this is."""
+
+    def __init__(self, file: Path | None, words: str) -> None:
+        self._file, self._words = file, words
+
+    def changed(self) -> bool:
+        """True once the file holds other words; never while it cannot be read, or is empty."""
+        if self._file is None:
+            return False
+        try:
+            now = self._file.read_text(errors="replace").strip()
+        except OSError:
+            return False
+        return bool(now) and now != self._words
+
+
 def own_cost() -> OwnCost:
     """CPU seconds and largest resident size of this process.
 

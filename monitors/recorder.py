@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from monitors import layout
 from monitors.formats import dmon, samples, vmstat
 from monitors.handover import GpuHandover
 from monitors.model import Clock, End, GpuTable, HostSource, Note, Record, Sink, Start, Tick
-from monitors.process import ParentWatch, own_cost
+from monitors.process import MarkWatch, ParentWatch, own_cost
 
 OPEN_PATIENCE_S = 3.0
 """How long the recording waits for the driver to list the GPUs before it begins without them."""
@@ -27,6 +28,9 @@ class Settings:
     interval_s: float = 1.0
     parent: int | None = None
     """End with this process."""
+    mark: Path | None = None
+    """End when this file holds other words than `words`."""
+    words: str = ""
 
 
 class Recorder:
@@ -43,6 +47,7 @@ class Recorder:
         self._settings, self._clock = settings, clock
         self._host, self._gpus = host, gpus
         self._parent = ParentWatch(settings.parent)
+        self._mark = MarkWatch(settings.mark, settings.words)
         self._open_sink = open_sink
         self._sinks: dict[str, Sink] = {}
         self._ticks = self._gpu_ticks = self._vmstat_rows = 0
@@ -78,6 +83,8 @@ class Recorder:
                 self._missed += due - number
                 self._tick(due)
                 number = due + 1
+                if self._mark.changed():
+                    reason = "another start records here"
         return reason
 
     def _await_gpus(self) -> str | None:

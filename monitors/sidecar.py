@@ -1,10 +1,12 @@
 """Record the GPUs and the host of this node, once a second, until told to stop.
 
     python -m monitors.sidecar --out DIR [--node NAME] [--interval 1.0] [--parent PID]
+        [--mark FILE WORDS]
 
 Writes NODE.samples.jsonl, NODE.vmstat.txt and, where there are GPUs, NODE.dmon.txt into DIR, and
 appends where they exist. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes
-that one on to its tasks) or the end of PID; ignores SIGUSR1, Slurm's warning.
+that one on to its tasks), the end of PID, or when FILE holds other words; ignores SIGUSR1, Slurm's
+warning.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     clock = SystemClock()  # first: from here on a signal ends the recording in order
     gpus = GpuHandover(NvmlSource())
-    settings = Settings(args.node, args.interval, args.parent)
+    mark, words = args.mark or (None, "")
+    settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
 
     def open_sink(suffix: str) -> AppendFile:
         return AppendFile(layout.path_of(args.out, args.node, suffix))
@@ -63,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--node", type=_node, default=default_node(), help="name of this node")
     parser.add_argument("--interval", type=_interval, default=1.0, help="seconds between ticks")
     parser.add_argument("--parent", type=int, help="end when the process with this id has ended")
+    parser.add_argument(
+        "--mark", nargs=2, metavar=("FILE", "WORDS"), help="end when the file holds other words"
+    )
     return parser
 
 

@@ -26,5 +26,5 @@ def cancel(run: str | None) -> None:
         if not found.active:
             raise UserError(f"run {record.name} is not running: {found.state}")
         end(folder, record)
-    job = f" (job {record.job_id})" if record.job_id else ""
+    job = f" (job {found.job_id})" if found.job_id else ""
     print(f"cancelled {record.name}{job}")

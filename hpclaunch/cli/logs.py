@@ -27,6 +27,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     Each line has the node and process that said it before it.
     """
     from hpclaunch.cli.following import printer, waiting_teller
+    from hpclaunch.cluster.current import current
     from hpclaunch.cluster.follow import LogReader
     from hpclaunch.cluster.follow import follow as follow_log
     from hpclaunch.cluster.process import alive
@@ -43,6 +44,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
 
     reader = LogReader(folder)
     if follow and (record.job_id or record.pid):
+        record, _ = current(folder, record)
         waiting = waiting_teller(record)
         follow_log(folder, record.job_id, show, waiting, reader, lambda: alive(record))
         return

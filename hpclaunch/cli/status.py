@@ -48,6 +48,12 @@ def _screen(found: Status) -> str:
         lines.append(("job", f"{found.job_id}{where}{left}"))
     if found.state == "unknown" and found.job_id:
         lines.append(("next", f"ask again later, or: squeue --jobs {found.job_id}"))
+    if found.before:
+        lines.append(("before", found.before))
+    if found.left_out:
+        lines.append(("left out", f"{', '.join(found.left_out)} (failed twice)"))
+    if found.kept:
+        lines.append(("note", f"{', '.join(found.kept)} failed twice; the job cannot do without"))
     lines += progress_rows(found.progress, found.active)
     if found.failure:
         failure = found.failure

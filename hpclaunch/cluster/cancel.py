@@ -6,6 +6,7 @@ import os
 import signal
 
 from hpclaunch.cluster import slurm
+from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -14,6 +15,7 @@ from hpclaunch.run.record import Record, whoami
 
 def cancel(folder: RunFolder, record: Record) -> None:
     """Cancel the job, or stop the local process. Raises UserError where that cannot be done."""
+    record, _ = current(folder, record)
     if record.pid is None and record.job_id is None:
         raise UserError(f"run {record.name} was never started", "there is nothing to cancel")
     if record.pid is not None and not here(record):

@@ -67,8 +67,9 @@ def follow(
     """
     reader = reader or LogReader(folder)
     asked = 0.0
+    stale = _stale_mark(folder, job_id)
     while True:
-        ended = folder.exit_mark.exists()
+        ended = _marked(folder) not in {None, stale}
         if job_id and not ended and time.monotonic() - asked >= _pause(asked):
             asked = time.monotonic()
             state = job_states([job_id]).get(job_id)
@@ -83,6 +84,23 @@ def follow(
             break
         time.sleep(POLL)
     return _last_word(folder, job_id, show, reader)
+
+
+def _marked(folder: RunFolder) -> float | None:
+    """Give when the script left its exit code, None where it has not."""
+    try:
+        return folder.exit_mark.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _stale_mark(folder: RunFolder, job_id: str | None) -> float | None:
+    """Give the time of an exit code that is an earlier job's: this one waits, or runs."""
+    mark = _marked(folder)
+    if mark is None or job_id is None:
+        return None
+    state = job_states([job_id]).get(job_id)
+    return mark if state is not None and not state.ended and not state.silent else None
 
 
 def _pause(asked: float) -> float:

@@ -103,7 +103,7 @@ def _asked(*argv: str) -> tuple[bool, str]:
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
-            env=_plain(os.environ),
+            env=plain(os.environ),
             timeout=ASK_TIMEOUT,
             check=False,
         )
@@ -114,7 +114,7 @@ def _asked(*argv: str) -> tuple[bool, str]:
     return "invalid job id" in done.stderr.lower(), ""
 
 
-def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+def plain(environment: Mapping[str, str]) -> dict[str, str]:
     """Give the variables without those that change what the commands print or ask."""
     changing = ("SQUEUE_", "SCANCEL_", "SINFO_", "SACCT_", "SCONTROL_", "SLURM_TIME_FORMAT")
     return {name: value for name, value in environment.items() if not name.startswith(changing)}
@@ -144,7 +144,7 @@ def test_only(script: str, cwd: Path) -> str:
 
     Its no is not the last word: a job that could not start now (nodes down or reserved) may wait.
     """
-    done = _sbatch(["--test-only"], cwd, script)
+    done = sbatch(["--test-only"], cwd, script)
     if done.returncode != 0:
         return f"could not start now: {words(done.stderr)}"
     # The job number that Slurm tries it under is used up by the trial.
@@ -153,13 +153,13 @@ def test_only(script: str, cwd: Path) -> str:
 
 def submit(script: Path, cwd: Path) -> str:
     """Submit a script; gives the job id. Raises UserError with Slurm's own words."""
-    done = _sbatch(["--parsable", str(script)], cwd, None)
+    done = sbatch(["--parsable", str(script)], cwd, None)
     if done.returncode != 0:
         raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
     return done.stdout.strip().partition(";")[0]
 
 
-def _sbatch(
+def sbatch(
     arguments: Sequence[str], cwd: Path, text: str | None
 ) -> subprocess.CompletedProcess[str]:
     """Run sbatch with a clean environment."""
@@ -265,7 +265,7 @@ def cancel(job: str) -> None:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env=_plain(os.environ),
+            env=plain(os.environ),
             timeout=ASK_TIMEOUT,
             check=False,
         )

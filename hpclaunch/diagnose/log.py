@@ -32,6 +32,9 @@ UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *signs.COLLATER
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
 
+_START = re.compile(rb"^hpclaunch: job \d+, start \d+$", re.MULTILINE)
+"""What the script says first."""
+
 _STAMP = re.compile(rb"\b(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)")
 
 
@@ -89,7 +92,8 @@ def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None
 def _last_start(text: bytes) -> int:
     """Give where the newest start of a requeued job begins: the log goes on in the same file."""
     at = text.rfind(b"DUE TO JOB REQUEUE")
-    return 0 if at < 0 else text.find(b"\n", at) + 1
+    starts = list(_START.finditer(text))
+    return max(text.find(b"\n", at) + 1 if at >= 0 else 0, starts[-1].start() if starts else 0)
 
 
 def _end_before(text: bytes, since: float | None) -> int:

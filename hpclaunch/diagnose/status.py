@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
-from hpclaunch.cluster.slurm import JobState, job_states
+from hpclaunch.cluster.slurm import JobState
+from hpclaunch.diagnose.blame import kept, left_out
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.run.events import read_marks
@@ -49,6 +51,12 @@ class Status:
     """Of a run that failed or was ended: the first line of `hpclaunch why`."""
     final: Path | None
     """Where the finished weights are."""
+    before: str = ""
+    """Of a run that waits or runs again: how its last start ended, in words."""
+    left_out: tuple[str, ...] = ()
+    """Nodes that failed twice, and are given to this job no more."""
+    kept: tuple[str, ...] = ()
+    """Nodes that failed twice, which the job cannot do without."""
 
     @property
     def active(self) -> bool:
@@ -60,9 +68,13 @@ def status(folder: RunFolder, record: Record) -> Status:
     """Look at a run now, and say why it failed if it did."""
 
     found = standing(folder, record)
+    # What reads the logs is imported only where there is something to look for.
+    if found.active and found.progress.step is not None:
+        from hpclaunch.diagnose.last import last_end
+
+        return replace(found, before=last_end(folder, record, found.state == "queued"))
     if found.state not in {"failed", "cancelled", "timed out"}:
         return found
-    # What reads the logs is imported only where there is something to look for.
     from hpclaunch.diagnose.why import failure
 
     return replace(found, failure=failure(folder, record, found))
@@ -70,9 +82,11 @@ def status(folder: RunFolder, record: Record) -> Status:
 
 def standing(folder: RunFolder, record: Record) -> Status:
     """Look at a run now, without the failure."""
-    job = job_states([record.job_id]).get(record.job_id) if record.job_id else None
-    code = _exit_mark(folder)
-    done = progress(read_marks(folder.events))
+    record, job = current(folder, record)
+    marks = read_marks(folder.events)
+    # A job that waits or runs has no end yet: what stands there is an earlier one's.
+    code = None if job is not None and (job.state in _QUEUED | _RUNNING) else _exit_mark(folder)
+    done = progress(marks)
     state, reason = _state(folder, record, job, code, done)
     if code is None and job is not None and state not in {"queued", "running"}:
         code = job.exit_code
@@ -89,6 +103,8 @@ def standing(folder: RunFolder, record: Record) -> Status:
         progress=done,
         failure=None,
         final=folder.final if folder.final.is_dir() else None,
+        left_out=left_out(marks, record.job_id or ""),
+        kept=kept(marks, record.job_id or ""),
     )
 
 

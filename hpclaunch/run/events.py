@@ -16,11 +16,15 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | synced | name, step (None for the final weights), seconds, bytes, url |
 | sync failed | name, why (once, until something arrives again) |
 | stop | step, why |
+| failure | kind, node, why (of a start that is followed by another) |
+| left out | job, nodes (failed twice; Slurm gives them to this job no more) |
+| kept | job, nodes (failed twice, but the job cannot do without) |
 | end | step, seconds, outcome (done, stopped), final |
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -28,9 +32,25 @@ from pathlib import Path
 from typing import Any
 
 
+def is_full(error: OSError) -> bool:
+    """Say whether a disk, or somebody's share of it, was full."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 def mark(path: Path, event: str, /, **fields: Any) -> None:
-    """Append one mark. One write of one line: a reader sees it whole or not at all."""
+    """Append one mark. One write of one line: a reader sees it whole or not at all.
+
+    Where the disk is full it is lost: that is no reason for the run to end.
+    """
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}) + "\n"
+    try:
+        _append(path, line)
+    except OSError as error:
+        if not is_full(error):
+            raise
+
+
+def _append(path: Path, line: str) -> None:
     with path.open("ab+") as stream:
         # A writer that was killed may have left half a line: this one must not become its tail.
         if stream.seek(0, os.SEEK_END) > 0:

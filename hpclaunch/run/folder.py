@@ -102,6 +102,11 @@ class RunFolder:
         return self.root / "job_id"
 
     @property
+    def start_mark(self) -> Path:
+        """`job.restarts` of the start at work in this folder, or of the last one."""
+        return self.root / "start"
+
+    @property
     def cancel_mark(self) -> Path:
         """Written when a person ended the run: who and where."""
         return self.root / "cancelled"

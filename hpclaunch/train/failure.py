@@ -12,6 +12,7 @@ import traceback
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.start import taken_over
 
 FIRST = ".first-failure"
 """In the logs folder: made by the rank that failed first, which alone prints its traceback."""
@@ -71,6 +72,9 @@ def report(run: RunFolder, error: BaseException) -> int:
     the same complaint about the recipe.
     """
     first = True
+    if taken_over(run):  # the folder is another start's, whose files these would become
+        print(f"hpclaunch: a start cut off earlier has ended: {one_line(error)}", file=sys.stderr)
+        return 1
     try:
         record_failure(run, error)
         first = _claim(run)
@@ -83,7 +87,9 @@ def report(run: RunFolder, error: BaseException) -> int:
         traceback.print_exception(error)
     elif not user:
         rank = os.environ.get("RANK", "0")
-        what = "lost touch with another rank" if collateral(error) else one_line(error)
+        what = one_line(error)
+        if collateral(error):
+            what = f"lost touch with another rank: {what}"
         print(f"hpclaunch: rank {rank} failed too: {what}", file=sys.stderr)
     return 2 if user else 1
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpclaunch.train import manifest
 from hpclaunch.train.failure import one_line
-from hpclaunch.train.settings import COLLECTIVE_TIMEOUT
+from hpclaunch.train.settings import LONG_TIMEOUT
 from hpclaunch.train.world import World, all_shares
 
 AT_ONCE = 2
@@ -78,7 +78,7 @@ def own_groups(world: World) -> list[Any] | None:
     if not dist.is_initialized() or not world.fsdp:
         return None
     # GPUs' own group speaks NCCL, which knows no tensors on the CPU: gloo it is, on all devices.
-    timeout = timedelta(seconds=COLLECTIVE_TIMEOUT)
+    timeout = timedelta(seconds=LONG_TIMEOUT)
     groups: list[Any] = []
 
     def make() -> None:

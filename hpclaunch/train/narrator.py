@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import is_full, mark
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.units import duration
 
@@ -17,10 +17,15 @@ from hpclaunch.units import duration
 def say(text: str) -> None:
     """Print a line at once, in one piece: print() writes the line's end by itself, and a launcher
 
-    that joins the output of many ranks may put another's line between the two.
+    that joins the output of many ranks may put another's line between the two. The launcher's file
+    that it goes to may lie on a disk that is full: then it is lost.
     """
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,10 @@ def told(stop: Any, copying: sync.Copying) -> Callable[[float], None]:
 def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
+    from transformers.integrations import TensorBoardCallback
 
+    from hpclaunch.train.curves import Curves
+    from hpclaunch.train.patience import Patience
     from hpclaunch.train.stop import StopInTime
     from hpclaunch.train.trainer import RunTrainer, Saving
 
@@ -94,6 +97,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
     load_seconds = time.monotonic() - started
     started = time.monotonic()
     stop = StopInTime(folder, here)
+    patience = Patience(recipe.training.get("ddp_timeout"))
     trainer = RunTrainer(
         folder,
         here,
@@ -108,9 +112,12 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         eval_dataset=rows.validation,
         processing_class=tokenizer,
         peft_config=model.lora_config(recipe, loaded, new_tokens, here.fsdp),
-        callbacks=[stop],
+        callbacks=[stop, patience],
+        patience=patience,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(TensorBoardCallback):
+        trainer.add_callback(Curves)
     model.complete_head(trainer.model)
     if variant is not None:  # what is saved is the model's own
         tokenizer.chat_template = own_template
@@ -147,7 +154,8 @@ def finish(
 
     started = time.monotonic()
     dtype = getattr(torch, recipe.model.dtype)
-    save_final(folder, here, trainer, dtype)
+    with trainer.patience.saving():
+        save_final(folder, here, trainer, dtype)
     if here.first:
         if outcome == "done":  # a request to pause that came with the last step has no object
             folder.stop_request.unlink(missing_ok=True)

@@ -12,8 +12,8 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.world import World
 
-COLLECTIVE_TIMEOUT = 7200
-"""Seconds. Loading and saving a large model outlast torch's own 10 minutes of a collective."""
+LONG_TIMEOUT = 7200
+"""Seconds that ranks wait for each other while a large model is loaded or saved."""
 
 FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 """What each FlashAttention needs installed."""
@@ -103,7 +103,7 @@ def sft_config(
     if Path(given.get("chat_template_path") or "").is_file():
         del given["chat_template_path"]  # the tokenizer has it already
     given["packing"] = packing(given, kernel)
-    given.setdefault("ddp_timeout", COLLECTIVE_TIMEOUT)
+    given.setdefault("ddp_timeout", LONG_TIMEOUT)
     given.setdefault("disable_tqdm", True)
     given.setdefault("logging_first_step", True)  # the last one is seen to in stop.py
     given.setdefault("run_name", run.root.name)

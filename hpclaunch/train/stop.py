@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from transformers import TrainerCallback
 
 from hpclaunch.run.events import mark, read_marks
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.start import taken_over
 from hpclaunch.train.narrator import say
 from hpclaunch.train.walltime import LIMIT, Walltime, ends, slowest_checkpoint
 from hpclaunch.train.world import World, broadcast_number
 
-GO_ON, SAVE, STOP, PAUSE = range(4)
-"""What the first rank tells all after a step. PAUSE: stop to go on in a later allocation."""
+GO_ON, SAVE, STOP, PAUSE, LEAVE = range(5)
+"""What the first rank tells all after a step. PAUSE: stop to go on in a later allocation. LEAVE: at
+once, and without a trace in the folder."""
+
+TAKEN_OVER = 3
+"""Exit code of ranks whose run folder a later start of the job is at work in."""
 
 PAUSES = {LIMIT, "preempted"}
 """Words of the stop file after which the job comes back by itself: no final weights are due."""
@@ -42,6 +48,10 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         if last:
             control.should_log = True  # a training shorter than logging_steps has a loss too
         told = broadcast_number(self.world, self._decide() if self.world.first else GO_ON)
+        if told == LEAVE:
+            if self.world.first:
+                say("a later start is at work in this folder: this one ends without saving")
+            os._exit(TAKEN_OVER)
         if told == SAVE:
             control.should_save = True
         elif told in {STOP, PAUSE} and not self.stopped and not last:
@@ -55,7 +65,9 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         return control
 
     def _decide(self) -> int:
-        """Look at the file and at the clock; the file tells the script afterwards why."""
+        """Look at the folder and at the clock; the stop file tells the script afterwards why."""
+        if taken_over(self.run):
+            return LEAVE
         if self.run.stop_request.exists():
             return PAUSE if self._words() in PAUSES else STOP
         if self.walltime.must_stop():

@@ -18,6 +18,7 @@ from hpclaunch.train import checkpoints, manifest
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.flight import Flight, in_flight, own_groups, tried
 from hpclaunch.train.narrator import say
+from hpclaunch.train.patience import Patience
 from hpclaunch.train.world import World, all_shares, barrier, broadcast_number
 
 ROOM = 1.1
@@ -43,11 +44,14 @@ class Saving:
 class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     """An SFTTrainer that keeps its checkpoints in a run folder."""
 
-    def __init__(self, run: RunFolder, world: World, saving: Saving, **arguments: Any) -> None:
-        """Take SFTTrainer's arguments."""
+    def __init__(
+        self, run: RunFolder, world: World, saving: Saving, patience: Patience, **arguments: Any
+    ) -> None:
+        """Take SFTTrainer's arguments; `patience` holds how long ranks wait for each other."""
         self.run = run
         self.world = world
         self.saving = saving
+        self.patience = patience
         self.flight: Flight | None = None
         """The checkpoint that is still being written, the same on all ranks."""
         self.groups: list[Any] | None = None
@@ -84,6 +88,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         except RuntimeError as error:
             why = one_line(error)
         if self.groups is not None:
+            self.patience.leave_alone(self.groups)
             self.add_callback(_Land(self))
         elif self.world.first:
             say(f"checkpoints are written while training waits: {why}")
@@ -94,6 +99,10 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         A checkpoint that cannot be had (a full disk, a quota) costs that checkpoint, not the run:
         the ones before it stay, and training goes on. One at a time: the one before is awaited.
         """
+        with self.patience.saving():
+            self._save(model, trial)
+
+    def _save(self, model: Any, trial: Any) -> None:
         self.land()
         began = time.monotonic()
         problem = self._no_room() if self.world.first else None
@@ -143,6 +152,10 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
             return
         if not wait and not all(all_shares(self.world, flight.over)):
             return
+        with self.patience.saving():
+            self._land(flight)
+
+    def _land(self, flight: Flight) -> None:
         self.flight = None
         shares = all_shares(self.world, flight.wait())
         problem = next((said for said, _ in shares if said is not None), None)

@@ -60,6 +60,17 @@ def test_of_a_requeued_job_the_last_start_counts(tmp_path: Path) -> None:
     assert found.cause.evidence[0].line == len(log.splitlines())
 
 
+def test_a_start_after_a_lost_node_has_causes_of_its_own(tmp_path: Path) -> None:
+    """Slurm requeues such a job without a word of it; the script says where it begins."""
+    begin = "hpclaunch: job 8, start {}\n"
+    log = f"{begin.format(1)}{said.NODE_FAILURE}{begin.format(2)}1: hpclaunch: odd; mend it"
+    found = Told(log=log).ask(tmp_path)
+    assert (found.cause.kind, found.cause.headline) == ("script", "odd")
+    (tmp_path / "first").mkdir()
+    found = Told(log=f"{begin.format(1)}{said.NODE_FAILURE}").ask(tmp_path / "first")
+    assert found.cause.kind == "node-failure"
+
+
 def test_a_job_whose_log_slurm_could_not_open(tmp_path: Path) -> None:
     told, folder = Told(code=181), RunFolder(tmp_path)
     told.write(folder)

@@ -20,10 +20,12 @@ from typing import NamedTuple, Self
 
 from tests.slurm.files import write_folder
 from tests.slurm.processes import clients, close
-from tests.slurm.settings import Place, Settings
+from tests.slurm.settings import CONTROLLER_LAST_BYTE, Place, Settings
 from tests.slurm.slot import Slot, claim
 
 START_SECONDS = 20.0
+UPLINK = "throwaway{slot}"
+"""This machine's own link to the bridge of a cluster with links."""
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 PROGRAMS = {
     "munged": "munge",
@@ -32,6 +34,8 @@ PROGRAMS = {
     "sbatch": "slurm-wlm",
     "unshare": "util-linux",
     "hostname": "hostname",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
 }
 ENDED = {
     "BOOT_FAIL",
@@ -100,13 +104,14 @@ class ThrowawayCluster:
         """Start all daemons and return once every node is idle."""
         if self._slot is not None:
             raise RuntimeError("the cluster is already running")
-        self._slot = claim()
+        self._slot = claim(self.settings.links)
         atexit.register(self.stop)
         try:
             write_folder(self.settings, self.place)
             self._namespace = subprocess.Popen(
                 [
                     *NAMESPACES,
+                    *(["--net"] if self.settings.links else []),
                     sys.executable,
                     str(Path(__file__).with_name("supervisor.py")),
                     str(self.place.folder),
@@ -117,10 +122,47 @@ class ThrowawayCluster:
                 pass_fds=(self._slot.lock,),
                 start_new_session=True,
             )
+            if self.settings.links:
+                self._plug_in()
             self.wait_until_idle()
         except BaseException:
             self.stop()
             raise
+
+    def _plug_in(self) -> None:
+        """Join this machine to the cluster's bridge; it goes with the cluster's namespace."""
+        name = UPLINK.format(slot=self.place.slot)
+        deadline = time.monotonic() + START_SECONDS
+        while self.inside("ip", "link", "show", "cluster").returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the cluster has no bridge\n{self.log_tails()}")
+            time.sleep(0.02)
+        assert self._namespace is not None
+        # That of an earlier cluster in this slot may take a moment to follow its namespace.
+        subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
+        peer = ["peer", "name", "uplink", "netns", str(self._namespace.pid)]
+        subprocess.run(["ip", "link", "add", name, "type", "veth", *peer], check=True)
+        self.inside("ip", "link", "set", "uplink", "master", "cluster", "up")
+        address = f"{self.place.address(CONTROLLER_LAST_BYTE - 1)}/24"
+        subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+    def inside(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the network that the bridge is in; of a cluster with links."""
+        assert self._namespace is not None
+        where = f"--net=/proc/{self._namespace.pid}/ns/net"
+        if Path(where[6:]).readlink() == Path("/proc/self/ns/net").readlink():
+            return subprocess.CompletedProcess(argv, 1, "", "it has no network of its own yet")
+        return subprocess.run(
+            ["nsenter", where, "--", *argv], capture_output=True, text=True, check=False
+        )
+
+    def start_slurmd(self, node: str) -> None:
+        """Start the slurmd of a node again."""
+        assert self._namespace is not None
+        assert self._namespace.stdin is not None
+        self._namespace.stdin.write(f"{node}\n".encode())
+        self._namespace.stdin.flush()
 
     def stop(self) -> None:
         """Kill every daemon, job process and client of this cluster, and remove its folder."""
@@ -214,6 +256,9 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=default.nodes)
     parser.add_argument("--gpus-per-node", type=int, default=default.gpus_per_node)
     parser.add_argument("--gpu-kinds", default=",".join(default.gpu_kinds), metavar="A,B,...")
+    parser.add_argument("--links", action="store_true", help="a network namespace for each node")
+    parser.add_argument("--lost-after", type=int, default=default.lost_after, metavar="SECONDS")
+    parser.add_argument("--grace", type=int, metavar="SECONDS", help="a partition that preempts")
     chosen = parser.parse_args()
     reason = ThrowawayCluster.missing()
     if reason is not None:
@@ -224,6 +269,9 @@ def main() -> int:
         gpus_per_node=chosen.gpus_per_node,
         gpu_kinds=tuple(chosen.gpu_kinds.split(",")),
         max_nodes=max(chosen.nodes, default.max_nodes),
+        links=chosen.links,
+        lost_after=chosen.lost_after,
+        grace=chosen.grace,
     )
     stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     # Blocked from here on, so that a signal waits for sigwait instead of cutting the start short.

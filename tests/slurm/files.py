@@ -8,7 +8,15 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tests.slurm.settings import CONTROLLER, Place, Settings, gres_conf, hosts, slurm_conf
+from tests.slurm.settings import (
+    CONTROLLER,
+    CONTROLLER_LAST_BYTE,
+    Place,
+    Settings,
+    gres_conf,
+    hosts,
+    slurm_conf,
+)
 
 
 def write_folder(settings: Settings, place: Place) -> None:
@@ -66,4 +74,14 @@ def _plan(settings: Settings, place: Place) -> dict[str, object]:
         "nodes": {
             name: ["slurmd", "-D", "-c", "-N", name, "-f", conf] for name in settings.node_names
         },
+        # Addresses with their network's width; empty where all nodes share this machine's network.
+        "links": {
+            name: f"{place.address(number)}/24"
+            for number, name in [
+                *enumerate(settings.node_names, start=1),
+                (CONTROLLER_LAST_BYTE, CONTROLLER),
+            ]
+        }
+        if settings.links
+        else {},
     }

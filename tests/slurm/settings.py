@@ -26,6 +26,13 @@ class Settings:
     max_time: str = "1:00:00"
     max_nodes: int = 4
     cluster_name: str = "throwaway"
+    # Each node in a network namespace of its own, joined by a bridge, so that links can be cut.
+    links: bool = False
+    # Seconds after which a silent node counts as lost; a real site has 300.
+    lost_after: int = 60
+    # A second partition, "urgent", takes nodes from the first: notice by SIGTERM, then this many
+    # seconds until SIGKILL. None: no such partition.
+    grace: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes < PORTS_PER_CLUSTER:
@@ -49,10 +56,16 @@ class Place:
 
     folder: Path
     slot: int
+    links: bool = False
+
+    @property
+    def network(self) -> str:
+        """First three bytes of the addresses: loopback, or a network set aside for benchmarks."""
+        return f"198.18.{self.slot}" if self.links else f"127.0.{self.slot}"
 
     def address(self, last_byte: int) -> str:
         """The address ending in LAST_BYTE in this cluster's block."""
-        return f"127.0.{self.slot}.{last_byte}"
+        return f"{self.network}.{last_byte}"
 
     def port(self, number: int) -> int:
         """Port of node NUMBER's slurmd, or of slurmctld for number 0.
@@ -123,7 +136,7 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         KillWait=5
         MinJobAge=300
         SlurmctldTimeout=60
-        SlurmdTimeout=60
+        SlurmdTimeout={settings.lost_after}
         SchedulerType=sched/backfill
         SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 
@@ -141,6 +154,14 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         f"PartitionName={settings.partition} Default=YES Nodes=ALL State=UP"
         f" MaxTime={settings.max_time} DefaultTime=10 MaxNodes={settings.max_nodes}\n"
     )
+    if settings.grace is not None:
+        head += "PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n"
+        # The last line is the partition's.
+        lines[-1] = lines[-1].rstrip() + f" PriorityTier=1 GraceTime={settings.grace}\n"
+        lines.append(
+            f"PartitionName=urgent Nodes=ALL State=UP MaxTime={settings.max_time} DefaultTime=10"
+            " PriorityTier=10 PreemptMode=OFF\n"
+        )
     return head + "".join(lines)
 
 

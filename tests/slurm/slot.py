@@ -28,7 +28,7 @@ class Slot:
         os.close(self.lock)
 
 
-def claim() -> Slot:
+def claim(links: bool = False) -> Slot:
     """Claim the first free slot, clearing what a dead cluster left in it.
 
     The lock is held by the starter and, inherited, by the cluster's own processes: it is free only
@@ -41,7 +41,7 @@ def claim() -> Slot:
             continue
         lock_file = folder / "lock"
         lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        place = Place(folder=folder, slot=number)
+        place = Place(folder=folder, slot=number, links=links)
         if not (_locked(lock, lock_file) and _ports_free(place)):
             os.close(lock)
             continue

@@ -77,6 +77,18 @@ class User:
         """Run an hpclaunch command."""
         return self.run(*self.argv(*words), timeout=timeout)
 
+    def follow(self, *words: str) -> subprocess.Popen[str]:
+        """Start an hpclaunch command whose output is read later."""
+        return subprocess.Popen(
+            self.argv(*words),
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
     def status(self, run: str) -> dict[str, Any]:
         """What `status --json` says."""
         said: dict[str, Any] = json.loads(self.hpclaunch("status", run, "--json").stdout)

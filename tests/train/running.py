@@ -85,15 +85,16 @@ def launch(
         *program,
         str(folder.root),
     ]
-    return _run(command, timeout, environment(**more))
+    return run_program(command, timeout, environment(**more))
 
 
 def program(module: str, *arguments: str, timeout: float = 240, **more: str) -> Outcome:
     """Run `python -m module arguments` to its end."""
-    return _run([sys.executable, "-m", module, *arguments], timeout, environment(**more))
+    return run_program([sys.executable, "-m", module, *arguments], timeout, environment(**more))
 
 
-def _run(command: list[str], timeout: float, env: dict[str, str]) -> Outcome:
+def run_program(command: list[str], timeout: float, env: dict[str, str]) -> Outcome:
+    """Run a command to its end."""
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=timeout, check=False
     )

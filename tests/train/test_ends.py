@@ -88,6 +88,22 @@ def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
     assert newest(read_marks(folder.events), "end") is None
 
 
+def test_a_start_whose_folder_is_anothers_ends_and_leaves_no_trace(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    overrides = [*short(tiny, rows, steps=300), "checkpoints.every_steps=0"]
+    folder = make_run(tmp_path / "run", overrides)
+    folder.start_mark.write_text("8.0\n")
+    again = f"pathlib.Path({str(folder.start_mark)!r}).write_text('8.1')"
+    path = after_two_steps(tmp_path / "site", folder.events, 0, again)
+    outcome = launch(folder, 2, PYTHONPATH=path, HPCLAUNCH_START="8.0")
+    assert outcome.code != 0
+    assert "a later start is at work in this folder" in outcome.out
+    assert folder.rank_errors() == []
+    assert not list(folder.checkpoints.glob("step-*")) and not folder.final.exists()
+    assert newest(read_marks(folder.events), "end") is None
+
+
 def test_what_the_recipe_gets_wrong_is_one_line_without_a_traceback(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,8 @@ FRAMES = 8
 """Lines of a traceback that are shown."""
 _SAID = re.compile(r"^(?:hpclaunch|sbatch|bash|srun): (?:error: )?(.*)")
 _CONSEQUENCE = re.compile(
-    r"failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
+    r"^hpclaunch: (?:job \d+, start|fetching model|starting \d+ process)"
+    r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
     r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
 )
 

@@ -1,0 +1,46 @@
+"""`python -m hpclaunch.requeue RUN failed|paused|again ...`: what job.sbatch calls on its node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from hpclaunch.errors import UserError
+from hpclaunch.requeue.back import again, failed, go_back
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import read_record
+
+USAGE = "usage: python -m hpclaunch.requeue RUN failed CODE | paused | again NODE ..."
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is asked; a requeue that Slurm takes ends this process, and any return means none.
+
+    Gives 0 where the script is to go on, 1 where Slurm refused or something broke.
+    """
+    match arguments:
+        case [run, ("failed" | "paused" | "again") as what, *rest]:
+            pass
+        case _:
+            print(USAGE, file=sys.stderr)
+            return 2
+    # Slurm ends what it requeues: what follows a requeue must outlive the first signal.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    job = os.environ.get("SLURM_JOB_ID", "")
+    try:
+        folder = RunFolder(Path(run).absolute())
+        record = read_record(folder)
+        if what == "again":
+            return again(folder, record, job, rest)
+        if what == "failed":
+            failed(folder, record, int(rest[0]) if rest and rest[0].isdigit() else None)
+        return go_back(folder, record, job)
+    except UserError as error:
+        print(f"hpclaunch: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

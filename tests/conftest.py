@@ -1,0 +1,41 @@
+"""What holds for all tests: the slow faults are left to `make faults`, and said to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.slurm.table import Table
+
+TABLE = Table()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow faults, unless they are asked for by their mark or their file."""
+    asked = config.getoption("-m") or any(word.count("test_faults") for word in config.args)
+    slow = [item for item in items if item.get_closest_marker("faults")]
+    if asked or not slow:
+        return
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+    config.stash[LEFT_OUT] = len(slow)
+
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table of faults, and how many were left out."""
+    left_out = config.stash.get(LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.write_line(f"{left_out} slow faults left out: make faults runs them all")
+    if TABLE.rows:
+        terminalreporter.write_sep("-", "faults")
+        terminalreporter.write_line(TABLE.text())
+
+
+@pytest.fixture(scope="session")
+def table() -> Table:
+    """Where faults leave what they cost."""
+    return TABLE

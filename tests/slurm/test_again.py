@@ -1,0 +1,84 @@
+"""A run's job that is submitted again, by hand or by itself: what is said of it meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.cluster import requeue
+from tests.slurm.user import User
+
+pytestmark = pytest.mark.slurm
+
+ENDS = "raise SystemExit(3)\n"
+LASTS = "import time\ntime.sleep(300)\n"
+
+
+def test_a_script_submitted_again_by_hand_is_followed(user: User) -> None:
+    program = user.folder / "work.py"
+    program.write_text(ENDS)
+    words = ["sbatch", "--name", "again", "--nodes", "1", "--cpu-processes", "1", "--json"]
+    first = json.loads(user.hpclaunch(*words, "--", "work.py").stdout)["job_id"]
+    user.cluster.wait(first)
+    before = user.status("again")
+    assert (before["state"], before["exit_code"], before["job_id"]) == ("failed", 1, first)
+
+    program.write_text(LASTS)
+    script = str(user.folder / "runs/again/job.sbatch")
+    second = user.run("sbatch", "--parsable", "--hold", script).stdout.strip()
+    waiting = user.status("again")
+    assert (waiting["state"], waiting["job_id"]) == ("queued", second)
+    assert waiting["exit_code"] is None and waiting["failure"] is None
+
+    following = user.follow("logs", "-f", "again")
+    assert user.run("scontrol", "release", second).returncode == 0
+    deadline = time.monotonic() + 60
+    while user.status("again")["state"] != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    at_work = user.status("again")
+    assert (at_work["job_id"], at_work["exit_code"]) == (second, None)
+    assert following.poll() is None, "it follows the new job, whatever the old one left"
+
+    assert user.hpclaunch("cancel", "again").returncode == 0
+    assert user.cluster.wait(second).state == "CANCELLED"
+    assert f"job {second}, start 1" in following.communicate(timeout=60)[0]
+    assert user.status("again")["state"] == "cancelled"
+
+
+def test_a_waiting_job_submitted_by_hand_can_be_cancelled(user: User) -> None:
+    (user.folder / "work.py").write_text(ENDS)
+    words = ["sbatch", "--name", "held", "--nodes", "1", "--cpu-processes", "1", "--no-submit"]
+    assert user.hpclaunch(*words, "--", "work.py").returncode == 0
+    assert user.status("held")["state"] == "written"
+    script = str(user.folder / "runs/held/job.sbatch")
+    job = user.run("sbatch", "--parsable", "--hold", script).stdout.strip()
+    assert (user.status("held")["state"], user.status("held")["job_id"]) == ("queued", job)
+    done = user.hpclaunch("cancel", "held")
+    assert done.returncode == 0, done.stderr
+    assert user.cluster.wait(job).state == "CANCELLED"
+
+
+def test_nodes_are_left_out_only_where_enough_remain(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in user.cluster.exports.items():
+        monkeypatch.setenv(name, value)
+    script = "#!/bin/bash\n#SBATCH --nodes=3\nsleep 300\n"
+    assert requeue.test_without(script, tmp_path, ["node2"]) is None
+    assert "node" in (requeue.test_without(script, tmp_path, ["node2", "node3"]) or "").lower()
+    held = user.cluster.run("sbatch", "--parsable", "--hold", input=script).stdout.strip()
+    assert requeue.leave_out(held, ["node2"])
+    assert user.cluster.run("scontrol", "release", held).returncode == 0
+    deadline = time.monotonic() + 30
+    while user.cluster.job_state(held).state != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not requeue.leave_out(held, ["node1"]), "of a job that runs nothing can be changed"
+    said = user.cluster.run("squeue", "-h", "-j", held, "-o", "%N").stdout.strip()
+    assert said == "node[1,3-4]"
+    assert user.cluster.run("scancel", held).returncode == 0
+    assert not requeue.requeue("999999")
