@@ -46,7 +46,7 @@ def test_data_that_went_bad_in_the_queue_fails_before_the_ranks_start(user: User
     words = ["sbatch", *SHORT, "--dataset", str(data), "--name", "bad"]
     refused = user.hpclaunch(*words)
     assert refused.returncode == 2
-    assert "data.jsonl, line 2" in refused.stderr
+    assert "data.jsonl:2: not valid JSON" in refused.stderr
     assert not (user.folder / "runs/bad").exists()
 
     data.write_text('{"text": "fine"}\n')
@@ -59,5 +59,5 @@ def test_data_that_went_bad_in_the_queue_fails_before_the_ranks_start(user: User
     assert (said["state"], said["exit_code"]) == ("failed", 2)
     (log,) = (user.folder / "runs/bad/logs").glob("job-*.out")
     said_there = log.read_text()
-    assert "data.jsonl, line 2" in said_there
+    assert "data.jsonl:2: not valid JSON" in said_there
     assert "Traceback" not in said_there
