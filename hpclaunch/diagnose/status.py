@@ -15,6 +15,7 @@ from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.run.events import read_marks
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.start import start_of
 
 State = Literal[
     "written", "queued", "running", "done", "stopped", "failed", "cancelled", "timed out", "unknown"
@@ -84,8 +85,7 @@ def standing(folder: RunFolder, record: Record) -> Status:
     """Look at a run now, without the failure."""
     record, job = current(folder, record)
     marks = read_marks(folder.events)
-    # A job that waits or runs has no end yet: what stands there is an earlier one's.
-    code = None if job is not None and (job.state in _QUEUED | _RUNNING) else _exit_mark(folder)
+    code = _exit_mark(folder) if _is_of_now(folder, record, job) else None
     done = progress(marks)
     state, reason = _state(folder, record, job, code, done)
     if code is None and job is not None and state not in {"queued", "running"}:
@@ -153,6 +153,19 @@ def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
     if record.job_id is None:
         return "written", f"not submitted; by hand: sbatch {folder.script}"
     return "unknown", f"Slurm does not know job {record.job_id}, and the script left no exit code"
+
+
+def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
+    """Say whether the exit code in the folder is this job's, and not an earlier one's.
+
+    A script that has ended may leave a job that runs on: a batch job for a moment, an allocation
+    that a shell holds for hours.
+    """
+    if job is None or job.state not in _QUEUED | _RUNNING:
+        return True
+    if record.mode != "sbatch":
+        return True
+    return job.state in _RUNNING and start_of(folder).startswith(f"{record.job_id}.")
 
 
 def _exit_mark(folder: RunFolder) -> int | None:

@@ -14,9 +14,13 @@ def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> 
     Where Slurm loses a node, it starts the job anew; what ran on that node may live on and still
     see the folder. It must not write there. False where either start is not known.
     """
-    own = variables.get("HPCLAUNCH_START", "")
-    try:
-        now = folder.start_mark.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return False
+    own, now = variables.get("HPCLAUNCH_START", ""), start_of(folder)
     return bool(own and now) and own != now
+
+
+def start_of(folder: RunFolder) -> str:
+    """Give the newest start that has begun in the folder, as JOB.RESTARTS; '' if none is known."""
+    try:
+        return folder.start_mark.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -142,7 +142,7 @@ def test_slurms_own_refusals(user: User, words: list[str], slurms: str) -> None:
     assert slurms.lower() in done.stderr.lower()
     assert "nothing was submitted" in done.stderr
     assert not any((user.folder / "runs").glob("*"))
-    assert user.run("squeue", "--noheader").stdout == ""
+    assert user.jobs_left() == ""
 
 
 def test_a_kind_the_cluster_does_not_have(user: User) -> None:

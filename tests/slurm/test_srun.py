@@ -33,7 +33,7 @@ def test_from_a_login_node(user: User) -> None:
     assert said["state"] == "done"
     assert said["job_id"].isdigit()
     check_two_by_two(user.hpclaunch("logs", "one").stdout)
-    assert user.run("squeue", "--noheader").stdout == ""
+    assert user.jobs_left() == ""
 
 
 def test_a_failure_is_the_exit_code(user: User) -> None:
@@ -90,7 +90,7 @@ def test_ctrl_c_stops_everything(user: User) -> None:
     assert "Traceback" not in terminal.said
     assert "cancelled" in terminal.said
     assert user.cluster.wait(job).state in {"CANCELLED", "COMPLETED", "FAILED"}
-    assert user.run("squeue", "--noheader").stdout == ""
+    assert user.jobs_left() == ""
     assert user.run("pgrep", "-f", f"{user.folder}.*show_rank").stdout == ""
     assert user.status("long")["state"] == "cancelled"
 
@@ -118,7 +118,7 @@ def test_a_shell_on_the_first_node_from_which_srun_works(user: User) -> None:
     check_two_by_two(terminal.said.replace("\r\n", "\n"))
     terminal.type("exit\n")
     assert terminal.end() == 0
-    assert user.run("squeue", "--noheader").stdout == ""
+    assert user.jobs_left() == ""
 
 
 def test_a_run_in_an_allocation_has_a_fate_of_its_own(user: User) -> None:

@@ -89,6 +89,13 @@ class User:
             text=True,
         )
 
+    def jobs_left(self, seconds: float = 30) -> str:
+        """Wait until the cluster has no job any more; gives those that it still has."""
+        deadline = time.monotonic() + seconds
+        while (left := self.run("squeue", "--noheader").stdout) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return left
+
     def status(self, run: str) -> dict[str, Any]:
         """What `status --json` says."""
         said: dict[str, Any] = json.loads(self.hpclaunch("status", run, "--json").stdout)
