@@ -197,6 +197,7 @@ class ThrowawayCluster:
         return subprocess.run(
             argv,
             env=self.env,
+            cwd=self.place.logs,  # where jobs that name no output leave theirs
             timeout=timeout,
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,

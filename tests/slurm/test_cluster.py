@@ -47,6 +47,7 @@ def processes_of_clusters() -> set[str]:
 
 
 def test_all_nodes_are_idle(slurm: ThrowawayCluster) -> None:
+    slurm.wait_until_idle()  # other tests' jobs may still be cleared up
     answer = slurm.run("sinfo", "-N", "-h", "-o", "%N %T %c %m %f %G")
     assert answer.stdout.splitlines() == [
         f"node{number} idle 8 500000 a100_40 gpu:a100_40:4" for number in range(1, 5)
