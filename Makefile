@@ -24,7 +24,7 @@ test: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh
-	$(BIN)/python -m pytest -q tests/slurm/test_faults.py tests/slurm/test_links.py
+	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_links.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

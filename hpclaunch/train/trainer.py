@@ -100,9 +100,9 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         the ones before it stay, and training goes on. One at a time: the one before is awaited.
         """
         with self.patience.saving():
-            self._save(model, trial)
+            self._keep_checkpoint(model, trial)
 
-    def _save(self, model: Any, trial: Any) -> None:
+    def _keep_checkpoint(self, model: Any, trial: Any) -> None:
         self.land()
         began = time.monotonic()
         problem = self._no_room() if self.world.first else None

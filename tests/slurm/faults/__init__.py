@@ -1,0 +1,1 @@
+"""Faults of every kind, done for real to a training on several nodes; `make faults` runs them."""
