@@ -23,7 +23,7 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
         model=recipe.model,
         dataset=recipe.dataset,
         fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
-        sharding=sharding.sharding,
+        sharding=None if sharding.sharding == "auto" else sharding.sharding,
         offload=sharding.offload,
         checkpointing=sharding.checkpointing,
     )
@@ -66,6 +66,8 @@ def request(
         recipe=reference,
         overrides=overrides,
         changes=changes(recipe, sharding),
+        auto_sharding=sharding.sharding == "auto",
+        auto_batch=sharding.batch == "auto",
         resources=resources(nodes, queue),
         site=queue.site,
         name=run.name,

@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.errors import UserError
 
 
 @click.command()
@@ -31,6 +32,8 @@ def config(
     from hpclaunch.recipe.load import load
     from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
 
+    if "auto" in {sharding.sharding, sharding.batch}:
+        raise UserError("nothing is foreseen for a file alone", "name the sharding")
     reference, overrides = recipe_and_overrides(words)
     flags = changes(recipe, sharding).flags()
     # The file alone is for a program of the user's own: checkpointing only when asked for.

@@ -16,6 +16,7 @@ from hpclaunch.cli.config import config
 from hpclaunch.cli.export import export
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
+from hpclaunch.cli.plan import plan
 from hpclaunch.cli.recipes import recipes
 from hpclaunch.cli.rehearse import rehearse
 from hpclaunch.cli.report import report
@@ -31,6 +32,7 @@ COMMANDS = (
     sbatch,
     srun,
     local,
+    plan,
     rehearse,
     config,
     recipes,

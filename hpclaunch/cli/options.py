@@ -40,11 +40,16 @@ class ShardingOptions:
     fsdp: Literal["1", "2"] | None = _option(
         "--fsdp", type=click.Choice(["1", "2"]), help="FSDP's version; 2 by default."
     )
-    sharding: Sharding | None = _option(
+    sharding: Sharding | Literal["auto"] | None = _option(
         "--sharding",
-        type=click.Choice(["full", "hybrid", "grad", "none"]),
+        type=click.Choice(["full", "hybrid", "grad", "none", "auto"]),
         help="full: over all ranks. hybrid: inside a node, copies across nodes. grad: gradients "
-        "and optimizer only. none: a copy on every rank.",
+        "and optimizer only. none: a copy on every rank. auto: the fastest that fits.",
+    )
+    batch: Literal["auto"] | None = _option(
+        "--batch",
+        type=click.Choice(["auto"]),
+        help="auto: as many samples at once as are fastest and fit; a step's samples stay.",
     )
     offload: bool | None = _option("--offload/--no-offload", help="Keep shards in host memory.")
     checkpointing: bool | None = _option(
@@ -105,6 +110,24 @@ class RunOptions:
     )
 
 
+@dataclass(frozen=True)
+class PlaceOptions:
+    """Which machines."""
+
+    nodes: str = _option(
+        "--nodes", default="1", help="Nodes, as 4; or a range, as 1..8, for a table of them."
+    )
+    gpus: int = _option("--gpus", type=click.IntRange(min=1), default=1, help="GPUs a node.")
+    gpu: tuple[str, ...] = _option(
+        "--gpu", multiple=True, default=(), help="Kind, as a100_80; repeatable with a range."
+    )
+    network: str | None = _option(
+        "--network", help="A node's way to the others: 200gb, 4x200gb, 10gbe, 25GB/s."
+    )
+    site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
+    time: str | None = _option("--time", help="Time limit of a job, as 3:00:00.")
+
+
 def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
     """Give a command the options of these groups; each reaches it as one value by its name."""
 
@@ -134,3 +157,4 @@ run = click.argument("run", required=False, metavar="[RUN]")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
 dry_run = click.option("--dry-run", is_flag=True, help="Write nothing; print the script.")
+force = click.option("--force", is_flag=True, help="Submit it although the plan does not fit.")

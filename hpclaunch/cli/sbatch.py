@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-submit", is_flag=True, help="Write the run folder only.")
 @options.dry_run
+@options.force
 @click.option("--wait", is_flag=True, help="Follow to the end; exit with the job's code.")
 @options.as_json
 @click.pass_obj
@@ -39,6 +40,7 @@ def sbatch(
     run: options.RunOptions,
     no_submit: bool,
     dry_run: bool,
+    force: bool,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -50,6 +52,7 @@ def sbatch(
     -- train.py my.yaml
     """
     from hpclaunch.cli.asking import request
+    from hpclaunch.cli.foresee import foresee
     from hpclaunch.cluster.draft import draft
 
     asked = request(
@@ -59,6 +62,7 @@ def sbatch(
     with patience():
         job = draft(asked)
     say_findings(job.plan.findings)
+    foresee(job, force=force)
     if dry_run:
         _print_dry(job, as_json)
         return 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--shell", is_flag=True, help="A shell on the first node, environment loaded.")
 @options.dry_run
+@options.force
 @click.pass_obj
 def srun(
     typed: Invocation,
@@ -35,6 +36,7 @@ def srun(
     run: options.RunOptions,
     shell: bool,
     dry_run: bool,
+    force: bool,
 ) -> int:
     """Run a fine-tune attached to this terminal.
 
@@ -42,6 +44,7 @@ def srun(
     its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
     """
     from hpclaunch.cli.asking import request
+    from hpclaunch.cli.foresee import foresee
     from hpclaunch.cluster.draft import draft
 
     asked = request(
@@ -50,6 +53,7 @@ def srun(
     )  # fmt: skip
     with patience():
         job = draft(asked)
+    foresee(job, force=force)
     if dry_run:
         print(job.script, end="")
         return 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hpclaunch.run.events import is_full
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
 
@@ -130,15 +131,21 @@ def run_attached(
 def _copy(
     stream: IO[str], job: Attached, show: Callable[[Line], None], on_job: Callable[[str], None]
 ) -> None:
-    """Copy output to the log and to the terminal until it ends."""
-    with job.log.open("a", encoding="utf-8", errors="replace") as log:
+    """Copy output to the log and to the terminal until it ends.
+
+    Where the disk is full the log loses lines: that is no reason for the job to end.
+    """
+    with job.log.open("ab", buffering=0) as log:
         for raw in stream:
             granted = _GRANTED.match(raw)
             if granted:
                 on_job(granted.group(1))
             labelled = job.label + raw
-            log.write(labelled)
-            log.flush()
+            try:
+                log.write(labelled.encode(errors="replace"))
+            except OSError as error:
+                if not is_full(error):
+                    raise
             show(parse_line(labelled))
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import hpclaunch
 from hpclaunch.cluster import slurm
 from hpclaunch.cluster.allocation import Allocation, current_allocation
+from hpclaunch.cluster.auto import settle
 from hpclaunch.cluster.discover import discover, node_kinds, smallest
+from hpclaunch.cluster.forecast import Question
 from hpclaunch.cluster.hub import check_access
 from hpclaunch.cluster.machine import local_cpus, local_gpus
 from hpclaunch.cluster.request import Request, from_environment
@@ -46,8 +48,10 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     Raises UserError for whatever cannot be.
     """
     recipe = _recipe(request)
-    site = load_site(request.site or _site_here(request.mode))
+    site = load_site(request.site or site_here(request.mode))
     machine = _machine(request, site, variables)
+    if request.auto_sharding or request.auto_batch:
+        recipe = _settled(request, recipe, site, machine.resources, variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
     name = request.name or next_name(runs_dir, _stem(request, recipe))
     launch = Launch(
@@ -89,6 +93,19 @@ def _recipe(request: Request) -> Recipe:
     return load(request.recipe or default, request.overrides, flags)
 
 
+def _settled(
+    request: Request, recipe: Recipe, site: Site, found: Resources, variables: Mapping[str, str]
+) -> Recipe:
+    """Choose what was left to be chosen. Raises UserError where nothing can be foreseen."""
+    if request.program or found.cpu_processes:
+        raise UserError(
+            "auto foresees the built-in trainer on GPUs", "name the sharding, and leave --batch out"
+        )
+    question = Question(recipe, site, found.node_count, found.gpus or 1, found.gpu)
+    chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
+    return settle(question, variables, **chosen)
+
+
 def _stem(request: Request, recipe: Recipe) -> str:
     """Give what a run without a name is named after: the program, else the recipe."""
     if not request.program:
@@ -98,7 +115,7 @@ def _stem(request: Request, recipe: Recipe) -> str:
     return stem.lstrip("._-")[:80] or "run"
 
 
-def _site_here(mode: str) -> str:
+def site_here(mode: str) -> str:
     """Give the profile of the cluster we are on."""
     return GENERIC if mode == "local" else site_for_cluster(slurm.cluster_name())
 

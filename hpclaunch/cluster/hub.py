@@ -24,8 +24,8 @@ def check_access(model: Model, internet: bool, environment: Mapping[str, str], j
         return
     if not internet:
         raise UserError(
-            f"model {name} is not in the cache ({_cache(environment)}), and this site's nodes have "
-            "no internet",
+            f"model {name} is not in the cache ({cache_folder(environment)}), and this site's "
+            "nodes have no internet",
             f"run here first: hf download {name} --exclude 'original/*'",
         )
     if not (model.gated or name.startswith(GATED_OWNERS)) or _token_file(environment).is_file():
@@ -45,8 +45,18 @@ def _home(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HF_HOME") or f"{base}/huggingface").expanduser()
 
 
-def _cache(environment: Mapping[str, str]) -> Path:
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Give the folder in which the hub's library keeps models."""
     return Path(environment.get("HF_HUB_CACHE") or _home(environment) / "hub").expanduser()
+
+
+def token(environment: Mapping[str, str]) -> str | None:
+    """Give the hub's read token of this user, None where there is none."""
+    try:
+        kept = _token_file(environment).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        kept = ""
+    return environment.get("HF_TOKEN") or kept or None
 
 
 def _token_file(environment: Mapping[str, str]) -> Path:
@@ -55,7 +65,7 @@ def _token_file(environment: Mapping[str, str]) -> Path:
 
 def _in_cache(name: str, environment: Mapping[str, str]) -> bool:
     """Say whether the cache holds weights of this model (any snapshot with safetensors)."""
-    snapshots = _cache(environment) / f"models--{name.replace('/', '--')}" / "snapshots"
+    snapshots = cache_folder(environment) / f"models--{name.replace('/', '--')}" / "snapshots"
     try:
         return any(snapshots.glob("*/*.safetensors"))
     except OSError:

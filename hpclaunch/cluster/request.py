@@ -65,6 +65,10 @@ class Request:
     overrides: tuple[str, ...] = ()
     """`section.key=value` words."""
     changes: Changes = Changes()
+    auto_sharding: bool = False
+    """Take the fastest sharding that fits, by prediction."""
+    auto_batch: bool = False
+    """The same for the samples that a GPU works on at once; those of a step stay."""
     resources: Resources = field(default_factory=Resources)
     site: str | None = None
     name: str | None = None

@@ -56,6 +56,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Set for every process of the job."""
     network: Literal["infiniband", "slingshot", "ethernet", "unknown"] = "unknown"
+    network_gb_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """What a node sends to others at most, one way, in GB/s (a port of 200 Gb/s is 25)."""
     interface: str | None = None
     """Network interface for rendezvous and NCCL's bootstrap; unset lets NCCL choose."""
     address_suffix: str = ""
@@ -74,3 +76,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """Dense bfloat16 matrix peak in TFLOP/s; none: the card has no bfloat16."""
     bandwidth_gb_s: float
     """Memory bandwidth in GB/s."""
+    link_gb_s: float
+    """To the other GPUs of its node in GB/s, one way: NVLink where it usually has it, else PCIe."""
+    usable_gib: float | None = None
+    """GiB that programs see, where that is not nearly the memory as sold: GDDR with ECC."""

@@ -58,15 +58,18 @@ def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
     return tokenizer, ids
 
 
-def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int) -> Any:
+def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp: int) -> Any:
     """Give the model in the recipe's dtype, with embeddings for `vocabulary` tokens at least.
 
-    The dtype is always passed: by name alone a model would load in float32.
+    The dtype is always passed: by name alone a model would load in float32. That is what weights
+    need that are trained themselves, for small updates are rounded away in 16 bits: accelerate
+    sees to it under FSDP (`fsdp` is its version), and here it is done without.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, recipe.model.dtype)
+    held = torch.float32 if recipe.method.kind == "full" and not fsdp else dtype
     more: dict[str, Any] = {}
     if recipe.method.kind == "qlora":
         more["quantization_config"] = quantization(recipe.method.quantization, dtype)
@@ -74,7 +77,7 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int) -> A
         model, report = AutoModelForCausalLM.from_pretrained(
             where.path,
             revision=where.revision,
-            dtype=dtype,
+            dtype=held,
             attn_implementation=kernel,
             use_safetensors=True,
             trust_remote_code=False,

@@ -93,7 +93,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
 
     set_seed(arguments.seed)  # rows of new tokens start at random
     started = time.monotonic()
-    loaded = model.load_model(recipe, where, kernel, len(tokenizer))
+    loaded = model.load_model(recipe, where, kernel, len(tokenizer), here.fsdp)
     load_seconds = time.monotonic() - started
     started = time.monotonic()
     stop = StopInTime(folder, here)

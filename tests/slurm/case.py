@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.run.events import read_marks
 from tests.slurm import harm
 from tests.slurm.user import User
 
@@ -105,9 +106,7 @@ class Case:
 
     def marks(self, event: str | None = None) -> list[dict[str, Any]]:
         """What the run has marked so far."""
-        path = self.folder / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        found = [json.loads(line) for line in lines]
+        found = read_marks(self.folder / "events.jsonl")
         return [mark for mark in found if event in {None, mark["event"]}]
 
     def last_step(self) -> int:
@@ -126,14 +125,13 @@ class Case:
         """The job's log as it stands."""
         return self.user.hpclaunch("logs", str(self.folder)).stdout
 
-    def records_whole(self) -> None:
-        """Every sampler's files can be read to their last line."""
+    def records_whole(self, torn: int = 0) -> None:
+        """Every sampler's files can be read to their last line, but for `torn` lines in each."""
         files = sorted((self.folder / "metrics").glob("*.jsonl"))
         assert files
         for file in files:
-            text = file.read_text()
-            for line in text.splitlines()[:-1] if not text.endswith("\n") else text.splitlines():
-                json.loads(line)
+            lines = file.read_text().split("\n")[:-1]
+            assert sum(not _is_json(line) for line in lines) <= torn, file
 
     def everything(self) -> str:
         """What is known, for somebody who wonders why a test failed."""
@@ -142,3 +140,11 @@ class Case:
             self.user.hpclaunch("status", str(self.folder)).stdout,
         ]
         return "\n".join([*told, *self.log().splitlines()[-60:]])
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -45,8 +45,20 @@ def test_a_model_is_loaded_in_the_type_asked_for(tiny: Path, rows: Path, dtype: 
     import torch
 
     recipe = load("tiny", [*short(tiny, rows), f"model.dtype={dtype}"])
-    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10)
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10, 2)
     assert {p.dtype for p in loaded.parameters()} == {getattr(torch, dtype)}
+
+
+@pytest.mark.parametrize(("method", "held"), [("full", "float32"), ("lora", "bfloat16")])
+def test_weights_trained_without_sharding_are_held_in_32_bits(
+    tiny: Path, rows: Path, method: str, held: str
+) -> None:
+    """In 16 bits, updates smaller than a weight's last place are rounded away."""
+    import torch
+
+    recipe = load("tiny", [*short(tiny, rows), f"method.kind={method}", "model.dtype=bfloat16"])
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10, 0)
+    assert {p.dtype for p in loaded.parameters()} == {getattr(torch, held)}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -55,7 +67,7 @@ def test_four_bit_weights_are_stored_as_bfloat16(tiny: Path, rows: Path, dtype: 
     import torch
 
     recipe = load("tiny", [*short(tiny, rows), "method.kind=qlora", f"model.dtype={dtype}"])
-    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10)
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10, 2)
     packed = [p for p in loaded.parameters() if hasattr(p, "quant_state")]
     assert packed
     assert {p.dtype for p in packed} == {torch.bfloat16}

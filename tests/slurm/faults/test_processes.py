@@ -98,7 +98,7 @@ def test_the_disk_is_full(case: Case, table: Table, small_disk: Path) -> None:
     case.hurt(fill)
     case.wait_for(lambda: "no checkpoint" in case.log() or case.last_step() > 20, 60)
     filler.unlink()
-    cost = resumed(case, restarts=0)
+    cost = resumed(case, restarts=0, torn=1)  # the line that the disk became full in
     assert case.marks("checkpoint failed")
     table.add("the disk full for a while", cost, "that checkpoint was lost, training went on")
 

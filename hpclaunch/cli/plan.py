@@ -1,0 +1,140 @@
+"""`hpclaunch plan`: what fits, how long it takes, and which layout is fastest, before any queue."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpclaunch.cli import options
+from hpclaunch.cli.text import answer_json
+from hpclaunch.errors import UserError
+
+if TYPE_CHECKING:
+    from hpclaunch.cluster.forecast import Forecast, Question
+
+
+@click.command()
+@options.words
+@options.grouped(
+    place=options.PlaceOptions, recipe=options.RecipeOptions, sharding=options.ShardingOptions
+)
+@click.option("--compare", "comparing", is_flag=True, help="All layouts that fit, fastest first.")
+@click.option("--exact", is_flag=True, help="Simulate the step's memory (needs hpclaunch[train]).")
+@options.as_json
+def plan(
+    words: tuple[str, ...],
+    place: options.PlaceOptions,
+    recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    comparing: bool,
+    exact: bool,
+    as_json: bool,
+) -> int:
+    """Foresee a fine-tune: memory, time, cost, and better layouts.
+
+    Exits with 2 where it cannot fit. Times are for samples of full length (training.max_length);
+    shorter ones take less.
+    """
+    from hpclaunch.cluster.forecast import forecast
+
+    numbers = _numbers(place.nodes)
+    question = _question(words, place, recipe, sharding, numbers[0])
+    if len(numbers) > 1:
+        return _scale(question, numbers, place, as_json)
+    if len(place.gpu) > 1:
+        raise UserError("several --gpu kinds are compared over a range of nodes", "--nodes 1..8")
+    made = forecast(question, os.environ, ask_hub=True)
+    simulated = _simulated(made) if exact else None
+    if as_json:
+        answer_json(_as_json(made, comparing, simulated))
+    else:
+        _print(made, comparing, simulated, place.time)
+    return 2 if made.estimate.never else 0
+
+
+def _print(made: Forecast, comparing: bool, simulated: Any, limit: str | None) -> None:
+    from hpclaunch.cli.plan_text import render_forecast, render_layouts
+
+    print(render_forecast(made, simulated, limit))
+    if comparing:
+        print("\n" + render_layouts(made))
+
+
+def _as_json(made: Forecast, comparing: bool, simulated: Any) -> dict[str, Any]:
+    from hpclaunch.cli.plan_json import forecast_json
+
+    return forecast_json(made, comparing, simulated)
+
+
+def _scale(
+    question: Question, numbers: list[int], place: options.PlaceOptions, as_json: bool
+) -> int:
+    from hpclaunch.cli.plan_scale import render_scale, scale_json
+    from hpclaunch.cluster.forecast import forecast_over
+
+    kinds = place.gpu or (question.gpu,)
+    tables = [forecast_over(question, numbers, kind, os.environ) for kind in kinds]
+    if as_json:
+        answer_json([scale_json(each) for each in tables])
+    else:
+        print("\n\n".join(render_scale(each) for each in tables))
+    fits = any(point.best for each in tables for point in each.points)
+    return 0 if fits else 2
+
+
+def _simulated(made: Forecast) -> Any:
+    from hpclaunch.cluster.simulate import simulate
+
+    return simulate(made, made.config)
+
+
+def _question(
+    words: tuple[str, ...],
+    place: options.PlaceOptions,
+    recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    nodes: int,
+) -> Question:
+    from hpclaunch.cli.asking import changes
+    from hpclaunch.cli.invocation import recipe_and_overrides
+    from hpclaunch.cluster.auto import settle
+    from hpclaunch.cluster.draft import site_here
+    from hpclaunch.cluster.forecast import Question
+    from hpclaunch.plan.network import rate
+    from hpclaunch.recipe import library
+    from hpclaunch.recipe.load import load
+    from hpclaunch.site.load import load_site
+
+    reference, overrides = recipe_and_overrides(words)
+    resolved = load(reference or library.DEFAULT, overrides, changes(recipe, sharding).flags())
+    question = Question(
+        recipe=resolved,
+        site=load_site(place.site or site_here("sbatch")),
+        nodes=nodes,
+        per_node=place.gpus,
+        gpu=place.gpu[0] if place.gpu else None,
+        network_gb_s=None if place.network is None else rate(place.network),
+    )
+    by_itself = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
+    if any(by_itself.values()):
+        question = replace(question, recipe=settle(question, os.environ, **by_itself))
+    return question
+
+
+def _numbers(text: str) -> list[int]:
+    """Read `4` or `1..8`. Raises UserError."""
+    found = re.fullmatch(r"([1-9][0-9]{0,3})(?:\.\.([1-9][0-9]{0,3}))?", text, re.ASCII)
+    if not found:
+        raise UserError(f"--nodes {text!r}: neither a number nor a range", "write 4, or 1..8")
+    first, last = int(found.group(1)), int(found.group(2) or found.group(1))
+    if last < first:
+        raise UserError(f"--nodes {text}: the range runs backwards", f"write {last}..{first}")
+    if first == last or last - first < 16:
+        return list(range(first, last + 1))
+    # Of a long range the powers of two between its ends: nobody reads sixty rows.
+    powers = [2**n for n in range(13) if first < 2**n < last]
+    return [first, *powers, last]

@@ -1,0 +1,221 @@
+"""How a forecast is written for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpclaunch.cli.text import rows
+from hpclaunch.cluster.forecast import Forecast
+from hpclaunch.plan.compare import Choice, compare
+from hpclaunch.plan.estimate import SAFE, Estimate
+from hpclaunch.plan.memory import GIB, trained
+from hpclaunch.units import UNKNOWN, count, duration
+
+SHOWN = 8
+"""Layouts of a comparison that a person is shown."""
+SHARDINGS = {
+    "full": "full shard",
+    "grad": "gradient shard",
+    "hybrid": "hybrid shard",
+    "none": "no shards",
+}
+
+
+def gib(number: float | None) -> str:
+    """Give bytes in GiB."""
+    return UNKNOWN if number is None else f"{number / GIB:.1f} GiB"
+
+
+def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = None) -> str:
+    """Give the whole forecast as text."""
+    lines = [("model", _model(made)), ("machines", _machines(made)), ("layout", _layout(made))]
+    lines += [("verdict", verdict(made.estimate))]
+    parts = [rows(lines), rows(_memory_rows(made, simulated)), rows(_time_rows(made, limit))]
+    notes = [("assumed", each) for each in made.assumed]
+    notes += [("unknown", each) for each in made.unknown]
+    return "\n\n".join([*parts, rows(notes)] if notes else parts)
+
+
+def verdict(made: Estimate) -> str:
+    """Say in a line whether it fits."""
+    need = f"needs {gib(made.memory.total)} a GPU"
+    if made.card is None:
+        return f"{need}; the card is not known"
+    if made.fits:
+        return f"fits: {need} of {gib(made.card)}"
+    if made.loading > SAFE * made.card:
+        return (
+            f"does not fit: each GPU quantizes the whole model while it loads, {gib(made.loading)} "
+            f"of {gib(made.card)}"
+        )
+    if made.longest is None:
+        return f"does not fit: {need}, and the card has {gib(made.card)}"
+    return (
+        f"fits samples of up to {count(made.longest)} tokens; at {count(made.load.length)} it "
+        f"{need} of {gib(made.card)}"
+    )
+
+
+def short(made: Forecast) -> str:
+    """Give the forecast in a line, for those who are about to submit."""
+    step = made.estimate.step
+    said = [verdict(made.estimate)]
+    if step is not None and step.seconds is not None:
+        said.append(f"{duration(step.seconds)} a step at full length")
+    if made.estimate.seconds is not None:
+        said.append(f"{duration(made.estimate.seconds)} in all")
+    return "; ".join(said)
+
+
+def render_layouts(made: Forecast) -> str:
+    """Give the layouts that fit as a table, the fastest first."""
+    if made.card is None or made.machine is None:
+        return "layouts     unknown: tell the GPU by --gpu"
+    now, fitting = compare(made.load, made.now, made.work, made.card, made.machine)
+    shown = _distinct(fitting)[:SHOWN]
+    if not shown:
+        return "layouts     none fits; take larger cards, more of them, or --method qlora"
+    lines: list[tuple[str, ...]] = [("layout", "a GPU", "a step", "tokens/s", "why")]
+    for each in shown:
+        lines.append(_row(each, each.layout == made.now))
+    if all(each.layout != made.now for each in shown):
+        lines.append(_row(now, True))
+    text = table(lines)
+    best = shown[0].layout
+    if best != made.now:
+        text += "\n\nto take the first: " + " ".join(best.changes)
+    return text + _with_qlora(made)
+
+
+def _with_qlora(made: Forecast) -> str:
+    """Offer 4-bit weights for a LoRA, which are not the same thing: never taken unasked."""
+    if made.load.method != "lora" or made.card is None or made.machine is None:
+        return ""
+    smaller = replace(made.load, method="qlora")
+    _, fitting = compare(smaller, made.now, made.work, made.card, made.machine)
+    if not fitting or fitting[0].layout.offload:
+        return ""
+    best = fitting[0]
+    step = best.estimate.step
+    return (
+        f"\nwith --method qlora (weights in 4 bits): {SHARDINGS[best.layout.sharding]}, "
+        f"{best.layout.samples} x {best.layout.accumulation}, {gib(best.estimate.memory.total)}, "
+        f"{duration(step.seconds if step else None)} a step"
+    )
+
+
+def _distinct(choices: Sequence[Choice]) -> list[Choice]:
+    """Leave out layouts that are as fast as one before them and need more."""
+    kept: list[Choice] = []
+    for each in choices:
+        if not any(_same(each, other) for other in kept):
+            kept.append(each)
+    return kept
+
+
+def _same(one: Choice, other: Choice) -> bool:
+    key = (one.layout.sharding, one.layout.checkpointing, one.layout.offload)
+    return key == (other.layout.sharding, other.layout.checkpointing, other.layout.offload)
+
+
+def _row(choice: Choice, now: bool) -> tuple[str, ...]:
+    step, lay = choice.estimate.step, choice.layout
+    name = f"{SHARDINGS[lay.sharding]}, {lay.samples} x {lay.accumulation}"
+    name += "" if lay.checkpointing else ", no recomputing"
+    name += ", offload" if lay.offload else ""
+    speed = None if step is None else step.tokens_per_gpu
+    return (
+        ("* " if now else "  ") + name,
+        gib(choice.estimate.memory.total),
+        UNKNOWN if step is None else duration(step.seconds),
+        count(speed),
+        choice.reason or verdict(choice.estimate),
+    )
+
+
+def table(lines: Sequence[tuple[str, ...]]) -> str:
+    """Give rows in columns; the numbers between first and last to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
+    text = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:], strict=True)]
+        text.append("  ".join([*cells, line[-1]]).rstrip())
+    return "\n".join(text)
+
+
+def _model(made: Forecast) -> str:
+    recipe, model = made.question.recipe, made.model
+    number = trained(made.estimate.load)
+    share = f"{count(number)} of them trained" if recipe.method.kind != "full" else "all trained"
+    return f"{recipe.model.name}: {count(model.weights)} weights, {share} ({recipe.method.kind})"
+
+
+def _machines(made: Forecast) -> str:
+    asked = made.question
+    kind = made.card.name if made.card else "GPU of unknown kind"
+    return f"{asked.nodes} node{'s' * (asked.nodes > 1)} x {asked.per_node} {kind}"
+
+
+def _layout(made: Forecast) -> str:
+    load, lay = made.estimate.load, made.now
+    how = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
+    spread = f" over {load.shards} GPUs" if load.sharding != "none" else ""
+    recompute = "" if lay.checkpointing else ", nothing recomputed"
+    return (
+        f"{how}{spread}, {lay.samples} x {count(load.length)} tokens a GPU at "
+        f"once, {lay.accumulation} time{'s' * (lay.accumulation > 1)} a step{recompute}"
+    )
+
+
+def _memory_rows(made: Forecast, simulated: Any) -> list[tuple[str, str]]:
+    held = made.estimate.memory
+    parts = [
+        ("weights", held.weights),
+        ("4-bit scales", held.scales),
+        ("gradients", held.gradients),
+        ("optimizer", held.optimizer),
+        ("activations", held.activations),
+        ("put together", held.gathered),
+        ("allocator", held.allocator),
+        ("CUDA, NCCL", held.context),
+    ]
+    lines = [("memory", f"{name:<14}{gib(size):>10}") for name, size in parts if size]
+    lines.append(("", f"{'in all':<14}{gib(held.total):>10}   at most, {held.moment}"))
+    if simulated is not None:
+        lines.append(("", f"{'simulated':<14}{gib(simulated):>10}   tensors, where the form says "
+                      f"{gib(held.tensors)}"))  # fmt: skip
+    if made.estimate.card is not None:
+        lines.append(("", f"{'usable':<14}{gib(SAFE * made.estimate.card):>10}"))
+    return lines
+
+
+def _time_rows(made: Forecast, limit: str | None) -> list[tuple[str, str]]:
+    step, whole = made.estimate.step, made.estimate
+    lines = []
+    if step is not None:
+        lines.append(("step", f"{duration(step.seconds)}: computing {duration(step.compute)}, "
+                      f"waiting for others {duration(step.communication)}, optimizer "
+                      f"{duration(step.optimizer)}"))  # fmt: skip
+        peak = UNKNOWN if step.of_peak is None else f"{step.of_peak:.0%}"
+        lines.append(("speed", f"{count(step.tokens_per_gpu)} tokens/s a GPU, {peak} of its peak"))
+        steps = f"{count(whole.steps)} steps, "
+        lines.append(("time", f"{steps if whole.steps else ''}{duration(whole.seconds)}"))
+        if whole.gpu_hours is not None:
+            lines.append(("", f"{whole.gpu_hours:,.1f} GPU-hours"))
+        if limit and whole.seconds is not None:
+            lines.append(("", _allocations(whole.seconds, limit)))
+    lines.append(("checkpoint", f"{whole.checkpoint / 1e9:.1f} GB"))
+    lines.append(
+        ("host", f"{whole.host / 1e9:.0f} GB of a node's memory while the model is loaded")
+    )
+    return lines
+
+
+def _allocations(seconds: float, limit: str) -> str:
+    from hpclaunch.plan.walltime import seconds_of
+
+    number = -(-seconds // seconds_of(limit))
+    return f"{number:.0f} job{'s' * (number > 1)} of {limit}"

@@ -1,0 +1,167 @@
+"""What a fine-tune will take, before anything is written: reads the model's config and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.cluster.model_config import model_config
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.plan.architecture import Architecture, architecture
+from hpclaunch.plan.compare import Layout, laid_out
+from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, machine_of, work_of
+from hpclaunch.plan.memory import Load
+from hpclaunch.plan.scale import Point, scale
+from hpclaunch.plan.speed import Machine
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.rows import files_of
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.site.load import gpus
+from hpclaunch.site.schema import Gpu, Site
+
+COUNTED = 500_000_000
+"""Bytes of local data up to which its lines are counted."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be foreseen."""
+
+    recipe: Recipe
+    site: Site
+    nodes: int
+    per_node: int
+    """GPUs of a node."""
+    gpu: str | None = None
+    network_gb_s: float | None = None
+    """Between nodes, where the user says."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The answer, and what it was made from."""
+
+    question: Question
+    model: Architecture
+    config: dict[str, Any]
+    """The model's config.json."""
+    origin: str
+    """Where it comes from."""
+    load: Load
+    now: Layout
+    """The recipe's own layout."""
+    work: Work
+    card: Gpu | None
+    machine: Machine | None
+    estimate: Estimate
+    assumed: tuple[str, ...]
+    unknown: tuple[str, ...]
+    """What is not known, and what would make it known."""
+
+
+def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: bool) -> Forecast:
+    """Give the memory, the time and the disk that a fine-tune will take.
+
+    Raises UserError where the model's shape cannot be had, or the GPU kind is none.
+    """
+    recipe, site = question.recipe, question.site
+    config, origin = model_config(recipe.model, environment, ask_hub=ask_hub)
+    if config is None:
+        raise UserError(
+            f"nothing is known of the model's size: {origin}",
+            f"fetch it: hf download {recipe.model.name} config.json",
+        )
+    model = architecture(config, recipe.model.name)
+    card, unknown = _card(question)
+    machine: Machine | None = None
+    assumed: tuple[str, ...] = ()
+    if card is not None:
+        machine, assumed = machine_of(
+            site, card, question.nodes, question.per_node, question.network_gb_s
+        )
+    given = recipe.training
+    now = Layout(
+        recipe.fsdp.sharding,
+        int(given["per_device_train_batch_size"]),
+        int(given["gradient_accumulation_steps"]),
+        bool(given.get("gradient_checkpointing", True)),
+        recipe.fsdp.offload,
+    )
+    base = load_of(recipe, model)
+    load, replicas = laid_out(base, now, question.nodes, question.per_node)
+    work = work_of(recipe, question.nodes * question.per_node, _samples(recipe))
+    made = estimate(load, replicas, work, card, machine)
+    if made.steps is None:
+        unknown.append(
+            "how many samples there are, so how long it takes: set data.limit or training.max_steps"
+        )
+    if made.step is not None and made.step.communication is None:
+        unknown.append("the network between nodes: tell it by --network 200gb, or in the profile")
+    return Forecast(
+        question,
+        model,
+        config,
+        origin,
+        base,
+        now,
+        work,
+        card,
+        machine,
+        made,
+        assumed,
+        tuple(unknown),
+    )
+
+
+def _card(question: Question) -> tuple[Gpu | None, list[str]]:
+    """Give the GPU: as asked, or the only kind that the site has."""
+    kinds, name = gpus(), question.gpu
+    if name is None and len(question.site.gpus) == 1:
+        (name,) = question.site.gpus
+    if name is None:
+        return None, ["the GPU: tell its kind by --gpu"]
+    if name not in kinds:
+        raise UserError(f"--gpu {name}: no such kind", f"{nearest(name, kinds)}")
+    return kinds[name], []
+
+
+def _samples(recipe: Recipe) -> int | None:
+    """Count the samples of local jsonl data; None where that is not known yet."""
+    if not is_local(recipe.data.name):
+        return None
+    try:
+        files = files_of(Path(recipe.data.name))
+        if any(file.suffix != ".jsonl" for file in files):
+            return None
+        if sum(file.stat().st_size for file in files) > COUNTED:
+            return None
+        return sum(_lines(file) for file in files)
+    except (OSError, UserError):
+        return None
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+@dataclass(frozen=True)
+class Range:
+    """The same fine-tune over several numbers of nodes of one kind."""
+
+    made: Forecast
+    """On the first number of nodes."""
+    points: tuple[Point, ...]
+
+
+def forecast_over(
+    question: Question, numbers: Sequence[int], kind: str | None, environment: Mapping[str, str]
+) -> Range:
+    """Give a point for each number of nodes. Raises UserError as forecast, or without a GPU."""
+    made = forecast(replace(question, gpu=kind), environment, ask_hub=True)
+    if made.card is None or made.machine is None:
+        raise UserError("a range of nodes needs the GPU's kind", "add --gpu KIND")
+    points = scale(made.load, made.now, made.work, made.card, made.machine, numbers)
+    return Range(made, tuple(points))

@@ -1,0 +1,162 @@
+"""How long a training step takes: the GPUs' work, and what of the network does not hide in it.
+
+FLOPs are counted by the weights that a token meets, traffic by the bytes that FSDP gathers. What
+cannot be read off a data sheet (which share of a peak is reached) is an assumption until a run of
+this kind was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpclaunch.plan.memory import Load, trained
+
+EFFICIENCY = 0.6
+"""Share of the bf16 peak that long micro-batches reach. Published fine-tunes of 70B on A100: 0.56
+to 0.60 (training.md's speeds as FLOPs, recomputation counted)."""
+SHORT = 150
+"""Tokens of a micro-batch at which half of that is reached; an estimate."""
+LINK_SHARE = 0.75
+"""Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the work runs on. Rates in 10^9 bytes a second (GB/s) and 10^12 operations (TFLOP/s)."""
+
+    nodes: int
+    per_node: int
+    """GPUs of a node."""
+    tflops: float
+    """Dense bf16 peak of a GPU."""
+    memory_gb_s: float
+    """Of a GPU's memory."""
+    link_gb_s: float | None
+    """Between a GPU and the others of its node, one way; None: not known."""
+    network_gb_s: float | None
+    """Between a node and the others, one way; None: not known."""
+    efficiency: float = EFFICIENCY
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one optimizer step, by part."""
+
+    compute: float
+    communication: float | None
+    """Not hidden behind compute; None: the network's rate is not known."""
+    optimizer: float
+    tokens: int
+    """Of all GPUs, in the step."""
+    flops: float
+    """Of one GPU, recomputation not counted: what a model FLOPs utilization goes by."""
+    gpus: int
+    peak: float
+    """FLOP/s of one GPU."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole step."""
+        if self.communication is None:
+            return None
+        return self.compute + self.communication + self.optimizer
+
+    @property
+    def tokens_per_gpu(self) -> float | None:
+        """Tokens a second and GPU."""
+        return None if self.seconds is None else self.tokens / self.gpus / self.seconds
+
+    @property
+    def of_peak(self) -> float | None:
+        """Share of the GPU's bf16 peak that the model's own FLOPs take."""
+        return None if self.seconds is None else self.flops / self.seconds / self.peak
+
+
+def step(load: Load, replicas: int, machine: Machine) -> Step:
+    """Give the time of a step. `replicas`: copies of the model."""
+    forward = _forward_flops(load) * load.tokens
+    attention = _attention_flops(load) * load.tokens
+    # The weights' own gradients are a third of the work; without them there is half as much to do
+    # going back. Attention's backward pass recomputes its scores: two and a half forward ones.
+    back = forward * (2 if load.method == "full" else 1) + 2.5 * attention
+    again = forward + attention if load.checkpointing else 0.0
+    rate = machine.tflops * 1e12 * machine.efficiency * load.tokens / (load.tokens + SHORT)
+    spread = _dequantize(load, machine)
+    ahead = (forward + attention) / rate + spread
+    behind = (back + again) / rate + spread * (2 if load.checkpointing else 1)
+    gather = _gather_seconds(load, replicas, machine)
+    reduce = _reduce_seconds(load, replicas, machine)
+    exposed: float | None = None
+    if gather is not None and reduce is not None:
+        once = 0.0 if load.sharding == "grad" else gather
+        exposed = load.accumulation * (max(0.0, gather - ahead) + max(0.0, once - behind))
+        exposed += max(0.0, reduce - max(0.0, behind - once))
+    held = 1 if load.sharding == "none" else load.shards
+    return Step(
+        compute=load.accumulation * (ahead + behind),
+        communication=exposed,
+        # Reads weight, gradient and both moments, writes three of them, in 32 bits.
+        optimizer=28 * trained(load) / held / (machine.memory_gb_s * 1e9),
+        tokens=load.tokens * load.accumulation * machine.nodes * machine.per_node,
+        flops=load.accumulation * (forward + back + attention),
+        gpus=machine.nodes * machine.per_node,
+        peak=machine.tflops * 1e12,
+    )
+
+
+def _forward_flops(load: Load) -> float:
+    """FLOPs of a token's way through the matrices."""
+    return 2.0 * (load.model.active_weights + load.adapter)
+
+
+def _attention_flops(load: Load) -> float:
+    """FLOPs of a token's attention to those before it, on average half of the sample's."""
+    model = load.model
+    return 2.0 * model.layers * load.length * model.heads * model.head_width
+
+
+def _dequantize(load: Load, machine: Machine) -> float:
+    """Seconds to write all 4-bit weights out once: half a byte read, two written, two read."""
+    if load.method != "qlora":
+        return 0.0
+    return 4.5 * load.model.quantized / (machine.memory_gb_s * 1e9)
+
+
+def gathered_bytes(load: Load) -> float:
+    """Bytes of the whole model as it goes over the links."""
+    whole = 2.0 * (load.model.weights + load.adapter)
+    return whole - (1.5 * load.model.quantized if load.method == "qlora" else 0.0)
+
+
+def _gather_seconds(load: Load, replicas: int, machine: Machine) -> float | None:
+    """Seconds to gather all weights once, None where a rate is not known."""
+    if load.sharding == "none" or load.shards == 1:
+        return 0.0
+    moved = gathered_bytes(load) * (load.shards - 1) / load.shards
+    return _over(moved, machine, across=load.shards > machine.per_node)
+
+
+def _reduce_seconds(load: Load, replicas: int, machine: Machine) -> float | None:
+    """Seconds to share out the gradients once, in 16 bits, over shards and then over copies."""
+    own = 2.0 * trained(load)
+    seconds: float | None = 0.0
+    if load.sharding != "none" and load.shards > 1:
+        seconds = _over(
+            own * (load.shards - 1) / load.shards, machine, across=load.shards > machine.per_node
+        )
+    if replicas > 1 and seconds is not None:
+        # A ring sums in one round and hands out in another. All GPUs of a node send their shards.
+        twice = 2 * own * (replicas - 1) / replicas
+        more = _over(twice, machine, across=machine.nodes > 1)
+        seconds = None if more is None else seconds + more
+    return seconds
+
+
+def _over(moved: float, machine: Machine, *, across: bool) -> float | None:
+    """Seconds for bytes over the slowest link of a ring."""
+    rates = [machine.link_gb_s] if machine.per_node > 1 else []
+    rates += [machine.network_gb_s] if across else []
+    if any(rate is None for rate in rates):
+        return None
+    slowest = min((rate for rate in rates if rate is not None), default=None)
+    return 0.0 if slowest is None else moved / (slowest * 1e9 * LINK_SHARE)

@@ -1,0 +1,113 @@
+"""Layers that take the memory of others, for simulations on tensors without values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.distributed._tools.mem_tracker import MemTracker
+
+BLOCK = 64
+"""Weights that share a scale."""
+NESTED_BLOCK = 256
+"""Scales that share a scale, with double quantization."""
+
+
+class FourBit(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+    """Takes the memory of bitsandbytes' 4-bit layer, which quantizes real values when it is moved.
+
+    Half a byte a weight, stored as bfloat16 so that FSDP shards it; scales on every rank.
+    """
+
+    def __init__(self, linear: torch.nn.Linear, *, double: bool) -> None:
+        """Take the place of `linear`, on its device."""
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        number, device = linear.weight.numel(), linear.weight.device
+        data = torch.empty((number // 4, 1), dtype=torch.bfloat16, device=device)
+        self.weight = torch.nn.Parameter(data, requires_grad=False)
+        scales = number // BLOCK
+        kind = torch.uint8 if double else torch.float32
+        self.register_buffer("absmax", torch.empty(scales, dtype=kind, device=device))
+        if double:
+            nested = torch.empty(scales // NESTED_BLOCK, dtype=torch.float32, device=device)
+            self.register_buffer("nested_absmax", nested)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Multiply by the weights, written out in full for as long as that takes."""
+        made: torch.Tensor = _Multiply.apply(
+            inputs, self.weight, self.out_features, self.in_features
+        )
+        return made if self.bias is None else made + self.bias
+
+
+class _Multiply(torch.autograd.Function):  # type: ignore[misc]
+    """Keeps the 4-bit weights for the backward pass, and writes them out again there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, rows: int, columns: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape = rows, columns
+        return inputs.to(torch.bfloat16) @ _whole(weight, rows, columns).t()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ _whole(weight, *ctx.shape), None, None, None
+
+
+def _whole(weight: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return torch.empty((rows, columns), dtype=torch.bfloat16, device=weight.device)
+
+
+class FusedHead(torch.nn.Linear):  # type: ignore[misc]
+    """An output head with TRL's fused loss: gives the log-probability of each token, no logits.
+
+    In training TRL calls the loss beside the head, which the memory tracker cannot follow.
+    """
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Score the tokens of `inputs` (samples, tokens, width)."""
+        from trl.kernels import ChunkedLogProbFunction
+        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as columns
+
+        flat = inputs[:, :-1].reshape(-1, inputs.size(-1))
+        labels = torch.zeros(flat.size(0), dtype=torch.long, device=flat.device)
+        wanted = ("log_probs", "entropy", "is_top1")
+        scored = ChunkedLogProbFunction.apply(
+            flat, self.weight, self.bias, labels, 1.0, columns, None, 1.0, wanted
+        )
+        made: torch.Tensor = scored[0]
+        return made
+
+
+class FusedAdam(torch.optim.Optimizer):  # type: ignore[misc]
+    """Holds the state of the fused AdamW, which needs no more than that for a step."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Take the parameters that are trained."""
+        super().__init__(parameters, {})
+
+    def step(self, closure: Any = None) -> None:
+        """Make the two moments of every parameter, of the size of this rank's shard."""
+        for group in self.param_groups:
+            for each in group["params"]:
+                if not self.state[each]:
+                    shard = each.to_local() if hasattr(each, "to_local") else each
+                    for name in ("exp_avg", "exp_avg_sq"):
+                        self.state[each][name] = torch.zeros_like(shard)
+
+
+class PlainTracker(MemTracker):  # type: ignore[misc]
+    """The tracker of a model that is not sharded; PyTorch's own fails on frozen weights."""
+
+    def _track_module_params_and_buffers(
+        self, module: torch.nn.Module, install_grad_hooks: bool = True
+    ) -> tuple[int, int]:
+        made: tuple[int, int] = super()._track_module_params_and_buffers(
+            module, install_grad_hooks=False
+        )
+        return made

@@ -1,0 +1,176 @@
+"""`hpclaunch plan`, and what sbatch says and refuses by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.running import Home
+from tests.plan.shapes import SHAPES
+
+A100 = ["--gpus", "4", "--gpu", "a100_40"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def planned(home: Home, *words: str) -> dict[str, Any]:
+    done = home.call("plan", *words, "--json")
+    assert done.code in {0, 2}, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def test_the_first_job_of_the_readme_fits(home: Home) -> None:
+    done = home.call("plan", "--nodes", "4", *A100, "--network", "200gb", "--compare")
+    assert done.code == 0, done.err
+    assert "fits: needs 29.6 GiB a GPU of 39.2 GiB" in done.out
+    assert "207,093,760 of them trained (lora)" in done.out
+    assert "* full shard, 2 x 1" in done.out
+    assert home.files() == set(), "nothing is written"
+
+
+def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
+    done = home.call("plan", "--nodes", "4", *A100)
+    assert "the network between nodes: tell it by --network" in done.out
+    assert "waiting for others unknown" in done.out
+    found = planned(home, "--nodes", "4", *A100)
+    assert (found["step"]["seconds"], found["seconds"], found["gpu_hours"]) == (None, None, None)
+    assert found["step"]["compute"] > 1
+    blind = home.call("plan", "--nodes", "4", "--gpus", "4")
+    assert blind.code == 0
+    assert "the card is not known" in blind.out
+    assert "the GPU: tell its kind by --gpu" in blind.out
+
+
+def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
+    done = home.call("plan", "--nodes", "1", "--gpus", "1", "--gpu", "t4")
+    assert done.code == 2
+    assert "does not fit" in done.out
+    words = ["sbatch", "--gpus", "1", "--gpu", "l40s", "--dry-run"]
+    refused = home.call(*words)
+    assert refused.code == 2
+    assert "does not fit" in refused.err and "--force" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    insisted = home.call(*words, "--force")
+    assert insisted.code == 0
+    assert insisted.out.startswith("#!/bin/bash")
+
+
+def test_sbatch_says_in_a_line_what_it_will_take(home: Home) -> None:
+    done = home.call("sbatch", "--nodes", "4", *A100, "--dry-run")
+    assert "hpclaunch: plan: fits: needs 29.6 GiB a GPU of 39.2 GiB" in done.err
+
+
+def test_long_samples_fit_up_to_a_length(home: Home) -> None:
+    words = ["llama3-8b-lora", *A100, "training.max_length=65536"]
+    found = planned(home, *words)
+    assert found["fits"] is False
+    longest = found["longest_sample_tokens"]
+    assert 4096 < longest < 65536
+    assert planned(home, *words[:-1], f"training.max_length={longest}")["fits"] is True
+    assert planned(home, *words[:-1], f"training.max_length={longest + 64}")["fits"] is False
+
+
+def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
+    words = ["llama3-8b-lora", "--nodes", "2", *A100, "--network", "10gbe"]
+    before = planned(home, *words)
+    after = planned(home, *words, "--sharding", "auto", "--batch", "auto")
+    assert after["layout"]["sharding"] in {"hybrid", "none"}
+    assert after["seconds"] < before["seconds"] / 2
+    for found in (before, after):
+        layout = found["layout"]
+        assert layout["samples"] * layout["accumulation"] == 8
+    # The same words reach the recipe of a job.
+    (home.folder / "sites").mkdir(parents=True)
+    site = home.folder / ".config/hpclaunch/sites"
+    site.mkdir(parents=True)
+    (site / "here.yaml").write_text("name: here\nextends: generic\nnetwork_gb_s: 1.25\n")
+    chosen = home.call(
+        "sbatch", *words[:-2], "--site", "here", "--sharding", "auto", "--batch", "auto",
+        "--dry-run", "--json",
+    )  # fmt: skip
+    assert chosen.code == 0, chosen.err
+    recipe = json.loads(chosen.out)["recipe"]
+    assert f"sharding: {after['layout']['sharding']}" in recipe
+    assert f"per_device_train_batch_size: {after['layout']['samples']}" in recipe
+
+
+def test_a_range_of_nodes(home: Home) -> None:
+    done = home.call("plan", "llama3-70b-lora", "--nodes", "1..4", *A100, "--network", "200gb")
+    assert done.code == 0, done.err
+    assert "smallest that fits: 2 nodes" in done.out
+    assert "worth it up to" in done.out
+    (table,) = json.loads(
+        home.call("plan", "--nodes", "1..64", *A100, "--network", "200gb", "--json").out
+    )
+    assert [point["nodes"] for point in table["points"]] == [1, 2, 4, 8, 16, 32, 64]
+    assert table["points"][0]["fits"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--nodes", "0"], "neither a number nor a range"),
+        (["--nodes", "4..2"], "runs backwards"),
+        (["--nodes", "two"], "neither a number nor a range"),
+        (["--gpu", "a1000"], "no such kind"),
+        (["--network", "fast"], "is no rate"),
+        (["--nodes", "1..4"], "needs the GPU's kind"),
+        (["--model", "nobody/knows-this"], "nothing is known of the model's size"),
+        (["--sharding", "auto"], "auto needs to know the GPU"),
+        (["--time", "soon", "--gpu", "a100_80", "--gpus", "8"], "not in Slurm's form"),
+    ],
+)
+def test_bad_input_is_one_line(home: Home, words: list[str], said: str) -> None:
+    variables = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = Home(home.folder, variables).call("plan", *words)
+    assert done.code == 2, done.out
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mamba"}, "family 'mamba'"),
+        ({**SHAPES["8b"], "hidden_size": "wide"}, "hidden_size is 'wide'"),
+        ({"model_type": "llama"}, "hidden_size is missing"),
+        ([1, 2], "is no mapping"),
+    ],
+)
+def test_a_config_that_cannot_be_read(home: Home, config: object, said: str) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    done = home.call("plan", "--model", "./model", *A100)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_local_data_gives_the_number_of_steps(home: Home) -> None:
+    (home.folder / "mine.jsonl").write_text('{"text": "a"}\n' * 100)
+    words = ["llama3-8b-lora", "--dataset", "mine.jsonl", *A100, "training.num_train_epochs=2"]
+    assert planned(home, *words)["steps"] == 2 * -(-100 // (8 * 4))
+    assert planned(home, *words, "training.max_steps=7")["steps"] == 7
+    assert "1 job of 3:00:00" in home.call("plan", *words, "--time", "3:00:00").out
+
+
+def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
+    (home.folder / "model").mkdir()
+    (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))
+    done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", timeout=200)
+    if done.code == 0:
+        found = json.loads(done.out)
+        held = found["memory_bytes"]
+        tensors = held["total"] - held["allocator"] - held["context"]
+        assert found["simulated_bytes"] == pytest.approx(tensors, rel=0.05)
+    else:
+        assert "pip install" in done.err

@@ -1,0 +1,76 @@
+"""The closed form of a step's memory against the simulated steps that simulated.jsonl holds.
+
+Each line is a model of a few layers, stepped over tensors without values under PyTorch's memory
+tracker (hpclaunch.train.simulate, torch 2.13); tests/train/test_simulate.py makes some anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpclaunch.plan.architecture import Architecture, architecture
+from hpclaunch.plan.memory import GIB, Load, memory
+from tests.plan.shapes import SHAPES, load_for
+
+SIMULATED = [
+    json.loads(line) for line in (Path(__file__).parent / "simulated.jsonl").open(encoding="utf-8")
+]
+WITHIN = 0.03
+
+
+def name(row: dict[str, Any]) -> str:
+    words = [row["model"], row["method"], row["sharding"], f"{row['shards']}x", row["length"]]
+    return "-".join(map(str, [*words, row["layers"], "" if row["checkpointing"] else "all"]))
+
+
+@pytest.mark.parametrize("row", SIMULATED, ids=name)
+def test_the_form_agrees_with_the_simulation(row: dict[str, Any]) -> None:
+    predicted = memory(load_for(row)).tensors
+    assert predicted == pytest.approx(row["bytes"], rel=WITHIN)
+
+
+def llama_70b() -> Architecture:
+    return architecture(SHAPES["70b"])
+
+
+def lora(shards: int, length: int, **more: Any) -> Load:
+    model = llama_70b()
+    return replace(Load(model, "lora", model.adapter(16), "full", shards, 1, length), **more)
+
+
+def test_torchtunes_published_peak() -> None:
+    """27.6 GiB for a LoRA of 70B on 8 A100, packed to 4,096 tokens."""
+    assert memory(lora(8, 4096)).tensors / GIB == pytest.approx(27.6, rel=0.05)
+
+
+def test_more_ranks_and_shorter_samples_need_less() -> None:
+    totals = [memory(lora(shards, 4096)).total for shards in (4, 8, 16, 64)]
+    assert totals == sorted(totals, reverse=True)
+    assert memory(lora(16, 1024)).total < memory(lora(16, 8192)).total
+    assert memory(lora(16, 4096)).total < memory(lora(16, 4096, checkpointing=False)).total
+
+
+def test_scales_of_four_bit_weights_are_on_every_rank() -> None:
+    """1.0 GB for 70B with double quantization, 4.3 without: neither is sharded."""
+    once = memory(lora(16, 4096, method="qlora"))
+    assert once.scales == memory(lora(4, 4096, method="qlora")).scales
+    assert once.scales / 1e9 == pytest.approx(1.09, rel=0.02)
+    assert memory(lora(16, 4096, method="qlora", double=False)).scales > 3.9 * once.scales
+
+
+def test_offload_keeps_the_shards_off_the_card() -> None:
+    plain, off = memory(lora(8, 4096)), memory(lora(8, 4096, offload=True))
+    assert (off.weights, off.optimizer) == (0, 0)
+    assert off.total < plain.total - plain.weights
+
+
+def test_the_parts_make_the_whole() -> None:
+    held = memory(lora(16, 4096, method="qlora"))
+    parts = (held.weights, held.scales, held.gradients, held.optimizer, held.activations)
+    assert sum(parts) + held.gathered == held.tensors
+    assert held.total == held.tensors + held.allocator + held.context

@@ -1,0 +1,74 @@
+"""Counting weights by a config alone, against what Transformers builds and PEFT adapts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hpclaunch.plan.architecture import FAMILIES, architecture
+from hpclaunch.plan.models import known_config
+
+pytestmark = pytest.mark.train
+
+USUAL: dict[str, Any] = {
+    "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 1000,
+}  # fmt: skip
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
+MORE: dict[str, dict[str, Any]] = {
+    "phi3": {"pad_token_id": 0},
+    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 384},
+    "qwen3_moe": EXPERTS,
+}
+RANK = 16
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_weights_and_adapters(family: str, tied: bool) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    given = {**USUAL, **MORE.get(family, {}), "tie_word_embeddings": tied}
+    config = AutoConfig.for_model(family, **given)
+    counted = architecture(config.to_dict())
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert counted.weights == sum(each.numel() for each in model.parameters())
+    settings = LoraConfig(task_type="CAUSAL_LM", r=RANK, target_modules="all-linear")
+    with torch.device("meta"):
+        adapted = get_peft_model(model, settings)
+    trained = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+    assert counted.adapter(RANK) == trained
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("meta-llama/Meta-Llama-3-8B-Instruct", 8_030_261_248),
+        ("meta-llama/Meta-Llama-3-70B", 70_553_706_496),
+        ("meta-llama/Llama-2-7b-hf", 6_738_415_616),
+        ("mistralai/Mistral-7B-v0.1", 7_241_732_096),
+        ("mistralai/Mixtral-8x7B-v0.1", 46_702_792_704),
+        ("Qwen/Qwen2.5-7B-Instruct", 7_615_616_512),
+        ("meta-llama/Llama-3.2-1B", 1_235_814_400),
+    ],
+)
+def test_the_known_models_have_their_published_number_of_weights(name: str, weights: int) -> None:
+    config = known_config(name)
+    assert config is not None
+    assert architecture(config).weights == weights
+
+
+def test_the_builtin_model_is_as_it_is_built() -> None:
+    from transformers import AutoConfig
+
+    from hpclaunch.train import tiny_llama
+
+    config = known_config("builtin:tiny-llama")
+    assert config is not None
+    built = AutoConfig.from_pretrained(str(tiny_llama.ensure("builtin:tiny-llama"))).to_dict()
+    assert architecture(built) == architecture(config)

@@ -1,0 +1,63 @@
+"""A step simulated over tensors without values: what it says, and that the closed form agrees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from hpclaunch.plan.memory import memory
+from tests.plan.shapes import RANK, SHAPES, load_for
+from tests.train.running import environment
+
+pytestmark = pytest.mark.train
+
+
+def simulated(row: dict[str, Any], **more: Any) -> int:
+    question = {
+        "config": {**SHAPES[row["model"]], "num_hidden_layers": row["layers"]},
+        "method": row["method"],
+        "lora": {"r": RANK},
+        "sharding": row["sharding"],
+        "shards": row["shards"],
+        "samples": 1,
+        "tokens": row["length"],
+        "checkpointing": row["checkpointing"],
+        **more,
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "hpclaunch.train.simulate"],
+        input=json.dumps(question),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    total: int = json.loads(done.stdout)["bytes"]["Total"]
+    return total
+
+
+def row(method: str, sharding: str = "full", shards: int = 4, **more: Any) -> dict[str, Any]:
+    return {
+        "model": "small", "layers": 6, "method": method, "sharding": sharding, "shards": shards,
+        "length": 1024, "checkpointing": True, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case",
+    [row("lora"), row("qlora"), row("full"), row("lora", "none", 1), row("full", "none", 1)],
+    ids=lambda case: f"{case['method']}-{case['sharding']}",
+)
+def test_the_form_agrees_with_this_machines_libraries(case: dict[str, Any]) -> None:
+    assert memory(load_for(case)).tensors == pytest.approx(simulated(case), rel=0.05)
+
+
+def test_many_layers_follow_from_few() -> None:
+    """Two runs of few layers give a deep model's peak: held against the whole of it."""
+    deep = row("lora", layers=28)
+    whole = simulated(deep, layers=28)
+    assert simulated(deep) == pytest.approx(whole, rel=0.005)
