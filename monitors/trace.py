@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from monitors.block_arrays import TickArrays
 from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
 
 Column = NDArray[np.float64]
@@ -64,6 +65,12 @@ class _Columns:
         else:
             column[at] = value
 
+    def put_all(self, at: int, name: str, values: Column) -> None:
+        """A run of values from row `at` on, which none was put at or behind."""
+        column = self._columns.setdefault(name, array("d"))
+        column.extend((_NAN,) * (at - len(column)))
+        column.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
     def arrays(self, length: int) -> dict[str, Column]:
         found = {}
         for name, column in self._columns.items():
@@ -108,6 +115,30 @@ class TraceBuilder:
             case Tick():
                 self._tick(record)
 
+    def add_ticks(self, ticks: TickArrays) -> bool:
+        """Take the ticks of a block; False where they have to be taken one by one."""
+        wall, mono = self._anchor or (float(ticks.wall[0]), float(ticks.mono[0]))
+        steady = wall + (ticks.mono - mono)
+        ahead = np.abs(ticks.wall - steady - self._ahead)
+        if ahead.max() > _JUMP_S or steady.min() <= _PLAUSIBLE[0] or steady.max() >= _PLAUSIBLE[1]:
+            return False
+        self._anchor = (wall, mono)
+        at, count = len(self._wall), len(steady)
+        self._wall.frombytes(steady.tobytes())
+        self._mono.frombytes(ticks.mono.tobytes())
+        self._session.extend((self._starts,) * count)
+        for name, values in ticks.host.items():
+            self._host.put_all(at, name, values)
+        for row, index in enumerate(ticks.gpus if len(ticks.answered) else ()):
+            columns = self._gpu(index).columns
+            for name, cards in ticks.cards.items():
+                values = cards[row]
+                if len(values) < count:
+                    values = np.full(count, np.nan)
+                    values[ticks.answered] = cards[row]
+                columns.put_all(at, name, values)
+        return True
+
     def trace(self, node: str) -> NodeTrace:
         """What was gathered, in the name of `node`."""
         length = len(self._wall)
@@ -146,14 +177,18 @@ class TraceBuilder:
             if value is not None:
                 self._host.put(at, name, value)
         for sample in tick.gpus or ():
-            gpu = self._table.get(sample.index)
-            if gpu is None:
-                gpu = self._gpus.setdefault(f"number {sample.index}", _Gpu(GpuInfo(sample.index)))
-                self._table[sample.index] = gpu
+            gpu = self._gpu(sample.index)
             for name in GPU_FIELDS:
                 value = getattr(sample, name)
                 if value is not None:
                     gpu.columns.put(at, name, value)
+
+    def _gpu(self, index: int) -> _Gpu:
+        gpu = self._table.get(index)
+        if gpu is None:
+            gpu = self._gpus.setdefault(f"number {index}", _Gpu(GpuInfo(index)))
+            self._table[index] = gpu
+        return gpu
 
     def _moment(self, tick: Tick) -> float:
         """The tick's time: that of the start, moved on by the clock that nobody can set."""
