@@ -53,19 +53,24 @@ class ArrayTally(NodeTally):
     def _cards(self, ticks: TickArrays) -> None:
         if not len(ticks.answered):
             return
-        told = np.zeros((len(ticks.gpus), len(ticks.answered)), dtype=bool)
         tallies = [self._card(index) for index in ticks.gpus]
+        told = np.zeros((len(tallies), len(ticks.answered)), dtype=bool)
         for name in GPU_VALUES:
             values = ticks.cards.get(name)
             if values is None:
                 continue
-            known = ~np.isnan(values)
-            told |= known
-            counts = known.sum(axis=1)
-            totals = np.where(known, values, 0.0).sum(axis=1)
-            peaks = np.fmax.reduce(values, axis=1)
-            for tally, count, total, peak in zip(tallies, counts, totals, peaks, strict=True):
-                tally.values[name].merge(float(total), float(peak), int(count))
+            counts = np.full(len(tallies), values.shape[1])
+            totals, peaks = values.sum(axis=1), values.max(axis=1)
+            if np.isnan(totals).any():
+                known = ~np.isnan(values)
+                counts, totals = known.sum(axis=1), np.where(known, values, 0.0).sum(axis=1)
+                peaks = np.fmax.reduce(values, axis=1)
+                told |= known
+            else:
+                told[:] = True
+            merged = zip(tallies, totals.tolist(), peaks.tolist(), counts.tolist(), strict=True)
+            for tally, total, peak, count in merged:
+                tally.values[name].merge(total, peak, count)
         mono = ticks.mono[ticks.answered]
         joules = ticks.cards.get("energy_j")
         for row, tally in enumerate(tallies):
@@ -82,26 +87,30 @@ class ArrayTally(NodeTally):
 
 
 def _add(mean: Mean, values: Column) -> None:
-    known = values[~np.isnan(values)]
-    if len(known):
-        mean.merge(float(known.sum()), float(known.max()), len(known))
+    total = values.sum()
+    if np.isnan(total):
+        values = values[~np.isnan(values)]
+        total = values.sum()
+    if len(values):
+        mean.merge(float(total), float(values.max()), len(values))
 
 
 def _grow(growth: Growth, values: Column, mono: Column) -> None:
-    at = np.flatnonzero(~np.isnan(values))
-    if not len(at):
+    known = ~np.isnan(values)
+    if not known.all():
+        values, mono = values[known], mono[known]
+    if not len(values):
         return
-    growth.add(float(values[at[0]]), float(mono[at[0]]))
-    if len(at) < 2:
-        return
-    grown, passed = np.diff(values[at]), np.diff(mono[at])
+    growth.add(float(values[0]), float(mono[0]))
+    grown, passed = values[1:] - values[:-1], mono[1:] - mono[:-1]
     good = (grown >= 0) & (passed > SHORT)
-    grown, passed = grown[good], passed[good]
+    if not good.all():
+        grown, passed = grown[good], passed[good]
     if len(grown):
         peak = float((grown / passed).max())
         growth.merge(float(grown.sum()), float(passed.sum()), peak, len(grown))
     growth.restart()
-    growth.add(float(values[at[-1]]), float(mono[at[-1]]))
+    growth.add(float(values[-1]), float(mono[-1]))
 
 
 def _newest(values: Column | None, before: float | None) -> float | None:

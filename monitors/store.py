@@ -125,7 +125,10 @@ class NodeStore:
             journal.seek(0)
         elif self._blocks.name in self.files:
             kept = head.kept
-        for at, line in enumerate(journal):
+        size = os.fstat(journal.fileno()).st_size
+        at = -1
+        while journal.tell() < size and (line := journal.readline(_MOST_LINE)):
+            at += 1
             record = self._read(line, self._journal.name) if at >= kept else None
             if record is None:
                 continue

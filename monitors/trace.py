@@ -47,35 +47,53 @@ class NodeTrace:
     """How often the node's clock was set while it was recorded. The times here do not jump."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Values of one column in neighbouring rows, or in some of them."""
+
+    begin: int
+    values: Column
+    rows: NDArray[np.intp] | None = None
+    """Which rows, counted from `begin`; None where they are all that follow."""
+
+
 class _Columns:
     """Columns that grow together; one that is first seen late is unknown before."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, array[float]] = {}
+        self._runs: dict[str, list[_Run]] = {}
+        self._growing: dict[str, tuple[int, array[float]]] = {}
 
     def put(self, at: int, name: str, value: float) -> None:
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = array("d")
-        missing = at - len(column)
+        begin, column = self._growing.setdefault(name, (at, array("d")))
+        missing = at - begin - len(column)
         if missing > 0:
             column.extend((_NAN,) * missing)
         if missing >= 0:
             column.append(value)
         else:
-            column[at] = value
+            column[at - begin] = value
 
-    def put_all(self, at: int, name: str, values: Column) -> None:
-        """A run of values from row `at` on, which none was put at or behind."""
-        column = self._columns.setdefault(name, array("d"))
-        column.extend((_NAN,) * (at - len(column)))
-        column.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+    def put_run(self, name: str, run: _Run) -> None:
+        self._runs.setdefault(name, []).append(run)
+        self._settle()
+
+    def _settle(self) -> None:
+        """What grew value by value becomes a run: what comes after the new one begins another."""
+        for name, (begin, column) in self._growing.items():
+            self._runs.setdefault(name, []).append(_Run(begin, np.array(column)))
+        self._growing.clear()
 
     def arrays(self, length: int) -> dict[str, Column]:
+        self._settle()
         found = {}
-        for name, column in self._columns.items():
+        for name, runs in self._runs.items():
             whole = np.full(length, np.nan)
-            whole[: len(column)] = column
+            for run in runs:
+                if run.rows is None:
+                    whole[run.begin : run.begin + len(run.values)] = run.values
+                else:
+                    whole[run.begin + run.rows] = run.values
             found[name] = whole
         return found
 
@@ -128,15 +146,12 @@ class TraceBuilder:
         self._mono.frombytes(ticks.mono.tobytes())
         self._session.extend((self._starts,) * count)
         for name, values in ticks.host.items():
-            self._host.put_all(at, name, values)
+            self._host.put_run(name, _Run(at, values))
+        rows = None if len(ticks.answered) == count else ticks.answered
         for row, index in enumerate(ticks.gpus if len(ticks.answered) else ()):
             columns = self._gpu(index).columns
             for name, cards in ticks.cards.items():
-                values = cards[row]
-                if len(values) < count:
-                    values = np.full(count, np.nan)
-                    values[ticks.answered] = cards[row]
-                columns.put_all(at, name, values)
+                columns.put_run(name, _Run(at, cards[row], rows))
         return True
 
     def trace(self, node: str) -> NodeTrace:
