@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,31 +66,74 @@ def arrays(block: Block, host: Iterable[str], gpu: Iterable[str]) -> TickArrays:
     )
 
 
+def joined(parts: Sequence[TickArrays]) -> TickArrays:
+    """The ticks of several blocks as one. All must have the same GPUs."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [len(part.n) for part in parts]
+    begins = np.cumsum([0, *lengths[:-1]])
+    widths = [len(part.answered) for part in parts]
+    rows = len(parts[0].gpus)
+
+    def along(columns: Sequence[dict[str, Column]], shapes: Sequence[tuple[int, ...]]) -> Any:
+        names = dict.fromkeys(name for found in columns for name in found)
+        unknown = [np.full(shape, np.nan) for shape in shapes] if names else []
+        return {
+            name: np.concatenate(
+                [found.get(name, blank) for found, blank in zip(columns, unknown, strict=True)],
+                axis=-1,
+            )
+            for name in names
+        }
+
+    flat = [(length,) for length in lengths]
+    return TickArrays(
+        np.concatenate([part.n for part in parts]),
+        np.concatenate([part.wall for part in parts]),
+        np.concatenate([part.mono for part in parts]),
+        along([part.host for part in parts], flat),
+        along([part.own for part in parts], flat),
+        parts[0].gpus,
+        np.concatenate([p.answered + begin for p, begin in zip(parts, begins, strict=True)]),
+        along([part.cards for part in parts], [(rows, width) for width in widths]),
+    )
+
+
 def _numbers(column: Described, cells: bytes) -> Column:
     known, width = column.known, column.width
     if not width:
-        whole = np.zeros(known, dtype=np.int64)
+        cut: NDArray[Any] = np.zeros(known, dtype=np.int8)
     elif width == 1:
-        whole = np.frombuffer(cells, np.int8, known, column.begin).astype(np.int64)
+        cut = np.frombuffer(cells, np.int8, known, column.begin)
     else:
         planes = np.frombuffer(cells, np.uint8, known * width, column.begin)
-        pairs = np.ascontiguousarray(planes.reshape(width, known).T)
-        whole = pairs.view(f"<i{width}").ravel().astype(np.int64)
+        cut = np.ascontiguousarray(planes.reshape(width, known).T).view(f"<i{width}").ravel()
+    values = _decimals(column, cut) if isinstance(column.kind, int) else _others(column, cut)
+    if column.mask < 0:
+        return values
+    found = np.full(column.count, np.nan)
+    found[np.frombuffer(cells, np.bool_, column.count, column.mask)] = values
+    return found
+
+
+def _decimals(column: Described, cut: NDArray[Any]) -> Column:
+    # Doubles hold these exactly, see `formats.cells`.
+    values = cut.astype(np.float64)
+    for _ in range(column.order):
+        np.cumsum(values, out=values)
+    values += column.base
+    if column.kind:
+        values /= 10.0 ** int(column.kind)
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values
+
+
+def _others(column: Described, cut: NDArray[Any]) -> Column:
+    whole = cut.astype(np.int64)
     for _ in range(column.order):
         np.cumsum(whole, out=whole)
     whole += column.base
-    if isinstance(column.kind, int):
-        values = whole / 10.0**column.kind
-    elif column.kind == "d":
-        values = whole.view(np.float64)
-        values = np.where(np.abs(values) < _MOST, values, np.nan)
-    else:
-        values = (whole.view(np.uint64) if column.kind == "u" else whole).astype(np.float64)
-    if column.kind not in ("i", "u") and column.name.rpartition(".")[2] in WHOLE:
-        values = np.trunc(values)
-    if column.mask < 0:
-        return values
-    mask = np.frombuffer(cells, np.bool_, column.count, column.mask)
-    found = np.full(column.count, np.nan)
-    found[mask] = values
-    return found
+    if column.kind != "d":
+        return (whole.view(np.uint64) if column.kind == "u" else whole).astype(np.float64)
+    values = whole.view(np.float64)
+    values = np.where(np.abs(values) < _MOST, values, np.nan)
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values

@@ -16,7 +16,8 @@ LOWEST, BEYOND = -(1 << 63), 1 << 64
 """A whole number from the first to below the second can be stored."""
 WIDTHS = ((1, "b"), (2, "h"), (4, "i"), (8, "q"))
 MOST_DIGITS = 6
-_EXACT = 1 << 53
+_EXACT = 1 << 52
+"""So that doubles also hold the differences of decimal numbers exactly."""
 _NEAR = 1 << 60
 
 
