@@ -38,8 +38,11 @@ class ArrayTally(NodeTally):
                 _grow(growth, ticks.host[f"{name}_bytes"], mono)
         self._memory_total = _newest(ticks.host.get("mem_total_mib"), self._memory_total)
         self._limit = _newest(ticks.host.get("cgroup_limit_mib"), self._limit)
-        if self._table:
-            self._gpu_missed += len(numbers) - len(ticks.answered)
+        silent = len(numbers) - len(ticks.answered)
+        if not self._table and len(ticks.answered):  # that there are GPUs is known from then on
+            silent -= int(ticks.answered[0]) * bool(ticks.gpus)
+        if self._table or (ticks.gpus and len(ticks.answered)):
+            self._gpu_missed += silent
         self._cards(ticks)
 
     def _owned(self, ticks: TickArrays) -> None:

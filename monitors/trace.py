@@ -151,7 +151,9 @@ class TraceBuilder:
         for row, index in enumerate(ticks.gpus if len(ticks.answered) else ()):
             columns = self._gpu(index).columns
             for name, cards in ticks.cards.items():
-                columns.put_run(name, _Run(at, cards[row], rows))
+                values = cards[row]
+                if not np.isnan(values[0]) or not np.isnan(values).all():
+                    columns.put_run(name, _Run(at, values, rows))
         return True
 
     def trace(self, node: str) -> NodeTrace:
