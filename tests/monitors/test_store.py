@@ -14,6 +14,7 @@ from monitors.formats.journal import head_of
 from monitors.model import End, Record, Tick
 from monitors.report import build
 from monitors.store import NodeStore
+from tests.monitors import restless
 from tests.monitors.journals import blocks_in, journal_of, read, some, write
 from tests.monitors.recorded import end, tick
 
@@ -67,7 +68,7 @@ def test_cut_files_tell_what_is_missing(tmp_path: Path) -> None:
     packed.write_bytes(whole)
     lines = [len(line) + 1 for line in journal.split(b"\n")[:-1]]
     before = 0
-    for cut in range(sum(lines[: 1 + head.kept]), len(journal), 11):
+    for cut in range(sum(lines[: 1 + head.kept]), len(journal), 997):
         newest.write_bytes(journal[:cut])
         found, problems = numbers(tmp_path)
         assert found == list(range(len(found)))
