@@ -4,9 +4,9 @@
 
 The three samplers run at the same time, once a second, the GPUs being those of the stand-in library
 of the tests (eight of them, each answering at once: what a real driver takes comes on top). Then
-what a packing costs, and bytes on disk beside dmon's text of the same ticks, which are made up to be
-as restless as real ones (`tests.monitors.restless`). Then a report over NODES nodes (64) with eight
-GPUs each over HOURS hours (24): two nodes are recorded, the others are copies under other names.
+what a packing costs, and bytes on disk beside dmon's text of the same ticks, which are made up to
+be as restless as real ones (`tests.monitors.restless`). Then a report over NODES nodes (64) with
+eight GPUs each over HOURS hours (24): two nodes are recorded, the others are copies of them.
 Prints figures beside what is wanted; ends with 1 where something takes more than that.
 """
 
@@ -206,9 +206,7 @@ def main(arguments: list[str]) -> int:
             times = f", {cost.cpu_pct / own.cpu_pct:.1f} x the sidecar" if own.cpu_pct else ""
             text = f"{cost.cpu_pct:.2f}% of a core{times}, {cost.rss_mib:.1f} MiB"
             print(f"  {sampler:<8} {text}")
-        print(
-            f"  packing  {pack.cpu_pct:.2f}% of a core more, {pack.rss_mib:.1f} MiB while it lasts"
-        )
+        print(f"  packing  {pack.cpu_pct:.2f}% of a core and {pack.rss_mib:.1f} MiB more")
         failed |= own.cpu_pct + pack.cpu_pct > MOST_CPU_PCT
         failed |= own.rss_mib + pack.rss_mib > MOST_RSS_MIB
         print(f"  wanted: under {MOST_CPU_PCT}% and {MOST_RSS_MIB:.0f} MiB")

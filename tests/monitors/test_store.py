@@ -16,7 +16,7 @@ from monitors.report import build
 from monitors.store import NodeStore
 from tests.monitors import restless
 from tests.monitors.journals import blocks_in, journal_of, read, some, write
-from tests.monitors.recorded import end, tick
+from tests.monitors.recorded import end, start, tick
 
 
 def two_files(folder: Path) -> tuple[Path, Path, list[Record]]:
