@@ -36,7 +36,8 @@ def numbers(folder: Path) -> tuple[list[int], list[str]]:
 def test_cut_at_every_byte_what_came_before_is_read(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, 1 << 30)
     for half in (0, 1):
-        for record in [start(*restless.infos(0, 1)), *restless.ticks(0, 1, 12, seed=half)]:
+        records: list[Record] = [start(*restless.infos(0, 1))]
+        for record in [*records, *restless.ticks(0, 1, 12, seed=half)]:
             journal.append(samples.line(record))
         journal._pack()
         journal._renew()
