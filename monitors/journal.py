@@ -61,7 +61,10 @@ class Journal:
         return self._file.append(text)
 
     def tidy(self) -> None:
-        """Pack when there is enough; to be called between ticks. Never raises, never waits."""
+        """Pack when there is enough; to be called between ticks. Never raises.
+
+        Waits for nothing but, once in a while, for the journal that is begun anew.
+        """
         if self._thread is not None:
             if self._thread.is_alive():
                 return

@@ -206,7 +206,7 @@ class Sink(Protocol):
         ...
 
     def tidy(self) -> None:
-        """A tick is done, there is time until the next. Never raises, never waits."""
+        """A tick is done, there is time until the next. Never raises, hardly ever waits."""
         ...
 
     @property
