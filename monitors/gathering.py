@@ -9,7 +9,7 @@ from monitors.shares import GPU_COLUMNS, HOST_COLUMNS
 from monitors.store import NodeStore
 from monitors.trace import TraceBuilder
 
-_AT_ONCE = 64
+_AT_ONCE = 256
 """Blocks: the more, the less is done over and over; and the more memory it takes."""
 _HOST = {*HOST_WANTED, *HOST_COLUMNS}
 _GPU = {*GPU_WANTED, *GPU_COLUMNS}

@@ -88,6 +88,9 @@ class _Columns:
         self._settle()
         found = {}
         for name, runs in self._runs.items():
+            if len(runs) == 1 and runs[0].rows is None and len(runs[0].values) == length:
+                found[name] = runs[0].values
+                continue
             whole = np.full(length, np.nan)
             for run in runs:
                 if run.rows is None:
