@@ -99,7 +99,7 @@ def _one(source: Source, form: str, out: Path) -> Path:
 
 def _nothing(form: str, sources: Sequence[Source]) -> str:
     what = {"dmon": "of a GPU", "vmstat": "with a whole row of vmstat's"}.get(form, "")
-    return f"no sample {what} in {', '.join(source.path.name for source in sources)}"
+    return f"no sample {what} in {', '.join(source.node for source in sources)}"
 
 
 def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[Source]:
@@ -107,7 +107,10 @@ def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[Source]:
         known = [
             node
             for node in layout.nodes_in(metrics_dir)
-            if layout.path_of(metrics_dir, node, layout.SAMPLES).exists()
+            if any(
+                layout.path_of(metrics_dir, node, suffix).exists()
+                for suffix in (layout.SAMPLES, layout.BLOCKS)
+            )
         ]
     except OSError as error:
         raise ExportError(f"{metrics_dir} cannot be read: {error.strerror}") from None
@@ -117,7 +120,7 @@ def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[Source]:
         if node not in known:
             raise ExportError(f"no samples of a node {node}; there are {', '.join(known)}")
     chosen = [node for node in known if not nodes or node in nodes]
-    return [Source(node, layout.path_of(metrics_dir, node, layout.SAMPLES)) for node in chosen]
+    return [Source(node, metrics_dir) for node in chosen]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 SAMPLES = ".samples.jsonl"
+"""The journal: what came last, a line each."""
+BLOCKS = ".samples.blocks"
+"""All that came before, packed."""
 DMON = ".dmon.txt"
 VMSTAT = ".vmstat.txt"
-SUFFIXES = (SAMPLES, DMON, VMSTAT)
+"""Tables that earlier versions wrote beside the samples."""
+SUFFIXES = (SAMPLES, BLOCKS, DMON, VMSTAT)
 
 
 def path_of(directory: Path, node: str, suffix: str) -> Path:

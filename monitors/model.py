@@ -205,6 +205,15 @@ class Sink(Protocol):
         """Write and flush; False when it did not work. Never raises."""
         ...
 
+    def tidy(self) -> None:
+        """A tick is done, there is time until the next. Never raises, hardly ever waits."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """What went wrong inside for good; None where all is well."""
+        ...
+
     def close(self) -> None:
         """No more text will come."""
         ...

@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from monitors import layout
 from monitors.fallback import TableTally
-from monitors.formats.dmon import DmonReader, DmonRow
-from monitors.formats.samples import SamplesReader
-from monitors.formats.vmstat import VmstatReader, VmstatRow
-from monitors.model import Record
+from monitors.formats.dmon import DmonReader
+from monitors.formats.vmstat import VmstatReader
+from monitors.store import NodeStore
 from monitors.summary import NodeSummary
 from monitors.tally import NodeTally
 
 if TYPE_CHECKING:
     from monitors.table_trace import TableBuilder
     from monitors.timeline import NodeLine
-    from monitors.trace import TraceBuilder
 
-_Reader = SamplesReader | DmonReader | VmstatReader
+_Reader = DmonReader | VmstatReader
 
 
 @dataclass(frozen=True)
@@ -38,68 +36,51 @@ class NodeRecord:
 
 def read_summary(directory: Path, node: str) -> NodeSummary:
     """Read the files of one node. Never raises for what they hold or lack."""
-    return _read(directory, node, _Nothing(), _Nothing())
+    store, tally = NodeStore(directory, node), NodeTally()
+    for record in store.records():
+        tally.add(record)
+    return _summary(directory, node, store, tally, None)
 
 
 def read_node(directory: Path, node: str) -> NodeRecord:
     """As `read_summary`, with the values over time beside it. Needs numpy."""
+    from monitors.array_tally import ArrayTally
+    from monitors.gathering import gather
     from monitors.table_trace import TableBuilder
     from monitors.timeline import reduced
     from monitors.trace import TraceBuilder
 
-    trace, tables = TraceBuilder(), TableBuilder()
-    summary = _read(directory, node, trace, tables)
+    store, tally, trace, tables = (
+        NodeStore(directory, node), ArrayTally(), TraceBuilder(), TableBuilder()
+    )  # fmt: skip
+    gather(store, tally, trace)
+    summary = _summary(directory, node, store, tally, tables)
     return NodeRecord(summary, reduced(trace.trace(node)) or reduced(tables.trace(node)))
 
 
-class _Nothing:
-    """Takes what nobody asked for."""
-
-    def add(self, _: Record) -> None: ...
-    def add_dmon(self, _: DmonRow) -> None: ...
-    def add_vmstat(self, _: VmstatRow) -> None: ...
-
-
-def _read(
-    directory: Path, node: str, trace: _Nothing | TraceBuilder, built: _Nothing | TableBuilder
+def _summary(
+    directory: Path, node: str, store: NodeStore, tally: NodeTally, built: TableBuilder | None
 ) -> NodeSummary:
-    problems: list[str] = []
-    paths = {suffix: layout.path_of(directory, node, suffix) for suffix in layout.SUFFIXES}
-
-    def use(suffix: str, reader: Callable[[Iterable[str]], _Reader], take: Any) -> bool:
-        return consume(paths[suffix], reader, take, problems)
-
-    tally = NodeTally()
-
-    def take_records(records: SamplesReader) -> None:
-        for record in records:
-            tally.add(record)
-            trace.add(record)
-
-    readable = use(layout.SAMPLES, SamplesReader, take_records)
+    """What was gathered, or where that is nothing, what the tables of earlier versions tell."""
     if tally.samples:
-        summary = replace(tally.summary(node), files=(paths[layout.SAMPLES].name,))
-        # Unused here, but users and their scripts will look for them.
-        for suffix in (layout.DMON, layout.VMSTAT):
-            if not paths[suffix].exists() and (suffix != layout.DMON or summary.gpus):
-                problems.append(f"{paths[suffix].name} is missing")
-        return replace(summary, problems=tuple(problems))
+        return replace(
+            tally.summary(node), files=tuple(store.files), problems=tuple(store.problems)
+        )
+    problems = store.problems
+    problems += [f"{name}: no samples" for name in store.files]
+    tables, used = TableTally(), []
+    kinds: tuple[tuple[str, Any, Any, Any], ...] = (
+        (layout.DMON, DmonReader, tables.add_dmon, built and built.add_dmon),
+        (layout.VMSTAT, VmstatReader, tables.add_vmstat, built and built.add_vmstat),
+    )
+    paths = {suffix: layout.path_of(directory, node, suffix) for suffix, *_ in kinds}
+    for suffix, reader, add_all, add in kinds if any(p.exists() for p in paths.values()) else ():
 
-    if readable:
-        problems.append(f"{paths[layout.SAMPLES].name}: no samples")
-    tables = TableTally()
+        def take(rows: Iterable[Any], add_all: Any = add_all, add: Any = add) -> None:
+            add_all(rows if add is None else _also(rows, add))
 
-    def take_rows(add_all: Any, add: Any) -> Any:
-        def take(rows: Iterable[Any]) -> None:
-            add_all(_also(rows, add))
-
-        return take
-
-    used = []
-    if use(layout.DMON, DmonReader, take_rows(tables.add_dmon, built.add_dmon)):
-        used.append(paths[layout.DMON].name)
-    if use(layout.VMSTAT, VmstatReader, take_rows(tables.add_vmstat, built.add_vmstat)):
-        used.append(paths[layout.VMSTAT].name)
+        if consume(paths[suffix], reader, take, problems):
+            used.append(paths[suffix].name)
     summary = tables.summary(node)
     if not summary.samples:
         # A head without samples still tells when it began and why there is no GPU.

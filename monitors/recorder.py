@@ -1,14 +1,13 @@
-"""The loop of the sidecar: wait for the deadline, ask, append one tick to each file."""
+"""The loop of the sidecar: wait for the deadline, ask, append one tick."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitors import layout
-from monitors.formats import dmon, samples, vmstat
+from monitors.formats import samples
+from monitors.formats.vmstat import COLUMNS
 from monitors.handover import GpuHandover
 from monitors.model import Clock, End, GpuTable, HostSource, Note, Record, Sink, Start, Tick
 from monitors.process import MarkWatch, ParentWatch, own_cost
@@ -34,7 +33,7 @@ class Settings:
 
 
 class Recorder:
-    """Records one node until told to stop. `open_sink` gives the sink for a file suffix."""
+    """Records one node into `sink` until told to stop."""
 
     def __init__(
         self,
@@ -42,22 +41,20 @@ class Recorder:
         clock: Clock,
         host: HostSource,
         gpus: GpuHandover,
-        open_sink: Callable[[str], Sink],
+        sink: Sink,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._host, self._gpus = host, gpus
         self._parent = ParentWatch(settings.parent)
         self._mark = MarkWatch(settings.mark, settings.words)
-        self._open_sink = open_sink
-        self._sinks: dict[str, Sink] = {}
-        self._ticks = self._gpu_ticks = self._vmstat_rows = 0
+        self._sink = sink
+        self._ticks = 0
         self._missed = self._lost_writes = 0
         self._table_known = self._gpus_awaited = False
-        self._told_closed: set[str] = set()
+        self._told: str | None = None
 
     def run(self) -> str:
-        """Record; returns why it ended. Raises OSError when the samples cannot be written."""
-        self._sinks[layout.SAMPLES] = self._open_sink(layout.SAMPLES)
+        """Record; returns why it ended."""
         try:
             reason = self._loop()
             self._record(self._end(reason))
@@ -65,8 +62,7 @@ class Recorder:
             self._record(self._end(f"failed: {type(error).__name__}: {error}"))
             raise
         finally:
-            for sink in self._sinks.values():
-                sink.close()
+            self._sink.close()
         return reason
 
     def _loop(self) -> str:
@@ -138,39 +134,17 @@ class Recorder:
         for text in self._gpus.notes():
             self._record(Note(round(wall, 3), text))
         own = own_cost() if self._ticks % OWN_COST_EVERY == 0 else None
-        table = None if row is None else tuple(row[name] for name in vmstat.COLUMNS)
+        table = None if row is None else tuple(row[name] for name in COLUMNS)
         self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own, table))
-        if gpus:
-            head = dmon.header() if self._gpu_ticks % dmon.HEADER_EVERY == 0 else ""
-            rows = "".join(dmon.row(wall, gpu) for gpu in gpus)
-            self._gpu_ticks += self._append(layout.DMON, head + rows)
-        if row is not None:
-            head = vmstat.header(wall) if vmstat.header_due(self._vmstat_rows) else ""
-            self._vmstat_rows += self._append(layout.VMSTAT, head + vmstat.row(wall, row))
         self._ticks += 1
+        self._sink.tidy()
+        if self._sink.problem != self._told:
+            self._told = self._sink.problem
+            self._record(Note(round(wall, 3), f"samples are no longer packed: {self._told}"))
 
     def _end(self, reason: str) -> End:
         wall = round(self._clock.wall(), 3)
         return End(wall, reason, self._ticks, self._missed, own_cost(), self._lost_writes)
 
     def _record(self, record: Record) -> None:
-        self._append(layout.SAMPLES, samples.line(record))
-
-    def _append(self, suffix: str, text: str) -> bool:
-        """Write to a file, opened at its first use: dmon's exists only where there are GPUs."""
-        written = self._opened(suffix) and self._sinks[suffix].append(text)
-        self._lost_writes += not written
-        return written
-
-    def _opened(self, suffix: str) -> bool:
-        if suffix in self._sinks:
-            return True
-        try:
-            self._sinks[suffix] = self._open_sink(suffix)
-        except OSError as error:
-            if suffix not in self._told_closed:
-                self._told_closed.add(suffix)
-                text = f"{self._settings.node}{suffix} cannot be written: {error.strerror}"
-                self._record(Note(round(self._clock.wall(), 3), text))
-            return False
-        return True
+        self._lost_writes += not self._sink.append(samples.line(record))

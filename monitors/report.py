@@ -20,7 +20,7 @@ from monitors import layout
 from monitors.figures import figures, rows
 from monitors.finding import Finding
 from monitors.marks import Marks, read_marks
-from monitors.reading import NodeRecord, read_node, read_summary
+from monitors.reading import NodeRecord, read_summary
 from monitors.report_text import render_findings, render_text
 from monitors.summary import Report
 
@@ -79,7 +79,9 @@ def study(metrics_dir: Path, story: Story | None = None) -> Study:
     Raises ModuleNotFoundError where numpy is not installed.
     """
     report, nodes = _nodes(metrics_dir)
-    records = [read_node(metrics_dir, node) for node in nodes]
+    from monitors.bulk import read_nodes
+
+    records = list(read_nodes(metrics_dir, nodes))
     return judged(report, records, story or Story())
 
 

@@ -32,6 +32,9 @@ _RATES = {
     "cgroup_throttled_s": ("throttled", 1.0),
     "oom_kills": ("oom_kills_s", 1.0),
 }
+GPU_COLUMNS = (*_KEPT, "throttle", "energy_j")
+HOST_COLUMNS = (*_KEPT_HOST, *_RATES)
+"""Recorded values that anything here is made from."""
 
 
 def derived(trace: NodeTrace) -> tuple[dict[str, Column], list[dict[str, Column]]]:

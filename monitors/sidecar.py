@@ -3,10 +3,10 @@
     python -m monitors.sidecar --out DIR [--node NAME] [--interval 1.0] [--parent PID]
         [--mark FILE WORDS]
 
-Writes NODE.samples.jsonl, NODE.vmstat.txt and, where there are GPUs, NODE.dmon.txt into DIR, and
-appends where they exist. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes
-that one on to its tasks), the end of PID, or when FILE holds other words; ignores SIGUSR1, Slurm's
-warning.
+Appends to NODE.samples.jsonl in DIR, and moves what gets old from there to NODE.samples.blocks,
+packed; `formats.samples` and `formats.blocks` tell what is in them. Ends with exit code 0 on
+SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when
+FILE holds other words; ignores SIGUSR1, Slurm's warning.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monitors import layout
 from monitors.clock import SystemClock
 from monitors.handover import GpuHandover
 from monitors.host import HostSampler
+from monitors.journal import Journal
 from monitors.nvml import NvmlSource
 from monitors.process import default_node
 from monitors.procfs import HostFiles
 from monitors.recorder import Recorder, Settings
-from monitors.sink import AppendFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,14 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mark, words = args.mark or (None, "")
     settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
 
-    def open_sink(suffix: str) -> AppendFile:
-        return AppendFile(layout.path_of(args.out, args.node, suffix))
-
     code = 0
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         host = HostSampler(HostFiles(), clock)
-        Recorder(settings, clock, host, gpus, open_sink).run()
+        Recorder(settings, clock, host, gpus, Journal(args.out, args.node)).run()
     except OSError as error:
         print(f"sidecar: cannot record into {args.out}: {error.strerror}", file=sys.stderr)
         code = 1

@@ -15,9 +15,19 @@ class AppendFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._fd).st_size
+        size = self.size
         # A requeued job finds the file of its forerunner, which may have died in mid-line.
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file, whoever wrote them."""
+        return os.fstat(self._fd).st_size
+
+    @property
+    def inode(self) -> int:
+        """Which file it is, whatever its name has become."""
+        return os.fstat(self._fd).st_ino
 
     def append(self, text: str) -> bool:
         """Write `text` now; False when not all of it could be written."""
@@ -31,6 +41,10 @@ class AppendFile:
         if written:
             self._torn = written < len(data)
         return written == len(data)
+
+    def read(self, begin: int) -> bytes:
+        """What lies in the file from byte `begin` on. Raises OSError."""
+        return os.pread(self._fd, max(0, self.size - begin), begin)
 
     def close(self) -> None:
         """Close the file."""

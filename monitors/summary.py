@@ -107,6 +107,13 @@ class Mean:
             self._total += value
             self._count += 1
 
+    def merge(self, total: float, peak: float, count: int) -> None:
+        """Take `count` values at once, by their sum and the highest of them."""
+        if count:
+            self._peak = max(self._peak, peak) if self._count else peak
+            self._total += total
+            self._count += count
+
     def stat(self) -> Stat:
         """Mean and peak of what was added."""
         if not self._count:
@@ -114,7 +121,7 @@ class Mean:
         return Stat(round(self._total / self._count, 2), round(self._peak, 2), self._count)
 
 
-_SHORT = 1e-4
+SHORT = 1e-4
 """Seconds. The clock is recorded in milliseconds: less passed only where it is garbage."""
 
 
@@ -132,12 +139,18 @@ class Growth:
         """Take the counter's value at a moment on the monotonic clock."""
         if value is None:
             return
-        if self._last is not None and value >= self._last[0] and seconds - self._last[1] > _SHORT:
+        if self._last is not None and value >= self._last[0] and seconds - self._last[1] > SHORT:
             grown, passed = value - self._last[0], seconds - self._last[1]
             self._peak = max(self._peak, grown / passed)
             self._grown, self._seconds = self._grown + grown, self._seconds + passed
             self._steps += 1
         self._last = (value, seconds)
+
+    def merge(self, grown: float, seconds: float, peak: float, steps: int) -> None:
+        """Take steps at once that were worked out elsewhere; `peak` is per second."""
+        self._peak = max(self._peak, peak)
+        self._grown, self._seconds = self._grown + grown, self._seconds + seconds
+        self._steps += steps
 
     def restart(self) -> None:
         """What comes next is not to be compared with what was."""

@@ -10,14 +10,14 @@ from monitors.model import End, GpuInfo, GpuSample, GpuTable, Note, OwnCost, Rec
 from monitors.summary import GpuSummary, Growth, Mean, NodeSummary
 
 _MB = 1e6
-_GPU_VALUES = (
+GPU_VALUES = (
     "sm_pct", "mem_pct", "power_w", "temperature_c",
     "memory_used_mib", "pcie_rx_mb_s", "pcie_tx_mb_s",
 )  # fmt: skip
-_HOST_VALUES = (
+HOST_VALUES = (
     "cpu_busy_pct", "cpu_iowait_pct", "mem_used_mib", "swap_used_mib", "cgroup_mem_mib",
 )  # fmt: skip
-_TRAFFIC = ("net_rx", "net_tx", "ib_rx", "ib_tx")
+TRAFFIC = ("net_rx", "net_tx", "ib_rx", "ib_tx")
 
 
 class GpuTally:
@@ -25,19 +25,19 @@ class GpuTally:
 
     def __init__(self, info: GpuInfo) -> None:
         self.info = info
-        self._samples = 0
-        self._values = {name: Mean() for name in _GPU_VALUES}
+        self.samples = 0
+        self.values = {name: Mean() for name in GPU_VALUES}
         self.energy = Growth()
 
     def add(self, sample: GpuSample, mono: float) -> None:
         """Take one sample at a moment on the monotonic clock."""
         # A GPU that was lost leaves samples without a single value: they tell nothing.
         known = False
-        for name, gathered in self._values.items():
+        for name, gathered in self.values.items():
             value = getattr(sample, name)
             gathered.add(value)
             known = known or value is not None
-        self._samples += known
+        self.samples += known
         self.energy.add(sample.energy_j, mono)
 
     def summary(self) -> GpuSummary:
@@ -50,9 +50,9 @@ class GpuTally:
             pci_bus=info.pci_bus,
             memory_total_mib=info.memory_total_mib,
             power_limit_w=info.power_limit_w,
-            samples=self._samples,
+            samples=self.samples,
             energy_j=self.energy.total(),
-            **{name: gathered.stat() for name, gathered in self._values.items()},
+            **{name: gathered.stat() for name, gathered in self.values.items()},
         )
 
 
@@ -60,23 +60,23 @@ class _Session:
     """Time under one start of the sidecar; monotonic seconds."""
 
     def __init__(self, begin: float, number: int) -> None:
-        self._begin = self._last = self._own_at = begin
-        self._next = number
+        self._begin = self.last = self._own_at = begin
+        self.next = number
         self.missed = 0
         self.cpu_s: float | None = None
 
     def tick(self, number: int, mono: float) -> None:
-        self.missed += max(0, number - self._next)
-        self._next = number + 1
-        self._last = max(self._last, mono)
+        self.missed += max(0, number - self.next)
+        self.next = number + 1
+        self.last = max(self.last, mono)
 
     def own(self, cost: OwnCost) -> None:
         if cost.cpu_s is not None:
-            self.cpu_s, self._own_at = cost.cpu_s, self._last
+            self.cpu_s, self._own_at = cost.cpu_s, self.last
 
     @property
     def seconds(self) -> float:
-        return self._last - self._begin
+        return self.last - self._begin
 
     @property
     def own_seconds(self) -> float:
@@ -90,8 +90,8 @@ class NodeTally:
     def __init__(self) -> None:
         self._gpus: dict[str, GpuTally] = {}
         self._table: dict[int, GpuTally] = {}
-        self._values = {name: Mean() for name in _HOST_VALUES}
-        self._traffic = {name: Growth() for name in _TRAFFIC}
+        self._values = {name: Mean() for name in HOST_VALUES}
+        self._traffic = {name: Growth() for name in TRAFFIC}
         self._memory_total: float | None = None
         self._limit: float | None = None
         self._sessions: list[_Session] = []

@@ -93,15 +93,18 @@ def reduced(trace: NodeTrace, most: int = MOST_CELLS) -> NodeLine | None:
     while (last_s - first_s) / 2.0**exponent > most - 1:
         exponent += 1
     number = np.floor(wall / 2.0**exponent).astype(np.int64)
-    order = np.argsort(number, kind="stable")
-    number = number[order]
+    order = None
+    if (np.diff(number) < 0).any():
+        order = np.argsort(number, kind="stable")
+        number = number[order]
     first, cells = int(number[0]), int(number[-1] - number[0] + 1)
     starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
     target = number[starts] - first
 
     def bands(columns: dict[str, Column]) -> dict[str, Band]:
         return {
-            name: _band(column[order], starts, target, cells) for name, column in columns.items()
+            name: _band(column if order is None else column[order], starts, target, cells)
+            for name, column in columns.items()
         }
 
     host, gpus = derived(trace)
@@ -159,6 +162,13 @@ def _moved(node: NodeLine, shift: int, first: int, cells: int) -> NodeLine:
 
 
 def _band(values: Column, starts: NDArray[Any], target: NDArray[Any], cells: int) -> Band:
+    if not np.isnan(values.sum()):  # then all are known, which is quicker
+        count = np.diff(starts, append=len(values))
+        return Band(
+            _spread(np.minimum.reduceat(values, starts), target, cells),
+            _spread(np.add.reduceat(values, starts) / count, target, cells),
+            _spread(np.maximum.reduceat(values, starts), target, cells),
+        )
     known = ~np.isnan(values)
     count = np.add.reduceat(known, starts, dtype=np.int64)
     total = np.add.reduceat(np.where(known, values, 0.0), starts)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from monitors.block_arrays import TickArrays
 from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
 
 Column = NDArray[np.float64]
@@ -46,29 +47,56 @@ class NodeTrace:
     """How often the node's clock was set while it was recorded. The times here do not jump."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Values of one column in neighbouring rows, or in some of them."""
+
+    begin: int
+    values: Column
+    rows: NDArray[np.intp] | None = None
+    """Which rows, counted from `begin`; None where they are all that follow."""
+
+
 class _Columns:
     """Columns that grow together; one that is first seen late is unknown before."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, array[float]] = {}
+        self._runs: dict[str, list[_Run]] = {}
+        self._growing: dict[str, tuple[int, array[float]]] = {}
 
     def put(self, at: int, name: str, value: float) -> None:
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = array("d")
-        missing = at - len(column)
+        begin, column = self._growing.setdefault(name, (at, array("d")))
+        missing = at - begin - len(column)
         if missing > 0:
             column.extend((_NAN,) * missing)
         if missing >= 0:
             column.append(value)
         else:
-            column[at] = value
+            column[at - begin] = value
+
+    def put_run(self, name: str, run: _Run) -> None:
+        self._runs.setdefault(name, []).append(run)
+        self._settle()
+
+    def _settle(self) -> None:
+        """What grew value by value becomes a run: what comes after the new one begins another."""
+        for name, (begin, column) in self._growing.items():
+            self._runs.setdefault(name, []).append(_Run(begin, np.array(column)))
+        self._growing.clear()
 
     def arrays(self, length: int) -> dict[str, Column]:
+        self._settle()
         found = {}
-        for name, column in self._columns.items():
+        for name, runs in self._runs.items():
+            if len(runs) == 1 and runs[0].rows is None and len(runs[0].values) == length:
+                found[name] = runs[0].values
+                continue
             whole = np.full(length, np.nan)
-            whole[: len(column)] = column
+            for run in runs:
+                if run.rows is None:
+                    whole[run.begin : run.begin + len(run.values)] = run.values
+                else:
+                    whole[run.begin + run.rows] = run.values
             found[name] = whole
         return found
 
@@ -108,6 +136,29 @@ class TraceBuilder:
             case Tick():
                 self._tick(record)
 
+    def add_ticks(self, ticks: TickArrays) -> bool:
+        """Take the ticks of a block; False where they have to be taken one by one."""
+        wall, mono = self._anchor or (float(ticks.wall[0]), float(ticks.mono[0]))
+        steady = wall + (ticks.mono - mono)
+        ahead = np.abs(ticks.wall - steady - self._ahead)
+        if ahead.max() > _JUMP_S or steady.min() <= _PLAUSIBLE[0] or steady.max() >= _PLAUSIBLE[1]:
+            return False
+        self._anchor = (wall, mono)
+        at, count = len(self._wall), len(steady)
+        self._wall.frombytes(steady.tobytes())
+        self._mono.frombytes(ticks.mono.tobytes())
+        self._session.extend((self._starts,) * count)
+        for name, values in ticks.host.items():
+            self._host.put_run(name, _Run(at, values))
+        rows = None if len(ticks.answered) == count else ticks.answered
+        for row, index in enumerate(ticks.gpus if len(ticks.answered) else ()):
+            columns = self._gpu(index).columns
+            for name, cards in ticks.cards.items():
+                values = cards[row]
+                if not np.isnan(values[0]) or not np.isnan(values).all():
+                    columns.put_run(name, _Run(at, values, rows))
+        return True
+
     def trace(self, node: str) -> NodeTrace:
         """What was gathered, in the name of `node`."""
         length = len(self._wall)
@@ -146,14 +197,18 @@ class TraceBuilder:
             if value is not None:
                 self._host.put(at, name, value)
         for sample in tick.gpus or ():
-            gpu = self._table.get(sample.index)
-            if gpu is None:
-                gpu = self._gpus.setdefault(f"number {sample.index}", _Gpu(GpuInfo(sample.index)))
-                self._table[sample.index] = gpu
+            gpu = self._gpu(sample.index)
             for name in GPU_FIELDS:
                 value = getattr(sample, name)
                 if value is not None:
                     gpu.columns.put(at, name, value)
+
+    def _gpu(self, index: int) -> _Gpu:
+        gpu = self._table.get(index)
+        if gpu is None:
+            gpu = self._gpus.setdefault(f"number {index}", _Gpu(GpuInfo(index)))
+            self._table[index] = gpu
+        return gpu
 
     def _moment(self, tick: Tick) -> float:
         """The tick's time: that of the start, moved on by the clock that nobody can set."""

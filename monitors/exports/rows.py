@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-from monitors.formats.samples import SamplesReader
 from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+from monitors.store import NodeStore
 
 GPU_FIELDS = tuple(field.name for field in fields(GpuSample) if field.name != "index")
 HOST_FIELDS = tuple(field.name for field in fields(HostSample))
@@ -20,12 +20,12 @@ class Source:
     """The samples of one node."""
 
     node: str
-    path: Path
+    directory: Path
+    """The folder with the node's files."""
 
     def records(self) -> Iterator[Record]:
         """All records in their order; lines that make no sense are passed over."""
-        with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            yield from SamplesReader(file)
+        yield from NodeStore(self.directory, self.node).records()
 
 
 @dataclass(frozen=True, slots=True)

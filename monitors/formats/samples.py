@@ -7,6 +7,10 @@ Every line has `kind`; a value that is not known is left out.
     tick    n, wall, mono, host: {...}, gpus: [{...}], own: {...}, vmstat: [17 numbers]
     note    wall, text
     end     wall, reason, ticks, missed, lost_writes, own
+    journal the first line of a file: `formats.journal` tells what it says
+
+NODE.samples.jsonl holds the newest such lines. The others go before them, packed, in
+NODE.samples.blocks: `formats.blocks` tells how.
 
 The names inside are those of the dataclasses in `monitors.model`, which tell what each means and in
 which unit. A requeued job appends to the same file, beginning with a `start` of its own. Lines of
@@ -45,9 +49,10 @@ _KINDS: dict[type[Record], str] = {
 _NESTED = (GpuInfo, GpuSample, HostSample, OwnCost)
 _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (*_KINDS, *_NESTED)}
 _TEXTS = {"uuid", "name", "pci_bus"}
-_WHOLE = {
+WHOLE = {
     "index", "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills",
 }  # fmt: skip
+"""Values that are whole numbers by their nature."""
 _T = TypeVar("_T", GpuInfo, GpuSample, HostSample, OwnCost)
 
 
@@ -85,10 +90,7 @@ class SamplesReader:
             if not text.strip():
                 continue
             try:
-                if not text.endswith("\n"):
-                    raise ValueError("torn")
-                raw = json.loads(text)
-                record = _record(raw)
+                record = record_of(parsed(text))
             except (ValueError, KeyError, RecursionError):
                 self.skipped += 1
                 continue
@@ -96,7 +98,18 @@ class SamplesReader:
                 yield record
 
 
-def _record(raw: Any) -> Record | None:
+def parsed(text: str) -> Any:
+    """What a line holds. Raises ValueError for a torn one, and for what is no JSON."""
+    if not text.endswith("\n"):
+        raise ValueError("torn")
+    return json.loads(text)
+
+
+def record_of(raw: Any) -> Record | None:
+    """The record that a line holds; None for one of a kind not known.
+
+    Raises ValueError or KeyError for what makes no sense.
+    """
     if not isinstance(raw, dict):
         raise ValueError("not an object")
     match raw["kind"]:
@@ -169,7 +182,7 @@ def _one(kind: type[_T], raw: Any) -> _T:
             found[name] = value if isinstance(value, str) else None
         else:
             number = _number(value)
-            found[name] = int(number) if number is not None and name in _WHOLE else number
+            found[name] = int(number) if number is not None and name in WHOLE else number
     if "index" in found and found["index"] is None:
         raise ValueError("a GPU without a number")
     return kind(**found)

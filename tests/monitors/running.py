@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitors import layout
+from monitors.export import export
 from monitors.formats.samples import SamplesReader
 from monitors.model import GpuInfo, GpuSample, GpuTable, Note, Record, Start, Tick
+from monitors.store import NodeStore
 
 ROOT = Path(__file__).parents[2]
 FAST = "0.1"
@@ -93,11 +95,14 @@ def start_sidecar(
 
 def records(out: Path) -> list[Record]:
     """All whole records of node n1 so far."""
-    try:
-        lines = layout.path_of(out, "n1", layout.SAMPLES).read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    return list(SamplesReader(lines))
+    return list(NodeStore(out, "n1").records())
+
+
+def table(out: Path, form: str) -> list[str]:
+    """The lines of node n1's samples as `dmon` or `vmstat` would have written them."""
+    text = io.StringIO()
+    export(out, form, None, ("n1",), text)
+    return text.getvalue().splitlines(keepends=True)
 
 
 def of_kind(out: Path, kind: type[Any]) -> list[Any]:

@@ -18,10 +18,17 @@ from tests.monitors.running import ROOT
 
 
 def test_nodes_are_found_by_any_of_their_files_in_natural_order(tmp_path: Path) -> None:
-    names = ("n10.dmon.txt", "n2.samples.jsonl", "n2.vmstat.txt", "n1.vmstat.txt", "a.b.dmon.txt")
+    names = (
+        "n10.dmon.txt",
+        "n2.samples.jsonl",
+        "n2.vmstat.txt",
+        "n1.vmstat.txt",
+        "a.b.dmon.txt",
+        "n7.samples.blocks",
+    )
     for name in (*names, "notes.txt", ".dmon.txt", "dmon.txt", "n3.samples.json"):
         (tmp_path / name).touch()
-    assert layout.nodes_in(tmp_path) == ("a.b", "n1", "n2", "n10")
+    assert layout.nodes_in(tmp_path) == ("a.b", "n1", "n2", "n7", "n10")
     assert layout.path_of(tmp_path, "n1", layout.VMSTAT) == tmp_path / "n1.vmstat.txt"
 
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from monitors import layout
 from monitors.formats import dmon, samples, vmstat
+from monitors.formats.blocks import TickColumns
 from monitors.formats.dmon import DmonReader
 from monitors.formats.samples import SamplesReader
 from monitors.formats.vmstat import VmstatReader
 from monitors.model import GpuInfo, GpuSample, HostSample, Record, Start, Tick
-from monitors.report import build, render_text, to_dict
+from monitors.report import build, render_html, render_text, study, to_dict
 from tests.monitors.generate import damaged, records
 
 _GPU = GpuSample(0, 100, 40, 41, 90, 80, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7)
@@ -31,6 +32,12 @@ WHOLE = {
     layout.DMON: dmon.header() + 4 * dmon.row(1e9, _GPU),
     layout.VMSTAT: vmstat.header(1e9) + 4 * vmstat.row(1e9, dict.fromkeys(vmstat.COLUMNS, 7)),
 }
+BLOCK = TickColumns()
+for _line in WHOLE[layout.SAMPLES].splitlines()[1:]:
+    BLOCK.add(json.loads(_line))
+BYTES = {suffix: text.encode() for suffix, text in WHOLE.items()}
+HEAD = BYTES[layout.SAMPLES].partition(b"\n")[0] + b"\n"
+BYTES[layout.BLOCKS] = HEAD + 2 * (BLOCK.pack() or b"")
 Reader = Callable[[Iterable[str]], SamplesReader | DmonReader | VmstatReader]
 READERS: dict[str, Reader] = {
     layout.SAMPLES: SamplesReader,
@@ -50,7 +57,7 @@ def meaningless(line: str) -> bool:
     return bool(text) and text[0] in "\0\ufffdxyz"
 
 
-@pytest.mark.parametrize("suffix", layout.SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 @given(data=st.data())
 def test_readers_never_raise_and_count(suffix: str, data: st.DataObject) -> None:
     raw = data.draw(st.binary(max_size=300) | damaged(WHOLE[suffix].encode()))
@@ -61,7 +68,7 @@ def test_readers_never_raise_and_count(suffix: str, data: st.DataObject) -> None
     assert sum(map(meaningless, lines)) <= reader.skipped <= filled - found
 
 
-@pytest.mark.parametrize("suffix", layout.SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 @given(garbage=st.lists(st.binary(max_size=30), max_size=5))
 def test_garbage_between_whole_lines_costs_none_of_them(suffix: str, garbage: list[bytes]) -> None:
     odd = b"".join(b"\0" + piece.replace(b"\n", b"") + b"\n" for piece in garbage)
@@ -78,6 +85,7 @@ def check(folder: Path) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
     json.loads(json.dumps(to_dict(report)), parse_constant=refuse)
+    render_html(study(folder))
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,7 +93,7 @@ def check(folder: Path) -> None:
 def test_the_report_comes_through_damaged_files(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
         for suffix in data.draw(st.sets(st.sampled_from(layout.SUFFIXES))):
-            raw = data.draw(st.binary(max_size=200) | damaged(WHOLE[suffix].encode()))
+            raw = data.draw(st.binary(max_size=200) | damaged(BYTES[suffix]))
             (Path(name) / f"n1{suffix}").write_bytes(raw)
         check(Path(name))
 

@@ -11,19 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from monitors.export import ExportError
 from monitors.formats.dmon import DmonReader
 from monitors.formats.vmstat import VmstatReader
 from monitors.model import End, GpuTable, Note, Start, Tick
-from tests.monitors.running import end, of_kind, start_sidecar, wait_for_ticks
+from tests.monitors.running import end, of_kind, start_sidecar, table, wait_for_ticks
 
 HEADER = """\
 #Date        Time         gpu    pwr  gtemp  mtemp     sm    mem    enc    dec    jpg    ofa   mclk   pclk  rxpci  txpci 
 #YYYYMMDD    HH:MM:SS     Idx      W      C      C      %      %      %      %      %      %    MHz    MHz   MB/s   MB/s 
 """  # noqa: E501, W291
-
-
-def lines_of(out: Path, suffix: str) -> list[str]:
-    return (out / f"n1.{suffix}").read_text().splitlines(keepends=True)
 
 
 def test_a_dmon_row_for_every_gpu_and_tick(tmp_path: Path, fake_nvml: Path) -> None:
@@ -37,7 +34,7 @@ def test_a_dmon_row_for_every_gpu_and_tick(tmp_path: Path, fake_nvml: Path) -> N
     ticks = of_kind(out, Tick)
     assert all(tick.gpus is not None and len(tick.gpus) == 3 for tick in ticks)
 
-    text = "".join(lines_of(out, "dmon.txt"))
+    text = "".join(table(out, "dmon"))
     assert text.startswith(HEADER)
     assert text.count(HEADER) == 1 + (len(ticks) - 1) // 20
     rows = [line for line in text.splitlines() if not line.startswith("#")]
@@ -50,7 +47,7 @@ def test_a_dmon_row_for_every_gpu_and_tick(tmp_path: Path, fake_nvml: Path) -> N
         assert re.fullmatch(rf" {stamp}{gpu:8d}{cells}( {{6}}-|[ \d]{{7}}){{2}} ", row), row
     assert any(not row.endswith("-      - ") for row in rows)
 
-    reader = DmonReader(lines_of(out, "dmon.txt"))
+    reader = DmonReader(table(out, "dmon"))
     assert [row.gpu for row in reader] == [0, 1, 2] * len(ticks)
     assert reader.skipped == 0
 
@@ -61,14 +58,18 @@ def test_a_value_that_is_not_supported_is_a_dash(tmp_path: Path, fake_nvml: Path
     process = start_sidecar(out, library=fake_nvml, FAKE_NVML_UNSUPPORTED=refused)
     wait_for_ticks(process, out, 2)
     end(process)
-    for row in DmonReader(lines_of(out, "dmon.txt")):
+    for row in DmonReader(table(out, "dmon")):
         assert {name for name in ("mtemp", "jpg", "ofa", "sm") if row.values[name] is None} == {
             "mtemp",
             "jpg",
             "ofa",
         }
-    assert all(len(line.split()) == 16 for line in lines_of(out, "dmon.txt") if line[0] != "#")
-    ticks = [line for line in lines_of(out, "samples.jsonl") if '"kind":"tick"' in line]
+    assert all(len(line.split()) == 16 for line in table(out, "dmon") if line[0] != "#")
+    ticks = [
+        line
+        for line in (out / "n1.samples.jsonl").read_text().splitlines()
+        if '"kind":"tick"' in line
+    ]
     assert ticks
     assert not any(name in line for line in ticks for name in ("jpg_pct", "memory_temperature"))
 
@@ -80,7 +81,7 @@ def test_a_gpu_lost_midway_is_noted_and_the_other_goes_on(tmp_path: Path, fake_n
     end(process)
     (note,) = of_kind(out, Note)
     assert note.text.startswith("GPU 0 is no longer sampled")
-    rows = list(DmonReader(lines_of(out, "dmon.txt")))
+    rows = list(DmonReader(table(out, "dmon")))
     assert [row.values["pwr"] for row in rows if row.gpu == 0][:6] == [100] * 3 + [None] * 3
     assert {row.values["pwr"] for row in rows if row.gpu == 1} == {110}
     assert all(tick.host.load1 is not None for tick in ticks)
@@ -104,7 +105,8 @@ def test_says_why_no_gpu_is_sampled(
     end(process)
     (head,) = of_kind(out, Start)
     assert problem in head.gpu_problem
-    assert not (out / "n1.dmon.txt").exists()
+    with pytest.raises(ExportError, match="no sample of a GPU"):
+        table(out, "dmon")
 
 
 def test_a_driver_that_hangs_stops_neither_the_host_nor_the_end(
@@ -123,8 +125,8 @@ def test_a_driver_that_hangs_stops_neither_the_host_nor_the_end(
     assert all(tick.host.load1 is not None for tick in ticks)
     (note,) = of_kind(out, Note)
     assert "do not answer" in note.text
-    assert len(list(VmstatReader(lines_of(out, "vmstat.txt")))) >= 7
-    assert len(list(DmonReader(lines_of(out, "dmon.txt")))) == 6
+    assert len(list(VmstatReader(table(out, "vmstat")))) >= 7
+    assert len(list(DmonReader(table(out, "dmon")))) == 6
     (foot,) = of_kind(out, End)
     assert foot.reason == "SIGTERM"
 

@@ -29,14 +29,7 @@ def only_node(folder: Path) -> NodeSummary:
     return node
 
 
-def complete(folder: Path) -> None:
-    """The tables that stand beside the samples."""
-    write_dmon(folder, [])
-    write_vmstat(folder, [])
-
-
 def test_missed_deadlines_and_silent_gpus_are_counted(tmp_path: Path) -> None:
-    complete(tmp_path)
     gpu = GpuSample(0, sm_pct=10)
     records: list[Record] = [
         start(GPU_A),
@@ -55,14 +48,12 @@ def test_missed_deadlines_and_silent_gpus_are_counted(tmp_path: Path) -> None:
 
 
 def test_ticks_of_a_node_without_gpus_are_not_without_gpus(tmp_path: Path) -> None:
-    complete(tmp_path)
     write_samples(tmp_path, [start(problem="NVML: none"), tick(0, silent=True), end(2, 1)])
     node = only_node(tmp_path)
     assert (node.gpu_missed, node.gpu_problem, node.gpus) == (None, "NVML: none", ())
 
 
 def test_each_start_counts_from_nought(tmp_path: Path) -> None:
-    complete(tmp_path)
     records: list[Record] = [
         *(start(), tick(0), tick(1), tick(4), end(5, 3, cpu_s=0.1, lost=2)),
         *(start(after=100), tick(0, after=100), tick(2, after=100)),
@@ -79,7 +70,6 @@ def test_each_start_counts_from_nought(tmp_path: Path) -> None:
 
 
 def test_a_record_without_its_head_is_counted_from_its_first_tick(tmp_path: Path) -> None:
-    complete(tmp_path)
     write_samples(tmp_path, [tick(50, GpuSample(3, sm_pct=5)), tick(52, GpuSample(3, sm_pct=7))])
     node = only_node(tmp_path)
     assert (node.starts, node.missed, node.duration_s) == (0, 1, 2)
@@ -87,7 +77,6 @@ def test_a_record_without_its_head_is_counted_from_its_first_tick(tmp_path: Path
 
 
 def test_a_torn_record_gives_what_is_whole(tmp_path: Path) -> None:
-    complete(tmp_path)
     path = write_samples(tmp_path, [start(GPU_A), *(tick(n, host=BUSY) for n in range(5))])
     text = path.read_text()
     path.write_text(text[:-20])
@@ -101,11 +90,9 @@ def test_a_torn_record_gives_what_is_whole(tmp_path: Path) -> None:
     assert node.problems == ("n1.samples.jsonl: 2 lines make no sense and cannot be counted",)
 
 
-def test_missing_tables_are_named(tmp_path: Path) -> None:
+def test_samples_alone_miss_nothing(tmp_path: Path) -> None:
     write_samples(tmp_path, [start(GPU_A), tick(0, GpuSample(0, sm_pct=1))])
-    assert only_node(tmp_path).problems == ("n1.dmon.txt is missing", "n1.vmstat.txt is missing")
-    write_samples(tmp_path, [start(), tick(0)])
-    assert only_node(tmp_path).problems == ("n1.vmstat.txt is missing",)
+    assert only_node(tmp_path).problems == ()
 
 
 @pytest.mark.parametrize("left", ["", "torn", "head"])
@@ -180,7 +167,6 @@ def test_a_head_alone_tells_when_it_began_and_why_no_gpu(tmp_path: Path) -> None
 
 
 def test_times_are_those_of_the_node(tmp_path: Path) -> None:
-    complete(tmp_path)
     write_samples(tmp_path, [start(offset=7200), tick(0)])
     assert only_node(tmp_path).began == "2026-09-21T16:13:20+02:00"
     write_samples(tmp_path, [start(offset=10**7), tick(0)])

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from monitors.formats.dmon import DmonReader
-from monitors.formats.vmstat import VmstatReader
 from monitors.model import End, Note, Start
 from tests.monitors.running import (
     ROOT,
@@ -59,27 +57,6 @@ def test_a_binding_too_old_for_a_call_costs_only_the_gpus(tmp_path: Path, fake_n
     (note,) = of_kind(out, Note)
     assert "nvmlDeviceGetOfaUtilization" in note.text
     assert all(tick.host.load1 is not None for tick in ticks)
-
-
-@pytest.mark.parametrize("suffix", ["dmon.txt", "vmstat.txt"])
-def test_a_table_that_cannot_be_opened_costs_only_itself(
-    tmp_path: Path, fake_nvml: Path, suffix: str
-) -> None:
-    out = tmp_path / "metrics"
-    (out / f"n1.{suffix}").mkdir(parents=True)
-    process = start_sidecar(out, library=fake_nvml)
-    before = len(wait_for_ticks(process, out, 3))
-    (out / f"n1.{suffix}").rmdir()  # and it comes back when it can
-    wait_for_ticks(process, out, before + 3)
-    end(process)
-    (foot,) = of_kind(out, End)
-    assert foot.lost_writes >= 2
-    (note,) = of_kind(out, Note)
-    assert note.text.startswith(f"n1.{suffix} cannot be written: ")
-    lines = (out / f"n1.{suffix}").read_text().splitlines(keepends=True)
-    reader = (DmonReader if suffix == "dmon.txt" else VmstatReader)(lines)
-    assert len(list(reader)) >= 2
-    assert reader.skipped == 0  # it begins with a header, though rows were lost before it
 
 
 @pytest.mark.parametrize("suffix", ["samples.jsonl", "folder"])

@@ -25,7 +25,9 @@ srun --overlap --ntasks-per-node=1 --ntasks=2 --output="$OUT/step.%N" \\
     {sys.executable} -m monitors.sidecar --out "$OUT" --interval 0.1 &
 sidecar=$!
 waited=0
-until [ "$(ls "$OUT" | grep -c vmstat)" = 2 ] || [ $((waited++)) = 100 ]; do sleep 0.1; done
+until [ "$(grep -ls kind.:.tick "$OUT"/*.jsonl | wc -l)" = 2 ] || [ $((waited++)) = 100 ]; do
+    sleep 0.1
+done
 srun --overlap sleep 0.5
 """
 # USR2, which srun passes on: at a TERM it kills its tasks.

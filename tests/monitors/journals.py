@@ -1,0 +1,44 @@
+"""Journals that are packed after a few dozen ticks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitors import layout
+from monitors.formats import samples
+from monitors.formats.blocks import HEAD
+from monitors.journal import Journal
+from monitors.model import Record
+from monitors.store import NodeStore
+from tests.monitors import restless
+from tests.monitors.recorded import start
+
+SMALL = 40_000
+"""Bytes after which these journals are packed: a few dozen ticks."""
+
+
+def journal_of(folder: Path, most: int = SMALL) -> Journal:
+    return Journal(folder, "n1", most)
+
+
+def read(folder: Path) -> list[Record]:
+    store = NodeStore(folder, "n1")
+    found = list(store.records())
+    assert store.problems == []
+    return found
+
+
+def write(journal: Journal, records: list[Record]) -> None:
+    for record in records:
+        assert journal.append(samples.line(record))
+        journal.tidy()
+        journal.settle()
+
+
+def some(count: int, seed: int = 1) -> list[Record]:
+    return [start(*restless.infos(0, 2)), *restless.ticks(0, 2, count, seed)]
+
+
+def blocks_in(folder: Path) -> int:
+    path = layout.path_of(folder, "n1", layout.BLOCKS)
+    return path.read_bytes().count(HEAD) if path.exists() else 0
