@@ -20,6 +20,10 @@ from monitors.newest import ending
 HISTORY_S = 180.0
 """Seconds of samples that are held in memory."""
 _MOST_POINTS = 1800
+_FIRST = (1 << 16, 1 << 19)
+"""Least and most bytes that are read of a node at first."""
+_FIRST_OF_ALL = 1 << 23
+"""Bytes that are read of all nodes together, as far as the least for each allows."""
 _FAR = 1 << 20
 """Bytes appended since the last look from which the end is read anew."""
 _MOST_NOTES = 20
@@ -95,7 +99,9 @@ class Live:
         self._nodes = {
             name: self._nodes.get(name) or _NodeTail(self._folder, name) for name in names
         }
-        return tuple(node.look(now) for node in self._nodes.values())
+        share = _FIRST_OF_ALL // max(1, len(names))
+        least = min(_FIRST[1], max(_FIRST[0], share))
+        return tuple(node.look(now, least) for node in self._nodes.values())
 
 
 class _NodeTail:
@@ -112,9 +118,9 @@ class _NodeTail:
         self._end: End | None = None
         self._notes: deque[Note] = deque(maxlen=_MOST_NOTES)
 
-    def look(self, now: float) -> NodeNow:
+    def look(self, now: float, least: int) -> NodeNow:
         before = self._points[-1] if self._points else None
-        self._read()
+        self._read(least)
         age = None
         if self._points:
             last = self._points[-1]
@@ -129,7 +135,7 @@ class _NodeTail:
             tuple(self._notes),
         )
 
-    def _read(self) -> None:
+    def _read(self, least: int) -> None:
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -140,7 +146,7 @@ class _NodeTail:
                     return
         except OSError:
             return  # what was read before stands, and grows old
-        self._read_anew()
+        self._read_anew(least)
 
     def _take_all(self, data: bytes) -> None:
         *whole, torn = data.split(b"\n")
@@ -148,8 +154,8 @@ class _NodeTail:
         for record in SamplesReader(line.decode(errors="replace") + "\n" for line in whole):
             self._take(record)
 
-    def _read_anew(self) -> None:
-        found = ending(self._path)
+    def _read_anew(self, least: int) -> None:
+        found = ending(self._path, least)
         start, points = self._start, self._points
         self._clear()
         self._inode, self._offset = found.inode, found.size

@@ -90,12 +90,15 @@ class Ending:
         yield from SamplesReader(line.decode(errors="replace") for line in self.lines)
 
 
-def ending(path: Path) -> Ending:
-    """Read the end of a file. Never raises; what cannot be read has no lines."""
+def ending(path: Path, least: int = _PIECE) -> Ending:
+    """Read the last `least` bytes of a file, and what it takes to understand them.
+
+    Never raises; what cannot be read has no lines.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            begin = max(0, size - _PIECE)
+            begin = max(0, size - least)
             file.seek(begin)
             tail = file.read()
             end = begin + len(tail)

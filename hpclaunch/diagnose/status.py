@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
@@ -80,10 +80,12 @@ def status(folder: RunFolder, record: Record) -> Status:
     return replace(found, failure=failure(folder, record, found))
 
 
-def standing(folder: RunFolder, record: Record) -> Status:
-    """Look at a run now, without the failure."""
+def standing(
+    folder: RunFolder, record: Record, marks: list[dict[str, Any]] | None = None
+) -> Status:
+    """Look at a run now, without the failure. `marks`: its marks, where they were read already."""
     record, job = current(folder, record)
-    marks = read_marks(folder.events)
+    marks = read_marks(folder.events) if marks is None else marks
     # A job that waits or runs has no end yet: what stands there is an earlier one's.
     code = None if job is not None and (job.state in _QUEUED | _RUNNING) else _exit_mark(folder)
     done = progress(marks)
