@@ -44,8 +44,8 @@ def sign_of_life(node: NodeNow) -> str:
     if not node.points:
         return "no samples yet"
     if node.end is not None:
-        return f"sampling ended {duration(node.age_s)} ago ({clean(node.end.reason)})"
-    return f"no sign of life for {duration(node.age_s)}" if node.silent else ""
+        return f"sampling ended {duration(round(node.age_s or 0))} ago ({clean(node.end.reason)})"
+    return f"no sign of life for {duration(round(node.age_s or 0))}" if node.silent else ""
 
 
 def history(node: NodeNow, pick: Callable[[Point], float | None], cells: int) -> list[float | None]:
@@ -88,13 +88,14 @@ def gpu_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
     sample, info = gpu.sample, gpu.info
     if sample is None:
         return _filled(cell.append("does not answer", style=old or BAD), width)
-    temperature = f"{sample.temperature_c:.0f}{glyphs.degree}C" if sample.temperature_c else NONE
+    heat = sample.temperature_c
+    temperature = NONE if heat is None else f"{_number(heat)}{glyphs.degree}C"
     limit, size = info.power_limit_w if info else None, info.memory_total_mib if info else None
     power = f" {_number(sample.power_w)}/{_number(limit)} W "
     held = f" {gib(sample.memory_used_mib)}/{gib(size)} GiB {temperature:>5}"
-    left = width - 4 - len("sm 100% ") - 11 - 20 - 4
+    left = width - 4 - len("was 100% ") - 11 - 20 - 4
     cells = min(_MOST_CURVE, max(0, left // 2))
-    cell.append(f"sm {percent(sample.sm_pct)} ")
+    cell.append(f"{'was' if old else 'sm':<4}{percent(sample.sm_pct)} ")
     busy = history(node, lambda p: gpu_value(p, gpu.index, "sm_pct"), cells)
     cell.append(spark(busy, 0, 100, glyphs), style=old or "green")
     cell.append(f"{power:>11}")

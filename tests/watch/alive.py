@@ -45,7 +45,7 @@ class Alive:
         self.folder.metrics.mkdir()
         self.folder.logs.mkdir()
         self.folder.nodes.write_text("".join(f"{name}\n" for name in self.names))
-        self._dice = random.Random(self.seed)
+        self._dice = random.Random(self.seed)  # noqa: S311
         self._began = time.time()
 
     @property
@@ -53,9 +53,9 @@ class Alive:
         """The nodes."""
         return [f"n{number + 1}" for number in range(self.nodes)]
 
-    def begin(self, *, seconds: int = 0) -> None:
-        """Start sampling, as if it had begun so many seconds ago."""
-        self._began = time.time() - seconds - 1
+    def begin(self, *, seconds: int = 0, until: int = 0) -> None:
+        """Start sampling: so many seconds, of which the last was `until` seconds ago."""
+        self._began = time.time() - seconds - until
         for number, name in enumerate(self.names):
             infos = tuple(traces.gpu_info(number, index) for index in range(self.gpus))
             wall = self._began - self.behind_s
