@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hpclaunch.units import duration
 from monitors.live import NodeNow, Point
 from monitors.model import GpuInfo, GpuSample
 
@@ -99,6 +100,12 @@ def speed(mb_s: float | None) -> str:
             value = _bounded(mb_s / size)
             return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
     return "0"
+
+
+def age(seconds: float | None) -> str:
+    """Give whole seconds, minutes or hours: what ticks once a second needs no more."""
+    whole = None if seconds is None else max(0, round(seconds))
+    return f"{whole} s" if whole is not None and whole < 10 else duration(whole)
 
 
 def pressure(node: NodeNow) -> list[tuple[str, float]]:

@@ -7,7 +7,7 @@ import time
 from rich.text import Text
 
 from hpclaunch.units import count, duration
-from hpclaunch.watch.figures import add_up, gib, percent, watts
+from hpclaunch.watch.figures import add_up, age, gib, percent, watts
 from hpclaunch.watch.frame import Frame
 from hpclaunch.watch.rows import BAD, QUIET, STRONG, WARN, clean
 from hpclaunch.watch.spark import Glyphs, bar, curve
@@ -45,7 +45,7 @@ def _run(frame: Frame, width: int) -> Text:
     line = _labelled("run", frame.name, STRONG).append(", ")
     line.append(frame.state, style=_STATES.get(frame.state, STRONG))
     if frame.state == "running" and frame.started is not None:
-        line.append(f" for {duration(round(max(0.0, frame.at - frame.started)))}")
+        line.append(f" for {age(frame.at - frame.started)}")
     if frame.reason and not frame.why:
         line.append(f" ({clean(frame.reason)})")
     if frame.job_id:
@@ -89,8 +89,8 @@ def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
 def _saved(frame: Frame) -> str:
     progress, parts = frame.progress, []
     if progress.checkpoint is not None:
-        age = "" if frame.ended else f", {_ago(frame.checkpoint_age_s)}"
-        parts.append(f"step {count(progress.checkpoint)}{age}")
+        when = "" if frame.ended else f", {age(frame.checkpoint_age_s)} ago"
+        parts.append(f"step {count(progress.checkpoint)}{when}")
     elif progress.step is not None:
         parts.append("no checkpoint yet" if not frame.ended else "no checkpoint")
     if progress.sync_error:
@@ -102,10 +102,6 @@ def _saved(frame: Frame) -> str:
     if frame.left_out:
         parts.append(f"left out: {', '.join(frame.left_out)} (failed twice)")
     return "; ".join(parts)
-
-
-def _ago(seconds: float | None) -> str:
-    return "at an unknown time" if seconds is None else f"{duration(round(seconds))} ago"
 
 
 def _labelled(label: str, text: str, style: str = "") -> Text:

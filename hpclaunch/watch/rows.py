@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
-from hpclaunch.units import duration
 from hpclaunch.watch.figures import (
     NONE,
     Gpu,
     add_up,
+    age,
     gib,
     gpu_value,
     gpus,
@@ -44,8 +44,8 @@ def sign_of_life(node: NodeNow) -> str:
     if not node.points:
         return "no samples yet"
     if node.end is not None:
-        return f"sampling ended {duration(round(node.age_s or 0))} ago ({clean(node.end.reason)})"
-    return f"no sign of life for {duration(round(node.age_s or 0))}" if node.silent else ""
+        return f"sampling ended {age(node.age_s)} ago ({clean(node.end.reason)})"
+    return f"no sign of life for {age(node.age_s)}" if node.silent else ""
 
 
 def history(node: NodeNow, pick: Callable[[Point], float | None], cells: int) -> list[float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpclaunch.units import duration
+from hpclaunch.watch.figures import age
 from hpclaunch.watch.frame import Frame
 from monitors.live import NodeNow
 
@@ -23,7 +23,7 @@ def trouble(frame: Frame) -> tuple[str, ...]:
     if frame.state == "running":
         silent = [node for node in frame.nodes if node.silent]
         if silent:
-            told = [f"{node.node} for {duration(round(node.age_s or 0))}" for node in silent]
+            told = [f"{node.node} for {age(node.age_s)}" for node in silent]
             lines.append(f"no sign of life from {_several(told)}")
         begun = frame.started is not None and frame.at - frame.started > _STARTING_S
         if frame.absent and begun:

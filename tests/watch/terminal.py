@@ -92,9 +92,13 @@ class Terminal:
     def end(self, seconds: float = 20) -> tuple[int, str]:
         """Wait for the program's end; gives its exit code, and what it left behind."""
         code = self.process.wait(seconds)
-        time.sleep(0.2)
-        with self._lock:
-            left = self.raw.rpartition(b"\x1b[?1049l")[2]
+        mark = b"nothing comes after this"
+        os.write(self._inside, mark)
+        deadline = time.monotonic() + seconds
+        while not self.raw.endswith(mark):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        left = self.raw.removesuffix(mark).rpartition(b"\x1b[?1049l")[2]
         return code, left.decode()
 
     def as_before(self) -> bool:
