@@ -49,6 +49,8 @@ class Frame:
     """Nodes with samples that are not this start's."""
     trouble: tuple[str, ...] = ()
     """What is wrong with nodes, a line each."""
+    on_gpus: bool = False
+    """It was asked to train on GPUs: a node without them is in trouble."""
     ended: bool = False
     """Nothing more will come."""
 

@@ -28,11 +28,13 @@ def trouble(frame: Frame) -> tuple[str, ...]:
         begun = frame.started is not None and frame.at - frame.started > _STARTING_S
         if frame.absent and begun:
             lines.append(f"no samples at all from {_several(frame.absent)}")
-    lines += [line for node in frame.nodes if node.current for line in _of_node(node)]
+    lines += [
+        line for node in frame.nodes if node.current for line in _of_node(node, frame.on_gpus)
+    ]
     return tuple(lines)
 
 
-def _of_node(node: NodeNow) -> list[str]:
+def _of_node(node: NodeNow, on_gpus: bool) -> list[str]:
     tick = node.newest.tick if node.newest else None
     if tick is None:
         return []
@@ -44,7 +46,12 @@ def _of_node(node: NodeNow) -> list[str]:
         lines.append(f"{node.node}: memory is {used / limit:.0%} full")
     if node.gpus and tick.gpus is None:
         lines.append(f"{node.node}: its GPUs do not answer")
+    problem = node.start.gpu_problem if node.start else None
+    if on_gpus and problem and not node.gpus:
+        lines.append(f"{node.node}: no GPU is sampled: {problem}")
     recent = [note.text for note in node.notes if 0 <= tick.wall - note.wall < NOTE_S]
+    # A job on CPUs has no use for the driver that is not there.
+    recent = [text for text in recent if on_gpus or not text.startswith("no GPU is sampled")]
     return lines + [f"{node.node}: {text}" for text in recent[-2:]]
 
 

@@ -40,4 +40,5 @@ class Watcher:
             self._folder.node_names(),
             bool(self._record.program),
         )
+        frame = replace(frame, on_gpus=self._record.device == "gpu")
         return frame if frame.ended else replace(frame, trouble=trouble(frame))

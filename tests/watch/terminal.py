@@ -68,12 +68,15 @@ class Terminal:
         return "\n".join(self.lines)
 
     def until(self, wanted: Callable[[str], bool] | str, seconds: float = 20) -> str:
-        """Wait until the screen shows something; gives its text."""
+        """Wait until the screen shows something, and is drawn to its end; gives its text."""
         deadline = time.monotonic() + seconds
         while True:
-            text = self.text
+            text, drawn = self.text, len(self.raw)
             if wanted in text if isinstance(wanted, str) else wanted(text):
-                return text
+                time.sleep(0.1)
+                if len(self.raw) == drawn:
+                    return text
+                continue
             assert time.monotonic() < deadline, text
             assert self.process.poll() is None, f"it has ended: {self.raw!r}"
             time.sleep(0.05)

@@ -14,7 +14,7 @@ from hpclaunch.watch.frame import Frame
 from hpclaunch.watch.spark import ASCII, UNICODE, bar, buckets, curve, spark
 from hpclaunch.watch.trouble import trouble
 from monitors.live import NodeNow, Point
-from monitors.model import End, GpuSample, HostSample, OwnCost, Start, Tick
+from monitors.model import End, GpuSample, HostSample, Note, OwnCost, Start, Tick
 from tests.monitors import traces
 from tests.monitors.generate import gpus, hosts, infos
 
@@ -102,6 +102,16 @@ def test_what_is_wrong_is_told() -> None:
     assert "waits for disks 40%" in lines
     assert "n2 sampling ended 1 min 40 s ago (SIGTERM)" in lines
     assert "no samples yet from n3" in lines
+
+
+def test_gpus_that_are_not_sampled_matter_where_there_are_to_be_some() -> None:
+    begin = Start("n1", AT, 1.0, "UTC", 0, 1.0, (), "NVML: Driver Not Loaded")
+    note = Note(AT, "no GPU is sampled: late"), Note(AT, "Xid 79 on GPU 3"), Note(AT - 700, "old")
+    bare = NodeNow(
+        "n1", begin, points=(Point(Tick(0, AT, 1.0, HostSample())),), age_s=1, notes=note
+    )
+    assert trouble(frame(bare)) == ("n1: Xid 79 on GPU 3",)
+    assert trouble(frame(bare, on_gpus=True))[0] == "n1: no GPU is sampled: NVML: Driver Not Loaded"
 
 
 @settings(max_examples=50, deadline=None)
