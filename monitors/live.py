@@ -163,8 +163,8 @@ class _NodeTail:
             self._take(record)
         if start is not None and start == self._start and self._points:
             # The file was begun anew with its last lines: what is known from before goes on.
-            first = self._points[0].tick.mono
-            older = [point for point in points if point.tick.mono < first]
+            first, last = self._points[0].tick.mono, self._points[-1].tick.mono
+            older = [point for point in points if last - HISTORY_S <= point.tick.mono < first]
             self._points = deque([*older, *self._points], maxlen=_MOST_POINTS)
 
     def _take(self, record: Record) -> None:
