@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hpclaunch.units import duration
 from monitors.live import NodeNow, Point
@@ -13,6 +13,7 @@ NONE = "-"
 """Stands where a figure is not known."""
 HOT = 0x20 | 0x40
 """NVML's reasons that hold the clocks back for heat."""
+_VALUES = tuple(field.name for field in fields(GpuSample) if field.name != "index")
 PRESSED_PCT = 10.0
 """Pressure from which it is worth a place on the screen."""
 
@@ -36,9 +37,14 @@ class Gpu:
 def gpus(node: NodeNow) -> list[Gpu]:
     """Give the GPUs of a node, those that were listed and those that were sampled."""
     sampled = node.newest.tick.gpus or () if node.newest else ()
-    samples = {sample.index: sample for sample in sampled}
+    # Of a GPU that was lost the sampler knows the number alone.
+    samples = {sample.index: sample if _tells(sample) else None for sample in sampled}
     infos = {info.index: info for info in node.gpus}
     return [Gpu(node.node, i, infos.get(i), samples.get(i)) for i in sorted({*infos, *samples})]
+
+
+def _tells(sample: GpuSample) -> bool:
+    return any(getattr(sample, name) is not None for name in _VALUES)
 
 
 def gpu_value(point: Point, index: int, name: str) -> float | None:

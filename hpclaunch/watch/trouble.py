@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpclaunch.watch.figures import age
+from hpclaunch.watch.figures import age, gpus
 from hpclaunch.watch.frame import Frame
 from monitors.live import NodeNow
 
@@ -44,8 +44,11 @@ def _of_node(node: NodeNow, on_gpus: bool) -> list[str]:
     used, limit = memory(node)
     if used is not None and limit and used >= NEAR * limit:
         lines.append(f"{node.node}: memory is {used / limit:.0%} full")
-    if node.gpus and tick.gpus is None:
-        lines.append(f"{node.node}: its GPUs do not answer")
+    cards = gpus(node)
+    lost = [str(gpu.index) for gpu in cards if gpu.sample is None]
+    if lost:
+        which = "its GPUs do" if len(lost) == len(cards) else f"GPU {', '.join(lost)} does"
+        lines.append(f"{node.node}: {which} not answer")
     problem = node.start.gpu_problem if node.start else None
     if on_gpus and problem and not node.gpus:
         lines.append(f"{node.node}: no GPU is sampled: {problem}")

@@ -42,7 +42,7 @@ def text(shown: Frame, width: int = 80, height: int | None = 24) -> list[str]:
 
 
 def test_unknown_is_said_and_never_zero() -> None:
-    bare = Point(Tick(0, AT, 1.0, HostSample(), (GpuSample(0),)))
+    bare = Point(Tick(0, AT, 1.0, HostSample(), (GpuSample(0, enc_pct=3),)))
     shown = "\n".join(text(frame(NodeNow("n1", None, (), (bare,), 0.1))))
     assert "0 sm     -  " in shown
     assert "-/- W" in shown
@@ -54,10 +54,17 @@ def test_unknown_is_said_and_never_zero() -> None:
 def test_gpus_that_do_not_answer() -> None:
     (found,) = [node(cards=2)]
     last = found.points[-1].tick
+    assert last.gpus is not None
     dead = Point(Tick(last.n + 1, last.wall, last.mono + 1, last.host, None))
     lost = NodeNow(found.node, found.start, found.gpus, (*found.points, dead), 0.5)
     assert "\n".join(text(frame(lost))).count("does not answer") == 2
     assert trouble(frame(lost)) == ("n1: its GPUs do not answer",)
+    one = Point(
+        Tick(last.n + 1, last.wall, last.mono + 1, last.host, (*last.gpus[:1], GpuSample(1)))
+    )
+    half = NodeNow(found.node, found.start, found.gpus, (*found.points, one), 0.5)
+    assert "\n".join(text(frame(half))).count("does not answer") == 1
+    assert trouble(frame(half)) == ("n1: GPU 1 does not answer",)
 
 
 def test_how_many_nodes_are_left_out_is_said_and_the_silent_are_not_among_them() -> None:
