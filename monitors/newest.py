@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def newest_of(folder: Path, node: str) -> Newest:
     ticks: list[Tick] = []
     end: End | None = None
     notes: list[Note] = []
-    for record in _records(layout.path_of(folder, node, layout.SAMPLES)):
+    for record in ending(layout.path_of(folder, node, layout.SAMPLES)).records():
         match record:
             case Start():
                 start, gpus, end = record, record.gpus, None
@@ -73,14 +74,34 @@ def newest_of(folder: Path, node: str) -> Newest:
     return Newest(node, start, gpus, ticks[-1] if ticks else None, before, end, tuple(notes))
 
 
-def _records(path: Path) -> Iterator[Record]:
-    """The heads of the last recording, and the records at the end of the file."""
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a samples file, as far back as it takes to understand it."""
+
+    lines: tuple[bytes, ...] = ()
+    """The heads of the last recording, and the whole lines at the end of the file."""
+    inode: int = 0
+    """Which file it was, whatever lies under its name later."""
+    size: int = 0
+    """Bytes of the file up to the end of the last of these lines."""
+
+    def records(self) -> Iterator[Record]:
+        """What the lines say."""
+        yield from SamplesReader(line.decode(errors="replace") for line in self.lines)
+
+
+def ending(path: Path, least: int = _PIECE) -> Ending:
+    """Read the last `least` bytes of a file, and what it takes to understand them.
+
+    Never raises; what cannot be read has no lines.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            begin = max(0, size - _PIECE)
+            begin = max(0, size - least)
             file.seek(begin)
             tail = file.read()
+            end = begin + len(tail)
             if begin:
                 tail = tail.partition(b"\n")[2]
             heads: list[bytes] = []
@@ -91,11 +112,12 @@ def _records(path: Path) -> Iterator[Record]:
                 file.seek(looked)
                 piece = file.read(2 * _PIECE)  # overlapping, for lines across the border
                 heads = [line for line in piece.split(b"\n") if _is_head(line)] + heads
+            inode = os.fstat(file.fileno()).st_ino
     except OSError:
-        return
-    lines = [line + b"\n" for line in dict.fromkeys(heads)]
-    lines += [line + b"\n" for line in tail.split(b"\n")[:-1]]  # what follows is torn
-    yield from SamplesReader(line.decode(errors="replace") for line in lines)
+        return Ending()
+    *whole, torn = tail.split(b"\n")
+    lines = [line + b"\n" for line in [*dict.fromkeys(heads), *whole]]
+    return Ending(tuple(lines), inode, end - len(torn))
 
 
 def _is_start(line: bytes) -> bool:

@@ -79,6 +79,8 @@ def test_a_documented_command(home: Home, line: str) -> None:
         assert done.out.startswith("ok    plan")
     elif words[0] == "resume":  # the run of this home is done
         assert "own-data is done" in done.err
+    elif "--serve" in words:
+        assert "own-data is over: done" in done.err
     elif words[0] == "report":
         assert "Nothing stands out." in done.out
         assert done.code == 0, done.err

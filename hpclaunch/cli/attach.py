@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hpclaunch.cli.following import printer, say_end
-from hpclaunch.cli.text import say, say_findings
+from hpclaunch.cli.text import say, say_findings, say_if
 from hpclaunch.cluster.launch import execute
 from hpclaunch.diagnose.status import status
 from hpclaunch.render.job import Job
@@ -15,12 +15,16 @@ from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
 
 
-def run_to_its_end(job: Job, before: Record | None = None) -> int:
-    """Run it, every line shown; gives the exit code. `before`: the record of a run that goes on."""
+def run_to_its_end(job: Job, before: Record | None = None, note: str | None = None) -> int:
+    """Run it, every line shown; gives the exit code. `before`: the record of a run that goes on.
+
+    `note` is said once it has begun.
+    """
     say_findings(job.plan.findings)
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
         say(f"run {record.name} in {folder.root}")
+        say_if(note)
         return printer(folder, record)
 
     code = execute(job, started, before)

@@ -1,22 +1,21 @@
-"""What a job will take, in a line before it is submitted; what cannot fit is refused."""
+"""What a job will take, in a line where it is submitted; what cannot fit is refused."""
 
 from __future__ import annotations
 
 import os
 
-from hpclaunch.cli.text import say
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 
 
-def foresee(job: Job, *, force: bool) -> None:
-    """Say memory and time of a job on GPUs. Raises UserError where not even short samples fit.
+def foresee(job: Job, *, force: bool) -> str | None:
+    """Give a line on memory and time of a job on GPUs. Raises UserError for what cannot fit.
 
-    Silent where the model's shape is not known here: the hub is not asked before a submission.
+    None where the model's shape is not known here: the hub is not asked before a submission.
     """
     plan = job.plan
     if plan.device != "gpu" or not plan.builtin_trainer:
-        return
+        return None
     from hpclaunch.cli.plan_text import short, verdict
     from hpclaunch.cluster.forecast import Question, forecast
 
@@ -25,10 +24,10 @@ def foresee(job: Job, *, force: bool) -> None:
     try:
         made = forecast(question, os.environ, ask_hub=False)
     except UserError:
-        return
+        return None
     if made.estimate.never and not force:
         raise UserError(
             f"the plan {verdict(made.estimate)}",
             "hpclaunch plan --compare shows what does; --force submits it all the same",
         )
-    say(f"plan: {short(made)}")
+    return f"plan: {short(made)}"

@@ -25,6 +25,7 @@ from hpclaunch.cli.sbatch import sbatch
 from hpclaunch.cli.srun import srun
 from hpclaunch.cli.status import status
 from hpclaunch.cli.text import say
+from hpclaunch.cli.watch import watch
 from hpclaunch.cli.why import why
 from hpclaunch.errors import JobFailed, UserError
 
@@ -37,6 +38,7 @@ COMMANDS = (
     config,
     recipes,
     status,
+    watch,
     why,
     logs,
     cancel,

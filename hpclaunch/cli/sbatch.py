@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, patience, rows, say, say_findings
+from hpclaunch.cli.text import answer_json, patience, rows, say, say_findings, say_if
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -62,17 +62,20 @@ def sbatch(
     with patience():
         job = draft(asked)
     say_findings(job.plan.findings)
-    foresee(job, force=force)
+    foreseen = foresee(job, force=force)
     if dry_run:
         _print_dry(job, as_json)
+        say_if(foreseen)
         return 0
     if no_submit:
         _write(job, as_json)
+        say_if(foreseen)
         return 0
     from hpclaunch.cluster.launch import submit
 
     with patience():
         done = submit(job)
+    say_if(foreseen)
     print_submitted(done, as_json)
     if not wait:
         return 0

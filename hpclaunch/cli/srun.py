@@ -53,7 +53,7 @@ def srun(
     )  # fmt: skip
     with patience():
         job = draft(asked)
-    foresee(job, force=force)
+    foreseen = foresee(job, force=force)
     if dry_run:
         print(job.script, end="")
         return 0
@@ -64,4 +64,4 @@ def srun(
         open_shell(job)
     from hpclaunch.cli.attach import run_to_its_end
 
-    return run_to_its_end(job)
+    return run_to_its_end(job, note=foreseen)

@@ -21,6 +21,12 @@ def say(text: str) -> None:
         print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
 
 
+def say_if(text: str | None) -> None:
+    """Say it, where there is something to say."""
+    if text is not None:
+        say(text)
+
+
 @contextlib.contextmanager
 def patience(seconds: float = 3.0) -> Iterator[None]:
     """Say that Slurm is waited for, where the work inside takes longer than `seconds`."""

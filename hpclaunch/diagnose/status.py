@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
@@ -81,10 +81,12 @@ def status(folder: RunFolder, record: Record) -> Status:
     return replace(found, failure=failure(folder, record, found))
 
 
-def standing(folder: RunFolder, record: Record) -> Status:
-    """Look at a run now, without the failure."""
+def standing(
+    folder: RunFolder, record: Record, marks: list[dict[str, Any]] | None = None
+) -> Status:
+    """Look at a run now, without the failure. `marks`: its marks, where they were read already."""
     record, job = current(folder, record)
-    marks = read_marks(folder.events)
+    marks = read_marks(folder.events) if marks is None else marks
     code = _exit_mark(folder) if _is_of_now(folder, record, job) else None
     done = progress(marks)
     state, reason = _state(folder, record, job, code, done)

@@ -49,7 +49,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("srun --nodes 2 tiny", "hpclaunch local"),
         ("sbatch --bogus", "--bogus"),
         ("sbatch --method lore", "lora"),
-        ("sbatc", "Did you mean 'sbatch'"),
+        ("sbatc", "'sbatch'"),
         ("sbatch tiny --", "nothing stands after '--'"),
         ("status -- prog", "sbatch, srun and local only"),
         (f"sbatch tiny --no-submit -- train.py {TOKEN}", "access token"),

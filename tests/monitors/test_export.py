@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from monitors import layout
 from monitors.export import FORMATS, ExportError, export
-from monitors.exports.text import FAMILIES
+from monitors.exports.families import FAMILIES
 from monitors.formats import samples
 from monitors.formats.dmon import DmonReader
 from monitors.formats.vmstat import COLUMNS, VmstatReader
@@ -116,13 +116,18 @@ def test_openmetrics_is_understood_by_prometheus(tmp_path: Path) -> None:
     (first, *_) = families["job_gpu_memory_used_bytes"].samples
     assert first.value == 65_536 * 2**20
     assert families["job_node_cpu_busy_ratio"].samples[0].value == 0.125
+    received = families["job_node_network_received_bytes"]
+    assert (received.type, received.unit) == ("counter", "bytes")
+    assert received.samples[0].name == "job_node_network_received_bytes_total"
+    assert all(family.documentation for family in families.values())
 
 
 def test_every_recorded_value_has_a_family() -> None:
     from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS
 
     assert set(FAMILIES) == {*GPU_FIELDS, *HOST_FIELDS}
-    assert all(unit == "" or family.endswith(unit) for family, unit, _ in FAMILIES.values())
+    assert all(family.name.endswith(family.unit) for family in FAMILIES.values())
+    assert len({family.name for family in FAMILIES.values()}) == len(FAMILIES)
 
 
 def test_parquet_is_a_table(tmp_path: Path) -> None:

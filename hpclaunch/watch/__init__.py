@@ -1,0 +1,1 @@
+"""What `hpclaunch watch` shows: gathered once a tick, then drawn, printed or served."""

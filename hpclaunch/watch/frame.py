@@ -1,0 +1,135 @@
+"""What is shown at one moment: plain values, whoever draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpclaunch.diagnose.progress import Progress
+from hpclaunch.units import UNKNOWN
+from hpclaunch.watch.state import Told
+from monitors.live import NodeNow
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A run at one moment. None and '' are not known, or not there."""
+
+    at: float
+    """Unix seconds on this machine."""
+    name: str
+    state: str
+    """As `hpclaunch status` has it; `unknown` before the first answer."""
+    reason: str = ""
+    job_id: str | None = None
+    hosts: str = ""
+    """The job's nodes as Slurm lists them."""
+    time_left: str = ""
+    """Before the time limit, as Slurm writes it."""
+    why: str = ""
+    """The first line of `hpclaunch why` where something is wrong, or the run waits."""
+    before: str = ""
+    """How the last start ended, of a run that was started again."""
+    left_out: tuple[str, ...] = ()
+    """Nodes that failed twice, and are given to this job no more."""
+    progress: Progress = field(default_factory=Progress)
+    phase: str = ""
+    """What comes before the first step."""
+    started: float | None = None
+    """When the ranks of this start began, in Unix seconds."""
+    losses: tuple[float, ...] = ()
+    """Of the last steps, oldest first."""
+    checkpoint_age_s: float | None = None
+    nodes: tuple[NodeNow, ...] = ()
+    """Those of this start."""
+    absent: tuple[str, ...] = ()
+    """Nodes of the job that have left no sample yet."""
+    earlier: tuple[str, ...] = ()
+    """Nodes with samples that are not this start's."""
+    trouble: tuple[str, ...] = ()
+    """What is wrong with nodes, a line each."""
+    on_gpus: bool = False
+    """It was asked to train on GPUs: a node without them is in trouble."""
+    ended: bool = False
+    """Nothing more will come."""
+
+    @property
+    def active(self) -> bool:
+        """True while it waits or runs."""
+        return self.state in {"queued", "running"}
+
+
+def make(
+    at: float,
+    name: str,
+    told: Told | None,
+    progress: Progress,
+    marks: Sequence[dict[str, Any]],
+    nodes: Sequence[NodeNow],
+    hosts: Sequence[str],
+    own_program: bool,
+) -> Frame:
+    """Put together what was read. `hosts` are the nodes of this start as far as they are known."""
+    found = told.status if told else None
+    state = str(found.state) if found else UNKNOWN
+    here = [node for node in nodes if not hosts or node.node in hosts]
+    if state == "queued":  # whatever was sampled was before
+        here = []
+    names = {node.node for node in nodes if node.points}
+    absent = [host for host in hosts if host not in names] if state == "running" else []
+    checkpoint = _time(marks, "checkpoint")
+    return Frame(
+        at=at,
+        name=name,
+        state=state,
+        reason=found.reason if found else "not told yet",
+        job_id=found.job_id if found else None,
+        hosts=found.nodes if found else "",
+        time_left=found.time_left if found else "",
+        why=told.why if told else "",
+        before=found.before if found else "",
+        left_out=found.left_out if found else (),
+        progress=progress,
+        phase=_phase(marks, own_program) if state == "running" and progress.step is None else "",
+        started=_time(marks, "start"),
+        losses=tuple(_losses(marks)),
+        checkpoint_age_s=None if checkpoint is None else max(0.0, at - checkpoint),
+        nodes=tuple(here),
+        absent=tuple(absent),
+        earlier=tuple(node.node for node in nodes if node not in here),
+        ended=told is not None and told.ended,
+    )
+
+
+def _time(marks: Sequence[dict[str, Any]], event: str) -> float | None:
+    """Give when the newest mark of a kind was left."""
+    for mark in reversed(marks):
+        if mark["event"] == event:
+            return _number(mark.get("time"))
+    return None
+
+
+def _losses(marks: Sequence[dict[str, Any]]) -> list[float]:
+    values = [_number(mark.get("loss")) for mark in marks if mark["event"] == "step"]
+    return [value for value in values if value is not None]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+        return None
+    return float(value)
+
+
+def _phase(marks: Sequence[dict[str, Any]], own_program: bool) -> str:
+    if own_program:
+        return "a program of your own: its steps are not known here"
+    last = next((m["event"] for m in reversed(marks) if m["event"] in _PHASES), "")
+    return _PHASES.get(last, "starting: the ranks have said nothing yet")
+
+
+_PHASES = {
+    "start": "the ranks have met, and load the model",
+    "load": "the model is loaded; the data is read",
+    "data": "the data is read; the first step is made",
+}

@@ -1,0 +1,87 @@
+"""OpenMetrics of the newest values alone, for a program that asks every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from monitors.exports.families import FAMILIES, Family
+from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, known
+from monitors.live import NodeNow
+from monitors.model import GpuInfo, GpuSample
+
+_UP = Family("job_node_up", "1 while the node is sampled, 0 once its samples stay away.")
+_SEEN = Family(
+    "job_node_last_sample_timestamp_seconds",
+    "When the node was last sampled, by its own clock.",
+    "seconds",
+)
+_TOTAL = Family("job_gpu_memory_total_bytes", "Memory of the GPU.", "bytes", 1024 * 1024)
+_LIMIT = Family("job_gpu_power_limit_watts", "Power the GPU may draw.", "watts")
+Labels = list[tuple[str, str]]
+
+
+def current(nodes: Iterable[NodeNow]) -> Iterator[str]:
+    """The families with the newest values of nodes, without the end mark.
+
+    What is not known, and the figures of a node that is no longer sampled, are left out.
+    """
+    found = tuple(nodes)
+    yield from _family(_UP, ((_node(n), int(n.current)) for n in found if n.points))
+    seen = ((_node(n), n.newest.tick.wall) for n in found if n.newest is not None)
+    yield from _family(_SEEN, seen)
+    lines: dict[Family, list[str]] = {family: [] for family in FAMILIES.values()}
+    lines |= {_TOTAL: [], _LIMIT: []}
+
+    def put(family: Family, where: Labels, value: float | None) -> None:
+        if value is not None and family.takes(value):
+            lines[family].append(family.sample(where, value))
+
+    for node in found:
+        if node.newest is None or not node.current:
+            continue
+        for name, value in known(node.newest.tick.host, HOST_FIELDS).items():
+            put(FAMILIES[name], _node(node), value)
+        table = {info.index: info for info in node.gpus}
+        for gpu in _once(node.newest.tick.gpus or ()):
+            info = table.get(gpu.index)
+            where = _gpu(node, gpu, info)
+            for name, value in known(gpu, GPU_FIELDS).items():
+                if name != "energy_j":
+                    put(FAMILIES[name], where, value)
+            put(FAMILIES["energy_j"], where, _energy(node, gpu.index))
+            put(_TOTAL, where, info.memory_total_mib if info else None)
+            put(_LIMIT, where, info.power_limit_w if info else None)
+    for family, samples in lines.items():
+        if samples:
+            yield family.head()
+            yield from samples
+
+
+def _family(family: Family, samples: Iterable[tuple[Labels, float]]) -> Iterator[str]:
+    lines = [family.sample(where, value) for where, value in samples]
+    if lines:
+        yield family.head()
+        yield from lines
+
+
+def _energy(node: NodeNow, index: int) -> float | None:
+    """Joules when last asked for: that takes the driver long, so it is done now and then."""
+    for point in reversed(node.points):
+        for gpu in point.tick.gpus or ():
+            if gpu.index == index and gpu.energy_j is not None:
+                return gpu.energy_j
+    return None
+
+
+def _once(gpus: Iterable[GpuSample]) -> Iterable[GpuSample]:
+    """Each GPU once: a damaged line may name one twice, which readers refuse."""
+    return {gpu.index: gpu for gpu in gpus}.values()
+
+
+def _node(node: NodeNow) -> Labels:
+    return [("node", node.node)]
+
+
+def _gpu(node: NodeNow, gpu: GpuSample, info: GpuInfo | None) -> Labels:
+    found = [*_node(node), ("gpu", str(gpu.index))]
+    return [*found, ("uuid", info.uuid)] if info and info.uuid is not None else found

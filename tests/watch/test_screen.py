@@ -1,0 +1,165 @@
+"""Frames of every kind fit every screen, and say what they leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpclaunch.diagnose.progress import Progress
+from hpclaunch.watch import plain, screen
+from hpclaunch.watch.frame import Frame
+from hpclaunch.watch.spark import ASCII, UNICODE, bar, buckets, curve, spark
+from hpclaunch.watch.trouble import trouble
+from monitors.live import NodeNow, Point
+from monitors.model import End, GpuSample, HostSample, Note, OwnCost, Start, Tick
+from tests.monitors import traces
+from tests.monitors.generate import gpus, hosts, infos
+
+AT = 1_790_000_000.0
+
+
+def node(name: str = "n1", cards: int = 8, seconds: int = 30, **how: Any) -> NodeNow:
+    table = tuple(traces.gpu_info(0, index) for index in range(cards))
+    points = tuple(
+        Point(Tick(n, AT + n, 100.0 + n, HostSample(50.0), tuple(
+            GpuSample(index, power_w=200, sm_pct=98, memory_used_mib=1024) for index in range(cards)
+        ) or None)) for n in range(seconds)
+    )  # fmt: skip
+    begin = Start(name, AT, 100.0, "UTC", 0, 1.0, table)
+    return NodeNow(name, begin, table, points, **({"age_s": 0.5} | how))
+
+
+def frame(*nodes: NodeNow, **how: Any) -> Frame:
+    values: dict[str, Any] = {"at": AT, "name": "one", "state": "running", "nodes": nodes}
+    return Frame(**(values | how))
+
+
+def text(shown: Frame, width: int = 80, height: int | None = 24) -> list[str]:
+    return [line.plain for line in screen.lines(shown, width, height, UNICODE, "hint")]
+
+
+def test_unknown_is_said_and_never_zero() -> None:
+    bare = Point(Tick(0, AT, 1.0, HostSample(), (GpuSample(0, enc_pct=3),)))
+    shown = "\n".join(text(frame(NodeNow("n1", None, (), (bare,), 0.1))))
+    assert "0 sm     -  " in shown
+    assert "-/- W" in shown
+    assert "memory -/- GiB" in shown
+    assert "0%" not in shown
+    assert "unknown to go" in "\n".join(text(frame(progress=Progress(step=3))))
+
+
+def test_gpus_that_do_not_answer() -> None:
+    (found,) = [node(cards=2)]
+    last = found.points[-1].tick
+    assert last.gpus is not None
+    dead = Point(Tick(last.n + 1, last.wall, last.mono + 1, last.host, None))
+    lost = NodeNow(found.node, found.start, found.gpus, (*found.points, dead), 0.5)
+    assert "\n".join(text(frame(lost))).count("does not answer") == 2
+    assert trouble(frame(lost)) == ("n1: its GPUs do not answer",)
+    one = Point(
+        Tick(last.n + 1, last.wall, last.mono + 1, last.host, (*last.gpus[:1], GpuSample(1)))
+    )
+    half = NodeNow(found.node, found.start, found.gpus, (*found.points, one), 0.5)
+    assert "\n".join(text(frame(half))).count("does not answer") == 1
+    assert trouble(frame(half)) == ("n1: GPU 1 does not answer",)
+
+
+def test_how_many_nodes_are_left_out_is_said_and_the_silent_are_not_among_them() -> None:
+    many = [node(f"n{number}") for number in range(1, 64)]
+    many.append(node("n64", age_s=99.0))
+    shown = text(frame(*many))
+    assert len(shown) == 24
+    assert shown[-2].startswith("… 44 more nodes: sm 98%, lowest 98% (")
+    assert any(line.startswith("n64 no sign of life for 1 min 39 s") for line in shown)
+    assert sum(line.startswith("n") for line in shown) == 20
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cards", "width", "height", "rows"),
+    [
+        (1, 8, 80, 24, 9),  # a line a GPU
+        (4, 4, 80, 24, 20),
+        (5, 4, 80, 24, 15),  # two GPUs a line
+        (2, 16, 80, 24, 14),  # three GPUs a line, none alone
+        (16, 8, 200, 50, 32),  # eight GPUs a line
+        (16, 8, 80, 24, 16),  # a line a node
+        (3, 0, 80, 24, 3),
+    ],
+)
+def test_the_screen_is_used(nodes: int, cards: int, width: int, height: int, rows: int) -> None:
+    shown = text(frame(*(node(f"n{n}", cards) for n in range(nodes))), width, height)
+    top = 2 if cards and nodes > 1 else 1
+    assert len([line for line in shown[top:-1] if line]) == rows
+
+
+def test_what_is_wrong_is_told() -> None:
+    full = HostSample(psi_io_pct=40.0, cgroup_mem_mib=99.0, cgroup_limit_mib=100.0, oom_kills=2)
+    pressed = NodeNow("n1", points=(Point(Tick(0, AT, 1.0, full)),), age_s=1.0)
+    ended = node("n2", end=End(AT, "SIGTERM", 1, 0, OwnCost()), age_s=100.0)
+    shown = frame(pressed, ended, absent=("n3",), started=AT - 100)
+    assert trouble(shown) == (
+        "no samples at all from n3",
+        "n1: the kernel killed 2 of the job for memory",
+        "n1: memory is 99% full",
+    )
+    lines = "\n".join(text(shown))
+    assert "waits for disks 40%" in lines
+    assert "n2 sampling ended 1 min 40 s ago (SIGTERM)" in lines
+    assert "no samples yet from n3" in lines
+
+
+def test_gpus_that_are_not_sampled_matter_where_there_are_to_be_some() -> None:
+    begin = Start("n1", AT, 1.0, "UTC", 0, 1.0, (), "NVML: Driver Not Loaded")
+    note = Note(AT, "no GPU is sampled: late"), Note(AT, "Xid 79 on GPU 3"), Note(AT - 700, "old")
+    bare = NodeNow(
+        "n1", begin, points=(Point(Tick(0, AT, 1.0, HostSample())),), age_s=1, notes=note
+    )
+    assert trouble(frame(bare)) == ("n1: Xid 79 on GPU 3",)
+    assert trouble(frame(bare, on_gpus=True))[0] == "n1: no GPU is sampled: NVML: Driver Not Loaded"
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_any_values_fit_any_screen(data: st.DataObject) -> None:
+    ticks = st.builds(
+        Tick, st.integers(0, 9), st.floats(1, 1e18), st.floats(0, 1e18), hosts,
+        st.none() | st.lists(gpus, max_size=9).map(tuple),
+    )  # fmt: skip
+    rates = st.none() | st.floats(0, 1e18)
+    points = st.lists(st.builds(Point, ticks, rates, rates), max_size=4).map(tuple)
+    nodes = st.builds(
+        NodeNow, st.text(max_size=40), gpus=st.lists(infos, max_size=9).map(tuple), points=points,
+        age_s=st.just(5.0) | st.just(1e9),
+    )  # fmt: skip
+    shown = frame(
+        *data.draw(st.lists(nodes, max_size=7)),
+        why=data.draw(st.text()),
+        progress=Progress(
+            step=data.draw(st.integers(0, 10**18)), total=data.draw(st.sampled_from((0, 5, None))),
+            loss=data.draw(st.floats(-1e18, 1e18)),
+        ),
+        losses=tuple(data.draw(st.lists(st.floats(-1e18, 1e18), max_size=50))),
+    )  # fmt: skip
+    width, height = data.draw(st.integers(1, 220)), data.draw(st.integers(1, 60))
+    for signs in (UNICODE, ASCII):
+        lines = screen.lines(shown, width, height, signs, "hint")
+        assert len(lines) <= height
+        assert all(line.cell_len <= width for line in lines)
+        assert all(line.plain.isprintable() for line in lines)
+    assert plain.line(shown).isprintable()
+    assert plain.to_dict(shown)["nodes"] is not None
+    trouble(shown)
+
+
+def test_curves() -> None:
+    assert spark([0, 50, None, 100, 200, -5], 0, 100, UNICODE) == "▁▅ ██▁"
+    assert spark([5, 5], 5, 5, UNICODE) == "▁▁"
+    assert curve([1.0], 10, UNICODE) == ""
+    assert len(curve([float(n) for n in range(100)], 10, UNICODE)) == 10
+    assert bar(0.5, 4, ASCII) == "##.."
+    points = node(seconds=60).points
+    assert buckets(points, lambda p: p.tick.mono, 3, 60) == [109.5, 129.5, 149.5]
+    assert buckets((), lambda _: 1.0, 3, 60) == [None] * 3
