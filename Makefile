@@ -2,7 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
-# make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch
+# make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
@@ -40,6 +40,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.survive
 	$(BIN)/python -m tests.benchmarks.monitors
 	$(BIN)/python -m tests.benchmarks.watch
+	$(BIN)/python -m tests.benchmarks.plan
 
 generated: $(VENV)/.dev
 	$(BIN)/python -m hpclaunch.render.catalogue

@@ -12,7 +12,7 @@ RESUMED = "requeued, resumed, done"
 ELSEWHERE = "requeued, resumed on another node, done"
 
 
-def resumed(case: Case, restarts: int = 1, steps: int = 40, torn: int = 0) -> Cost:
+def resumed(case: Case, restarts: int = 1, steps: int = 40) -> Cost:
     """The training went on from its newest checkpoint and came to its end, every step done."""
     cost = case.end()
     said = case.status()
@@ -20,7 +20,7 @@ def resumed(case: Case, restarts: int = 1, steps: int = 40, torn: int = 0) -> Co
     assert said["progress"]["restarts"] == restarts, case.everything()
     assert {mark["step"] for mark in case.marks("step")} == set(range(1, steps + 1))
     assert (case.folder / "final/adapter_model.safetensors").is_file()
-    case.records_whole(torn)
+    case.records_whole()
     return cost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,8 @@ def test_a_sampler_is_killed(case: Case, table: Table) -> None:
 @slow
 def test_the_disk_is_full(case: Case, table: Table, small_disk: Path) -> None:
     case = Case(case.user, "hurt", runs=small_disk)
-    case.start("--runs-dir", str(small_disk))
+    steps = 80
+    case.start("--runs-dir", str(small_disk), steps=steps)
     filler = small_disk / "filler"
 
     def fill() -> None:
@@ -96,10 +98,17 @@ def test_the_disk_is_full(case: Case, table: Table, small_disk: Path) -> None:
                 stream.write(b"x" * 4096)
 
     case.hurt(fill)
-    case.wait_for(lambda: "no checkpoint" in case.log() or case.last_step() > 20, 60)
+    # What is said and marked meanwhile may be lost too, so it is no use to wait for words.
+    time.sleep(3)
     filler.unlink()
-    cost = resumed(case, restarts=0, torn=1)  # the line that the disk became full in
-    assert case.marks("checkpoint failed")
+    cost = case.end()
+    said = case.status()
+    assert (said["state"], said["progress"]["restarts"]) == ("done", 0), case.everything()
+    assert (case.folder / "final/adapter_model.safetensors").is_file()
+    kept = {mark["step"] for mark in case.marks("checkpoint")}
+    assert kept < set(range(5, steps + 1, 5)), "one at least was lost"
+    assert steps in kept
+    case.records_whole(torn=1)  # the line that the disk became full in
     table.add("the disk full for a while", cost, "that checkpoint was lost, training went on")
 
 
