@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from monitors import layout, live
 from monitors.exports.current import current
 from monitors.formats import samples
+from monitors.journal import Journal
 from monitors.lag import Lag
 from monitors.live import HISTORY_S, Live, NodeNow
 from monitors.model import GpuSample, GpuTable, HostSample, Note, Record
@@ -62,6 +63,29 @@ def test_a_line_in_two_pieces_is_one(tmp_path: Path) -> None:
             stream.write(piece)
         found = look(kept)
     assert numbers(found) == [0, 1]
+
+
+def test_packing_beside_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The journal that is really written, begun anew again and again while it is followed."""
+    journal = Journal(tmp_path, "n1", most=20_000)
+    journal.append(samples.line(start(GPU_A)))
+    kept = Live(tmp_path)
+    path = layout.path_of(tmp_path, "n1", layout.SAMPLES)
+    files, seen = set(), []
+    for number in range(1500):
+        journal.append(samples.line(tick(number)))
+        journal.tidy()
+        if number % 7 == 0:
+            files.add(path.stat().st_ino)
+            newest = look(kept, number).newest
+            assert newest is not None
+            seen.append(newest.tick.n)
+            assert numbers(look(kept, number))[-1] == number
+    journal.close()
+    shown = numbers(look(kept, 1500))
+    assert len(files) > 2, "it was begun anew while it was looked at"
+    assert seen == list(range(0, 1500, 7))
+    assert shown == list(range(shown[0], 1500))
 
 
 def test_a_file_that_is_begun_anew_goes_on(tmp_path: Path) -> None:
