@@ -8,9 +8,11 @@ from typing import Any
 
 from hpclaunch.cli.text import rows
 from hpclaunch.cluster.forecast import Forecast
+from hpclaunch.diagnose.progress import Progress
 from hpclaunch.plan.compare import Choice, compare
 from hpclaunch.plan.estimate import SAFE, Estimate
 from hpclaunch.plan.memory import GIB, trained
+from hpclaunch.run.record import Record
 from hpclaunch.units import UNKNOWN, count, duration
 
 SHOWN = 8
@@ -67,6 +69,20 @@ def short(made: Forecast) -> str:
     if made.estimate.seconds is not None:
         said.append(f"{duration(made.estimate.seconds)} in all")
     return "; ".join(said)
+
+
+def foreseen_rows(record: Record, progress: Progress) -> list[tuple[str, str]]:
+    """Hold what was foreseen of a run against what was measured."""
+    foreseen = record.foreseen
+    if foreseen is None:
+        return []
+    lines = [("memory", f"{gib(progress.allocated)} of tensors on the fullest GPU at most, "
+                        f"{gib(foreseen.tensors)} foreseen")]  # fmt: skip
+    if foreseen.step_seconds is not None:
+        measured = duration(progress.seconds_per_step)
+        lines.append(("step", f"{measured}, {duration(foreseen.step_seconds)} foreseen for samples "
+                              "of full length"))  # fmt: skip
+    return lines
 
 
 def render_layouts(made: Forecast) -> str:

@@ -44,6 +44,9 @@ def report(
         return _files(gpu, cpu, html, as_json)
     from dataclasses import asdict
 
+    import msgspec
+
+    from hpclaunch.cli.plan_text import foreseen_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.find import find
@@ -55,9 +58,12 @@ def report(
     metrics = study(folder.metrics, _story(folder, record, found))
     page = _write_page(html or folder.report, metrics)
     if as_json:
-        answer_json({"training": asdict(found.progress), "metrics": to_dict(metrics)})
+        foreseen = msgspec.to_builtins(record.foreseen)
+        training = asdict(found.progress)
+        answer_json({"training": training, "foreseen": foreseen, "metrics": to_dict(metrics)})
     else:
         head = [("run", f"{record.name}, {found.state}"), *progress_rows(found.progress, False)]
+        head += foreseen_rows(record, found.progress)
         head += metrics.rows
         if page:
             head.append(("page", str(page)))

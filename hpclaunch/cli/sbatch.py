@@ -52,7 +52,7 @@ def sbatch(
     -- train.py my.yaml
     """
     from hpclaunch.cli.asking import request
-    from hpclaunch.cli.foresee import foresee
+    from hpclaunch.cli.foresee import foreseen
     from hpclaunch.cluster.draft import draft
 
     asked = request(
@@ -62,20 +62,20 @@ def sbatch(
     with patience():
         job = draft(asked)
     say_findings(job.plan.findings)
-    foreseen = foresee(job, force=force)
+    note = foreseen(job, force=force)
     if dry_run:
         _print_dry(job, as_json)
-        say_if(foreseen)
+        say_if(note)
         return 0
     if no_submit:
         _write(job, as_json)
-        say_if(foreseen)
+        say_if(note)
         return 0
     from hpclaunch.cluster.launch import submit
 
     with patience():
         done = submit(job)
-    say_if(foreseen)
+    say_if(note)
     print_submitted(done, as_json)
     if not wait:
         return 0

@@ -44,7 +44,7 @@ def srun(
     its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
     """
     from hpclaunch.cli.asking import request
-    from hpclaunch.cli.foresee import foresee
+    from hpclaunch.cli.foresee import foreseen
     from hpclaunch.cluster.draft import draft
 
     asked = request(
@@ -53,7 +53,7 @@ def srun(
     )  # fmt: skip
     with patience():
         job = draft(asked)
-    foreseen = foresee(job, force=force)
+    note = foreseen(job, force=force)
     if dry_run:
         print(job.script, end="")
         return 0
@@ -64,4 +64,4 @@ def srun(
         open_shell(job)
     from hpclaunch.cli.attach import run_to_its_end
 
-    return run_to_its_end(job, note=foreseen)
+    return run_to_its_end(job, note=note)

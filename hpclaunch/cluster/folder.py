@@ -8,11 +8,13 @@ from pathlib import Path
 
 from msgspec import structs
 
+from hpclaunch.cluster.forecast import foresee
 from hpclaunch.errors import UserError
+from hpclaunch.plan.plan import Plan
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import remember
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.record import Record, now, whoami, write_record
+from hpclaunch.run.record import Foreseen, Record, now, whoami, write_record
 
 
 def write_folder(job: Job) -> tuple[RunFolder, Record]:
@@ -111,4 +113,19 @@ def _record(job: Job) -> Record:
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),
         modules=list(plan.launch.modules),
+        foreseen=_foreseen(plan),
+    )
+
+
+def _foreseen(plan: Plan) -> Foreseen | None:
+    """Give what is predicted of a job, where the model's size is known here."""
+    try:
+        made = foresee(plan)
+    except UserError:
+        return None
+    if made is None:
+        return None
+    memory, step = made.estimate.memory, made.estimate.step
+    return Foreseen(
+        tensors=memory.tensors, total=memory.total, step_seconds=step.seconds if step else None
     )

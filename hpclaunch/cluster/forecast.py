@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpclaunch.plan.architecture import Architecture, architecture
 from hpclaunch.plan.compare import Layout, laid_out
 from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, machine_of, work_of
 from hpclaunch.plan.memory import Load
+from hpclaunch.plan.plan import Plan
 from hpclaunch.plan.scale import Point, scale
 from hpclaunch.plan.speed import Machine
 from hpclaunch.recipe.load import is_local
@@ -113,6 +115,18 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         assumed,
         tuple(unknown),
     )
+
+
+def foresee(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast | None:
+    """Give the forecast of a planned job, None on CPUs and for an own program.
+
+    The hub is not asked. Raises UserError as forecast does.
+    """
+    if plan.device != "gpu" or not plan.builtin_trainer:
+        return None
+    per_node, gpu = plan.processes_per_node, plan.resources.gpu
+    question = Question(plan.recipe, plan.site, plan.nodes, per_node, gpu)
+    return forecast(question, environment, ask_hub=False)
 
 
 def _card(question: Question) -> tuple[Gpu | None, list[str]]:

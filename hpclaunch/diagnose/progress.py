@@ -38,6 +38,10 @@ class Progress:
     """Where the newest copy lies, of a checkpoint or of the final weights."""
     sync_error: str | None = None
     """Why nothing has arrived there since."""
+    allocated: int | None = None
+    """Bytes that tensors took of the fullest GPU, over the newest start that has ended."""
+    reserved: int | None = None
+    """Bytes that the allocator held there."""
     restarts: int = 0
     """Starts after the first."""
     outcome: str | None = None
@@ -63,6 +67,7 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
+    memory = newest(listed, "memory") or {}
     copies = [mark for mark in listed if mark["event"] in {"synced", "sync failed"}]
     arrived = newest([mark for mark in copies if _whole(mark.get("step")) is not None], "synced")
     failed = copies[-1] if copies and copies[-1]["event"] == "sync failed" else {}
@@ -82,6 +87,8 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
         synced=_whole((arrived or {}).get("step")),
         synced_to=_text((newest(copies, "synced") or {}).get("url")),
         sync_error=_text(failed.get("why")),
+        allocated=_whole(memory.get("allocated")),
+        reserved=_whole(memory.get("reserved")),
         restarts=max(0, len(starts) - 1),
         outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
     )

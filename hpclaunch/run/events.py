@@ -10,6 +10,7 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
 | | waited (seconds the first rank waited for its batches) |
 | eval | step, loss |
+| memory | allocated, reserved (bytes of the fullest GPU, over this start) |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |

@@ -16,6 +16,16 @@ FORMAT = 1
 """Raised when a reader of old could misread a new record."""
 
 
+class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
+    """What was predicted of a run when it was written, for samples of full length."""
+
+    tensors: int
+    """Bytes of the tensors on a GPU, at most."""
+    total: int
+    """Bytes of a GPU, with the allocator's and the libraries' own."""
+    step_seconds: float | None = None
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds."""
 
@@ -49,6 +59,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The job's Python environment."""
     modules: list[str] = []
     """Environment modules beside the site's."""
+    foreseen: Foreseen | None = None
+    """None where nothing is known of the model's size, on CPUs and of an own program."""
 
 
 class _Written(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ def run(folder: RunFolder) -> None:
     trainer.saving = replace(trainer.saving, held=copying.held, saved=told(stop, copying))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     trainer.land()
+    _tell_memory(folder, here)
     if stop.paused:
         pause(folder, here, trainer)
     else:
@@ -171,6 +172,14 @@ def finish(
         )
         megabytes = checkpoints.size(folder.final) / 1e6
         say(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
+
+
+def _tell_memory(folder: RunFolder, here: world.World) -> None:
+    """Mark how much of its GPU the fullest rank took, to be held against what was foreseen."""
+    peaks = [peak for peak in world.all_shares(here, world.peak_memory(here)) if peak]
+    if here.first and peaks:
+        allocated, reserved = max(peaks)
+        mark(folder.events, "memory", allocated=allocated, reserved=reserved)
 
 
 def _check_samples(recipe: Recipe, trainer: Any) -> None:

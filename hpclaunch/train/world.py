@@ -143,6 +143,15 @@ def all_shares(world: World, share: Share) -> list[Share]:
     return shares
 
 
+def peak_memory(world: World) -> tuple[int, int] | None:
+    """Give the most bytes that this rank's tensors took, and its allocator held; None on CPUs."""
+    if world.device != "cuda":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     import torch.distributed as dist

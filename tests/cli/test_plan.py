@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.run.events import mark
 from tests.cli.running import Home
 from tests.plan.shapes import SHAPES
 
@@ -161,6 +162,27 @@ def test_local_data_gives_the_number_of_steps(home: Home) -> None:
     assert planned(home, *words)["steps"] == 2 * -(-100 // (8 * 4))
     assert planned(home, *words, "training.max_steps=7")["steps"] == 7
     assert "1 job of 3:00:00" in home.call("plan", *words, "--time", "3:00:00").out
+
+
+def test_what_was_foreseen_is_held_against_what_was_measured(home: Home) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SHAPES["small"]))
+    (folder / "model.safetensors").touch()
+    words = ["sbatch", "llama3-8b-lora", "--model", "./model", *A100, "--name", "held"]
+    written = home.call(*words, "--no-submit")
+    assert written.code == 0, written.err
+    assert "hpclaunch: plan: fits" in written.err
+    foreseen = json.loads((home.runs / "held/run.json").read_text())["foreseen"]
+    assert 0 < foreseen["tensors"] < foreseen["total"]
+    before = home.call("report", "held").out
+    predicted = f"{foreseen['tensors'] / 2**30:.1f} GiB foreseen"
+    assert f"unknown of tensors on the fullest GPU at most, {predicted}" in before
+    mark(home.runs / "held/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
+    assert "3.0 GiB of tensors on the fullest GPU at most" in home.call("report", "held").out
+    said = json.loads(home.call("report", "held", "--json").out)
+    assert said["foreseen"] == foreseen
+    assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
 
 
 def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
