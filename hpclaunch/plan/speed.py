@@ -89,8 +89,10 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
     exposed: float | None = None
     if gather is not None and reduce is not None:
         once = 0.0 if load.sharding == "grad" else gather
-        exposed = load.accumulation * (max(0.0, gather - ahead) + max(0.0, once - behind))
-        exposed += max(0.0, reduce - max(0.0, behind - once))
+        # A full fine-tune shares its gradients out every time, an adapter's wait for the last.
+        every, last = (reduce, 0.0) if load.method == "full" else (0.0, reduce)
+        exposed = load.accumulation * (max(0.0, gather - ahead) + max(0.0, once + every - behind))
+        exposed += max(0.0, last - max(0.0, behind - once))
     held = 1 if load.sharding == "none" else load.shards
     return Step(
         compute=load.accumulation * (ahead + behind),

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hpclaunch.errors import UserError
@@ -22,15 +23,13 @@ def recipe(tiny: Path, rows: Path) -> Recipe:
     return load("tiny", short(tiny, rows))
 
 
-def config(recipe: Recipe, tmp_path: Path, **more: Any) -> Any:
-    here = world.World(rank=0, size=1, device="cpu", fsdp=0)
+def config(recipe: Recipe, tmp_path: Path, fsdp: int = 0, **more: Any) -> Any:
+    here = world.World(rank=0, size=1, device="cpu", fsdp=fsdp)
     options = {"messages": True, "validating": False, "kernel": "sdpa", **more}
     return settings.sft_config(recipe, RunFolder(tmp_path), here, **options)
 
 
 def changed(recipe: Recipe, **training: Any) -> Recipe:
-    import msgspec
-
     return msgspec.structs.replace(recipe, training={**recipe.training, **training})
 
 
@@ -96,6 +95,24 @@ def test_precision_is_the_models(tiny: Path, rows: Path, tmp_path: Path) -> None
 def test_slow_saves_outlast_the_collectives_timeout(recipe: Recipe, tmp_path: Path) -> None:
     assert config(recipe, tmp_path).ddp_timeout == 7200
     assert config(changed(recipe, ddp_timeout=60), tmp_path).ddp_timeout == 60
+
+
+def test_a_full_fine_tune_keeps_no_whole_gradients_between_micro_batches(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """Accelerate's default keeps those of the whole model on every rank until the last one."""
+
+    def shared_out(of: Recipe, fsdp: int) -> bool:
+        made = config(of, tmp_path, fsdp).accelerator_config
+        return bool((made.gradient_accumulation_kwargs or {}).get("sync_each_batch"))
+
+    method = msgspec.structs.replace(recipe.method, kind="full")
+    full = msgspec.structs.replace(recipe, method=method)
+    assert shared_out(full, fsdp=2)
+    assert not shared_out(full, fsdp=0)
+    assert not shared_out(recipe, fsdp=2), "an adapter's are small"
+    own = {"gradient_accumulation_kwargs": {"sync_each_batch": False}}
+    assert not shared_out(changed(full, accelerator_config=own), fsdp=2)
 
 
 def test_packing_needs_flash_attention(recipe: Recipe) -> None:
