@@ -18,6 +18,8 @@ pytestmark = pytest.mark.train
 
 WATCH = """
 import os, pathlib, signal
+def catch_fire(*_, **__):
+    raise RuntimeError('a board caught fire')
 def look(*_):
     events = pathlib.Path({events!r})
     if events.exists() and '"step": 2' in events.read_text():
@@ -73,14 +75,15 @@ def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:
     folder = make_run(tmp_path / "run", short(tiny, rows, steps=300))
-    fail = "raise RuntimeError('a board caught fire')"
+    # At a step's end, and not from within the signal: there it could leave any lock held.
+    fail = "import hpclaunch.train.stop as stop; stop.StopInTime.on_step_end = catch_fire"
     path = after_two_steps(tmp_path / "site", folder.events, 1, fail)
     outcome = launch(folder, 2, PYTHONPATH=path)
     assert outcome.code != 0
     error = json.loads(folder.rank_error(1).read_text("utf-8"))
     assert error["error"] == "RuntimeError: a board caught fire"
     assert (error["rank"], error["local_rank"], error["collateral"]) == (1, 1, False)
-    assert "look" in error["traceback"] and error["host"] and error["time"] > 1e9
+    assert "catch_fire" in error["traceback"] and error["host"] and error["time"] > 1e9
     assert outcome.err.count("RuntimeError: a board caught fire") == 1, "said once"
     if folder.rank_error(0).exists():  # else the launcher ended it before it noticed
         other = json.loads(folder.rank_error(0).read_text("utf-8"))
