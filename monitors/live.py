@@ -15,7 +15,7 @@ from monitors import layout
 from monitors.formats.samples import SamplesReader
 from monitors.lag import Lag
 from monitors.model import End, GpuInfo, GpuTable, HostSample, Note, Record, Start, Tick
-from monitors.newest import ending
+from monitors.newest import FileMark, ending, file_mark
 
 HISTORY_S = 180.0
 """Seconds of samples that are held in memory."""
@@ -107,7 +107,8 @@ class Live:
 class _NodeTail:
     def __init__(self, folder: Path, node: str) -> None:
         self._path, self._node = layout.path_of(folder, node, layout.SAMPLES), node
-        self._inode = self._offset = 0
+        self._file: FileMark | None = None
+        self._offset = 0
         self._lag = Lag()
         self._clear()
 
@@ -138,11 +139,11 @@ class _NodeTail:
     def _read(self, least: int) -> None:
         try:
             with self._path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                same = found.st_ino == self._inode
-                if same and self._offset <= found.st_size <= self._offset + _FAR:
+                size = os.fstat(file.fileno()).st_size
+                near = self._offset <= size <= self._offset + _FAR
+                if near and file_mark(file) == self._file:
                     file.seek(self._offset)
-                    self._take_all(file.read(found.st_size - self._offset))
+                    self._take_all(file.read(size - self._offset))
                     return
         except OSError:
             return  # what was read before stands, and grows old
@@ -158,7 +159,7 @@ class _NodeTail:
         found = ending(self._path, least)
         start, points = self._start, self._points
         self._clear()
-        self._inode, self._offset = found.inode, found.size
+        self._file, self._offset = found.file, found.size
         for record in found.records():
             self._take(record)
         if start is not None and start == self._start and self._points:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from monitors import layout
 from monitors.formats.samples import SamplesReader
@@ -75,12 +76,30 @@ def newest_of(folder: Path, node: str) -> Newest:
 
 
 @dataclass(frozen=True, slots=True)
+class FileMark:
+    """Tells a file from the one that takes its name, and perhaps its inode, when it is gone."""
+
+    inode: int
+    first: bytes
+    """Its first line, at most half a KiB: a journal begun anew says how much is packed by then."""
+
+
+def file_mark(file: BinaryIO) -> FileMark:
+    """The mark of an open file, which is left at any place.
+
+    Raises OSError where it cannot be read.
+    """
+    file.seek(0)
+    return FileMark(os.fstat(file.fileno()).st_ino, file.readline(512))
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """The end of a samples file, as far back as it takes to understand it."""
 
     lines: tuple[bytes, ...] = ()
     """The heads of the last recording, and the whole lines at the end of the file."""
-    inode: int = 0
+    file: FileMark | None = None
     """Which file it was, whatever lies under its name later."""
     size: int = 0
     """Bytes of the file up to the end of the last of these lines."""
@@ -112,12 +131,12 @@ def ending(path: Path, least: int = _PIECE) -> Ending:
                 file.seek(looked)
                 piece = file.read(2 * _PIECE)  # overlapping, for lines across the border
                 heads = [line for line in piece.split(b"\n") if _is_head(line)] + heads
-            inode = os.fstat(file.fileno()).st_ino
+            mark = file_mark(file)
     except OSError:
         return Ending()
     *whole, torn = tail.split(b"\n")
     lines = [line + b"\n" for line in [*dict.fromkeys(heads), *whole]]
-    return Ending(tuple(lines), inode, end - len(torn))
+    return Ending(tuple(lines), mark, end - len(torn))
 
 
 def _is_start(line: bytes) -> bool:
