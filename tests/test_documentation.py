@@ -17,7 +17,7 @@ from tests.cli.running import ROOT, Home
 from tests.monitors import traces
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "examples").glob("**/README.md")])
-STARTS = ("sbatch", "srun", "local")
+STARTS = ("sbatch", "srun", "local", "preflight")
 
 
 @dataclass(frozen=True)

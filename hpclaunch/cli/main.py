@@ -17,6 +17,7 @@ from hpclaunch.cli.export import export
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
 from hpclaunch.cli.plan import plan
+from hpclaunch.cli.preflight import preflight
 from hpclaunch.cli.recipes import recipes
 from hpclaunch.cli.rehearse import rehearse
 from hpclaunch.cli.report import report
@@ -34,6 +35,7 @@ COMMANDS = (
     srun,
     local,
     plan,
+    preflight,
     rehearse,
     config,
     recipes,

@@ -23,7 +23,8 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
         "layout": asdict(made.now),
         **_figures(made.estimate),
         "simulated_bytes": simulated,
-        "assumed": made.assumed,
+        "measured": made.basis.measured,
+        "assumed": made.basis.assumed,
         "unknown": made.unknown,
     }
     if comparing and made.card and made.machine:

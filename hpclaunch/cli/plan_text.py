@@ -35,7 +35,8 @@ def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = N
     lines = [("model", _model(made)), ("machines", _machines(made)), ("layout", _layout(made))]
     lines += [("verdict", verdict(made.estimate))]
     parts = [rows(lines), rows(_memory_rows(made, simulated)), rows(_time_rows(made, limit))]
-    notes = [("assumed", each) for each in made.assumed]
+    notes = [("measured", each) for each in made.basis.measured]
+    notes += [("assumed", each) for each in made.basis.assumed]
     notes += [("unknown", each) for each in made.unknown]
     return "\n\n".join([*parts, rows(notes)] if notes else parts)
 

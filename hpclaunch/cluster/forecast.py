@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.cluster.known import known_of
 from hpclaunch.cluster.model_config import model_config
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.plan.architecture import Architecture, architecture
 from hpclaunch.plan.compare import Layout, laid_out
-from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, machine_of, work_of
+from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, work_of
+from hpclaunch.plan.machine import Basis, machine_of
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.plan import Plan
 from hpclaunch.plan.scale import Point, scale
@@ -58,7 +60,7 @@ class Forecast:
     card: Gpu | None
     machine: Machine | None
     estimate: Estimate
-    assumed: tuple[str, ...]
+    basis: Basis
     unknown: tuple[str, ...]
     """What is not known, and what would make it known."""
 
@@ -76,12 +78,13 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
             f"fetch it: hf download {recipe.model.name} config.json",
         )
     model = architecture(config, recipe.model.name)
-    card, unknown = _card(question)
+    kind, card, unknown = _card(question)
     machine: Machine | None = None
-    assumed: tuple[str, ...] = ()
-    if card is not None:
-        machine, assumed = machine_of(
-            site, card, question.nodes, question.per_node, question.network_gb_s
+    basis = Basis()
+    if card is not None and kind is not None:
+        known = known_of(site.name, kind, recipe, model)
+        machine, basis = machine_of(
+            site, card, question.nodes, question.per_node, question.network_gb_s, known
         )
     given = recipe.training
     now = Layout(
@@ -112,7 +115,7 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         card,
         machine,
         made,
-        assumed,
+        basis,
         tuple(unknown),
     )
 
@@ -129,16 +132,16 @@ def foresee(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
     return forecast(question, environment, ask_hub=False)
 
 
-def _card(question: Question) -> tuple[Gpu | None, list[str]]:
-    """Give the GPU: as asked, or the only kind that the site has."""
+def _card(question: Question) -> tuple[str | None, Gpu | None, list[str]]:
+    """Give the GPU and its kind: as asked, or the only one that the site has."""
     kinds, name = gpus(), question.gpu
     if name is None and len(question.site.gpus) == 1:
         (name,) = question.site.gpus
     if name is None:
-        return None, ["the GPU: tell its kind by --gpu"]
+        return None, None, ["the GPU: tell its kind by --gpu"]
     if name not in kinds:
         raise UserError(f"--gpu {name}: no such kind", f"{nearest(name, kinds)}")
-    return kinds[name], []
+    return name, kinds[name], []
 
 
 def _samples(recipe: Recipe) -> int | None:

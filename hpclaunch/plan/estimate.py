@@ -9,7 +9,7 @@ from hpclaunch.plan.architecture import Architecture
 from hpclaunch.plan.memory import CONTEXT, GIB, Load, Memory, memory, trained
 from hpclaunch.plan.speed import Machine, Step, step
 from hpclaunch.recipe.schema import Lora, Recipe
-from hpclaunch.site.schema import Gpu, Site
+from hpclaunch.site.schema import Gpu
 
 USABLE = 0.98
 """Share of a card's memory that programs get, where the catalogue does not know better."""
@@ -17,9 +17,6 @@ SAFE = 0.95
 """Share of that which a plan fills at most: what is left is for what no plan foresees."""
 LEAST = 256
 """Tokens of a sample below which a fine-tune is hardly meant."""
-NETWORKS = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
-"""GB/s of a node's way out where a site names its kind and not its rate: one port of 200 Gb/s, or
-10 Gb/s Ethernet. Assumptions."""
 
 
 @dataclass(frozen=True)
@@ -139,30 +136,6 @@ def adapter_weights(lora: Lora, model: Architecture) -> int:
         whole = model.layers * lora.r * sum(ends)
     saved = {"embed_tokens", "lm_head"} & set(lora.modules_to_save or [])
     return whole + len(saved) * model.embedding
-
-
-def machine_of(
-    site: Site, card: Gpu, nodes: int, per_node: int, network: float | None
-) -> tuple[Machine, tuple[str, ...]]:
-    """Give the machine, and what of it is assumed. `network`: GB/s of a node, where told."""
-    assumed = []
-    rate = network or site.network_gb_s
-    if nodes > 1 and rate is None:
-        rate = NETWORKS.get(site.network)
-        if rate is not None:
-            assumed.append(f"{rate:g} GB/s between nodes ({site.network}); tell it by --network")
-    assumed.append("60% of the GPU's bf16 peak where nothing waits")
-    return (
-        Machine(
-            nodes=nodes,
-            per_node=per_node,
-            tflops=card.bf16_tflops or 0.0,
-            memory_gb_s=card.bandwidth_gb_s,
-            link_gb_s=card.link_gb_s,
-            network_gb_s=rate,
-        ),
-        tuple(assumed),
-    )
 
 
 def estimate(

@@ -22,7 +22,10 @@ LINK_SHARE = 0.75
 
 @dataclass(frozen=True)
 class Machine:
-    """What the work runs on. Rates in 10^9 bytes a second (GB/s) and 10^12 operations (TFLOP/s)."""
+    """What the work runs on. Rates in 10^9 bytes a second (GB/s) and 10^12 operations (TFLOP/s).
+
+    Those of links are what collectives reach, measured or by `reached`.
+    """
 
     nodes: int
     per_node: int
@@ -70,6 +73,11 @@ class Step:
     def of_peak(self) -> float | None:
         """Share of the GPU's bf16 peak that the model's own FLOPs take."""
         return None if self.seconds is None else self.flops / self.seconds / self.peak
+
+
+def reached(rate: float) -> float:
+    """Give what collectives reach of a link's data-sheet rate."""
+    return LINK_SHARE * rate
 
 
 def step(load: Load, replicas: int, machine: Machine) -> Step:
@@ -161,4 +169,4 @@ def _over(moved: float, machine: Machine, *, across: bool) -> float | None:
     if any(rate is None for rate in rates):
         return None
     slowest = min((rate for rate in rates if rate is not None), default=None)
-    return 0.0 if slowest is None else moved / (slowest * 1e9 * LINK_SHARE)
+    return 0.0 if slowest is None else moved / (slowest * 1e9)

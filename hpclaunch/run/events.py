@@ -66,6 +66,24 @@ def read_marks(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
+    return _marks(text)
+
+
+def read_last_marks(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
+    """Give the marks in the last `most` bytes of the file, as `read_marks` does all of them."""
+    try:
+        with path.open("rb") as stream:
+            begin = max(0, stream.seek(0, os.SEEK_END) - most)
+            stream.seek(begin)
+            data = stream.read()
+    except OSError:
+        return []
+    if begin:
+        data = data.partition(b"\n")[2]
+    return _marks(data.decode(errors="replace"))
+
+
+def _marks(text: str) -> list[dict[str, Any]]:
     marks = []
     for line in text.split("\n"):
         try:

@@ -67,14 +67,17 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
     return max(named, key=lambda run: run[1].created)
 
 
-def known(runs_dir: Path) -> Iterator[tuple[RunFolder, Record]]:
-    """Give every run in `runs_dir` and in the index that can be read, each once."""
+def known(runs_dir: Path, most: int = 0) -> Iterator[tuple[RunFolder, Record]]:
+    """Give every run in `runs_dir` and in the index that can be read, each once.
+
+    `most`: so many of the index at most, the last that were started; 0: all of them.
+    """
     seen: set[Path] = set()
     listed: list[Path] = []
     with contextlib.suppress(OSError):
         listed += [entry for entry in runs_dir.iterdir() if _has_record(entry)]
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        listed += [Path(line) for line in index_file().read_text("utf-8").split("\n") if line]
+        listed += [Path(line) for line in _index()[-most:]]
     for root in listed:
         if root in seen:
             continue
@@ -84,6 +87,10 @@ def known(runs_dir: Path) -> Iterator[tuple[RunFolder, Record]]:
             yield folder, read_record(folder)
         except (UserError, ValueError):  # ValueError: the index holds what is no path
             continue
+
+
+def _index() -> list[str]:
+    return [line for line in index_file().read_text("utf-8").split("\n") if line]
 
 
 def _has_record(folder: Path) -> bool:

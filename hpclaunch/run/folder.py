@@ -92,6 +92,11 @@ class RunFolder:
         return self.root / "final"
 
     @property
+    def rates(self) -> Path:
+        """What `hpclaunch preflight` measured between the ranks."""
+        return self.root / "rates.json"
+
+    @property
     def exit_mark(self) -> Path:
         """The exit code the script ended with, written last."""
         return self.root / "exit_code"

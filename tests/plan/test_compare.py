@@ -13,7 +13,7 @@ from hpclaunch.plan.compare import Layout, compare, layouts
 from hpclaunch.plan.estimate import SAFE, Work, usable
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.scale import knee, scale
-from hpclaunch.plan.speed import Machine
+from hpclaunch.plan.speed import Machine, reached
 from hpclaunch.site.load import gpus
 from tests.plan.shapes import SHAPES
 
@@ -28,8 +28,8 @@ def lora(model: str = "8b", length: int = 512) -> Load:
     return Load(shape, "lora", shape.adapter(16), "none", 1, 1, length)
 
 
-def machine(nodes: int, network: float | None = 25.0) -> Machine:
-    return Machine(nodes, 4, 312, 2039, 300, network)
+def machine(nodes: int, network: float = 25.0) -> Machine:
+    return Machine(nodes, 4, 312, 2039, reached(300), reached(network))
 
 
 @pytest.mark.parametrize("network", [0.125, 1.25, 25.0])

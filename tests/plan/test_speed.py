@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from hpclaunch.plan.architecture import architecture
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, Step, step
+from hpclaunch.plan.speed import Machine, Step, reached, step
 from hpclaunch.recipe.schema import MethodKind
 from tests.plan.shapes import SHAPES
 
 MODEL = architecture(SHAPES["70b"])
 METHODS: list[MethodKind] = ["full", "lora", "qlora"]
-A100 = Machine(1, 8, 312, 2039, 300, None)
+A100 = Machine(1, 8, 312, 2039, reached(300), None)
 
 
 def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> Load:
@@ -33,8 +33,8 @@ PUBLISHED = {
     "fsdp_qlora, QLoRA on 4 A100-40": (
         replace(lora(4, 8, 512, 64), method="qlora"), replace(A100, per_node=4), 414,
     ),
-    "full on 64 A100": (full(64), replace(A100, nodes=8, network_gb_s=100.0), 331),
-    "full on 128 H100": (full(128), Machine(16, 8, 989, 3350, 450, 400), 1058),
+    "full on 64 A100": (full(64), replace(A100, nodes=8, network_gb_s=reached(100)), 331),
+    "full on 128 H100": (full(128), Machine(16, 8, 989, 3350, reached(450), reached(400)), 1058),
 }  # fmt: skip
 
 
@@ -48,9 +48,9 @@ def test_the_origins_step_at_socket_speed() -> None:
     """3,000 s a step were seen, full shard over 4 nodes of 4 A100 with 8 micro-batches."""
     origin = replace(lora(16, length=512), accumulation=8)
     machine = replace(A100, nodes=4, per_node=4)
-    slow = step(origin, 1, replace(machine, network_gb_s=1.25))
+    slow = step(origin, 1, replace(machine, network_gb_s=reached(1.25)))
     assert slow.seconds == pytest.approx(3000, rel=0.25)
-    fast = step(origin, 1, replace(machine, network_gb_s=25.0))
+    fast = step(origin, 1, replace(machine, network_gb_s=reached(25)))
     assert fast.communication is not None and fast.seconds is not None
     assert fast.communication > 0.8 * fast.seconds, "short micro-batches wait even at 200 Gb/s"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.settings import Settings
+from tests.slurm.user import User
 
 pytestmark = pytest.mark.slurm
 
@@ -63,6 +66,31 @@ def test_a_slow_link(linked: ThrowawayCluster) -> None:
     slow = seconds()
     linked.inside("tc", "qdisc", "del", "dev", "node2", "root")
     assert fast < 1 < slow, (fast, slow)  # 32 megabits at 16 a second
+
+
+def test_preflight_measures_the_links_and_plans_go_by_it(
+    linked: ThrowawayCluster, tmp_path: Path
+) -> None:
+    user = User(linked, tmp_path)
+    for node in ("node1", "node2"):
+        harm.slow_link(linked, node, "80mbit")
+    try:
+        done = user.hpclaunch("preflight", "--nodes", "2", "--cpu-processes", "1")
+    finally:
+        for node in ("node1", "node2"):
+            linked.inside("tc", "qdisc", "del", "dev", node, "root")
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / ".config/hpclaunch/measured/generic.json").read_text())
+    assert set(record["inside"]) == set(), "one rank a node has nobody to talk to there"
+    across = record["across"]["cpu"]
+    assert (across["nodes"], across["ranks"]) == (2, 2)
+    # 80 megabits are 0.01 GB; headers and acknowledgements take their share.
+    assert 0.005 < across["gather_gb_s"] <= 0.0101
+    assert 0.005 < across["reduce_gb_s"] <= 0.0101
+    assert "between nodes: all-gather 0.00" in done.stdout
+    alone = user.hpclaunch("preflight", "--cpu-processes", "1")
+    assert alone.returncode == 2
+    assert "nobody to exchange with" in alone.stderr
 
 
 @pytest.mark.faults

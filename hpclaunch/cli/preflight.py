@@ -1,0 +1,72 @@
+"""`hpclaunch preflight`: measure how fast the nodes exchange tensors, for plans that know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from hpclaunch.cli import options
+from hpclaunch.cli.text import patience, say
+from hpclaunch.errors import UserError
+
+if TYPE_CHECKING:
+    from hpclaunch.cli.invocation import Invocation
+    from hpclaunch.cluster.preflight import Kept
+
+LIMIT = "10:00"
+"""Walltime where the user names none: it takes a minute or two."""
+
+
+@click.command()
+@options.grouped(nodes=options.NodeOptions, queue=options.QueueOptions, run=options.RunOptions)
+@options.dry_run
+@click.pass_obj
+def preflight(
+    typed: Invocation,
+    nodes: options.NodeOptions,
+    queue: options.QueueOptions,
+    run: options.RunOptions,
+    dry_run: bool,
+) -> int:
+    """Measure the links inside and between nodes.
+
+    Gathers and reduces tensors over all GPUs, for a minute or two: in the allocation you are in,
+    or in a short job of its own. The rates are kept for this site, and later plans go by them.
+    """
+    from hpclaunch.cli.asking import request
+    from hpclaunch.cluster.draft import draft
+    from hpclaunch.cluster.preflight import PROGRAM, keep
+    from hpclaunch.run.find import default_runs_dir, find, next_name
+
+    runs_dir = (run.runs_dir or default_runs_dir()).absolute()
+    asked = request(
+        "srun", typed, (),
+        recipe=options.RecipeOptions(), sharding=options.ShardingOptions(), nodes=nodes,
+        run=replace(run, name=run.name or next_name(runs_dir, "preflight")),
+        queue=replace(queue, time=queue.time or LIMIT),
+    )  # fmt: skip
+    with patience():
+        job = draft(replace(asked, program=PROGRAM))
+    if job.plan.nodes * job.plan.processes_per_node == 1:
+        raise UserError("one rank alone has nobody to exchange with", "add --nodes 2 or --gpus 2")
+    if dry_run:
+        print(job.script, end="")
+        return 0
+    from hpclaunch.cli.attach import run_to_its_end
+
+    code = run_to_its_end(job)
+    if not code:
+        _tell(keep(*find(str(job.plan.launch.folder))))
+    return code
+
+
+def _tell(kept: Kept) -> None:
+    for where, rates in (("inside a node", kept.inside), ("between nodes", kept.across)):
+        if rates is not None:
+            print(
+                f"{where}: all-gather {rates.gather_gb_s:.3g} GB/s, "
+                f"all-reduce {rates.reduce_gb_s:.3g} GB/s ({kept.kind}, {rates.ranks} ranks)"
+            )
+    say(f"kept in {kept.path}; plans for this site go by it")

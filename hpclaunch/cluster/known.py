@@ -1,0 +1,107 @@
+"""What is known of a kind of GPU at a site: what preflight kept, and how fast earlier runs went."""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.plan.architecture import Architecture
+from hpclaunch.plan.compare import Layout, laid_out
+from hpclaunch.plan.estimate import load_of
+from hpclaunch.plan.machine import Known, efficiency_of, machine_of
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.events import read_last_marks
+from hpclaunch.run.find import default_runs_dir, known
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+from hpclaunch.site.load import gpus, load_site
+from hpclaunch.site.measured import measured
+
+LISTED = 200
+"""Newest runs of this user whose records are read."""
+LOOKED_AT = 20
+"""Of these, runs of the kind that are looked at before a plan."""
+STEPS = 5
+"""Steps that a run must have done for its pace to count; the first is never counted."""
+
+
+def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known:
+    """Give what was measured of `kind` at `site`. Raises UserError where its record is damaged."""
+    record = measured(site)
+    found = Known(inside=record.inside.get(kind), across=record.across.get(kind))
+    for folder, run in _alike(site, kind):
+        efficiency = _efficiency(folder, run, found, recipe, model)
+        if efficiency is not None:
+            return replace(found, efficiency=efficiency, run=f"as run {run.name} reached")
+    return found
+
+
+def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
+    """Give the newest runs of that kind of GPU, the newest first."""
+    runs = (
+        each
+        for each in known(default_runs_dir(), LISTED)
+        if (each[1].site, each[1].gpu) == (site, kind) and not each[1].program
+    )
+    yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
+
+
+def _efficiency(
+    folder: RunFolder, run: Record, found: Known, recipe: Recipe, model: Architecture
+) -> float | None:
+    """Give the share of the peak that a run reached; None: unknown, or a run of another kind."""
+    try:
+        own = load(str(folder.recipe), (), {})
+        if (own.model.name, own.method.kind) != (recipe.model.name, recipe.method.kind):
+            return None
+        site = load_site(run.site)
+    except (UserError, OSError):
+        return None
+    pace = _pace(read_last_marks(folder.events))
+    if pace is None or run.gpu is None:
+        return None
+    seconds, tokens = pace
+    given = own.training
+    lay = Layout(
+        own.fsdp.sharding,
+        int(given["per_device_train_batch_size"]),
+        int(given["gradient_accumulation_steps"]),
+        bool(given.get("gradient_checkpointing", True)),
+        own.fsdp.offload,
+    )
+    if lay.offload:
+        return None
+    done, replicas = laid_out(load_of(own, model), lay, run.nodes, run.processes_per_node)
+    ranks = run.nodes * run.processes_per_node
+    length = round(tokens / (ranks * lay.samples * lay.accumulation))
+    if not 0 < length <= done.length:
+        return None
+    machine, _ = machine_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
+    return efficiency_of(replace(done, length=length), replicas, machine, seconds)
+
+
+def _pace(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Give seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
+    seconds, tokens, before = [], [], None
+    for mark in marks:
+        if mark["event"] == "start":
+            before = None
+        if mark["event"] != "step":
+            continue
+        try:
+            step = int(mark["step"])
+            took, had = float(mark["seconds"]), float(mark["tokens"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if before is not None and step > before:  # the first warms up, and loads its kernels
+            seconds.append(took / (step - before))
+            tokens.append(had / (step - before))
+        before = step
+    if len(seconds) < STEPS:
+        return None
+    return statistics.median(seconds), statistics.median(tokens)

@@ -1,0 +1,155 @@
+"""Plans that start from what was measured: the links by preflight, the GPUs by earlier runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpclaunch.plan.architecture import architecture
+from hpclaunch.plan.machine import efficiency_of
+from hpclaunch.plan.memory import Load
+from hpclaunch.plan.speed import EFFICIENCY, Machine, step
+from hpclaunch.recipe.schema import MethodKind
+from hpclaunch.run.events import mark
+from hpclaunch.site.measured import Measured, Rates, text_of
+from tests.cli.running import Home
+from tests.plan.shapes import SHAPES
+
+FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
+MODEL = architecture(SHAPES["8b"])
+METHODS: list[MethodKind] = ["lora", "full"]
+LOAD = Load(MODEL, "lora", MODEL.adapter(16), "full", 8, 4, 2048)
+MACHINE = Machine(2, 4, 312, 1555, 225, 20)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(json.dumps(SHAPES["8b"]))
+    (tmp_path / "model/model.safetensors").touch()
+    return Home(tmp_path)
+
+
+def keep(home: Home, record: Measured) -> Path:
+    path = home.folder / ".config/hpclaunch/measured/generic.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text_of(record))
+    return path
+
+
+def planned(home: Home, *words: str) -> dict[str, Any]:
+    done = home.call("plan", "llama3-8b-lora", *FOUR, *words, "--json")
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def rates(gb_s: float) -> Rates:
+    return Rates(gather_gb_s=gb_s, reduce_gb_s=gb_s, ranks=8, nodes=2, when=1.79e9)
+
+
+def test_measured_links_are_known_to_later_plans(home: Home) -> None:
+    assert planned(home)["step"]["seconds"] is None, "nobody has told of the network"
+    keep(home, Measured(across={"a100_40": rates(0.5)}))
+    slow = planned(home)["step"]["communication"]
+    done = home.call("plan", "llama3-8b-lora", *FOUR)
+    assert "0.5 GB/s between nodes (measured by preflight on 2026-09-21, 8 ranks)" in done.out
+    # Told by a data sheet, of which collectives reach three quarters.
+    told = planned(home, "--network", f"{0.5 / 0.75}GB/s")["step"]["communication"]
+    assert told == pytest.approx(slow, rel=0.01)
+    other = home.call("plan", "llama3-8b-lora", *FOUR[:-1], "a100_80")
+    assert "waiting for others unknown" in other.out, "another kind may have another network"
+
+
+def test_links_inside_a_node_are_measured_too(home: Home) -> None:
+    keep(home, Measured(inside={"a100_40": rates(1.0)}))
+    one = ["plan", "llama3-8b-lora", "--gpus", "4", "--gpu", "a100_40"]
+    assert "1 GB/s between GPUs of a node (measured" in home.call(*one).out
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 7}', '{"inside": 3}', "[]"])
+def test_a_damaged_record_is_named_and_what_to_do(home: Home, text: str) -> None:
+    path = keep(home, Measured())
+    path.write_text(text)
+    done = home.call("plan", "llama3-8b-lora", *FOUR)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert f"{path}" in done.err and "remove it, and measure again" in done.err
+    # A job is not held up by it.
+    assert home.call("sbatch", "llama3-8b-lora", *FOUR, "--dry-run").code == 0
+
+
+@given(
+    efficiency=st.floats(0.05, 0.95),
+    length=st.integers(200, 4096),
+    method=st.sampled_from(METHODS),
+)
+def test_the_efficiency_of_a_step_is_found_again(
+    efficiency: float, length: int, method: Any
+) -> None:
+    load = replace(LOAD, length=length, method=method)
+    machine = replace(MACHINE, efficiency=efficiency, network_gb_s=2000.0, link_gb_s=2000.0)
+    seconds = step(load, 1, machine).seconds
+    assert seconds is not None
+    found = efficiency_of(load, 1, replace(machine, efficiency=EFFICIENCY), seconds)
+    assert found is None or found == pytest.approx(efficiency, abs=0.002)
+    if method == "lora":
+        assert found is not None
+
+
+def test_a_step_that_waited_for_the_network_tells_nothing_of_the_gpus() -> None:
+    slow = replace(MACHINE, network_gb_s=0.2)
+    seconds = step(LOAD, 1, slow).seconds
+    assert seconds is not None
+    assert efficiency_of(LOAD, 1, slow, seconds) is None
+    assert efficiency_of(LOAD, 1, slow, seconds / 100) is None, "faster than the card can be"
+
+
+def ran(home: Home, name: str, seconds: float, *words: str) -> None:
+    """A run of the 8B recipe as it would be left, with steps of so many seconds."""
+    written = home.call("sbatch", "llama3-8b-lora", *FOUR, "--name", name, "--no-submit", *words)
+    assert written.code == 0, written.err
+    events = home.runs / name / "events.jsonl"
+    for number in range(1, 12):
+        took = seconds * (30 if number == 1 else 1)
+        mark(events, "step", step=number, total=99, seconds=took, tokens=8 * 8 * 4096)
+
+
+def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
+    keep(home, Measured(across={"a100_40": rates(20.0)}))
+    before = planned(home)
+    assert "60% of the GPU's bf16 peak where nothing waits" in before["assumed"]
+    seconds = before["step"]["seconds"]
+    ran(home, "slower", 1.5 * seconds)
+    after = planned(home)
+    assert any("as run slower reached" in note for note in after["measured"]), after
+    assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
+    # The newest counts; another method, or another kind of GPU, tells nothing of this one.
+    ran(home, "newer", 1.2 * seconds)
+    assert planned(home)["step"]["seconds"] == pytest.approx(1.2 * seconds, rel=0.02)
+    ran(home, "other", 3 * seconds, "--method", "qlora")
+    assert planned(home)["step"]["seconds"] == pytest.approx(1.2 * seconds, rel=0.02)
+
+
+def test_runs_that_cannot_be_read_are_passed_over(home: Home) -> None:
+    keep(home, Measured(across={"a100_40": rates(20.0)}))
+    seconds = planned(home)["step"]["seconds"]
+    ran(home, "broken", 2 * seconds)
+    (home.runs / "broken/recipe.yaml").write_text("model: [")
+    ran(home, "short", 2 * seconds)
+    events = home.runs / "short/events.jsonl"
+    events.write_text("".join(events.read_text().splitlines(keepends=True)[:3]))
+    ran(home, "mad", 2 * seconds)
+    (home.runs / "mad/events.jsonl").write_bytes(b'{"event": "step", "step": "x"}\n\xff\xfe\n' * 20)
+    assert planned(home)["step"]["seconds"] == pytest.approx(seconds)
+
+
+def test_the_record_is_read_back_as_it_was_written() -> None:
+    record = Measured(inside={"h100": rates(200)}, across={"cpu": rates(0.02)})
+    assert msgspec.json.decode(text_of(record), type=Measured) == record
