@@ -3,6 +3,7 @@
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
+# make payoff  two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test faults lint bench generated clean
+.PHONY: demo test faults lint bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -41,6 +42,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.monitors
 	$(BIN)/python -m tests.benchmarks.watch
 	$(BIN)/python -m tests.benchmarks.plan
+
+payoff: $(VENV)/.dev
+	bash tests/slurm/install.sh
+	$(BIN)/python -m tests.benchmarks.layouts
+	$(BIN)/python -m tests.benchmarks.payoff
 
 generated: $(VENV)/.dev
 	$(BIN)/python -m hpclaunch.render.catalogue

@@ -39,6 +39,8 @@ class Machine:
     network_gb_s: float | None
     """Between a node and the others, one way; None: not known."""
     efficiency: float = EFFICIENCY
+    short: float = SHORT
+    """Tokens of a micro-batch at which half of that is reached."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
     # going back. Attention's backward pass recomputes its scores: two and a half forward ones.
     back = forward * (2 if load.method == "full" else 1) + 2.5 * attention
     again = forward + attention if load.checkpointing else 0.0
-    rate = machine.tflops * 1e12 * machine.efficiency * load.tokens / (load.tokens + SHORT)
+    rate = machine.tflops * 1e12 * machine.efficiency * load.tokens / (load.tokens + machine.short)
     spread = _dequantize(load, machine)
     ahead = (forward + attention) / rate + spread
     behind = (back + again) / rate + spread * (2 if load.checkpointing else 1)
