@@ -13,6 +13,7 @@ from hpclaunch.plan.architecture import Architecture
 from hpclaunch.plan.compare import Layout, laid_out
 from hpclaunch.plan.estimate import load_of
 from hpclaunch.plan.machine import Known, efficiency_of, machine_of
+from hpclaunch.plan.memory import GIB
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import read_last_marks
@@ -35,7 +36,15 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
     record = measured(site)
     found = Known(inside=record.inside.get(kind), across=record.across.get(kind))
     for folder, run in _alike(site, kind):
-        efficiency = _efficiency(folder, run, found, recipe, model)
+        own = _recipe(folder)
+        if own is None or own.model.name != recipe.model.name:
+            continue
+        if own.method.kind != recipe.method.kind:
+            continue
+        marks = read_last_marks(folder.events)
+        if not found.memory:
+            found = replace(found, memory=_memory(run, marks))
+        efficiency = _efficiency(run, marks, found, own, model)
         if efficiency is not None:
             return replace(found, efficiency=efficiency, run=f"as run {run.name} reached")
     return found
@@ -51,18 +60,34 @@ def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
     yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
 
 
-def _efficiency(
-    folder: RunFolder, run: Record, found: Known, recipe: Recipe, model: Architecture
-) -> float | None:
-    """Give the share of the peak that a run reached; None: unknown, or a run of another kind."""
+def _recipe(folder: RunFolder) -> Recipe | None:
+    """Read a run's recipe, None where that is no longer possible."""
     try:
-        own = load(str(folder.recipe), (), {})
-        if (own.model.name, own.method.kind) != (recipe.model.name, recipe.method.kind):
-            return None
-        site = load_site(run.site)
+        return load(str(folder.recipe), (), {})
     except (UserError, OSError):
         return None
-    pace = _pace(read_last_marks(folder.events))
+
+
+def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a run's fullest GPU took against what was foreseen, '' where that is not known."""
+    size = next((m.get("allocated") for m in reversed(marks) if m["event"] == "memory"), None)
+    if run.foreseen is None or not isinstance(size, int):
+        return ""
+    return (
+        f"{size / GIB:.1f} GiB of tensors on a GPU where {run.foreseen.tensors / GIB:.1f} were "
+        f"foreseen (run {run.name})"
+    )
+
+
+def _efficiency(
+    run: Record, marks: Sequence[Mapping[str, Any]], found: Known, own: Recipe, model: Architecture
+) -> float | None:
+    """Give the share of the peak that a run reached, None where it tells nothing of that."""
+    pace = _pace(marks)
+    try:
+        site = load_site(run.site)
+    except UserError:
+        return None
     if pace is None or run.gpu is None:
         return None
     seconds, tokens = pace

@@ -27,6 +27,8 @@ class Known:
     """Share of the bf16 peak that a run of this kind reached where nothing waited."""
     run: str = ""
     """Which run that was."""
+    memory: str = ""
+    """What the last run of this kind took, in words."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def machine_of(
         seen.append(f"{of_peak} ({known.run})")
     else:
         assumed.append(of_peak)
+    seen += [known.memory] if known.memory else []
     return (
         Machine(
             nodes=nodes,

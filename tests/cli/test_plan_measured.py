@@ -130,6 +130,11 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     after = planned(home)
     assert any("as run slower reached" in note for note in after["measured"]), after
     assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
+    mark(home.runs / "slower/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
+    notes = planned(home)["measured"]
+    tensors = json.loads((home.runs / "slower/run.json").read_text())["foreseen"]["tensors"]
+    told = f"3.0 GiB of tensors on a GPU where {tensors / 2**30:.1f} were foreseen (run slower)"
+    assert told in notes
     # The newest counts; another method, or another kind of GPU, tells nothing of this one.
     ran(home, "newer", 1.2 * seconds)
     assert planned(home)["step"]["seconds"] == pytest.approx(1.2 * seconds, rel=0.02)
