@@ -55,12 +55,12 @@ def recipe_and_overrides(words: Sequence[str]) -> tuple[str | None, tuple[str, .
     for word in overrides:
         split_override(word)
     if len(recipes) > 1:
-        known = [word for word in recipes if word in library.names()]
-        extra = next(word for word in recipes if word not in known[:1])
+        known = library.names()
+        extra = next((word for word in recipes if word not in known), None)
         raise UserError(
             f"one recipe at a time: {' and '.join(recipes)}",
-            f"'{extra}' is no key=value word; {nearest(extra, library.names())}"
-            if extra not in known
-            else "leave one out",
+            "leave one out"
+            if extra is None
+            else f"'{extra}' is no key=value word; {nearest(extra, known)}",
         )
     return (recipes[0] if recipes else None), overrides

@@ -44,6 +44,8 @@ def plan(
     numbers = _numbers(place.nodes)
     question = _question(words, place, recipe, sharding, numbers[0])
     if len(numbers) > 1:
+        if comparing or exact:
+            raise UserError("--compare and --exact look at one number of nodes", "--nodes 4")
         return _scale(question, numbers, place, as_json)
     if len(place.gpu) > 1:
         raise UserError("several --gpu kinds are compared over a range of nodes", "--nodes 1..8")
@@ -129,7 +131,10 @@ def _numbers(text: str) -> list[int]:
     """Read `4` or `1..8`. Raises UserError."""
     found = re.fullmatch(r"([1-9][0-9]{0,3})(?:\.\.([1-9][0-9]{0,3}))?", text, re.ASCII)
     if not found:
-        raise UserError(f"--nodes {text!r}: neither a number nor a range", "write 4, or 1..8")
+        raise UserError(
+            f"--nodes {text!r}: neither a number from 1 to 9999 nor a range of them",
+            "write 4, or 1..8",
+        )
     first, last = int(found.group(1)), int(found.group(2) or found.group(1))
     if last < first:
         raise UserError(f"--nodes {text}: the range runs backwards", f"write {last}..{first}")

@@ -32,7 +32,11 @@ def render_scale(made: Range) -> str:
         said += ["", "fits on none of these: larger cards, more nodes, or --method qlora"]
     else:
         said += ["", f"smallest that fits: {smallest} node{'s' * (smallest > 1)}"]
-        if end is not None:
+        rest = [each for each in made.points if each.best]
+        if any(each.tokens_per_second is None for each in rest):
+            said.append("the time across nodes is unknown: tell the network by --network 200gb, or")
+            said.append("measure it: hpclaunch preflight")
+        elif end is not None:
             said.append(
                 f"worth it up to: {end} node{'s' * (end > 1)} (70% of the best speed a GPU)"
             )

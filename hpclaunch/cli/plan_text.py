@@ -27,7 +27,9 @@ SHARDINGS = {
 
 def gib(number: float | None) -> str:
     """Give bytes in GiB."""
-    return UNKNOWN if number is None else f"{number / GIB:.1f} GiB"
+    if number is None:
+        return UNKNOWN
+    return f"{number / GIB:.1f} GiB" if number > 0.1 * GIB else f"{number / 2**20:.0f} MiB"
 
 
 def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = None) -> str:
@@ -47,17 +49,17 @@ def verdict(made: Estimate) -> str:
     if made.card is None:
         return f"{need}; the card is not known"
     if made.fits:
-        return f"fits: {need} of {gib(made.card)}"
+        return f"fits: {need} of {gib(SAFE * made.card)} usable"
     if made.loading > SAFE * made.card:
         return (
             f"does not fit: each GPU quantizes the whole model while it loads, {gib(made.loading)} "
-            f"of {gib(made.card)}"
+            f"of {gib(SAFE * made.card)} usable"
         )
     if made.longest is None:
-        return f"does not fit: {need}, and the card has {gib(made.card)}"
+        return f"does not fit: {need}, and the card has {gib(SAFE * made.card)} usable"
     return (
         f"fits samples of up to {count(made.longest)} tokens; at {count(made.load.length)} it "
-        f"{need} of {gib(made.card)}"
+        f"{need} of {gib(SAFE * made.card)} usable"
     )
 
 

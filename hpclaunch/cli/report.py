@@ -71,7 +71,7 @@ def report(
         if metrics.report.nodes:
             parts.insert(0, render_findings(metrics.verdict, metrics.findings))
         print("\n\n".join(parts))
-    return 0 if metrics.report.nodes else 1
+    return 0 if metrics.report.nodes and (page or html is None) else 1
 
 
 def _story(folder: RunFolder, record: Record, found: Status) -> Story:

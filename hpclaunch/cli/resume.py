@@ -48,11 +48,14 @@ def resume(
     reference, overrides = recipe_and_overrides(words)
     folder, record = find(reference)
     with patience():
-        _check_state(look(folder, record))
+        found = look(folder, record)
+    _check_state(found)
     changes = {name: value for name, value in asked.items() if value is not None}
     job = redraft(
         folder, record, changes=changes, overrides=overrides, force=force, command=typed.command
     )
+    if found.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
+        say("there is no checkpoint: it starts from the beginning")
     _say_shape(record.nodes * record.processes_per_node, job.plan.processes)
     if record.mode != "sbatch":
         from hpclaunch.cli.attach import run_to_its_end
@@ -83,9 +86,6 @@ def _check_state(found: Status) -> None:
         )
     if found.state == "done":
         raise UserError(f"run {found.name} is done", f"its weights are in {found.final}")
-    here = any((found.folder / "checkpoints").glob("step-*"))
-    if found.progress.checkpoint is None and not here:
-        say("there is no checkpoint: it starts from the beginning")
 
 
 def _say_shape(before: int, now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -61,20 +62,18 @@ def sbatch(
     )  # fmt: skip
     with patience():
         job = draft(asked)
-    say_findings(job.plan.findings)
     note = foreseen(job, force=force)
-    if dry_run:
-        _print_dry(job, as_json)
-        say_if(note)
-        return 0
-    if no_submit:
-        _write(job, as_json)
+    # Said once it has come to pass: what is refused is refused in one line.
+    if dry_run or no_submit:
+        (_print_dry if dry_run else _write)(job, as_json)
+        say_findings(job.plan.findings)
         say_if(note)
         return 0
     from hpclaunch.cluster.launch import submit
 
     with patience():
         done = submit(job)
+    say_findings(job.plan.findings)
     say_if(note)
     print_submitted(done, as_json)
     if not wait:
@@ -99,7 +98,7 @@ def _write(job: Job, as_json: bool) -> None:
     if as_json:
         answer_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
     else:
-        print(rows([("folder", str(folder.root)), ("next", f"sbatch {folder.script}")]))
+        print(rows([("folder", str(folder.root)), ("next", f"sbatch {quote(str(folder.script))}")]))
 
 
 def print_submitted(done: Submitted, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.text import patience, say
+from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -47,6 +48,8 @@ def srun(
     from hpclaunch.cli.foresee import foreseen
     from hpclaunch.cluster.draft import draft
 
+    if shell and typed.program:
+        raise UserError("--shell opens a shell, and runs no program", "leave one of them out")
     asked = request(
         "srun", typed, words,
         recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,

@@ -32,10 +32,10 @@ def cancel(folder: RunFolder, record: Record) -> None:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
     elif record.job_id is not None:
         slurm.cancel(record.job_id)
-    note_cancelled(folder)
+    note_cancelled(folder, "with hpclaunch cancel")
 
 
-def note_cancelled(folder: RunFolder) -> None:
+def note_cancelled(folder: RunFolder, how: str) -> None:
     """Write who cancelled the run: an exit code alone does not tell a person from a fault."""
     user, host = whoami()
-    write_atomic(folder.cancel_mark, f"{user} on {host}\n")
+    write_atomic(folder.cancel_mark, f"{user} on {host}, {how}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 from msgspec import structs
 
@@ -25,9 +26,10 @@ def write_folder(job: Job) -> tuple[RunFolder, Record]:
         folder.root.mkdir()
     except FileExistsError:
         if folder.root.parent.is_dir():
+            go_on = f"hpclaunch resume {quote(str(folder.root))}"
             raise UserError(
                 f"run '{folder.root.name}' exists already: {folder.root}",
-                f"choose another --name, or go on with it: hpclaunch resume {folder.root.name}",
+                f"choose another --name, or go on with it: {go_on}",
             ) from None
         raise UserError(
             f"{folder.root.parent} is not a folder", "choose another --runs-dir"

@@ -145,8 +145,8 @@ def execute(
         code = run_attached(attached, show, on_start=on_start)
     else:
         code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
-    if code == STOPPED and folder.root.is_dir():
-        note_cancelled(folder)
+    if code == STOPPED and folder.root.is_dir() and not folder.cancel_mark.exists():
+        note_cancelled(folder, "at its terminal (Ctrl-C, or it was closed)")
     # `hpclaunch cancel` in another terminal ends the script itself.
     return STOPPED if code and folder.cancel_mark.exists() else code
 

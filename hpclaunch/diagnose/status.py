@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
+from hpclaunch.cluster import slurm
 from hpclaunch.cluster.current import current
 from hpclaunch.cluster.process import alive, here
 from hpclaunch.cluster.slurm import JobState
@@ -16,6 +20,7 @@ from hpclaunch.run.events import read_marks
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.run.start import start_of
+from hpclaunch.units import duration
 
 State = Literal[
     "written", "queued", "running", "done", "stopped", "failed", "cancelled", "timed out", "unknown"
@@ -28,6 +33,10 @@ _ENDS: dict[str, State] = {
     "TIMEOUT": "timed out",
     "DEADLINE": "timed out",
 }
+
+
+FORGOTTEN = 600.0
+"""Seconds without a sign of life after which a job that Slurm does not know is over."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +162,32 @@ def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
             return "running", ""
         return "failed", "killed: it left no exit code"
     if record.job_id is None:
-        return "written", f"not submitted; by hand: sbatch {folder.script}"
-    return "unknown", f"Slurm does not know job {record.job_id}, and the script left no exit code"
+        return "written", f"not submitted; by hand: sbatch {quote(str(folder.script))}"
+    if not slurm.available():
+        return "unknown", f"there is no Slurm on this machine to ask about job {record.job_id}"
+    return _forgotten(folder, record)
+
+
+def _forgotten(folder: RunFolder, record: Record) -> tuple[State, str]:
+    """Tell the state of a job that Slurm does not know: it forgets them minutes after their end."""
+    why = f"Slurm does not know job {record.job_id}, and the script left no exit code"
+    if folder.cancel_mark.exists():
+        return "cancelled", why
+    silent = time.time() - _last_sign(folder)
+    # Another cluster's Slurm, asked about a job at work here, would say the same.
+    if silent < FORGOTTEN:
+        return "unknown", why
+    return "failed", f"{why}; no sign of life for {duration(silent)}"
+
+
+def _last_sign(folder: RunFolder) -> float:
+    """Give when something was last written for a run, in Unix seconds."""
+    times = []
+    for path in (folder.record, folder.events, folder.logs, folder.metrics):
+        for each in (path, *(path.iterdir() if path.is_dir() else ())):
+            with suppress(OSError):
+                times.append(each.stat().st_mtime)
+    return max(times, default=0.0)
 
 
 def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:

@@ -41,6 +41,8 @@ class Case:
     resources: Resources
     layout: Layout
     own_program: bool
+    kind_by_count: bool = False
+    """A GPU kind was named, and nobody knows how the cluster is asked for it."""
 
 
 Rule = Callable[[Case], Finding | None]
@@ -96,6 +98,17 @@ def _billions(model: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
+def kind_not_asked_for(case: Case) -> Finding | None:
+    """GPUs by count alone may come as another kind than the plan is for."""
+    if not case.kind_by_count:
+        return None
+    return Finding(
+        f"the job asks for GPUs by count, and not for {case.resources.gpu}: there is no Slurm here "
+        f"to ask, and site {case.site.name} does not say how",
+        "submit from the login node, or write it into a site profile (gpus: ...)",
+    )
+
+
 def old_fsdp(case: Case) -> Finding | None:
     """FSDP 1 is on its way out."""
     if case.layout.version == 1:
@@ -129,6 +142,7 @@ RULES: tuple[Rule, ...] = (
     full_shard_on_sockets,
     packing_without_flash,
     quantized_while_loading,
+    kind_not_asked_for,
     old_fsdp,
     old_fsdp_adapter,
     no_checkpoints,
@@ -136,10 +150,15 @@ RULES: tuple[Rule, ...] = (
 
 
 def findings(
-    recipe: Recipe, site: Site, resources: Resources, layout: Layout, own_program: bool
+    recipe: Recipe,
+    site: Site,
+    resources: Resources,
+    layout: Layout,
+    own_program: bool,
+    kind_by_count: bool = False,
 ) -> Iterator[Finding]:
     """Give what the rules find, in their order."""
-    case = Case(recipe, site, resources, layout, own_program)
+    case = Case(recipe, site, resources, layout, own_program, kind_by_count)
     for rule in RULES:
         finding = rule(case)
         if finding:

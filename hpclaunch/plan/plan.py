@@ -73,6 +73,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
     cpus = _cpus(site, resources, launch, per_node)
     lay = layout(recipe, resources.node_count, per_node, device, own_program=bool(launch.program))
     options = slurm_options(site, resources, launch, per_node, cpus) if slurm else ()
+    by_count = slurm and launch.gpu_request is None and not site.gpus and resources.gpu is not None
     return Plan(
         launch=launch,
         recipe=recipe,
@@ -86,7 +87,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
         restarts=_restarts(resources, launch),
-        findings=tuple(findings(recipe, site, resources, lay, bool(launch.program))),
+        findings=tuple(findings(recipe, site, resources, lay, bool(launch.program), by_count)),
     )
 
 

@@ -6,6 +6,9 @@ the job every row is looked at, in the same words.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +78,8 @@ def _glance_at(file: Path, wanted: str, rows: int | None) -> None:
                 f"{file} is no {file.suffix.removeprefix('.')} file: it begins with other bytes",
                 "write it anew, or give it the suffix of what it is",
             )
+    elif file.suffix == ".csv":
+        _check_table(file, wanted, rows)
     elif file.suffix == ".jsonl":
         check_lines(file, wanted, GLANCE, rows)
         if size > GLANCE:
@@ -127,10 +132,7 @@ def _row(raw: bytes, where: str) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8").rstrip()
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where}: not UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
-            "convert the file: iconv -f latin1 -t utf-8",
-        ) from None
+        raise _not_utf8(raw, error, where) from None
     if text.startswith("\ufeff"):
         raise UserError(f"{where}: begins with a byte order mark", "save it as UTF-8 without one")
     try:
@@ -143,6 +145,59 @@ def _row(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{where}: a row must be a JSON object", REPAIR)
     return row
+
+
+def _not_utf8(raw: bytes, error: UnicodeDecodeError, where: str) -> UserError:
+    """Say which byte is none of UTF-8, and what to convert from."""
+    marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return UserError(
+        f"{where}: not UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
+        f"convert the file: iconv -f {'utf-16' if marked else 'latin1'} -t utf-8",
+    )
+
+
+def _check_table(file: Path, wanted: str, rows: int | None) -> None:
+    """Look at the beginning of a CSV file: its columns, and whether cells are empty.
+
+    Raises UserError naming the line.
+    """
+    with file.open("rb") as stream:
+        raw = stream.read(GLANCE)
+        whole = not stream.read(1)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if whole or error.start < len(raw) - 4:  # else the glance ends within a character
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise _not_utf8(raw, error, f"{file}:{line}") from None
+        text = raw[: error.start].decode("utf-8-sig")
+    lines = text.count("\n")
+    table = csv.reader(io.StringIO(text, newline=""))
+    number, shape, header = 0, None, list[str]()
+    try:
+        for cells in table:
+            number = table.line_num
+            if not cells:
+                continue
+            if shape is None:
+                header, shape = cells, detect(cells, wanted, f"{file}:{number}")
+                seen = 0
+                continue
+            if not whole and number > lines:
+                return  # the last line that was read may go on
+            seen += 1
+            if len(cells) > len(header):
+                raise UserError(
+                    f"{file}:{number}: {len(cells)} cells under {len(header)} columns",
+                    "put cells that hold commas into double quotes",
+                )
+            problem = row_problem(dict(zip(header, cells, strict=False)), shape)
+            if problem and (rows is None or seen <= rows):
+                raise UserError(f"{file}:{number}: {problem}", REPAIR)
+    except csv.Error as error:
+        raise UserError(f"{file}:{number + 1}: {error}", REPAIR) from None
+    if shape is None or not seen:
+        raise UserError(f"{file} has no rows", "write a row a line, or name another file")
 
 
 def _check_tail(file: Path, size: int) -> None:

@@ -45,6 +45,7 @@ def script(plan: Plan) -> str:
         cwd=shlex.quote(str(launch.cwd)) if launch.program else '"$HPCLAUNCH_RUN"',
         modules={"names": _modules(plan), "setup": plan.site.setup},
         activation=_activation(plan),
+        python=shlex.quote(str(launch.python.path)),
         environment=[(name, shlex.quote(value)) for name, value in plan.environment],
         address_suffix=site.address_suffix,
         internet=site.internet,

@@ -45,8 +45,8 @@ def next_name(runs_dir: Path, recipe: str) -> str:
 def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[RunFolder, Record]:
     """Give the run meant by a name, a folder or a job id; without one, the newest.
 
-    Looked for in `runs_dir` (by default where runs go) and in the list of runs started.
-    Raises UserError where there is none.
+    Looked for in `runs_dir` (by default where runs go), whose runs win over others of that name,
+    and in the list of runs started. Raises UserError where there is none, or several elsewhere.
     """
     if reference is not None and _has_record(Path(reference)):
         folder = RunFolder(Path(reference).absolute())
@@ -64,7 +64,15 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
             f"no run called '{reference}' here or in your list of runs",
             nearest(reference, {record.name for _, record in runs}, most=8) if runs else "",
         )
-    return max(named, key=lambda run: run[1].created)
+    here = [run for run in named if run[0].root.parent == (runs_dir or default_runs_dir())]
+    by_name = [run for run in named if run[1].name == reference]
+    if not here and len(by_name) > 1:
+        folders = ", ".join(str(folder.root) for folder, _ in by_name[-4:])
+        raise UserError(
+            f"{len(by_name)} runs are called '{reference}', none of them here",
+            f"name the folder: {folders}",
+        )
+    return max(here or named, key=lambda run: run[1].created)
 
 
 def known(runs_dir: Path, most: int = 0) -> Iterator[tuple[RunFolder, Record]]:

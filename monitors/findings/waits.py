@@ -104,7 +104,8 @@ def checkpoints(evidence: Evidence) -> Finding | None:
     seconds = marks.spent("checkpoint")
     whole = max(marks.training[1], *(span.end for span in marks.spans), 0.0) - marks.training[0]
     share = seconds / whole if whole > 0 else 0.0
-    if not number or share < _CHECKPOINTS:
+    # One alone says nothing of how often: a run that was asked to stop wrote it as it went.
+    if number < 2 or share < _CHECKPOINTS:
         return None
     return Finding(
         "checkpoints",

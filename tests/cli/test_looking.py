@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.cli.running import Home
+from tests.monitors import traces
 
 HEAVY = ("torch", "transformers", "accelerate", "trl", "peft", "datasets", "bitsandbytes")
 
@@ -158,6 +159,14 @@ def test_a_run_is_found_from_another_folder(home: Home, run: Path) -> None:
             check=False,
         )
         assert json.loads(done.stdout)["folder"] == str(run)
+
+
+def test_a_page_asked_for_that_cannot_be_written_is_a_failure(home: Home, run: Path) -> None:
+    traces.record(run / "metrics", nodes=1, gpus=1, seconds=20)
+    assert home.call("report", "one").code == 0
+    done = home.call("report", "one", "--html", "/nosuch/page.html")
+    assert done.code == 1
+    assert "/nosuch/page.html cannot be written" in done.err
 
 
 def test_report_without_samples_says_so(home: Home, run: Path) -> None:

@@ -30,7 +30,7 @@ def planned(home: Home, *words: str) -> dict[str, Any]:
 def test_the_first_job_of_the_readme_fits(home: Home) -> None:
     done = home.call("plan", "--nodes", "4", *A100, "--network", "200gb", "--compare")
     assert done.code == 0, done.err
-    assert "fits: needs 29.6 GiB a GPU of 39.2 GiB" in done.out
+    assert "fits: needs 29.6 GiB a GPU of 37.2 GiB usable" in done.out
     assert "207,093,760 of them trained (lora)" in done.out
     assert "* full shard, 2 x 1" in done.out
     assert home.files() == set(), "nothing is written"
@@ -65,7 +65,7 @@ def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
 
 def test_sbatch_says_in_a_line_what_it_will_take(home: Home) -> None:
     done = home.call("sbatch", "--nodes", "4", *A100, "--dry-run")
-    assert "hpclaunch: plan: fits: needs 29.6 GiB a GPU of 39.2 GiB" in done.err
+    assert "hpclaunch: plan: fits: needs 29.6 GiB a GPU of 37.2 GiB usable" in done.err
 
 
 def test_long_samples_fit_up_to_a_length(home: Home) -> None:
@@ -117,9 +117,9 @@ def test_a_range_of_nodes(home: Home) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--nodes", "0"], "neither a number nor a range"),
+        (["--nodes", "0"], "neither a number from 1 to 9999"),
         (["--nodes", "4..2"], "runs backwards"),
-        (["--nodes", "two"], "neither a number nor a range"),
+        (["--nodes", "two"], "neither a number from 1 to 9999"),
         (["--gpu", "a1000"], "no such kind"),
         (["--network", "fast"], "is no rate"),
         (["--nodes", "1..4"], "needs the GPU's kind"),
@@ -183,6 +183,25 @@ def test_what_was_foreseen_is_held_against_what_was_measured(home: Home) -> None
     said = json.loads(home.call("report", "held", "--json").out)
     assert said["foreseen"] == foreseen
     assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
+
+
+def test_a_range_over_an_unknown_network_claims_no_best_number(home: Home) -> None:
+    words = ["plan", "llama3-8b-lora", "--nodes", "1..3", "--gpus", "4", "--gpu", "a100_80"]
+    unknown = home.call(*words).out
+    assert "worth it" not in unknown
+    assert "the time across nodes is unknown: tell the network by --network" in unknown
+    assert "worth it up to: " in home.call(*words, "--network", "200gb").out
+
+
+def test_a_kind_that_nobody_can_ask_for_is_told(home: Home) -> None:
+    model = home.folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(SHAPES["small"]))
+    (model / "model.safetensors").touch()
+    words = ["sbatch", "llama3-8b-lora", "--model", "./model", "--no-submit", *A100]
+    assert "asks for GPUs by count, and not for a100_40" in home.call(*words).err
+    site = ["--site", "isambard-ai", "--gpu", "gh200", "--time", "1:00:00"]
+    assert "by count" not in home.call(*words, *site).err
 
 
 def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import venv
 
 import pytest
 import yaml
@@ -84,3 +85,18 @@ def test_only_the_first_double_dash_divides() -> None:
     assert typed.words == ("sbatch", "--nodes", "2")
     assert typed.program == ("prog", "--", "x", "--dry-run")
     assert typed.command == ("hpclaunch", *typed.words, "--", *typed.program)
+
+
+def test_an_environment_that_is_gone_by_then_stops_the_job(home: Home) -> None:
+    """Another Python would train with other versions, or none of the packages."""
+    venv.create(home.folder / "mine", symlinks=True)
+    words = ["sbatch", "tiny", "--venv", "mine", "--dry-run"]
+    script = home.call(*words).out
+    (home.folder / "mine").rename(home.folder / "moved")
+    done = subprocess.run(
+        ["bash"], input=script, cwd=home.folder, env=home.environment | {"SLURM_JOB_ID": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"no Python environment in {home.folder}/mine" in done.stderr
+    assert not home.runs.exists()

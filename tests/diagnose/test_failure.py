@@ -72,7 +72,7 @@ def test_status_carries_the_first_line(tmp_path: Path) -> None:
     assert (failure.rank, failure.host, failure.error) == (3, "node2", "ValueError: x")
     assert failure.file is not None
     assert failure.file.name == "stderr.log"
-    folder.cancel_mark.write_text("ada on login1\n")
+    folder.cancel_mark.write_text("ada on login1, with hpclaunch cancel\n")
     failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
     assert failure.error == "cancelled by ada on login1, with hpclaunch cancel"

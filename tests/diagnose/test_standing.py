@@ -74,6 +74,20 @@ def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
     assert cause.headline == "running, but silent for 30 min 00 s, a step took 2.0 s"
 
 
+def test_starts_that_failed_before_are_told(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    done, at_work = Told(state="done", code=0), Told(state="running")
+    done.write(folder)
+    assert ask(folder, done).cause.headline == "done: nothing failed"
+    mark(folder.events, "failure", kind="killed", node="node2", why="rank 1 on node2: exit code -9")
+    mark(folder.events, "step", step=3)
+    once = "; a start failed before, rank 1 on node2: exit code -9"
+    assert ask(folder, done).cause.headline == f"done{once}"
+    assert ask(folder, at_work).cause.headline == f"running{once}"
+    mark(folder.events, "failure", kind="node", node="node1", why="node1 was lost")
+    assert "2 starts failed before, the last node1 was lost" in ask(folder, done).cause.headline
+
+
 def test_a_sampler_that_failed_is_a_note(tmp_path: Path) -> None:
     folder, told = RunFolder(tmp_path), Told(ranks={0: traceback("ValueError: x")})
     told.write(folder)

@@ -204,3 +204,8 @@ def test_checkpoints_that_take_their_share(tmp_path: Path) -> None:
     assert finding.key == "checkpoints"
     assert finding.lost == pytest.approx(0.26, abs=0.04)
     assert "20.0 s each" in finding.evidence
+
+
+def test_one_checkpoint_alone_is_not_too_often(tmp_path: Path) -> None:
+    """A run that was asked to stop early writes one, however little it trained before."""
+    assert "checkpoints" not in {f.key for f in job(tmp_path, every=50, checkpoint_s=80.0).findings}

@@ -39,6 +39,44 @@ def test_good_files_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (b"question,answer\na,b\n", "rows.csv:1 has the columns answer, question"),
+        (b"prompt;completion\na;b\n", "rows.csv:1 has the columns prompt;completion"),
+        (b"prompt,completion\n", "has no rows"),
+        (b"\n\n", "has no rows"),
+        (b"prompt,completion\na,b\n\nc,\n", "rows.csv:4: 'completion' is empty"),
+        (b"prompt,completion\na,b, and c\n", "rows.csv:2: 3 cells under 2 columns"),
+        (b'prompt,completion\n"a\nb",c\nd,\n', "rows.csv:4: 'completion' is empty"),
+        (b"prompt,completion\na,caf\xe9\n", "rows.csv:2: not UTF-8: byte 0xe9"),
+        ("prompt,completion\na,b\n".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
+        (b'text\n"' + b"x" * 200_000 + b'"\n', "field larger than field limit"),
+    ],
+)
+def test_a_table_that_nobody_could_train_on(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as told:
+        glance(file, "auto")
+    assert said in str(told.value)
+
+
+def test_tables_that_are_fine(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    for content in (
+        "\ufeffprompt,completion\r\na,b\r\n",
+        'prompt,completion\n"a, b\nand c","d ""e"""\n',
+        "id,text\n1,a\n2,b\n",
+    ):
+        file.write_bytes(content.encode())
+        glance(file, "auto")
+    file.write_text("text\na\n\nb\n" + "long\n" * (GLANCE // 5) + '"cut')
+    glance(file, "auto")
+    file.write_text("prompt,completion\na,b\nc,\n")
+    glance(file, "auto", rows=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
         (b"", "is empty"),
         (b"\n \n", "has no rows"),
         (b'{"text": "a"}\n{"text": "b"\n', ":2: not valid JSON"),

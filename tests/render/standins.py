@@ -37,13 +37,19 @@ monitors.sidecar)
     ;;
 esac
 """
-UNTIL_STOPPED = "trap 'touch {notes}/%s.stopped; exit %d' TERM; while :; do sleep 0.02; done"
+UNTIL_STOPPED = (
+    "trap 'touch {notes}/%s.stopped; exit %d' TERM; echo 1 >{notes}/%s.ready; "
+    "while :; do sleep 0.02; done"
+)
 SECONDS = 20.0
 
 
 def until_stopped(who: str, code: int = 0) -> str:
-    """What a stand-in does to work until SIGTERM, and then to end with `code`."""
-    return UNTIL_STOPPED % (who, code)
+    """What a stand-in does to work until SIGTERM, and then to end with `code`.
+
+    It leaves the note `who`.ready once it would.
+    """
+    return UNTIL_STOPPED % (who, code, who)
 
 
 @dataclass(frozen=True)

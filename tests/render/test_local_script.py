@@ -73,8 +73,8 @@ def test_a_stop_reaches_the_training_and_ends_the_sidecar(tmp_path: Path) -> Non
     stage = Stage(tmp_path, training=until_stopped("training", 5), sidecar=until_stopped("sidecar"))
     folder, text = rendered(stage)
     process = stage.start(folder, text)
-    stage.wait_for("training.pid")
-    stage.wait_for("sidecar.pid")
+    stage.wait_for("training.ready")
+    stage.wait_for("sidecar.ready")
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 5, "the training's own code, not 143"
     assert folder.exit_mark.read_text() == "5\n"
@@ -114,7 +114,7 @@ def test_a_stop_while_weights_are_fetched_ends_the_fetching(tmp_path: Path) -> N
     stage = Stage(tmp_path, prepare=until_stopped("prepare", 0))
     folder, text = rendered(stage)
     process = stage.start(folder, text)
-    stage.wait_for("prepare.pid")
+    stage.wait_for("prepare.ready")
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 143
     assert folder.exit_mark.read_text() == "143\n"

@@ -37,10 +37,22 @@ def test_by_name_folder_job_id_or_the_newest(runs: Path) -> None:
     assert find("a")[0].root == runs / "a", "the folder of runs is the default one"
 
 
-def test_of_two_by_a_name_the_newer(runs: Path, tmp_path: Path) -> None:
-    run_in(runs / "a", created=1.0)
-    remember(run_in(tmp_path / "elsewhere" / "a", created=2.0))
+def test_of_two_by_a_name_the_one_here(runs: Path, tmp_path: Path) -> None:
+    """Names repeat from project to project: a command must not act on another one's run."""
+    remember(run_in(tmp_path / "elsewhere" / "a", created=2.0, job_id="5"))
     assert find("a", runs)[0].root == tmp_path / "elsewhere" / "a"
+    run_in(runs / "a", created=1.0)
+    assert find("a", runs)[0].root == runs / "a"
+    assert find("5", runs)[0].root == tmp_path / "elsewhere" / "a"
+
+
+def test_of_two_elsewhere_neither_is_guessed(runs: Path, tmp_path: Path) -> None:
+    for place in ("one", "other"):
+        remember(run_in(tmp_path / place / "a", created=2.0))
+    with pytest.raises(UserError, match="2 runs are called 'a', none of them here") as told:
+        find("a", runs)
+    assert f"{tmp_path}/one/a, {tmp_path}/other/a" in told.value.fix
+    assert find(str(tmp_path / "one/a"), runs)[0].root == tmp_path / "one/a"
 
 
 def test_runs_elsewhere_are_found_by_the_list_of_runs(runs: Path, tmp_path: Path) -> None:

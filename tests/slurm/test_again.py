@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -82,3 +83,31 @@ def test_nodes_are_left_out_only_where_enough_remain(
     assert said == "node[1,3-4]"
     assert user.cluster.run("scancel", held).returncode == 0
     assert not requeue.requeue("999999")
+
+
+def test_a_job_that_slurm_has_forgotten_can_be_gone_on_with(user: User) -> None:
+    """Slurm knows an ended job for some minutes; where it was killed hard it left no exit code."""
+    words = ["sbatch", "--name", "gone", "--nodes", "1", "--cpu-processes", "1", "--no-submit"]
+    assert user.hpclaunch(*words, "--", "show_rank.py").returncode == 0
+    folder = user.folder / "runs/gone"
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"job_id": "987654"}))
+    assert user.status("gone")["state"] == "unknown", (
+        "it may run elsewhere: it was written just now"
+    )
+    refused = user.hpclaunch("resume", "gone")
+    assert refused.returncode == 2 and "987654" in refused.stderr
+
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+    silent = user.status("gone")
+    assert (silent["state"], silent["exit_code"]) == ("failed", None)
+    assert "no sign of life for 1 h" in silent["reason"]
+    (folder / "cancelled").write_text("ada on login1, with hpclaunch cancel\n")
+    assert user.status("gone")["state"] == "cancelled"
+    assert (
+        "cancelled by ada on login1, with hpclaunch cancel" in user.hpclaunch("why", "gone").stdout
+    )
+    done = user.hpclaunch("resume", "gone", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert user.status("gone")["state"] == "done"

@@ -21,7 +21,7 @@ def cancelled(e: Evidence) -> Cause | None:
     if e.state != "cancelled" and not forgotten:
         return None
     if e.cancelled is not None:
-        headline = f"cancelled by {e.cancelled or 'a person'}, with hpclaunch cancel"
+        headline = f"cancelled by {e.cancelled or 'a person'}"
     else:
         told = f": {e.reason}" if e.reason else ""
         headline = f"cancelled in Slurm, by scancel or an administrator{told}"

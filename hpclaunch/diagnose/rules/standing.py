@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.reasons import explain
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.run.events import newest
@@ -20,7 +22,7 @@ def written(e: Evidence) -> Cause | None:
     """It was never submitted."""
     if e.state != "written":
         return None
-    step = f"sbatch {e.folder.script}"
+    step = f"sbatch {quote(str(e.folder.script))}"
     return Cause("written", "it was written, and never submitted", (step,))
 
 
@@ -54,7 +56,7 @@ def running(e: Evidence) -> Cause | None:
     if done.step is not None and done.total:
         headline += f": step {done.step} of {done.total}, {duration(done.seconds_left)} left at \
 this pace"
-    return Cause("running", headline, (follow,))
+    return Cause("running", headline + _failed_before(e), (follow,))
 
 
 def done(e: Evidence) -> Cause | None:
@@ -62,7 +64,8 @@ def done(e: Evidence) -> Cause | None:
     if e.state != "done":
         return None
     final = f"; weights in {e.folder.final}" if e.folder.final.is_dir() else ""
-    return Cause("done", f"done: nothing failed{final}", (f"hpclaunch report {_name(e)}",))
+    before = _failed_before(e) or ": nothing failed"
+    return Cause("done", f"done{before}{final}", (f"hpclaunch report {_name(e)}",))
 
 
 def stopped(e: Evidence) -> Cause | None:
@@ -99,6 +102,17 @@ def notes(e: Evidence) -> tuple[str, ...]:
         place = f" ({Path(first.file).name})" if first.file else ""
         found.append(f"sampling failed, which costs the record alone: {first.text}{place}")
     return tuple(found)
+
+
+def _failed_before(e: Evidence) -> str:
+    """Tell of starts that failed and were followed by others; '' where none did."""
+    failed = [mark for mark in e.marks if mark["event"] == "failure"]
+    if not failed:
+        return ""
+    starts = "a start" if len(failed) == 1 else f"{len(failed)} starts"
+    why = failed[-1].get("why")
+    last = f", {'the last ' * (len(failed) > 1)}{tidy(why)}" if isinstance(why, str) else ""
+    return f"; {starts} failed before{last}"
 
 
 def _name(e: Evidence) -> str:
