@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monitors.clock import SystemClock
+from monitors.devices.nvml import NvmlSource
 from monitors.handover import GpuHandover
 from monitors.host import HostSampler
 from monitors.journal import Journal
-from monitors.nvml import NvmlSource
 from monitors.process import default_node
 from monitors.procfs import HostFiles
 from monitors.recorder import Recorder, Settings
