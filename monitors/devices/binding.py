@@ -45,6 +45,11 @@ def scaled(value: int | None, divisor: int) -> float | None:
     return None if value is None else round(value / divisor, 1)
 
 
+def watts(milliwatts: float) -> int:
+    """Whole watts: no card measures its power to less than a few."""
+    return round(milliwatts / 1000)
+
+
 def text(value: Any) -> str | None:
     """Text of any version of the binding."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

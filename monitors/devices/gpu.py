@@ -6,7 +6,7 @@ from typing import Any
 
 from monitors.devices.activity import Activity, activity_values
 from monitors.devices.asking import Asker
-from monitors.devices.binding import MIB, first, nv, scaled, text
+from monitors.devices.binding import MIB, first, nv, scaled, text, watts
 from monitors.devices.counters import (
     MEMORY_TEMPERATURE,
     NVLINK_RX,
@@ -24,7 +24,8 @@ from monitors.model import GpuInfo, GpuSample
 ENERGY_EVERY = 10
 """Ticks between two readings of the energy counter, which takes some 2.6 ms."""
 ACTIVITY_EVERY = 5
-"""Ticks between two looks at GPM and NVLink. They tell of all the time between: nothing is lost."""
+"""Ticks between two looks at GPM, NVLink and the gathered power readings. They tell of all the time
+between, so nothing is lost but room on the disk."""
 RING_EVERY, RING_S = 2, 1.0
 """Ticks and seconds between two looks at the driver's power readings: it keeps 2.4 s of them."""
 HEALTH_EVERY = 30
@@ -120,10 +121,13 @@ class WholeGpu(_Gpu):
             links = not self._counters.has(NVLINK_RX)
             values |= activity_values(self._activity.sample(), links=links, part=False)
         if self._ring_turns.due():
+            self._ring.gather()
+        if active:
             values |= self._ring.sample()
+        power = ask("power", nv.nvmlDeviceGetPowerUsage)
         return GpuSample(
             index=self.own.index,
-            power_w=scaled(ask("power", nv.nvmlDeviceGetPowerUsage), 1000),
+            power_w=None if power is None else watts(power),
             memory_temperature_c=fields.get(MEMORY_TEMPERATURE),
             sm_pct=None if use is None else use.gpu,
             mem_pct=None if use is None else use.memory,

@@ -6,29 +6,33 @@ from statistics import fmean
 from typing import Any
 
 from monitors.devices.asking import Asker
-from monitors.devices.binding import nv, whole
+from monitors.devices.binding import nv, watts, whole
 
 _WHAT = "power readings"
 
 
 class PowerRing:
-    """Drains what the driver has gathered about one GPU since the last time."""
+    """Gathers the readings of one GPU: the driver is asked before it forgets them."""
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._seen = 0
+        self._milliwatts: list[int] = []
         self._drain()  # what is in it from before the record began is not told
 
+    def gather(self) -> None:
+        """Take what is new."""
+        self._milliwatts += self._drain()
+
     def sample(self) -> dict[str, Any]:
-        """Highest, lowest and mean of the readings, in W; nothing where there is none."""
-        points = self._drain()
+        """Highest, lowest and mean since the last sample, in W; nothing where nothing came."""
+        points, self._milliwatts = self._milliwatts, []
         if not points:
             return {}
-        watts = [point / 1000 for point in points]
         return {
-            "power_max_w": round(max(watts)),
-            "power_min_w": round(min(watts)),
-            "power_mean_w": round(fmean(watts)),
+            "power_max_w": watts(max(points)),
+            "power_min_w": watts(min(points)),
+            "power_mean_w": watts(fmean(points)),
         }
 
     def _drain(self) -> list[int]:

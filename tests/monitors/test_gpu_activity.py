@@ -70,7 +70,7 @@ def test_leave_that_is_taken_midway_is_noted_once_and_the_rest_goes_on(fake_nvml
     assert asked(found, 0, "sm_active_pct") == [5]
     (note,) = found.notes
     assert note.startswith("GPU 0: activity failed:")
-    assert column(found, 0, "power_w") == [100.4] * 21
+    assert column(found, 0, "power_w") == [100] * 21
 
 
 def test_a_metric_that_is_refused_is_unknown(fake_nvml: Path) -> None:
@@ -104,23 +104,21 @@ def test_a_rate_is_recorded_to_a_hundredth(rate: float) -> None:
     assert abs(rough(rate) - rate) <= max(0.5, rate / 100)
 
 
-def test_fast_power_is_drained_once_a_second_at_most(fake_nvml: Path, tmp_path: Path) -> None:
+def test_fast_power_is_told_from_the_drivers_own_readings(fake_nvml: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    found = probe(fake_nvml, ticks=40, pause_s=0.06, FAKE_NVML_GPUS="1", FAKE_NVML_LOG=str(log))
-    later = asked(found, 0, "power_max_w")[-1]
-    sample = found.ticks[later][0]
+    found = probe(fake_nvml, ticks=46, pause_s=0.06, FAKE_NVML_GPUS="1", FAKE_NVML_LOG=str(log))
+    told = asked(found, 0, "power_max_w")
+    sample = found.ticks[told[-1]][0]
     assert (sample.power_min_w, sample.power_max_w) == (100, 149), "a second holds all of them"
-    assert sample.power_mean_w == pytest.approx(124.5, abs=3)
+    assert sample.power_mean_w == pytest.approx(124.5, abs=4)
     calls = log.read_text().split().count("nvmlDeviceGetSamples")
-    assert calls <= 2 * (1 + 1 + 40 * 0.09), "two calls each, the first to make room"
+    assert calls <= 2 * 5, "once a second, two calls each, the first to make room"
 
 
-def test_no_reading_is_told_twice(fake_nvml: Path) -> None:
-    found = probe(fake_nvml, ticks=40, pause_s=0.06, FAKE_NVML_GPUS="1")
+def test_what_the_driver_gathered_before_the_record_began_is_not_told(fake_nvml: Path) -> None:
+    found = probe(fake_nvml, ticks=1, FAKE_NVML_GPUS="1")
     early = found.ticks[0][0]
-    assert early.power_max_w is None or early.power_max_w - (early.power_min_w or 0) < 10, (
-        "what the driver gathered before the record began is not the job's"
-    )
+    assert early.power_max_w is None or early.power_max_w - (early.power_min_w or 0) < 10
 
 
 def test_a_driver_without_readings(fake_nvml: Path) -> None:

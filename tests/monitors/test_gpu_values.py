@@ -33,7 +33,7 @@ def expected(index: int) -> dict[str, object]:
     """What the stand-in says of one GPU, worked out from its source."""
     return {
         "index": index,
-        "power_w": 100.4 + 10 * index,
+        "power_w": 100 + 10 * index,
         "temperature_c": 40 + index,
         "memory_temperature_c": 60 + index,
         "sm_pct": 50 + index,
@@ -189,7 +189,7 @@ def test_a_lost_gpu_is_told_once_and_left_alone(fake_nvml: Path, tmp_path: Path)
         FAKE_NVML_LOST_AFTER="2",
         FAKE_NVML_LOG=str(log),
     )
-    assert [tick[1].power_w for tick in found.ticks] == [110.4, 110.4, None, None, None]
+    assert [tick[1].power_w for tick in found.ticks] == [110, 110, None, None, None]
     assert [tick[1] for tick in found.ticks[3:]] == [GpuSample(1)] * 2
     assert all(plain(tick[0]) == expected(0) for tick in found.ticks)
     (note,) = found.notes
