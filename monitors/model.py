@@ -43,7 +43,7 @@ class GpuSample:
     pcie_tx_mb_s: float | None = None
     memory_used_mib: float | None = None
     throttle: int | None = None
-    """NVML's bit mask of the reasons that hold the clocks back."""
+    """The reasons that hold the clocks back, in the bits of NVML's mask, whoever made the GPU."""
     energy_j: float | None = None
     """Joules since the driver was loaded; asked for only every few ticks."""
     power_max_w: float | None = None

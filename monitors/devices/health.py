@@ -17,12 +17,29 @@ _COUNTS = (
 )
 
 
+class Growing:
+    """Follows the count of uncorrected errors."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+
+    def told(self, count: int | None) -> str | None:
+        """What to say where it grew. What was counted before the job is none of its errors."""
+        if count is None:
+            return None
+        before, self._before = self._before, count
+        if before is None or count <= before:
+            return None
+        grown = count - before
+        return f"{grown} uncorrected ECC error{'s' * (grown != 1)}"
+
+
 class Health:
     """Counts of one GPU; notes what a job should not go on with."""
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._uncorrected: int | None = None
+        self._growing = Growing()
         self._told: set[str] = set()
 
     def sample(self) -> dict[str, Any]:
@@ -41,13 +58,9 @@ class Health:
         return found
 
     def _judge(self, found: dict[str, Any]) -> None:
-        count, before = found.get("ecc_uncorrected"), self._uncorrected
-        if count is not None:
-            self._uncorrected = count
-            # What the card counted before the job began is none of its errors.
-            if before is not None and count > before:
-                grown = count - before
-                self._asker.tell(f"{grown} uncorrected ECC error{'s' * (grown != 1)}")
+        grown = self._growing.told(found.get("ecc_uncorrected"))
+        if grown:
+            self._asker.tell(grown)
         for name, text in (
             ("remap_pending", "a row of its memory waits to be remapped: it needs a reset"),
             ("remap_failed", "a row of its memory could not be remapped"),
