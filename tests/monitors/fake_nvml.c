@@ -292,20 +292,20 @@ int nvmlDeviceRegisterEvents(Gpu *gpu, unsigned long long types, Events *events)
 }
 int nvmlEventSetWait_v2(Events *events, Event *event, unsigned patience_ms) {
     ENTER(NULL);
-    double begin = seconds();
-    while (seconds() - begin < patience_ms / 1e3) {
-        const char *at = getenv("FAKE_NVML_XIDS");
-        for (int n = 0; at && *at; at += strcspn(at, ","), at += *at == ',', n++) {
-            int ms, index, xid;
-            if (n < events->next || sscanf(at, "%d:%d:%d", &ms, &index, &xid) != 3) continue;
-            if (seconds() - loaded < ms / 1e3) break;
-            events->next = n + 1;
-            if (!events->registered[index]) continue;
-            *event = (Event){&gpus[index], 8, (unsigned long long)xid, ~0u, ~0u};
-            return OK;
-        }
-        usleep(5000);
+    double end = seconds() + patience_ms / 1e3;
+    const char *at = getenv("FAKE_NVML_XIDS");
+    for (int n = 0; at && *at; at += strcspn(at, ","), at += *at == ',', n++) {
+        int ms, index, xid;
+        if (n < events->next || sscanf(at, "%d:%d:%d", &ms, &index, &xid) != 3) continue;
+        double due = loaded + ms / 1e3;
+        if (due > end) break;
+        if (due > seconds()) usleep((unsigned)((due - seconds()) * 1e6));
+        events->next = n + 1;
+        if (!events->registered[index]) continue;
+        *event = (Event){&gpus[index], 8, (unsigned long long)xid, ~0u, ~0u};
+        return OK;
     }
+    if (end > seconds()) usleep((unsigned)((end - seconds()) * 1e6));
     return TIMEOUT;
 }
 
