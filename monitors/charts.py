@@ -23,6 +23,7 @@ _LEAST_CELLS = 240
 _CHARS_A_CELL = 4  # three bytes in base64
 _MOST_STEPS = 3000
 _MIB_A_GIB = 1024
+_MB_A_GB = 1000
 
 
 def pack(
@@ -121,7 +122,14 @@ def _charts(
         scale=_MIB_A_GIB,
         marks=marked,
     )
-    add("GPU NVLink, in and out", "MB/s", of_gpus("nvlink_mb_s"), links or None, marks=marked)
+    add(
+        "GPU NVLink, in and out",
+        "GB/s",
+        of_gpus("nvlink_mb_s"),
+        links / _MB_A_GB,
+        scale=_MB_A_GB,
+        marks=marked,
+    )
     add("CPU", "%", of_host(("cpu_busy_pct", "busy"), ("cpu_iowait_pct", "waiting for disks")), 100)
     add(
         "Pressure: some task stood still",
