@@ -206,6 +206,10 @@ class DeviceSource(Protocol):
         """What happened to the devices since this was last called."""
         ...
 
+    def urgent(self) -> tuple[str, ...]:
+        """Of these what is known without asking a device, while `sample` may not return."""
+        ...
+
 
 class HostSource(Protocol):
     """Where host values come from."""

@@ -41,3 +41,7 @@ class AnySource:
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
         return self._source.notes()
+
+    def urgent(self) -> tuple[str, ...]:
+        """What is known of failing devices while `sample` may not return."""
+        return self._source.urgent()

@@ -47,6 +47,10 @@ class _Gpu:
         """Count an error that the driver reported."""
         self._xids, self._more_xids = (self._xids or 0) + 1, True
 
+    def deaf(self) -> None:
+        """From now on errors are not heard of: their number is unknown."""
+        self._xids = None
+
     def take_notes(self) -> list[str]:
         """What was noted since this was last called."""
         return list(dict.fromkeys([*self.card.take_notes(), *self.own.take_notes()]))

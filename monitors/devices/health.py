@@ -21,16 +21,22 @@ class Growing:
     """Follows the count of uncorrected errors."""
 
     def __init__(self) -> None:
-        self._before: int | None = None
+        self._first: int | None = None
+        self._told = 0
 
     def told(self, count: int | None) -> str | None:
-        """What to say where it grew. What was counted before the job is none of its errors."""
+        """What to say where it grew: of the first, then whenever it has doubled.
+
+        What was counted before the record began is none of the job's errors.
+        """
         if count is None:
             return None
-        before, self._before = self._before, count
-        if before is None or count <= before:
+        if self._first is None or count < self._first:
+            self._first = count
+        grown = count - self._first
+        if grown < max(1, 2 * self._told):
             return None
-        grown = count - before
+        self._told = grown
         return f"{grown} uncorrected ECC error{'s' * (grown != 1)}"
 
 

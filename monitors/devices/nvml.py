@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from typing import Any
 
 from monitors.devices.binding import NO_BINDING, nv
@@ -19,6 +21,8 @@ class NvmlSource:
     def __init__(self) -> None:
         self._devices: list[WholeGpu | GpuPart] = []
         self._by_handle: dict[int, list[WholeGpu | GpuPart]] = {}
+        self._hearing = threading.Lock()
+        self._errors: Counter[tuple[str, int]] = Counter()
         self._xids: XidWatch | None = None
         self._notes: list[str] = []
 
@@ -65,14 +69,34 @@ class NvmlSource:
 
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
+        return (*self.urgent(), *(note for gpu in self._devices for note in gpu.take_notes()))
+
+    def urgent(self) -> tuple[str, ...]:
+        """Errors that the driver reported, while `sample` may stand still over one of them."""
         self._hear()
-        mine, self._notes = self._notes, []
-        return (*mine, *(note for device in self._devices for note in device.take_notes()))
+        with self._hearing:
+            mine, self._notes = self._notes, []
+        return tuple(mine)
 
     def _hear(self) -> None:
-        for xid in self._xids.take() if self._xids is not None else ():
+        """Never asks NVML, so never waits for it."""
+        with self._hearing:
+            self._take_xids()
+
+    def _take_xids(self) -> None:
+        if self._xids is None:
+            return
+        for xid in self._xids.take():
             devices = self._by_handle.get(xid.gpu or 0, [])
             for device in devices:
                 device.xid()
             who = " and ".join(f"GPU {device.own.index}" for device in devices) or "a GPU"
-            self._notes.append(f"{who}: Xid {xid.number}")
+            self._errors[who, xid.number] += 1
+            count = self._errors[who, xid.number]
+            # Some come in storms: the first is told, the tenth, the hundredth.
+            if str(count).strip("0") == "1":
+                times = f", {count} times so far" if count > 1 else ""
+                self._notes.append(f"{who}: Xid {xid.number}{times}")
+        if self._xids.deaf:
+            for device in self._devices:
+                device.deaf()

@@ -55,6 +55,10 @@ class SysfsSource:
         """What happened to the devices since this was last called."""
         return tuple(note for gpu in self._gpus for note in gpu.take_notes())
 
+    def urgent(self) -> tuple[str, ...]:
+        """The kernel's files tell of failing devices only when they are read."""
+        return ()
+
     def _cards(self) -> list[Path]:
         """In the order of their places on the bus, which is the same on every start."""
         folder = self._root / "sys/class/drm"

@@ -12,6 +12,7 @@
  * FAKE_NVML_LOST         index of a GPU that falls off the bus (0 times: is lost from the start) ...
  * FAKE_NVML_LOST_AFTER   ... once its power was asked this many times (0)
  * FAKE_NVML_XIDS         comma-separated MS:GPU:NUMBER: errors so long after the library was loaded
+ * FAKE_NVML_COPIES       1: the handles of GPUs in errors are not those handed out before
  * FAKE_NVML_ECC          GPU:N:COUNT: so many uncorrected errors once they were asked for N times
  * FAKE_NVML_REMAP        "pending" or "failed": how the rows of GPU 0 stand
  * FAKE_NVML_PIDS         comma-separated GPU:PID:MIB (MIB -1: not told): who computes where
@@ -302,7 +303,10 @@ int nvmlEventSetWait_v2(Events *events, Event *event, unsigned patience_ms) {
         if (due > seconds()) usleep((unsigned)((due - seconds()) * 1e6));
         events->next = n + 1;
         if (!events->registered[index]) continue;
-        *event = (Event){&gpus[index], 8, (unsigned long long)xid, ~0u, ~0u};
+        static Gpu copy; /* a handle of the same GPU, but not the same handle */
+        copy = gpus[index];
+        Gpu *gpu = number("FAKE_NVML_COPIES", 0) ? &copy : &gpus[index];
+        *event = (Event){gpu, 8, (unsigned long long)xid, ~0u, ~0u};
         return OK;
     }
     if (end > seconds()) usleep((unsigned)((end - seconds()) * 1e6));

@@ -24,10 +24,13 @@ def asked(found: Probe, gpu: int, name: str) -> list[int]:
     return [n for n, value in enumerate(column(found, gpu, name)) if value is not None]
 
 
-def test_an_xid_is_noted_and_counted_where_it_happened(tmp_path: Path, fake_nvml: Path) -> None:
+@pytest.mark.parametrize("copies", ["0", "1"])
+def test_an_xid_is_noted_and_counted_where_it_happened(
+    tmp_path: Path, fake_nvml: Path, copies: str
+) -> None:
     out = tmp_path / "metrics"
-    xids = "600:1:79,700:1:48,800:0:31"
-    process = start_sidecar(out, library=fake_nvml, FAKE_NVML_XIDS=xids)
+    env = {"FAKE_NVML_XIDS": "600:1:79,700:1:48,800:0:31", "FAKE_NVML_COPIES": copies}
+    process = start_sidecar(out, library=fake_nvml, **env)
     ticks = wait_for_ticks(process, out, 25)
     assert end(process) < 1, "the thread that waits for errors does not hold up the end"
     notes = [note.text for note in of_kind(out, Note)]
@@ -37,6 +40,18 @@ def test_an_xid_is_noted_and_counted_where_it_happened(tmp_path: Path, fake_nvml
         known = [value for value in told if value is not None]
         assert known == sorted(known), "a count only grows"
         assert (told[0], known[-1]) == (0, count)
+
+
+def test_the_error_before_a_driver_hangs_is_noted(tmp_path: Path, fake_nvml: Path) -> None:
+    out = tmp_path / "metrics"
+    env = {"FAKE_NVML_BLOCK": "nvmlDeviceGetPowerUsage", "FAKE_NVML_BLOCK_AFTER": "4"}
+    process = start_sidecar(out, library=fake_nvml, FAKE_NVML_XIDS="1000:1:79", **env)
+    ticks = wait_for_ticks(process, out, 14)
+    assert end(process) < 1
+    assert [tick.gpus is None for tick in ticks][:4] == [False, False, True, True]
+    notes = [note.text for note in of_kind(out, Note)]
+    assert sorted(notes)[0] == "GPU 1: Xid 79"
+    assert len(notes) == 2, "that, and that the GPUs do not answer"
 
 
 def test_an_xid_is_the_verdict(tmp_path: Path, fake_nvml: Path) -> None:
@@ -55,6 +70,28 @@ def test_a_refused_registration_is_no_problem(fake_nvml: Path, refused: str) -> 
     assert found.notes == []
     assert column(found, 0, "xid_errors") == [None, None]
     assert column(found, 0, "power_w") == [100, 100]
+
+
+def test_a_storm_of_errors_is_counted_and_told_briefly(fake_nvml: Path) -> None:
+    storm = ",".join(["1:0:63"] * 120)
+    found = probe(fake_nvml, ticks=31, pause_s=0.03, FAKE_NVML_XIDS=storm)
+    texts = ["GPU 0: Xid 63", "GPU 0: Xid 63, 10 times so far", "GPU 0: Xid 63, 100 times so far"]
+    assert found.notes == texts
+    assert found.ticks[30][0].xid_errors == 120
+
+
+def test_where_errors_can_no_longer_be_waited_for_their_number_is_unknown(fake_nvml: Path) -> None:
+    codes = "nvmlEventSetWait_v2=13"
+    found = probe(fake_nvml, ticks=31, pause_s=0.01, FAKE_NVML_CODES=codes)
+    assert column(found, 0, "xid_errors")[30] is None
+    assert found.ticks[30][0].ecc_corrected == 3, "that was asked"
+
+
+def test_errors_of_a_divided_gpu_are_those_of_its_parts(fake_nvml: Path) -> None:
+    found = probe(fake_nvml, ticks=31, pause_s=0.02, FAKE_NVML_MIG="2", FAKE_NVML_XIDS="100:1:94")
+    assert found.notes == ["GPU 2 and GPU 3: Xid 94"]
+    counts = [column(found, gpu, "xid_errors") for gpu in range(4)]
+    assert [max(n for n in told if n is not None) for told in counts] == [0, 0, 1, 1]
 
 
 def test_memory_errors_are_asked_now_and_then(fake_nvml: Path) -> None:
