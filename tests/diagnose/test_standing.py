@@ -131,6 +131,19 @@ def test_what_the_sampler_noted_of_a_gpu(tmp_path: Path, texts: list[str], headl
     assert headline in cause.headline
 
 
+def test_an_xid_long_before_the_end_is_found(tmp_path: Path) -> None:
+    """Ranks that hang are ended after ten minutes: until then a sampler writes megabytes."""
+    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback(said.PEER_CLOSED)})
+    told.write(folder)
+    folder.metrics.mkdir()
+    note = json.dumps({"kind": "note", "wall": 1.0, "text": "GPU 3: Xid 79"}, separators=(",", ":"))
+    later = tick(5.0, cgroup_limit_mib=1e5) * 10_000
+    assert len(later) > 2**20
+    (folder.metrics / "node2.samples.jsonl").write_text(f"{note}\n{later}")
+    cause = ask(folder, told).cause
+    assert (cause.kind, cause.host) == ("gpu-error", "node2")
+
+
 @pytest.mark.parametrize("texts", [["GPU 3: Xid 43", "GPU 3: Xid 45"], ["GPU 3: fan failed"]])
 def test_what_every_killed_program_leaves_is_no_cause(tmp_path: Path, texts: list[str]) -> None:
     cause = noted(tmp_path, Told(ranks={0: traceback(said.PEER_CLOSED)}), *texts)
