@@ -47,7 +47,8 @@ class GpuSample:
     energy_j: float | None = None
     """Joules since the driver was loaded; asked for only every few ticks."""
     power_max_w: float | None = None
-    """Highest of the driver's own readings, some 20 ms apart, since they were last asked for."""
+    """Highest of the driver's own readings, some 20 ms apart, since they were last told; but the
+    driver keeps those of the last two seconds alone, where more lie between two looks."""
     power_min_w: float | None = None
     power_mean_w: float | None = None
     sm_active_pct: float | None = None

@@ -48,7 +48,7 @@ class AmdGpu:
             }
         )
         self._errors = open_file(device / "ras/umc_err_count")
-        self._turns, self._growing = Turns(_HEALTH_EVERY, index), Growing()
+        self._turns, self._growing = Turns(_HEALTH_EVERY, index, most_s=60), Growing()
         self._answering = Answering(index)
 
     @property

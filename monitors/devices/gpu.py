@@ -40,8 +40,8 @@ class _Gpu:
         self._xids = 0 if xids_heard else None
         self._more_xids = False
         self._health, self._processes = Health(card), Processes(own)
-        self._health_turns = Turns(HEALTH_EVERY, card.index)
-        self._activity_turns = Turns(ACTIVITY_EVERY, card.index)
+        self._health_turns = Turns(HEALTH_EVERY, card.index, most_s=60)
+        self._activity_turns = Turns(ACTIVITY_EVERY, card.index, most_s=10)
 
     def xid(self) -> None:
         """Count an error that the driver reported."""
@@ -88,7 +88,7 @@ class WholeGpu(_Gpu):
         self._counters, self._activity = Counters(asker), Activity(asker)
         self._ring = PowerRing(asker)
         self._energy_turns = Turns(ENERGY_EVERY, index)
-        self._ring_turns = Turns(RING_EVERY, index, RING_S)
+        self._ring_turns = Turns(RING_EVERY, index, RING_S, most_s=5)
 
     def info(self) -> GpuInfo:
         """What stays the same."""

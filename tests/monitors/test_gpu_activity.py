@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,12 @@ def test_turns_come_one_after_the_other() -> None:
 def test_a_turn_that_comes_too_soon_is_left_out() -> None:
     turn = Turns(1, 0, least_s=60)
     assert [turn.due() for _ in range(3)] == [True, False, False]
+
+
+def test_where_ticks_are_far_apart_each_is_a_turn() -> None:
+    turn = Turns(30, 0, most_s=0.01)
+    due = []
+    for _ in range(4):
+        due.append(turn.due())
+        time.sleep(0.02)
+    assert due == [True] * 4
