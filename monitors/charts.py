@@ -23,17 +23,22 @@ _LEAST_CELLS = 240
 _CHARS_A_CELL = 4  # three bytes in base64
 _MOST_STEPS = 3000
 _MIB_A_GIB = 1024
+_MB_A_GB = 1000
 
 
 def pack(
     timeline: Timeline, marks: Marks, flagged: Iterable[str] = (), utc_offset_s: int = 0
 ) -> dict[str, Any]:
     """Plain values for the page's script."""
-    lines = sum(3 * len(node.gpus) + 7 for node in timeline.nodes)
+    lines = sum(_charts_a_gpu(node) * len(node.gpus) + 7 for node in timeline.nodes)
     room = BYTES if lines < _MANY_LINES else BYTES_MANY
     most = min(_MOST_CELLS, max(_LEAST_CELLS, room // (_CHARS_A_CELL * max(lines, 1))))
     coarse = joined(timeline.nodes, most) or timeline
-    traffic = _top(coarse, ("net_rx_mb_s", "net_tx_mb_s", "ib_rx_mb_s", "ib_tx_mb_s"))
+    traffic = _top(
+        [node.bands for node in coarse.nodes],
+        ("net_rx_mb_s", "net_tx_mb_s", "ib_rx_mb_s", "ib_tx_mb_s"),
+    )
+    links = _top([gpu.bands for _, gpu in coarse.gpus], ("nvlink_mb_s",))
     names = set(flagged)
     return {
         "begin": coarse.begin,
@@ -43,12 +48,20 @@ def pack(
         "steps": _steps(marks),
         "spans": [[span.kind, span.begin, span.end] for span in marks.spans][:_MOST_STEPS],
         "nodes": [
-            {"name": node.node, "charts": _charts(node, traffic, names)} for node in coarse.nodes
+            {"name": node.node, "charts": _charts(node, traffic, links, names)}
+            for node in coarse.nodes
         ],
     }
 
 
-def _charts(node: NodeLine, traffic: float, flagged: set[str]) -> list[dict[str, Any]]:
+def _charts_a_gpu(node: NodeLine) -> int:
+    known = {name for gpu in node.gpus for name in gpu.bands}
+    return 3 + len(known & {"tensor_active_pct", "nvlink_mb_s"})
+
+
+def _charts(
+    node: NodeLine, traffic: float, links: float, flagged: set[str]
+) -> list[dict[str, Any]]:
     charts = []
     gpus = [(f"{gpu.info.index}", gpu) for gpu in node.gpus]
     marked = [f"{node.node} GPU {gpu.info.index}" in flagged for gpu in node.gpus]
@@ -96,6 +109,7 @@ def _charts(node: NodeLine, traffic: float, flagged: set[str]) -> list[dict[str,
         return [(label, node.bands.get(value)) for value, label in named]
 
     add("GPU SM", "%", of_gpus("sm_pct"), 100, kind="strips", marks=marked)
+    add("GPU tensor cores", "%", of_gpus("tensor_active_pct"), 100, kind="strips", marks=marked)
     limit = max(limits, default=0.0)
     add("GPU power", "W", of_gpus("power_w"), limit or None, limit=limit or None, marks=marked)
     card = max(cards, default=0.0) / _MIB_A_GIB
@@ -106,6 +120,14 @@ def _charts(node: NodeLine, traffic: float, flagged: set[str]) -> list[dict[str,
         card or None,
         limit=card or None,
         scale=_MIB_A_GIB,
+        marks=marked,
+    )
+    add(
+        "GPU NVLink, in and out",
+        "GB/s",
+        of_gpus("nvlink_mb_s"),
+        links / _MB_A_GB,
+        scale=_MB_A_GB,
         marks=marked,
     )
     add("CPU", "%", of_host(("cpu_busy_pct", "busy"), ("cpu_iowait_pct", "waiting for disks")), 100)
@@ -151,9 +173,8 @@ def nice(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * 0.999999)
 
 
-def _top(timeline: Timeline, names: Sequence[str]) -> float:
+def _top(bands: Sequence[Mapping[str, Band]], names: Sequence[str]) -> float:
     """One scale for all nodes, so that they can be compared."""
-    bands: list[Mapping[str, Band]] = [node.bands for node in timeline.nodes]
     peaks = [
         float(np.nanmax(found[name].high))
         for found in bands

@@ -77,7 +77,10 @@ class GpuHandover:
     def notes(self) -> tuple[str, ...]:
         """What happened since this was last called."""
         mine = [self._own_notes.popleft() for _ in range(len(self._own_notes))]
-        return (*mine, *(self._source.notes() if self.opened and not self._waiting else ()))
+        if not self.opened:
+            return tuple(mine)
+        # The error that a driver reports before it hangs is what one wants to know then.
+        return (*mine, *(self._source.urgent() if self._waiting else self._source.notes()))
 
     def _work(self) -> None:
         try:

@@ -14,7 +14,7 @@ class GpuInfo:
     """What stays the same about one GPU while the job runs."""
 
     index: int
-    """NVML's number inside this job's cgroup; the UUID is what identifies the GPU."""
+    """The driver's number inside this job's cgroup; the UUID is what identifies the GPU."""
     uuid: str | None = None
     name: str | None = None
     pci_bus: str | None = None
@@ -43,9 +43,43 @@ class GpuSample:
     pcie_tx_mb_s: float | None = None
     memory_used_mib: float | None = None
     throttle: int | None = None
-    """NVML's bit mask of the reasons that hold the clocks back."""
+    """The reasons that hold the clocks back, in the bits of NVML's mask, whoever made the GPU."""
     energy_j: float | None = None
     """Joules since the driver was loaded; asked for only every few ticks."""
+    power_max_w: float | None = None
+    """Highest of the driver's own readings, some 20 ms apart, since they were last told; but the
+    driver keeps those of the last two seconds alone, where more lie between two looks."""
+    power_min_w: float | None = None
+    power_mean_w: float | None = None
+    sm_active_pct: float | None = None
+    """Share of the SMs that had work, over the time since this was last asked for."""
+    tensor_active_pct: float | None = None
+    """Share of the time in which the tensor cores worked."""
+    dram_active_pct: float | None = None
+    """Traffic of the GPU's memory as a share of the most that it could be."""
+    nvlink_rx_mb_s: float | None = None
+    """MB/s (10^6 bytes) over all NVLinks, since this was last asked for."""
+    nvlink_tx_mb_s: float | None = None
+    xid_errors: int | None = None
+    """Errors that the driver reported since the recording began."""
+    ecc_corrected: int | None = None
+    """Memory errors since the driver was loaded, below: in the card's life."""
+    ecc_uncorrected: int | None = None
+    ecc_corrected_ever: int | None = None
+    ecc_uncorrected_ever: int | None = None
+    rows_remapped: int | None = None
+    """Rows of the GPU's memory that were replaced by spare ones."""
+    remap_pending: int | None = None
+    """1 where a row waits to be replaced, which takes a reset; 0 where none does."""
+    remap_failed: int | None = None
+    """1 where a row could not be replaced."""
+    processes: int | None = None
+    """Processes that compute on this GPU."""
+    processes_mib: float | None = None
+    """Memory of the GPU that they hold; below: the one that holds most."""
+    largest_process_mib: float | None = None
+    strangers_mib: float | None = None
+    """Memory held by processes of other jobs; None where that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +205,10 @@ class DeviceSource(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
+        ...
+
+    def urgent(self) -> tuple[str, ...]:
+        """Of these what is known without asking a device, while `sample` may not return."""
         ...
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from monitors.formats.blocks import TickColumns, fits
 from monitors.formats.journal import head_of
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 3 << 19
 """Lines that go into one block, in bytes: what limits the memory it takes to pack."""
 KEPT_BYTES = 1 << 16
 """Ticks that stay in the journal, in bytes of their lines: `why` and `watch` read those alone."""

@@ -122,6 +122,21 @@ def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
             f"{_cell(gpu.temperature_c.mean):>6}{_cell(gpu.temperature_c.peak):>6}",
         )
         lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}"[:_WIDTH])
+    active = [gpu.tensor_active_pct.mean for gpu in gpus]
+    if known := [mean for mean in active if mean is not None]:
+        spread = f"on average {sum(known) / len(known):.0f} % of the time"
+        if len(known) > 1:
+            spread += f", by GPU {min(known):.0f} to {max(known):.0f} %"
+        lines.append(_row("tensor cores", f" at work {spread}"))
+    for label, stats in (
+        ("NVLink in", [gpu.nvlink_rx_mb_s for gpu in gpus]),
+        ("NVLink out", [gpu.nvlink_tx_mb_s for gpu in gpus]),
+    ):
+        means = [stat.mean for stat in stats if stat.mean is not None]
+        peaks = [stat.peak for stat in stats if stat.peak is not None]
+        if means and peaks:
+            mean = sum(means) / len(means)
+            lines.append(_row(label, f"a GPU mean {mean:,.0f}, peak {max(peaks):,.0f} MB/s"))
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitors.trace import Column, NodeTrace
 
@@ -32,7 +33,11 @@ _RATES = {
     "cgroup_throttled_s": ("throttled", 1.0),
     "oom_kills": ("oom_kills_s", 1.0),
 }
-GPU_COLUMNS = (*_KEPT, "throttle", "energy_j")
+_SELDOM = ("tensor_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s")
+"""Told every few ticks, of all the time since they were told before."""
+_MOST_HELD = 15
+"""Ticks that one such value can be of."""
+GPU_COLUMNS = (*_KEPT, *_SELDOM, "throttle", "energy_j")
 HOST_COLUMNS = (*_KEPT_HOST, *_RATES)
 """Recorded values that anything here is made from."""
 
@@ -75,9 +80,26 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
                 ("held_back", HW_SLOWDOWN | POWER_BRAKE),
             ):
                 found[name] = _where(bits & wanted != 0, mask)
+        if "tensor_active_pct" in columns:
+            found["tensor_active_pct"] = held(columns["tensor_active_pct"], trace.session)
+        if "nvlink_rx_mb_s" in columns and "nvlink_tx_mb_s" in columns:
+            both = columns["nvlink_rx_mb_s"] + columns["nvlink_tx_mb_s"]
+            found["nvlink_mb_s"] = held(both, trace.session)
         if "energy_j" in columns:
             found["energy_w"] = _energy(trace, columns["energy_j"])
     return found
+
+
+def held(column: Column, session: NDArray[np.int64]) -> Column:
+    """A column told every few ticks, where each value is of the ticks before it as well."""
+    at = np.arange(len(column))
+    known = np.flatnonzero(~np.isnan(column))
+    if not len(known):
+        return column
+    place = np.minimum(np.searchsorted(known, at), len(known) - 1)
+    near = known[place]
+    good = (near >= at) & (near - at < _MOST_HELD) & (session[near] == session)
+    return np.where(good, column[near], np.nan)
 
 
 def _highest(power: Column | None) -> float | None:

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monitors.clock import SystemClock
+from monitors.devices.choice import AnySource
 from monitors.handover import GpuHandover
 from monitors.host import HostSampler
 from monitors.journal import Journal
-from monitors.nvml import NvmlSource
 from monitors.process import default_node
 from monitors.procfs import HostFiles
 from monitors.recorder import Recorder, Settings
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sidecar; returns the exit code: 0 done, 1 it failed and said why in one line."""
     args = _parser().parse_args(arguments)
     clock = SystemClock()  # first: from here on a signal ends the recording in order
-    gpus = GpuHandover(NvmlSource())
+    gpus = GpuHandover(AnySource())
     mark, words = args.mark or (None, "")
     settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
 

@@ -32,6 +32,10 @@ class GpuSummary:
     memory_used_mib: Stat = Stat()
     pcie_rx_mb_s: Stat = Stat()
     pcie_tx_mb_s: Stat = Stat()
+    sm_active_pct: Stat = Stat()
+    tensor_active_pct: Stat = Stat()
+    nvlink_rx_mb_s: Stat = Stat()
+    nvlink_tx_mb_s: Stat = Stat()
     energy_j: float | None = None
     """Joules between the first and the last reading of the counter."""
 

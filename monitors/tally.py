@@ -13,6 +13,7 @@ _MB = 1e6
 GPU_VALUES = (
     "sm_pct", "mem_pct", "power_w", "temperature_c",
     "memory_used_mib", "pcie_rx_mb_s", "pcie_tx_mb_s",
+    "sm_active_pct", "tensor_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s",
 )  # fmt: skip
 HOST_VALUES = (
     "cpu_busy_pct", "cpu_iowait_pct", "mem_used_mib", "swap_used_mib", "cgroup_mem_mib",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 TAIL = 2**16
 """Bytes read from the end of a node's samples: the last minutes."""
+NOTES_TAIL = 2**22
+"""Bytes looked through for notes: more than a node has that is not packed yet."""
+_NOTE = re.compile(rb'^\{"kind":"note",.*$', re.MULTILINE)
 SUFFIX = ".samples.jsonl"
 NODES = 256
 
@@ -68,11 +72,13 @@ def _node(file: Path) -> NodeMemory:
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - TAIL))
+            stream.seek(max(0, stream.seek(0, 2) - NOTES_TAIL))
             text = stream.read()
     except OSError:
         return
-    for line in text.split(b"\n"):
+    begin = max(0, len(text) - TAIL)
+    # What a GPU reported may lie minutes before the end.
+    for line in (*_NOTE.findall(text[:begin]), *text[begin:].split(b"\n")):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):  # a torn line, at either end of what was read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from monitors.exports.families import FAMILIES, Family
-from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, known
+from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, Value, known
 from monitors.live import NodeNow
 from monitors.model import GpuInfo, GpuSample
 
@@ -18,6 +18,16 @@ _SEEN = Family(
 _TOTAL = Family("job_gpu_memory_total_bytes", "Memory of the GPU.", "bytes", 1024 * 1024)
 _LIMIT = Family("job_gpu_power_limit_watts", "Power the GPU may draw.", "watts")
 Labels = list[tuple[str, str]]
+SELDOM = (
+    "energy_j", "power_max_w", "power_min_w", "power_mean_w", "sm_active_pct", "tensor_active_pct",
+    "dram_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s", "xid_errors", "ecc_corrected",
+    "ecc_uncorrected", "ecc_corrected_ever", "ecc_uncorrected_ever", "rows_remapped",
+    "remap_pending", "remap_failed", "processes", "processes_mib", "largest_process_mib",
+    "strangers_mib",
+)  # fmt: skip
+"""Values that are not in every tick. The others, where the newest tick has none, are unknown."""
+LOOK_BACK = 60
+"""Ticks: twice as far as the seldomest of them lie apart."""
 
 
 def current(nodes: Iterable[NodeNow]) -> Iterator[str]:
@@ -42,13 +52,15 @@ def current(nodes: Iterable[NodeNow]) -> Iterator[str]:
         for name, value in known(node.newest.tick.host, HOST_FIELDS).items():
             put(FAMILIES[name], _node(node), value)
         table = {info.index: info for info in node.gpus}
+        seldom = _seldom(node)
         for gpu in _once(node.newest.tick.gpus or ()):
             info = table.get(gpu.index)
             where = _gpu(node, gpu, info)
-            for name, value in known(gpu, GPU_FIELDS).items():
-                if name != "energy_j":
-                    put(FAMILIES[name], where, value)
-            put(FAMILIES["energy_j"], where, _energy(node, gpu.index))
+            values = known(gpu, GPU_FIELDS)
+            if values:  # of a GPU that was lost nothing is known now
+                values = seldom.get(gpu.index, {}) | values
+            for name, value in values.items():
+                put(FAMILIES[name], where, value)
             put(_TOTAL, where, info.memory_total_mib if info else None)
             put(_LIMIT, where, info.power_limit_w if info else None)
     for family, samples in lines.items():
@@ -64,13 +76,13 @@ def _family(family: Family, samples: Iterable[tuple[Labels, float]]) -> Iterator
         yield from lines
 
 
-def _energy(node: NodeNow, index: int) -> float | None:
-    """Joules when last asked for: that takes the driver long, so it is done now and then."""
-    for point in reversed(node.points):
+def _seldom(node: NodeNow) -> dict[int, dict[str, Value]]:
+    """What takes the driver long, and is asked now and then, as last told; by the GPU's number."""
+    found: dict[int, dict[str, Value]] = {}
+    for point in node.points[-LOOK_BACK:]:
         for gpu in point.tick.gpus or ():
-            if gpu.index == index and gpu.energy_j is not None:
-                return gpu.energy_j
-    return None
+            found.setdefault(gpu.index, {}).update(known(gpu, SELDOM))
+    return found
 
 
 def _once(gpus: Iterable[GpuSample]) -> Iterable[GpuSample]:

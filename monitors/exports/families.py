@@ -61,6 +61,11 @@ def _gpu_ratio(name: str, what: str) -> Family:
     return Family(f"job_gpu_{name}_ratio", f"Share of the time in which {what}.", "ratio", 0.01)
 
 
+def _gpu_watts(name: str, which: str) -> Family:
+    what = f"{which} of the driver's own readings of the power, some 20 ms apart."
+    return Family(f"job_gpu_{name}_watts", what, "watts")
+
+
 def _node_ratio(name: str, what: str) -> Family:
     return Family(f"job_node_{name}_ratio", f"Share of the time in which {what}.", "ratio", 0.01)
 
@@ -104,6 +109,36 @@ FAMILIES: dict[str, Family] = {
     "energy_j": _counter(
         "gpu_energy_joules", "Energy since the driver was loaded; asked for now and then.", "joules"
     ),
+    "power_max_w": _gpu_watts("power_max", "Highest"),
+    "power_min_w": _gpu_watts("power_min", "Lowest"),
+    "power_mean_w": _gpu_watts("power_mean", "Mean"),
+    "sm_active_pct": _gpu_ratio("sm_active", "an SM had work, all SMs together"),
+    "tensor_active_pct": _gpu_ratio("tensor_active", "the tensor cores worked"),
+    "dram_active_pct": Family(
+        "job_gpu_memory_bandwidth_ratio", "Traffic of the GPU's memory by its most.", "ratio", 0.01
+    ),
+    "nvlink_rx_mb_s": _rate("gpu_nvlink_received", "Received by the GPU over all NVLinks.", 1e6),
+    "nvlink_tx_mb_s": _rate("gpu_nvlink_sent", "Sent by the GPU over all NVLinks.", 1e6),
+    "xid_errors": _counter("gpu_xid_errors", "Errors the driver reported since the record began."),
+    "ecc_corrected": _counter("gpu_ecc_corrected", "Memory errors since the driver was loaded."),
+    "ecc_uncorrected": _counter(
+        "gpu_ecc_uncorrected", "Memory errors beyond correction since the driver was loaded."
+    ),
+    "ecc_corrected_ever": _counter(
+        "gpu_ecc_corrected_ever", "Memory errors in the life of the GPU."
+    ),
+    "ecc_uncorrected_ever": _counter(
+        "gpu_ecc_uncorrected_ever", "Memory errors beyond correction in the life of the GPU."
+    ),
+    "rows_remapped": Family("job_gpu_rows_remapped", "Rows of memory replaced by spare ones."),
+    "remap_pending": Family("job_gpu_row_remap_pending", "1 while a row waits to be replaced."),
+    "remap_failed": Family("job_gpu_row_remap_failed", "1 where a row could not be replaced."),
+    "processes": Family("job_gpu_processes", "Processes that compute on the GPU."),
+    "processes_mib": _mib("gpu_processes_memory", "Memory of the GPU held by processes."),
+    "largest_process_mib": _mib(
+        "gpu_largest_process_memory", "Memory held by the process that holds most."
+    ),
+    "strangers_mib": _mib("gpu_strangers_memory", "Memory held by processes of other jobs."),
     "cpu_busy_pct": _node_ratio("cpu_busy", "the cores worked, all cores together"),
     "cpu_iowait_pct": _node_ratio("cpu_iowait", "the cores waited for disks"),
     "load1": Family("job_node_load1", "Load average of the last minute."),

@@ -18,6 +18,7 @@ _WORTH_SAYING = 0.03
 RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     errors.device_errors,
     errors.lost_gpus,
+    errors.program_faults,
     host.out_of_memory,
     host.swapping,
     memory.nearly_full,

@@ -9,7 +9,12 @@ from monitors.evidence import Evidence
 from monitors.finding import Finding
 from monitors.findings.words import several
 
-_ERROR = re.compile(r"\bXid\b|uncorrect\w* (memory )?error|\bECC\b", re.IGNORECASE)
+_ERROR = re.compile(
+    # Xid 13, 31, 43 and 45 are what a program does to itself; the last two also befall killed ones.
+    r"\bXid\b(?! (13|31|43|45)\b)|uncorrect\w* (memory )?error|\bECC\b|\brow of its memory\b",
+    re.IGNORECASE,
+)
+_FAULT = re.compile(r"\bXid (13|31)\b")
 _LOST = re.compile(r"is no longer sampled|cannot be sampled|fell off", re.IGNORECASE)
 _GPU = re.compile(r"\bGPU (\d+)\b")
 
@@ -25,6 +30,18 @@ def device_errors(evidence: Evidence) -> Finding | None:
     )
 
 
+def program_faults(evidence: Evidence) -> Finding | None:
+    """The driver stopped what the program did on a GPU."""
+    return _noted(
+        evidence,
+        _FAULT,
+        "program-fault",
+        "The program did something illegal on {who}.",
+        "A kernel touched memory that is not its own, or could not be executed; seldom the card.",
+        "Run it again with CUDA_LAUNCH_BLOCKING=1: the traceback then names the operation.",
+    )
+
+
 def lost_gpus(evidence: Evidence) -> Finding | None:
     """A GPU stopped answering for good."""
     return _noted(
@@ -37,7 +54,12 @@ def lost_gpus(evidence: Evidence) -> Finding | None:
 
 
 def _noted(
-    evidence: Evidence, pattern: re.Pattern[str], key: str, says: str, cause: str
+    evidence: Evidence,
+    pattern: re.Pattern[str],
+    key: str,
+    says: str,
+    cause: str,
+    change: str = "Leave {nodes} out and tell the site.",
 ) -> Finding | None:
     found = list(_notes(evidence, pattern))
     if not found:
@@ -50,7 +72,7 @@ def _noted(
         says.format(who=several(names)),
         f"{found[0][1]}: {found[0][2]}{more}",
         cause,
-        evidence.change(key, f"Leave {several(nodes)} out and tell the site."),
+        evidence.change(key, change.format(nodes=several(nodes))),
         grave=True,
     )
 

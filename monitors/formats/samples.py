@@ -51,6 +51,8 @@ _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (*_KINDS, *_NEST
 _TEXTS = {"uuid", "name", "pci_bus"}
 WHOLE = {
     "index", "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills",
+    "xid_errors", "ecc_corrected", "ecc_uncorrected", "ecc_corrected_ever", "ecc_uncorrected_ever",
+    "rows_remapped", "remap_pending", "remap_failed", "processes",
 }  # fmt: skip
 """Values that are whole numbers by their nature."""
 _T = TypeVar("_T", GpuInfo, GpuSample, HostSample, OwnCost)

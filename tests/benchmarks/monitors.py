@@ -133,13 +133,17 @@ def side_by_side(seconds: float, library: Path, interval: str, *names: str) -> d
 
 
 def size_on_disk(folder: Path) -> tuple[float, float]:
-    """Bytes a GPU and day of a node's files, and of dmon's text of the same, from three hours."""
+    """Bytes a GPU and day of a node's files, and of dmon's text of the same, from three hours.
+
+    What is packed grows with the day; the journal holds what is not packed yet, and does not.
+    """
     seconds = 3 * 3600
     node = restless.record(folder, 0, GPUS, seconds)
-    own = sum(path.stat().st_size for path in folder.iterdir())
-    dmon = sum(len(piece) for piece in dmon_text([Source(node, folder)]))
     scale = DAY_S / seconds / GPUS
-    return own * scale, dmon * scale
+    packed = layout.path_of(folder, node, layout.BLOCKS).stat().st_size
+    journal = layout.path_of(folder, node, layout.SAMPLES).stat().st_size
+    dmon = sum(len(piece) for piece in dmon_text([Source(node, folder)]))
+    return packed * scale + journal / GPUS, dmon * scale
 
 
 def packing() -> Cost:

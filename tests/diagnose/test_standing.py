@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.reasons import UNLISTED, explain
 from hpclaunch.run.events import mark
@@ -118,11 +119,53 @@ def test_a_kill_near_the_limit_of_memory(tmp_path: Path, used: float, kind: str)
         assert "node2 used up to 96.7 of 97.7 GiB" in cause.evidence[-1].text
 
 
-def test_a_gpu_that_the_sampler_lost(tmp_path: Path) -> None:
+def noted(root: Path, told: Told, *texts: str) -> Cause:
+    """What is said of a run in which the sampler of node2 noted something."""
+    folder = RunFolder(root)
+    told.write(folder)
+    folder.metrics.mkdir()
+    notes = [json.dumps({"kind": "note", "wall": 1.0, "text": text}) + "\n" for text in texts]
+    (folder.metrics / "node2.samples.jsonl").write_text("".join(notes))
+    return ask(folder, told).cause
+
+
+@pytest.mark.parametrize(
+    ("texts", "headline"),
+    [
+        (["GPU 3 is no longer sampled: GPU is lost"], "a GPU was lost while the job ran"),
+        (["GPU 3: Xid 79"], "Xid 79: the GPU has fallen off the bus"),
+        (["GPU 3: Xid 31", "GPU 3: Xid 48"], "Xid 48: a double-bit memory error"),
+        (["GPU 3: 2 uncorrected ECC errors"], "errors that could not be corrected"),
+        (["GPU 3: Xid 31"], "Xid 31: the program touched memory"),
+    ],
+)
+def test_what_the_sampler_noted_of_a_gpu(tmp_path: Path, texts: list[str], headline: str) -> None:
+    cause = noted(tmp_path, Told(ranks={0: traceback(said.PEER_CLOSED)}), *texts)
+    assert (cause.kind, cause.host) == ("gpu-error", "node2")
+    assert headline in cause.headline
+
+
+def test_an_xid_long_before_the_end_is_found(tmp_path: Path) -> None:
+    """Ranks that hang are ended after ten minutes: until then a sampler writes megabytes."""
     folder, told = RunFolder(tmp_path), Told(ranks={0: traceback(said.PEER_CLOSED)})
     told.write(folder)
     folder.metrics.mkdir()
-    note = {"kind": "note", "wall": 1.0, "text": "GPU 3 is no longer sampled: GPU is lost"}
-    (folder.metrics / "node2.samples.jsonl").write_text(json.dumps(note) + "\n")
+    note = json.dumps({"kind": "note", "wall": 1.0, "text": "GPU 3: Xid 79"}, separators=(",", ":"))
+    later = tick(5.0, cgroup_limit_mib=1e5) * 10_000
+    assert len(later) > 2**20
+    (folder.metrics / "node2.samples.jsonl").write_text(f"{note}\n{later}")
     cause = ask(folder, told).cause
     assert (cause.kind, cause.host) == ("gpu-error", "node2")
+
+
+@pytest.mark.parametrize("texts", [["GPU 3: Xid 43", "GPU 3: Xid 45"], ["GPU 3: fan failed"]])
+def test_what_every_killed_program_leaves_is_no_cause(tmp_path: Path, texts: list[str]) -> None:
+    cause = noted(tmp_path, Told(ranks={0: traceback(said.PEER_CLOSED)}), *texts)
+    assert cause.kind != "gpu-error"
+
+
+def test_a_rank_that_says_why_it_failed_comes_before_an_xid(tmp_path: Path) -> None:
+    cause = noted(
+        tmp_path, Told(ranks={1: traceback(said.DISK_FULL)}, exits={1: 1}), "GPU 3: Xid 31"
+    )
+    assert cause.kind == "disk-full"

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from monitors.formats import samples
 from monitors.model import (
     End,
     GpuInfo,
@@ -23,9 +24,7 @@ from monitors.model import (
 numbers = st.floats(-1e9, 1e18) | st.integers(0, 10**18)
 counters = st.integers(0, 1 << 64)
 texts = st.text(max_size=20)
-_WHOLE = {
-    "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills"
-}  # fmt: skip
+_WHOLE = samples.WHOLE - {"index"}
 
 
 def _optional(kind: type[Any], *, texts_too: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -12,7 +12,10 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from monitors.devices.counters import rough
+from monitors.devices.gpu import ACTIVITY_EVERY, ENERGY_EVERY, HEALTH_EVERY
 from monitors.formats import samples
 from monitors.formats.vmstat import COLUMNS
 from monitors.journal import Journal
@@ -22,7 +25,6 @@ from tests.monitors.recorded import MONO, NOON
 LIMIT_W = 700.0
 CARD_MIB = 81559.0
 CHECKPOINT_S = 900
-ENERGY_EVERY = 10
 OWN_EVERY = 30
 
 
@@ -43,12 +45,13 @@ class RestlessGpu:
         self._allocated = 71_000.0 + 50 * dice.randrange(40)
         self._joules = 1e6 * dice.randrange(100, 900)
         self._offset = dice.uniform(-15, 15)
+        self._corrected = 0
 
     def sample(self, t: int, load: float) -> GpuSample:
         dice = self._dice
         self._wander = 0.95 * self._wander + dice.gauss(0, 4)
         power = 110 + self._offset + 500 * load + self._wander + dice.gauss(0, 18)
-        power = round(min(max(power, 75.0), LIMIT_W + dice.gauss(0, 2)), 1)
+        power = round(min(max(power, 75.0), LIMIT_W + dice.gauss(0, 2)))
         self._heat += 0.02 * (30 + power / 18 + self._offset / 10 - self._heat) + dice.gauss(0, 0.1)
         self._joules += power + dice.gauss(0, 2)
         if dice.random() < 0.01:
@@ -69,12 +72,46 @@ class RestlessGpu:
             ofa_pct=0,
             memory_clock_mhz=2619,
             sm_clock_mhz=clock,
-            pcie_rx_mb_s=round(math.exp(dice.gauss(4.5, 0.8)) * (0.2 + load), 1),
-            pcie_tx_mb_s=round(math.exp(dice.gauss(3.8, 0.8)) * (0.2 + load), 1),
+            pcie_rx_mb_s=rough(math.exp(dice.gauss(4.5, 0.8)) * (0.2 + load)),
+            pcie_tx_mb_s=rough(math.exp(dice.gauss(3.8, 0.8)) * (0.2 + load)),
             memory_used_mib=self._allocated,
             throttle=4 if capped else 0,
-            energy_j=round(self._joules, 1) if (t + self._index) % ENERGY_EVERY == 0 else None,
+            energy_j=round(self._joules, 1) if self._turn(t, ENERGY_EVERY) else None,
+            **self._seldom(t, load, power),
         )
+
+    def _turn(self, t: int, every: int) -> bool:
+        return (t + self._index) % every == 0
+
+    def _seldom(self, t: int, load: float, power: float) -> dict[str, Any]:
+        dice, found = self._dice, dict[str, Any]()
+        if self._turn(t, ACTIVITY_EVERY):
+            for name, most, shiver in (
+                ("sm_active_pct", 92, 2), ("tensor_active_pct", 55, 3), ("dram_active_pct", 45, 3)
+            ):  # fmt: skip
+                found[name] = min(100, max(0, round(most * load + dice.gauss(0, shiver))))
+            for name in ("nvlink_rx_mb_s", "nvlink_tx_mb_s"):
+                found[name] = rough(max(0.0, 90_000 * load * dice.gauss(1, 0.12)))
+            found["power_max_w"] = round(power + abs(dice.gauss(45, 15)))
+            found["power_min_w"] = round(max(70.0, power - abs(dice.gauss(90, 30))))
+            found["power_mean_w"] = round(power + dice.gauss(0, 8))
+        if self._turn(t, HEALTH_EVERY):
+            self._corrected += dice.random() < 0.01
+            found |= {
+                "xid_errors": 0,
+                "ecc_corrected": self._corrected,
+                "ecc_uncorrected": 0,
+                "ecc_corrected_ever": 40 + self._corrected,
+                "ecc_uncorrected_ever": 0,
+                "rows_remapped": 1,
+                "remap_pending": 0,
+                "remap_failed": 0,
+                "processes": 1,
+                "processes_mib": self._allocated - 600,
+                "largest_process_mib": self._allocated - 600,
+                "strangers_mib": 0.0,
+            }
+        return found
 
 
 class RestlessHost:

@@ -25,7 +25,7 @@ PROBE = """
 import sys, time
 from monitors.formats.samples import line
 from monitors.model import GpuTable, HostSample, Note, Tick
-from monitors.nvml import NvmlSource
+from monitors.devices.nvml import NvmlSource
 source = NvmlSource()
 print(line(GpuTable(source.open())), end="")
 for n in range(int(sys.argv[1])):

@@ -98,6 +98,9 @@ def test_a_cluster_without_infiniband_is_not_told_to_use_it(tmp_path: Path) -> N
     [
         ("GPU 2: Xid 79, GPU has fallen off the bus", "errors"),
         ("GPU 2: 3 uncorrected ECC errors", "errors"),
+        ("GPU 2: Xid 48", "errors"),
+        ("GPU 2: Xid 137", "errors"),
+        ("GPU 2: a row of its memory waits to be remapped: it needs a reset", "errors"),
         ("GPU 2 is no longer sampled: GPU is lost", "lost-gpu"),
     ],
 )
@@ -108,6 +111,20 @@ def test_device_errors_are_the_verdict(tmp_path: Path, text: str, key: str) -> N
     found = study(tmp_path)
     assert found.findings[0].key == key
     assert found.verdict.startswith("n2 GPU 2 ")
+
+
+@pytest.mark.parametrize(
+    ("number", "keys"), [(31, ["program-fault"]), (13, ["program-fault"]), (45, []), (43, [])]
+)
+def test_what_a_program_does_to_itself_is_not_put_down_to_the_card(
+    tmp_path: Path, number: int, keys: list[str]
+) -> None:
+    traces.record(tmp_path, seconds=60)
+    path = layout.path_of(tmp_path, "n2", layout.SAMPLES)
+    path.write_text(path.read_text() + samples.line(Note(NOON + 30, f"GPU 2: Xid {number}")))
+    found = study(tmp_path)
+    assert [finding.key for finding in found.findings if finding.grave] == keys
+    assert (found.verdict == "The program did something illegal on n2 GPU 2.") == bool(keys)
 
 
 def test_at_most_five_findings_and_the_dearest_first(tmp_path: Path) -> None:

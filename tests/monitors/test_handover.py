@@ -34,6 +34,9 @@ class Source:
     def notes(self) -> tuple[str, ...]:
         return ("from the source",)
 
+    def urgent(self) -> tuple[str, ...]:
+        return ("urgent",)
+
 
 def until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
@@ -53,7 +56,8 @@ def test_an_answer_that_came_late_is_not_given_for_another_tick() -> None:
     begin = time.monotonic()
     assert handover.sample(2, 5) is None  # still open: not waited for again
     assert time.monotonic() - begin < 1
-    assert handover.notes() == ("the GPUs do not answer; the host is recorded without them",)
+    silent = "the GPUs do not answer; the host is recorded without them"
+    assert handover.notes() == (silent, "urgent"), "what can be told without asking a device"
     source.may_answer.set()
     until(lambda: handover.sample(3, 5) == (GpuSample(0, power_w=3),))
     assert not handover.stuck

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors import layout, live
-from monitors.exports.current import current
+from monitors.exports.current import SELDOM, current
+from monitors.exports.rows import GPU_FIELDS
 from monitors.formats import samples
 from monitors.formats.journal import Head
 from monitors.journal import Journal
@@ -20,6 +21,7 @@ from monitors.live import HISTORY_S, Live, NodeNow
 from monitors.model import GpuSample, GpuTable, HostSample, Note, Record
 from tests.monitors.generate import damaged, records
 from tests.monitors.recorded import GPU_A, GPU_B, NOON, end, start, tick, write_samples
+from tests.monitors.running import probe
 
 HOST = HostSample(12.5, net_rx_bytes=5_000_000)
 
@@ -184,6 +186,37 @@ def test_energy_is_the_one_last_asked_for(tmp_path: Path) -> None:
     text = "".join(current(Live(tmp_path).look(NOON + 3)))
     assert 'job_gpu_energy_joules_total{node="n1",gpu="0",uuid="GPU-aaaa"} 5000000.0\n' in text
     assert 'job_gpu_power_watts{node="n1",gpu="0",uuid="GPU-aaaa"} 310\n' in text
+
+
+def test_what_is_asked_now_and_then_is_served_as_last_told(tmp_path: Path) -> None:
+    told = GpuSample(0, power_w=300, xid_errors=2, tensor_active_pct=40, sm_pct=9)
+    newer = GpuSample(0, power_w=310, tensor_active_pct=50)
+    ticks = [tick(0, told), tick(5, newer), *(tick(n, GpuSample(0, power_w=1)) for n in (6, 7))]
+    write_samples(tmp_path, [start(GPU_A), *ticks])
+    text = "".join(current(Live(tmp_path).look(NOON + 9)))
+    where = '{node="n1",gpu="0",uuid="GPU-aaaa"}'
+    assert f"job_gpu_xid_errors_total{where} 2\n" in text
+    assert f"job_gpu_tensor_active_ratio{where} 0.5\n" in text
+    assert "job_gpu_sm_ratio" not in text, "what every tick has, and the newest has not, is unknown"
+
+
+def test_of_a_lost_gpu_nothing_is_served(tmp_path: Path) -> None:
+    ticks = [tick(0, GpuSample(0, power_w=300, tensor_active_pct=40)), tick(1, GpuSample(0))]
+    write_samples(tmp_path, [start(GPU_A), *ticks])
+    assert "tensor" not in "".join(current(Live(tmp_path).look(NOON + 3)))
+
+
+def test_the_values_that_are_looked_back_for_are_those_a_sidecar_leaves_out(
+    tmp_path: Path, fake_nvml: Path
+) -> None:
+    found = probe(fake_nvml, ticks=12, pause_s=0.1, FAKE_NVML_PIDS="0:4000001:1000")
+    ever, always = set[str](), set(GPU_FIELDS)
+    for sampled in found.ticks[1:]:
+        has = {name for name in GPU_FIELDS if getattr(sampled[0], name) is not None}
+        ever, always = ever | has, always & has
+    first = {name for name in GPU_FIELDS if getattr(found.ticks[0][0], name) is not None}
+    assert (ever | first) - always <= set(SELDOM)
+    assert not always & set(SELDOM)
 
 
 @settings(max_examples=80, deadline=None)

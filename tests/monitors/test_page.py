@@ -95,6 +95,39 @@ def test_what_is_not_known_is_a_gap_and_no_zero(tmp_path: Path) -> None:
     assert known[:, 0].min() > 30, "62 W of 400, at the least"
 
 
+def every_fifth(_node: str, index: int, t: int) -> dict[str, Any]:
+    if (t + index) % 5:
+        return {}
+    return {"tensor_active_pct": 40, "nvlink_rx_mb_s": 2000, "nvlink_tx_mb_s": 3000}
+
+
+def test_what_is_told_every_few_ticks_leaves_no_gaps(tmp_path: Path) -> None:
+    traces.record(tmp_path, nodes=1, gpus=2, seconds=60, gpu=every_fifth)
+    data = data_of(render_html(study(tmp_path)))
+    for title, top, value in (
+        ("GPU tensor cores", 100, 40),
+        ("GPU NVLink, in and out", 5, 5),
+    ):
+        found = chart(data, title)
+        assert (len(found["lines"]), found["top"]) == (2, top)
+        cells = levels(found["lines"][0])[:, 2]
+        assert set(cells[1:-3]) == {round(254 * value / top)}, title
+
+
+def test_a_gpu_that_is_not_told_of_for_long_has_a_gap(tmp_path: Path) -> None:
+    def paused(node: str, index: int, t: int) -> dict[str, Any]:
+        return every_fifth(node, index, t) if not 50 <= t < 110 else {}
+
+    traces.record(tmp_path, nodes=1, gpus=1, seconds=160, gpu=paused)
+    cells = levels(chart(data_of(render_html(study(tmp_path))), "GPU tensor cores")["lines"][0])
+    assert (cells[:, 2] == 255).sum() >= 15, "45 s in cells of 2 s"
+
+
+def test_without_tensor_cores_and_nvlink_there_is_no_chart_of_them(tmp_path: Path) -> None:
+    data = data_of(render_html(study(traces.record(tmp_path, seconds=20))))
+    assert not [c for c in data["nodes"][0]["charts"] if "tensor" in c["title"] + c["unit"]]
+
+
 def test_half_unknown_bands_are_packed_as_unknown() -> None:
     nan = float("nan")
     column = np.array([0.0, nan, 100.0, 250.0], dtype=np.float32)
@@ -113,7 +146,7 @@ def day(nodes: int, gpus: int, cells: int = 4096) -> Timeline:
     def line(number: int) -> NodeLine:
         names = ("cpu_busy_pct", "cpu_iowait_pct", "psi_cpu_pct", "psi_io_pct", "net_rx_mb_s")
         host = {name: band(90) for name in (*names, "net_tx_mb_s", "ib_rx_mb_s", "ib_tx_mb_s")}
-        of_gpu = ("sm_pct", "power_w", "memory_used_mib")
+        of_gpu = ("sm_pct", "tensor_active_pct", "power_w", "memory_used_mib", "nvlink_mb_s")
         cards = tuple(
             GpuLine(traces.gpu_info(number, at), {name: band(90) for name in of_gpu})
             for at in range(gpus)

@@ -68,6 +68,20 @@ def test_the_whole_report_of_one_node(tmp_path: Path) -> None:
     ]
 
 
+def test_tensor_cores_and_nvlink_are_told_where_they_are_known(tmp_path: Path) -> None:
+    first = GpuSample(0, sm_pct=97, tensor_active_pct=50, nvlink_rx_mb_s=9000, nvlink_tx_mb_s=8000)
+    second = GpuSample(1, sm_pct=97, tensor_active_pct=30, nvlink_rx_mb_s=3000, nvlink_tx_mb_s=100)
+    bare = (GpuSample(0, sm_pct=97), GpuSample(1, sm_pct=97))
+    ticks = [tick(n, *(bare if n % 5 else (first, second))) for n in range(20)]
+    write_samples(tmp_path, [start(GPU_A, GpuInfo(1, "GPU-bbbb")), *ticks, end(20, 20)])
+    lines = text_of(tmp_path).splitlines()
+    assert lines[-3:] == [
+        "  tensor cores at work on average 40 % of the time, by GPU 30 to 50 %",
+        "  NVLink in  a GPU mean 6,000, peak 9,000 MB/s",
+        "  NVLink out a GPU mean 4,050, peak 8,000 MB/s",
+    ]
+
+
 def test_what_is_not_known_is_called_unknown(tmp_path: Path) -> None:
     write_vmstat(tmp_path, [(0, {"id": 100})])
     text = text_of(tmp_path)

@@ -21,7 +21,7 @@ from tests.monitors.recorded import end, start, tick
 
 def two_files(folder: Path) -> tuple[Path, Path, list[Record]]:
     records = some(100)
-    journal = journal_of(folder, 30_000)
+    journal = journal_of(folder, 34_000)
     write(journal, records)
     write(journal, records[1:1])
     packed, newest = (layout.path_of(folder, "n1", s) for s in (layout.BLOCKS, layout.SAMPLES))

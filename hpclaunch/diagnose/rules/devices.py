@@ -31,25 +31,25 @@ MEANINGS = {
 UNLISTED = "see NVIDIA's list of Xid errors"
 PROGRAM = {13, 31, 43, 45}
 """Of these most are the program's fault, not the device's."""
+ENDED = {43, 45}
+"""These follow whenever a program on the GPU is killed: as a sampler's note they tell nothing."""
+_ECC = "uncorrected ECC"
 
 
 def hardware(e: Evidence) -> Cause | None:
     """The driver reported an error of a GPU, or a GPU was lost."""
     lines = e.hits("xid") or e.hits("gpu_lost")
-    notes = tuple(
-        Clue(f"{node.node}: {text}", node.file)
-        for node in e.nodes
-        for text in node.notes
-        if "no longer sampled" in text
-    )
+    notes = _noted(e)
     said = e.said("gpu_lost")
     if not lines and not said and not (notes and not e.explained):
         return None
     line = next(iter(lines), said)
-    match = _XID.search(line.text) if line else None
-    number = int(match.group(1)) if match else None
+    first = line or notes[0]
+    number = _number(first.text)
     if number is not None:
         headline = f"GPU error Xid {number}: {MEANINGS.get(number, UNLISTED)}"
+    elif _ECC in first.text:
+        headline = "a GPU's memory had errors that could not be corrected"
     else:
         headline = "a GPU was lost while the job ran"
     if number in PROGRAM:
@@ -63,6 +63,24 @@ def hardware(e: Evidence) -> Cause | None:
         host = notes[0].text.partition(":")[0]
     evidence = (*lines[:3], *notes[:2]) or ((line,) if line else ())
     return Cause("gpu-error", headline, (*steps, advice.resume(e)), evidence, rank, host)
+
+
+def _noted(e: Evidence) -> tuple[Clue, ...]:
+    """Give what the samplers noted of devices that failed; what is a program's fault comes last."""
+    found = [
+        (_number(text) in PROGRAM, Clue(f"{node.node}: {text}", node.file))
+        for node in e.nodes
+        for text in node.notes
+        if ("no longer sampled" in text or _ECC in text or _number(text) is not None)
+        and _number(text) not in ENDED
+    ]
+    return tuple(clue for _, clue in sorted(found, key=lambda pair: pair[0]))
+
+
+def _number(text: str) -> int | None:
+    """Give the Xid that a line names."""
+    match = _XID.search(text)
+    return int(match.group(1)) if match else None
 
 
 def missing(e: Evidence) -> Cause | None:
