@@ -116,6 +116,17 @@ class Evidence:
         """Mean over the training of every node for which it is known."""
         return self._known(self.nodes, value)
 
+    def shares_of_nodes(self, value: str) -> dict[str, float]:
+        """The same of a value in percent, as shares from 0 to 1."""
+        return {name: mean / 100 for name, mean in self.each_node(value).items()}
+
+    @cached_property
+    def waited_for_data(self) -> float:
+        """Share of the steps that waited for their batches; 0 where the program tells none."""
+        told = [step for step in self.marks.steps if step.waited is not None]
+        whole = sum(step.seconds for step in told)
+        return sum(min(step.waited or 0.0, step.seconds) for step in told) / whole if whole else 0.0
+
     def _known(self, lines: Mapping[str, GpuLine | NodeLine], value: str) -> dict[str, float]:
         means = {name: self.mean(line.bands, value) for name, line in lines.items()}
         return {name: mean for name, mean in means.items() if mean is not None}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.slurm.table import Table
+from tests.slurm.table import Table, Verdicts
 
 TABLE = Table()
+VERDICTS = Verdicts()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,9 +34,18 @@ def pytest_terminal_summary(
     if TABLE.rows:
         terminalreporter.write_sep("-", "faults")
         terminalreporter.write_line(TABLE.text())
+    if VERDICTS.rows:
+        terminalreporter.write_sep("-", "verdicts")
+        terminalreporter.write_line(VERDICTS.text())
 
 
 @pytest.fixture(scope="session")
 def table() -> Table:
     """Where faults leave what they cost."""
     return TABLE
+
+
+@pytest.fixture(scope="session")
+def verdicts() -> Verdicts:
+    """Where faults leave what the report said of them."""
+    return VERDICTS

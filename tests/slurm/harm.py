@@ -30,6 +30,11 @@ def slow_link(cluster: ThrowawayCluster, node: str, rate: str) -> None:
         raise RuntimeError(done.stderr)
 
 
+def fast_link(cluster: ThrowawayCluster, node: str) -> None:
+    """Take the limit away again."""
+    cluster.inside("tc", "qdisc", "del", "dev", node, "root")
+
+
 def kill_slurmd(cluster: ThrowawayCluster, node: str) -> None:
     """Kill a node's slurmd alone: its job steps live on, and nobody can tell them anything."""
     conf = str(cluster.place.slurm_conf).encode()
