@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from monitors import layout
 from monitors.figures import figures, rows
 from monitors.finding import Finding
+from monitors.gaps import cut_off
 from monitors.marks import Marks, read_marks
 from monitors.reading import NodeRecord, read_summary
 from monitors.report_text import render_findings, render_text
@@ -70,7 +71,7 @@ class Study:
 def build(metrics_dir: Path) -> Report:
     """Read all records in `metrics_dir`. Never raises for what the files hold or lack."""
     report, nodes = _nodes(metrics_dir)
-    return replace(report, nodes=tuple(read_summary(metrics_dir, node) for node in nodes))
+    return replace(report, nodes=cut_off(read_summary(metrics_dir, node) for node in nodes))
 
 
 def study(metrics_dir: Path, story: Story | None = None) -> Study:
@@ -101,7 +102,7 @@ def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study
     from monitors.findings import judge, verdict
     from monitors.timeline import joined
 
-    report = replace(report, nodes=tuple(record.summary for record in records))
+    report = replace(report, nodes=cut_off(record.summary for record in records))
     marks = read_marks(story.marks)
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:

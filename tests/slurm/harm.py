@@ -79,6 +79,15 @@ def ranks(folder: Path, rank: int | None = None) -> list[int]:
     return sorted(found)
 
 
+def node_of(pid: int) -> str | None:
+    """Give the node that a process of a job runs on."""
+    with contextlib.suppress(OSError):
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if variable.startswith(b"SLURMD_NODENAME="):
+                return variable.partition(b"=")[2].decode()
+    return None
+
+
 def launchers(folder: Path) -> list[int]:
     """Give the processes of accelerate itself, one a node."""
     of_run = [pid for pid in _processes() if str(folder).encode() in _words(pid)]

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from hpclaunch.run.events import mark
 
 WIDTH, LAYERS, ROWS = 192, 4, 1536
-SAVE_EVERY = 4
+SAVE_EVERY = 2
 
 
 def number(path: Path) -> float:
