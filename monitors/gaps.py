@@ -17,14 +17,17 @@ def cut_off(nodes: Iterable[NodeSummary]) -> tuple[NodeSummary, ...]:
     known = tuple(nodes)
     moments = [_moment(node.last) for node in known]
     end = max((moment for moment in moments if moment is not None), default=None)
-    found = []
-    for node, last in zip(known, moments, strict=True):
-        late = 0.0 if last is None or end is None else (end - last).total_seconds()
-        if late >= LATE_S and node.end_reason is None and node.starts:
-            text = f"no samples in the last {late:.0f} s of the job: what happened then is unknown"
-            node = replace(node, problems=(*node.problems, text))
-        found.append(node)
-    return tuple(found)
+    return tuple(
+        node if end is None or last is None else _said(node, (end - last).total_seconds())
+        for node, last in zip(known, moments, strict=True)
+    )
+
+
+def _said(node: NodeSummary, late_s: float) -> NodeSummary:
+    if late_s < LATE_S or node.end_reason is not None or not node.starts:
+        return node
+    text = f"no samples in the last {late_s:.0f} s of the job: what happened then is unknown"
+    return replace(node, problems=(*node.problems, text))
 
 
 def _moment(iso: str | None) -> datetime | None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from monitors.timeline import Timeline
 
 __all__ = [
-    "Report", "Story", "Study", "build", "main", "render_findings", "render_html", "render_text",
-    "study", "study_files", "to_dict",
+    "Report", "Story", "Study", "build", "holds_record", "main", "render_findings", "render_html",
+    "render_text", "study", "study_files", "to_dict",
 ]  # fmt: skip
 
 
@@ -66,6 +66,14 @@ class Study:
     def rows(self) -> list[tuple[str, str]]:
         """What the job took and gave, as labels and texts."""
         return rows(figures(self.report, self.marks))
+
+
+def holds_record(folder: Path) -> bool:
+    """Whether any node was recorded in a folder."""
+    try:
+        return bool(layout.nodes_in(folder))
+    except OSError:
+        return False
 
 
 def build(metrics_dir: Path) -> Report:

@@ -98,12 +98,9 @@ def _story(folder: RunFolder, record: Record, found: Status) -> Story:
 
 def _is_record(folder: Path) -> bool:
     """Say whether a folder is no run's, but holds what `hpclaunch monitor` recorded."""
-    from monitors.layout import nodes_in
+    from monitors.report import holds_record
 
-    try:
-        return not (folder / "run.json").exists() and bool(nodes_in(folder))
-    except OSError:
-        return False
+    return not (folder / "run.json").exists() and holds_record(folder)
 
 
 def _record(folder: Path, html: Path | None, as_json: bool) -> int:

@@ -40,12 +40,12 @@ def hardware(e: Evidence) -> Cause | None:
         Clue(f"{node.node}: {text}", node.file)
         for node in e.nodes
         for text in node.notes
-        if "no longer sampled" in text
+        if "no longer sampled" in text or _XID.search(text)
     )
     said = e.said("gpu_lost")
     if not lines and not said and not (notes and not e.explained):
         return None
-    line = next(iter(lines), said)
+    line = next(iter(lines), said) or next((note for note in notes if _XID.search(note.text)), None)
     match = _XID.search(line.text) if line else None
     number = int(match.group(1)) if match else None
     if number is not None:
@@ -59,7 +59,7 @@ def hardware(e: Evidence) -> Cause | None:
     else:
         steps = ["tell your site's support: the node needs a look before it is used again"]
     rank, host = e.where(line) if line else (None, None)
-    if host is None and notes and not lines:
+    if host is None and notes and not lines and not said:
         host = notes[0].text.partition(":")[0]
     evidence = (*lines[:3], *notes[:2]) or ((line,) if line else ())
     return Cause("gpu-error", headline, (*steps, advice.resume(e)), evidence, rank, host)
