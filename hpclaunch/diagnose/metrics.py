@@ -15,7 +15,6 @@ SUFFIX = ".samples.jsonl"
 PACKED = ".samples.blocks"
 _BLOCK = re.compile(rb'\{"kind":"block",.*"bytes":(\d{1,9}),')
 _KIND = re.compile(rb'\{"kind": ?"(note|start)"')
-_KIND_WITHIN = 20
 _LINE = 2**20
 """No line of a sampler is longer."""
 _JOURNAL = 2**24
@@ -78,16 +77,16 @@ def _notes(file: Path) -> tuple[str, ...]:
     The lines between the packed blocks tell them, and the journal; the blocks are passed over.
     """
     packed = file.with_name(file.name.removesuffix(SUFFIX) + PACKED)
-    found: dict[str, None] = {}
-    begun = b""
+    found: dict[str, float] = {}
+    begun = 0.0
     for line in (*_between_blocks(packed), *_in_journal(file)):
-        if b'"start"' in line[:_KIND_WITHIN]:
-            if line != begun:  # the journal repeats what stands before the blocks
-                found.clear()
-            begun = line
-        elif (text := _text(line)) is not None and len(found) < _MOST_NOTES:
-            found[text] = None
-    return tuple(found)
+        value = _object(line)
+        wall, text = _number(value.get("wall")) or 0.0, value.get("text")
+        if value.get("kind") == "start":
+            begun = wall
+        elif isinstance(text, str) and len(found) < _MOST_NOTES:
+            found[text] = wall
+    return tuple(text for text, wall in found.items() if wall >= begun)
 
 
 def _between_blocks(file: Path) -> Iterator[bytes]:
@@ -127,11 +126,6 @@ def _places(text: bytes, word: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = text.find(word, at + len(word))
-
-
-def _text(line: bytes) -> str | None:
-    text = _object(line).get("text")
-    return text if isinstance(text, str) else None
 
 
 def _object(line: bytes) -> dict[str, Any]:

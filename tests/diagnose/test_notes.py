@@ -43,12 +43,10 @@ def record(
     journal.close()
 
 
-@pytest.mark.parametrize("most", [1 << 18, 1 << 30], ids=["packed", "not packed"])
+@pytest.mark.parametrize("most", [1 << 18, 1 << 30], ids=["packed at times", "packed at the end"])
 def test_a_note_of_hours_ago_is_seen(tmp_path: Path, most: int) -> None:
     notes = {10: KILLED, **{at: f"GPU {at} is slow" for at in range(500, 540)}}
     record(tmp_path, "node1", notes, 6000, most)
-    packed = layout.path_of(tmp_path, "node1", layout.BLOCKS).stat().st_size
-    assert (packed > 0) == (most == 1 << 18)
     (node,) = node_memories(tmp_path)
     assert len(node.notes) == 41, "each once, though the newest lie in both files"
     assert KILLED in node.notes
