@@ -53,6 +53,22 @@ class Evidence:
             without &= ~((edges[1:] > other.begin) & (edges[:-1] < other.end))
         return without if without.any() else inside
 
+    @cached_property
+    def saving(self) -> float:
+        """Share of the cells under training that was spent on checkpoints and the like after all.
+
+        0 wherever such cells could be left out: not where they come every few seconds.
+        """
+        if self.marks.training is None or not self.seconds:
+            return 0.0
+        edges = self.timeline.edges
+        begins, ends = edges[:-1][self.training], edges[1:][self.training]
+        spent = sum(
+            np.clip(np.minimum(ends, span.end) - np.maximum(begins, span.begin), 0, None).sum()
+            for span in self.marks.spans
+        )
+        return min(1.0, float(spent) / self.seconds)
+
     def _worked(self) -> NDArray[np.bool_]:
         lines: list[Band] = [
             gpu.bands["sm_pct"] for _, gpu in self.timeline.gpus if "sm_pct" in gpu.bands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from monitors.summary import NodeSummary
 
@@ -15,7 +15,7 @@ LATE_S = 10.0
 def cut_off(nodes: Iterable[NodeSummary]) -> tuple[NodeSummary, ...]:
     """The same nodes; of those without an end that fell silent before others, it is said."""
     known = tuple(nodes)
-    moments = [_moment(node.last) for node in known]
+    moments = [_moment(node) for node in known]
     end = max((moment for moment in moments if moment is not None), default=None)
     return tuple(
         node if end is None or last is None else _said(node, (end - last).total_seconds())
@@ -30,10 +30,12 @@ def _said(node: NodeSummary, late_s: float) -> NodeSummary:
     return replace(node, problems=(*node.problems, text))
 
 
-def _moment(iso: str | None) -> datetime | None:
-    """A moment of a known zone: without one it cannot be compared."""
+def _moment(node: NodeSummary) -> datetime | None:
+    """The last sign of life by a clock common to all; without a zone it cannot be compared."""
     try:
-        moment = datetime.fromisoformat(iso) if iso else None
-        return moment.astimezone(UTC) if moment is not None and moment.tzinfo else None
+        moment = datetime.fromisoformat(node.last) if node.last else None
+        if moment is None or moment.tzinfo is None:
+            return None
+        return moment.astimezone(UTC) - timedelta(seconds=node.clock_ahead_s or 0.0)
     except (ValueError, OverflowError):
         return None

@@ -90,8 +90,9 @@ def study(metrics_dir: Path, story: Story | None = None) -> Study:
     report, nodes = _nodes(metrics_dir)
     from monitors.bulk import read_nodes
 
-    records = list(read_nodes(metrics_dir, nodes))
-    return judged(report, records, story or Story())
+    story = story or Story()
+    records = list(read_nodes(metrics_dir, nodes, read_marks(story.marks).clocks))
+    return judged(report, records, story)
 
 
 def study_files(gpu: Sequence[Path], cpu: Sequence[Path], story: Story | None = None) -> Study:

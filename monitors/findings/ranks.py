@@ -63,7 +63,8 @@ def waiting_ranks(evidence: Evidence) -> Finding | None:
         return None
     # Each rank computes at the same time as the others; but each stands in line at other times,
     # and then the others wait for it. What is left, all have waited for something that is none.
-    lost = 1 - max(ran.values()) - sum(queued.values()) - evidence.waited_for_data
+    explained = evidence.waited_for_data + evidence.saving
+    lost = 1 - max(ran.values()) - sum(queued.values()) - explained
     if lost < _WAITED:
         return None
     text = (

@@ -10,7 +10,7 @@ import pytest
 from monitors import layout
 from monitors.formats import samples
 from monitors.model import Note
-from monitors.report import Study, study
+from monitors.report import Story, Study, study
 from tests.monitors import traces
 from tests.monitors.judging import in_training, job, only, part, spins
 from tests.monitors.recorded import NOON
@@ -191,3 +191,14 @@ def test_what_they_wait_for_data_is_not_the_networks(tmp_path: Path) -> None:
     finding = only(on_cpus(tmp_path, ranks(others=(20, 1)), waited=7.0))
     assert finding.key == "data"
     assert finding.lost == pytest.approx(0.7, abs=0.01)
+
+
+def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> None:
+    """As made for real: no cell is free of them, and all ranks wait while they are written."""
+    traces.record(tmp_path, nodes=4, gpus=0, seconds=120, host=ranks(others=(20, 2)))
+    marks: list[dict[str, Any]] = []
+    for at in range(20, 100, 5):
+        marks.append({"time": NOON + at, "event": "step", "step": at, "seconds": 1.5})
+        marks.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
+    found = study(tmp_path, Story(marks=tuple(marks)))
+    assert [finding.key for finding in found.findings] == ["checkpoints"]

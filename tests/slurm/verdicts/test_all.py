@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -118,6 +119,7 @@ def test_late_data(judge: Judge, training: Training) -> None:
 def test_long_checkpoints(judge: Judge, training: Training) -> None:
     found = judge("a checkpoint of 3 s every second step", set_to(training, "saving", "3"))
     assert found.verdict.startswith("Checkpoints took "), found.findings
+    assert [finding.key for finding in found.findings] == ["checkpoints"]
 
 
 def test_a_sampler_killed(training: Training, verdicts: Verdicts, judge: Judge) -> None:
@@ -138,11 +140,33 @@ def test_a_sampler_killed(training: Training, verdicts: Verdicts, judge: Judge) 
 
 
 def test_memory_that_is_all_but_used_up(judge: Judge, groups: Groups) -> None:
-    """The last: what it came to at its highest is told of the whole run."""
+    """From here on: what memory came to at its highest is told of the whole run."""
     used = groups.memory_used("node3")
     tight = between(
-        lambda: groups.limit_memory("node3", used + (8 << 20)),
+        lambda: groups.limit_memory("node3", int(1.04 * used)),
         lambda: groups.limit_memory("node3", None),
     )
-    found = judge("node3's memory limit 8 MiB above what it uses", tight)
+    found = judge("node3's memory limit 4% above what it uses", tight)
     assert found.verdict == "node3 came close to running out of memory.", found.findings
+
+
+HOG = "x = bytearray(2 << 30); x[::4096] = b'x' * len(x[::4096])"
+
+
+def test_a_process_killed_for_memory(judge: Judge, groups: Groups) -> None:
+    """The kernel takes the largest, which is not the rank."""
+    procs = groups.folder("memory", "node1") / "cgroup.procs"
+    limit = groups.memory_used("node1") + (1 << 30)
+
+    def hog() -> None:
+        groups.limit_memory("node1", limit)
+        words = ["sh", "-c", f'echo $$ > {procs}; exec {sys.executable} -c "{HOG}"']
+        assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+
+    found = judge(
+        "a process on node1 takes more than the limit",
+        between(hog, lambda: groups.limit_memory("node1", None)),
+    )
+    assert found.verdict == "node1 ran out of memory.", found.findings
+    (node,) = [node for node in found.report.nodes if node.node == "node1"]
+    assert "the kernel killed a process of the job for memory" in node.notes
