@@ -20,10 +20,9 @@ SAME_JOB = ("SLURM_JOB_ID", "SLURM_NODEID", "HPCLAUNCH_RUN", "MONITORED_BY")
 """Variables that, where the sidecar has them, a process of the same job on this node has, too."""
 _RANK = b"LOCAL_RANK"
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
-_LOOK_EVERY_S = 5.0
-"""Seconds between two looks through all processes while no rank is known; the first is at once."""
-_LOOK_AGAIN_S = 30.0
-"""The same where ranks are known: more of them may come."""
+_LOOK_S, _LOOK_LATER_S = 5.0, 20.0
+"""Seconds between two looks through all processes: when something has changed, and when not for a
+while. A look costs some 30 us a process of this user."""
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -54,7 +53,7 @@ class RankFiles:
             f"{name}={environment[name]}".encode() for name in SAME_JOB if environment.get(name)
         }
         self._open: dict[int, _Open] = {}
-        self._look_at = 0.0
+        self._look_at, self._pause = 0.0, _LOOK_S
 
     def read(self) -> dict[int, RankTimes]:
         """Times of every rank by its process id; nothing where none can be found or read."""
@@ -62,8 +61,9 @@ class RankFiles:
             return {}
         now = time.monotonic()
         if now >= self._look_at:
-            self._look()
-            self._look_at = now + (_LOOK_AGAIN_S if self._open else _LOOK_EVERY_S)
+            changed = self._look()
+            self._pause = _LOOK_S if changed else min(2 * self._pause, _LOOK_LATER_S)
+            self._look_at = now + self._pause
         found: dict[int, RankTimes] = {}
         for pid, files in list(self._open.items()):
             times = _times(read_file(files.schedstat), read_file(files.stat))
@@ -80,13 +80,16 @@ class RankFiles:
                 file.close()
         del self._open[pid]
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Look for ranks; whether they are others than before."""
+        before = set(self._open)
         found = _ranks(self._proc, self._same)
         for pid in set(self._open) - found:
             self._close(pid)
         for pid in found - set(self._open):
             folder = self._proc / str(pid)
             self._open[pid] = _Open(open_file(folder / "schedstat"), open_file(folder / "stat"))
+        return found != before
 
 
 def _ranks(proc: Path, same: set[bytes]) -> set[int]:

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import fully_shard
 
 from hpclaunch.run.events import mark
 
-WIDTH, LAYERS, ROWS = 192, 4, 1536
+WIDTH, LAYERS, ROWS = 192, 4, 2048
 SAVE_EVERY = 2
 
 

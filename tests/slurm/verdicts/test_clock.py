@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.faults]
 AHEAD_S = 47
 SOURCE = Path(__file__).with_name("other_clock.c")
 WORDS = ["tiny", "training.max_steps=8", "training.logging_steps=1", "training.eval_strategy=no",
-         "--nodes", "2", "--cpu-processes", "1", "--cpus", "1", "--wait", "--name", "one"]  # fmt: skip
+         "--nodes", "2", "--cpu-processes", "1", "--cpus", "1", "--wait",
+         "--name", "one"]  # fmt: skip
 
 
 def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> None:
@@ -32,10 +33,7 @@ def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> N
     done = user.hpclaunch("sbatch", *WORDS, timeout=400)
     assert done.returncode == 0, done.stderr
     folder = user.folder / "runs/one"
-    begins = {
-        node: next(r.wall for r in NodeStore(folder / "metrics", node).records() if _is_tick(r))
-        for node in ("node1", "node2")
-    }
+    begins = {node: _first(folder / "metrics", node) for node in ("node1", "node2")}
     assert begins["node2"] - begins["node1"] > AHEAD_S / 2, "the clocks are apart indeed"
 
     told = json.loads(someone.hpclaunch("report", "one", "--json").stdout)["metrics"]["nodes"]
@@ -53,5 +51,6 @@ def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> N
     assert abs(begins_s[0] - begins_s[1]) <= 8, "both samplers began together"
 
 
-def _is_tick(record: object) -> bool:
-    return isinstance(record, Tick)
+def _first(metrics: Path, node: str) -> float:
+    ticks = (each for each in NodeStore(metrics, node).records() if isinstance(each, Tick))
+    return next(ticks).wall

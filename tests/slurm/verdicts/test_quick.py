@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from tests.slurm import harm
@@ -20,14 +22,16 @@ def test_the_verdict_follows_what_is_done_to_the_nodes(
     someone: User, four: ThrowawayCluster, groups: Groups, verdicts: Verdicts
 ) -> None:
     with Training(someone).under_way() as training:
-        well = training.during(between(lambda: None, lambda: None), SECONDS)
+        well = training.during("nothing", contextlib.nullcontext(), SECONDS)
         slow_node = training.during(
+            "a slow node",
             between(
                 lambda: groups.limit_cpu("node3", 0.1), lambda: groups.limit_cpu("node3", None)
             ),
             SECONDS,
         )
         slow_link = training.during(
+            "a slow link",
             between(
                 lambda: harm.slow_link(four, "node2", "40mbit"),
                 lambda: harm.fast_link(four, "node2"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpclaunch.diagnose.changes import changes
 from hpclaunch.run.events import read_marks
@@ -52,21 +54,32 @@ class Training:
         """How many steps have been marked."""
         return sum(mark["event"] == "step" for mark in read_marks(self.folder / "events.jsonl"))
 
-    def during(self, fault: contextlib.AbstractContextManager[object], seconds: float) -> Study:
-        """What the report says of the time under a fault alone."""
+    def during(
+        self, name: str, fault: contextlib.AbstractContextManager[object], seconds: float
+    ) -> Study:
+        """What the report says of the time under a fault alone; kept beside the record."""
         with fault:
             time.sleep(SETTLE_S)
             begin = time.time()
             time.sleep(seconds)
             end = time.time()
         time.sleep(SETTLE_S)  # until the last samples are there
-        marks = [
-            mark
-            for mark in read_marks(self.folder / "events.jsonl")
-            if mark["time"] <= end and mark["time"] - mark.get("seconds", 0) >= begin
-        ]
         folder, record = find(str(self.folder))
-        return study(folder.metrics, Story(marks=tuple(marks), changes=changes(folder, record)))
+        marks = within(read_marks(folder.events), begin, end)
+        found = study(folder.metrics, Story(marks=marks, changes=changes(folder, record)))
+        with (self.folder / "windows.jsonl").open("a") as file:
+            window = {"name": name, "begin": begin, "end": end, "verdict": found.verdict}
+            file.write(json.dumps(window) + "\n")
+        return found
+
+
+def within(marks: Iterable[dict[str, Any]], begin: float, end: float) -> tuple[dict[str, Any], ...]:
+    """Marks of what lies wholly between two moments."""
+    return tuple(
+        mark
+        for mark in marks
+        if mark["time"] <= end and mark["time"] - mark.get("seconds", 0) >= begin
+    )
 
 
 @contextlib.contextmanager
