@@ -1,8 +1,8 @@
 # make demo    fine-tune a small Llama on this machine: no GPU, no Slurm
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
-# make verdicts  what the report says of a training that is slowed on purpose, in many ways: some 8 minutes
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
+# make verdicts   what the report says of a training that is slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make generated   write accelerate_configs/ and sbatch/ anew

@@ -53,7 +53,8 @@ def around(program: Sequence[str], out: Path, node: str | None, interval_s: floa
     recording = records_here()
     if recording:
         _try_to_write(out)
-    mark = {"MONITORED_BY": str(os.getpid())}
+    # Under Slurm its own variables tell whose ranks are whose: one task records for all of a node.
+    mark = {} if "SLURM_JOB_ID" in os.environ else {"MONITORED_BY": str(os.getpid())}
     environment = {**os.environ, **mark}
     # Blocked from here on: a signal waits until there is somebody to pass it on to.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})

@@ -30,7 +30,7 @@ def pytest_terminal_summary(
     """Print the table of faults, and how many were left out."""
     left_out = config.stash.get(LEFT_OUT, 0)
     if left_out:
-        terminalreporter.write_line(f"{left_out} slow faults left out: make faults runs them all")
+        terminalreporter.write_line(f"{left_out} slow faults left out: make faults, make verdicts")
     if TABLE.rows:
         terminalreporter.write_sep("-", "faults")
         terminalreporter.write_line(TABLE.text())

@@ -161,3 +161,18 @@ def test_of_several_tasks_on_a_node_the_first_records(home: Home) -> None:
     first = Home(home.folder, {"SLURM_LOCALID": "0"})
     first.call("monitor", "--out", "rec", *FAST, "--", "sleep", "1")
     assert len(nodes_in(home.folder / "rec")) == 1
+
+
+def test_its_ranks_are_found(home: Home) -> None:
+    """As torchrun starts them: with a number of their own in the environment."""
+    loop = "import time\nend = time.time() + 9\nwhile time.time() < end: pass"
+    program = ["bash", "-c", 'LOCAL_RANK=0 "$0" -c "$1"; true', sys.executable, loop]
+    done = home.call("monitor", "--out", "rec", "--node", "n1", *FAST, "--", *program)
+    assert done.code == 0, done.err
+    known = [
+        record.host.rank_ran_pct + (record.host.rank_queued_pct or 0)
+        for record in NodeStore(home.folder / "rec", "n1").records()
+        if isinstance(record, Tick) and record.host.rank_ran_pct is not None
+    ]
+    assert known
+    assert sum(known) / len(known) > 80
