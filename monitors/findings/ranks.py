@@ -6,7 +6,7 @@ ranks on GPUs only the standing in line counts, for they may spin while they wai
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, median_low
 
 from monitors.evidence import Evidence
 from monitors.finding import Finding
@@ -24,9 +24,9 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
     """The ranks of one node had no time to wait: those of all other nodes waited for them."""
     queued = evidence.shares_of_nodes("rank_queued_pct")
     busy = queued if evidence.gpus else busy_ranks(evidence)
-    if len(busy) < 3:
+    if len(busy) < 2:
         return None
-    typical = median(busy.values())
+    typical = median_low(busy.values())  # of two nodes that of the one that waits
     least = _IN_LINE if evidence.gpus else _APART
     slow = sorted(name for name, share in busy.items() if share - typical >= least)
     if not slow or len(slow) > max(1, _FEW * len(busy)):

@@ -157,12 +157,24 @@ def test_ranks_that_wait_for_cores_and_for_each_other_in_turn_are_well(
     assert (found.verdict, found.findings) == ("Nothing stands out.", ())
 
 
-def test_a_node_whose_ranks_do_not_wait_is_waited_for(tmp_path: Path) -> None:
-    finding = only(on_cpus(tmp_path, ranks(others=(30, 2), n3=(90, 3))))
+@pytest.mark.parametrize("nodes", [3, 4, 9])
+def test_a_node_whose_ranks_do_not_wait_is_waited_for(tmp_path: Path, nodes: int) -> None:
+    host = ranks(others=(30, 2), n3=(90, 3))
+    finding = only(job(tmp_path, host=host, nodes=nodes, gpus=0))
     assert finding.key == "slow-peer"
     assert finding.lost == pytest.approx(0.61, abs=0.01)
     assert finding.says == ("n3 held the job back: the others waited for it 61% of the training.")
     assert "have more to do" in finding.cause
+
+
+def test_of_two_nodes_the_one_that_does_not_wait_is_named(tmp_path: Path) -> None:
+    found = job(tmp_path, host=ranks(others=(90, 3), n2=(30, 2)), nodes=2, gpus=0)
+    assert found.verdict.startswith("n1 held the job back: ")
+
+
+def test_where_half_of_the_nodes_do_not_wait_none_is_named(tmp_path: Path) -> None:
+    host = ranks(others=(90, 3), n1=(30, 2), n2=(30, 2))
+    assert on_cpus(tmp_path, host).findings == ()
 
 
 def test_a_node_whose_cores_others_take_is_told_so(tmp_path: Path) -> None:
