@@ -2,6 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
+# make verdicts   what the report says of a training that is slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make generated   write accelerate_configs/ and sbatch/ anew
@@ -12,7 +13,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test faults lint bench payoff generated clean
+.PHONY: demo test faults verdicts lint bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -26,6 +27,10 @@ test: $(VENV)/.dev
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_links.py
+
+verdicts: $(VENV)/.dev
+	bash tests/slurm/install.sh
+	$(BIN)/python -m pytest -q tests/slurm/verdicts -m train
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from monitors import layout
+from monitors.marks import Ahead
 from monitors.reading import NodeRecord, read_node
 
 MUCH_BYTES = 32 << 20
@@ -19,9 +20,14 @@ MUCH_BYTES = 32 << 20
 MOST_PROCESSES = 4
 
 
-def read_nodes(directory: Path, nodes: Sequence[str]) -> Iterator[NodeRecord]:
-    """`read_node` for several, in their order; in several processes where there is much to read."""
-    read = partial(read_node, directory)
+def read_nodes(
+    directory: Path, nodes: Sequence[str], clocks: Mapping[str, Ahead] | None = None
+) -> Iterator[NodeRecord]:
+    """`read_node` for several, in their order; in several processes where there is much to read.
+
+    `clocks` tells by node how far its clock is ahead.
+    """
+    read = partial(_read, directory, clocks or {})
     left = list(nodes)
     workers = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, len(left))
     # A copy of a process that has threads can inherit a lock that nobody will open.
@@ -35,6 +41,10 @@ def read_nodes(directory: Path, nodes: Sequence[str]) -> Iterator[NodeRecord]:
             pass  # a process was killed, for memory it may be: one after the other then
     for node in left:
         yield read(node)
+
+
+def _read(directory: Path, clocks: Mapping[str, Ahead], node: str) -> NodeRecord:
+    return read_node(directory, node, clocks.get(node))
 
 
 def _bytes(directory: Path, nodes: Sequence[str]) -> int:

@@ -27,6 +27,8 @@ class SystemClock:
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: None)
+        # Whoever started this may hold them back for itself.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         # Slurm's --signal=USR1@N reaches every process of a step; by default it would kill this one
         # minutes before the job ends, just when the record gets interesting.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -53,6 +53,22 @@ class Evidence:
             without &= ~((edges[1:] > other.begin) & (edges[:-1] < other.end))
         return without if without.any() else inside
 
+    @cached_property
+    def saving(self) -> float:
+        """Share of the cells under training that was spent on checkpoints and the like after all.
+
+        0 wherever such cells could be left out: not where they come every few seconds.
+        """
+        if self.marks.training is None or not self.seconds:
+            return 0.0
+        edges = self.timeline.edges
+        begins, ends = edges[:-1][self.training], edges[1:][self.training]
+        spent = sum(
+            np.clip(np.minimum(ends, span.end) - np.maximum(begins, span.begin), 0, None).sum()
+            for span in self.marks.spans
+        )
+        return min(1.0, float(spent) / self.seconds)
+
     def _worked(self) -> NDArray[np.bool_]:
         lines: list[Band] = [
             gpu.bands["sm_pct"] for _, gpu in self.timeline.gpus if "sm_pct" in gpu.bands
@@ -115,6 +131,17 @@ class Evidence:
     def each_node(self, value: str) -> dict[str, float]:
         """Mean over the training of every node for which it is known."""
         return self._known(self.nodes, value)
+
+    def shares_of_nodes(self, value: str) -> dict[str, float]:
+        """The same of a value in percent, as shares from 0 to 1."""
+        return {name: mean / 100 for name, mean in self.each_node(value).items()}
+
+    @cached_property
+    def waited_for_data(self) -> float:
+        """Share of the steps that waited for their batches; 0 where the program tells none."""
+        told = [step for step in self.marks.steps if step.waited is not None]
+        whole = sum(step.seconds for step in told)
+        return sum(min(step.waited or 0.0, step.seconds) for step in told) / whole if whole else 0.0
 
     def _known(self, lines: Mapping[str, GpuLine | NodeLine], value: str) -> dict[str, float]:
         means = {name: self.mean(line.bands, value) for name, line in lines.items()}

@@ -59,7 +59,24 @@ def _sample(last: HostCounters, now: HostCounters, seconds: float) -> HostSample
         cgroup_cpu_s=None if job.cpu_s is None else round(job.cpu_s, 3),
         cgroup_throttled_s=None if job.throttled_s is None else round(job.throttled_s, 3),
         oom_kills=job.oom_kills,
+        **_ranks(last, now, seconds),
     )
+
+
+def _ranks(last: HostCounters, now: HostCounters, seconds: float) -> dict[str, float]:
+    """What the ranks did between the two readings; whole percents, finer they are noise."""
+    both = [(last.ranks[pid], times) for pid, times in now.ranks.items() if pid in last.ranks]
+    if not both or seconds <= 0:
+        return {}
+    whole = len(both) * seconds / 100
+    ran = sum(after.ran_s - before.ran_s for before, after in both) / whole
+    queued = sum(after.queued_s - before.queued_s for before, after in both) / whole
+    spent = sum(after.cpu_s - before.cpu_s for before, after in both) / whole
+    return {
+        "rank_ran_pct": float(round(min(100.0, max(0.0, ran)))),
+        "rank_queued_pct": float(round(min(100.0, max(0.0, queued)))),
+        "rank_cpu_pct": float(round(max(0.0, spent))),
+    }
 
 
 def _swapped(last: HostCounters, now: HostCounters, seconds: float) -> float | None:

@@ -7,13 +7,18 @@ ended at `time`:
     step        step, tokens, loss, waited (seconds the step waited for its batches)
     checkpoint  stalled (seconds the training stood still, where it went on before all was written)
 
-and `start`, `eval`, `end`, `checkpoint failed`. Others are passed over.
+and `start`, `eval`, `end`, `checkpoint failed`, and
+
+    clocks      ahead, within: objects with seconds by the name of a node, of how far its clock is
+                ahead of the one that all marks go by, and by how much that may be wrong
+
+Others are passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _MOST = 1e15
@@ -53,6 +58,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """How far a node's clock is ahead of the one that the marks go by, in seconds."""
+
+    seconds: float
+    within: float
+    """By how much that may be wrong."""
+
+    @property
+    def known(self) -> float:
+        """What to take off its times: nothing where it may be right."""
+        return self.seconds if abs(self.seconds) > self.within else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """All that was said."""
 
@@ -63,6 +82,8 @@ class Marks:
     ended: float | None = None
     outcome: str | None = None
     checkpoints_failed: int = 0
+    clocks: Mapping[str, Ahead] = field(default_factory=dict)
+    """By node, where they were compared; the last time counts."""
 
     @property
     def training(self) -> tuple[float, float] | None:
@@ -84,6 +105,7 @@ def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
     ended: float | None = None
     outcome: str | None = None
     failed = 0
+    clocks: dict[str, Ahead] = {}
     before: float | None = None
     for mark in marks:
         end, event = _number(mark.get("time")), mark.get("event")
@@ -104,12 +126,14 @@ def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
             spans.append(Span("eval", before, end))
         elif event == "checkpoint failed":
             failed += 1
+        elif event == "clocks":
+            clocks |= _clocks(mark.get("ahead"), mark.get("within"))
         elif event == "end":
             ended, outcome = end, mark["outcome"] if isinstance(mark.get("outcome"), str) else None
         before = end
     steps.sort(key=lambda step: step.end)
     spans.sort(key=lambda span: span.begin)
-    return Marks(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed)
+    return Marks(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks)
 
 
 def phases(marks: Marks, begin: float, end: float) -> dict[str, float]:
@@ -154,6 +178,16 @@ def _step(mark: Mapping[str, Any], end: float, seconds: float) -> Step:
         _number(mark.get("loss")),
         _number(mark.get("waited")),
     )
+
+
+def _clocks(ahead: Any, within: Any) -> dict[str, Ahead]:
+    found: dict[str, Ahead] = {}
+    if isinstance(ahead, Mapping) and isinstance(within, Mapping):
+        for node in ahead:
+            seconds, error = _number(ahead[node]), _number(within.get(node))
+            if isinstance(node, str) and seconds is not None and error is not None and error >= 0:
+                found[node] = Ahead(seconds, error)
+    return found
 
 
 def _number(value: Any) -> float | None:

@@ -115,6 +115,12 @@ class HostSample:
     """Seconds its threads were held back by the job's CPU limit, all together."""
     oom_kills: int | None = None
     """Processes of the job that the kernel killed for memory."""
+    rank_ran_pct: float | None = None
+    """Share of the time in which the main thread of a rank ran, the mean of the node's ranks."""
+    rank_queued_pct: float | None = None
+    """The same for being ready to run without a core. The rest of the time it waited."""
+    rank_cpu_pct: float | None = None
+    """CPU time of a rank with all its threads, in percent of one core, the mean of the ranks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from monitors.charts import pack
 from monitors.marks import PHASES, phases
-from monitors.report_text import duration
+from monitors.report_text import clock, duration
 from monitors.summary import NodeSummary
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def _quality(node: NodeSummary) -> dict[str, str]:
         "last": "unknown" if node.last is None else node.last.replace("T", " ", 1),
         "end": node.end_reason
         or ("unknown" if node.starts is None else "none: killed, or running"),
+        "clock": clock(node) or "unknown",
         "own": f"{cpu}, {memory}",
     }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitors.cgroup import CgroupCounters, CgroupFiles
 from monitors.kernel_files import open_file, pick, read_file, whole_number
+from monitors.ranks import RankFiles, RankTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class HostCounters:
     """Microseconds in which some task stood still for a core, for memory, for disks."""
     net: tuple[int, int] | None = None
     ib: tuple[int, int] | None = None
+    ranks: dict[int, RankTimes] = field(default_factory=dict)
+    """The job's ranks on this node, by process id."""
 
 
 _STAT = ("intr", "ctxt", "procs_running", "procs_blocked")
@@ -43,8 +47,9 @@ class HostFiles:
     `root` stands in for `/` in tests.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> None:
         proc = root / "proc"
+        self._ranks = RankFiles(root, environment)
         self._stat, self._vmstat = open_file(proc / "stat"), open_file(proc / "vmstat")
         self._meminfo, self._loadavg = open_file(proc / "meminfo"), open_file(proc / "loadavg")
         self._net = open_file(proc / "net/dev")
@@ -72,6 +77,7 @@ class HostFiles:
             pressure=self._stalls(),
             net=_traffic(read_file(self._net), self._interfaces),
             ib=self._infiniband(),
+            ranks=self._ranks.read(),
         )
 
     def _stalls(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from monitors import layout
 from monitors.fallback import TableTally
 from monitors.formats.dmon import DmonReader
 from monitors.formats.vmstat import VmstatReader
+from monitors.marks import Ahead
 from monitors.store import NodeStore
 from monitors.summary import NodeSummary
 from monitors.tally import NodeTally
@@ -42,8 +43,8 @@ def read_summary(directory: Path, node: str) -> NodeSummary:
     return _summary(directory, node, store, tally, None)
 
 
-def read_node(directory: Path, node: str) -> NodeRecord:
-    """As `read_summary`, with the values over time beside it. Needs numpy."""
+def read_node(directory: Path, node: str, clock: Ahead | None = None) -> NodeRecord:
+    """As `read_summary`, with the values over time beside it, by one clock. Needs numpy."""
     from monitors.array_tally import ArrayTally
     from monitors.gathering import gather
     from monitors.table_trace import TableBuilder
@@ -55,7 +56,12 @@ def read_node(directory: Path, node: str) -> NodeRecord:
     )  # fmt: skip
     gather(store, tally, trace)
     summary = _summary(directory, node, store, tally, tables)
-    return NodeRecord(summary, reduced(trace.trace(node)) or reduced(tables.trace(node)))
+    if clock is not None:
+        summary = replace(summary, clock_ahead_s=clock.seconds, clock_within_s=clock.within)
+    ahead_s = 0.0 if clock is None else clock.known
+    traces = (builder.trace(node) for builder in (trace, tables))
+    lines = (reduced(each, ahead_s=ahead_s) for each in traces)
+    return NodeRecord(summary, next((line for line in lines if line is not None), None))
 
 
 def _summary(

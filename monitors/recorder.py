@@ -52,6 +52,7 @@ class Recorder:
         self._missed = self._lost_writes = 0
         self._table_known = self._gpus_awaited = False
         self._told: str | None = None
+        self._killed: int | None = None
 
     def run(self) -> str:
         """Record; returns why it ended."""
@@ -133,6 +134,11 @@ class Recorder:
                 self._record(Note(round(wall, 3), f"no GPU is sampled: {self._gpus.problem}"))
         for text in self._gpus.notes():
             self._record(Note(round(wall, 3), text))
+        killed, self._killed = self._killed, host.oom_kills
+        if killed is not None and host.oom_kills is not None and host.oom_kills > killed:
+            more = host.oom_kills - killed
+            what = "a process" if more == 1 else f"{more} processes"
+            self._record(Note(round(wall, 3), f"the kernel killed {what} of the job for memory"))
         own = own_cost() if self._ticks % OWN_COST_EVERY == 0 else None
         table = None if row is None else tuple(row[name] for name in COLUMNS)
         self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own, table))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from monitors import layout
 from monitors.figures import figures, rows
 from monitors.finding import Finding
+from monitors.gaps import cut_off
 from monitors.marks import Marks, read_marks
 from monitors.reading import NodeRecord, read_summary
 from monitors.report_text import render_findings, render_text
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from monitors.timeline import Timeline
 
 __all__ = [
-    "Report", "Story", "Study", "build", "main", "render_findings", "render_html", "render_text",
-    "study", "study_files", "to_dict",
+    "Report", "Story", "Study", "build", "holds_record", "main", "render_findings", "render_html",
+    "render_text", "study", "study_files", "to_dict",
 ]  # fmt: skip
 
 
@@ -67,10 +68,18 @@ class Study:
         return rows(figures(self.report, self.marks))
 
 
+def holds_record(folder: Path) -> bool:
+    """Whether any node was recorded in a folder."""
+    try:
+        return bool(layout.nodes_in(folder))
+    except OSError:
+        return False
+
+
 def build(metrics_dir: Path) -> Report:
     """Read all records in `metrics_dir`. Never raises for what the files hold or lack."""
     report, nodes = _nodes(metrics_dir)
-    return replace(report, nodes=tuple(read_summary(metrics_dir, node) for node in nodes))
+    return replace(report, nodes=cut_off(read_summary(metrics_dir, node) for node in nodes))
 
 
 def study(metrics_dir: Path, story: Story | None = None) -> Study:
@@ -81,8 +90,9 @@ def study(metrics_dir: Path, story: Story | None = None) -> Study:
     report, nodes = _nodes(metrics_dir)
     from monitors.bulk import read_nodes
 
-    records = list(read_nodes(metrics_dir, nodes))
-    return judged(report, records, story or Story())
+    story = story or Story()
+    records = list(read_nodes(metrics_dir, nodes, read_marks(story.marks).clocks))
+    return judged(report, records, story)
 
 
 def study_files(gpu: Sequence[Path], cpu: Sequence[Path], story: Story | None = None) -> Study:
@@ -101,7 +111,7 @@ def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study
     from monitors.findings import judge, verdict
     from monitors.timeline import joined
 
-    report = replace(report, nodes=tuple(record.summary for record in records))
+    report = replace(report, nodes=cut_off(record.summary for record in records))
     marks = read_marks(story.marks)
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:

@@ -38,7 +38,10 @@ def _head(report: Report) -> str:
     longest = duration(max(seconds, default=None))
     began = f", from {_when(first)}" if first else ""
     counts = f"{_count(len(report.nodes), 'node')}, {_count(report.gpu_count, 'GPU')}"
-    return "\n".join(_wrapped((f"{counts}, {longest}{began}", *report.problems)))
+    told = [f"{counts}, {longest}{began}", *report.problems]
+    if len(report.nodes) > 1 and all(node.clock_ahead_s is None for node in report.nodes):
+        told.append("How far the nodes' clocks are apart is unknown.")
+    return "\n".join(_wrapped(told))
 
 
 def _node(node: NodeSummary) -> str:
@@ -81,8 +84,20 @@ def _quality(node: NodeSummary) -> list[str]:
     return [
         _row("record", ", ".join(parts)),
         _row("", f"last sign of life {_when(node.last)}; {end}"),
+        *(_row("clock", text) for text in (clock(node),) if text),
         _row("sidecar", f"CPU {cpu}, memory {memory}"),
     ]
+
+
+def clock(node: NodeSummary) -> str | None:
+    """How far a node's clock is off, where that was measured."""
+    ahead, within = node.clock_ahead_s, node.clock_within_s
+    if ahead is None or within is None:
+        return None
+    if abs(ahead) <= within:
+        return f"within {within:.3f} s of the first rank's"
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"{abs(ahead):.3f} s {side} the first rank's; put right in findings and plots"
 
 
 def _end(reason: str) -> str:

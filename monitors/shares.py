@@ -22,7 +22,7 @@ _KEPT = (
 _KEPT_HOST = (
     "cpu_busy_pct", "cpu_iowait_pct", "mem_used_mib", "mem_total_mib", "swap_used_mib",
     "swap_mib_s", "cgroup_mem_mib", "cgroup_limit_mib", "load1", "psi_cpu_pct", "psi_memory_pct",
-    "psi_io_pct",
+    "psi_io_pct", "rank_ran_pct", "rank_queued_pct", "rank_cpu_pct",
 )  # fmt: skip
 _RATES = {
     "net_rx_bytes": ("net_rx_mb_s", _MB),

@@ -73,6 +73,10 @@ class NodeSummary:
     net_tx_mb_s: Stat = Stat()
     ib_rx_mb_s: Stat = Stat()
     ib_tx_mb_s: Stat = Stat()
+    clock_ahead_s: float | None = None
+    """How far its clock is ahead of the one that the marks go by; None where nobody compared."""
+    clock_within_s: float | None = None
+    """By how much that may be wrong."""
     own_cpu_pct: float | None = None
     """What the sidecar took, in percent of one core."""
     own_max_rss_mib: float | None = None

@@ -81,13 +81,16 @@ class Timeline:
         return tuple((node, gpu) for node in self.nodes for gpu in node.gpus)
 
 
-def reduced(trace: NodeTrace, most: int = MOST_CELLS) -> NodeLine | None:
-    """Put one node's samples into cells; None where it has no sample."""
+def reduced(trace: NodeTrace, most: int = MOST_CELLS, ahead_s: float = 0.0) -> NodeLine | None:
+    """Put one node's samples into cells; None where it has no sample.
+
+    `ahead_s` is how far its clock is ahead of the one that all are to be shown by.
+    """
     wall = trace.wall
     if not len(wall):
         return None
     # A sample tells of the time before it: half an interval back it is in the middle of that.
-    wall = wall - trace.interval_s / 2
+    wall = wall - trace.interval_s / 2 - ahead_s
     first_s, last_s = float(wall.min()), float(wall.max())
     exponent = math.ceil(math.log2(max(trace.interval_s * _JITTER, 1 / 64)))
     while (last_s - first_s) / 2.0**exponent > most - 1:

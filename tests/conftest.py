@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.slurm.table import Table
+from tests.slurm.table import Table, Verdicts
 
 TABLE = Table()
+VERDICTS = Verdicts()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,13 +30,22 @@ def pytest_terminal_summary(
     """Print the table of faults, and how many were left out."""
     left_out = config.stash.get(LEFT_OUT, 0)
     if left_out:
-        terminalreporter.write_line(f"{left_out} slow faults left out: make faults runs them all")
+        terminalreporter.write_line(f"{left_out} slow faults left out: make faults, make verdicts")
     if TABLE.rows:
         terminalreporter.write_sep("-", "faults")
         terminalreporter.write_line(TABLE.text())
+    if VERDICTS.rows:
+        terminalreporter.write_sep("-", "verdicts")
+        terminalreporter.write_line(VERDICTS.text())
 
 
 @pytest.fixture(scope="session")
 def table() -> Table:
     """Where faults leave what they cost."""
     return TABLE
+
+
+@pytest.fixture(scope="session")
+def verdicts() -> Verdicts:
+    """Where faults leave what the report said of them."""
+    return VERDICTS

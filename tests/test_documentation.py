@@ -58,6 +58,8 @@ def home(tmp_path: Path) -> Home:
     (tmp_path / "runs/own-data/logs/job-1.out").write_text("0: [gpu0]: step 1\n")
     (tmp_path / "runs/own-data/exit_code").write_text("0\n")
     metrics = traces.record(tmp_path / "runs/own-data/metrics", nodes=1, gpus=1, seconds=20)
+    shutil.copytree(metrics, tmp_path / "rec")
+    (tmp_path / "train.py").write_text("print('trained')")
     for form, name in (("dmon", "dmon.txt"), ("vmstat", "vmstat.txt")):
         with (tmp_path / name).open("w") as file:
             write_export(metrics, form, None, stream=file)

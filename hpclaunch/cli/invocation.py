@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpclaunch.errors import UserError, nearest
 
-WITH_PROGRAM = ("sbatch", "srun", "local")
+WITH_PROGRAM = ("sbatch", "srun", "local", "monitor")
 """Commands that take a program after `--`."""
 
 _ABOUT_THE_CALL = {"--dry-run", "--no-submit", "--wait", "--json"}
@@ -37,7 +37,7 @@ def split(arguments: Sequence[str]) -> Invocation:
     at = list(arguments).index("--")
     words, program = tuple(arguments[:at]), tuple(arguments[at + 1 :])
     if not words or words[0] not in WITH_PROGRAM:
-        raise UserError("'--' and a program after it go with sbatch, srun and local only")
+        raise UserError("'--' and a program after it go with sbatch, srun, local and monitor")
     if not program or program == ("-m",):
         raise UserError(
             "nothing stands after '--'", "write your program there: -- train.py my.yaml"

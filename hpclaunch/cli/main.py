@@ -16,6 +16,7 @@ from hpclaunch.cli.config import config
 from hpclaunch.cli.export import export
 from hpclaunch.cli.local import local
 from hpclaunch.cli.logs import logs
+from hpclaunch.cli.monitor import monitor
 from hpclaunch.cli.plan import plan
 from hpclaunch.cli.preflight import preflight
 from hpclaunch.cli.recipes import recipes
@@ -47,6 +48,7 @@ COMMANDS = (
     resume,
     report,
     export,
+    monitor,
 )
 
 

@@ -35,8 +35,9 @@ def report(
     """Report on a run: what held it back, the training, every node and GPU.
 
     Writes the same with plots over time into the run folder, as report.html: a page that needs
-    no network. --gpu and --cpu report on a job that was not started by hpclaunch; given several
-    times, the first of each are of one node, the second of another.
+    no network. RUN may also be a folder that `hpclaunch monitor` recorded into. --gpu and --cpu
+    report on a job that was not started by hpclaunch; given several times, the first of each are of
+    one node, the second of another.
     """
     if gpu or cpu:
         if run is not None:
@@ -52,6 +53,8 @@ def report(
     from hpclaunch.run.find import find
     from monitors.report import render_findings, render_text, study, to_dict
 
+    if run is not None and _is_record(Path(run)):
+        return _record(Path(run), html, as_json)
     folder, record = find(run)
     with patience():
         found = look(folder, record)
@@ -93,9 +96,28 @@ def _story(folder: RunFolder, record: Record, found: Status) -> Story:
     )
 
 
+def _is_record(folder: Path) -> bool:
+    """Say whether a folder is no run's, but holds what `hpclaunch monitor` recorded."""
+    from monitors.report import holds_record
+
+    return not (folder / "run.json").exists() and holds_record(folder)
+
+
+def _record(folder: Path, html: Path | None, as_json: bool) -> int:
+    """Report on a record of nodes without a run."""
+    from monitors.report import Story, study
+
+    metrics = study(folder, Story(title=str(folder)))
+    page = _write_page(html or folder / "report.html", metrics)
+    _show(metrics, as_json)
+    if page and not as_json:
+        say(f"the same with plots: {page}")
+    return 0
+
+
 def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool) -> int:
     """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
-    from monitors.report import render_findings, render_text, study_files, to_dict
+    from monitors.report import study_files
 
     for path in (*gpu, *cpu):
         if not path.is_file():
@@ -105,12 +127,18 @@ def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_j
         say(problem)
     if html is not None:
         _write_page(html, metrics)
+    _show(metrics, as_json)
+    return 1 if metrics.report.problems else 0
+
+
+def _show(metrics: Study, as_json: bool) -> None:
+    from monitors.report import render_findings, render_text, to_dict
+
     if as_json:
         answer_json({"metrics": to_dict(metrics)})
     else:
         print(render_findings(metrics.verdict, metrics.findings))
         print("\n" + render_text(metrics.report))
-    return 1 if metrics.report.problems else 0
 
 
 def _write_page(path: Path, metrics: Study) -> Path | None:

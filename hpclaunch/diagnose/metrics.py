@@ -11,10 +11,15 @@ from typing import Any
 
 TAIL = 2**16
 """Bytes read from the end of a node's samples: the last minutes."""
-NOTES_TAIL = 2**22
-"""Bytes looked through for notes: more than a node has that is not packed yet."""
-_NOTE = re.compile(rb'^\{"kind":"note",.*$', re.MULTILINE)
 SUFFIX = ".samples.jsonl"
+PACKED = ".samples.blocks"
+_BLOCK = re.compile(rb'\{"kind":"block",.*"bytes":(\d{1,9}),')
+_KIND = re.compile(rb'\{"kind": ?"(note|start)"')
+_LINE = 2**20
+"""No line of a sampler is longer."""
+_JOURNAL = 2**24
+"""Bytes of a journal that are searched; it is packed long before it is that large."""
+_MOST_NOTES = 1000
 NODES = 256
 
 
@@ -29,7 +34,7 @@ class NodeMemory:
     limit_mib: float | None = None
     """What the job may use on this node, in MiB; the machine's memory where there is no limit."""
     notes: tuple[str, ...] = ()
-    """What the sampler noted of the devices."""
+    """What the sampler noted since it was last started, of the devices and of processes killed."""
 
     @property
     def share(self) -> float | None:
@@ -51,10 +56,7 @@ def node_memories(folder: Path) -> tuple[NodeMemory, ...]:
 def _node(file: Path) -> NodeMemory:
     used: list[float] = []
     limit: float | None = None
-    notes: list[str] = []
     for record in _records(file):
-        if record.get("kind") == "note" and isinstance(record.get("text"), str):
-            notes.append(record["text"])
         host = record.get("host")
         if record.get("kind") != "tick" or not isinstance(host, dict):
             continue
@@ -66,19 +68,82 @@ def _node(file: Path) -> NodeMemory:
         used += [value] if value is not None else []
         limit = bound if bound is not None else limit
     name = file.name.removesuffix(SUFFIX)
-    return NodeMemory(name, file, max(used, default=None), limit, tuple(notes))
+    return NodeMemory(name, file, max(used, default=None), limit, _notes(file))
+
+
+def _notes(file: Path) -> tuple[str, ...]:
+    """Give the notes of the present start, however long ago, each once.
+
+    The lines between the packed blocks tell them, and the journal; the blocks are passed over.
+    """
+    packed = file.with_name(file.name.removesuffix(SUFFIX) + PACKED)
+    found: dict[str, float] = {}
+    begun = 0.0
+    for line in (*_between_blocks(packed), *_in_journal(file)):
+        value = _object(line)
+        wall, text = _number(value.get("wall")) or 0.0, value.get("text")
+        if value.get("kind") == "start":
+            begun = wall
+        elif isinstance(text, str) and len(found) < _MOST_NOTES:
+            found[text] = wall
+    return tuple(text for text, wall in found.items() if wall >= begun)
+
+
+def _between_blocks(file: Path) -> Iterator[bytes]:
+    """Give the heads and notes of a packed file; what is packed is passed over."""
+    try:
+        with file.open("rb") as stream:
+            while line := stream.readline(_LINE):
+                block = _BLOCK.match(line)
+                if block:
+                    stream.seek(int(block.group(1)) + 1, 1)
+                elif _KIND.match(line):
+                    yield line
+    except (OSError, ValueError, OverflowError):
+        return
+
+
+def _in_journal(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as stream:
+            yield from _heads_and_notes(stream.read(_JOURNAL))
+    except OSError:
+        return
+
+
+def _heads_and_notes(text: bytes) -> Iterator[bytes]:
+    """Pick the lines without looking at every one: a journal has thousands of others."""
+    at = sorted(found for word in (b'"note"', b'"start"') for found in _places(text, word))
+    for place in at:
+        begin = text.rfind(b"\n", 0, place) + 1
+        line = text[begin : text.find(b"\n", place) + 1 or len(text)]
+        if _KIND.match(line):
+            yield line
+
+
+def _places(text: bytes, word: bytes) -> Iterator[int]:
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + len(word))
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - NOTES_TAIL))
+            stream.seek(max(0, stream.seek(0, 2) - TAIL))
             text = stream.read()
     except OSError:
         return
-    begin = max(0, len(text) - TAIL)
-    # What a GPU reported may lie minutes before the end.
-    for line in (*_NOTE.findall(text[:begin]), *text[begin:].split(b"\n")):
+    for line in text.split(b"\n"):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):  # a torn line, at either end of what was read

@@ -13,7 +13,7 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, data, model, settings, sync, template, world
+from hpclaunch.train import checkpoints, clocks, data, model, settings, sync, template, world
 from hpclaunch.train.narrator import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.resume import resume_point
@@ -38,6 +38,7 @@ def run(folder: RunFolder) -> None:
     resume = resume_point(folder, here, sync.Store(folder, here, recipe))
     copying = sync.Copying(folder, here, recipe.checkpoints.sync_to)
     trainer.saving = replace(trainer.saving, held=copying.held, saved=told(stop, copying))
+    clocks.tell(folder, here)
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     trainer.land()
     _tell_memory(folder, here)

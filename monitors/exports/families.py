@@ -164,4 +164,7 @@ FAMILIES: dict[str, Family] = {
         "cgroup_throttled_seconds", "Time its threads were held back by its CPU limit.", "seconds"
     ),
     "oom_kills": _counter("cgroup_oom_kills", "Processes of the job killed for memory."),
+    "rank_ran_pct": _node_ratio("rank_ran", "a rank's main thread ran"),
+    "rank_queued_pct": _node_ratio("rank_queued", "a rank's main thread waited for a core"),
+    "rank_cpu_pct": Family("job_rank_cores", "Cores that a rank kept busy.", "", 0.01),
 }

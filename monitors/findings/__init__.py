@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from monitors.evidence import Evidence
 from monitors.finding import Finding
-from monitors.findings import errors, host, memory, peers, waits
+from monitors.findings import errors, host, memory, peers, ranks, waits
 
 MOST = 5
 NOTHING = "Nothing stands out."
@@ -14,6 +14,12 @@ UNJUDGED = "Too few samples for a verdict."
 _CAUSES = ("thermal", "power")
 _WORTH_SAYING = 0.03
 """Share of the training that a finding has to cost to be listed, where its cost is known."""
+
+
+def _slow_node(evidence: Evidence) -> Finding | None:
+    """One node that is named once, by its CPU limit or else by what its ranks did."""
+    return peers.slow_node(evidence) or ranks.slow_ranks(evidence)
+
 
 RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     errors.device_errors,
@@ -23,12 +29,13 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     host.swapping,
     memory.nearly_full,
     peers.slow_gpu,
-    peers.slow_node,
+    _slow_node,
     peers.too_hot,
     peers.held_by_power,
     peers.unused_gpus,
     waits.data,
     waits.communication,
+    ranks.waiting_ranks,
     waits.checkpoints,
     host.few_cores,
     host.full_cores,

@@ -6,7 +6,7 @@ from statistics import median
 
 from monitors.evidence import Evidence
 from monitors.finding import Finding
-from monitors.findings.words import percent, sentence
+from monitors.findings.words import STILL_LINK_MB_S, percent, sentence, traffic
 
 _WAITED = 0.05
 _LOW = 0.10
@@ -16,7 +16,6 @@ _BAD_USE, _POOR_USE = 15, 25
 _SPINNING = 0.15
 _CHECKPOINTS = 0.05
 _BUSY_LINK_MB_S = 50.0
-_STILL_LINK_MB_S = 1.0
 
 
 def data(evidence: Evidence) -> Finding | None:
@@ -25,12 +24,10 @@ def data(evidence: Evidence) -> Finding | None:
     By the program's own clock where it tells it, bounded by how long the GPUs were idle where they
     are known: a batch fetched while they work costs nothing.
     """
-    steps = evidence.marks.steps
-    told = [step for step in steps if step.waited is not None]
+    told = [step for step in evidence.marks.steps if step.waited is not None]
     if not told:
         return None
-    waited = sum(min(step.waited or 0.0, step.seconds) for step in told)
-    share = waited / sum(step.seconds for step in told)
+    share, waited = evidence.waited_for_data, sum(step.waited or 0.0 for step in told)
     text = f"{waited:.0f} s of {sum(s.seconds for s in told):.0f} s of steps were waits for batches"
     low = evidence.each_gpu("low")
     if low:
@@ -67,9 +64,9 @@ def communication(evidence: Evidence) -> Finding | None:
         return None
     across = len(evidence.timeline.nodes) > 1
     text = f"kernels ran at under half the power limit for {percent(typical)} of the training"
-    traffic = _traffic(evidence)
-    if traffic:
-        text += f"; {traffic}"
+    sent = traffic(evidence)
+    if sent:
+        text += f"; {sent}"
     where = "the network" if across else "the links between them"
     return Finding(
         "communication",
@@ -86,26 +83,17 @@ def communication(evidence: Evidence) -> Finding | None:
     )
 
 
-def _traffic(evidence: Evidence) -> str:
-    parts = []
-    for name, label in (("ib_tx_mb_s", "InfiniBand"), ("net_tx_mb_s", "Ethernet")):
-        rates = evidence.each_node(name)
-        if rates and max(rates.values()) >= _STILL_LINK_MB_S:
-            parts.append(f"{max(rates.values()):,.0f} MB/s a node out over {label}")
-    return ", ".join(parts)
-
-
 def checkpoints(evidence: Evidence) -> Finding | None:
     """Saving took a good part of the time."""
     marks = evidence.marks
     if marks.training is None:
         return None
-    number = sum(span.kind == "checkpoint" for span in marks.spans)
-    seconds = marks.spent("checkpoint")
+    # One that no step comes after says nothing of how often: the end, or a stop, asked for it.
+    saves = [s for s in marks.spans if s.kind == "checkpoint" and s.begin < marks.training[1]]
+    number, seconds = len(saves), sum(span.end - span.begin for span in saves)
     whole = max(marks.training[1], *(span.end for span in marks.spans), 0.0) - marks.training[0]
     share = seconds / whole if whole > 0 else 0.0
-    # One alone says nothing of how often: a run that was asked to stop wrote it as it went.
-    if number < 2 or share < _CHECKPOINTS:
+    if not saves or share < _CHECKPOINTS:
         return None
     return Finding(
         "checkpoints",
@@ -126,7 +114,7 @@ def sockets(evidence: Evidence) -> Finding | None:
     named = evidence.transport is not None and evidence.transport.lower() == "socket"
     if not fabric or (not named and not ethernet):
         return None
-    still = max(fabric.values()) < _STILL_LINK_MB_S
+    still = max(fabric.values()) < STILL_LINK_MB_S
     loaded = bool(ethernet) and max(ethernet.values()) >= _BUSY_LINK_MB_S
     if not still or not (named or loaded):
         return None

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from monitors.evidence import Evidence
+
+STILL_LINK_MB_S = 1.0
+"""A link that carries less carries nothing of a training's."""
 _NAMED = 4
 
 
@@ -29,3 +33,13 @@ def sentence(parts: Sequence[str]) -> str:
     """Pieces of evidence as one sentence."""
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def traffic(evidence: Evidence) -> str:
+    """What the busiest node sent, network by network; nothing where all were still."""
+    parts = []
+    for name, label in (("ib_tx_mb_s", "InfiniBand"), ("net_tx_mb_s", "Ethernet")):
+        rates = evidence.each_node(name)
+        if rates and max(rates.values()) >= STILL_LINK_MB_S:
+            parts.append(f"{max(rates.values()):,.0f} MB/s a node out over {label}")
+    return ", ".join(parts)

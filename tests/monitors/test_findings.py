@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from monitors.report import study
+from monitors.report import Story, study
 from tests.monitors import traces
-from tests.monitors.judging import in_training, job, only, part, spins
+from tests.monitors.judging import CHANGES, in_training, job, only, part, spins
 from tests.monitors.traces import LOAD_S, Values
 
 
@@ -206,6 +206,18 @@ def test_checkpoints_that_take_their_share(tmp_path: Path) -> None:
     assert "20.0 s each" in finding.evidence
 
 
-def test_one_checkpoint_alone_is_not_too_often(tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_stop_is_not_too_often(tmp_path: Path) -> None:
     """A run that was asked to stop early writes one, however little it trained before."""
-    assert "checkpoints" not in {f.key for f in job(tmp_path, every=50, checkpoint_s=80.0).findings}
+    seconds = 400
+    traces.record(tmp_path, nodes=1, gpus=1, seconds=seconds)
+    marks = [
+        mark for mark in traces.marks(300) if mark["event"] in {"start", "load", "data", "step"}
+    ]
+    last = max(mark["time"] for mark in marks)
+    marks.append({"time": last + 90, "event": "checkpoint", "step": 9, "seconds": 89.0})
+    marks.append({"time": last + 91, "event": "stop", "step": 9, "why": "asked to"})
+    found = study(tmp_path, Story(marks=tuple(marks), changes=CHANGES))
+    assert "checkpoints" not in {finding.key for finding in found.findings}
+    marks.append({"time": last + 93, "event": "step", "step": 10, "seconds": 2.0})
+    found = study(tmp_path, Story(marks=tuple(marks), changes=CHANGES))
+    assert "checkpoints" in {finding.key for finding in found.findings}, "training went on after it"

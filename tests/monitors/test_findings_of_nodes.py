@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitors import layout
 from monitors.formats import samples
 from monitors.model import Note
-from monitors.report import study
+from monitors.report import Story, Study, study
 from tests.monitors import traces
 from tests.monitors.judging import in_training, job, only, part, spins
 from tests.monitors.recorded import NOON
@@ -142,3 +143,91 @@ def test_at_most_five_findings_and_the_dearest_first(tmp_path: Path) -> None:
     assert len(found.findings) == 5
     ordinary = [finding.lost or 0.0 for finding in found.findings if not finding.grave]
     assert ordinary == sorted(ordinary, reverse=True)
+
+
+# What the ranks' main threads did, on CPUs
+
+
+def ranks(**shares: tuple[float, float]) -> traces.HostFault:
+    """Each node's ranks ran and stood in line for these percents of the time."""
+
+    def values(node: str, _t: int) -> Values:
+        ran, queued = shares.get(node, shares["others"])
+        return {"rank_ran_pct": ran, "rank_queued_pct": queued}
+
+    return values
+
+
+def on_cpus(folder: Path, host: traces.HostFault, **marks: Any) -> Study:
+    return job(folder, host=host, nodes=4, gpus=0, **marks)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [(85, 1), (70, 8), (21, 33), (9, 34)],
+    ids=["alone", "a little crowded", "four ranks on two cores", "with other programs there"],
+)
+def test_ranks_that_wait_for_cores_and_for_each_other_in_turn_are_well(
+    tmp_path: Path, shares: tuple[float, float]
+) -> None:
+    found = on_cpus(tmp_path, ranks(others=shares))
+    assert (found.verdict, found.findings) == ("Nothing stands out.", ())
+
+
+@pytest.mark.parametrize("nodes", [3, 4, 9])
+def test_a_node_whose_ranks_do_not_wait_is_waited_for(tmp_path: Path, nodes: int) -> None:
+    host = ranks(others=(30, 2), n3=(90, 3))
+    finding = only(job(tmp_path, host=host, nodes=nodes, gpus=0))
+    assert finding.key == "slow-peer"
+    assert finding.lost == pytest.approx(0.61, abs=0.01)
+    assert finding.says == ("n3 held the job back: the others waited for it 61% of the training.")
+    assert "have more to do" in finding.cause
+
+
+def test_of_two_nodes_the_one_that_does_not_wait_is_named(tmp_path: Path) -> None:
+    found = job(tmp_path, host=ranks(others=(90, 3), n2=(30, 2)), nodes=2, gpus=0)
+    assert found.verdict.startswith("n1 held the job back: ")
+
+
+def test_where_half_of_the_nodes_do_not_wait_none_is_named(tmp_path: Path) -> None:
+    host = ranks(others=(90, 3), n1=(30, 2), n2=(30, 2))
+    assert on_cpus(tmp_path, host).findings == ()
+
+
+def test_a_node_whose_cores_others_take_is_told_so(tmp_path: Path) -> None:
+    finding = only(on_cpus(tmp_path, ranks(others=(21, 20), n2=(20, 70))))
+    assert finding.says.startswith("n2 held the job back: the others waited for it 49%")
+    assert "70% of it in line for a core" in finding.evidence
+    assert "takes its cores" in finding.cause
+
+
+def test_a_node_with_gpus_whose_ranks_stand_in_line_for_cores(tmp_path: Path) -> None:
+    """While they wait for their GPU they spin, so that alone says nothing."""
+    spin = ranks(others=(99, 0), n2=(60, 38))
+    finding = only(job(tmp_path, host=spin, nodes=4))
+    assert finding.says == "n2 held the job back: the others waited for it 38% of the training."
+    assert job(tmp_path / "well", host=ranks(others=(60, 0), n2=(99, 0)), nodes=4).findings == ()
+
+
+def test_ranks_that_all_wait_at_once_wait_for_the_network(tmp_path: Path) -> None:
+    finding = only(on_cpus(tmp_path, ranks(others=(20, 2))))
+    assert finding.key == "communication"
+    assert finding.lost == pytest.approx(0.715, abs=0.01)
+    assert "6,000 MB/s a node out over InfiniBand" in finding.evidence
+
+
+def test_what_they_wait_for_data_is_not_the_networks(tmp_path: Path) -> None:
+    finding = only(on_cpus(tmp_path, ranks(others=(20, 1)), waited=7.0))
+    assert finding.key == "data"
+    assert finding.lost == pytest.approx(0.7, abs=0.01)
+
+
+def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> None:
+    """As made for real: no cell is free of them, and all ranks wait while they are written."""
+    traces.record(tmp_path, nodes=4, gpus=0, seconds=120, host=ranks(others=(20, 2)))
+    marks: list[dict[str, Any]] = []
+    for at in range(20, 100, 5):
+        marks.append({"time": NOON + at, "event": "step", "step": at, "seconds": 1.5})
+        marks.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
+    found = study(tmp_path, Story(marks=tuple(marks)))
+    assert [finding.key for finding in found.findings] == ["checkpoints"]

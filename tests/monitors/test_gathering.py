@@ -172,7 +172,7 @@ def test_several_processes_give_what_one_gives(
 HERE = os.getpid()
 
 
-def deadly(folder: Path, node: str) -> NodeRecord:
+def deadly(folder: Path, node: str, _clock: object = None) -> NodeRecord:
     if os.getpid() != HERE:
         os._exit(9)
     return read_node(folder, node)

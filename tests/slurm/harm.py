@@ -30,6 +30,11 @@ def slow_link(cluster: ThrowawayCluster, node: str, rate: str) -> None:
         raise RuntimeError(done.stderr)
 
 
+def fast_link(cluster: ThrowawayCluster, node: str) -> None:
+    """Take the limit away again."""
+    cluster.inside("tc", "qdisc", "del", "dev", node, "root")
+
+
 def kill_slurmd(cluster: ThrowawayCluster, node: str) -> None:
     """Kill a node's slurmd alone: its job steps live on, and nobody can tell them anything."""
     conf = str(cluster.place.slurm_conf).encode()
@@ -72,6 +77,15 @@ def ranks(folder: Path, rank: int | None = None) -> list[int]:
         if b"launch" not in words and rank in {None, _rank(pid)} and not _ended(pid):
             found.append(pid)
     return sorted(found)
+
+
+def node_of(pid: int) -> str | None:
+    """Give the node that a process of a job runs on."""
+    with contextlib.suppress(OSError):
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if variable.startswith(b"SLURMD_NODENAME="):
+                return variable.partition(b"=")[2].decode()
+    return None
 
 
 def launchers(folder: Path) -> list[int]:

@@ -1,13 +1,16 @@
-"""The table that `make faults` prints: one row a fault."""
+"""The tables that `make faults` and `make verdicts` print: one row a fault."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from monitors.report import Study
 from tests.slurm.case import Cost
 
 HEAD = """| what was done | steps lost | processes gone after | next step after | what happened |
 |---|---|---|---|---|"""
+VERDICTS = """| what was done | the verdict | listed |
+|---|---|---|"""
 
 
 @dataclass
@@ -26,3 +29,19 @@ class Table:
     def text(self) -> str:
         """The whole table in Markdown."""
         return "\n".join([HEAD, *self.rows])
+
+
+@dataclass
+class Verdicts:
+    """What was done to a training, and what the report said of it."""
+
+    rows: list[str] = field(default_factory=list)
+
+    def add(self, fault: str, said: Study) -> None:
+        """Add a row."""
+        keys = ", ".join(finding.key for finding in said.findings) or "-"
+        self.rows.append(f"| {fault} | {said.verdict} | {keys} |")
+
+    def text(self) -> str:
+        """The whole table in Markdown."""
+        return "\n".join([VERDICTS, *self.rows])

@@ -59,7 +59,7 @@ def hardware(e: Evidence) -> Cause | None:
     else:
         steps = ["tell your site's support: the node needs a look before it is used again"]
     rank, host = e.where(line) if line else (None, None)
-    if host is None and notes and not lines:
+    if host is None and notes and not lines and not said:
         host = notes[0].text.partition(":")[0]
     evidence = (*lines[:3], *notes[:2]) or ((line,) if line else ())
     return Cause("gpu-error", headline, (*steps, advice.resume(e)), evidence, rank, host)

@@ -16,6 +16,8 @@ _OTHERS = re.compile(r"\. Process \d+ has ([\d.]+ \w+) memory in use")
 _TASK = re.compile(r"srun: error: (\S+?): tasks? (\d+)\S*: Out Of Memory")
 _ON_NODE = re.compile(r"slurmstepd-?(\S*): error")
 
+_NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
+
 FULL = 0.9
 """Share of the host's memory from which a kill without a word is put down to it."""
 KILLED = {-9, 137}
@@ -88,11 +90,18 @@ def host(e: Evidence) -> Cause | None:
     full = max((n for n in e.nodes if n.share), key=lambda n: n.share or 0, default=None)
     near = full is not None and (full.share or 0) >= FULL
     asked = e.said("host_alloc")
+    kills = _kills(e) if silent or not e.explained else ()
+    if kills and silent is None and not lines:
+        full = next(n for n in e.nodes if kills[0].file == n.file)
+    if kills:
+        lines = (*lines, *kills)
     if e.slurm != "OUT_OF_MEMORY" and not lines and not (silent and near) and asked is None:
         return None
     rank, node = (silent.rank, silent.host) if silent else (None, None)
     if node is None:
         rank, node = _named(e, lines or ((asked,) if asked else ()))
+    if node is None and kills:
+        node = kills[0].text.partition(":")[0]
     headline = "the host's memory was used up"
     evidence = list(lines[:3])
     if asked:
@@ -110,6 +119,16 @@ def host(e: Evidence) -> Cause | None:
         evidence.append(Clue(text, seen.file))
     return Cause("host-memory", headline, _host_advice(e, seen.limit_mib if seen else None),
                  tuple(evidence), rank, node)  # fmt: skip
+
+
+def _kills(e: Evidence) -> tuple[Clue, ...]:
+    """Give what the samplers noted of processes that the kernel killed for memory."""
+    return tuple(
+        Clue(f"{node.node}: {text}", node.file)
+        for node in e.nodes
+        for text in node.notes
+        if _NOTED.search(text)
+    )
 
 
 def _killed(file: object, code: int | None) -> Clue:

@@ -1,0 +1,40 @@
+"""Four nodes with links and cgroups of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.confine import Groups, confined, missing
+from tests.slurm.settings import Settings
+from tests.slurm.user import User
+
+
+@pytest.fixture(scope="session")
+def four() -> Iterator[ThrowawayCluster]:
+    reason = ThrowawayCluster.missing()
+    if reason is not None:
+        if os.environ.get("HPCLAUNCH_REQUIRE_SLURM") == "1":
+            pytest.fail(f"HPCLAUNCH_REQUIRE_SLURM=1, but {reason}", pytrace=False)
+        pytest.skip(f"no Slurm cluster for tests: {reason}")
+    with ThrowawayCluster(Settings(nodes=4, links=True, lost_after=20)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def groups(four: ThrowawayCluster) -> Iterator[Groups]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with confined(four) as made:
+        yield made
+
+
+@pytest.fixture
+def someone(four: ThrowawayCluster, tmp_path: Path) -> User:
+    four.wait_until_idle()
+    return User(four, tmp_path)
