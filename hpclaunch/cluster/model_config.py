@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +55,11 @@ def _cached(model: Model, environment: Mapping[str, str]) -> Path | None:
 
 
 def _from_hub(model: Model, environment: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
+    # Only plan asks the hub: every submission would wait for these.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     base = environment.get("HF_ENDPOINT") or HUB
     address = f"{base}/{model.name}/resolve/{model.revision or 'main'}/config.json"
     if not address.startswith(("https://", "http://")):
