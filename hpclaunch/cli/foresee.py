@@ -9,15 +9,15 @@ from hpclaunch.render.job import Job
 def foreseen(job: Job, *, force: bool) -> str | None:
     """Give a line on memory and time of a job on GPUs. Raises UserError for what cannot fit.
 
-    None where the model's shape is not known here: the hub is not asked before a submission.
+    None on CPUs and of an own program. The hub is not asked before a submission.
     """
     from hpclaunch.cli.plan_text import short, verdict
     from hpclaunch.cluster.forecast import foresee
 
     try:
         made = foresee(job.plan)
-    except UserError:
-        return None
+    except UserError as error:
+        return f"plan: unknown: {error.message}"
     if made is None:
         return None
     if made.estimate.never and not force:

@@ -71,6 +71,9 @@ def short(made: Forecast) -> str:
         said.append(f"{duration(step.seconds)} a step at full length")
     if made.estimate.seconds is not None:
         said.append(f"{duration(made.estimate.seconds)} in all")
+    load, lay = made.estimate.load, made.now
+    how = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
+    said.append(f"{how}, {lay.samples} x {lay.accumulation}")
     return "; ".join(said)
 
 

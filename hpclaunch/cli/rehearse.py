@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     sharding=options.ShardingOptions,
     run=options.RunOptions,
 )
-@click.option("--processes", type=int, default=2, help="CPU processes here; 2 by default.")
-@click.option("--here-gpus", type=int, help="Rehearse on so many GPUs of this machine instead.")
+@click.option(
+    "--processes", type=click.IntRange(1), default=2, help="CPU processes here; 2 by default."
+)
+@click.option(
+    "--here-gpus", type=click.IntRange(1), help="Rehearse on so many GPUs of this machine instead."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Show the training's own lines.")
 @click.option("--keep", is_flag=True, help="Keep the run folder of a rehearsal that passed.")
 @options.as_json

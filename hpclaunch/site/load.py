@@ -54,8 +54,9 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
     profiles = _profiles()
     if name not in profiles:
         folder = config_folder() / "sites"
+        named = f"; {profiles[seen[-1]]} extends it" if seen else ""
         raise UserError(
-            f"no site profile called '{name}'",
+            f"no site profile called '{name}'{named}",
             f"{nearest(name, profiles)} (your own go into {folder}/NAME.yaml)",
         )
     if name in seen:

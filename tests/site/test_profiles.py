@@ -105,7 +105,7 @@ def test_an_unknown_profile_gets_the_nearest_and_the_place_for_ones_own(own: Pat
     [
         ("extends: mine\n", "extends itself"),
         ("extends: other\n", "extends itself"),
-        ("extends: nowhere\n", "no site profile called 'nowhere'"),
+        ("extends: nowhere\n", "no site profile called .nowhere.; .*mine.yaml extends it"),
         ("extends: [a]\n", r"mine.yaml:1: extends: expected"),
         ("moduls: [a]\n", r"mine.yaml:1: unknown key 'moduls'; did you mean 'modules'"),
         ("\nneeds: [money]\n", r"mine.yaml:2: needs.0: 'money' .*valid: account, qos, partition"),
