@@ -165,7 +165,8 @@ def phases(marks: Marks, begin: float, end: float) -> dict[str, float]:
         at = max(at, moment)
         if change:
             running[kind] += change
-    return {kind: round(seconds, 3) for kind, seconds in spent.items() if seconds > 0}
+    rounded = {kind: round(seconds, 3) for kind, seconds in spent.items()}
+    return {kind: seconds for kind, seconds in rounded.items() if seconds > 0}
 
 
 def _step(mark: Mapping[str, Any], end: float, seconds: float) -> Step:

@@ -75,6 +75,11 @@ STORIES: dict[str, tuple[Told, str, int | None, str | None, str, str]] = {
         "(_reduce_scatter_base number 7753) after 600.061 s; rank 2 never said",
         "logs tiny-1 --rank 2",
     ),
+    "a hung rank, of which one peer timed out and the others lost that peer": (
+        Told(ranks={0: traceback(said.GLOO_TIMEOUT), 1: GLOO_LOST, 3: GLOO_LOST},
+             exits={0: 1, 1: 1, 3: 1}, first=0),
+        "collective-timeout", 2, "node2", "after 6 s; rank 2 never said that it waited", "--rank 2",
+    ),
     "a rank behind the others": (
         Told(ranks={rank: said.WATCHDOG.format(rank=rank, number=9) + "\n"
                     + said.ENQUEUED.format(rank=rank, number=9, last=9 if rank == 1 else 12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitors.marks import phases, read_marks
@@ -80,6 +80,7 @@ events = st.sampled_from(["start", "load", "data", "step", "eval", "checkpoint",
 
 
 @given(st.lists(st.tuples(events, fields), max_size=12), st.floats(T, T + 2000))
+@example([], T + 2e-7)
 def test_any_marks_are_understood_somehow(
     raw: list[tuple[Any, dict[str, Any]]], end: float
 ) -> None:

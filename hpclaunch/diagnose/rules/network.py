@@ -76,6 +76,8 @@ def _late(e: Evidence, lines: Iterable[Clue]) -> tuple[list[int], str]:
     if behind and len(behind) <= len(work) / 2:
         return sorted(behind), "had begun fewer collectives than the others"
     waited = {_waiting(e, line) for line in e.hits("watchdog", "gloo_timeout")} - {None}
+    if waited:  # who lost a peer afterwards was alive, and at the collective too
+        waited |= {rank.rank for rank in e.ranks if rank.follows and not rank.silent}
     world = e.record.nodes * e.record.processes_per_node
     quiet = sorted(set(range(min(world, 65536))) - waited)
     if waited and quiet and len(quiet) <= max(1, world // 4):
