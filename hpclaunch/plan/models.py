@@ -1,4 +1,8 @@
-"""Shapes of well-known models, for planning before anything is downloaded."""
+"""Shapes of well-known models, so that they can be planned before they are downloaded.
+
+`models.json` has the figures of each one's published config.json: most are gated. Names are
+patterns, of which the first that fits counts. JSON, for every submission reads it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,23 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
+import msgspec
 
-from hpclaunch.plain_yaml import Loader
+
+class _Listed(msgspec.Struct, frozen=True):
+    names: list[str]
+    config: dict[str, Any]
 
 
 def known_config(name: str) -> dict[str, Any] | None:
     """Give the config.json's figures of a model by its hub id; None where it is not listed."""
-    for patterns, config in _listed():
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            return dict(config)
+    for each in _listed():
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in each.names):
+            return dict(each.config)
     return None
 
 
 @cache
-def _listed() -> tuple[tuple[list[str], dict[str, Any]], ...]:
-    text = resources.files("hpclaunch.plan").joinpath("models.yaml").read_text("utf-8")
-    listed = yaml.load(text, Loader=Loader)  # noqa: S506 - a safe one, by its base
-    return tuple((each["names"], each["config"]) for each in listed)
+def _listed() -> list[_Listed]:
+    text = resources.files("hpclaunch.plan").joinpath("models.json").read_bytes()
+    return msgspec.json.decode(text, type=list[_Listed])

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import jinja2
 
@@ -66,7 +67,7 @@ def script(plan: Plan) -> str:
 def _template() -> jinja2.Template:
     """Load the template. No autoescape: this is bash, and every foreign word is quoted above."""
     environment = jinja2.Environment(  # noqa: S701
-        loader=jinja2.PackageLoader("hpclaunch.render"),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

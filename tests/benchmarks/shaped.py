@@ -82,7 +82,13 @@ class Bench:
         """Train so many steps in a layout; ends the program where that fails."""
         runs = self.user.folder / "runs"
         shutil.rmtree(runs, ignore_errors=True)
-        words = [*" ".join(lay.changes).split(), f"training.max_steps={steps}"]
+        # A core a rank: more threads than cores wait for each other most of the time.
+        words = [
+            "--cpus",
+            f"{PER_NODE}",
+            *" ".join(lay.changes).split(),
+            f"training.max_steps={steps}",
+        ]
         self._call(
             "srun", "recipe.yaml", "--nodes", f"{NODES}", "--cpu-processes", f"{PER_NODE}",
             "--name", "bench", "--method", method, *words,
