@@ -12,7 +12,7 @@ from hpclaunch.cluster.known import known_of
 from hpclaunch.cluster.model_config import model_config
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.plan.architecture import Architecture, architecture
-from hpclaunch.plan.compare import Layout, laid_out
+from hpclaunch.plan.compare import Layout, laid_out, layout_of
 from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, work_of
 from hpclaunch.plan.machine import Basis, machine_of
 from hpclaunch.plan.memory import Load
@@ -86,14 +86,7 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         machine, basis = machine_of(
             site, card, question.nodes, question.per_node, question.network_gb_s, known
         )
-    given = recipe.training
-    now = Layout(
-        recipe.fsdp.sharding,
-        int(given["per_device_train_batch_size"]),
-        int(given["gradient_accumulation_steps"]),
-        bool(given.get("gradient_checkpointing", True)),
-        recipe.fsdp.offload,
-    )
+    now = layout_of(recipe)
     base = load_of(recipe, model)
     load, replicas = laid_out(base, now, question.nodes, question.per_node)
     work = work_of(recipe, question.nodes * question.per_node, _samples(recipe))

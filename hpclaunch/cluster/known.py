@@ -10,7 +10,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.architecture import Architecture
-from hpclaunch.plan.compare import Layout, laid_out
+from hpclaunch.plan.compare import laid_out, layout_of
 from hpclaunch.plan.estimate import load_of
 from hpclaunch.plan.machine import Known, efficiency_of, machine_of
 from hpclaunch.plan.memory import GIB
@@ -91,14 +91,7 @@ def _efficiency(
     if pace is None or run.gpu is None:
         return None
     seconds, tokens = pace
-    given = own.training
-    lay = Layout(
-        own.fsdp.sharding,
-        int(given["per_device_train_batch_size"]),
-        int(given["gradient_accumulation_steps"]),
-        bool(given.get("gradient_checkpointing", True)),
-        own.fsdp.offload,
-    )
+    lay = layout_of(own)
     if lay.offload:
         return None
     done, replicas = laid_out(load_of(own, model), lay, run.nodes, run.processes_per_node)

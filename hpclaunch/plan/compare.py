@@ -13,7 +13,7 @@ from typing import Literal
 from hpclaunch.plan.estimate import Estimate, Work, estimate
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.speed import Machine, gathered_bytes
-from hpclaunch.recipe.schema import Sharding
+from hpclaunch.recipe.schema import Recipe, Sharding
 from hpclaunch.site.schema import Gpu
 from hpclaunch.units import duration
 
@@ -38,6 +38,18 @@ class Layout:
         words.append(f"training.per_device_train_batch_size={self.samples}")
         words.append(f"training.gradient_accumulation_steps={self.accumulation}")
         return tuple(words)
+
+
+def layout_of(recipe: Recipe) -> Layout:
+    """Read off the recipe how it is laid out."""
+    given = recipe.training
+    return Layout(
+        recipe.fsdp.sharding,
+        int(given["per_device_train_batch_size"]),
+        int(given["gradient_accumulation_steps"]),
+        bool(given.get("gradient_checkpointing", True)),
+        recipe.fsdp.offload,
+    )
 
 
 @dataclass(frozen=True)

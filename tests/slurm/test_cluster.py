@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 
 pytestmark = pytest.mark.slurm
@@ -97,9 +98,7 @@ def test_salloc_runs_a_command(slurm: ThrowawayCluster) -> None:
 
 
 def test_two_clusters_and_nothing_left_behind(tmp_path: Path) -> None:
-    reason = ThrowawayCluster.missing()
-    if reason is not None:
-        pytest.skip(reason)
+    need_slurm()
     before = processes_of_clusters()
     with ThrowawayCluster(Settings(nodes=1)) as one, ThrowawayCluster(Settings(nodes=1)) as two:
         for cluster in (one, two):
@@ -115,9 +114,7 @@ def test_two_clusters_and_nothing_left_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_by_hand_and_the_starters_death(ending: signal.Signals) -> None:
-    reason = ThrowawayCluster.missing()
-    if reason is not None:
-        pytest.skip(reason)
+    need_slurm()
     before = processes_of_clusters()
     starter = subprocess.Popen(
         [sys.executable, "-m", "tests.slurm.cluster", "--nodes", "1"],

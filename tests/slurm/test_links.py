@@ -11,6 +11,7 @@ import pytest
 
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
 
@@ -19,9 +20,7 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture(scope="module")
 def linked() -> Iterator[ThrowawayCluster]:
-    reason = ThrowawayCluster.missing()
-    if reason is not None:
-        pytest.skip(f"no Slurm cluster for tests: {reason}")
+    need_slurm()
     with ThrowawayCluster(Settings(nodes=2, links=True, lost_after=4)) as cluster:
         yield cluster
 

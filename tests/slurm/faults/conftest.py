@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.slurm import harm
 from tests.slurm.case import Case
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import SHOW_RANK, User
 
@@ -21,11 +21,7 @@ LOST_AFTER = 10
 
 @pytest.fixture(scope="session")
 def linked(small_disk: Path) -> Iterator[ThrowawayCluster]:
-    reason = ThrowawayCluster.missing()
-    if reason is not None:
-        if os.environ.get("HPCLAUNCH_REQUIRE_SLURM") == "1":
-            pytest.fail(f"HPCLAUNCH_REQUIRE_SLURM=1, but {reason}", pytrace=False)
-        pytest.skip(f"no Slurm cluster for tests: {reason}")
+    need_slurm()
     settings = Settings(nodes=3, links=True, lost_after=LOST_AFTER, grace=20)
     with ThrowawayCluster(settings) as cluster:
         yield cluster

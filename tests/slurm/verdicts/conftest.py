@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,17 +9,14 @@ import pytest
 
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.confine import Groups, confined, missing
+from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
 
 
 @pytest.fixture(scope="session")
 def four() -> Iterator[ThrowawayCluster]:
-    reason = ThrowawayCluster.missing()
-    if reason is not None:
-        if os.environ.get("HPCLAUNCH_REQUIRE_SLURM") == "1":
-            pytest.fail(f"HPCLAUNCH_REQUIRE_SLURM=1, but {reason}", pytrace=False)
-        pytest.skip(f"no Slurm cluster for tests: {reason}")
+    need_slurm()
     with ThrowawayCluster(Settings(nodes=4, links=True, lost_after=20)) as cluster:
         yield cluster
 
