@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 class AppendFile:
-    """Appends each piece with one write, so a reader or a kill never finds half of one.
+    """Appends each piece with one write, so that a reader finds no half of one.
+
+    A kill can leave the first part of a piece, as far as the end of a page: see `monitors.store`.
 
     A full disk or a lost file system costs the pieces it swallows and nothing else: the recording
     goes on, and the next piece that fits starts on a line of its own.

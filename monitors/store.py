@@ -17,10 +17,11 @@ from monitors.formats.blocks import HEAD
 from monitors.formats.journal import Head, head_of
 from monitors.formats.samples import parsed, record_of
 from monitors.formats.unpacked import Block, opened, ticks_of
-from monitors.model import GpuTable, Record
+from monitors.model import GpuTable, Record, Start
 
 _MOST_LINE = 1 << 24
 _MOST_PAYLOAD = 1 << 26
+_BEGIN = b'{"kind":'
 
 
 class NodeStore:
@@ -32,6 +33,8 @@ class NodeStore:
         self._found: list[str] = []
         self._senseless: Counter[str] = Counter()
         self._damaged = self._lost = 0
+        self._cut: str | None = None
+        """Where the line before this one is that ends in the middle, if it is one."""
         self._last: float | None = None
         self.files: list[str] = []
         """Names of the files that could be read."""
@@ -66,6 +69,12 @@ class NodeStore:
 
     def pieces(self) -> Iterator[Record | Block]:
         """Records and whole blocks in their order. Raises nothing for what files hold or lack."""
+        for piece in self._pieces():
+            self._settle(piece)
+            yield piece
+        self._settle(None)
+
+    def _pieces(self) -> Iterator[Record | Block]:
         journal = self._opened(self._journal)
         if journal is None:
             yield from self._packed(None)
@@ -113,7 +122,7 @@ class NodeStore:
                     self._lost += size
                     file.seek(at + len(line))
                 torn = block is None
-            elif not torn or line.startswith(b'{"kind":'):  # the rest of what is damaged is noise
+            elif not torn or line.startswith(_BEGIN):  # the rest of what is damaged is noise
                 torn = False
                 record = self._read(line[: end - at], self._blocks.name)
                 if record is not None:
@@ -150,9 +159,23 @@ class NodeStore:
         try:
             raw = parsed(line.decode(errors="replace"))
         except (ValueError, RecursionError):
-            self._senseless[name] += 1
+            self._settle(None)
+            if not line.startswith(_BEGIN[: len(line.rstrip(b"\n"))]):
+                self._senseless[name] += 1
+            elif line.endswith(b"\n"):
+                self._cut = name
             return None
         return self._understood(raw, name)
+
+    def _settle(self, after: Record | Block | None) -> None:
+        """A line cut off before a start is what a kill left of it; any other is damage.
+
+        Linux writes page by page: a kill in the midst of a write leaves what came before a page's
+        end. That line was never told to anybody, and the gap that follows is in the report anyway.
+        """
+        if self._cut is not None and not isinstance(after, Start):
+            self._senseless[self._cut] += 1
+        self._cut = None
 
     def _understood(self, raw: Any, name: str) -> Record | None:
         try:
