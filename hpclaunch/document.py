@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -136,7 +137,7 @@ def _inner(kind: Any, part: str | int) -> Any:
     """Give the type of one key or item of a value of type `kind`."""
     struct = _struct_of(kind)
     if struct is not None:
-        return get_type_hints(struct)[str(part)]
+        return _hints(struct)[str(part)]
     return get_args(kind)[-1]
 
 
@@ -160,7 +161,7 @@ def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) ->
     """Walk a value beside its type; the first unknown key raises."""
     struct = _struct_of(kind)
     if struct is not None and isinstance(value, dict):
-        hints = get_type_hints(struct)
+        hints = _hints(struct)
         for key, item in value.items():
             if key not in hints:
                 full = ".".join(str(part) for part in (*path, key))
@@ -172,6 +173,12 @@ def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) ->
     if isinstance(value, dict) and get_origin(kind) is dict:
         for key, item in value.items():
             _refuse_unknown(document, item, arguments[1], (*path, key))
+
+
+@cache
+def _hints(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Give the keys of a Struct with their types."""
+    return get_type_hints(struct)
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import msgspec
+
+from hpclaunch.shipped import shipped
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -29,5 +30,5 @@ def known_config(name: str) -> dict[str, Any] | None:
 
 @cache
 def _listed() -> list[_Listed]:
-    text = resources.files("hpclaunch.plan").joinpath("models.json").read_bytes()
+    text = shipped("plan", "models.json").read_bytes()
     return msgspec.json.decode(text, type=list[_Listed])

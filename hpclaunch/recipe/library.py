@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.shipped import shipped
 
 DEFAULT = "llama3-70b-lora"
 """What `hpclaunch sbatch` runs when no recipe is named."""
@@ -23,7 +23,7 @@ BUILTIN_DATA = ("builtin:cluster-questions",)
 @cache
 def names() -> tuple[str, ...]:
     """Give the packaged recipes' names, sorted."""
-    folder = resources.files("hpclaunch.recipe").joinpath("ready")
+    folder = shipped("recipe", "ready")
     return tuple(
         sorted(
             entry.name.removesuffix(".yaml")
@@ -37,5 +37,5 @@ def text(name: str) -> str:
     """Give a packaged recipe's YAML, comments and all. Raises UserError for an unknown name."""
     if name not in names():
         raise UserError(f"no recipe called '{name}'", nearest(name, names()))
-    folder = resources.files("hpclaunch.recipe").joinpath("ready")
+    folder = shipped("recipe", "ready")
     return folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")

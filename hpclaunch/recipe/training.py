@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.ranges import out_of_range
 from hpclaunch.recipe.schema import MethodKind
+from hpclaunch.shipped import shipped
 
 OWNED: dict[str, str] = {
     "output_dir": "the run folder is the output folder; choose it with --runs-dir and --name",
@@ -61,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
 @cache
 def sft_fields() -> dict[str, list[str]]:
     """Give SFTConfig's field names and the YAML types each takes."""
-    text = resources.files("hpclaunch.recipe").joinpath("sft_fields.json").read_text("utf-8")
+    text = shipped("recipe", "sft_fields.json").read_text("utf-8")
     fields: dict[str, list[str]] = json.loads(text)
     return fields
 

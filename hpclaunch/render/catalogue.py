@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Sharding
 from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
 from hpclaunch.render.script import script
+from hpclaunch.shipped import shipped
 from hpclaunch.site.load import load_site
 
 SHARED = Path("/shared/hpclaunch")
@@ -91,7 +91,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def catalogue() -> Catalogue:
     """Read the list of files."""
-    text = resources.files("hpclaunch.render").joinpath("catalogue.yaml").read_text("utf-8")
+    text = shipped("render", "catalogue.yaml").read_text("utf-8")
     return convert(parse(text, "catalogue.yaml"), Catalogue)
 
 

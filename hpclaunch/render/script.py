@@ -6,12 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import jinja2
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.plan import Plan
+from hpclaunch.render.compiled import Compiled
+from hpclaunch.shipped import shipped
 
 # Held against the whole text: a '$' would let a line break pass at the end.
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:/-]*")
@@ -66,8 +67,10 @@ def script(plan: Plan) -> str:
 @cache
 def _template() -> jinja2.Template:
     """Load the template. No autoescape: this is bash, and every foreign word is quoted above."""
+    folder = shipped("render", "templates")
     environment = jinja2.Environment(  # noqa: S701
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(folder),
+        bytecode_cache=Compiled(folder / "__pycache__"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

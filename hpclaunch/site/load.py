@@ -5,13 +5,12 @@ from __future__ import annotations
 import fnmatch
 import os
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.document import Document, convert, parse
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.shipped import shipped
 from hpclaunch.site.schema import Gpu, GpuRequest, Site
 
 GENERIC = "generic"
@@ -23,14 +22,10 @@ def config_folder() -> Path:
     return Path(base).expanduser() / "hpclaunch"
 
 
-def _profiles() -> dict[str, Traversable]:
+def _profiles() -> dict[str, Path]:
     """Give every profile by name; the user's own win over the packaged ones."""
-    found: dict[str, Traversable] = {}
-    folders: tuple[Traversable, ...] = (
-        resources.files("hpclaunch.site").joinpath("profiles"),
-        config_folder() / "sites",
-    )
-    for folder in folders:
+    found: dict[str, Path] = {}
+    for folder in (shipped("site", "profiles"), config_folder() / "sites"):
         if not folder.is_dir():
             continue
         for entry in folder.iterdir():
@@ -87,22 +82,17 @@ def site_for_cluster(cluster: str | None) -> str:
     if cluster:
         own = config_folder() / "sites"
         profiles = _profiles()
-        for name in sorted(profiles, key=lambda name: (not _is_in(profiles[name], own), name)):
+        for name in sorted(profiles, key=lambda name: (profiles[name].parent != own, name)):
             site = load_site(name)
             if any(fnmatch.fnmatch(cluster.lower(), glob.lower()) for glob in site.clusters):
                 return name
     return GENERIC
 
 
-def _is_in(profile: Traversable, folder: Path) -> bool:
-    """Say whether a profile's file lies in `folder`."""
-    return isinstance(profile, Path) and profile.parent == folder
-
-
 @cache
 def gpus() -> dict[str, Gpu]:
     """Give the catalogue: GPU kind to its data."""
-    text = resources.files("hpclaunch.site").joinpath("gpus.yaml").read_text(encoding="utf-8")
+    text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
     document = parse(text, "gpus.yaml")
     return {
         kind: convert(Document("gpus.yaml", row, document.origin), Gpu)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import READERS, REPAIR, check_lines, files_of
 from hpclaunch.recipe.schema import Data
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, row_problem
+from hpclaunch.shipped import shipped
 from hpclaunch.train.hub import explain
 
 BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
@@ -91,9 +91,8 @@ def _builtin(name: str, split: str) -> Any:
     part = split.partition("[")[0]
     if part not in ("train", "validation"):
         raise UserError(f"{name} has no split '{part}'", "valid: train, validation")
-    file = resources.files("hpclaunch.recipe").joinpath("data", f"{BUILTIN[name]}.{part}.jsonl")
-    with resources.as_file(file) as path:
-        return _local(path, "train" + split[len(part) :])
+    path = shipped("recipe", "data", f"{BUILTIN[name]}.{part}.jsonl")
+    return _local(path, "train" + split[len(part) :])
 
 
 def _local(path: Path, split: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.shipped import shipped
 from hpclaunch.train.data import Rows
 
 SAMPLES_TO_CHECK = 8
@@ -38,7 +38,7 @@ def llama3_variant(tokenizer: Any) -> str:
     preamble = None
     if SYSTEM_TURN in rendered:
         preamble = rendered.split(SYSTEM_TURN, 1)[1].split("<|eot_id|>", 1)[0]
-    text = resources.files("hpclaunch.train").joinpath("templates", "llama3.j2").read_text("utf-8")
+    text = shipped("train", "templates", "llama3.j2").read_text("utf-8")
     return text.replace("= PREAMBLE", f"= {'none' if preamble is None else json.dumps(preamble)}")
 
 

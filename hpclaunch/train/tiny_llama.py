@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.shipped import shipped
 
 NAMES = ("builtin:tiny-llama",)
 BOS, EOS, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"
@@ -114,7 +114,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 def passages() -> list[str]:
     """Give the packaged text: the pages, and the answers without their questions."""
-    folder = resources.files("hpclaunch.recipe").joinpath("data")
+    folder = shipped("recipe", "data")
     pages = folder.joinpath("pages.txt").read_text("utf-8").split("\n\n")
     rows = folder.joinpath("cluster-questions.train.jsonl").read_text("utf-8").splitlines()
     answers = [turn["content"] for row in rows for turn in json.loads(row)["messages"][1:]]

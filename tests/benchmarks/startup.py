@@ -30,6 +30,8 @@ def seconds(command: list[str], folder: Path) -> float:
     program = Path(sys.executable).with_name(command[0])
     # Slurm's commands are left out: how fast a controller answers is not ours.
     variables = {**os.environ, "PATH": str(program.parent)}
+    # As for a user: compiled code is kept.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     begin = time.perf_counter()
     subprocess.run(
         [str(program), *command[1:]], cwd=folder, env=variables, check=True, capture_output=True

@@ -1,0 +1,14 @@
+"""Where the files lie that come with the package: profiles, recipes, tables.
+
+Plain paths and no `importlib.resources`: that one takes a fiftieth of a submission to import, and
+the package is never run out of an archive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def shipped(room: str, *names: str) -> Path:
+    """Give the path of a file or folder of a room, as in `shipped("site", "gpus.yaml")`."""
+    return Path(__file__).parent.joinpath(room, *names)
