@@ -76,7 +76,7 @@ def _scale(
     question: Question, numbers: list[int], place: options.PlaceOptions, as_json: bool
 ) -> int:
     from hpclaunch.cli.plan_scale import render_scale, scale_json
-    from hpclaunch.cluster.forecast import forecast_over
+    from hpclaunch.cluster.scaling import forecast_over
 
     kinds = place.gpu or (question.gpu,)
     tables = [forecast_over(question, numbers, kind, os.environ) for kind in kinds]

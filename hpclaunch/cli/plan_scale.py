@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpclaunch.cli.plan_text import SHARDINGS, gib, table
-from hpclaunch.cluster.forecast import Range
+from hpclaunch.cluster.scaling import Range
 from hpclaunch.plan.scale import Point, knee
 from hpclaunch.units import UNKNOWN, count, duration
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpclaunch.cli.text import rows
 from hpclaunch.cluster.forecast import Forecast
-from hpclaunch.diagnose.progress import Progress
 from hpclaunch.plan.compare import Choice, compare
 from hpclaunch.plan.estimate import SAFE, Estimate
 from hpclaunch.plan.memory import GIB, trained
 from hpclaunch.run.record import Record
 from hpclaunch.units import UNKNOWN, count, duration
+
+if TYPE_CHECKING:
+    from hpclaunch.diagnose.progress import Progress
 
 SHOWN = 8
 """Layouts of a comparison that a person is shown."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import click
@@ -85,6 +84,8 @@ def rehearse(
 def _print_stage(stage: Stage) -> None:
     """Give a stage's line, and what to do where it failed."""
     mark = "ok  " if stage.passed else "FAIL"
+    from textwrap import shorten
+
     said = shorten(stage.said, 300, placeholder=" ...")
     print(f"{mark}  {stage.name:<16}{said} ({duration(stage.seconds)})", flush=True)
     for step in stage.advice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,5 +79,7 @@ def _place(file: Path, folder: Path) -> str:
 
 def _short(text: str, width: int = WIDTH) -> str:
     """Give a line that fits: its beginning, where messages say what happened."""
+    import textwrap
+
     indent = text[: len(text) - len(text.lstrip())]
     return indent + textwrap.shorten(text, width, placeholder=" ...")

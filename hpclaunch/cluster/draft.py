@@ -12,7 +12,6 @@ import hpclaunch
 from hpclaunch.cluster import slurm
 from hpclaunch.cluster.allocation import Allocation, current_allocation
 from hpclaunch.cluster.auto import settle
-from hpclaunch.cluster.discover import discover, node_kinds, smallest
 from hpclaunch.cluster.forecast import Question
 from hpclaunch.cluster.hub import check_access
 from hpclaunch.cluster.machine import local_cpus, local_gpus
@@ -139,9 +138,11 @@ def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Mac
     partition = asked.partition or site.partition
     if asked.cpu_processes:
         return _Machine(_cores_that_are_there(asked, site, partition))
-    if site.gpus:
+    if site.gpus or not slurm.available():
         return _Machine(asked)
-    found = discover(asked.gpu, node_kinds(), partition) if slurm.available() else None
+    from hpclaunch.cluster.discover import discover, node_kinds
+
+    found = discover(asked.gpu, node_kinds(), partition)
     if found is None:
         return _Machine(asked)
     if asked.gpus and asked.gpus > found.most_gpus:
@@ -158,6 +159,8 @@ def _cores_that_are_there(asked: Resources, site: Site, partition: str | None) -
     wanted = CPUS_PER_PROCESS * (asked.cpu_processes or 1)
     if asked.cpus or site.cpus_per_gpu or not slurm.available():
         return asked
+    from hpclaunch.cluster.discover import node_kinds, smallest
+
     there = smallest(node_kinds(), partition)
     return replace(asked, cpus=there) if there and there < wanted else asked
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, work_of
 from hpclaunch.plan.machine import Basis, machine_of
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.plan import Plan
-from hpclaunch.plan.scale import Point, scale
 from hpclaunch.plan.speed import Machine
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
@@ -155,23 +154,3 @@ def _samples(recipe: Recipe) -> int | None:
 def _lines(file: Path) -> int:
     with file.open("rb") as stream:
         return sum(1 for line in stream if line.strip())
-
-
-@dataclass(frozen=True)
-class Range:
-    """The same fine-tune over several numbers of nodes of one kind."""
-
-    made: Forecast
-    """On the first number of nodes."""
-    points: tuple[Point, ...]
-
-
-def forecast_over(
-    question: Question, numbers: Sequence[int], kind: str | None, environment: Mapping[str, str]
-) -> Range:
-    """Give a point for each number of nodes. Raises UserError as forecast, or without a GPU."""
-    made = forecast(replace(question, gpu=kind), environment, ask_hub=True)
-    if made.card is None or made.machine is None:
-        raise UserError("a range of nodes needs the GPU's kind", "add --gpu KIND")
-    points = scale(made.load, made.now, made.work, made.card, made.machine, numbers)
-    return Range(made, tuple(points))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,4 +121,6 @@ def _pace(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
         before = step
     if len(seconds) < STEPS:
         return None
+    import statistics  # for those who have a run to learn from
+
     return statistics.median(seconds), statistics.median(tokens)

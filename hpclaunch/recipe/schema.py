@@ -4,8 +4,6 @@ Every field's docstring is what `hpclaunch recipes validate` means by it. Values
 user wrote with defaults filled in; nothing in this room knows about clusters or torch.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import msgspec

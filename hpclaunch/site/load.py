@@ -93,11 +93,7 @@ def site_for_cluster(cluster: str | None) -> str:
 def gpus() -> dict[str, Gpu]:
     """Give the catalogue: GPU kind to its data."""
     text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
-    document = parse(text, "gpus.yaml")
-    return {
-        kind: convert(Document("gpus.yaml", row, document.origin), Gpu)
-        for kind, row in document.data.items()
-    }
+    return convert(parse(text, "gpus.yaml"), dict[str, Gpu])
 
 
 def gpu_request(site: Site, kind: str | None) -> GpuRequest:

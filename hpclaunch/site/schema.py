@@ -1,7 +1,5 @@
 """What a site profile and a GPU's data sheet say, typed."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.cluster import draft as drafting
-from hpclaunch.cluster import slurm
+from hpclaunch.cluster import discover, slurm
 from hpclaunch.cluster.discover import parse_kinds
 from hpclaunch.cluster.draft import draft
 from hpclaunch.cluster.request import Request
@@ -22,7 +21,7 @@ SINFO = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(slurm, "available", lambda: True)
-    monkeypatch.setattr(drafting, "node_kinds", lambda: parse_kinds(SINFO))
+    monkeypatch.setattr(discover, "node_kinds", lambda: parse_kinds(SINFO))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 
