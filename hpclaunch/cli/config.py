@@ -31,6 +31,7 @@ def config(
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
     from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config
+    from hpclaunch.site.load import GENERIC, gpu_request, load_site
 
     if "auto" in {sharding.sharding, sharding.batch}:
         raise UserError("nothing is foreseen for a file alone", "name the sharding")
@@ -41,6 +42,7 @@ def config(
     resolved = load(reference or library.DEFAULT, overrides, flags)
     needs = resources(nodes, options.QueueOptions())
     needs.check()
+    gpu_request(load_site(GENERIC), needs.gpu)  # a kind that nobody knows is refused
     device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"
     per_node = needs.cpu_processes or needs.gpus or 1
     lay = layout(resolved, needs.node_count, per_node, device, own_program=True)

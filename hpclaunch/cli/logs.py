@@ -74,6 +74,10 @@ def _filter(
             valid = ", ".join(names) or f"0 to {record.nodes - 1}"
             raise UserError(f"--node {node}: no such node in this run", f"valid: {valid}")
 
+    if rank is not None and number is not None and rank // record.processes_per_node != number:
+        home = rank // record.processes_per_node
+        raise UserError(f"--rank {rank} is not on --node {node}", f"it is on --node {home}")
+
     def wanted(line: Line) -> bool:
         if rank is not None and line.rank(record.processes_per_node) != rank:
             return False

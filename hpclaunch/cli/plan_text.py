@@ -75,7 +75,7 @@ def short(made: Forecast) -> str:
         said.append(f"{duration(made.estimate.seconds)} in all")
     load, lay = made.estimate.load, made.now
     how = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
-    said.append(f"{how}, {lay.samples} x {lay.accumulation}")
+    said.append(f"{how}, micro-batches of {lay.samples}, {lay.accumulation} a step")
     return "; ".join(said)
 
 

@@ -92,9 +92,15 @@ def _print_dry(job: Job, as_json: bool) -> None:
 
 
 def _write(job: Job, as_json: bool) -> None:
+    from hpclaunch.cluster.draft import check_model_access
     from hpclaunch.cluster.launch import write
+    from hpclaunch.errors import UserError
 
     folder = write(job)
+    try:
+        check_model_access(job)
+    except UserError as error:
+        say(f"note: {error}")
     if as_json:
         answer_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
     else:

@@ -47,13 +47,18 @@ class Submitted:
 
 def check(job: Job) -> None:
     """Refuse what can be seen to fail before anything is written. Raises UserError."""
+    _check_here(job)
+    check_model_access(job)
+
+
+def _check_here(job: Job) -> None:
+    """Refuse what this machine's files tell. Raises UserError."""
     launch = job.plan.launch
     refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
     _check_start(job)
     if job.plan.builtin_trainer:
         check_data(job.plan.recipe)
-    check_model_access(job)
 
 
 def _check_start(job: Job) -> None:
@@ -73,8 +78,11 @@ def _check_start(job: Job) -> None:
 
 
 def write(job: Job) -> RunFolder:
-    """Check the job and write its run folder, without submitting it. Raises UserError."""
-    check(job)
+    """Check the job and write its run folder, without submitting it. Raises UserError.
+
+    Whether the hub gives out the model is left open: the token may be on another machine.
+    """
+    _check_here(job)
     return write_folder(job)[0]
 
 

@@ -28,6 +28,9 @@ CONFIGURATIONS = (
 )
 """Where slurm.conf lies, unless SLURM_CONF says otherwise."""
 
+_SILENT = re.compile(
+    "contact slurm controller|establish a configuration|Connection refused", re.IGNORECASE
+)
 _CLUSTER_NAME = re.compile(r"^\s*ClusterName\s*=\s*([^\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 ENDED = {
@@ -146,6 +149,8 @@ def test_only(script: str, cwd: Path) -> str:
     """
     done = sbatch(["--test-only"], cwd, script)
     if done.returncode != 0:
+        if _SILENT.search(done.stderr):
+            return "its controller does not answer, so the script was not tried"
         return f"could not start now: {words(done.stderr)}"
     # The job number that Slurm tries it under is used up by the trial.
     return re.sub(r"^Job \d+ to start at", "expected to start at", words(done.stderr))

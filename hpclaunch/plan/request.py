@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,7 @@ class Resources:
 
     def check(self) -> None:
         """Refuse what could not be meant, or would not survive a script. Raises UserError."""
+        self._check_types()
         if self.node_count < 1:
             raise UserError(f"--nodes {self.nodes}: at least one node is needed")
         for flag, value in (
@@ -77,6 +78,14 @@ class Resources:
         ):
             if text is not None and not form.fullmatch(text):
                 raise UserError(f"{flag} {text!r} is not in Slurm's form", f"write {example}")
+
+    def _check_types(self) -> None:
+        """Refuse what only a Python program can give: the command line gives the right types."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            wanted, what = (int, "a whole number") if "int" in str(each.type) else (str, "text")
+            if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+                raise UserError(f"Resources: {each.name}={value!r}: expected {what}")
 
 
 @dataclass(frozen=True)

@@ -131,11 +131,12 @@ def _set(document: Document, key: str, value: Any) -> None:
     """Put one dotted key into the document, noting that it came from the command line."""
     path = tuple(key.split("."))
     target = document.data
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1], 1):
         inner = target.get(part)
         if not isinstance(inner, dict):
             inner = {}
             target[part] = inner
+            document.origin[path[:depth]] = "command line"
         target = inner
     target[path[-1]] = value
     document.origin[path] = "command line"

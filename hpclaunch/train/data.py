@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,13 @@ def _local(path: Path, split: str) -> Any:
     from datasets.exceptions import DatasetGenerationError
 
     files = files_of(path)
+    reader = READERS[files[0].suffix]
     try:
         return load_dataset(
-            READERS[files[0].suffix], data_files=[str(file) for file in files], split=split
+            reader,
+            data_files=[str(file) for file in files],
+            split=split,
+            **(_as_text(files[0]) if reader == "csv" else {}),
         )
     except DatasetGenerationError as error:
         for file in files:
@@ -113,6 +118,16 @@ def _local(path: Path, split: str) -> Any:
         raise UserError(f"{path} cannot be read: {reason}", "repair or convert the file") from error
     except ValueError as error:  # an unknown split, or a slice that is none
         raise UserError(f"{path}: {' '.join(str(error).split())}", SPLITS) from error
+
+
+def _as_text(file: Path) -> dict[str, Any]:
+    """Have a table's cells read as they stand: no numbers (007), nothing missing (NA, null)."""
+    from datasets import Features, Value
+
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        header = next((cells for cells in csv.reader(stream) if cells), [])
+    features = Features({name: Value("string") for name in header})
+    return {"features": features, "keep_default_na": False}
 
 
 def _check(rows: Any, shape: Shape, source: str) -> None:

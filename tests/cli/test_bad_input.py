@@ -51,7 +51,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch tiny --venv nosuch", "no Python environment"),
         ("sbatch tiny --no-submit --runs-dir /dev/null/runs", "/dev/null"),
         ("sbatch tiny", "hpclaunch local"),
-        ("sbatch --no-submit --nodes 4 --gpus 4 --gpu a100_40", "is gated"),
+        ("local llama3-8b-lora --cpu-processes 1", "is gated"),
         ("srun --nodes 2 tiny", "hpclaunch local"),
         ("sbatch --bogus", "--bogus"),
         ("sbatch --method lore", "lora"),
@@ -65,6 +65,8 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("recipes validate tiny training.learning_rate=-1", "more than 0"),
         ("local llama3-8b-lora --fsdp 1 --cpu-processes 2", "FSDP 1 runs on GPUs only"),
         ("config --nodes 4 --gpus 4 --sharding half", "hybrid"),
+        ("config --nodes 4 --gpus 4 --gpu a100_39", "unknown GPU kind 'a100_39'; known: a100_40"),
+        ("sbatch tiny nosuch.key=3", "command line: unknown key 'nosuch'"),
         ("recipes cat nosuch", "no recipe called"),
         ("recipes validate nosuch.yaml", "nosuch.yaml"),
         ("recipes", "Missing command"),
@@ -91,11 +93,12 @@ def test_one_line_and_nothing_written(home: Home, words: str, expected: str) -> 
 def test_a_token_in_this_shell_only_is_explained(home: Home) -> None:
     shell = Home(home.folder, {"HF_TOKEN": TOKEN})
     done = shell.call("sbatch", "--nodes", "4", "--gpus", "4", "--no-submit")
-    assert done.code == 2
+    # What is written alone may be submitted from another machine.
+    assert done.code == 0
+    assert "note: model meta-llama/Meta-Llama-3-70B-Instruct is gated" in done.err
     assert "HF_TOKEN is set in this shell only" in done.err
     assert "hf auth login" in done.err
     assert TOKEN not in done.err
-    assert not home.runs.exists()
 
 
 def test_a_saved_token_opens_a_gated_model(home: Home) -> None:
@@ -104,6 +107,7 @@ def test_a_saved_token_opens_a_gated_model(home: Home) -> None:
     saved.write_text(TOKEN)
     done = home.call("sbatch", "--nodes", "4", "--gpus", "4", "--gpu", "a100_40", "--no-submit")
     assert done.code == 0, done.err
+    assert "is gated" not in done.err
     written = [path for path in home.runs.rglob("*") if path.is_file()]
     assert len(written) >= 4
     assert not any(TOKEN in path.read_text() for path in written)

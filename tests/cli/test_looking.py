@@ -107,6 +107,7 @@ def test_logs_say_who(home: Home, run: Path) -> None:
         (["--rank", "2"], ["beta gpu0 | hello from rank two"]),
         (["--rank", "3"], []),
         (["--node", "alpha"], ["alpha gpu0 | step 1", "alpha gpu1 | hello from rank one"]),
+        (["--rank", "1", "--node", "alpha"], ["alpha gpu1 | hello from rank one"]),
         (["--node", "0"], ["alpha gpu0 | step 1", "alpha gpu1 | hello from rank one"]),
     ],
 )
@@ -139,7 +140,9 @@ def test_logs_follow_of_a_run_that_will_say_nothing_more(home: Home, run: Path) 
     assert len(done.out.splitlines()) == len(LOG.splitlines())
 
 
-@pytest.mark.parametrize("words", [["--rank", "4"], ["--node", "gamma"], ["--node", "2"]])
+@pytest.mark.parametrize(
+    "words", [["--rank", "4"], ["--node", "gamma"], ["--node", "2"], ["--rank", "2", "--node", "0"]]
+)
 def test_logs_of_nobody(home: Home, run: Path, words: list[str]) -> None:
     done = home.call("logs", *words)
     assert done.code == 2

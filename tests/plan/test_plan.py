@@ -1,5 +1,6 @@
 """From words to a plan: what is asked of Slurm, what is refused, what the processes see."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,17 @@ def test_a_name_that_is_no_folders(name: str) -> None:
 def test_a_folder_that_slurms_headers_cannot_hold(folder: str) -> None:
     with pytest.raises(UserError, match="--runs-dir"):
         plan(site=GENERIC, how=launch(folder=Path(folder)), gpus=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nodes": "x"}, "nodes='x': expected a whole number"),
+        ({"gpus": 2.5}, "gpus=2.5"),
+        ({"cpus": True}, "cpus=True"),
+        ({"time": 30}, "time=30: expected text"),
+    ],
+)
+def test_what_only_python_can_ask_for_is_refused_in_words(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        Resources(**given).check()

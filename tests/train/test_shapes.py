@@ -145,3 +145,11 @@ def test_rows_of_a_csv_file(tmp_path: Path) -> None:
     rows = load_rows(Data(name=str(file)), chat=False, check=True)
     assert rows.train[0] == {"prompt": "Add, please\n\n1 and 2\n\n", "completion": "3"}
     assert rows.train[1] == {"prompt": "Say hello\n\n", "completion": "hello"}
+
+
+def test_cells_of_a_csv_file_stay_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes("\ufeffprompt,completion,id\n1+1,2,1\nname?,007,2\nempty?,NA,\n".encode())
+    rows = load_rows(Data(name=str(file)), chat=False, check=True)
+    assert rows.train["completion"] == ["2", "007", "NA"]
+    assert rows.train["prompt"] == ["1+1", "name?", "empty?"]
