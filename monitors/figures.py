@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from monitors.marks import Marks
 from monitors.summary import GpuSummary, NodeSummary, Report
 
 _JOULES_A_KWH = 3.6e6
+Peak = Callable[[str | None], float | None]
+"""From a card's name to its bf16 FLOP/s; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,15 @@ class Figures:
     tokens_per_second: float | None = None
     """Over the steps alone."""
     tokens_per_second_per_gpu: float | None = None
+    share_of_peak: float | None = None
+    """Of the cards' bf16 rate, what the model's own work took of it during the steps."""
 
 
-def figures(report: Report, marks: Marks) -> Figures:
-    """Add a report's nodes and the steps up."""
+def figures(report: Report, marks: Marks, flops: float | None, peak: Peak | None) -> Figures:
+    """Add a report's nodes and the steps up.
+
+    `flops` are those that a token takes, `peak` gives a card's FLOP/s by the card's name.
+    """
     pairs = [(node, gpu) for node in report.nodes for gpu in node.gpus]
     spans = [node.duration_s for node, _ in pairs]
     hours = sum(s for s in spans if s is not None) / 3600 if pairs and None not in spans else None
@@ -43,7 +51,18 @@ def figures(report: Report, marks: Marks) -> Figures:
         tokens=tokens,
         tokens_per_second=speed,
         tokens_per_second_per_gpu=speed / len(pairs) if speed is not None and pairs else None,
+        share_of_peak=_share(speed, flops, [gpu.name for _, gpu in pairs], peak),
     )
+
+
+def _share(
+    speed: float | None, flops: float | None, names: Sequence[str | None], peak: Peak | None
+) -> float | None:
+    if speed is None or flops is None or peak is None or not names:
+        return None
+    peaks = [peak(name) for name in names]
+    whole = sum(each for each in peaks if each is not None)
+    return None if None in peaks or not whole else speed * flops / whole
 
 
 def _joules(node: NodeSummary, gpu: GpuSummary) -> float | None:
@@ -68,5 +87,7 @@ def rows(found: Figures) -> list[tuple[str, str]]:
         text = f"{found.tokens_per_second:,.0f} tokens/s"
         if found.tokens_per_second_per_gpu is not None:
             text += f", {found.tokens_per_second_per_gpu:,.0f} a GPU"
+        if found.share_of_peak is not None:
+            text += f": {found.share_of_peak:.0%} of its bf16 peak"
         lines.append(("speed", text))
     return lines

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitors import layout
-from monitors.figures import figures, rows
+from monitors.figures import Figures, Peak, figures, rows
 from monitors.finding import Finding
 from monitors.gaps import cut_off
 from monitors.marks import Marks, read_marks
@@ -49,6 +49,10 @@ class Story:
     """What to do about a finding, by its key, in the words of the caller's own settings."""
     transport: str | None = None
     """How collectives travelled, where the log says it: `Socket`, `IB`."""
+    token_flops: float | None = None
+    """FLOPs of the model's own work for a token, forth and back; what is recomputed not counted."""
+    bf16_peak: Peak | None = None
+    """A card's FLOP/s by its name."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ class Study:
     verdict: str
 
     @property
+    def figures(self) -> Figures:
+        """What the job took and gave."""
+        return figures(self.report, self.marks, self.story.token_flops, self.story.bf16_peak)
+
+    @property
     def rows(self) -> list[tuple[str, str]]:
-        """What the job took and gave, as labels and texts."""
-        return rows(figures(self.report, self.marks))
+        """The same as labels and texts."""
+        return rows(self.figures)
 
 
 def holds_record(folder: Path) -> bool:
@@ -133,7 +142,8 @@ def to_dict(report: Report | Study) -> dict[str, Any]:
     if isinstance(report, Report):
         return asdict(report)
     found = asdict(report.report)
-    return found | {"verdict": report.verdict, "findings": [asdict(f) for f in report.findings]}
+    found |= {"verdict": report.verdict, "findings": [asdict(f) for f in report.findings]}
+    return found | {"figures": asdict(report.figures)}
 
 
 def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:

@@ -93,7 +93,18 @@ def _story(folder: RunFolder, record: Record, found: Status) -> Story:
         marks=tuple(read_marks(folder.events)),
         changes=changes(folder, record),
         transport=transport(folder),
+        token_flops=record.foreseen.token_flops if record.foreseen else None,
+        bf16_peak=lambda name: _bf16_peak(record.gpu or name),
     )
+
+
+def _bf16_peak(card: str | None) -> float | None:
+    """Give the FLOP/s of a GPU kind, or of a card by its driver's name; None for unknown ones."""
+    from hpclaunch.site.load import gpus, kind_named
+
+    kind = card if card is None or card in gpus() else kind_named(card)
+    rate = gpus()[kind].bf16_tflops if kind is not None else None
+    return None if rate is None else rate * 1e12
 
 
 def _is_record(folder: Path) -> bool:

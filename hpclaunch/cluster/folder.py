@@ -12,6 +12,7 @@ from msgspec import structs
 from hpclaunch.cluster.forecast import foresee
 from hpclaunch.errors import UserError
 from hpclaunch.plan.plan import Plan
+from hpclaunch.plan.speed import token_flops
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import remember
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -129,5 +130,8 @@ def _foreseen(plan: Plan) -> Foreseen | None:
         return None
     memory, step = made.estimate.memory, made.estimate.step
     return Foreseen(
-        tensors=memory.tensors, total=memory.total, step_seconds=step.seconds if step else None
+        tensors=memory.tensors,
+        total=memory.total,
+        step_seconds=step.seconds if step else None,
+        token_flops=token_flops(made.load),
     )

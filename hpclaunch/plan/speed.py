@@ -110,10 +110,19 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
         # Reads weight, gradient and both moments, writes three of them, in 32 bits.
         optimizer=28 * trained(load) / held / (machine.memory_gb_s * 1e9),
         tokens=load.tokens * load.accumulation * machine.nodes * machine.per_node,
-        flops=load.accumulation * (forward + back + attention),
+        flops=load.accumulation * load.tokens * token_flops(load),
         gpus=machine.nodes * machine.per_node,
         peak=machine.tflops * 1e12,
     )
+
+
+def token_flops(load: Load) -> float:
+    """FLOPs that the model's own work takes for a token of a sample of full length, forth and back.
+
+    What is recomputed does not count, nor do gradients of weights that are not trained.
+    """
+    forward, attention = _forward_flops(load), _attention_flops(load)
+    return forward * (3 if load.method == "full" else 2) + 3.5 * attention
 
 
 def _forward_flops(load: Load) -> float:

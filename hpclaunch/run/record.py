@@ -24,6 +24,8 @@ class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     """Bytes of a GPU, with the allocator's and the libraries' own."""
     step_seconds: float | None = None
+    token_flops: float | None = None
+    """FLOPs of the model's own work for a token, forth and back; what is recomputed not counted."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,16 @@ def gpus() -> dict[str, Gpu]:
     """Give the catalogue: GPU kind to its data."""
     text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
     return convert(parse(text, "gpus.yaml"), dict[str, Gpu])
+
+
+def kind_named(name: str) -> str | None:
+    """Give the kind of a card by the name its driver gives it, None where no kind fits.
+
+    `NVIDIA A100-SXM4-40GB` is an a100_40: every word of the kind stands in the name.
+    """
+    words = set(re.findall(r"[0-9]+(?=gb\b)|[0-9a-z]+", name.lower()))
+    fitting = [kind for kind in gpus() if words.issuperset(kind.split("_"))]
+    return max(fitting, key=len, default=None)
 
 
 def gpu_request(site: Site, kind: str | None) -> GpuRequest:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.plan.architecture import architecture
 from hpclaunch.run.events import mark
+from monitors.model import GpuSample
 from tests.cli.running import Home
+from tests.monitors.recorded import GPU_A, GPU_B, start, tick, write_samples
 from tests.plan.shapes import SHAPES
 
 A100 = ["--gpus", "4", "--gpu", "a100_40"]
@@ -183,6 +186,31 @@ def test_what_was_foreseen_is_held_against_what_was_measured(home: Home) -> None
     said = json.loads(home.call("report", "held", "--json").out)
     assert said["foreseen"] == foreseen
     assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
+
+
+def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(SHAPES["small"]))
+    (folder / "model.safetensors").touch()
+    words = ["sbatch", "llama3-8b-lora", "--model", "./model", "--name", "held", "--no-submit"]
+    assert home.call(*words, "--gpus", "2").code == 0
+    record = json.loads((home.runs / "held/run.json").read_text())
+    assert record["gpu"] is None, "the card is known by its name alone"
+    flops = record["foreseen"]["token_flops"]
+    weights = architecture(SHAPES["small"]).active_weights
+    assert 4 * weights < flops < 6 * weights, "LoRA: there, half of the way back, and attention"
+    samples = [tick(n, GpuSample(0), GpuSample(1)) for n in range(5)]
+    write_samples(home.runs / "held/metrics", [start(GPU_A, GPU_B), *samples])
+    for step in (1, 2):
+        mark(home.runs / "held/events.jsonl", "step", step=step, seconds=2.0, tokens=400_000)
+    done = home.call("report", "held", "--json")
+    figures = json.loads(done.out)["metrics"]["figures"]
+    assert figures["tokens_per_second"] == pytest.approx(200_000)
+    assert figures["share_of_peak"] == pytest.approx(200_000 * flops / (2 * 312e12))
+    share = f"{figures['share_of_peak']:.0%} of its bf16 peak"
+    assert share in home.call("report", "held").out
+    assert share in (home.runs / "held/report.html").read_text()
 
 
 def test_a_range_over_an_unknown_network_claims_no_best_number(home: Home) -> None:

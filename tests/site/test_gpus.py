@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hpclaunch.site.load import gpus
+from hpclaunch.site.load import gpus, kind_named
 
 KINDS = sorted(gpus())
 
@@ -42,3 +42,30 @@ def test_figures_that_published_runs_rest_on() -> None:
     low, high = (331 * flops * 70.6e9 / (a100 * 1e12) for flops in (6, 8))
     assert low < 0.517 < high
     assert gpus()["a100_80"].bf16_tflops == a100, "the two differ in memory alone"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "a100_40"),
+        ("NVIDIA A100 80GB PCIe", "a100_80"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100_pcie"),
+        ("NVIDIA H100 NVL", "h100_nvl"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", "l40"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx_6000_ada"),
+        ("NVIDIA RTX A6000", "rtx_a6000"),
+        ("NVIDIA GeForce RTX 4090", "rtx_4090"),
+        ("Tesla V100-SXM2-16GB", "v100_16"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA A100-SXM4", None),
+        ("Quadro P6000", None),
+        ("AMD Instinct MI300X", None),
+        ("", None),
+    ],
+)
+def test_a_card_is_known_by_its_drivers_name(name: str, kind: str | None) -> None:
+    assert kind_named(name) == kind
