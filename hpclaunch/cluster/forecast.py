@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.plan.architecture import Architecture, architecture
 from hpclaunch.plan.compare import Layout, laid_out, layout_of
 from hpclaunch.plan.estimate import Estimate, Work, estimate, load_of, work_of
-from hpclaunch.plan.machine import Basis, machine_of
+from hpclaunch.plan.machine import OFFLOADED, Basis, machine_of
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.plan import Plan
 from hpclaunch.plan.speed import Machine
@@ -88,6 +88,8 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
     now = layout_of(recipe)
     base = load_of(recipe, model)
     load, replicas = laid_out(base, now, question.nodes, question.per_node)
+    if load.offload:
+        basis = replace(basis, assumed=(*basis.assumed, OFFLOADED))
     work = work_of(recipe, question.nodes * question.per_node, _samples(recipe))
     made = estimate(load, replicas, work, card, machine)
     if made.steps is None:

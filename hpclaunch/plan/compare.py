@@ -116,7 +116,7 @@ def compare(
 
     at_hand = tried(now)
     fitting = [each for each in map(tried, layouts(now, nodes, per_node)) if each.estimate.fits]
-    # Offload only where nothing else fits: what it costs is not foreseen here.
+    # Offload only where nothing else fits: what it costs rests on assumptions about the host.
     plain = [each for each in fitting if not each.layout.offload]
     fitting = sorted(plain or fitting, key=_rank)
     told = [replace(each, reason=_reason(each, at_hand, machine)) for each in fitting]
@@ -154,7 +154,7 @@ def _reason(choice: Choice, now: Choice, machine: Machine) -> str:
     if lay.checkpointing != other.checkpointing:
         said.append("recomputes activations" if lay.checkpointing else "recomputes nothing")
     if lay.offload:
-        said.append("shards in host memory; its slowness is not counted here")
+        said.append("shards in host memory, fetched twice a micro-batch")
     step = choice.estimate.step
     if step and step.communication is not None and step.communication > 0.02 * step.compute:
         said.append(f"waits {duration(step.communication)} a step for the network")

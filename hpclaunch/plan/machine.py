@@ -6,13 +6,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import EFFICIENCY, Machine, reached, step
+from hpclaunch.plan.speed import (
+    EFFICIENCY,
+    HOST_LINK,
+    HOST_MEMORY,
+    Machine,
+    reached,
+    step,
+)
 from hpclaunch.site.measured import Rates
 from hpclaunch.site.schema import Gpu, Site
 
 NETWORKS = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
 """GB/s of a node's way out where a site names its kind and not its rate: one port of 200 Gb/s, or
 10 Gb/s Ethernet. Assumptions."""
+OFFLOADED = (
+    f"{HOST_LINK:g} GB/s between a GPU and its host and {HOST_MEMORY:g} GB/s of a node's memory, "
+    "for what is offloaded"
+)
+"""What the time of an offloaded layout rests on, in words."""
 TELLING = 0.7
 """Share of a step that must be computing for its time to tell how fast the GPUs compute."""
 

@@ -41,7 +41,7 @@ def scale(
         if number == 1 and now.sharding == "hybrid":
             lay = replace(now, sharding="full")
         _, fitting = compare(base, lay, _more(work, number, machine.nodes), card, there)
-        # What offload costs is not foreseen: in a table of times it has no place.
+        # What offload costs is assumed of a host: in a table of times it has no place.
         best = next((each for each in fitting if not each.layout.offload), None)
         rate = None
         if best and best.estimate.step and best.estimate.step.tokens_per_gpu is not None:

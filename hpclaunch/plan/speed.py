@@ -19,6 +19,10 @@ SHORT = 150
 LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
 
+HOST_LINK, HOST_MEMORY = 20.0, 150.0
+"""GB/s that a GPU gets from its host's memory over sixteen lanes of PCIe 4 (31.5 by its sheet), and
+that the processors of a node get from theirs: assumptions, used for what is offloaded."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -41,6 +45,8 @@ class Machine:
     efficiency: float = EFFICIENCY
     short: float = SHORT
     """Tokens of a micro-batch at which half of that is reached."""
+    overlap: float = 1.0
+    """Share of what moves while a GPU computes that hides behind it; CPUs wait for all of it."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +102,40 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
     behind = (back + again) / rate + spread * (2 if load.checkpointing else 1)
     gather = _gather_seconds(load, replicas, machine)
     reduce = _reduce_seconds(load, replicas, machine)
+    if load.offload and gather is not None and reduce is not None:
+        gather += gathered_bytes(load) / load.shards / (HOST_LINK * 1e9)
+        reduce += 4 * trained(load) / load.shards / (HOST_LINK * 1e9)
     exposed: float | None = None
     if gather is not None and reduce is not None:
         once = 0.0 if load.sharding == "grad" else gather
         # A full fine-tune shares its gradients out every time, an adapter's wait for the last.
         every, last = (reduce, 0.0) if load.method == "full" else (0.0, reduce)
-        exposed = load.accumulation * (max(0.0, gather - ahead) + max(0.0, once + every - behind))
-        exposed += max(0.0, last - max(0.0, behind - once))
-    held = 1 if load.sharding == "none" else load.shards
+        share = machine.overlap
+        exposed = load.accumulation * (
+            _exposed(gather, ahead, share) + _exposed(once + every, behind, share)
+        )
+        exposed += _exposed(last, max(0.0, behind - once), share)
     return Step(
         compute=load.accumulation * (ahead + behind),
         communication=exposed,
-        # Reads weight, gradient and both moments, writes three of them, in 32 bits.
-        optimizer=28 * trained(load) / held / (machine.memory_gb_s * 1e9),
+        optimizer=_optimizer_seconds(load, machine),
         tokens=load.tokens * load.accumulation * machine.nodes * machine.per_node,
         flops=load.accumulation * load.tokens * token_flops(load),
         gpus=machine.nodes * machine.per_node,
         peak=machine.tflops * 1e12,
     )
+
+
+def _exposed(moving: float, computing: float, overlap: float) -> float:
+    """Seconds of a transfer that do not hide behind the work of the meantime."""
+    return moving - overlap * min(moving, computing)
+
+
+def _optimizer_seconds(load: Load, machine: Machine) -> float:
+    """Seconds to read weight, gradient and both moments and write three of them, in 32 bits."""
+    held = 1 if load.sharding == "none" else load.shards
+    rate = HOST_MEMORY / machine.per_node if load.offload else machine.memory_gb_s
+    return 28 * trained(load) / held / (rate * 1e9)
 
 
 def token_flops(load: Load) -> float:

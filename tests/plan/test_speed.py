@@ -44,6 +44,36 @@ def test_published_speeds(name: str) -> None:
     assert step(load, 1, machine).tokens_per_gpu == pytest.approx(published, rel=0.1)
 
 
+def test_a_published_speed_with_offload() -> None:
+    """fsdp_qlora on two RTX 4090: 238 tokens/s a GPU. What is assumed of the host is rough."""
+    load = replace(lora(2, 8, 512, 64), method="qlora", offload=True)
+    cards = Machine(1, 2, 165, 1008, reached(32), None)
+    assert step(load, 1, cards).tokens_per_gpu == pytest.approx(238, rel=0.15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_offloaded_shards_take_their_time(method: MethodKind) -> None:
+    held = replace(lora(8), method=method)
+    machine = replace(A100, overlap=0.0)
+    off = timed(replace(held, offload=True), 1, machine)
+    plain = timed(held, 1, machine)
+    assert off.optimizer > plain.optimizer
+    assert off.communication is not None and plain.communication is not None
+    # Each of 8 ranks fetches an eighth of 141 GB, or 36 in 4 bits, at 20 GB/s, twice.
+    fetched = 2 * (36 if method == "qlora" else 141) / 8 / 20
+    assert off.communication > plain.communication + 0.95 * fetched
+
+
+def test_without_overlap_all_that_moves_is_waited_for() -> None:
+    load = lora(8)
+    hidden, waited = timed(load, 1, A100), timed(load, 1, replace(A100, overlap=0.0))
+    assert waited.compute == hidden.compute
+    gather = 2 * MODEL.weights * 7 / 8 / reached(300e9)
+    assert waited.communication == pytest.approx(2 * gather, rel=0.02)
+    assert hidden.communication is not None
+    assert hidden.communication < 0.1 * gather
+
+
 def test_the_origins_step_at_socket_speed() -> None:
     """3,000 s a step were seen, full shard over 4 nodes of 4 A100 with 8 micro-batches."""
     origin = replace(lora(16, length=512), accumulation=8)
