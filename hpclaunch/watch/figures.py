@@ -13,6 +13,8 @@ NONE = "-"
 """Stands where a figure is not known."""
 HOT = 0x20 | 0x40
 """NVML's reasons that hold the clocks back for heat."""
+LATELY = 12
+"""Ticks back to which a value counts that the sampler asks for only now and then."""
 _VALUES = tuple(field.name for field in fields(GpuSample) if field.name != "index")
 PRESSED_PCT = 10.0
 """Pressure from which it is worth a place on the screen."""
@@ -53,6 +55,15 @@ def gpu_value(point: Point, index: int, name: str) -> float | None:
         if sample.index == index:
             found: float | None = getattr(sample, name)
             return found
+    return None
+
+
+def lately(node: NodeNow, index: int, name: str) -> float | None:
+    """Give the last known of a GPU's values that are not asked for at every tick."""
+    for point in reversed(node.points[-LATELY:]):
+        value = gpu_value(point, index, name)
+        if value is not None:
+            return value
     return None
 
 

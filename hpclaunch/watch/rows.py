@@ -14,6 +14,7 @@ from hpclaunch.watch.figures import (
     gib,
     gpu_value,
     gpus,
+    lately,
     mean,
     percent,
     pressure,
@@ -93,7 +94,10 @@ def gpu_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
     limit, size = info.power_limit_w if info else None, info.memory_total_mib if info else None
     power = f" {_number(sample.power_w)}/{_number(limit)} W "
     held = f" {gib(sample.memory_used_mib)}/{gib(size)} GiB {temperature:>5}"
+    inner = _inner(node, gpu)
     left = width - 4 - len("was 100% ") - 11 - 20 - 4
+    inner = inner if width - len(inner) >= WIDE_LEAST else ""
+    left -= len(inner)
     cells = min(_MOST_CURVE, max(0, left // 2))
     cell.append(f"{'was' if old else 'sm':<4}{percent(sample.sm_pct)} ")
     busy = history(node, lambda p: gpu_value(p, gpu.index, "sm_pct"), cells)
@@ -103,9 +107,18 @@ def gpu_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
     known = [value for value in drawn if value is not None]
     cell.append(spark(drawn, 0, limit or max(known, default=1.0), glyphs), style=old or "magenta")
     cell.append(f"{held:>20}")
+    cell.append(inner, style=old)
     if gpu.hot:
         cell.append(" hot", style=old or BAD)
     return _filled(cell, width)
+
+
+def _inner(node: NodeNow, gpu: Gpu) -> str:
+    """Give what newer cards tell: how busy the tensor cores are, and what goes over NVLink."""
+    tensor = lately(node, gpu.index, "tensor_active_pct")
+    ways = [lately(node, gpu.index, f"nvlink_{way}_mb_s") for way in ("rx", "tx")]
+    told = f" tensor{percent(tensor)}" if tensor is not None else ""
+    return told + (f" nvlink {speed(total(ways)):>8}" if total(ways) is not None else "")
 
 
 def small_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:

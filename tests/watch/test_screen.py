@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,20 @@ def test_unknown_is_said_and_never_zero() -> None:
     assert "memory -/- GiB" in shown
     assert "0%" not in shown
     assert "unknown to go" in "\n".join(text(frame(progress=Progress(step=3))))
+
+
+def test_tensor_cores_and_nvlink_are_shown_where_there_is_room() -> None:
+    """Both are asked for only now and then: the last known counts."""
+    (found,) = [node(cards=1)]
+    sample = GpuSample(0, sm_pct=98, tensor_active_pct=41, nvlink_rx_mb_s=900, nvlink_tx_mb_s=300)
+    points = list(found.points)
+    points[-4] = Point(replace(points[-4].tick, gpus=(sample,)))
+    shown = frame(NodeNow(found.node, found.start, found.gpus, tuple(points), 0.5))
+    wide = "\n".join(text(shown, 120))
+    assert " tensor 41% nvlink 1.2 GB/s" in wide
+    assert "tensor" not in "\n".join(text(shown, 80))
+    assert all(len(line) <= 120 for line in text(shown, 120))
+    assert "tensor" not in "\n".join(text(frame(found), 120))
 
 
 def test_gpus_that_do_not_answer() -> None:
