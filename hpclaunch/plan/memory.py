@@ -187,11 +187,14 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
             stays + back * (layer + head) + grads,
         ),
     ]
+    # The output head's share of a tied embedding's gradient waits for the input's.
+    waits = head if model.tied else 0.0
     if full and sharded:
         own_share = gradients + 2 * head / shards
-        moments.append(_Moment("the embedding's gradient", own_share, 0, 2 * head))
+        moments.append(_Moment("the embedding's gradient", own_share, 0, 2 * head + waits))
     elif full:
         moments.append(_Moment("the optimizer", gradients, 0, 0))
+        moments.append(_Moment("the embedding's gradient", gradients + 2 * waits, 0, 0))
     return moments
 
 

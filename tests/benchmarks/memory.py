@@ -11,19 +11,19 @@ hold one of them. Ends with 1 where plan and tracker are more than 5% apart. Hal
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.plan.models import known_config
+from tests.benchmarks.estimator import GIB, training_bytes
 
 LIMIT = 0.05
 TENSORS = ("weights", "scales", "gradients", "optimizer", "activations", "gathered")
-GIB = 2**30
 UNLISTED: dict[str, dict[str, Any]] = {
     "gemma-2-9b": {
         "model_type": "gemma2", "hidden_size": 3584, "intermediate_size": 14336,
@@ -103,22 +103,9 @@ def planned(folder: Path, row: Row) -> dict[str, Any]:
     return found
 
 
-def of_accelerate(folder: Path, model: str) -> float:
-    """Give the GiB that accelerate's estimator names for training with Adam, mixed bf16."""
-    from accelerate.commands.estimate import gather_data
-
-    arguments = Namespace(
-        model_name=config_in(folder, model),
-        library_name="transformers",
-        trust_remote_code=False,
-        dtypes=["bfloat16"],
-    )
-    ((_, _, _, training),) = gather_data(arguments)
-    return float(max(training.values())) / GIB
-
-
 def main() -> int:
     """Measure and print; gives the exit code."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
     words = sys.argv[1:]
     rows = [row for row in ROWS if not words or any(word in str(row) for word in words)]
     worst = 0.0
@@ -137,7 +124,7 @@ def main() -> int:
             print(
                 f"| {row.model.rpartition('/')[2]} | {row.method} | {row.gpus}, {row.length:,} "
                 f"| {tensors:.1f} GiB | {simulated:.1f} GiB | {off:+.1%} "
-                f"| {of_accelerate(folder, row.model):.0f} GiB |",
+                f"| {training_bytes(config_in(folder, row.model)) / GIB:.0f} GiB |",
                 flush=True,
             )
     print(f"\nat most {worst:.1%} apart; wanted {LIMIT:.0%}")

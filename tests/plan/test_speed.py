@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpclaunch.plan.architecture import architecture
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.speed import Machine, Step, reached, step
 from hpclaunch.recipe.schema import MethodKind
-from tests.plan.shapes import SHAPES
+from tests.plan.published import A100, MODEL, RUNS, Published, lora
 
-MODEL = architecture(SHAPES["70b"])
 METHODS: list[MethodKind] = ["full", "lora", "qlora"]
-A100 = Machine(1, 8, 312, 2039, reached(300), None)
 
 
-def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> Load:
-    return Load(MODEL, "lora", MODEL.adapter(rank), "full", shards, samples, length)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_published_runs(run: Published) -> None:
+    found = step(run.load, 1, run.machine)
+    if run.tokens_per_gpu is not None:
+        assert found.tokens_per_gpu == pytest.approx(run.tokens_per_gpu, rel=run.within)
+    if run.step_seconds is not None:
+        assert found.seconds == pytest.approx(run.step_seconds, rel=run.within)
 
 
-def full(shards: int) -> Load:
-    return Load(MODEL, "full", 0, "full", shards, 1, 4096)
-
-
-PUBLISHED = {
-    # name: load, machine, tokens/s a GPU. Micro-batches that are not published are taken as 4,096.
-    "torchtune, LoRA on 8 A100": (lora(8), A100, 437),
-    "fsdp_qlora, QLoRA on 4 A100-40": (
-        replace(lora(4, 8, 512, 64), method="qlora"), replace(A100, per_node=4), 414,
-    ),
-    "full on 64 A100": (full(64), replace(A100, nodes=8, network_gb_s=reached(100)), 331),
-    "full on 128 H100": (full(128), Machine(16, 8, 989, 3350, reached(450), reached(400)), 1058),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_speeds(name: str) -> None:
-    load, machine, published = PUBLISHED[name]
-    assert step(load, 1, machine).tokens_per_gpu == pytest.approx(published, rel=0.1)
-
-
-def test_a_published_speed_with_offload() -> None:
-    """fsdp_qlora on two RTX 4090: 238 tokens/s a GPU. What is assumed of the host is rough."""
-    load = replace(lora(2, 8, 512, 64), method="qlora", offload=True)
-    cards = Machine(1, 2, 165, 1008, reached(32), None)
-    assert step(load, 1, cards).tokens_per_gpu == pytest.approx(238, rel=0.15)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_the_table_says_what_is_predicted_now(run: Published) -> None:
+    found = step(run.load, 1, run.machine)
+    text = (Path(__file__).parents[2] / "examples/planning.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {run.name} |")]
+    _, _, published, predicted, off, _ = (cell.strip() for cell in row.split("|"))
+    if run.tokens_per_gpu is not None:
+        told, here = run.tokens_per_gpu, found.tokens_per_gpu
+        assert (published, predicted) == (f"{told:,.0f} tokens/s", f"{here:,.0f} tokens/s")
+    else:
+        assert run.step_seconds is not None
+        told, here = run.step_seconds, found.seconds
+        assert (published, predicted) == (f"{told:,.0f} s a step", f"{here:,.0f} s a step")
+    assert here is not None
+    assert off == f"{here / told - 1:+.0%}"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -74,13 +66,9 @@ def test_without_overlap_all_that_moves_is_waited_for() -> None:
     assert hidden.communication < 0.1 * gather
 
 
-def test_the_origins_step_at_socket_speed() -> None:
-    """3,000 s a step were seen, full shard over 4 nodes of 4 A100 with 8 micro-batches."""
-    origin = replace(lora(16, length=512), accumulation=8)
-    machine = replace(A100, nodes=4, per_node=4)
-    slow = step(origin, 1, replace(machine, network_gb_s=reached(1.25)))
-    assert slow.seconds == pytest.approx(3000, rel=0.25)
-    fast = step(origin, 1, replace(machine, network_gb_s=reached(25)))
+def test_the_origins_step_waits_even_on_a_fast_network() -> None:
+    (origin,) = [run for run in RUNS if run.step_seconds]
+    fast = step(origin.load, 1, replace(origin.machine, network_gb_s=reached(25)))
     assert fast.communication is not None and fast.seconds is not None
     assert fast.communication > 0.8 * fast.seconds, "short micro-batches wait even at 200 Gb/s"
 
