@@ -8,10 +8,12 @@ The command itself asks the hub first, whatever it is given; from there on these
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 GIB = 2**30
 
 
+@cache
 def training_bytes(folder: str) -> float:
     """Give what it names for training with Adam in mixed bf16, in bytes."""
     import torch
