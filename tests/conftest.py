@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.slurm.table import Table, Verdicts
 
 TABLE = Table()
 VERDICTS = Verdicts()
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as a terminal's child does: a shell's background job inherits that it is ignored.
+
+    What the tests start would inherit it, too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
