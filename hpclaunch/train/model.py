@@ -70,7 +70,10 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp
 
     dtype = getattr(torch, recipe.model.dtype)
     held = torch.float32 if recipe.method.kind == "full" and not fsdp else dtype
-    more: dict[str, Any] = {}
+    # Not every model can do with it (Gemma 2 cannot): left to itself, Transformers takes it where
+    # it can, and the eager kernel elsewhere.
+    free = recipe.model.attention == "auto" and kernel == "sdpa"
+    more: dict[str, Any] = {} if free else {"attn_implementation": kernel}
     if recipe.method.kind == "qlora":
         more["quantization_config"] = quantization(recipe.method.quantization, dtype)
     with explain("model", where.path):
@@ -78,7 +81,6 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp
             where.path,
             revision=where.revision,
             dtype=held,
-            attn_implementation=kernel,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,

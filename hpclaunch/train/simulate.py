@@ -123,7 +123,7 @@ def _model(question: dict[str, Any], layers: int) -> Any:
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
         alone = question["method"] == "full" and question["sharding"] == "none"
         dtype = torch.float32 if alone else torch.bfloat16
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         model.get_output_embeddings().__class__ = FusedHead
         if question["method"] != "full":
             fields = {"target_modules": "all-linear", **question.get("lora", {})}

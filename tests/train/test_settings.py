@@ -60,6 +60,24 @@ def test_weights_trained_without_sharding_are_held_in_32_bits(
     assert {p.dtype for p in loaded.parameters()} == {getattr(torch, held)}
 
 
+def test_a_model_that_cannot_do_with_sdpa_gets_the_kernel_it_can(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Gemma 2 has no SDPA: left to choose, it is loaded with the eager kernel."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8,
+             "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100}  # fmt: skip
+    Gemma2ForCausalLM(Gemma2Config(**shape)).save_pretrained(tmp_path / "gemma")
+    words = [*short(tiny, rows), f"model.name={tmp_path / 'gemma'}"]
+    for recipe, wanted in (
+        (load("tiny", words), "eager"),
+        (load("tiny", short(tiny, rows)), "sdpa"),
+    ):
+        loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10, 2)
+        assert loaded.config._attn_implementation == wanted
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_four_bit_weights_are_stored_as_bfloat16(tiny: Path, rows: Path, dtype: str) -> None:
     """As bytes, FSDP 2 would keep all of them on every rank."""
