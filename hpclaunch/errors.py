@@ -40,7 +40,7 @@ def nearest(word: str, valid: Iterable[str], most: int | None = None) -> str:
 
     Numbers in names count as such (run-9 before run-10). Of more than `most` the last are listed.
     """
-    import difflib  # costs every command that has nothing to complain of as much as the rest here
+    import difflib  # most commands have nothing to complain of
 
     names = sorted(valid, key=_by_number)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)

@@ -1,7 +1,7 @@
 """Where the files lie that come with the package: profiles, recipes, tables.
 
-Plain paths and no `importlib.resources`: that one takes a fiftieth of a submission to import, and
-the package is never run out of an archive.
+Plain paths and no `importlib.resources`: every submission would import that one, and the package is
+never run out of an archive.
 """
 
 from __future__ import annotations

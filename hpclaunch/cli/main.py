@@ -74,8 +74,8 @@ for _command in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 what was asked cannot be, 1 it failed."""
     code = 1
-    # Most of what a command makes is modules and stays: looking for garbage among them as often as
-    # Python does by default takes a twentieth of a submission.
+    # Most of what a command makes is modules, and stays: less often than by default is enough to
+    # look for garbage among them.
     gc.set_threshold(20_000)
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)

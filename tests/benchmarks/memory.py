@@ -51,6 +51,7 @@ class Row:
 
 ROWS = (
     Row("meta-llama/Llama-3.2-1B", "full", 1),
+    Row("meta-llama/Llama-3.2-1B", "full", 4),
     Row("meta-llama/Llama-3.2-1B", "lora", 1),
     Row("meta-llama/Llama-3.1-8B", "full", 8),
     Row("meta-llama/Llama-3.1-8B", "lora", 1),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from hpclaunch.plan.architecture import Architecture, architecture
 from hpclaunch.plan.memory import GIB, Load, memory
+from hpclaunch.plan.models import known_config
 from tests.plan.shapes import SHAPES, load_for
 
 SIMULATED = [
@@ -32,6 +33,17 @@ def name(row: dict[str, Any]) -> str:
 def test_the_form_agrees_with_the_simulation(row: dict[str, Any]) -> None:
     predicted = memory(load_for(row)).tensors
     assert predicted == pytest.approx(row["bytes"], rel=WITHIN)
+
+
+@pytest.mark.parametrize(("gpus", "simulated_gib"), [(1, 20.4), (4, 6.4)])
+def test_a_full_fine_tune_with_tied_embeddings(gpus: int, simulated_gib: float) -> None:
+    """Llama 3.2 1B, 2,048 tokens, by tests.benchmarks.memory: both uses of the matrix bring a
+    gradient, and one waits for the other."""
+    shape = known_config("meta-llama/Llama-3.2-1B")
+    assert shape is not None and shape["tie_word_embeddings"]
+    how: Literal["none", "full"] = "none" if gpus == 1 else "full"
+    load = Load(architecture(shape), "full", 0, how, gpus, 1, 2048)
+    assert memory(load).tensors / GIB == pytest.approx(simulated_gib, rel=0.05)
 
 
 def llama_70b() -> Architecture:
