@@ -38,7 +38,7 @@ def resume(
     """Go on with a run that ended early.
 
     From its newest checkpoint, after a stop, a cancel or a failure. In its own shape by default;
-    fields of training, checkpoints and tracking may change.
+    fields of training, checkpoints, tracking and monitoring may change.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cluster.resume import redraft

@@ -1,4 +1,4 @@
-"""What a recipe says, typed: model, data, method, sharding, training, checkpoints, tracking.
+"""What a recipe says, typed: model, data, method, sharding, training, checkpoints, watching.
 
 Every field's docstring is what `hpclaunch recipes validate` means by it. Values here are what the
 user wrote with defaults filled in; nothing in this room knows about clusters or torch.
@@ -151,6 +151,13 @@ class Tracking(Section, frozen=True, kw_only=True):
     wandb: Wandb = Wandb()
 
 
+class Monitoring(Section, frozen=True, kw_only=True):
+    """How GPUs and hosts are watched."""
+
+    interval: Annotated[float, msgspec.Meta(ge=0.05, le=300)] = 1.0
+    """Seconds between two samples of a node. What a sample costs the node does not change with it."""
+
+
 class Recipe(Section, frozen=True, kw_only=True):
     """A whole recipe. `training` holds any SFTConfig field by its own name."""
 
@@ -163,3 +170,4 @@ class Recipe(Section, frozen=True, kw_only=True):
     training: dict[str, Any] = {}
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
+    monitoring: Monitoring = Monitoring()

@@ -60,6 +60,7 @@ def script(plan: Plan) -> str:
         processes=plan.processes,
         cpus=plan.cpus_per_node,
         device=plan.device,
+        interval=f"{plan.recipe.monitoring.interval:g}",
         program=_program(plan),
     )
 

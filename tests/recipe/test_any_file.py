@@ -67,12 +67,24 @@ PLAIN = st.one_of(
 ANY = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner)
 )
-KNOWN = ["name", "dtype", "kind", "lora", "r", "format", "validation", "sharding", "keep", "wandb"]
+KNOWN = [
+    "name",
+    "dtype",
+    "kind",
+    "lora",
+    "r",
+    "format",
+    "validation",
+    "sharding",
+    "keep",
+    "wandb",
+    "interval",
+]
 FIELDS = sorted(sft_fields().keys() - OWNED.keys())[:20]
 SECTION = st.dictionaries(st.sampled_from(KNOWN + FIELDS), ANY, max_size=4)
 NEARLY = st.fixed_dictionaries(
     {"name": st.just("x"), "model": SECTION | ANY, "data": SECTION | ANY},
-    optional=dict.fromkeys(("method", "fsdp", "training", "tracking"), SECTION | ANY),
+    optional=dict.fromkeys(("method", "fsdp", "training", "tracking", "monitoring"), SECTION | ANY),
 )
 
 

@@ -33,6 +33,7 @@ RICH = Site(
     gpus={"a100_40": GpuRequest(gres_type="a100", partition="gpu", constraint="hbm")},
 )
 TINY = recipe("model.dtype=float32", name="tiny")
+OFTEN = recipe("monitoring.interval=0.1")
 CONDA = PythonEnvironment(Path("/opt/conda envs/train"), "prefix")
 LOCAL = launch(mode="local", command=("hpclaunch", "local"))
 OWN = ("train me.py", "--lr", "1e-4", "it's")
@@ -40,7 +41,7 @@ OWN = ("train me.py", "--lr", "1e-4", "it's")
 PLANS = {
     "slurm-4x4": plan(nodes=4, gpus=4, gpu="a100_40"),
     "slurm-1": plan(gpus=1),
-    "slurm-rich": plan(site=RICH, nodes=2, gpus=4),
+    "slurm-rich": plan(OFTEN, site=RICH, nodes=2, gpus=4),
     "slurm-baskerville": plan(
         site=load_site("baskerville"), nodes=2, gpus=4, gpu="a100_80", account="a", qos="q"
     ),
