@@ -4,7 +4,7 @@
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what the report says of a training that is slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
-# make payoff  two nodes over a slow link: the plan's step times, and its layout against the origin's
+# make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
@@ -45,6 +45,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.checkpoints
 	$(BIN)/python -m tests.benchmarks.survive
 	$(BIN)/python -m tests.benchmarks.monitors
+	$(BIN)/python -m tests.benchmarks.disturbed
 	$(BIN)/python -m tests.benchmarks.watch
 	$(BIN)/python -m tests.benchmarks.plan
 

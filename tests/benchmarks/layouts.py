@@ -33,9 +33,12 @@ SHARDINGS: list[Sharding] = ["full", "hybrid"]
 METHODS: list[MethodKind] = ["lora", "qlora"]
 ACCUMULATIONS = [1, 4]
 FREE = [
-    (Layout("hybrid", samples, 1, True), method) for method in METHODS for samples in (1, 8)
-]  # what the calibration trains: LoRA first
-FREE_STEPS = 9
+    (Layout("hybrid", samples, accumulation, True), method)
+    for method in METHODS
+    for samples, accumulation in ((1, 4), (8, 1))
+]
+"""What the calibration trains, LoRA first: small and large micro-batches, steps of some seconds."""
+FREE_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,10 @@ def calibrated(on: Bench) -> Machine:
     return fitted(on, inside, across, free_running(on))
 
 
+def _told(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
 def _cases(rates: list[str]) -> list[Case]:
     cases = []
     for rate, method, sharding, accumulation in product(rates, METHODS, SHARDINGS, ACCUMULATIONS):
@@ -130,6 +137,7 @@ def _measured(on: Bench, cases: list[Case]) -> tuple[Machine, dict[str, float], 
             on.shape(None)
         links = on.preflight()
         free = _lesser(free, free_running(on))
+        _told(f"free running: {', '.join(f'{each:.2f}' for each in free)} s")
         rate = ""
         for case, times in zip(cases, taken, strict=True):
             if case.rate != rate:
@@ -138,7 +146,7 @@ def _measured(on: Bench, cases: list[Case]) -> tuple[Machine, dict[str, float], 
                 across[rate] = max(across.get(rate, 0.0), on.preflight()[1].gather_gb_s)
             times.append(on.train(case.layout, case.method).seconds)
             words = f"{case.rate} {case.method} {case.name}"
-            print(f"round {number + 1}: {words}: {times[-1]:.2f} s", file=sys.stderr, flush=True)
+            _told(f"round {number + 1}: {words}: {times[-1]:.2f} s")
     return fitted(on, *links, free), across, taken
 
 

@@ -5,7 +5,7 @@
 Two nodes of two CPU ranks over a slow link (500mbit by default), the same model, data and global
 batch. The origin's layout is full shard over all ranks, one sample at once, eight times a step.
 The other is the first that fits by the plan, from the links as `hpclaunch preflight` measured them
-and the ranks' compute rate as three short trainings did. Ends with 1 where it is not faster, or
+and the ranks' compute rate as four short trainings did. Ends with 1 where it is not faster, or
 the losses differ by more than bfloat16's rounding.
 """
 

@@ -7,7 +7,6 @@ The nodes are network namespaces, the link between them is shaped by tc, and wha
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import statistics
 import sys
@@ -22,15 +21,17 @@ from hpclaunch.plan.compare import Layout
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import read_marks
 from hpclaunch.site.measured import CPU, Rates
+from tests.benchmarks.material import write_model, write_text
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
 
 NODES, PER_NODE = 2, 2
-LENGTH, RANK = 128, 8
-SHAPE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8,
-         "num_attention_heads": 8, "num_key_value_heads": 4}  # fmt: skip
+LENGTH, RANK, SAMPLES = 128, 8, 400
+SHAPE = {"model_type": "llama", "tie_word_embeddings": False, "hidden_size": 512,
+         "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+         "num_key_value_heads": 4}  # fmt: skip
 RECIPE = f"""\
 name: shaped
 model: {{name: ./model, dtype: bfloat16}}
@@ -44,7 +45,6 @@ training:
 checkpoints: {{every_steps: 0}}
 tracking: {{tensorboard: false}}
 """
-WORDS = ("node", "job", "rank", "slurm", "weight", "token", "shard", "gather", "queue", "cluster")
 
 
 @dataclass(frozen=True)
@@ -121,24 +121,7 @@ def bench() -> Iterator[Bench]:
 
 def _write(folder: Path) -> Architecture:
     """Write recipe, data and a random model; gives the model's shape."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from hpclaunch.train.tiny_llama import ensure
-
-    ready = ensure()
-    target = folder / "model"
-    torch.manual_seed(3)
-    vocabulary = json.loads((ready / "config.json").read_text())["vocab_size"]
-    config = LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=False, **SHAPE)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(target)
-    for file in ready.glob("*token*"):
-        shutil.copy(file, target)
-    shutil.copy(ready / "chat_template.jinja", target)
+    write_model(folder / "model", SHAPE)
     (folder / "recipe.yaml").write_text(RECIPE)
-    choose = random.Random(5)  # noqa: S311 - text to train on
-    with (folder / "data.jsonl").open("w") as stream:
-        for _ in range(400):  # each longer than a sample may be: all are cut to the same length
-            text = " ".join(choose.choices(WORDS, k=2 * LENGTH))
-            stream.write(json.dumps({"text": text}) + "\n")
-    return architecture(json.loads((target / "config.json").read_text()))
+    write_text(folder / "data.jsonl", SAMPLES, LENGTH)
+    return architecture(json.loads((folder / "model/config.json").read_text()))
