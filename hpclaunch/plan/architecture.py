@@ -75,6 +75,28 @@ class Architecture:
         return sum(each.weights for each in self.linears) + self.norm_weights
 
     @property
+    def stacked(self) -> int:
+        """Numbers of a layer's experts, each kind of whose matrices is one tensor."""
+        return sum(each.weights for each in self.linears if each.copies > 1)
+
+    @property
+    def merged(self) -> int:
+        """Numbers of a layer's stacked experts that have adapters.
+
+        PEFT adds an adapter of theirs to the weights themselves: a step makes another copy of them.
+        """
+        return sum(each.weights for each in self.linears if each.copies > 1 and each.ranks)
+
+    def padding(self, ranks: int) -> int:
+        """Numbers that a layer is more when FSDP 2 shares it out: whole experts, to ranks alike.
+
+        It splits tensors along their first dimension, which is the expert where they are stacked:
+        eight over sixteen ranks are eight ranks with one each, and room for sixteen put together.
+        """
+        stacked = (each for each in self.linears if each.copies > 1)
+        return sum(-each.copies % ranks * (each.weights // each.copies) for each in stacked)
+
+    @property
     def embedding(self) -> int:
         """Numbers in one embedding matrix."""
         return self.vocabulary * self.width

@@ -39,6 +39,9 @@ CAST = 11
 """Tensors of the model's width more where autocast works in place of FSDP: casts of the adapters'
 inputs. Without checkpointing 4.3 of them are kept."""
 CAST_KEPT = 4.3
+MERGED_GRADIENT = 1 / 3
+"""Share of a layer's merged experts whose gradient is held beside them: the smaller of two tensors.
+(PEFT adds the adapters of experts to the weights; the sum is kept for the way back.)"""
 SAVED = 5.3
 """Tensors of the model's width beside the layers' inputs at the end of the forward pass."""
 
@@ -143,8 +146,10 @@ def _held(load: Load) -> tuple[float, float, float, float]:
     """Bytes of weights, scales, gradients and optimizer on one rank, all of them sharded."""
     model, shards = load.model, 1 if load.sharding == "none" else load.shards
     number = trained(load)
+    padding = model.layers * model.padding(shards)
+    number += padding if load.method == "full" else 0
     # Trained weights are held in 32 bits and worked with in 16; frozen ones are 16 or 4 bits.
-    frozen = 0.0 if load.method == "full" else 2.0 * model.weights
+    frozen = 0.0 if load.method == "full" else 2.0 * (model.weights + padding)
     scales = 0.0
     if load.method == "qlora":
         frozen -= 1.5 * model.quantized
@@ -165,13 +170,16 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
     work = MLP_WORK * span + (TOKEN_WORK + (0 if sharded or full else CAST)) * token + mask
     if not load.checkpointing:
         work /= 2
+    if not full:
+        work += (MERGED_GRADIENT + load.checkpointing) * 2.0 * model.merged
     tile = 2.0 * min(load.tokens, HEAD_ROWS) * min(HEAD_COLUMNS, model.vocabulary)
     # What stays put together from its turn in the forward pass to its turn in the backward one.
     stays = model.layers * layer + head if load.sharding == "grad" else 0.0
     own = 1.0 if sharded else 0.0
     back = 0.0 if load.sharding == "grad" else own
     # A layer's own gradients while they are made, and those of the one before on their way.
-    grads = 1.5 * layer if full and sharded else 0.0
+    # Those of stacked experts come all at once.
+    grads = 1.5 * layer + 2.0 * model.stacked if full and sharded else 0.0
     before = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
     weight_grad = 3 * head if full else 0.0  # in 32 bits, then once more in 16
     ended = kept + SAVED * token
@@ -206,13 +214,15 @@ def _kept(load: Load, token: float, span: float, mask: float) -> float:
     tokens = FULL_KEPT if full else TOKEN_KEPT
     if load.sharding == "none" and not full:
         tokens += CAST_KEPT
-    return MLP_KEPT * span + tokens * token + mask
+    merged = 0.0 if full else 2.0 * load.model.merged
+    return MLP_KEPT * span + tokens * token + mask + merged
 
 
 def _layer_bytes(load: Load) -> float:
     """Bytes of one layer put together for work."""
     model = load.model
-    whole = 2.0 * model.layer_weights
+    ranks = 1 if load.sharding == "none" else load.shards
+    whole = 2.0 * (model.layer_weights + model.padding(ranks))
     if load.method == "qlora":
         whole -= 1.5 * model.quantized / model.layers
     return whole + 2.0 * load.adapter / model.layers

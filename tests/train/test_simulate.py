@@ -47,10 +47,15 @@ def row(method: str, sharding: str = "full", shards: int = 4, **more: Any) -> di
     }  # fmt: skip
 
 
+CASES = [
+    row("lora"), row("qlora"), row("full"), row("lora", "none", 1), row("full", "none", 1),
+    row("lora", model="small-experts"), row("full", model="small-experts"),
+    row("lora", shards=16, model="small-experts"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "case",
-    [row("lora"), row("qlora"), row("full"), row("lora", "none", 1), row("full", "none", 1)],
-    ids=lambda case: f"{case['method']}-{case['sharding']}",
+    "case", CASES, ids=lambda case: f"{case['model']}-{case['method']}-{case['shards']}x"
 )
 def test_the_form_agrees_with_this_machines_libraries(case: dict[str, Any]) -> None:
     assert memory(load_for(case)).tensors == pytest.approx(simulated(case), rel=0.05)
