@@ -178,7 +178,7 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
     own = 1.0 if sharded else 0.0
     back = 0.0 if load.sharding == "grad" else own
     # A layer's own gradients while they are made, and those of the one before on their way.
-    # Those of stacked experts come all at once.
+    # Of stacked experts one set more: so the simulation has it; why was not looked at.
     grads = 1.5 * layer + 2.0 * model.stacked if full and sharded else 0.0
     before = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
     weight_grad = 3 * head if full else 0.0  # in 32 bits, then once more in 16

@@ -166,8 +166,9 @@ def _dequantize(load: Load, machine: Machine) -> float:
 
 
 def gathered_bytes(load: Load) -> float:
-    """Bytes of the whole model as it goes over the links."""
-    whole = 2.0 * (load.model.weights + load.adapter)
+    """Bytes of the whole model as it goes over the links, padding of stacked experts with it."""
+    padding = load.model.layers * load.model.padding(load.shards)
+    whole = 2.0 * (load.model.weights + padding + load.adapter)
     return whole - (1.5 * load.model.quantized if load.method == "qlora" else 0.0)
 
 

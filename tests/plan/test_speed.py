@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpclaunch.plan.architecture import architecture
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, Step, reached, step
+from hpclaunch.plan.speed import Machine, Step, gathered_bytes, reached, step
 from hpclaunch.recipe.schema import MethodKind
 from tests.plan.published import A100, MODEL, RUNS, Published, lora
+from tests.plan.shapes import SHAPES
 
 METHODS: list[MethodKind] = ["full", "lora", "qlora"]
 
@@ -109,3 +111,13 @@ def test_what_must_hold(rate: float, length: int, accumulation: int, method: Met
         assert hybrid.seconds and hybrid.seconds <= made.seconds * 1.001
     longer = timed(replace(load, accumulation=2 * accumulation), 1, machine)
     assert longer.seconds and longer.seconds > made.seconds
+
+
+def test_experts_that_ranks_cannot_share_alike_are_gathered_with_their_padding() -> None:
+    """Eight stacked experts over sixteen ranks: FSDP 2 moves room for sixteen."""
+    model = architecture(SHAPES["8x7b"])
+    eight, sixteen = (
+        gathered_bytes(Load(model, "lora", model.adapter(16), "full", ranks, 1, 2048))
+        for ranks in (8, 16)
+    )
+    assert sixteen - eight == 2 * model.layers * model.stacked
