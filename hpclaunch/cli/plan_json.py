@@ -48,6 +48,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
         and {
             "seconds": step.seconds,
             "compute": step.compute,
+            "launching": step.launching,
             "communication": step.communication,
             "optimizer": step.optimizer,
             "tokens_per_gpu_second": step.tokens_per_gpu,

@@ -12,7 +12,7 @@ from msgspec import structs
 from hpclaunch.cluster.forecast import foresee
 from hpclaunch.errors import UserError
 from hpclaunch.plan.plan import Plan
-from hpclaunch.plan.speed import token_flops
+from hpclaunch.plan.work import token_flops
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import remember
 from hpclaunch.run.folder import RunFolder, write_atomic

@@ -158,4 +158,6 @@ def _reason(choice: Choice, now: Choice, machine: Machine) -> str:
     step = choice.estimate.step
     if step and step.communication is not None and step.communication > 0.02 * step.compute:
         said.append(f"waits {duration(step.communication)} a step for the network")
+    if step and step.launching > 0.02 * step.compute:
+        said.append(f"waits {duration(step.launching)} a step for kernels to be launched")
     return "; ".join(said) or "the layout at hand"

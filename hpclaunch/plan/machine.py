@@ -10,6 +10,8 @@ from hpclaunch.plan.speed import (
     EFFICIENCY,
     HOST_LINK,
     HOST_MEMORY,
+    LAUNCH,
+    MOVING,
     Machine,
     reached,
     step,
@@ -25,6 +27,10 @@ OFFLOADED = (
     "for what is offloaded"
 )
 """What the time of an offloaded layout rests on, in words."""
+BETWEEN = (
+    f"{MOVING:.0%} of its memory's rate between them, {1e6 * LAUNCH:.0f} µs to launch a kernel"
+)
+"""What the rest of a GPU's work rests on, in words."""
 TELLING = 0.7
 """Share of a step that must be computing for its time to tell how fast the GPUs compute."""
 
@@ -36,7 +42,7 @@ class Known:
     inside: Rates | None = None
     across: Rates | None = None
     efficiency: float | None = None
-    """Share of the bf16 peak that a run of this kind reached where nothing waited."""
+    """Share of the bf16 peak that large matrix products reached, by a run of this kind."""
     run: str = ""
     """Which run that was."""
     memory: str = ""
@@ -74,11 +80,11 @@ def machine_of(
         link = known.inside.gather_gb_s
         seen.append(f"{link:.3g} GB/s between GPUs of a node ({_measured(known.inside)})")
     efficiency = known.efficiency or EFFICIENCY
-    of_peak = f"{efficiency:.0%} of the GPU's bf16 peak where nothing waits"
+    of_peak = f"{efficiency:.0%} of the GPU's bf16 peak in the products of large matrices"
     if known.efficiency:
         seen.append(f"{of_peak} ({known.run})")
     else:
-        assumed.append(of_peak)
+        assumed.append(f"{of_peak}, {BETWEEN}")
     seen += [known.memory] if known.memory else []
     return (
         Machine(

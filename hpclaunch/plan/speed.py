@@ -1,8 +1,8 @@
 """How long a training step takes: the GPUs' work, and what of the network does not hide in it.
 
-FLOPs are counted by the weights that a token meets, traffic by the bytes that FSDP gathers. What
-cannot be read off a data sheet (which share of a peak is reached) is an assumption until a run of
-this kind was measured.
+The GPUs' work is that of `work.py`, traffic the bytes that FSDP gathers. What cannot be read off a
+data sheet (which share of a peak is reached) is an assumption until a run of this kind was
+measured.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.plan.memory import Load, trained
+from hpclaunch.plan.work import Pass, passes, token_flops
 
-EFFICIENCY = 0.6
-"""Share of the bf16 peak that long micro-batches reach. Published fine-tunes of 70B on A100: 0.56
-to 0.60 (training.md's speeds as FLOPs, recomputation counted)."""
+EFFICIENCY = 0.77
+"""Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""
+NARROW = 450
+"""Width of a model at which half of that is reached; and `SHORT`, tokens of a micro-batch. Fitted,
+like the one before, to published LoRA runs of Qwen-1.8B on one A100 and to three of 70B on several;
+those of 7B and 14B, and of H100, were held against them afterwards (tests/plan/published.py)."""
 SHORT = 150
-"""Tokens of a micro-batch at which half of that is reached; an estimate."""
+MOVING = 0.85
+"""Share of a memory's data-sheet rate that kernels reach which do little else; an estimate."""
+LAUNCH = 16e-6
+"""Seconds to launch a kernel from Python, forth or back: published LoRA steps of Qwen-1.8B take the
+same second at 256 and at 512 tokens. A fast CPU takes less."""
 LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
 
@@ -43,8 +51,11 @@ class Machine:
     network_gb_s: float | None
     """Between a node and the others, one way; None: not known."""
     efficiency: float = EFFICIENCY
+    """Share of the peak in products of large matrices; the rest of a GPU's work goes with it."""
     short: float = SHORT
     """Tokens of a micro-batch at which half of that is reached."""
+    fitted: bool = False
+    """The rates are those of whole steps: nothing but operations counts, nor a model's width."""
     overlap: float = 1.0
     """Share of what moves while a GPU computes that hides behind it; CPUs wait for all of it."""
 
@@ -54,6 +65,8 @@ class Step:
     """Seconds of one optimizer step, by part."""
 
     compute: float
+    launching: float
+    """Of these, in which a GPU waits for its kernels to be launched: micro-batches are small."""
     communication: float | None
     """Not hidden behind compute; None: the network's rate is not known."""
     optimizer: float
@@ -90,16 +103,11 @@ def reached(rate: float) -> float:
 
 def step(load: Load, replicas: int, machine: Machine) -> Step:
     """Give the time of a step. `replicas`: copies of the model."""
-    forward = _forward_flops(load) * load.tokens
-    attention = _attention_flops(load) * load.tokens
-    # The weights' own gradients are a third of the work; without them there is half as much to do
-    # going back. Attention's backward pass recomputes its scores: two and a half forward ones.
-    back = forward * (2 if load.method == "full" else 1) + 2.5 * attention
-    again = forward + attention if load.checkpointing else 0.0
-    rate = machine.tflops * 1e12 * machine.efficiency * load.tokens / (load.tokens + machine.short)
+    forth, back = passes(load)
     spread = _dequantize(load, machine)
-    ahead = (forward + attention) / rate + spread
-    behind = (back + again) / rate + spread * (2 if load.checkpointing else 1)
+    ahead, idle = _work_seconds(forth, load, machine, spread)
+    spread *= 2 if load.checkpointing else 1
+    behind, idle_behind = _work_seconds(back, load, machine, spread)
     gather = _gather_seconds(load, replicas, machine)
     reduce = _reduce_seconds(load, replicas, machine)
     if load.offload and gather is not None and reduce is not None:
@@ -117,6 +125,7 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
         exposed += _exposed(last, max(0.0, behind - once), share)
     return Step(
         compute=load.accumulation * (ahead + behind),
+        launching=load.accumulation * (idle + idle_behind),
         communication=exposed,
         optimizer=_optimizer_seconds(load, machine),
         tokens=load.tokens * load.accumulation * machine.nodes * machine.per_node,
@@ -124,6 +133,23 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
         gpus=machine.nodes * machine.per_node,
         peak=machine.tflops * 1e12,
     )
+
+
+def _work_seconds(work: Pass, load: Load, machine: Machine, spread: float) -> tuple[float, float]:
+    """Seconds of a pass in which nothing waits for the network; and of these, for launches.
+
+    `spread`: those that writing out 4-bit weights takes.
+    """
+    peak = machine.tflops * 1e12 * load.tokens / (load.tokens + machine.short)
+    if machine.fitted:
+        return work.flops / (peak * machine.efficiency) + spread, 0.0
+    wide = load.model.width / (load.model.width + NARROW)
+    moving = work.moved / (MOVING * machine.memory_gb_s * 1e9)
+    busy = work.flops / (peak * EFFICIENCY * wide) + moving + spread
+    taken = max(busy, work.launches * LAUNCH)
+    # A machine that was found faster or slower is so in all of this.
+    pace = machine.efficiency / EFFICIENCY
+    return taken / pace, (taken - busy) / pace
 
 
 def _exposed(moving: float, computing: float, overlap: float) -> float:
@@ -136,26 +162,6 @@ def _optimizer_seconds(load: Load, machine: Machine) -> float:
     held = 1 if load.sharding == "none" else load.shards
     rate = HOST_MEMORY / machine.per_node if load.offload else machine.memory_gb_s
     return 28 * trained(load) / held / (rate * 1e9)
-
-
-def token_flops(load: Load) -> float:
-    """FLOPs that the model's own work takes for a token of a sample of full length, forth and back.
-
-    What is recomputed does not count, nor do gradients of weights that are not trained.
-    """
-    forward, attention = _forward_flops(load), _attention_flops(load)
-    return forward * (3 if load.method == "full" else 2) + 3.5 * attention
-
-
-def _forward_flops(load: Load) -> float:
-    """FLOPs of a token's way through the matrices."""
-    return 2.0 * (load.model.active_weights + load.adapter)
-
-
-def _attention_flops(load: Load) -> float:
-    """FLOPs of a token's attention to those before it, on average half of the sample's."""
-    model = load.model
-    return 2.0 * model.layers * load.length * model.heads * model.head_width
 
 
 def _dequantize(load: Load, machine: Machine) -> float:

@@ -77,8 +77,9 @@ def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Mac
     """Fit what the ranks compute to the trainings of `free_running`."""
     # On CPUs FSDP has no streams: it waits for all that it gathers and shares out.
     machine = Machine(
-        NODES, PER_NODE, 1.0, 1.0, inside.gather_gb_s, across.gather_gb_s, 1.0, overlap=0.0
-    )
+        NODES, PER_NODE, 1.0, 1.0, inside.gather_gb_s, across.gather_gb_s, 1.0,
+        fitted=True, overlap=0.0,
+    )  # fmt: skip
 
     def off(trial: Machine, some: slice) -> float:
         pairs = zip(FREE[some], seconds[some], strict=True)

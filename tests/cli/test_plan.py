@@ -52,6 +52,20 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     assert "the GPU: tell its kind by --gpu" in blind.out
 
 
+def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
+    one = ["--model", "meta-llama/Llama-3.2-1B", "--method", "lora", "--nodes", "1", "--gpus", "1",
+           "--gpu", "h100", "training.per_device_train_batch_size=1"]  # fmt: skip
+    short = home.call("plan", *one, "training.max_length=512", "--compare")
+    assert short.code == 0, short.err
+    assert "of the computing waits for kernels to be launched" in short.out
+    assert "a step for kernels to be launched" in short.out
+    step = planned(home, *one, "training.max_length=512")["step"]
+    assert 0.5 * step["compute"] < step["launching"] < step["compute"]
+    long = home.call("plan", *one, "training.max_length=8192")
+    assert "to be launched" not in long.out
+    assert planned(home, *one, "training.max_length=8192")["step"]["launching"] == 0
+
+
 def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
     done = home.call("plan", "--nodes", "1", "--gpus", "1", "--gpu", "t4")
     assert done.code == 2

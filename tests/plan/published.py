@@ -1,4 +1,4 @@
-"""Published fine-tunes of 70B models that the plan is held against."""
+"""Published fine-tunes that the plan is held against: of 70B models, and on one GPU."""
 
 from __future__ import annotations
 
@@ -64,3 +64,34 @@ RUNS = (
         within=0.25,  # how long its samples were is not known
     ),
 )
+
+
+QWEN = {
+    "1.8B": (2048, 24, 16, 5504, 151936),
+    "7B": (4096, 32, 32, 11008, 151936),
+    "14B": (5120, 40, 40, 13696, 152064),
+}
+"""Width, layers, heads, width of the MLP, vocabulary of the first Qwen; layers as Qwen2's are."""
+LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+ONE_GPU = {
+    "1.8B": (1.0, 1.0, 1.1, 1.7, 3.3, 6.8),
+    "7B": (1.2, 1.5, 2.8, 5.2, 10.1, 21.3),
+    "14B": (1.6, 2.4, 4.4, 8.4, 17.0, 36.0),
+}
+"""Seconds of a step, by samples' tokens, as QwenLM/Qwen's README has them: LoRA (rank 64 on all
+linear layers) with PEFT and Transformers' Trainer on one A100-SXM4-80GB, FlashAttention 2, torch
+2.0, eight micro-batches of one padded sample. Of the first the three longest were fitted to, and
+the shortest for `LAUNCH`; the other two models were not."""
+HELD_OUT = ("7B", "14B")
+
+
+def qwen(size: str, length: int) -> Load:
+    """Give one of those runs."""
+    width, layers, heads, inner, vocabulary = QWEN[size]
+    config = {
+        "model_type": "qwen2", "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": heads, "intermediate_size": inner,
+        "vocab_size": vocabulary, "tie_word_embeddings": False,
+    }  # fmt: skip
+    model = architecture(config)
+    return Load(model, "lora", model.adapter(64), "none", 1, 1, length, accumulation=8)

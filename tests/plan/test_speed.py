@@ -10,10 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.plan.architecture import architecture
+from hpclaunch.plan.machine import efficiency_of
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, Step, gathered_bytes, reached, step
+from hpclaunch.plan.speed import LAUNCH, Machine, Step, gathered_bytes, reached, step
 from hpclaunch.recipe.schema import MethodKind
-from tests.plan.published import A100, MODEL, RUNS, Published, lora
+from tests.plan.published import (
+    A100,
+    HELD_OUT,
+    LENGTHS,
+    MODEL,
+    ONE_GPU,
+    RUNS,
+    Published,
+    lora,
+    qwen,
+)
 from tests.plan.shapes import SHAPES
 
 METHODS: list[MethodKind] = ["full", "lora", "qlora"]
@@ -43,6 +54,78 @@ def test_the_table_says_what_is_predicted_now(run: Published) -> None:
         assert (published, predicted) == (f"{told:,.0f} s a step", f"{here:,.0f} s a step")
     assert here is not None
     assert off == f"{here / told - 1:+.0%}"
+
+
+ALONE = replace(A100, per_node=1, link_gb_s=None)
+STEPS = [
+    (size, length, seconds)
+    for size, row in ONE_GPU.items()
+    for length, seconds in zip(LENGTHS, row, strict=True)
+]
+
+
+@pytest.mark.parametrize(("size", "length", "told"), STEPS)
+def test_published_steps_on_one_gpu(size: str, length: int, told: float) -> None:
+    assert timed(qwen(size, length), 1, ALONE).seconds == pytest.approx(told, rel=0.15)
+
+
+@pytest.mark.parametrize("size", HELD_OUT)
+def test_one_measured_step_tells_of_those_of_other_lengths(size: str) -> None:
+    """As plans start from the last run of a model: from its 2,048 tokens to 512 and 8,192."""
+    told = dict(zip(LENGTHS, ONE_GPU[size], strict=True))
+    found = efficiency_of(qwen(size, 2048), 1, ALONE, told[2048])
+    assert found is not None
+    machine = replace(ALONE, efficiency=found)
+    for length in (512, 1024, 4096, 8192):
+        seconds = timed(qwen(size, length), 1, machine).seconds
+        assert seconds == pytest.approx(told[length], rel=0.08), length
+
+
+def test_the_table_of_one_gpu_says_what_is_predicted_now() -> None:
+    text = (Path(__file__).parents[2] / "examples/planning.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| Qwen-")]
+    assert lines == [one_gpu_row(size) for size in ONE_GPU]
+
+
+def one_gpu_row(size: str) -> str:
+    cells = []
+    for length, told in zip(LENGTHS, ONE_GPU[size], strict=True):
+        seconds = timed(qwen(size, length), 1, ALONE).seconds
+        assert seconds is not None
+        cells.append(f"{told:.1f}, {seconds:.1f} s, {seconds / told - 1:+.0%}")
+    return f"| Qwen-{size} | {' | '.join(cells)} |"
+
+
+def test_short_micro_batches_of_small_models_wait_for_launches() -> None:
+    """At 256 tokens as long as at 512, and a fifth of what long ones get out of the GPU."""
+    short, double, long = (timed(qwen("1.8B", length), 1, ALONE) for length in (256, 512, 8192))
+    assert short.seconds == pytest.approx(double.seconds, rel=0.01)
+    assert short.of_peak is not None and long.of_peak is not None
+    assert short.of_peak < 0.25 * long.of_peak
+    assert short.launching > 0.4 * short.compute and long.launching == 0.0
+
+
+def test_4_bit_weights_take_kernels_of_their_own() -> None:
+    """Seven matrices a layer, forth, again and back: three kernels each, or one alone."""
+    load = qwen("1.8B", 256)
+    plain, double, simple = (
+        timed(each, 1, ALONE).compute
+        for each in (
+            load,
+            replace(load, method="qlora"),
+            replace(load, method="qlora", double=False),
+        )
+    )
+    launches = load.accumulation * load.model.layers * 7 * 3
+    assert double - plain == pytest.approx(3 * launches * LAUNCH, rel=0.01)
+    assert simple - plain == pytest.approx(launches * LAUNCH, rel=0.01)
+
+
+def test_a_machine_fitted_to_whole_steps_counts_operations_alone() -> None:
+    load = qwen("1.8B", 256)
+    fitted = replace(ALONE, fitted=True, efficiency=1.0, short=0.0)
+    operations = 6 * (load.model.active_weights + load.adapter) * load.tokens * load.accumulation
+    assert timed(load, 1, fitted).compute == pytest.approx(operations / 312e12, rel=0.05)
 
 
 @pytest.mark.parametrize("method", METHODS)

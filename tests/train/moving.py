@@ -1,0 +1,102 @@
+"""Counts what a step moves between its large matrix products, over tensors without values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hpclaunch.train.simulate import _as_on_a_gpu, _materialize, _model, _shard
+
+PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
+NOTHING = {
+    "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "resize_",
+    "lift_fresh", "_unsafe_view",
+}  # fmt: skip
+"""What runs no kernel beside those operations that give a view."""
+
+
+@dataclass
+class Count:
+    """What went forth or back."""
+
+    moved: int = 0
+    """Bytes read and written by kernels other than large products and attention."""
+    kernels: int = 0
+
+
+class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
+    """Counts operations of PyTorch, each taken as a kernel that reads its inputs once."""
+
+    def __init__(self, narrow: int) -> None:
+        """Take a product for narrow, and what it moves for its work, up to that many columns."""
+        super().__init__()
+        self.narrow = narrow
+        self.forth, self.back = Count(), Count()
+        self.at = self.forth
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation and count it."""
+        made = func(*args, **(kwargs or {}))
+        space, _, name = func._schema.name.partition("::")
+        if space != "aten" or func.is_view or name in NOTHING:
+            return made
+        inputs = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        outputs = [each for each in tree_leaves(made) if isinstance(each, torch.Tensor)]
+        if not name.endswith("_"):
+            outputs = [each for each in outputs if all(each is not other for other in inputs)]
+        if not outputs:
+            return made
+        self.at.kernels += 1
+        if not name.startswith(ATTENTION) and not self._large(name, inputs):
+            self.at.moved += sum(map(_bytes, [*inputs, *outputs]))
+        return made
+
+    def _large(self, name: str, inputs: list[Any]) -> bool:
+        sides = [side for each in inputs for side in each.shape[-2:]]
+        return name.startswith(PRODUCTS) and min(sides) > self.narrow
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """Give a tensor's bytes in memory; what is expanded is there once."""
+    number = 1
+    for side, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        number *= side if stride else 1
+    return number * int(tensor.element_size())
+
+
+def counted(question: dict[str, Any], layers: int) -> tuple[Count, Count]:
+    """Count a micro-batch forth and back. `question` as `simulate` takes it."""
+    shards = int(question["shards"])
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
+    try:
+        mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
+        model = _model(question, layers)
+        with FakeTensorMode(), _as_on_a_gpu():
+            _materialize(model)
+            if question["checkpointing"]:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.enable_input_require_grads()
+            model.train()
+            alone = question["sharding"] == "none"
+            model = model if alone else _shard(model, question, mesh)
+            ids = torch.zeros((1, int(question["tokens"])), dtype=torch.long)
+            with Counter(question["lora"]["r"]) as counter:
+                with torch.autocast("cpu", torch.bfloat16, enabled=alone):
+                    answer = model(input_ids=ids)
+                loss = answer.logits.sum()
+                counter.at = counter.back
+                loss.backward()
+    finally:
+        dist.destroy_process_group()
+    return counter.forth, counter.back
