@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from hpclaunch.plan.models import known_config
 from hpclaunch.run.events import read_marks
+from tests.benchmarks.calling import call
 from tests.benchmarks.material import write_model, write_text
 from tests.benchmarks.memory import TENSORS
 
@@ -57,17 +57,6 @@ ROWS = tuple(
     for method in methods
     for length in (1024, 4096, 8192)
 )
-
-
-def call(folder: Path, *words: str) -> str:
-    """Run hpclaunch there; ends the program where that fails."""
-    program = Path(sys.executable).with_name("hpclaunch")
-    done = subprocess.run(
-        [str(program), *words], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"hpclaunch {' '.join(words)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done.stdout
 
 
 def trained(folder: Path, row: Row, where: list[str]) -> tuple[float, float, float]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.plan.models import known_config
+from tests.benchmarks.calling import call
 from tests.benchmarks.estimator import GIB, training_bytes
 
 LIMIT = 0.05
@@ -94,13 +94,7 @@ def planned(folder: Path, row: Row) -> dict[str, Any]:
         "--nodes", f"{nodes}", "--gpus", f"{row.gpus // nodes}", "--gpu", "h100", "--exact",
         "--json", "training.per_device_train_batch_size=1", f"training.max_length={row.length}",
     ]  # fmt: skip
-    program = Path(sys.executable).with_name("hpclaunch")
-    done = subprocess.run(
-        [str(program), *words], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{row}: {done.stderr.strip()}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(call(folder, *words))
     return found
 
 
