@@ -22,6 +22,7 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
         "gpu": made.card.name if made.card else None,
         "layout": asdict(made.now),
         **_figures(made.estimate),
+        "checkpoint_seconds": made.checkpoint_seconds,
         "simulated_bytes": simulated,
         "measured": made.basis.measured,
         "assumed": made.basis.assumed,

@@ -234,11 +234,21 @@ def _time_rows(made: Forecast, limit: str | None) -> list[tuple[str, str]]:
             lines.append(("", f"{whole.gpu_hours:,.1f} GPU-hours"))
         if limit and whole.seconds is not None:
             lines.append(("", _allocations(whole.seconds, limit)))
-    lines.append(("checkpoint", f"{whole.checkpoint / 1e9:.1f} GB"))
+    lines.append(("checkpoint", f"{whole.checkpoint / 1e9:.1f} GB, {_saving(made)}"))
     lines.append(
         ("host", f"{whole.host / 1e9:.0f} GB of a node's memory while the model is loaded")
     )
     return lines
+
+
+def _saving(made: Forecast) -> str:
+    """Say how long a checkpoint takes, and how often there is one."""
+    every = made.question.recipe.checkpoints.every_steps
+    often = f"every {every} steps" if every else "not asked for"
+    if made.saving is None or made.checkpoint_seconds is None:
+        return f"{often}; how long it takes is unknown until a run here has saved one"
+    pace = f"{made.saving.gb_s:.2g} GB/s, as run {made.saving.run} wrote"
+    return f"{duration(made.checkpoint_seconds)} ({pace}), {often}"
 
 
 def _allocations(seconds: float, limit: str) -> str:

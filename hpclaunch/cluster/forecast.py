@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.cluster.known import known_of
+from hpclaunch.cluster.known import Saving, known_of, saving_at
 from hpclaunch.cluster.model_config import model_config
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.plan.architecture import Architecture, architecture
@@ -62,6 +62,15 @@ class Forecast:
     basis: Basis
     unknown: tuple[str, ...]
     """What is not known, and what would make it known."""
+    saving: Saving | None
+    """How fast checkpoints are written here; None: no run has saved one yet."""
+
+    @property
+    def checkpoint_seconds(self) -> float | None:
+        """Of writing one checkpoint; None where that is not known."""
+        if self.saving is None:
+            return None
+        return self.estimate.checkpoint / (self.saving.gb_s * 1e9)
 
 
 def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: bool) -> Forecast:
@@ -111,6 +120,7 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         made,
         basis,
         tuple(unknown),
+        saving_at(site.name),
     )
 
 

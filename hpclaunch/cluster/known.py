@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -30,6 +30,28 @@ STEPS = 5
 """Steps that a run must have done for its pace to count; the first is never counted."""
 
 
+@dataclass(frozen=True)
+class Saving:
+    """How fast checkpoints are written at a site."""
+
+    gb_s: float
+    """10^9 bytes a second, all ranks together."""
+    run: str
+    """Which run did."""
+
+
+def saving_at(site: str) -> Saving | None:
+    """Give the pace of the last checkpoint of the newest run that saved one at `site`."""
+    for folder, run in _newest(lambda record: record.site == site):
+        for mark in reversed(read_last_marks(folder.events)):
+            size, seconds = mark.get("bytes"), mark.get("seconds")
+            if mark["event"] != "checkpoint" or not isinstance(size, int):
+                continue
+            if isinstance(seconds, int | float) and seconds > 0 and size > 0:
+                return Saving(size / seconds / 1e9, run.name)
+    return None
+
+
 def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known:
     """Give what was measured of `kind` at `site`. Raises UserError where its record is damaged."""
     record = measured(site)
@@ -51,11 +73,12 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
 
 def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
     """Give the newest runs of that kind of GPU, the newest first."""
-    runs = (
-        each
-        for each in known(default_runs_dir(), LISTED)
-        if (each[1].site, each[1].gpu) == (site, kind) and not each[1].program
-    )
+    return _newest(lambda run: (run.site, run.gpu) == (site, kind) and not run.program)
+
+
+def _newest(wanted: Callable[[Record], bool]) -> Iterator[tuple[RunFolder, Record]]:
+    """Give the newest runs that are wanted, the newest first."""
+    runs = (each for each in known(default_runs_dir(), LISTED) if wanted(each[1]))
     yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
 
 

@@ -143,6 +143,23 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     assert planned(home)["step"]["seconds"] == pytest.approx(1.2 * seconds, rel=0.02)
 
 
+def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Home) -> None:
+    assert planned(home)["checkpoint_seconds"] is None
+    text = home.call("plan", "llama3-8b-lora", *FOUR).out
+    assert "GB, every 50 steps; how long it takes is unknown until a run here has saved" in text
+    ran(home, "saved", 9.0)
+    events = home.runs / "saved/events.jsonl"
+    mark(events, "checkpoint", step=5, seconds=0.0, bytes=10**9, path="x")
+    assert planned(home)["checkpoint_seconds"] is None, "in no time: a clock that jumped"
+    mark(events, "checkpoint", step=10, seconds=4.0, bytes=10**9, path="x")
+    mark(events, "checkpoint", step=11, bytes="much")
+    ran(home, "newer", 9.0, "--method", "qlora")  # saved none; and a checkpoint is one to the disk
+    found = planned(home, "checkpoints.every_steps=0")
+    assert found["checkpoint_seconds"] == pytest.approx(found["checkpoint_bytes"] / 0.25e9)
+    text = home.call("plan", "llama3-8b-lora", *FOUR).out
+    assert "(0.25 GB/s, as run saved wrote), every 50 steps" in text
+
+
 def test_runs_that_cannot_be_read_are_passed_over(home: Home) -> None:
     keep(home, Measured(across={"a100_40": rates(20.0)}))
     seconds = planned(home)["step"]["seconds"]
