@@ -223,9 +223,9 @@ def _time_rows(made: Forecast, limit: str | None) -> list[tuple[str, str]]:
         lines.append(("step", f"{duration(step.seconds)}: computing {duration(step.compute)}, "
                       f"waiting for others {duration(step.communication)}, optimizer "
                       f"{duration(step.optimizer)}"))  # fmt: skip
-        if step.launching > 0.02 * step.compute:
+        if step.waits_for_launches:
             lines.append(("", f"{duration(step.launching)} of the computing waits for kernels to "
-                          "be launched: more tokens a micro-batch cost nothing"))  # fmt: skip
+                          "be launched: larger micro-batches cost little more"))  # fmt: skip
         peak = UNKNOWN if step.of_peak is None else f"{step.of_peak:.0%}"
         lines.append(("speed", f"{count(step.tokens_per_gpu)} tokens/s a GPU, {peak} of its peak"))
         steps = f"{count(whole.steps)} steps, "

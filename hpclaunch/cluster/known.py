@@ -11,7 +11,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.plan.architecture import Architecture
 from hpclaunch.plan.compare import laid_out, layout_of
 from hpclaunch.plan.estimate import load_of
-from hpclaunch.plan.machine import Known, efficiency_of, machine_of
+from hpclaunch.plan.machine import Known, Pace, machine_of, pace_of
 from hpclaunch.plan.memory import GIB
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
@@ -65,9 +65,9 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
         marks = read_last_marks(folder.events)
         if not found.memory:
             found = replace(found, memory=_memory(run, marks))
-        efficiency = _efficiency(run, marks, found, own, model)
-        if efficiency is not None:
-            return replace(found, efficiency=efficiency, run=f"as run {run.name} reached")
+        pace = _pace_of(run, marks, found, own, model)
+        if pace != Pace():
+            return replace(found, pace=pace, run=f"as run {run.name} showed")
     return found
 
 
@@ -101,31 +101,31 @@ def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _efficiency(
+def _pace_of(
     run: Record, marks: Sequence[Mapping[str, Any]], found: Known, own: Recipe, model: Architecture
-) -> float | None:
-    """Give the share of the peak that a run reached, None where it tells nothing of that."""
-    pace = _pace(marks)
+) -> Pace:
+    """Give what a run's steps tell."""
+    steps = _steps(marks)
     try:
         site = load_site(run.site)
     except UserError:
-        return None
-    if pace is None or run.gpu is None:
-        return None
-    seconds, tokens = pace
+        return Pace()
+    if steps is None or run.gpu is None:
+        return Pace()
+    seconds, tokens = steps
     lay = layout_of(own)
     if lay.offload:
-        return None
+        return Pace()
     done, replicas = laid_out(load_of(own, model), lay, run.nodes, run.processes_per_node)
     ranks = run.nodes * run.processes_per_node
     length = round(tokens / (ranks * lay.samples * lay.accumulation))
     if not 0 < length <= done.length:
-        return None
+        return Pace()
     machine, _ = machine_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
-    return efficiency_of(replace(done, length=length), replicas, machine, seconds)
+    return pace_of(replace(done, length=length), replicas, machine, seconds)
 
 
-def _pace(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+def _steps(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     """Give seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
     seconds, tokens, before = [], [], None
     for mark in marks:

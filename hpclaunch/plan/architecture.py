@@ -75,6 +75,28 @@ class Architecture:
         return sum(each.weights for each in self.linears) + self.norm_weights
 
     @property
+    def norms(self) -> int:
+        """Norms of a layer."""
+        heads = 2 if self.family in _NORMED_HEADS else 0
+        return heads + (4 if self.family in _FOUR_NORMS else 2)
+
+    @property
+    def normed(self) -> int:
+        """Values of a token that a layer's norms take in."""
+        heads = self.heads + self.kv_heads if self.family in _NORMED_HEADS else 0
+        return heads * self.head_width + self.width * (4 if self.family in _FOUR_NORMS else 2)
+
+    @property
+    def adaptable(self) -> tuple[int, int, int]:
+        """Matrices of a layer that get adapters by default; the widths in and out of them all.
+
+        Stacked experts are left out: their adapters are added to the weights.
+        """
+        some = [each for each in self.linears if each.ranks and each.copies == 1]
+        inputs, outputs = (sum(e.inputs for e in some), sum(e.outputs for e in some))
+        return len(some), inputs, outputs
+
+    @property
     def stacked(self) -> int:
         """Numbers of a layer's experts, each kind of whose matrices is one tensor."""
         return sum(each.weights for each in self.linears if each.copies > 1)

@@ -12,7 +12,8 @@ from typing import Literal
 
 from hpclaunch.plan.estimate import Estimate, Work, estimate
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, gathered_bytes
+from hpclaunch.plan.speed import Machine
+from hpclaunch.plan.work import gathered_bytes
 from hpclaunch.recipe.schema import Recipe, Sharding
 from hpclaunch.site.schema import Gpu
 from hpclaunch.units import duration
@@ -158,6 +159,6 @@ def _reason(choice: Choice, now: Choice, machine: Machine) -> str:
     step = choice.estimate.step
     if step and step.communication is not None and step.communication > 0.02 * step.compute:
         said.append(f"waits {duration(step.communication)} a step for the network")
-    if step and step.launching > 0.02 * step.compute:
+    if step and step.waits_for_launches:
         said.append(f"waits {duration(step.launching)} a step for kernels to be launched")
     return "; ".join(said) or "the layout at hand"

@@ -115,12 +115,21 @@ def load_of(recipe: Recipe, model: Architecture) -> Load:
         checkpointing=bool(given.get("gradient_checkpointing", True)),
         double=recipe.method.quantization.double,
         accumulation=int(given["gradient_accumulation_steps"]),
+        adapted=adapted_in(recipe.method.lora, model),
     )
 
 
 def length_of(recipe: Recipe) -> int:
     """Tokens of a sample at most; where the recipe cuts none, an assumption."""
     return int(recipe.training.get("max_length") or 4096)
+
+
+def adapted_in(lora: Lora, model: Architecture) -> tuple[int, int, int] | None:
+    """Give a layer's matrices with adapters, and the widths in and out; None: all, or a pattern."""
+    if isinstance(lora.target_modules, str):
+        return None
+    some = [each for each in model.linears if each.name in lora.target_modules and each.copies == 1]
+    return len(some), sum(each.inputs for each in some), sum(each.outputs for each in some)
 
 
 def adapter_weights(lora: Lora, model: Architecture) -> int:

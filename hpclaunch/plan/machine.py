@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.speed import (
-    EFFICIENCY,
     HOST_LINK,
     HOST_MEMORY,
     LAUNCH,
     MOVING,
+    PRODUCTS,
     Machine,
+    Step,
     reached,
     step,
 )
@@ -27,12 +30,27 @@ OFFLOADED = (
     "for what is offloaded"
 )
 """What the time of an offloaded layout rests on, in words."""
-BETWEEN = (
-    f"{MOVING:.0%} of its memory's rate between them, {1e6 * LAUNCH:.0f} µs to launch a kernel"
+SHARES = (
+    f"{PRODUCTS:.0%} of the GPU's bf16 peak in the products of large matrices, {MOVING:.0%} of its "
+    "memory's rate between them"
 )
-"""What the rest of a GPU's work rests on, in words."""
+"""What a GPU's work rests on, in words."""
 TELLING = 0.7
 """Share of a step that must be computing for its time to tell how fast the GPUs compute."""
+BOUNDS = 0.03, 3.0
+"""Of a pace that is believed."""
+LAUNCHES = 1e-6, 200e-6
+"""Seconds of a launch that are believed."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the time of a step tells; None: nothing."""
+
+    pace: float | None = None
+    """How many times as fast as foreseen the GPUs worked."""
+    launch: float | None = None
+    """Seconds that launching a kernel took."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +59,8 @@ class Known:
 
     inside: Rates | None = None
     across: Rates | None = None
-    efficiency: float | None = None
-    """Share of the bf16 peak that large matrix products reached, by a run of this kind."""
+    pace: Pace = Pace()
+    """Of a run of this kind."""
     run: str = ""
     """Which run that was."""
     memory: str = ""
@@ -79,12 +97,14 @@ def machine_of(
     if per_node > 1 and known.inside is not None:
         link = known.inside.gather_gb_s
         seen.append(f"{link:.3g} GB/s between GPUs of a node ({_measured(known.inside)})")
-    efficiency = known.efficiency or EFFICIENCY
-    of_peak = f"{efficiency:.0%} of the GPU's bf16 peak in the products of large matrices"
-    if known.efficiency:
-        seen.append(f"{of_peak} ({known.run})")
-    else:
-        assumed.append(f"{of_peak}, {BETWEEN}")
+    learnt = known.pace
+    if learnt.pace is not None:
+        seen.append(f"GPUs {learnt.pace:.2f} times as fast as so foreseen ({known.run})")
+    launch = LAUNCH if learnt.launch is None else learnt.launch
+    launching = f"{1e6 * launch:.0f} µs to launch a kernel"
+    if learnt.launch is not None:
+        seen.append(f"{launching} ({known.run})")
+    assumed.append(SHARES if learnt.launch is not None else f"{SHARES}, {launching}")
     seen += [known.memory] if known.memory else []
     return (
         Machine(
@@ -94,7 +114,8 @@ def machine_of(
             memory_gb_s=card.bandwidth_gb_s,
             link_gb_s=link,
             network_gb_s=rate,
-            efficiency=efficiency,
+            pace=learnt.pace or 1.0,
+            launch=launch,
         ),
         Basis(tuple(assumed), tuple(seen)),
     )
@@ -113,25 +134,41 @@ def _measured(rates: Rates) -> str:
     return f"measured by preflight on {day}, {rates.ranks} ranks"
 
 
-def efficiency_of(load: Load, replicas: int, machine: Machine, seconds: float) -> float | None:
-    """Give the share of the peak at which a step takes so many seconds.
+def pace_of(load: Load, replicas: int, machine: Machine, seconds: float) -> Pace:
+    """Give what a step of so many seconds tells of the machine's GPUs, or of launches.
 
-    None where it tells little of the GPUs: most of it went to the network, or the figure is out of
-    all bounds.
+    Nothing where most of it went to the network, or the figure is out of all bounds.
     """
+    foreseen = step(load, replicas, machine)
+    if foreseen.waits_for_launches:
+        launch = _solved(
+            lambda trial: step(load, replicas, replace(machine, launch=trial)), LAUNCHES, seconds
+        )
+        return Pace(launch=launch)
+    pace = _solved(
+        lambda trial: step(load, replicas, replace(machine, pace=1 / trial)),
+        (1 / BOUNDS[1], 1 / BOUNDS[0]),
+        seconds,
+    )
+    return Pace(pace=None if pace is None else round(1 / pace, 3))
 
-    def predicted(efficiency: float) -> float | None:
-        return step(load, replicas, replace(machine, efficiency=efficiency)).seconds
 
-    best = predicted(1.0)
-    if best is None or best > seconds:
+def _solved(
+    slower: Callable[[float], Step], bounds: tuple[float, float], seconds: float
+) -> float | None:
+    """Find the figure, of those that make a step slower as they grow, at which it takes `seconds`.
+
+    None where none of the bounds does, or where that step would mostly wait for the network.
+    """
+    low, high = bounds
+
+    def takes(figure: float) -> float:
+        taken = slower(figure).seconds
+        return math.inf if taken is None else taken
+
+    if takes(low) >= seconds or takes(high) <= seconds:
         return None
-    low, high = 0.01, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        took = predicted(middle)
-        low, high = (middle, high) if took is not None and took > seconds else (low, middle)
-    found = step(load, replicas, replace(machine, efficiency=high))
-    if high <= 0.02 or found.compute < TELLING * seconds:
-        return None
-    return round(high, 3)
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if takes(middle) > seconds else (middle, high)
+    return low if slower(low).compute >= TELLING * seconds else None

@@ -67,6 +67,13 @@ class Load:
     offload: bool = False
     accumulation: int = 1
     """Micro-batches of a step."""
+    adapted: tuple[int, int, int] | None = None
+    """Matrices of a layer with adapters, and the widths in and out of them all; None: every one."""
+
+    @property
+    def adapters(self) -> tuple[int, int, int]:
+        """The same, told."""
+        return self.model.adaptable if self.adapted is None else self.adapted
 
     @property
     def tokens(self) -> int:

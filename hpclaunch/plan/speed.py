@@ -10,20 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.plan.memory import Load, trained
-from hpclaunch.plan.work import Pass, passes, token_flops
+from hpclaunch.plan.work import Pass, gathered_bytes, passes, token_flops
 
-EFFICIENCY = 0.77
+PRODUCTS = 0.82
 """Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""
-NARROW = 450
-"""Width of a model at which half of that is reached; and `SHORT`, tokens of a micro-batch. Fitted,
-like the one before, to published LoRA runs of Qwen-1.8B on one A100 and to three of 70B on several;
-those of 7B and 14B, and of H100, were held against them afterwards (tests/plan/published.py)."""
+NARROW = 750
+"""Width of a model at which half of that is reached. Fitted, like the one before, to what others
+published: three LoRA steps of Qwen-1.8B on one A100, and three runs of 70B on several. Steps of 7B
+and 14B and a run on H100 were held against them afterwards (tests/plan/published.py)."""
 SHORT = 150
+"""Tokens of a micro-batch at which half of that is reached; an estimate."""
 MOVING = 0.85
 """Share of a memory's data-sheet rate that kernels reach which do little else; an estimate."""
 LAUNCH = 16e-6
 """Seconds to launch a kernel from Python, forth or back: published LoRA steps of Qwen-1.8B take the
 same second at 256 and at 512 tokens. A fast CPU takes less."""
+LAUNCHING = 0.1
+"""Share of the computing above which waiting for launches is told, and learnt from."""
 LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
 
@@ -50,10 +53,12 @@ class Machine:
     """Between a GPU and the others of its node, one way; None: not known."""
     network_gb_s: float | None
     """Between a node and the others, one way; None: not known."""
-    efficiency: float = EFFICIENCY
-    """Share of the peak in products of large matrices; the rest of a GPU's work goes with it."""
+    pace: float = 1.0
+    """How many times as fast as foreseen the GPUs work, where a run has shown it."""
+    launch: float = LAUNCH
+    """Seconds to launch a kernel."""
     short: float = SHORT
-    """Tokens of a micro-batch at which half of that is reached."""
+    """Tokens of a micro-batch at which half of a rate is reached."""
     fitted: bool = False
     """The rates are those of whole steps: nothing but operations counts, nor a model's width."""
     overlap: float = 1.0
@@ -84,6 +89,11 @@ class Step:
         if self.communication is None:
             return None
         return self.compute + self.communication + self.optimizer
+
+    @property
+    def waits_for_launches(self) -> bool:
+        """Whether GPUs wait so long for kernels to be launched that it is worth telling."""
+        return self.launching > LAUNCHING * self.compute
 
     @property
     def tokens_per_gpu(self) -> float | None:
@@ -142,14 +152,12 @@ def _work_seconds(work: Pass, load: Load, machine: Machine, spread: float) -> tu
     """
     peak = machine.tflops * 1e12 * load.tokens / (load.tokens + machine.short)
     if machine.fitted:
-        return work.flops / (peak * machine.efficiency) + spread, 0.0
+        return (work.flops + work.narrow_flops) / peak + spread, 0.0
     wide = load.model.width / (load.model.width + NARROW)
-    moving = work.moved / (MOVING * machine.memory_gb_s * 1e9)
-    busy = work.flops / (peak * EFFICIENCY * wide) + moving + spread
-    taken = max(busy, work.launches * LAUNCH)
-    # A machine that was found faster or slower is so in all of this.
-    pace = machine.efficiency / EFFICIENCY
-    return taken / pace, (taken - busy) / pace
+    moving = (work.moved / (machine.memory_gb_s * 1e9) + spread) / MOVING
+    busy = (work.flops / (peak * PRODUCTS * wide) + moving) / machine.pace
+    taken = max(busy, work.launches * machine.launch)
+    return taken, taken - busy
 
 
 def _exposed(moving: float, computing: float, overlap: float) -> float:
@@ -165,17 +173,10 @@ def _optimizer_seconds(load: Load, machine: Machine) -> float:
 
 
 def _dequantize(load: Load, machine: Machine) -> float:
-    """Seconds to write all 4-bit weights out once: half a byte read, two written, two read."""
+    """Seconds to write all 4-bit weights out once: half a byte read, two written."""
     if load.method != "qlora":
         return 0.0
-    return 4.5 * load.model.quantized / (machine.memory_gb_s * 1e9)
-
-
-def gathered_bytes(load: Load) -> float:
-    """Bytes of the whole model as it goes over the links, padding of stacked experts with it."""
-    padding = load.model.layers * load.model.padding(load.shards)
-    whole = 2.0 * (load.model.weights + padding + load.adapter)
-    return whole - (1.5 * load.model.quantized if load.method == "qlora" else 0.0)
+    return 2.5 * load.model.quantized / (machine.memory_gb_s * 1e9)
 
 
 def _gather_seconds(load: Load, replicas: int, machine: Machine) -> float | None:

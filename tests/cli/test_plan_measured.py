@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.plan.architecture import architecture
-from hpclaunch.plan.machine import efficiency_of
+from hpclaunch.plan.machine import Pace, pace_of
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import EFFICIENCY, Machine, step
+from hpclaunch.plan.speed import Machine, step
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import mark
 from hpclaunch.site.measured import Measured, Rates, text_of
@@ -86,29 +86,25 @@ def test_a_damaged_record_is_named_and_what_to_do(home: Home, text: str) -> None
 
 
 @given(
-    efficiency=st.floats(0.05, 0.95),
-    length=st.integers(200, 4096),
+    pace=st.floats(0.06, 1.5),
+    length=st.integers(1024, 4096),
     method=st.sampled_from(METHODS),
 )
-def test_the_efficiency_of_a_step_is_found_again(
-    efficiency: float, length: int, method: Any
-) -> None:
+def test_the_pace_of_a_step_is_found_again(pace: float, length: int, method: Any) -> None:
     load = replace(LOAD, length=length, method=method)
-    machine = replace(MACHINE, efficiency=efficiency, network_gb_s=2000.0, link_gb_s=2000.0)
+    machine = replace(MACHINE, pace=pace, network_gb_s=2000.0, link_gb_s=2000.0)
     seconds = step(load, 1, machine).seconds
     assert seconds is not None
-    found = efficiency_of(load, 1, replace(machine, efficiency=EFFICIENCY), seconds)
-    assert found is None or found == pytest.approx(efficiency, abs=0.002)
-    if method == "lora":
-        assert found is not None
+    found = pace_of(load, 1, replace(machine, pace=1.0), seconds)
+    assert found.pace == pytest.approx(pace, rel=0.005, abs=0.0006)
 
 
 def test_a_step_that_waited_for_the_network_tells_nothing_of_the_gpus() -> None:
     slow = replace(MACHINE, network_gb_s=0.2)
     seconds = step(LOAD, 1, slow).seconds
     assert seconds is not None
-    assert efficiency_of(LOAD, 1, slow, seconds) is None
-    assert efficiency_of(LOAD, 1, slow, seconds / 100) is None, "faster than the card can be"
+    assert pace_of(LOAD, 1, slow, seconds) == Pace()
+    assert pace_of(LOAD, 1, slow, seconds / 100) == Pace(), "faster than any card can be"
 
 
 def ran(home: Home, name: str, seconds: float, *words: str) -> None:
@@ -125,11 +121,15 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     keep(home, Measured(across={"a100_40": rates(20.0)}))
     before = planned(home)
     (assumed,) = before["assumed"]
-    assert assumed.startswith("77% of the GPU's bf16 peak in the products of large matrices, 85%")
+    assert assumed.startswith("82% of the GPU's bf16 peak in the products of large matrices, 85%")
+    assert assumed.endswith("16 µs to launch a kernel")
     seconds = before["step"]["seconds"]
     ran(home, "slower", 1.5 * seconds)
     after = planned(home)
-    assert any("as run slower reached" in note for note in after["measured"]), after
+    assert any(
+        "0.67 times as fast as so foreseen (as run slower showed)" in note
+        for note in after["measured"]
+    ), after
     assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
     mark(home.runs / "slower/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
     notes = planned(home)["measured"]

@@ -82,7 +82,6 @@ ONE_GPU = {
 linear layers) with PEFT and Transformers' Trainer on one A100-SXM4-80GB, FlashAttention 2, torch
 2.0, eight micro-batches of one padded sample. Of the first the three longest were fitted to, and
 the shortest for `LAUNCH`; the other two models were not."""
-HELD_OUT = ("7B", "14B")
 
 
 def qwen(size: str, length: int) -> Load:

@@ -22,6 +22,8 @@ NOTHING = {
     "lift_fresh", "_unsafe_view",
 }  # fmt: skip
 """What runs no kernel beside those operations that give a view."""
+LAYOUT = {"split_with_sizes_copy", "chunk_cat"}
+"""How FSDP lays out what it gathered, and what it will share out."""
 
 
 @dataclass
@@ -49,10 +51,11 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
         """Run an operation and count it."""
         made = func(*args, **(kwargs or {}))
         space, _, name = func._schema.name.partition("::")
+        if space == "fsdp" and name in LAYOUT:
+            self.at.moved += sum(map(_bytes, _tensors((args, kwargs))))
         if space != "aten" or func.is_view or name in NOTHING:
             return made
-        inputs = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
-        outputs = [each for each in tree_leaves(made) if isinstance(each, torch.Tensor)]
+        inputs, outputs = _tensors((args, kwargs)), _tensors(made)
         if not name.endswith("_"):
             outputs = [each for each in outputs if all(each is not other for other in inputs)]
         if not outputs:
@@ -65,6 +68,10 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
     def _large(self, name: str, inputs: list[Any]) -> bool:
         sides = [side for each in inputs for side in each.shape[-2:]]
         return name.startswith(PRODUCTS) and min(sides) > self.narrow
+
+
+def _tensors(tree: Any) -> list[Any]:
+    return [each for each in tree_leaves(tree) if isinstance(each, torch.Tensor)]
 
 
 def _bytes(tensor: torch.Tensor) -> int:

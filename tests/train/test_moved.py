@@ -8,7 +8,7 @@ import pytest
 
 from hpclaunch.plan.architecture import architecture
 from hpclaunch.plan.memory import Load
-from hpclaunch.plan.work import Pass, passes
+from hpclaunch.plan.work import _HOOKS_BACK, _HOOKS_FORTH, Pass, passes
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from tests.plan.shapes import RANK, SHAPES
 from tests.train.moving import counted
@@ -16,11 +16,13 @@ from tests.train.moving import counted
 pytestmark = pytest.mark.train
 
 FEW, MORE, SHORT, LONG = 2, 3, 512, 1024
-QWEN = {
+QWEN2 = {
     "model_type": "qwen2", "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
     "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 32000,
     "tie_word_embeddings": False,
 }  # fmt: skip
+QWEN3 = {**QWEN2, "model_type": "qwen3", "head_dim": 256, "num_key_value_heads": 4}
+"""With norms of its heads, which are wider together than the model."""
 CASES: list[tuple[dict[str, Any], MethodKind, Sharding, bool]] = [
     (SHAPES["small"], "lora", "none", True),
     (SHAPES["small"], "lora", "none", False),
@@ -28,8 +30,9 @@ CASES: list[tuple[dict[str, Any], MethodKind, Sharding, bool]] = [
     (SHAPES["small"], "full", "none", True),
     (SHAPES["small"], "full", "full", True),
     (SHAPES["small"], "full", "full", False),
-    (QWEN, "lora", "none", True),
-    (QWEN, "full", "full", True),
+    (QWEN2, "lora", "none", True),
+    (QWEN3, "lora", "full", True),
+    (QWEN3, "full", "none", False),
 ]
 
 
@@ -37,7 +40,8 @@ def by_plan(config: dict[str, Any], layers: int, length: int, *how: Any) -> tupl
     method, sharding, again = how
     model = architecture({**config, "num_hidden_layers": layers})
     adapter = model.adapter(RANK) if method == "lora" else 0
-    load = Load(model, method, adapter, sharding, 2, 1, length, checkpointing=again)
+    shards = 1 if sharding == "none" else 2
+    load = Load(model, method, adapter, sharding, shards, 1, length, checkpointing=again)
     return passes(load)
 
 
@@ -57,34 +61,22 @@ def test_a_layer_moves_what_the_plan_counts(
             found[layers, length] = counted({**question, "tokens": length}, layers)
             told[layers, length] = by_plan(config, layers, length, *how)
     for way in (0, 1):
-        # What a layer adds, and of that what comes with the tokens.
-        moved = [
-            (made[MORE, LONG][way].moved - made[FEW, LONG][way].moved)
-            - (made[MORE, SHORT][way].moved - made[FEW, SHORT][way].moved)
-            for made in (found, told)
-        ]
-        assert moved[1] == pytest.approx(moved[0], rel=0.04)
-    kernels = sum(found[MORE, LONG][way].kernels - found[FEW, LONG][way].kernels for way in (0, 1))
-    launches = sum(told[MORE, LONG][way].launches - told[FEW, LONG][way].launches for way in (0, 1))
-    assert launches == pytest.approx(kernels, rel=0.05)
-
-
-def test_autocast_copies_all_trained_weights_for_every_pass() -> None:
-    """A full fine-tune on one GPU keeps them in 32 bits."""
-    config = SHAPES["small"]
-    question = {
-        "config": config, "method": "full", "lora": {"r": RANK}, "shards": 1, "samples": 1,
-        "sharding": "none", "checkpointing": True, "double": True,
-    }  # fmt: skip
-    found = {
-        (layers, length): counted({**question, "tokens": length}, layers)
-        for layers in (FEW, MORE)
-        for length in (SHORT, LONG)
-    }
-    weights = architecture(config).layer_weights
-    for way, passes_ in ((0, 1), (1, 2)):
+        # What a layer adds, and of that what comes with the tokens, and what with the weights.
         short, long = (
-            found[MORE, length][way].moved - found[FEW, length][way].moved
+            [made[MORE, length][way].moved - made[FEW, length][way].moved for made in (found, told)]
             for length in (SHORT, LONG)
         )
-        assert 2 * short - long == pytest.approx(6 * weights * passes_, rel=0.15)
+        by_tokens = [more - less for more, less in zip(long, short, strict=True)]
+        assert by_tokens[1] == pytest.approx(by_tokens[0], rel=0.04)
+        of_weights = [2 * less - more for more, less in zip(long, short, strict=True)]
+        assert of_weights[1] == pytest.approx(of_weights[0], rel=0.1, abs=2e7)
+        kernels = found[MORE, LONG][way].kernels - found[FEW, LONG][way].kernels
+        launches = told[MORE, LONG][way].launches - told[FEW, LONG][way].launches
+        if sharding == "full":
+            launches -= hooks(method, way)
+        assert launches == pytest.approx(kernels, rel=0.06)
+
+
+def hooks(method: MethodKind, way: int) -> int:
+    """Give the launches that FSDP's hooks are taken for; they run few kernels."""
+    return (_HOOKS_FORTH, _HOOKS_BACK)[way][method != "full"]
