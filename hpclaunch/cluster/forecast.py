@@ -18,6 +18,7 @@ from hpclaunch.plan.machine import OFFLOADED, Basis, machine_of
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.plan import Plan
 from hpclaunch.plan.speed import Machine
+from hpclaunch.plan.work import EXPERTS
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
 from hpclaunch.recipe.schema import Recipe
@@ -99,6 +100,8 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
     load, replicas = laid_out(base, now, question.nodes, question.per_node)
     if load.offload:
         basis = replace(basis, assumed=(*basis.assumed, OFFLOADED))
+    if model.stacked and machine is not None:
+        basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
     work = work_of(recipe, question.nodes * question.per_node, _samples(recipe))
     made = estimate(load, replicas, work, card, machine)
     if made.steps is None:

@@ -115,6 +115,10 @@ _HOOKS_FORTH, _HOOKS_BACK = {True: 65, False: 30}, {True: 110, False: 75}
 CPU, with collectives that do nothing."""
 
 
+EXPERTS = "kernels and bytes between an expert's products as those of a dense model's"
+"""What the time of a mixture of experts rests on, in words."""
+
+
 def passes(load: Load) -> tuple[Pass, Pass]:
     """Give what is done forth and back, what is computed again with the latter."""
     forth, back = _flops(load)
@@ -215,7 +219,9 @@ def token_flops(load: Load) -> float:
 
     What is recomputed does not count, nor do gradients of weights that are not trained.
     """
-    forward = 2.0 * (load.model.active_weights + load.adapter)
+    # Of the adapters of experts a token meets as many as of the experts.
+    met = load.model.active / sum(each.weights for each in load.model.linears)
+    forward = 2.0 * (load.model.active_weights + met * load.adapter)
     return forward * (3 if load.method == "full" else 2) + 3.5 * attention_flops(load)
 
 

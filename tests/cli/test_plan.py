@@ -66,6 +66,14 @@ def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
     assert planned(home, *one, "training.max_length=8192")["step"]["launching"] == 0
 
 
+def test_what_a_mixture_of_experts_rests_on_is_said(home: Home) -> None:
+    one = ["--method", "lora", "--nodes", "1", "--gpus", "8", "--gpu", "h100"]
+    experts = planned(home, "--model", "mistralai/Mixtral-8x7B-v0.1", *one)
+    assert any("expert's products" in each for each in experts["assumed"])
+    dense = planned(home, "--model", "meta-llama/Llama-3.2-1B", *one)
+    assert not any("expert" in each for each in dense["assumed"])
+
+
 def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
     done = home.call("plan", "--nodes", "1", "--gpus", "1", "--gpu", "t4")
     assert done.code == 2

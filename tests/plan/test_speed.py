@@ -13,7 +13,7 @@ from hpclaunch.plan.architecture import architecture
 from hpclaunch.plan.machine import pace_of
 from hpclaunch.plan.memory import Load
 from hpclaunch.plan.speed import Machine, Step, reached, step
-from hpclaunch.plan.work import gathered_bytes
+from hpclaunch.plan.work import gathered_bytes, token_flops
 from hpclaunch.recipe.schema import MethodKind
 from tests.plan.published import (
     A100,
@@ -222,6 +222,14 @@ def test_what_must_hold(rate: float, length: int, accumulation: int, method: Met
         assert hybrid.seconds and hybrid.seconds <= made.seconds * 1.001
     longer = timed(replace(load, accumulation=2 * accumulation), 1, machine)
     assert longer.seconds and longer.seconds > made.seconds
+
+
+def test_a_token_meets_as_many_adapters_as_experts() -> None:
+    """Of 128 experts it goes through eight, so their adapters are a small part of its work."""
+    model = architecture(SHAPES["30b-a3b"])
+    load = Load(model, "lora", model.adapter(16), "none", 1, 1, 2048)
+    bare = token_flops(replace(load, adapter=0))
+    assert bare < token_flops(load) < 1.05 * bare
 
 
 def test_experts_that_ranks_cannot_share_alike_are_gathered_with_their_padding() -> None:
