@@ -99,7 +99,7 @@ def machine_of(
         seen.append(f"{link:.3g} GB/s between GPUs of a node ({_measured(known.inside)})")
     learnt = known.pace
     if learnt.pace is not None:
-        seen.append(f"GPUs {learnt.pace:.2f} times as fast as so foreseen ({known.run})")
+        seen.append(f"GPUs {learnt.pace:.2f} times as fast as the assumptions say ({known.run})")
     launch = LAUNCH if learnt.launch is None else learnt.launch
     launching = f"{1e6 * launch:.0f} µs to launch a kernel"
     if learnt.launch is not None:

@@ -127,7 +127,7 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     ran(home, "slower", 1.5 * seconds)
     after = planned(home)
     assert any(
-        "0.67 times as fast as so foreseen (as run slower showed)" in note
+        "0.67 times as fast as the assumptions say (as run slower showed)" in note
         for note in after["measured"]
     ), after
     assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
