@@ -246,7 +246,7 @@ def _saving(made: Forecast) -> str:
     every = made.question.recipe.checkpoints.every_steps
     often = f"every {every} steps" if every else "not asked for"
     if made.saving is None or made.checkpoint_seconds is None:
-        return f"{often}; how long it takes is unknown until a run here has saved one"
+        return f"{often}; how long it takes is unknown until a run here has saved one as large"
     pace = f"{made.saving.gb_s:.2g} GB/s, as run {made.saving.run} wrote"
     return f"{duration(made.checkpoint_seconds)} ({pace}), {often}"
 

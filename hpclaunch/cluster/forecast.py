@@ -64,7 +64,7 @@ class Forecast:
     unknown: tuple[str, ...]
     """What is not known, and what would make it known."""
     saving: Saving | None
-    """How fast checkpoints are written here; None: no run has saved one yet."""
+    """How fast checkpoints of such a size are written here; None: no run has saved one yet."""
 
     @property
     def checkpoint_seconds(self) -> float | None:
@@ -123,7 +123,7 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         made,
         basis,
         tuple(unknown),
-        saving_at(site.name),
+        saving_at(site.name, made.checkpoint),
     )
 
 

@@ -40,15 +40,18 @@ class Saving:
     """Which run did."""
 
 
-def saving_at(site: str) -> Saving | None:
-    """Give the pace of the last checkpoint of the newest run that saved one at `site`."""
+def saving_at(site: str, size: int) -> Saving | None:
+    """Give the pace of the last checkpoint of the newest run that saved one at `site`.
+
+    Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
+    """
     for folder, run in _newest(lambda record: record.site == site):
         for mark in reversed(read_last_marks(folder.events)):
-            size, seconds = mark.get("bytes"), mark.get("seconds")
-            if mark["event"] != "checkpoint" or not isinstance(size, int):
+            held, seconds = mark.get("bytes"), mark.get("seconds")
+            if mark["event"] != "checkpoint" or not isinstance(held, int):
                 continue
-            if isinstance(seconds, int | float) and seconds > 0 and size > 0:
-                return Saving(size / seconds / 1e9, run.name)
+            if isinstance(seconds, int | float) and seconds > 0 and held >= size / 10:
+                return Saving(held / seconds / 1e9, run.name)
     return None
 
 

@@ -151,6 +151,8 @@ def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Hom
     events = home.runs / "saved/events.jsonl"
     mark(events, "checkpoint", step=5, seconds=0.0, bytes=10**9, path="x")
     assert planned(home)["checkpoint_seconds"] is None, "in no time: a clock that jumped"
+    mark(events, "checkpoint", step=9, seconds=0.1, bytes=10**6, path="x")
+    assert planned(home)["checkpoint_seconds"] is None, "a small one takes its time for its files"
     mark(events, "checkpoint", step=10, seconds=4.0, bytes=10**9, path="x")
     mark(events, "checkpoint", step=11, bytes="much")
     ran(home, "newer", 9.0, "--method", "qlora")  # saved none; and a checkpoint is one to the disk
