@@ -10,7 +10,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     if 0 < seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "under 1 ms"
     if 0 < seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(max(0, round(seconds)), 60)
@@ -26,3 +26,10 @@ def duration(seconds: float | None) -> str:
 def count(value: float | None) -> str:
     """Give a whole number with its thousands apart."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def size(number: float) -> str:
+    """Give bytes as `12.4 MB`, `2.5 GB`, `141 GB` (10^6 and 10^9 of them)."""
+    if number < 1e8:
+        return f"{number / 1e6:.1f} MB"
+    return f"{number / 1e9:.1f} GB" if number < 1e11 else f"{number / 1e9:,.0f} GB"

@@ -12,7 +12,7 @@ from hpclaunch.plan.compare import Choice, compare
 from hpclaunch.plan.estimate import SAFE, Estimate
 from hpclaunch.plan.memory import GIB, trained
 from hpclaunch.run.record import Record
-from hpclaunch.units import UNKNOWN, count, duration
+from hpclaunch.units import UNKNOWN, count, duration, size
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.progress import Progress
@@ -206,7 +206,7 @@ def _memory_rows(made: Forecast, simulated: Any) -> list[tuple[str, str]]:
         ("allocator", held.allocator),
         ("CUDA, NCCL", held.context),
     ]
-    lines = [("memory", f"{name:<14}{gib(size):>10}") for name, size in parts if size]
+    lines = [("memory", f"{name:<14}{gib(part):>10}") for name, part in parts if part]
     lines.append(("", f"{'in all':<14}{gib(held.total):>10}   at most, {held.moment}"))
     if simulated is not None:
         lines.append(("", f"{'simulated':<14}{gib(simulated):>10}   tensors, where the form says "
@@ -234,10 +234,8 @@ def _time_rows(made: Forecast, limit: str | None) -> list[tuple[str, str]]:
             lines.append(("", f"{whole.gpu_hours:,.1f} GPU-hours"))
         if limit and whole.seconds is not None:
             lines.append(("", _allocations(whole.seconds, limit)))
-    lines.append(("checkpoint", f"{whole.checkpoint / 1e9:.1f} GB, {_saving(made)}"))
-    lines.append(
-        ("host", f"{whole.host / 1e9:.0f} GB of a node's memory while the model is loaded")
-    )
+    lines.append(("checkpoint", f"{size(whole.checkpoint)}, {_saving(made)}"))
+    lines.append(("host", f"{size(whole.host)} of a node's memory while the model is loaded"))
     return lines
 
 
