@@ -127,7 +127,7 @@ def _explained(text: str, document: Document, kind: Any) -> UserError:
     if what.startswith("Invalid enum value"):
         value, hint = document.data, kind
         for part in path:
-            value, hint = value[part], _inner(hint, part)  # type: ignore[index]
+            value, hint = value[part], _inner(hint, part)  # type: ignore[index]  # msgspec found it
         return UserError(f"{place}{value!r} is not valid", f"valid: {', '.join(_choices(hint))}")
     what = what.replace("object`", "mapping`").replace("array`", "list`")
     return UserError(f"{place}{what[0].lower()}{what[1:]}")

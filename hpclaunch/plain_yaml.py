@@ -24,7 +24,11 @@ _NUMBERS = {
 }
 
 
-class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+_LOADER = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
+_DUMPER = yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper
+
+
+class Loader(_LOADER):  # type: ignore[misc, valid-type]  # one of two
     """Reads `1e-4` as a number, and `3:00:00`, `2026-01-31`, `no` and `on` as the words written.
 
     By YAML 1.1 they are a string, the number 10800, a date, false and true.
@@ -43,7 +47,7 @@ for _name, _form in _NUMBERS.items():
     Loader.add_implicit_resolver(f"{TAG}{_name}", _form, list("-+.0123456789"))
 
 
-class Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
+class Dumper(_DUMPER):  # type: ignore[misc, valid-type]  # one of two
     """Quotes what either kind of reader would take for something else than a text."""
 
 

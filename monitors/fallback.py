@@ -31,7 +31,7 @@ class TableTally:
         for row in rows:
             known = {_FIELDS[name]: value for name, value in row.values.items() if name in _FIELDS}
             gpu = self._gpus.setdefault(row.gpu, GpuTally(GpuInfo(row.gpu)))
-            gpu.add(GpuSample(row.gpu, **known), 0.0)  # type: ignore[arg-type]
+            gpu.add(GpuSample(row.gpu, **known), 0.0)  # type: ignore[arg-type]  # of its own fields
             self._gpu_rows[row.gpu] = self._gpu_rows.get(row.gpu, 0) + 1
             self._seen(row.when)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,7 +51,9 @@ def saving_at(site: str, size: int) -> Saving | None:
             held, seconds = mark.get("bytes"), mark.get("seconds")
             if mark["event"] != "checkpoint" or not isinstance(held, int):
                 continue
-            if isinstance(seconds, int | float) and seconds > 0 and held >= size / 10:
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                continue
+            if held > 0 and held >= size / 10:
                 return Saving(held / seconds / 1e9, run.name)
     return None
 

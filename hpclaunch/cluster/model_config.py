@@ -70,7 +70,7 @@ def _from_hub(model: Model, environment: Mapping[str, str]) -> tuple[dict[str, A
         # Not sent on where the hub hands over to a storage of its own.
         request.add_unredirected_header("Authorization", f"Bearer {secret}")
     try:
-        with urllib.request.urlopen(request, timeout=HUB_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS) as answer:  # noqa: S310 - as above
             found = json.loads(answer.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
         return None, f"the hub answers {error.code} for the config of {model.name}"

@@ -69,7 +69,7 @@ def script(plan: Plan) -> str:
 def _template() -> jinja2.Template:
     """Load the template. No autoescape: this is bash, and every foreign word is quoted above."""
     folder = shipped("render", "templates")
-    environment = jinja2.Environment(  # noqa: S701
+    environment = jinja2.Environment(  # noqa: S701 - bash, no HTML
         loader=jinja2.FileSystemLoader(folder),
         bytecode_cache=Compiled(folder / "__pycache__"),
         undefined=jinja2.StrictUndefined,

@@ -54,13 +54,36 @@ def _depth(config: dict[str, Any]) -> int:
 
 def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
     """Simulate two steps of the model cut to `layers`; bytes by part at the peak of the second."""
-    import torch.distributed as dist
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.testing._internal.distributed.fake_pg import FakeStore
 
     from hpclaunch.train.stand_ins import FusedAdam, PlainTracker
+
+    with laid_out(question, layers) as model:
+        optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
+        if question["sharding"] == "none":
+            tracker = PlainTracker()
+            tracker.track_external(model, optimizer)
+        else:
+            tracker = FSDPMemTracker(model, optimizer)
+            tracker.track_inputs(())
+        with tracker:
+            for _ in range(2):  # from the second on the optimizer's state is there
+                _train(model, optimizer, question)
+                tracker.reset_mod_stats()
+        (peak,) = tracker.get_tracker_snapshot("peak").values()
+    return {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
+
+
+@contextlib.contextmanager
+def laid_out(question: dict[str, Any], layers: int) -> Iterator[Any]:
+    """Give the model cut to `layers`, sharded as asked, and let tensors have no values meanwhile.
+
+    `question` as `simulate` takes it.
+    """
+    import torch.distributed as dist
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
 
     shards = int(question["shards"])
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
@@ -73,23 +96,9 @@ def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
                 model.enable_input_require_grads()
             model.train()
-            if question["sharding"] != "none":
-                model = _shard(model, question, mesh)
-            optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
-            if question["sharding"] == "none":
-                tracker = PlainTracker()
-                tracker.track_external(model, optimizer)
-            else:
-                tracker = FSDPMemTracker(model, optimizer)
-                tracker.track_inputs(())
-            with tracker:
-                for _ in range(2):  # from the second on the optimizer's state is there
-                    _train(model, optimizer, question)
-                    tracker.reset_mod_stats()
-            (peak,) = tracker.get_tracker_snapshot("peak").values()
+            yield model if question["sharding"] == "none" else _shard(model, question, mesh)
     finally:
         dist.destroy_process_group()
-    return {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
 
 
 def _train(model: Any, optimizer: Any, question: dict[str, Any]) -> None:

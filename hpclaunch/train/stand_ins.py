@@ -42,7 +42,7 @@ class FourBit(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         return made if self.bias is None else made + self.bias
 
 
-class _Multiply(torch.autograd.Function):  # type: ignore[misc]
+class _Multiply(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped
     """Keeps the 4-bit weights for the backward pass, and writes them out again there."""
 
     @staticmethod
@@ -63,7 +63,7 @@ def _whole(weight: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     return torch.empty((rows, columns), dtype=torch.bfloat16, device=weight.device)
 
 
-class FusedHead(torch.nn.Linear):  # type: ignore[misc]
+class FusedHead(torch.nn.Linear):  # type: ignore[misc]  # torch is untyped
     """An output head with TRL's fused loss: gives the log-probability of each token, no logits.
 
     In training TRL calls the loss beside the head, which the memory tracker cannot follow.
@@ -84,7 +84,7 @@ class FusedHead(torch.nn.Linear):  # type: ignore[misc]
         return made
 
 
-class FusedAdam(torch.optim.Optimizer):  # type: ignore[misc]
+class FusedAdam(torch.optim.Optimizer):  # type: ignore[misc]  # torch is untyped
     """Holds the state of the fused AdamW, which needs no more than that for a step."""
 
     def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
@@ -101,7 +101,7 @@ class FusedAdam(torch.optim.Optimizer):  # type: ignore[misc]
                         self.state[each][name] = torch.zeros_like(shard)
 
 
-class PlainTracker(MemTracker):  # type: ignore[misc]
+class PlainTracker(MemTracker):  # type: ignore[misc]  # torch is untyped
     """The tracker of a model that is not sharded; PyTorch's own fails on frozen weights."""
 
     def _track_module_params_and_buffers(

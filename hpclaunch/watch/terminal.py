@@ -65,7 +65,7 @@ class Terminal:
         return None
 
     def _quit_pressed(self) -> bool:
-        assert self._keys is not None  # noqa: S101
+        assert self._keys is not None  # noqa: S101 - for mypy
         try:
             pressed = os.read(self._keys, 1024)
         except OSError:

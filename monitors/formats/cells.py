@@ -43,7 +43,7 @@ def _scaled(values: list[Value]) -> tuple[str | int, list[int]] | None:
     kinds = set(map(type, values))
     if kinds == {int}:
         if max(values) < -LOWEST:
-            return "i", values  # type: ignore[return-value]
+            return "i", values  # type: ignore[return-value]  # all are int
         if min(values) >= 0:
             return "u", [int(v) - BEYOND if v >= -LOWEST else int(v) for v in values]
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Hom
     mark(events, "checkpoint", step=9, seconds=0.1, bytes=10**6, path="x")
     assert planned(home)["checkpoint_seconds"] is None, "a small one takes its time for its files"
     mark(events, "checkpoint", step=10, seconds=4.0, bytes=10**9, path="x")
-    mark(events, "checkpoint", step=11, bytes="much")
+    for odd in ({"bytes": "much"}, {"bytes": 10**9, "seconds": math.inf}, {"bytes": 10**9}):
+        mark(events, "checkpoint", step=11, **odd)
     ran(home, "newer", 9.0, "--method", "qlora")  # saved none; and a checkpoint is one to the disk
     found = planned(home, "checkpoints.every_steps=0")
     assert found["checkpoint_seconds"] == pytest.approx(found["checkpoint_bytes"] / 0.25e9)

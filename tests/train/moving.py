@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed.device_mesh import init_device_mesh
-from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hpclaunch.train.simulate import _as_on_a_gpu, _materialize, _model, _shard
+from hpclaunch.train.simulate import laid_out
 
 PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
 NOTHING = {
@@ -84,26 +80,12 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 def counted(question: dict[str, Any], layers: int) -> tuple[Count, Count]:
     """Count a micro-batch forth and back. `question` as `simulate` takes it."""
-    shards = int(question["shards"])
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
-    try:
-        mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
-        model = _model(question, layers)
-        with FakeTensorMode(), _as_on_a_gpu():
-            _materialize(model)
-            if question["checkpointing"]:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-                model.enable_input_require_grads()
-            model.train()
-            alone = question["sharding"] == "none"
-            model = model if alone else _shard(model, question, mesh)
-            ids = torch.zeros((1, int(question["tokens"])), dtype=torch.long)
-            with Counter(question["lora"]["r"]) as counter:
-                with torch.autocast("cpu", torch.bfloat16, enabled=alone):
-                    answer = model(input_ids=ids)
-                loss = answer.logits.sum()
-                counter.at = counter.back
-                loss.backward()
-    finally:
-        dist.destroy_process_group()
+    with laid_out(question, layers) as model:
+        ids = torch.zeros((1, int(question["tokens"])), dtype=torch.long)
+        with Counter(question["lora"]["r"]) as counter:
+            with torch.autocast("cpu", torch.bfloat16, enabled=question["sharding"] == "none"):
+                answer = model(input_ids=ids)
+            loss = answer.logits.sum()
+            counter.at = counter.back
+            loss.backward()
     return counter.forth, counter.back
