@@ -130,7 +130,7 @@ def _foreseen(plan: Plan) -> Foreseen | None:
         return None
     memory, step = made.estimate.memory, made.estimate.step
     return Foreseen(
-        tensors=memory.tensors,
+        tensors=made.estimate.peak,
         total=memory.total,
         step_seconds=step.seconds if step else None,
         token_flops=token_flops(made.load),

@@ -73,7 +73,7 @@ def laid_out(base: Load, lay: Layout, nodes: int, per_node: int) -> tuple[Load, 
     """Give the load of one GPU under a layout, and the copies of the model."""
     shards, replicas = spread(lay.sharding, nodes, per_node)
     how: Literal["full", "grad", "none"] = "full"
-    if lay.sharding == "none" or shards == 1:
+    if lay.sharding == "none":
         how = "none"
     elif lay.sharding == "grad":
         how = "grad"

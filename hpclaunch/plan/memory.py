@@ -184,6 +184,9 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
     stays = model.layers * layer + head if load.sharding == "grad" else 0.0
     own = 1.0 if sharded else 0.0
     back = 0.0 if load.sharding == "grad" else own
+    # All-gather fills one flat buffer, and copies out of it. A single rank copies its parameters
+    # one by one, without the buffer (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py).
+    buffers = 2 if shards > 1 else 1
     # A layer's own gradients while they are made, and those of the one before on their way.
     # Of stacked experts one set more: so the simulation has it; why was not looked at.
     grads = 1.5 * layer + 2.0 * model.stacked if full and sharded else 0.0
@@ -191,10 +194,12 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
     weight_grad = 3 * head if full else 0.0  # in 32 bits, then once more in 16
     ended = kept + SAVED * token
     moments = [
-        _Moment("gathering the output head", 0, ended, stays + own * (2 * head + layer)),
-        _Moment("scoring the tokens", 0, ended + tile, stays + own * 2 * head),
+        _Moment("gathering the output head", 0, ended, stays + own * (buffers * head + layer)),
+        _Moment("scoring the tokens", 0, ended + tile, stays + own * buffers * head),
         _Moment("the loss", 0, ended + 3 * token + tile + weight_grad, stays + own * head),
-        _Moment("the last layer, going back", 0, kept + work, stays + back * 2 * layer + grads),
+        _Moment(
+            "the last layer, going back", 0, kept + work, stays + back * buffers * layer + grads
+        ),
         _Moment(
             "the first layer, going back",
             before,

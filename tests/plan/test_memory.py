@@ -14,7 +14,8 @@ from typing import Any, Literal
 import pytest
 
 from hpclaunch.plan.architecture import Architecture, architecture
-from hpclaunch.plan.memory import GIB, Load, memory
+from hpclaunch.plan.estimate import Work, estimate
+from hpclaunch.plan.memory import CONTEXT, GIB, Load, memory
 from hpclaunch.plan.models import known_config
 from tests.plan.shapes import SHAPES, load_for
 
@@ -89,3 +90,29 @@ def test_the_parts_make_the_whole() -> None:
     parts = (held.weights, held.scales, held.gradients, held.optimizer, held.activations)
     assert sum(parts) + held.gathered == held.tensors
     assert held.total == held.tensors + held.allocator + held.context
+
+
+@pytest.mark.parametrize(
+    ("method", "samples", "checkpointing", "measured_gib", "within"),
+    [
+        ("lora", 1, True, 17.99, 0.01),
+        ("lora", 2, False, 62.26, 0.08),
+    ],
+)
+def test_one_rank_under_fsdp_as_measured_on_an_h200(
+    method: Literal["lora"], samples: int, checkpointing: bool, measured_gib: float, within: float
+) -> None:
+    """Llama 3.1 8B, 4,096 tokens: what PyTorch's allocator counted, docs/evidence/gpu.md."""
+    model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
+    load = Load(model, method, model.adapter(16), "full", 1, samples, 4096, checkpointing)
+    assert memory(load).tensors / GIB == pytest.approx(measured_gib, rel=within)
+
+
+def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
+    """Llama 3.1 8B on one H200: 10.68 GiB at the peak, which lay before the first step."""
+    model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
+    load = Load(model, "qlora", model.adapter(16), "full", 1, 1, 4096)
+    work = Work(samples=64, epochs=1, max_steps=8, samples_per_step=8)
+    loading = estimate(load, 1, work, None, None).loading
+    assert (loading - CONTEXT) / GIB == pytest.approx(10.68, rel=0.01)
+    assert loading > memory(load).total
