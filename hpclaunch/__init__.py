@@ -16,14 +16,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpclaunch.cluster.cancel import cancel
-    from hpclaunch.cluster.draft import draft
-    from hpclaunch.cluster.follow import follow
-    from hpclaunch.cluster.launch import execute, submit
-    from hpclaunch.cluster.request import Changes, Request
     from hpclaunch.diagnose.status import status
     from hpclaunch.errors import UserError
-    from hpclaunch.plan.request import Resources
+    from hpclaunch.launch.cancel import cancel
+    from hpclaunch.launch.draft import draft
+    from hpclaunch.launch.follow import follow
+    from hpclaunch.launch.request import Changes, Request
+    from hpclaunch.launch.start import execute, submit
+    from hpclaunch.plan.resources import Resources
     from hpclaunch.run.find import find
 
 __version__ = "0.1.0"
@@ -43,17 +43,17 @@ __all__ = [
 ]
 
 _HOME = {
-    "Changes": "hpclaunch.cluster.request",
-    "Request": "hpclaunch.cluster.request",
-    "Resources": "hpclaunch.plan.request",
+    "Changes": "hpclaunch.launch.request",
+    "Request": "hpclaunch.launch.request",
+    "Resources": "hpclaunch.plan.resources",
     "UserError": "hpclaunch.errors",
-    "cancel": "hpclaunch.cluster.cancel",
-    "draft": "hpclaunch.cluster.draft",
-    "execute": "hpclaunch.cluster.launch",
+    "cancel": "hpclaunch.launch.cancel",
+    "draft": "hpclaunch.launch.draft",
+    "execute": "hpclaunch.launch.start",
     "find": "hpclaunch.run.find",
-    "follow": "hpclaunch.cluster.follow",
+    "follow": "hpclaunch.launch.follow",
     "status": "hpclaunch.diagnose.status",
-    "submit": "hpclaunch.cluster.launch",
+    "submit": "hpclaunch.launch.start",
 }
 
 

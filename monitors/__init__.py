@@ -2,6 +2,6 @@
 
 The package works alone: it needs the standard library, and `nvidia-ml-py` where there are GPUs.
 
-- `python -m monitors.sidecar --out DIR` records one node.
+- `python -m monitors.recorder --out DIR` records one node.
 - `python -m monitors.report DIR` reports on every node recorded in DIR.
 """

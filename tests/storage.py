@@ -11,7 +11,7 @@ from typing import Any
 
 from moto.server import ThreadedMotoServer
 
-from hpclaunch.train import manifest
+from hpclaunch.train.checkpoint import manifest
 
 BUCKET = "attic"
 DENY = {

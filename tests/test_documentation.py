@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.site.load import load_site
-from monitors.export import export as write_export
+from monitors.exports.export import export as write_export
 from tests.cli.running import ROOT, Home
 from tests.monitors import traces
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hpclaunch.cli.following import printer, say_end
+from hpclaunch.cli.follow import printer, say_end
 from hpclaunch.cli.text import say, say_findings, say_if
-from hpclaunch.cluster.launch import execute
 from hpclaunch.diagnose.status import status
+from hpclaunch.launch.start import execute
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import find
 from hpclaunch.run.folder import RunFolder

@@ -12,9 +12,9 @@ from hpclaunch.cli.text import patience
 @options.run
 def cancel(run: str | None) -> None:
     """Cancel a run that waits or runs."""
-    from hpclaunch.cluster.cancel import cancel as end
     from hpclaunch.diagnose.status import status as look
     from hpclaunch.errors import UserError
+    from hpclaunch.launch.cancel import cancel as end
     from hpclaunch.run.find import find
 
     folder, record = find(run)

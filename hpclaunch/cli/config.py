@@ -25,8 +25,8 @@ def config(
 
     For use by hand: accelerate launch --config_file FILE --machine_rank RANK ... train.py
     """
-    from hpclaunch.cli.asking import changes, resources
     from hpclaunch.cli.invocation import recipe_and_overrides
+    from hpclaunch.cli.resources import changes, resources
     from hpclaunch.plan.layout import layout
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load

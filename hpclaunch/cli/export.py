@@ -24,8 +24,8 @@ def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None)
     """
     from hpclaunch.errors import UserError
     from hpclaunch.run.find import find
-    from monitors.export import ExportError
-    from monitors.export import export as write
+    from monitors.exports.export import ExportError
+    from monitors.exports.export import export as write
 
     folder, _ = find(run)
     try:

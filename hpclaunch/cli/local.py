@@ -42,8 +42,8 @@ def local(
     Without a recipe: the tiny one, in a minute or two. What stands after -- runs in place of the
     built-in trainer.
     """
-    from hpclaunch.cli.asking import request
-    from hpclaunch.cluster.draft import draft
+    from hpclaunch.cli.resources import request
+    from hpclaunch.launch.draft import draft
 
     nodes = options.NodeOptions(gpus=gpus, cpu_processes=cpu_processes, port=port)
     asked = request("local", typed, words, recipe=recipe, sharding=sharding, run=run, nodes=nodes)

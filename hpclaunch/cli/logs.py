@@ -26,12 +26,12 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
 
     Each line has the node and process that said it before it.
     """
-    from hpclaunch.cli.following import printer, waiting_teller
-    from hpclaunch.cluster.current import current
-    from hpclaunch.cluster.follow import LogReader
-    from hpclaunch.cluster.follow import follow as follow_log
-    from hpclaunch.cluster.process import alive
+    from hpclaunch.cli.follow import printer, waiting_teller
     from hpclaunch.errors import UserError
+    from hpclaunch.launch.current_job import current
+    from hpclaunch.launch.follow import LogReader
+    from hpclaunch.launch.follow import follow as follow_log
+    from hpclaunch.launch.process import alive
     from hpclaunch.run.find import find
 
     folder, record = find(run)

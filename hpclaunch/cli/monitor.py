@@ -32,7 +32,7 @@ def monitor(typed: Invocation, out: Path, node: str | None, interval: float) -> 
     hpclaunch report FOLDER.
     """
     from hpclaunch.errors import UserError
-    from monitors.around import around, records_here
+    from monitors.recorder.around import around, records_here
 
     if not typed.program:
         raise UserError(

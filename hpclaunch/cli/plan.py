@@ -14,7 +14,7 @@ from hpclaunch.cli.text import answer_json
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
-    from hpclaunch.cluster.forecast import Forecast, Question
+    from hpclaunch.forecast.forecast import Forecast, Question
 
 
 @click.command()
@@ -39,7 +39,7 @@ def plan(
     Exits with 2 where it cannot fit. Times are for samples of full length (training.max_length);
     shorter ones take less.
     """
-    from hpclaunch.cluster.forecast import forecast
+    from hpclaunch.forecast.forecast import forecast
 
     numbers = _numbers(place.nodes)
     question = _question(words, place, recipe, sharding, numbers[0])
@@ -76,7 +76,7 @@ def _scale(
     question: Question, numbers: list[int], place: options.PlaceOptions, as_json: bool
 ) -> int:
     from hpclaunch.cli.plan_scale import render_scale, scale_json
-    from hpclaunch.cluster.scaling import forecast_over
+    from hpclaunch.forecast.scaling import forecast_over
 
     kinds = place.gpu or (question.gpu,)
     tables = [forecast_over(question, numbers, kind, os.environ) for kind in kinds]
@@ -89,7 +89,7 @@ def _scale(
 
 
 def _simulated(made: Forecast) -> Any:
-    from hpclaunch.cluster.simulate import simulate
+    from hpclaunch.forecast.simulate import simulate
 
     return simulate(made, made.config)
 
@@ -101,12 +101,12 @@ def _question(
     sharding: options.ShardingOptions,
     nodes: int,
 ) -> Question:
-    from hpclaunch.cli.asking import changes
     from hpclaunch.cli.invocation import recipe_and_overrides
-    from hpclaunch.cluster.auto import settle
-    from hpclaunch.cluster.draft import site_here
-    from hpclaunch.cluster.forecast import Question
-    from hpclaunch.plan.network import rate
+    from hpclaunch.cli.resources import changes
+    from hpclaunch.forecast.auto import settle
+    from hpclaunch.forecast.forecast import Question
+    from hpclaunch.launch.draft import site_here
+    from hpclaunch.predict.network import rate
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
     from hpclaunch.site.load import load_site

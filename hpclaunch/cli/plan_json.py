@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from hpclaunch.cluster.forecast import Forecast
-from hpclaunch.plan.compare import Choice, compare
-from hpclaunch.plan.estimate import Estimate
-from hpclaunch.plan.memory import trained
+from hpclaunch.forecast.forecast import Forecast
+from hpclaunch.predict.compare import Choice, compare
+from hpclaunch.predict.estimate import Estimate
+from hpclaunch.predict.memory import trained
 
 
 def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dict[str, Any]:

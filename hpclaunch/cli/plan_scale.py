@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hpclaunch.cli.plan_text import SHARDINGS, gib, table
-from hpclaunch.cluster.scaling import Range
-from hpclaunch.plan.scale import Point, knee
+from hpclaunch.forecast.scaling import Range
+from hpclaunch.predict.scale import Point, knee
 from hpclaunch.units import UNKNOWN, count, duration
 
 BAR = 20

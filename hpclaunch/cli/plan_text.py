@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpclaunch.cli.text import rows
-from hpclaunch.cluster.forecast import Forecast
-from hpclaunch.plan.compare import Choice, compare
-from hpclaunch.plan.estimate import SAFE, Estimate
-from hpclaunch.plan.memory import GIB, trained
+from hpclaunch.forecast.forecast import Forecast
+from hpclaunch.predict.compare import Choice, compare
+from hpclaunch.predict.estimate import SAFE, Estimate
+from hpclaunch.predict.memory import GIB, trained
 from hpclaunch.run.record import Record
 from hpclaunch.units import UNKNOWN, count, duration, size
 
@@ -250,7 +250,7 @@ def _saving(made: Forecast) -> str:
 
 
 def _allocations(seconds: float, limit: str) -> str:
-    from hpclaunch.plan.walltime import seconds_of
+    from hpclaunch.plan.slurm_time import seconds_of
 
     number = -(-seconds // seconds_of(limit))
     return f"{number:.0f} job{'s' * (number > 1)} of {limit}"

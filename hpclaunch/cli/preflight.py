@@ -13,7 +13,7 @@ from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
-    from hpclaunch.cluster.preflight import Kept
+    from hpclaunch.forecast.preflight import Kept
 
 LIMIT = "10:00"
 """Walltime where the user names none: it takes a minute or two."""
@@ -35,9 +35,9 @@ def preflight(
     Gathers and reduces tensors over all GPUs, for a minute or two: in the allocation you are in,
     or in a short job of its own. The rates are kept for this site, and later plans go by them.
     """
-    from hpclaunch.cli.asking import request
-    from hpclaunch.cluster.draft import draft
-    from hpclaunch.cluster.preflight import PROGRAM, keep
+    from hpclaunch.cli.resources import request
+    from hpclaunch.forecast.preflight import PROGRAM, keep
+    from hpclaunch.launch.draft import draft
     from hpclaunch.run.find import default_runs_dir, find, next_name
 
     runs_dir = (run.runs_dir or default_runs_dir()).absolute()

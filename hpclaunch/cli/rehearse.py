@@ -56,9 +56,9 @@ def rehearse(
     """
     from dataclasses import asdict
 
-    from hpclaunch.cli.asking import request
-    from hpclaunch.plan.request import Resources
-    from hpclaunch.rehearse.way import rehearse as go
+    from hpclaunch.cli.resources import request
+    from hpclaunch.plan.resources import Resources
+    from hpclaunch.rehearse.stages import rehearse as go
     from hpclaunch.run.lines import show
 
     asked = request(

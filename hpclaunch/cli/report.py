@@ -12,10 +12,11 @@ from hpclaunch.cli.text import answer_json, patience, rows, say
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
-    from hpclaunch.diagnose.status import Status
+    from hpclaunch.diagnose.state import Status
+    from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
-    from monitors.report import Story, Study
+    from monitors.analysis.analysis import Story, Study
 
 
 _file = click.Path(path_type=Path)
@@ -49,9 +50,10 @@ def report(
 
     from hpclaunch.cli.plan_text import foreseen_rows
     from hpclaunch.cli.status import progress_rows
-    from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.find import find
-    from monitors.report import render_findings, render_text, study, to_dict
+    from monitors.analysis.analysis import study
+    from monitors.report.build import to_dict
+    from monitors.report.text import render_findings, render_text
 
     if run is not None and _is_record(Path(run)):
         return _record(Path(run), html, as_json)
@@ -82,7 +84,7 @@ def _story(folder: RunFolder, record: Record, found: Status) -> Story:
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.changes import changes, transport
     from hpclaunch.run.events import read_marks
-    from monitors.report import Story
+    from monitors.analysis.analysis import Story
 
     facts = [("state", str(found.state)), *progress_rows(found.progress, False)]
     if found.failure:
@@ -109,14 +111,14 @@ def _bf16_peak(card: str | None) -> float | None:
 
 def _is_record(folder: Path) -> bool:
     """Say whether a folder is no run's, but holds what `hpclaunch monitor` recorded."""
-    from monitors.report import holds_record
+    from monitors.report.build import holds_record
 
     return not (folder / "run.json").exists() and holds_record(folder)
 
 
 def _record(folder: Path, html: Path | None, as_json: bool) -> int:
     """Report on a record of nodes without a run."""
-    from monitors.report import Story, study
+    from monitors.analysis.analysis import Story, study
 
     metrics = study(folder, Story(title=str(folder)))
     page = _write_page(html or folder / "report.html", metrics)
@@ -128,7 +130,7 @@ def _record(folder: Path, html: Path | None, as_json: bool) -> int:
 
 def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool) -> int:
     """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
-    from monitors.report import study_files
+    from monitors.analysis.analysis import study_files
 
     for path in (*gpu, *cpu):
         if not path.is_file():
@@ -143,7 +145,8 @@ def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_j
 
 
 def _show(metrics: Study, as_json: bool) -> None:
-    from monitors.report import render_findings, render_text, to_dict
+    from monitors.report.build import to_dict
+    from monitors.report.text import render_findings, render_text
 
     if as_json:
         answer_json({"metrics": to_dict(metrics)})
@@ -155,7 +158,7 @@ def _show(metrics: Study, as_json: bool) -> None:
 def _write_page(path: Path, metrics: Study) -> Path | None:
     """Write the page; None where there is nothing to show or it cannot be written."""
     from hpclaunch.run.folder import write_atomic
-    from monitors.report import render_html
+    from monitors.report.build import render_html
 
     if not metrics.report.nodes:
         return None

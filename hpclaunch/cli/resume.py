@@ -11,7 +11,8 @@ from hpclaunch.cli.text import patience, say
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
-    from hpclaunch.diagnose.status import Status
+    from hpclaunch.diagnose.state import Status
+    from hpclaunch.diagnose.status import status as look
 
 
 @click.command()
@@ -41,8 +42,7 @@ def resume(
     fields of training, checkpoints, tracking and monitoring may change.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
-    from hpclaunch.cluster.resume import redraft
-    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
 
     reference, overrides = recipe_and_overrides(words)
@@ -62,14 +62,14 @@ def resume(
 
         return run_to_its_end(job, record)
     from hpclaunch.cli.sbatch import print_submitted
-    from hpclaunch.cluster.launch import submit
+    from hpclaunch.launch.start import submit
 
     with patience():
         done = submit(job, record)
     print_submitted(done, as_json)
     if not wait:
         return 0
-    from hpclaunch.cli.following import wait_for
+    from hpclaunch.cli.follow import wait_for
 
     return wait_for(done.folder, done.record)
 

@@ -12,7 +12,7 @@ from hpclaunch.cli.text import answer_json, patience, rows, say, say_findings, s
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
-    from hpclaunch.cluster.launch import Submitted
+    from hpclaunch.launch.start import Submitted
     from hpclaunch.render.job import Job
 
 
@@ -52,9 +52,9 @@ def sbatch(
     What stands after -- runs in place of the built-in trainer: hpclaunch sbatch --nodes 4 --gpus 4
     -- train.py my.yaml
     """
-    from hpclaunch.cli.asking import request
-    from hpclaunch.cli.foresee import foreseen
-    from hpclaunch.cluster.draft import draft
+    from hpclaunch.cli.prediction import foreseen
+    from hpclaunch.cli.resources import request
+    from hpclaunch.launch.draft import draft
 
     asked = request(
         "sbatch", typed, words,
@@ -69,7 +69,7 @@ def sbatch(
         say_findings(job.plan.findings)
         say_if(note)
         return 0
-    from hpclaunch.cluster.launch import submit
+    from hpclaunch.launch.start import submit
 
     with patience():
         done = submit(job)
@@ -78,7 +78,7 @@ def sbatch(
     print_submitted(done, as_json)
     if not wait:
         return 0
-    from hpclaunch.cli.following import wait_for
+    from hpclaunch.cli.follow import wait_for
 
     return wait_for(done.folder, done.record)
 
@@ -92,9 +92,9 @@ def _print_dry(job: Job, as_json: bool) -> None:
 
 
 def _write(job: Job, as_json: bool) -> None:
-    from hpclaunch.cluster.draft import check_model_access
-    from hpclaunch.cluster.launch import write
     from hpclaunch.errors import UserError
+    from hpclaunch.launch.draft import check_model_access
+    from hpclaunch.launch.start import write
 
     folder = write(job)
     try:

@@ -44,9 +44,9 @@ def srun(
     From a login node it gets an allocation; inside one (salloc, srun --pty) it uses that, on all
     its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
     """
-    from hpclaunch.cli.asking import request
-    from hpclaunch.cli.foresee import foreseen
-    from hpclaunch.cluster.draft import draft
+    from hpclaunch.cli.prediction import foreseen
+    from hpclaunch.cli.resources import request
+    from hpclaunch.launch.draft import draft
 
     if shell and typed.program:
         raise UserError("--shell opens a shell, and runs no program", "leave one of them out")
@@ -61,7 +61,7 @@ def srun(
         print(job.script, end="")
         return 0
     if shell:
-        from hpclaunch.cluster.shell import open_shell
+        from hpclaunch.launch.shell import open_shell
 
         say("the nodes are yours, and charged, until you leave the shell: exit")
         open_shell(job)

@@ -12,7 +12,7 @@ from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.progress import Progress
-    from hpclaunch.diagnose.status import Status
+    from hpclaunch.diagnose.state import Status
 
 
 @click.command()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpclaunch.plan.findings import Finding
+    from hpclaunch.plan.notes import Finding
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.diagnose import signs
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
@@ -100,7 +100,7 @@ class Evidence:
 
 def _line_with(name: str, rank: RankFailure) -> Clue | None:
     """Give the line of a rank's words that has a sign; the last one, where a reason stands."""
-    lines = signs.places(name, rank.text)
+    lines = patterns.places(name, rank.text)
     if not lines:
         return None
     begin, stop = lines[-1]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.causes import causes
 from hpclaunch.diagnose.evidence import gather
 from hpclaunch.diagnose.log import tidy
-from hpclaunch.diagnose.why import causes
 from hpclaunch.run.events import read_marks
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpclaunch.diagnose import signs
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.run.lines import Line, parse_line
 
@@ -27,7 +27,7 @@ LINE = 2000
 """Bytes kept of a line."""
 CHUNK = 2**22
 
-UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *signs.COLLATERAL}
+UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *patterns.COLLATERAL}
 """Signs that leave the question open where it began."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
@@ -110,7 +110,7 @@ def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
     """Give the first and the last place of each of the telling words, in the order of the file."""
     places = set()
     since = max(0, stop - DEEP)
-    for word in signs.ROOTS:
+    for word in patterns.ROOTS:
         first = data.find(word.encode(), since, stop)
         if first >= 0:
             places |= {first, data.rfind(word.encode(), since, stop)}
@@ -125,7 +125,9 @@ def _collect(
     file: Path, text: bytes, offset: int, numbers: _Numbers, found: dict[str, list[Clue]]
 ) -> None:
     """Add the lines of a stretch of the file that give a sign."""
-    lines = {name: places for name in signs.SIGNS if (places := signs.places(name, text, KEPT))}
+    lines = {
+        name: places for name in patterns.SIGNS if (places := patterns.places(name, text, KEPT))
+    }
     begins = sorted({begin for places in lines.values() for begin, _ in places})
     number = {begin: numbers.at(offset + begin) for begin in begins}
     for name, places in lines.items():
@@ -138,7 +140,7 @@ def _cut(text: bytes, begin: int, stop: int, name: str) -> bytes:
     """Give a line; of one that is very long, as of a program without line ends, what counts."""
     if stop - begin <= LINE:
         return text[begin:stop]
-    at = signs.first(name, text, begin, stop)
+    at = patterns.first(name, text, begin, stop)
     return text[max(begin, at - LINE // 2) : min(stop, at + LINE // 2)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hpclaunch.diagnose.exits import exits
+from hpclaunch.diagnose.launcher_exits import exits
 from hpclaunch.diagnose.log import Log, tidy
 from hpclaunch.diagnose.words import (
     RankFailure,

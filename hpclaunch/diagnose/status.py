@@ -1,83 +1,17 @@
-"""The state of a run: what its folder says, what Slurm says, and which of the two is newer."""
+"""The status of a run: its state, and the first line of why it failed if it did."""
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from shlex import quote
-from typing import Any, Literal
+from dataclasses import replace
 
-from hpclaunch.cluster import slurm
-from hpclaunch.cluster.current import current
-from hpclaunch.cluster.process import alive, here
-from hpclaunch.cluster.slurm import JobState
-from hpclaunch.diagnose.blame import kept, left_out
-from hpclaunch.diagnose.failure import Failure
-from hpclaunch.diagnose.progress import Progress, progress
-from hpclaunch.run.events import read_marks
+from hpclaunch.diagnose.state import Status, run_state
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.run.start import start_of
-from hpclaunch.units import duration
-
-State = Literal[
-    "written", "queued", "running", "done", "stopped", "failed", "cancelled", "timed out", "unknown"
-]
-
-_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING"}
-_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
-_ENDS: dict[str, State] = {
-    "CANCELLED": "cancelled",
-    "TIMEOUT": "timed out",
-    "DEADLINE": "timed out",
-}
-
-
-FORGOTTEN = 600.0
-"""Seconds without a sign of life after which a job that Slurm does not know is over."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is known of a run."""
-
-    name: str
-    folder: Path
-    job_id: str | None
-    state: State
-    slurm: str | None
-    """Slurm's own word for the job's state; None where it knows nothing of it."""
-    reason: str
-    """Why it waits, or how the state was told; '' where that is plain."""
-    exit_code: int | None
-    nodes: str
-    """The job's nodes as Slurm lists them."""
-    time_left: str
-    """Before the time limit, as Slurm writes it."""
-    progress: Progress
-    failure: Failure | None
-    """Of a run that failed or was ended: the first line of `hpclaunch why`."""
-    final: Path | None
-    """Where the finished weights are."""
-    before: str = ""
-    """Of a run that waits or runs again: how its last start ended, in words."""
-    left_out: tuple[str, ...] = ()
-    """Nodes that failed twice, and are given to this job no more."""
-    kept: tuple[str, ...] = ()
-    """Nodes that failed twice, which the job cannot do without."""
-
-    @property
-    def active(self) -> bool:
-        """True while it waits or runs."""
-        return self.state in {"queued", "running"}
 
 
 def status(folder: RunFolder, record: Record) -> Status:
-    """Look at a run now, and say why it failed if it did."""
-
-    found = standing(folder, record)
+    """Return the state of a run now, and why it failed if it did."""
+    found = run_state(folder, record)
     # What reads the logs is imported only where there is something to look for.
     if found.active and found.progress.step is not None:
         from hpclaunch.diagnose.last import last_end
@@ -85,127 +19,6 @@ def status(folder: RunFolder, record: Record) -> Status:
         return replace(found, before=last_end(folder, record, found.state == "queued"))
     if found.state not in {"failed", "cancelled", "timed out"}:
         return found
-    from hpclaunch.diagnose.why import failure
+    from hpclaunch.diagnose.causes import failure
 
     return replace(found, failure=failure(folder, record, found))
-
-
-def standing(
-    folder: RunFolder, record: Record, marks: list[dict[str, Any]] | None = None
-) -> Status:
-    """Look at a run now, without the failure. `marks`: its marks, where they were read already."""
-    record, job = current(folder, record)
-    marks = read_marks(folder.events) if marks is None else marks
-    code = _exit_mark(folder) if _is_of_now(folder, record, job) else None
-    done = progress(marks)
-    state, reason = _state(folder, record, job, code, done)
-    if code is None and job is not None and state not in {"queued", "running"}:
-        code = job.exit_code
-    return Status(
-        name=record.name,
-        folder=folder.root,
-        job_id=record.job_id,
-        state=state,
-        slurm=job.state if job and not job.silent else None,
-        reason=reason,
-        exit_code=code,
-        nodes=(job.nodes if job else "") or ",".join(folder.node_names()),
-        time_left=job.time_left if job and state == "running" else "",
-        progress=done,
-        failure=None,
-        final=folder.final if folder.final.is_dir() else None,
-        left_out=left_out(marks, record.job_id or ""),
-        kept=kept(marks, record.job_id or ""),
-    )
-
-
-def _state(
-    folder: RunFolder, record: Record, job: JobState | None, code: int | None, done: Progress
-) -> tuple[State, str]:
-    """Weigh the script's exit code, Slurm's word and the process."""
-    if job is not None and job.state in _QUEUED:
-        return "queued", job.reason
-    # A code of 0 stands, whatever became of the allocation afterwards.
-    if code != 0 and job is not None and job.state in _ENDS:
-        return _ENDS[job.state], job.reason
-    if code is not None:
-        cancelled = code != 0 and folder.cancel_mark.exists()
-        return ("cancelled", "") if cancelled else _by_exit_code(code, job, done)
-    if job is not None and record.mode != "local":
-        return _by_slurm(job)
-    return _without_slurm(folder, record)
-
-
-def _by_exit_code(code: int, job: JobState | None, done: Progress) -> tuple[State, str]:
-    """Tell the state of a script that has ended by itself."""
-    if code == 0:
-        return ("stopped" if done.outcome == "stopped" else "done"), ""
-    telling = job is not None and job.ended and job.state != "FAILED"
-    return "failed", job.state.lower().replace("_", " ") if job and telling else ""
-
-
-def _by_slurm(job: JobState) -> tuple[State, str]:
-    """Tell the state where the script left no exit code: it runs, or was killed with its job."""
-    if job.silent:
-        return "unknown", "Slurm does not answer"
-    if not job.ended:
-        return "running", "" if job.state in _RUNNING else job.state.lower()
-    return ("done" if job.state == "COMPLETED" else "failed"), job.state.lower().replace("_", " ")
-
-
-def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
-    """Tell the state where there is neither an exit code nor a word of Slurm's."""
-    if record.pid is not None:
-        if not here(record):
-            return "unknown", f"it was started on {record.host}: look there"
-        if alive(record):
-            return "running", ""
-        return "failed", "killed: it left no exit code"
-    if record.job_id is None:
-        return "written", f"not submitted; by hand: sbatch {quote(str(folder.script))}"
-    if not slurm.available():
-        return "unknown", f"there is no Slurm on this machine to ask about job {record.job_id}"
-    return _forgotten(folder, record)
-
-
-def _forgotten(folder: RunFolder, record: Record) -> tuple[State, str]:
-    """Tell the state of a job that Slurm does not know: it forgets them minutes after their end."""
-    why = f"Slurm does not know job {record.job_id}, and the script left no exit code"
-    if folder.cancel_mark.exists():
-        return "cancelled", why
-    silent = time.time() - _last_sign(folder)
-    # Another cluster's Slurm, asked about a job at work here, would say the same.
-    if silent < FORGOTTEN:
-        return "unknown", why
-    return "failed", f"{why}; no sign of life for {duration(silent)}"
-
-
-def _last_sign(folder: RunFolder) -> float:
-    """Give when something was last written for a run, in Unix seconds."""
-    times = []
-    for path in (folder.record, folder.events, folder.logs, folder.metrics):
-        for each in (path, *(path.iterdir() if path.is_dir() else ())):
-            with suppress(OSError):
-                times.append(each.stat().st_mtime)
-    return max(times, default=0.0)
-
-
-def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
-    """Say whether the exit code in the folder is this job's, and not an earlier one's.
-
-    A script that has ended may leave a job that runs on: a batch job for a moment, an allocation
-    that a shell holds for hours.
-    """
-    if job is None or job.state not in _QUEUED | _RUNNING:
-        return True
-    if record.mode != "sbatch":
-        return True
-    return job.state in _RUNNING and start_of(folder).startswith(f"{record.job_id}.")
-
-
-def _exit_mark(folder: RunFolder) -> int | None:
-    """Read the exit code the script left."""
-    try:
-        return int(folder.exit_mark.read_text(encoding="utf-8").strip())
-    except (OSError, ValueError):
-        return None

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpclaunch.diagnose import signs
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import tidy
 
@@ -62,7 +62,7 @@ class RankFailure:
 def follows(error: str) -> bool:
     """Say whether an error looks like another rank's end, or slowness, seen from here."""
     text = error.encode("utf-8", errors="replace")
-    return any(signs.has(name, text) for name in signs.COLLATERAL)
+    return any(patterns.has(name, text) for name in patterns.COLLATERAL)
 
 
 def others_failed(text: bytes, rank: int) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.findings import Finding, findings
 from hpclaunch.plan.layout import Layout, layout
-from hpclaunch.plan.options import Option, slurm_options
-from hpclaunch.plan.request import Launch, Resources, check_needs
+from hpclaunch.plan.notes import Finding, findings
+from hpclaunch.plan.resources import Launch, Resources, check_needs
+from hpclaunch.plan.slurm_options import Option, slurm_options
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site

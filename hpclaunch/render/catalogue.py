@@ -16,7 +16,7 @@ import msgspec
 from hpclaunch.document import convert, parse
 from hpclaunch.plan.layout import layout
 from hpclaunch.plan.plan import make_plan
-from hpclaunch.plan.request import Launch, PythonEnvironment, Resources
+from hpclaunch.plan.resources import Launch, PythonEnvironment, Resources
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Sharding
 from hpclaunch.render.accelerate import DEFAULT_PORT, accelerate_config

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hpclaunch.errors import UserError
-from hpclaunch.requeue.back import again, failed, go_back
+from hpclaunch.requeue.decide import again, failed, go_back
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 

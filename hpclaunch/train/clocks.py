@@ -10,7 +10,7 @@ from math import inf
 
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.world import World, all_shares, barrier
+from hpclaunch.train.distributed import World, all_shares, barrier
 
 ROUNDS = 7
 """Each takes some milliseconds; the best of them counts."""

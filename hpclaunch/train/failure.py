@@ -11,8 +11,8 @@ import time
 import traceback
 
 from hpclaunch.errors import UserError
+from hpclaunch.run.attempt import taken_over
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.start import taken_over
 
 FIRST = ".first-failure"
 """In the logs folder: made by the rank that failed first, which alone prints its traceback."""

@@ -26,7 +26,7 @@ UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
     from hpclaunch.train import data, model, settings, template
-    from hpclaunch.train.world import World
+    from hpclaunch.train.distributed import World
 
     recipe = load(str(folder.recipe))
     device = device_of(folder)
@@ -79,7 +79,7 @@ def check_storage(recipe: Recipe, folder: RunFolder) -> None:
     url = recipe.checkpoints.sync_to
     if url is None:
         return
-    from hpclaunch.train.remote import Remote, of_run, refuse_stranger
+    from hpclaunch.train.upload.remote import Remote, of_run, refuse_stranger
 
     remote = Remote(of_run(url, folder))
     try:

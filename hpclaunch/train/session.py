@@ -13,16 +13,18 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, clocks, data, model, settings, sync, template, world
-from hpclaunch.train.narrator import Narrator, say
+from hpclaunch.train import clocks, data, distributed, model, settings, template
+from hpclaunch.train.checkpoint import folders
+from hpclaunch.train.checkpoint.resume import resume_point
+from hpclaunch.train.progress_log import Narrator, say
 from hpclaunch.train.quiet import quieten_libraries
-from hpclaunch.train.resume import resume_point
+from hpclaunch.train.upload import uploader
 from hpclaunch.units import duration
 
 
 def run(folder: RunFolder) -> None:
     """Train what the folder's recipe says and leave the final weights. Raises UserError."""
-    here = world.surroundings()
+    here = distributed.surroundings()
     quieten_libraries(here.first)
     recipe = load(str(folder.recipe))
     began = time.monotonic()
@@ -35,8 +37,8 @@ def run(folder: RunFolder) -> None:
             hpclaunch=metadata.version("hpclaunch"),
         )
     trainer, stop = build(recipe, folder, here)
-    resume = resume_point(folder, here, sync.Store(folder, here, recipe))
-    copying = sync.Copying(folder, here, recipe.checkpoints.sync_to)
+    resume = resume_point(folder, here, uploader.Store(folder, here, recipe))
+    copying = uploader.Copying(folder, here, recipe.checkpoints.sync_to)
     trainer.saving = replace(trainer.saving, held=copying.held, saved=told(stop, copying))
     clocks.tell(folder, here)
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
@@ -46,14 +48,16 @@ def run(folder: RunFolder) -> None:
         pause(folder, here, trainer)
     else:
         finish(recipe, folder, here, trainer, outcome="stopped" if stop.stopped else "done")
-    until = world.broadcast_number(here, int(sync.until(stop.paused, stop.walltime.end, stop.why)))
-    world.leave()
+    until = distributed.broadcast_number(
+        here, int(uploader.until(stop.paused, stop.walltime.end, stop.why))
+    )
+    distributed.leave()
     copying.finish(until, final=not stop.paused)
     if here.first:
         say(f"ended after {duration(time.monotonic() - began)}")
 
 
-def told(stop: Any, copying: sync.Copying) -> Callable[[float], None]:
+def told(stop: Any, copying: uploader.Copying) -> Callable[[float], None]:
     """Give what is told of each checkpoint: the clock, and whoever copies it away."""
 
     def tell(seconds: float) -> None:
@@ -63,14 +67,14 @@ def told(stop: Any, copying: sync.Copying) -> Callable[[float], None]:
     return tell
 
 
-def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, Any]:
+def build(recipe: Recipe, folder: RunFolder, here: distributed.World) -> tuple[Any, Any]:
     """Give the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
     from transformers.integrations import TensorBoardCallback
 
-    from hpclaunch.train.curves import Curves
-    from hpclaunch.train.patience import Patience
     from hpclaunch.train.stop import StopInTime
+    from hpclaunch.train.tensorboard import Curves
+    from hpclaunch.train.timeouts import Patience
     from hpclaunch.train.trainer import RunTrainer, Saving
 
     where = model.source(recipe.model)
@@ -85,7 +89,7 @@ def build(recipe: Recipe, folder: RunFolder, here: world.World) -> tuple[Any, An
         validating=rows.validation is not None,
         kernel=kernel,
     )
-    world.join(here, arguments)
+    distributed.join(here, arguments)
     own_template = tokenizer.chat_template
     variant = None
     if arguments.assistant_only_loss and rows.messages and own_template:
@@ -138,7 +142,7 @@ def has_template(recipe: Recipe, tokenizer: Any) -> bool:
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
 
 
-def pause(folder: RunFolder, here: world.World, trainer: Any) -> None:
+def pause(folder: RunFolder, here: distributed.World, trainer: Any) -> None:
     """Mark the end of a start that a later one goes on from: the checkpoint is all there is."""
     if here.first:
         step = trainer.state.global_step
@@ -147,12 +151,12 @@ def pause(folder: RunFolder, here: world.World, trainer: Any) -> None:
 
 
 def finish(
-    recipe: Recipe, folder: RunFolder, here: world.World, trainer: Any, *, outcome: str
+    recipe: Recipe, folder: RunFolder, here: distributed.World, trainer: Any, *, outcome: str
 ) -> None:
     """Save the final weights and mark the end."""
     import torch
 
-    from hpclaunch.train.weights import save_final
+    from hpclaunch.train.checkpoint.final_weights import save_final
 
     started = time.monotonic()
     dtype = getattr(torch, recipe.model.dtype)
@@ -171,13 +175,13 @@ def finish(
             outcome=outcome,
             final=str(folder.final.relative_to(folder.root)),
         )
-        megabytes = checkpoints.size(folder.final) / 1e6
+        megabytes = folders.size(folder.final) / 1e6
         say(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
 
 
-def _tell_memory(folder: RunFolder, here: world.World) -> None:
+def _tell_memory(folder: RunFolder, here: distributed.World) -> None:
     """Mark how much of its GPU the fullest rank took, to be held against what was foreseen."""
-    peaks = [peak for peak in world.all_shares(here, world.peak_memory(here)) if peak]
+    peaks = [peak for peak in distributed.all_shares(here, distributed.peak_memory(here)) if peak]
     if here.first and peaks:
         allocated, reserved = max(peaks)
         mark(folder.events, "memory", allocated=allocated, reserved=reserved)
@@ -194,7 +198,7 @@ def _check_samples(recipe: Recipe, trainer: Any) -> None:
 
 
 def _tell_loaded(
-    recipe: Recipe, folder: RunFolder, here: world.World, trainer: Any, seconds: float
+    recipe: Recipe, folder: RunFolder, here: distributed.World, trainer: Any, seconds: float
 ) -> None:
     total, trainable = model.count(trainer.model)
     mark(

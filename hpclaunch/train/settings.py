@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.world import World
+from hpclaunch.train.distributed import World
 
 LONG_TIMEOUT = 7200
 """Seconds that ranks wait for each other while a large model is loaded or saved."""

@@ -7,12 +7,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from hpclaunch.run.attempt import taken_over
 from hpclaunch.run.events import mark, read_marks
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.start import taken_over
-from hpclaunch.train.narrator import say
+from hpclaunch.train.distributed import World, broadcast_number
+from hpclaunch.train.progress_log import say
 from hpclaunch.train.walltime import LIMIT, Walltime, ends, slowest_checkpoint
-from hpclaunch.train.world import World, broadcast_number
 
 GO_ON, SAVE, STOP, PAUSE, LEAVE = range(5)
 """What the first rank tells all after a step. PAUSE: stop to go on in a later allocation. LEAVE: at

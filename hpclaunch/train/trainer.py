@@ -14,12 +14,12 @@ from trl import SFTTrainer
 
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, manifest
+from hpclaunch.train.checkpoint import folders, manifest
+from hpclaunch.train.checkpoint.async_save import Flight, in_flight, own_groups, tried
+from hpclaunch.train.distributed import World, all_shares, barrier, broadcast_number
 from hpclaunch.train.failure import one_line
-from hpclaunch.train.flight import Flight, in_flight, own_groups, tried
-from hpclaunch.train.narrator import say
-from hpclaunch.train.patience import Patience
-from hpclaunch.train.world import World, all_shares, barrier, broadcast_number
+from hpclaunch.train.progress_log import say
+from hpclaunch.train.timeouts import Patience
 
 ROOM = 1.1
 """Free space wanted before a save, in sizes of the last checkpoint."""
@@ -78,7 +78,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         """Write none: a card with nothing filled in says nothing of the model."""
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(checkpoints.aside(self.run))
+        return str(folders.aside(self.run))
 
     def _take_off(self) -> None:
         """Make ready for writing while training goes on, or say why that is not to be."""
@@ -128,10 +128,10 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         step = self.state.global_step
         problem = None
         if self.world.first:
-            problem = tried(lambda: checkpoints.begin(self.run))
+            problem = tried(lambda: folders.begin(self.run))
         if broadcast_number(self.world, int(problem is not None)):
             return problem or "another rank could not begin it"
-        folder = checkpoints.aside(self.run) / f"checkpoint-{step}"
+        folder = folders.aside(self.run) / f"checkpoint-{step}"
         with in_flight(self.groups) as parts:
             problem = tried(lambda: super(RunTrainer, self)._save_checkpoint(model, trial))
         problem = next((said for said in all_shares(self.world, problem) if said), None)
@@ -171,9 +171,9 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     def _failed(self, step: int, problem: str | None) -> None:
         """Forget a checkpoint that could not be had, and say so."""
         if self.world.first:
-            checkpoints.clear_aside(self.run)
+            folders.clear_aside(self.run)
             mark(self.run.events, "checkpoint failed", step=step, why=problem)
-            kept = checkpoints.newest(self.run)
+            kept = folders.newest(self.run)
             left = f"{kept.name} stays the newest" if kept else "there is none"
             say(f"step {step}: no checkpoint: {problem}; {left}")
 
@@ -194,7 +194,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
                 name: metadata.version(name) for name in ("hpclaunch", "torch", "accelerate")
             },
         )
-        path = checkpoints.promote(self.run, flight.step, self.saving.keep, self.saving.held())
+        path = folders.promote(self.run, flight.step, self.saving.keep, self.saving.held())
         self.last_size = sum(part.bytes for part in parts.values())
         seconds = time.monotonic() - flight.began
         mark(

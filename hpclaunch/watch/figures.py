@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from hpclaunch.units import duration
-from monitors.live import NodeNow, Point
-from monitors.model import GpuInfo, GpuSample
+from monitors.records import GpuInfo, GpuSample
+from monitors.storage.live import NodeNow, Point
 
 NONE = "-"
 """Stands where a figure is not known."""

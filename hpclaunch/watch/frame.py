@@ -9,7 +9,7 @@ from typing import Any
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.units import UNKNOWN
 from hpclaunch.watch.state import Told
-from monitors.live import NodeNow
+from monitors.storage.live import NodeNow
 
 
 @dataclass(frozen=True)

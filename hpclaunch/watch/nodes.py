@@ -10,8 +10,8 @@ from rich.text import Text
 
 from hpclaunch.watch import rows
 from hpclaunch.watch.figures import Gpu, gpus
-from hpclaunch.watch.spark import Glyphs
-from monitors.live import NodeNow
+from hpclaunch.watch.sparkline import Glyphs
+from monitors.storage.live import NodeNow
 
 Cell = Callable[[NodeNow, Gpu, int, Glyphs], Text]
 

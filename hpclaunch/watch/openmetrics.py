@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from hpclaunch.diagnose.status import State
+from hpclaunch.diagnose.state import State
 from hpclaunch.watch.frame import Frame
 from monitors.exports.current import current
 from monitors.exports.families import END, Family

@@ -9,7 +9,7 @@ from typing import Any
 from hpclaunch.units import count, duration
 from hpclaunch.watch.figures import add_up, gib, gpus, percent, pressure, traffic, watts
 from hpclaunch.watch.frame import Frame
-from monitors.live import NodeNow
+from monitors.storage.live import NodeNow
 
 
 def line(frame: Frame) -> str:

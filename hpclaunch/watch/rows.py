@@ -23,9 +23,9 @@ from hpclaunch.watch.figures import (
     traffic,
     watts,
 )
-from hpclaunch.watch.spark import Glyphs, buckets, spark
+from hpclaunch.watch.sparkline import Glyphs, buckets, spark
 from hpclaunch.watch.trouble import NEAR, memory
-from monitors.live import HISTORY_S, NodeNow, Point
+from monitors.storage.live import HISTORY_S, NodeNow, Point
 
 OLD, BAD, WARN, STRONG, QUIET = "dim", "bold red", "yellow", "bold", "dim"
 WIDE_LEAST = 61

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from hpclaunch.watch.frame import Frame
-from hpclaunch.watch.head import head
+from hpclaunch.watch.header import head
 from hpclaunch.watch.nodes import node_rows
 from hpclaunch.watch.rows import QUIET, clean
-from hpclaunch.watch.spark import ASCII, UNICODE, Glyphs
+from hpclaunch.watch.sparkline import ASCII, UNICODE, Glyphs
 
 HINT = "q quits, the job goes on"
 PLAIN_WIDTH = 100

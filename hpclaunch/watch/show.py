@@ -13,7 +13,7 @@ from rich.console import Console, Group
 
 from hpclaunch.watch import plain, screen
 from hpclaunch.watch.frame import Frame
-from hpclaunch.watch.spark import Glyphs
+from hpclaunch.watch.sparkline import Glyphs
 from hpclaunch.watch.terminal import Terminal
 from hpclaunch.watch.watcher import Watcher
 

@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpclaunch.cluster.follow import ASK_EVERY
-from hpclaunch.cluster.process import alive
-from hpclaunch.diagnose.status import Status, standing
+from hpclaunch.diagnose.state import Status, run_state
 from hpclaunch.errors import UserError
+from hpclaunch.launch.follow import ASK_EVERY
+from hpclaunch.launch.process import alive
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, read_record
 
@@ -40,11 +40,11 @@ class Told:
 
 def ask(folder: RunFolder, record: Record, marks: list[dict[str, Any]]) -> Told:
     """Ask now; takes as long as Slurm takes to answer."""
+    from hpclaunch.diagnose.causes import causes, evidence
     from hpclaunch.diagnose.evidence import Evidence
     from hpclaunch.diagnose.last import last_end
-    from hpclaunch.diagnose.why import causes, evidence
 
-    found = standing(folder, record, marks)
+    found = run_state(folder, record, marks)
     if found.state in FAILED:
         cause = causes(evidence(folder, record, found))[0]
         return Told(found, cause.line)

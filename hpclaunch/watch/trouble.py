@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpclaunch.watch.figures import age, gpus
 from hpclaunch.watch.frame import Frame
-from monitors.live import NodeNow
+from monitors.storage.live import NodeNow
 
 NEAR = 0.95
 """Share of the memory from which a node is close to its end."""

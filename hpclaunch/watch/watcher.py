@@ -8,11 +8,11 @@ from dataclasses import replace
 from hpclaunch.diagnose.progress import progress
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.watch.events import MarkReader
 from hpclaunch.watch.frame import Frame, make
-from hpclaunch.watch.marks import MarkReader
 from hpclaunch.watch.state import StateWatch
 from hpclaunch.watch.trouble import trouble
-from monitors.live import Live
+from monitors.storage.live import Live
 
 
 class Watcher:

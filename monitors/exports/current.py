@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from monitors.exports.families import FAMILIES, Family
 from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, Value, known
-from monitors.live import NodeNow
-from monitors.model import GpuInfo, GpuSample
+from monitors.records import GpuInfo, GpuSample
+from monitors.storage.live import NodeNow
 
 _UP = Family("job_node_up", "1 while the node is sampled, 0 once its samples stay away.")
 _SEEN = Family(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-from monitors.model import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
-from monitors.store import NodeStore
+from monitors.records import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+from monitors.storage.store import NodeStore
 
 GPU_FIELDS = tuple(field.name for field in fields(GpuSample) if field.name != "index")
 HOST_FIELDS = tuple(field.name for field in fields(HostSample))

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, timezone
 
 from monitors.exports.rows import Source, iso, zone_of
-from monitors.formats import dmon, vmstat
-from monitors.model import Start, Tick
+from monitors.external import dmon, vmstat
+from monitors.records import Start, Tick
 
 
 def dmon_text(sources: Iterable[Source]) -> Iterator[str]:

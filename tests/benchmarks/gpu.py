@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpclaunch.plan.models import known_config
+from hpclaunch.predict.known_models import known_config
 from hpclaunch.run.events import read_marks
 from tests.benchmarks.calling import call
 from tests.benchmarks.material import write_model, write_text

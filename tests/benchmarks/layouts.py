@@ -19,9 +19,9 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby, product
 
-from hpclaunch.plan.compare import Layout, laid_out
-from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, step
+from hpclaunch.predict.compare import Layout, laid_out
+from hpclaunch.predict.memory import Load
+from hpclaunch.predict.step_time import Machine, step
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site.measured import Rates
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, RANK, Bench, bench

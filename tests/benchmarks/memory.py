@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.plan.models import known_config
+from hpclaunch.predict.known_models import known_config
 from tests.benchmarks.calling import call
 from tests.benchmarks.estimator import GIB, training_bytes
 

@@ -22,12 +22,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitors import layout
-from monitors.bulk import MOST_PROCESSES
+from monitors.analysis.parallel import MOST_PROCESSES
 from monitors.exports.rows import Source
 from monitors.exports.tables import dmon_text
-from monitors.formats import samples
-from monitors.packing import MOST_BYTES
+from monitors.storage import filenames
+from monitors.storage.formats import samples
+from monitors.storage.packing import MOST_BYTES
 from tests.monitors import restless
 from tests.monitors.fake_nvml import build_fake_nvml
 from tests.monitors.running import ROOT, environment
@@ -54,8 +54,8 @@ while True:
 PACK = """
 import sys, time
 from pathlib import Path
-from monitors.journal import Journal
-from monitors.process import own_cost
+from monitors.storage.journal import Journal
+from monitors.recorder.processes import own_cost
 journal = Journal(Path({folder!r}), "n1", 1 << 40)
 for line in sys.stdin:
     journal.append(line)
@@ -68,7 +68,7 @@ print(time.process_time() - begin, own_cost().max_rss_kib - before.max_rss_kib)
 REPORT = """
 import resource
 from pathlib import Path
-from monitors.report import render_html, study
+from monitors.report.build import render_html, study
 page = render_html(study(Path({folder!r})))
 own, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 cpu_s = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
@@ -94,7 +94,7 @@ def look(pid: int) -> tuple[float, float]:
 
 def samplers(folder: Path, library: Path, interval: str) -> dict[str, list[str]]:
     """Command lines by name, as far as the programs are installed."""
-    sidecar = ["-m", "monitors.sidecar", "--out", str(folder), "--node", "n1"]
+    sidecar = ["-m", "monitors.recorder", "--out", str(folder), "--node", "n1"]
     found = {
         "sidecar": [sys.executable, *sidecar, "--interval", interval],
         "vmstat": ["vmstat", "-t", "1", "-y"],
@@ -140,8 +140,8 @@ def size_on_disk(folder: Path) -> tuple[float, float]:
     seconds = 3 * 3600
     node = restless.record(folder, 0, GPUS, seconds)
     scale = DAY_S / seconds / GPUS
-    packed = layout.path_of(folder, node, layout.BLOCKS).stat().st_size
-    journal = layout.path_of(folder, node, layout.SAMPLES).stat().st_size
+    packed = filenames.path_of(folder, node, filenames.BLOCKS).stat().st_size
+    journal = filenames.path_of(folder, node, filenames.SAMPLES).stat().st_size
     dmon = sum(len(piece) for piece in dmon_text([Source(node, folder)]))
     return packed * scale + journal / GPUS, dmon * scale
 
@@ -171,10 +171,10 @@ def report(folder: Path, nodes: int, hours: float) -> bool:
     for number in range(min(nodes, DISTINCT)):
         restless.record(folder, number, GPUS, seconds)
     for number in range(DISTINCT, nodes):
-        for suffix in (layout.BLOCKS, layout.SAMPLES):
-            whole = layout.path_of(folder, f"n{number % DISTINCT + 1}", suffix)
+        for suffix in (filenames.BLOCKS, filenames.SAMPLES):
+            whole = filenames.path_of(folder, f"n{number % DISTINCT + 1}", suffix)
             if whole.exists():
-                shutil.copy(whole, layout.path_of(folder, f"n{number + 1}", suffix))
+                shutil.copy(whole, filenames.path_of(folder, f"n{number + 1}", suffix))
     begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", REPORT.format(folder=str(folder))],

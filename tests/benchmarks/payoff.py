@@ -14,8 +14,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from hpclaunch.plan.compare import Layout, compare
-from hpclaunch.plan.estimate import Work
+from hpclaunch.predict.compare import Layout, compare
+from hpclaunch.predict.estimate import Work
 from hpclaunch.site.schema import Gpu
 from tests.benchmarks.layouts import calibrated, load
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, bench

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.plan.shapes import SHAPES
+from tests.predict.shapes import SHAPES
 
 PLAN_SECONDS, COMPARE_SECONDS, EXACT_SECONDS = 0.3, 2.0, 60.0
 MACHINES = ["--nodes", "4", "--gpus", "4", "--gpu", "a100_80", "--network", "200gb"]

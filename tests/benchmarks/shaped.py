@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hpclaunch.plan.architecture import Architecture, architecture
-from hpclaunch.plan.compare import Layout
+from hpclaunch.predict.architecture import Architecture, architecture
+from hpclaunch.predict.compare import Layout
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import read_marks
 from hpclaunch.site.measured import CPU, Rates

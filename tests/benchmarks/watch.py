@@ -21,7 +21,7 @@ from rich.console import Console, Group
 
 from hpclaunch.run.find import find
 from hpclaunch.watch import screen
-from hpclaunch.watch.spark import UNICODE
+from hpclaunch.watch.sparkline import UNICODE
 from hpclaunch.watch.watcher import Watcher
 from tests.watch.alive import Alive
 

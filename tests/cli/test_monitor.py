@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from monitors.layout import nodes_in
-from monitors.model import End, Tick
-from monitors.store import NodeStore
+from monitors.records import End, Tick
+from monitors.storage.filenames import nodes_in
+from monitors.storage.store import NodeStore
 from tests.cli.running import Home
 
 FAST = ["--interval", "0.1"]
@@ -124,7 +124,7 @@ def test_a_sampler_that_dies_leaves_the_program_alone(home: Home) -> None:
 def _is_sidecar_of(entry: Path, pid: int) -> bool:
     try:
         parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent == pid and b"monitors.sidecar" in (entry / "cmdline").read_bytes()
+        return parent == pid and b"monitors.recorder" in (entry / "cmdline").read_bytes()
     except OSError:
         return False
 

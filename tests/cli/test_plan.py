@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.plan.architecture import architecture
+from hpclaunch.predict.architecture import architecture
 from hpclaunch.run.events import mark
-from monitors.model import GpuSample
+from monitors.records import GpuSample
 from tests.cli.running import Home
 from tests.monitors.recorded import GPU_A, GPU_B, start, tick, write_samples
-from tests.plan.shapes import SHAPES
+from tests.predict.shapes import SHAPES
 
 A100 = ["--gpus", "4", "--gpu", "a100_40"]
 

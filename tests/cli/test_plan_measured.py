@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpclaunch.plan.architecture import architecture
-from hpclaunch.plan.machine import Pace, pace_of
-from hpclaunch.plan.memory import Load
-from hpclaunch.plan.speed import Machine, step
+from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.hardware import Pace, pace_of
+from hpclaunch.predict.memory import Load
+from hpclaunch.predict.step_time import Machine, step
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import mark
 from hpclaunch.site.measured import Measured, Rates, text_of
 from tests.cli.running import Home
-from tests.plan.shapes import SHAPES
+from tests.predict.shapes import SHAPES
 
 FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
 MODEL = architecture(SHAPES["8b"])

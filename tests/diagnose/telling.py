@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose.cause import Diagnosis
+from hpclaunch.diagnose.causes import diagnose
 from hpclaunch.diagnose.evidence import gather
 from hpclaunch.diagnose.progress import Progress
-from hpclaunch.diagnose.why import diagnose
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import said
 from tests.run.making import record

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.cli.why import _screen
+from hpclaunch.diagnose.causes import diagnose
 from hpclaunch.diagnose.evidence import gather
-from hpclaunch.diagnose.why import diagnose
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import said
 from tests.run.making import record

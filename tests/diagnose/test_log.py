@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpclaunch.diagnose import signs
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.log import END, read, tidy
 from tests.diagnose import said
 
@@ -38,9 +38,9 @@ def test_lines_say_who_and_when(tmp_path: Path) -> None:
 
 
 def test_no_sign_is_in_nothing() -> None:
-    for name in signs.SIGNS:
-        assert not signs.has(name, b"")
-        assert all(len(word) > 5 for word in signs.SIGNS[name]), name
+    for name in patterns.SIGNS:
+        assert not patterns.has(name, b"")
+        assert all(len(word) > 5 for word in patterns.SIGNS[name]), name
 
 
 def test_a_terminals_own_signs_are_left_out() -> None:
@@ -68,4 +68,4 @@ def test_numbers_are_those_of_the_lines(text: bytes) -> None:
         for name, clues in read(log, end=64).signs.items():
             for clue in clues:
                 assert clue.line is not None
-                assert signs.has(name, lines[clue.line - 1]), (name, clue)
+                assert patterns.has(name, lines[clue.line - 1]), (name, clue)

@@ -10,10 +10,10 @@ import pytest
 
 from hpclaunch.diagnose.metrics import node_memories
 from hpclaunch.run.folder import RunFolder
-from monitors import layout
-from monitors.formats.samples import line
-from monitors.journal import Journal
-from monitors.model import HostSample, Note, Start, Tick
+from monitors.records import HostSample, Note, Start, Tick
+from monitors.storage import filenames
+from monitors.storage.formats.samples import line
+from monitors.storage.journal import Journal
 from tests.diagnose import said
 from tests.diagnose.telling import Told, ask, traceback
 
@@ -80,15 +80,15 @@ def test_why_names_it(tmp_path: Path, note: str, kind: str, text: str) -> None:
 def test_many_nodes_of_a_day_are_read_in_no_time(tmp_path: Path) -> None:
     """64 nodes with a megabyte of journal and eight of blocks each."""
     record(tmp_path, "node0", {}, 5000, 1 << 30)
-    journal = layout.path_of(tmp_path, "node0", layout.SAMPLES).read_bytes()
+    journal = filenames.path_of(tmp_path, "node0", filenames.SAMPLES).read_bytes()
     head, noise = (
         b'{"kind":"block","format":1,"ticks":900,"bytes":60000,"crc":1}\n',
         os.urandom(60000),
     )
     packed = line(Note(NOON, KILLED)).encode() + (head + noise + b"\n") * 133
     for number in range(64):
-        layout.path_of(tmp_path, f"node{number}", layout.BLOCKS).write_bytes(packed)
-        layout.path_of(tmp_path, f"node{number}", layout.SAMPLES).write_bytes(journal)
+        filenames.path_of(tmp_path, f"node{number}", filenames.BLOCKS).write_bytes(packed)
+        filenames.path_of(tmp_path, f"node{number}", filenames.SAMPLES).write_bytes(journal)
     began = time.process_time()
     found = node_memories(tmp_path)
     assert time.process_time() - began < 1
@@ -98,7 +98,7 @@ def test_many_nodes_of_a_day_are_read_in_no_time(tmp_path: Path) -> None:
 
 def test_damaged_blocks_cost_only_what_they_held(tmp_path: Path) -> None:
     record(tmp_path, "node1", {10: KILLED}, 6000)
-    path = layout.path_of(tmp_path, "node1", layout.BLOCKS)
+    path = filenames.path_of(tmp_path, "node1", filenames.BLOCKS)
     data = path.read_bytes()
     for broken in (data[: len(data) // 2], data.replace(b'"bytes":', b'"bytes":9'), b"\xff" * 999):
         path.write_bytes(broken)

@@ -7,8 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from monitors.formats import samples
-from monitors.model import (
+from monitors.records import (
     End,
     GpuInfo,
     GpuSample,
@@ -20,6 +19,7 @@ from monitors.model import (
     Start,
     Tick,
 )
+from monitors.storage.formats import samples
 
 numbers = st.floats(-1e9, 1e18) | st.integers(0, 10**18)
 counters = st.integers(0, 1 << 64)

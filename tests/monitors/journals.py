@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitors import layout
-from monitors.formats import samples
-from monitors.formats.blocks import HEAD
-from monitors.journal import Journal
-from monitors.model import Record
-from monitors.store import NodeStore
+from monitors.records import Record
+from monitors.storage import filenames
+from monitors.storage.formats import samples
+from monitors.storage.formats.blocks import HEAD
+from monitors.storage.journal import Journal
+from monitors.storage.store import NodeStore
 from tests.monitors import restless
 from tests.monitors.recorded import start
 
@@ -40,5 +40,5 @@ def some(count: int, seed: int = 1) -> list[Record]:
 
 
 def blocks_in(folder: Path) -> int:
-    path = layout.path_of(folder, "n1", layout.BLOCKS)
+    path = filenames.path_of(folder, "n1", filenames.BLOCKS)
     return path.read_bytes().count(HEAD) if path.exists() else 0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monitors.finding import Finding
-from monitors.report import Story, Study, study
+from monitors.analysis.analysis import Story, Study, study
+from monitors.analysis.finding import Finding
 from tests.monitors import traces
 from tests.monitors.traces import LOAD_S, STEP_S, Values
 

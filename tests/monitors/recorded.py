@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from monitors import layout
-from monitors.formats import dmon, samples, vmstat
-from monitors.model import (
+from monitors.external import dmon, vmstat
+from monitors.records import (
     End,
     GpuInfo,
     GpuSample,
@@ -17,6 +16,8 @@ from monitors.model import (
     Start,
     Tick,
 )
+from monitors.storage import filenames
+from monitors.storage.formats import samples
 
 NOON = 1_790_000_000.0
 """A moment to begin at: 2026-09-21 14:13:20 UTC."""
@@ -51,19 +52,19 @@ def end(after: float, ticks: int, cpu_s: float = 0.1, lost: int = 0) -> End:
 
 
 def write_samples(folder: Path, records: Iterable[Record], node: str = "n1") -> Path:
-    path = layout.path_of(folder, node, layout.SAMPLES)
+    path = filenames.path_of(folder, node, filenames.SAMPLES)
     path.write_text("".join(map(samples.line, records)))
     return path
 
 
 def write_dmon(folder: Path, rows: Iterable[tuple[float, GpuSample]], node: str = "n1") -> Path:
-    path = layout.path_of(folder, node, layout.DMON)
+    path = filenames.path_of(folder, node, filenames.DMON)
     path.write_text(dmon.header() + "".join(dmon.row(NOON + at, gpu) for at, gpu in rows))
     return path
 
 
 def write_vmstat(folder: Path, rows: Iterable[tuple[float, dict[str, int]]]) -> Path:
-    path = layout.path_of(folder, "n1", layout.VMSTAT)
+    path = filenames.path_of(folder, "n1", filenames.VMSTAT)
     zeros = dict.fromkeys(vmstat.COLUMNS, 0)
     body = "".join(vmstat.row(NOON + at, zeros | values) for at, values in rows)
     path.write_text(vmstat.header(NOON) + body)

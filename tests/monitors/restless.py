@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from monitors.devices.counters import rough
-from monitors.devices.gpu import ACTIVITY_EVERY, ENERGY_EVERY, HEALTH_EVERY
-from monitors.formats import samples
-from monitors.formats.vmstat import COLUMNS
-from monitors.journal import Journal
-from monitors.model import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
+from monitors.external.vmstat import COLUMNS
+from monitors.recorder.devices.counters import rough
+from monitors.recorder.devices.gpu import ACTIVITY_EVERY, ENERGY_EVERY, HEALTH_EVERY
+from monitors.records import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
+from monitors.storage.formats import samples
+from monitors.storage.journal import Journal
 from tests.monitors.recorded import MONO, NOON
 
 LIMIT_W = 700.0

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitors.export import export
-from monitors.formats.samples import SamplesReader
-from monitors.model import GpuInfo, GpuSample, GpuTable, Note, Record, Start, Tick
-from monitors.store import NodeStore
+from monitors.exports.export import export
+from monitors.records import GpuInfo, GpuSample, GpuTable, Note, Record, Start, Tick
+from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.store import NodeStore
 
 ROOT = Path(__file__).parents[2]
 FAST = "0.1"
@@ -23,9 +23,9 @@ FAST = "0.1"
 
 PROBE = """
 import sys, time
-from monitors.formats.samples import line
-from monitors.model import GpuTable, HostSample, Note, Tick
-from monitors.devices.nvml import NvmlSource
+from monitors.storage.formats.samples import line
+from monitors.records import GpuTable, HostSample, Note, Tick
+from monitors.recorder.devices.nvml import NvmlSource
 source = NvmlSource()
 print(line(GpuTable(source.open())), end="")
 for n in range(int(sys.argv[1])):
@@ -83,7 +83,7 @@ def start_sidecar(
     """Start a sidecar for node n1, ten ticks a second unless told otherwise."""
     given = environment(library, env)
     interval = () if "--interval" in more else ("--interval", FAST)
-    command = [sys.executable, "-m", "monitors.sidecar", "--out", str(out), "--node", "n1"]
+    command = [sys.executable, "-m", "monitors.recorder", "--out", str(out), "--node", "n1"]
     return subprocess.Popen(
         [*command, *interval, *more],
         env=given,

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monitors import layout
-from monitors.formats import samples, vmstat
-from monitors.model import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
+from monitors.external import vmstat
+from monitors.records import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
+from monitors.storage import filenames
+from monitors.storage.formats import samples
 from tests.monitors.recorded import MONO, NOON
 
 LIMIT_W = 400.0
@@ -100,7 +101,7 @@ def record(
             lines.append(samples.line(tick))
         end = End(NOON + seconds, "SIGTERM", seconds, 0, OwnCost(0.002 * seconds, 21_000))
         lines.append(samples.line(end))
-        layout.path_of(folder, node, layout.SAMPLES).write_text("".join(lines))
+        filenames.path_of(folder, node, filenames.SAMPLES).write_text("".join(lines))
     return folder
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.plan.plan import Plan, make_plan
-from hpclaunch.plan.request import Launch, PythonEnvironment, Resources
+from hpclaunch.plan.resources import Launch, PythonEnvironment, Resources
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.schema import Site

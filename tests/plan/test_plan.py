@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.request import Resources, check_name
+from hpclaunch.plan.resources import Resources, check_name
 from hpclaunch.site.load import load_site
 from hpclaunch.site.schema import GpuRequest, Site
 from tests.plan.making import GENERIC, launch, options, plan, recipe

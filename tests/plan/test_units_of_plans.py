@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.network import rate
-from hpclaunch.plan.walltime import seconds_of
+from hpclaunch.plan.slurm_time import seconds_of
+from hpclaunch.predict.network import rate
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpclaunch.plan.request import PythonEnvironment
+from hpclaunch.plan.resources import PythonEnvironment
 from hpclaunch.run.folder import RunFolder, write_atomic
 
 ACCELERATE = """#!/bin/bash
@@ -30,7 +30,7 @@ hpclaunch.train.prepare)
     echo $$ >{notes}/prepare.pid
     {prepare}
     ;;
-monitors.sidecar)
+monitors.recorder)
     printf '%s\\0' "$@" >{notes}/sidecar
     echo $$ >{notes}/sidecar.pid
     {sidecar}

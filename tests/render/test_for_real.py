@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpclaunch.plan.request import PythonEnvironment
+from hpclaunch.plan.resources import PythonEnvironment
 from hpclaunch.render.accelerate import plan_config
 from hpclaunch.render.script import script
 from hpclaunch.run.folder import RunFolder, write_atomic

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.request import Launch
+from hpclaunch.plan.resources import Launch
 from hpclaunch.render.script import script
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.site.schema import Site

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.plan.plan import Plan
-from hpclaunch.plan.request import PythonEnvironment
+from hpclaunch.plan.resources import PythonEnvironment
 from hpclaunch.render.script import preamble, script
 from hpclaunch.site.load import load_site
 from hpclaunch.site.schema import GpuRequest, Site

@@ -98,7 +98,7 @@ def samplers(folder: Path) -> list[int]:
     """Give the sidecars of a run."""
     metrics = str(folder / "metrics").encode()
     found = (pid for pid in _processes() if metrics in _words(pid))
-    return sorted(pid for pid in found if b"monitors.sidecar" in _words(pid))
+    return sorted(pid for pid in found if b"monitors.recorder" in _words(pid))
 
 
 def at_work(folder: Path) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from monitors.report import Study
+from monitors.analysis.analysis import Study
 from tests.slurm.case import Cost
 
 HEAD = """| what was done | steps lost | processes gone after | next step after | what happened |

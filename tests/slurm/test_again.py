@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpclaunch.cluster import requeue
+from hpclaunch.slurm import requeue
 from tests.slurm.user import User
 
 pytestmark = pytest.mark.slurm

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from monitors.layout import nodes_in
-from monitors.model import End
-from monitors.store import NodeStore
+from monitors.records import End
+from monitors.storage.filenames import nodes_in
+from monitors.storage.store import NodeStore
 from tests.slurm.user import User
 
 pytestmark = pytest.mark.slurm

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hpclaunch.train.simulate import laid_out
+from hpclaunch.train.simulation.simulate import laid_out
 
 PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
 NOTHING = {

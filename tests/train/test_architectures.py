@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.plan.architecture import FAMILIES, architecture
-from hpclaunch.plan.models import known_config
+from hpclaunch.predict.architecture import FAMILIES, architecture
+from hpclaunch.predict.known_models import known_config
 
 pytestmark = pytest.mark.train
 

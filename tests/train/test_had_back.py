@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import manifest
+from hpclaunch.train.checkpoint import manifest
 from tests.storage import BUCKET, Storage
 from tests.train.conftest import Done
 from tests.train.running import launch, losses

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.plan.architecture import architecture
-from hpclaunch.plan.memory import Load
-from hpclaunch.plan.work import _HOOKS_BACK, _HOOKS_FORTH, Pass, passes
+from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.kernels import _HOOKS_BACK, _HOOKS_FORTH, Pass, passes
+from hpclaunch.predict.memory import Load
 from hpclaunch.recipe.schema import MethodKind, Sharding
-from tests.plan.shapes import RANK, SHAPES
+from tests.predict.shapes import RANK, SHAPES
 from tests.train.moving import counted
 
 pytestmark = pytest.mark.train

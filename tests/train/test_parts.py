@@ -9,7 +9,8 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, tiny_llama
+from hpclaunch.train import tiny_llama
+from hpclaunch.train.checkpoint import folders
 from hpclaunch.train.failure import collateral, one_line
 
 SMALL = tiny_llama.Size(vocabulary=400, hidden=32, feed_forward=64, layers=1, steps=2, batch=2)
@@ -17,26 +18,26 @@ SMALL = tiny_llama.Size(vocabulary=400, hidden=32, feed_forward=64, layers=1, st
 
 def written(run: RunFolder, step: int, text: str = "weights") -> None:
     """Put a checkpoint where the trainer writes it."""
-    folder = checkpoints.aside(run) / f"checkpoint-{step}"
+    folder = folders.aside(run) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "model").write_text(text, "utf-8")
 
 
 def test_a_checkpoint_is_there_once_it_is_whole(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert checkpoints.newest(run) is None
+    assert folders.newest(run) is None
     written(run, 5)
-    assert checkpoints.newest(run) is None, "half written is not there"
-    path = checkpoints.promote(run, 5, keep=2)
-    assert checkpoints.newest(run) == path == run.checkpoints / "step-5"
+    assert folders.newest(run) is None, "half written is not there"
+    path = folders.promote(run, 5, keep=2)
+    assert folders.newest(run) == path == run.checkpoints / "step-5"
 
 
 def test_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step in (8, 9, 10):
         written(run, step)
-        checkpoints.promote(run, step, keep=2)
-    assert [path.name for path in checkpoints.complete(run)] == ["step-9", "step-10"]
+        folders.promote(run, step, keep=2)
+    assert [path.name for path in folders.complete(run)] == ["step-9", "step-10"]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-10", "step-9"]
 
 
@@ -44,7 +45,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for text in ("first", "second"):
         written(run, 3, text)
-        path = checkpoints.promote(run, 3, keep=1)
+        path = folders.promote(run, 3, keep=1)
     assert (path / "model").read_text("utf-8") == "second"
 
 

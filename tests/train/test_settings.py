@@ -14,7 +14,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import model, settings, sft_fields, world
+from hpclaunch.train import distributed, model, settings, sft_fields
 from tests.train.conftest import short
 
 
@@ -24,7 +24,7 @@ def recipe(tiny: Path, rows: Path) -> Recipe:
 
 
 def config(recipe: Recipe, tmp_path: Path, fsdp: int = 0, **more: Any) -> Any:
-    here = world.World(rank=0, size=1, device="cpu", fsdp=fsdp)
+    here = distributed.World(rank=0, size=1, device="cpu", fsdp=fsdp)
     options = {"messages": True, "validating": False, "kernel": "sdpa", **more}
     return settings.sft_config(recipe, RunFolder(tmp_path), here, **options)
 
@@ -180,9 +180,9 @@ def test_fsdps_own_checkpointing_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="loses the adapter"):
-        world.surroundings()
+        distributed.surroundings()
     monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "false")
-    assert world.surroundings().fsdp == 2
+    assert distributed.surroundings().fsdp == 2
 
 
 def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip("there is a GPU here")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
     with pytest.raises(UserError, match="sees no GPU"):
-        world.surroundings()
+        distributed.surroundings()
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

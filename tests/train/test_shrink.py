@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Model
 from hpclaunch.train import tiny_llama
-from hpclaunch.train.shrink import main, shrink
+from hpclaunch.train.simulation.shrink import main, shrink
 
 LARGE = {
     "LlamaConfig": {"hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": 8,

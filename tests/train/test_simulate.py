@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.plan.memory import memory
-from tests.plan.shapes import RANK, SHAPES, load_for
+from hpclaunch.predict.memory import memory
+from tests.predict.shapes import RANK, SHAPES, load_for
 from tests.train.running import environment
 
 pytestmark = pytest.mark.train
@@ -29,7 +29,7 @@ def simulated(row: dict[str, Any], **more: Any) -> int:
         **more,
     }
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "hpclaunch.train.simulate"],
+        [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
         input=json.dumps(question),
         env=environment(),
         capture_output=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import checkpoints, manifest
+from hpclaunch.train.checkpoint import folders, manifest
 from tests.train.conftest import Done, short
 from tests.train.running import launch, losses, make_run, marks
 from tests.train.weights import adapter_of
@@ -44,13 +44,13 @@ def stopped(lora_run: Done, tmp_path: Path) -> RunFolder:
 
 
 def test_a_manifest_names_every_file(lora_run: Done) -> None:
-    for checkpoint in checkpoints.complete(lora_run.folder):
+    for checkpoint in folders.complete(lora_run.folder):
         found = manifest.read(checkpoint)
         assert found is not None
         facts, parts = found
         there = {str(p.relative_to(checkpoint)) for p in checkpoint.rglob("*") if p.is_file()}
         assert set(parts) == there - {manifest.NAME}
-        assert facts["step"] == checkpoints.step_of(checkpoint)
+        assert facts["step"] == folders.step_of(checkpoint)
         assert facts["ranks"] == 2
         assert facts["versions"]["torch"]
         assert manifest.damage(checkpoint) is None
@@ -150,7 +150,7 @@ def test_a_checkpoint_without_its_weights_is_not_kept(
     )
     outcome = launch(folder, 2, program=[str(program)])
     assert outcome.code == 0, outcome.said
-    assert checkpoints.complete(folder) == []
+    assert folders.complete(folder) == []
     assert len(marks(folder, "checkpoint failed")) == 2
     assert "bytes of weights where" in outcome.out
     assert (folder.final / "adapter_model.safetensors").is_file()

@@ -12,9 +12,9 @@ from typing import Any
 
 from hpclaunch.run.events import mark
 from hpclaunch.run.folder import RunFolder
-from monitors import layout
-from monitors.formats import samples
-from monitors.model import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
+from monitors.records import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
+from monitors.storage import filenames
+from monitors.storage.formats import samples
 from tests.monitors import traces
 from tests.run.making import run_in
 
@@ -83,7 +83,7 @@ class Alive:
 
     def append(self, node: str, record: Record) -> None:
         """Append one record to a node's samples."""
-        with layout.path_of(self.folder.metrics, node, layout.SAMPLES).open("a") as stream:
+        with filenames.path_of(self.folder.metrics, node, filenames.SAMPLES).open("a") as stream:
             stream.write(samples.line(record))
 
     def end_node(self, node: str) -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.watch import plain, screen
 from hpclaunch.watch.frame import Frame
-from hpclaunch.watch.spark import ASCII, UNICODE, bar, buckets, curve, spark
+from hpclaunch.watch.sparkline import ASCII, UNICODE, bar, buckets, curve, spark
 from hpclaunch.watch.trouble import trouble
-from monitors.live import NodeNow, Point
-from monitors.model import End, GpuSample, HostSample, Note, OwnCost, Start, Tick
+from monitors.records import End, GpuSample, HostSample, Note, OwnCost, Start, Tick
+from monitors.storage.live import NodeNow, Point
 from tests.monitors import traces
 from tests.monitors.generate import gpus, hosts, infos
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from monitors.report import Study, render_text
+from monitors.analysis.analysis import Study
+from monitors.report.text import render_text
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.confine import Groups

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hpclaunch.run.events import read_marks
-from monitors.model import Tick
-from monitors.report import Story, study
-from monitors.store import NodeStore
+from monitors.analysis.analysis import Story, study
+from monitors.records import Tick
+from monitors.storage.store import NodeStore
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.user import User
 

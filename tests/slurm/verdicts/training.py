@@ -13,7 +13,7 @@ from typing import Any
 from hpclaunch.diagnose.changes import changes
 from hpclaunch.run.events import read_marks
 from hpclaunch.run.find import find
-from monitors.report import Story, Study, study
+from monitors.analysis.analysis import Story, Study, study
 from tests.slurm.user import ROOT, User
 
 SMALL = ROOT / "tests/slurm/verdicts/small.py"

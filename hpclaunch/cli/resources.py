@@ -1,0 +1,79 @@
+"""From the options of a command to the values the rooms behind it take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpclaunch.cli.invocation import Invocation, recipe_and_overrides
+from hpclaunch.cli.options import (
+    NodeOptions,
+    QueueOptions,
+    RecipeOptions,
+    RunOptions,
+    ShardingOptions,
+)
+from hpclaunch.launch.request import Changes, Request
+from hpclaunch.plan.resources import Mode, Resources
+
+
+def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
+    """Gather what is changed in the recipe."""
+    return Changes(
+        method=recipe.method,
+        model=recipe.model,
+        dataset=recipe.dataset,
+        fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
+        sharding=None if sharding.sharding == "auto" else sharding.sharding,
+        offload=sharding.offload,
+        checkpointing=sharding.checkpointing,
+    )
+
+
+def resources(nodes: NodeOptions, queue: QueueOptions) -> Resources:
+    """Gather how much is asked for."""
+    return Resources(
+        nodes=nodes.nodes,
+        gpus=nodes.gpus,
+        gpu=nodes.gpu,
+        cpu_processes=nodes.cpu_processes,
+        port=nodes.port,
+        time=queue.time,
+        mem=queue.mem,
+        cpus=queue.cpus,
+        account=queue.account,
+        qos=queue.qos,
+        partition=queue.partition,
+        max_restarts=queue.max_restarts,
+    )
+
+
+def request(
+    mode: Mode,
+    typed: Invocation,
+    words: Sequence[str],
+    *,
+    recipe: RecipeOptions,
+    sharding: ShardingOptions,
+    run: RunOptions,
+    nodes: NodeOptions,
+    queue: QueueOptions | None = None,
+) -> Request:
+    """Gather a whole request. Raises UserError for words that are neither recipe nor change."""
+    queue = queue or QueueOptions()
+    reference, overrides = recipe_and_overrides(words)
+    return Request(
+        mode=mode,
+        recipe=reference,
+        overrides=overrides,
+        changes=changes(recipe, sharding),
+        auto_sharding=sharding.sharding == "auto",
+        auto_batch=sharding.batch == "auto",
+        resources=resources(nodes, queue),
+        site=queue.site,
+        name=run.name,
+        runs_dir=run.runs_dir,
+        venv=run.venv,
+        modules=queue.module,
+        program=typed.program,
+        command=typed.command,
+    )

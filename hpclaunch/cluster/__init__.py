@@ -1,1 +1,0 @@
-"""Slurm and this machine: submit, follow, ask, cancel. The only room that starts programs."""

@@ -1,0 +1,1 @@
+"""What a prediction needs from disk, hub and earlier runs, and the prediction itself."""

@@ -1,0 +1,155 @@
+"""What is known of a kind of GPU at a site: what preflight kept, and how fast earlier runs went."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.predict.architecture import Architecture
+from hpclaunch.predict.compare import laid_out, layout_of
+from hpclaunch.predict.estimate import load_of
+from hpclaunch.predict.hardware import Known, Pace, machine_of, pace_of
+from hpclaunch.predict.memory import GIB
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.events import read_last_marks
+from hpclaunch.run.find import default_runs_dir, known
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+from hpclaunch.site.load import gpus, load_site
+from hpclaunch.site.measured import measured
+
+LISTED = 200
+"""Newest runs of this user whose records are read."""
+LOOKED_AT = 20
+"""Of these, runs of the kind that are looked at before a plan."""
+STEPS = 5
+"""Steps that a run must have done for its pace to count; the first is never counted."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How fast checkpoints are written at a site."""
+
+    gb_s: float
+    """10^9 bytes a second, all ranks together."""
+    run: str
+    """Which run did."""
+
+
+def saving_at(site: str, size: int) -> Saving | None:
+    """Give the pace of the last checkpoint of the newest run that saved one at `site`.
+
+    Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
+    """
+    for folder, run in _newest(lambda record: record.site == site):
+        for mark in reversed(read_last_marks(folder.events)):
+            held, seconds = mark.get("bytes"), mark.get("seconds")
+            if mark["event"] != "checkpoint" or not isinstance(held, int):
+                continue
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                continue
+            if held > 0 and held >= size / 10:
+                return Saving(held / seconds / 1e9, run.name)
+    return None
+
+
+def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known:
+    """Give what was measured of `kind` at `site`. Raises UserError where its record is damaged."""
+    record = measured(site)
+    found = Known(inside=record.inside.get(kind), across=record.across.get(kind))
+    for folder, run in _alike(site, kind):
+        own = _recipe(folder)
+        if own is None or own.model.name != recipe.model.name:
+            continue
+        if own.method.kind != recipe.method.kind:
+            continue
+        marks = read_last_marks(folder.events)
+        if not found.memory:
+            found = replace(found, memory=_memory(run, marks))
+        pace = _pace_of(run, marks, found, own, model)
+        if pace != Pace():
+            return replace(found, pace=pace, run=f"as run {run.name} showed")
+    return found
+
+
+def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
+    """Give the newest runs of that kind of GPU, the newest first."""
+    return _newest(lambda run: (run.site, run.gpu) == (site, kind) and not run.program)
+
+
+def _newest(wanted: Callable[[Record], bool]) -> Iterator[tuple[RunFolder, Record]]:
+    """Give the newest runs that are wanted, the newest first."""
+    runs = (each for each in known(default_runs_dir(), LISTED) if wanted(each[1]))
+    yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
+
+
+def _recipe(folder: RunFolder) -> Recipe | None:
+    """Read a run's recipe, None where that is no longer possible."""
+    try:
+        return load(str(folder.recipe), (), {})
+    except (UserError, OSError):
+        return None
+
+
+def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a run's fullest GPU took against what was foreseen, '' where that is not known."""
+    size = next((m.get("allocated") for m in reversed(marks) if m["event"] == "memory"), None)
+    if run.foreseen is None or not isinstance(size, int):
+        return ""
+    return (
+        f"{size / GIB:.1f} GiB of tensors on a GPU where {run.foreseen.tensors / GIB:.1f} were "
+        f"foreseen (run {run.name})"
+    )
+
+
+def _pace_of(
+    run: Record, marks: Sequence[Mapping[str, Any]], found: Known, own: Recipe, model: Architecture
+) -> Pace:
+    """Give what a run's steps tell."""
+    steps = _steps(marks)
+    try:
+        site = load_site(run.site)
+    except UserError:
+        return Pace()
+    if steps is None or run.gpu is None:
+        return Pace()
+    seconds, tokens = steps
+    lay = layout_of(own)
+    if lay.offload:
+        return Pace()
+    done, replicas = laid_out(load_of(own, model), lay, run.nodes, run.processes_per_node)
+    ranks = run.nodes * run.processes_per_node
+    length = round(tokens / (ranks * lay.samples * lay.accumulation))
+    if not 0 < length <= done.length:
+        return Pace()
+    machine, _ = machine_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
+    return pace_of(replace(done, length=length), replicas, machine, seconds)
+
+
+def _steps(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Give seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
+    seconds, tokens, before = [], [], None
+    for mark in marks:
+        if mark["event"] == "start":
+            before = None
+        if mark["event"] != "step":
+            continue
+        try:
+            step = int(mark["step"])
+            took, had = float(mark["seconds"]), float(mark["tokens"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if before is not None and step > before:  # the first warms up, and loads its kernels
+            seconds.append(took / (step - before))
+            tokens.append(had / (step - before))
+        before = step
+    if len(seconds) < STEPS:
+        return None
+    import statistics  # for those who have a run to learn from
+
+    return statistics.median(seconds), statistics.median(tokens)

@@ -1,0 +1,103 @@
+"""What the ranks of a preflight measured: from its run folder into the site's record."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hpclaunch.errors import UserError
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.record import Record
+from hpclaunch.site.measured import CPU, Rates, file_of, measured, text_of
+
+PROGRAM = ("-m", "hpclaunch.train.bandwidths")
+"""What runs on every rank."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    bytes: float
+    gather_gb_s: float
+    reduce_gb_s: float
+
+
+class _Found(msgspec.Struct, frozen=True):
+    when: float
+    nodes: int
+    per_node: int
+    inside: list[_Row] | None
+    across: list[_Row] | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What went into the site's record."""
+
+    kind: str
+    """Of GPU, or `cpu`."""
+    inside: Rates | None
+    """Between the ranks of a node; None where each node had one."""
+    across: Rates | None
+    """Between nodes; None where there was one."""
+    path: Path
+
+
+def keep(folder: RunFolder, record: Record) -> Kept:
+    """Put what a preflight measured into its site's record, in place of what stood there.
+
+    Raises UserError where nothing was measured, or the record cannot be written.
+    """
+    try:
+        found = msgspec.json.decode(folder.rates.read_bytes(), type=_Found)
+    except (OSError, msgspec.DecodeError):
+        raise UserError(
+            "the preflight measured nothing", f"see why: hpclaunch why {record.name}"
+        ) from None
+    kind = CPU if record.device == "cpu" else record.gpu
+    if kind is None:
+        raise UserError(
+            "measured, and not kept: the GPU's kind was not told", "run it again with --gpu KIND"
+        )
+    inside = _best(found, found.inside, found.per_node, 1)
+    across = _best(found, found.across, found.nodes * found.per_node, found.nodes)
+    path = file_of(record.site)
+    try:
+        with _alone(path):
+            before = measured(record.site)
+            after = msgspec.structs.replace(
+                before,
+                inside={**before.inside, **({kind: inside} if inside else {})},
+                across={**before.across, **({kind: across} if across else {})},
+            )
+            write_atomic(path, text_of(after))
+    except OSError as error:
+        raise UserError(f"what was measured cannot be kept in {path}: {error.strerror}") from None
+    return Kept(kind, inside, across, path)
+
+
+def _best(found: _Found, rows: list[_Row] | None, ranks: int, nodes: int) -> Rates | None:
+    """Take the largest tensors' rates: what FSDP's layers come nearest to."""
+    if not rows:
+        return None
+    largest = max(rows, key=lambda row: row.bytes)
+    return Rates(
+        gather_gb_s=round(largest.gather_gb_s, 4),
+        reduce_gb_s=round(largest.reduce_gb_s, 4),
+        ranks=ranks,
+        nodes=nodes,
+        when=found.when,
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other preflights of this user from writing between reading and writing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        with suppress(OSError):  # not every shared file system has locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,44 @@
+"""Asks the training room to simulate a step's memory, in a process of its own: it needs torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.forecast.forecast import Forecast
+
+
+def simulate(made: Forecast, config: dict[str, Any]) -> int:
+    """Give the bytes of tensors at the peak of a step on one GPU.
+
+    Raises UserError without the training's packages, JobFailed where the model cannot be built.
+    """
+    load, recipe = made.estimate.load, made.question.recipe
+    question = {
+        "config": config,
+        "method": load.method,
+        "lora": {"r": recipe.method.lora.r, "target_modules": recipe.method.lora.target_modules},
+        "double": load.double,
+        "sharding": load.sharding,
+        "shards": load.shards,
+        "samples": load.samples,
+        "tokens": load.length,
+        "checkpointing": load.checkpointing,
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        answer: dict[str, int] = json.loads(done.stdout.splitlines()[-1])["bytes"]
+        return answer["Total"]
+    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if "No module named" in last:
+        raise UserError(f"--exact: {last}", "pip install 'hpclaunch[train]'")
+    raise JobFailed(f"the step cannot be simulated: {last}", 1)

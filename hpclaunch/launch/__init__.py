@@ -1,0 +1,1 @@
+"""Draft, check, write, start, follow, stop and resume a run."""

@@ -1,0 +1,40 @@
+"""The job that a run folder's state belongs to: the last one known, or one submitted by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import structs
+
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+from hpclaunch.slurm.commands import JobState, ask, job_states
+
+
+def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]:
+    """Give the record with the job that waits or runs, else the last one; and Slurm's word on it.
+
+    `sbatch RUN/job.sbatch` by hand tells nobody its number: the script does once it runs, the queue
+    names the script before.
+    """
+    job = job_states([record.job_id]).get(record.job_id) if record.job_id else None
+    if record.mode != "sbatch" or (job is not None and not job.ended):
+        return record, job
+    newer = job_of_script(folder.script)
+    if newer is None or newer == record.job_id:
+        return record, job
+    found = job_states([newer]).get(newer)
+    return (structs.replace(record, job_id=newer), found) if found else (record, job)
+
+
+def job_of_script(script: Path) -> str | None:
+    """Give the newest of this user's jobs that waits or runs with a script, if there is one."""
+    rows = ask("squeue", "--noheader", "--me", "--format=%i|%o").splitlines()
+    pairs = (row.split("|", 1) for row in rows if "|" in row)
+    own = [int(job) for job, path in pairs if job.isdigit() and _same(path, script)]
+    return str(max(own)) if own else None
+
+
+def _same(path: str, script: Path) -> bool:
+    return path == str(script) or os.path.realpath(path) == os.path.realpath(script)

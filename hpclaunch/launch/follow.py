@@ -1,0 +1,126 @@
+"""Follow a job in the queue: its log as it grows, until it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import Line, parse_line
+from hpclaunch.slurm.commands import JobState, job_states
+
+POLL = 0.5
+"""Seconds between looks at the log: a file costs the file system little."""
+
+ASK_EVERY = 30.0
+"""Seconds between questions to Slurm: sites dislike programs that ask more often."""
+
+SETTLE = 3.0
+"""Seconds that the last lines may take to cross a network file system."""
+
+
+class LogReader:
+    """Gives the new whole lines of the newest log at each call."""
+
+    def __init__(self, folder: RunFolder, from_end: bool = False) -> None:
+        self._folder = folder
+        self._path: Path | None = None
+        self._offset = 0
+        self._rest = b""
+        if from_end:
+            self.read()
+
+    def read(self) -> list[Line]:
+        """Give the lines written since the last call; a log that is not there yet has none."""
+        path = self._folder.log()
+        if path is None:
+            return []
+        if path != self._path:
+            self._path, self._offset, self._rest = path, 0, b""
+        with path.open("rb") as stream:
+            stream.seek(self._offset)
+            new = stream.read()
+        self._offset += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        return [parse_line(line.decode("utf-8", errors="replace")) for line in lines]
+
+    def rest(self) -> list[Line]:
+        """Give what stands after the last line's end."""
+        rest, self._rest = self._rest, b""
+        return [parse_line(rest.decode("utf-8", errors="replace"))] if rest else []
+
+
+def follow(
+    folder: RunFolder,
+    job_id: str | None,
+    show: Callable[[Line], None],
+    waiting: Callable[[JobState], None] = lambda _: None,
+    reader: LogReader | None = None,
+    alive: Callable[[], bool] = lambda: True,
+) -> JobState | None:
+    """Show the log until the job has ended; gives Slurm's last word on it.
+
+    `waiting` is told of the state whenever Slurm was asked. The exit code that the script leaves
+    ends it too, as does the end of the process that `alive` looks at, so that a run without Slurm
+    can be followed. While Slurm does not answer, it goes on.
+    """
+    reader = reader or LogReader(folder)
+    asked = 0.0
+    stale = _stale_mark(folder, job_id)
+    while True:
+        ended = _marked(folder) not in {None, stale}
+        if job_id and not ended and time.monotonic() - asked >= _pause(asked):
+            asked = time.monotonic()
+            state = job_states([job_id]).get(job_id)
+            if state is not None:
+                waiting(state)
+            ended = state is None or state.ended
+        elif job_id is None and not ended:
+            ended = not alive()
+        for line in reader.read():
+            show(line)
+        if ended:
+            break
+        time.sleep(POLL)
+    return _last_word(folder, job_id, show, reader)
+
+
+def _marked(folder: RunFolder) -> float | None:
+    """Give when the script left its exit code, None where it has not."""
+    try:
+        return folder.exit_mark.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _stale_mark(folder: RunFolder, job_id: str | None) -> float | None:
+    """Give the time of an exit code that is an earlier job's: this one waits, or runs."""
+    mark = _marked(folder)
+    if mark is None or job_id is None:
+        return None
+    state = job_states([job_id]).get(job_id)
+    return mark if state is not None and not state.ended and not state.silent else None
+
+
+def _pause(asked: float) -> float:
+    """Give the seconds until Slurm is asked again: at once the first time."""
+    return ASK_EVERY if asked else 0.0
+
+
+def _last_word(
+    folder: RunFolder, job_id: str | None, show: Callable[[Line], None], reader: LogReader
+) -> JobState | None:
+    """Read the rest of the log while Slurm finishes the job."""
+    deadline = time.monotonic() + SETTLE
+    state = None
+    while time.monotonic() < deadline:
+        for line in reader.read():
+            show(line)
+        state = job_states([job_id]).get(job_id) if job_id else None
+        if state is None or state.ended:
+            break
+        time.sleep(POLL)
+    for line in [*reader.read(), *reader.rest()]:
+        show(line)
+    return state

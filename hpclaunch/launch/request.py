@@ -1,0 +1,102 @@
+"""What a person asks for, before anything is read or looked up: the door's one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hpclaunch.plan.resources import Mode, Resources
+from hpclaunch.recipe.schema import MethodKind, Sharding
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is changed in the recipe by options of their own, applied after `overrides`."""
+
+    method: MethodKind | None = None
+    model: str | None = None
+    """Hub id or folder, in place of the recipe's."""
+    dataset: str | None = None
+    """Hub id or file, in place of the recipe's; all of it, and none of it to validate on, unless
+    overrides say more."""
+    fsdp: Literal[1, 2] | None = None
+    sharding: Sharding | None = None
+    offload: bool | None = None
+    checkpointing: bool | None = None
+    """Activation checkpointing."""
+
+    def flags(self) -> dict[str, Any]:
+        """Give the dotted recipe keys that these set."""
+        found: dict[str, Any] = {
+            "method.kind": self.method,
+            "model.name": self.model,
+            "data.name": self.dataset,
+            "fsdp.version": self.fsdp,
+            "fsdp.sharding": self.sharding,
+            "fsdp.offload": self.offload,
+            "training.gradient_checkpointing": self.checkpointing,
+        }
+        found = {key: value for key, value in found.items() if value is not None}
+        # What described the recipe's own model or data does not describe another.
+        if self.model is not None:
+            found |= {"model.gated": False, "model.revision": None}
+        if self.dataset is not None:
+            found |= {
+                "data.subset": None,
+                "data.revision": None,
+                "data.format": "auto",
+                "data.split": "train",
+                "data.validation": None,
+                "data.validation_split": None,
+                "data.limit": None,
+            }
+        return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as asked for. Everything left out is the recipe's, the site's or this tool's choice."""
+
+    mode: Mode = "sbatch"
+    recipe: str | None = None
+    """A packaged recipe's name or a YAML file."""
+    overrides: tuple[str, ...] = ()
+    """`section.key=value` words."""
+    changes: Changes = Changes()
+    auto_sharding: bool = False
+    """Take the fastest sharding that fits, by prediction."""
+    auto_batch: bool = False
+    """The same for the samples that a GPU works on at once; those of a step stay."""
+    resources: Resources = field(default_factory=Resources)
+    site: str | None = None
+    name: str | None = None
+    """The run's name; by default the recipe's with the next free number."""
+    runs_dir: Path | None = None
+    """Where the run folder goes; `$HPCLAUNCH_RUNS_DIR`, or ./runs."""
+    venv: Path | None = None
+    """Python environment of the job; by default the one that runs hpclaunch."""
+    modules: tuple[str, ...] = ()
+    """Environment modules to load after the site's."""
+    program: tuple[str, ...] = ()
+    """Own program and arguments, in place of the built-in trainer."""
+    command: tuple[str, ...] = ()
+    """What was typed, for the record."""
+
+
+def from_environment(resources: Resources, mode: Mode, variables: Mapping[str, str]) -> Resources:
+    """Fill in what Slurm's own variables say (SBATCH_ACCOUNT and such), as sbatch and salloc would.
+
+    They are read here, once, and kept from the submission: there they would override the script.
+    """
+    prefix = "SALLOC" if mode == "srun" else "SBATCH"
+    return Resources(
+        **{
+            **vars(resources),
+            "account": resources.account or variables.get(f"{prefix}_ACCOUNT"),
+            "partition": resources.partition or variables.get(f"{prefix}_PARTITION"),
+            "qos": resources.qos or variables.get(f"{prefix}_QOS"),
+            "time": resources.time or variables.get(f"{prefix}_TIMELIMIT"),
+        }
+    )

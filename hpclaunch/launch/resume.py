@@ -1,0 +1,96 @@
+"""Go on with a run that was stopped, cancelled or failed, from its newest checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hpclaunch.errors import UserError
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.request import Request
+from hpclaunch.plan.resources import Resources
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+
+FIXED = ("model", "data", "method")
+"""Sections that a checkpoint belongs to: its tensors, their shapes, the samples already seen."""
+
+
+def redraft(
+    folder: RunFolder,
+    record: Record,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    command: Sequence[str] = (),
+    variables: Mapping[str, str] = os.environ,
+) -> Job:
+    """Plan the rest of a run, in its own folder and by default in its own shape.
+
+    `changes` are fields of Resources. Another dataset is taken with `force` only; another model or
+    method never, because the checkpoint holds the old one's tensors. Raises UserError.
+    """
+    before = load(str(folder.recipe))
+    after = load(str(folder.recipe), overrides)
+    _check_same(before, after, force)
+    return draft(
+        Request(
+            mode=record.mode,
+            recipe=str(folder.recipe),
+            overrides=tuple(overrides),
+            resources=_resources(record, changes or {}),
+            site=None if record.mode == "local" else record.site,
+            name=record.name,
+            runs_dir=folder.root.parent,
+            venv=Path(record.python) if record.python else None,
+            modules=tuple(record.modules),
+            program=tuple(record.program),
+            command=tuple(command) or tuple(record.command),
+        ),
+        variables,
+    )
+
+
+def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
+    """Give what was asked for then, with what is asked for now over it."""
+    names = {field.name for field in fields(Resources)}
+    kept = {name: value for name, value in record.resources.items() if name in names}
+    if changes.get("gpus"):
+        kept["cpu_processes"] = None
+    if changes.get("cpu_processes"):
+        kept["gpus"] = kept["gpu"] = None
+    return replace(Resources(**kept), **changes)
+
+
+def _check_same(before: Recipe, after: Recipe, force: bool) -> None:
+    """Refuse to go on with something else. Raises UserError naming the first difference."""
+    for section in FIXED:
+        old = msgspec.to_builtins(getattr(before, section))
+        new = msgspec.to_builtins(getattr(after, section))
+        for key, was, now in _differences(section, old, new):
+            if section == "data" and force:
+                continue
+            raise UserError(
+                f"{key} was {was!r} and would be {now!r}: the checkpoint belongs to the old one",
+                "start a new run"
+                + (", or add --force to go on with other samples" if section == "data" else ""),
+            )
+
+
+def _differences(prefix: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """Give dotted key, old and new value of everything that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted({*old, *new}):
+            found += _differences(f"{prefix}.{key}", old.get(key), new.get(key))
+        return found
+    return [] if old == new else [(prefix, old, new)]

@@ -1,0 +1,204 @@
+"""Start a drafted job: into the queue, attached to this terminal, or on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hpclaunch.errors import UserError
+from hpclaunch.launch.attached import (
+    STOPPED,
+    Attached,
+    inside_allocation,
+    local_job,
+    run_attached,
+)
+from hpclaunch.launch.cancel import note_cancelled
+from hpclaunch.launch.draft import check_model_access
+from hpclaunch.launch.folder import check_writable, rewrite_folder, write_folder
+from hpclaunch.launch.process import started as process_started
+from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
+from hpclaunch.launch.remote_storage import check_storage
+from hpclaunch.recipe.load import check_data
+from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.lines import Line
+from hpclaunch.run.record import Record, write_record
+from hpclaunch.slurm import commands
+from hpclaunch.slurm.allocation import current_allocation
+from hpclaunch.slurm.environment import for_submission, refuse_secrets, without_launcher_state
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job in the queue."""
+
+    folder: RunFolder
+    record: Record
+    estimate: str
+    """Slurm's words on when it would start, '' where it said nothing."""
+
+
+def check(job: Job) -> None:
+    """Refuse what can be seen to fail before anything is written. Raises UserError."""
+    _check_here(job)
+    check_model_access(job)
+
+
+def _check_here(job: Job) -> None:
+    """Refuse what this machine's files tell. Raises UserError."""
+    launch = job.plan.launch
+    refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
+    check_writable(launch.folder.parent)
+    _check_start(job)
+    if job.plan.builtin_trainer:
+        check_data(job.plan.recipe)
+
+
+def _check_start(job: Job) -> None:
+    """Refuse a program or an environment that the job could not start. Raises UserError."""
+    launch = job.plan.launch
+    modules = bool(launch.modules or job.plan.site.modules)
+    python = launch.python.path
+    if launch.program:
+        check_program(launch.program, python, launch.cwd, modules=modules)
+    if not modules:
+        needed = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
+        # From the root: a folder of that name where the user stands is no package of the job's.
+        check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))
+        if job.plan.builtin_trainer:
+            check_storage(job.plan.recipe.checkpoints, python)
+
+
+def write(job: Job) -> RunFolder:
+    """Check the job and write its run folder, without submitting it. Raises UserError.
+
+    Whether the hub gives out the model is left open: the token may be on another machine.
+    """
+    _check_here(job)
+    return write_folder(job)[0]
+
+
+def submit(job: Job, before: Record | None = None) -> Submitted:
+    """Check the job, write its run folder and submit it; a refused job leaves no folder.
+
+    `before` is the record of a run that goes on in the folder it has. Raises UserError, with
+    Slurm's own words where it is Slurm that refuses.
+    """
+    commands.require()
+    check(job)
+    launch = job.plan.launch
+    estimate = commands.test_only(job.script, launch.cwd)
+    folder, record = rewrite_folder(job, before) if before else write_folder(job)
+    try:
+        job_id = commands.submit(folder.script, launch.cwd)
+    except UserError as error:
+        if before is None:
+            shutil.rmtree(folder.root, ignore_errors=True)
+        asked = " ".join(str(option) for option in job.plan.options if option.flag != "--job-name")
+        raise UserError(error.message, f"{error.fix}; asked for: {asked}") from None
+    record = msgspec.structs.replace(record, job_id=job_id)
+    write_record(folder, record)
+    if folder.job_file.exists():  # the job before this one, in a run that goes on
+        write_atomic(folder.job_file, f"{job_id}\n")
+    return Submitted(folder, record, estimate)
+
+
+Started = Callable[[RunFolder, Record], Callable[[Line], None]]
+"""Told the folder before the first line; gives what every line is shown to."""
+
+
+def execute(
+    job: Job,
+    started: Started = lambda _folder, _record: lambda _line: None,
+    before: Record | None = None,
+) -> int:
+    """Run the job attached (modes srun and local); gives its exit code, STOPPED when it was ended.
+
+    Returns once it has ended. `before` and errors are as in `submit`.
+    """
+    local = job.plan.launch.mode == "local"
+    inside = None if local else current_allocation()
+    if not local:
+        commands.require()
+    check(job)
+    folder, record = rewrite_folder(job, before) if before else write_folder(job)
+    if local or inside:
+        record = _carried_by(record, os.getpid())
+        record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)
+    write_record(folder, record)
+    show = started(folder, record)
+
+    def on_start(pid: int) -> None:
+        # The script's own process: it is at work, and can be ended, whatever becomes of this one.
+        write_record(folder, _carried_by(record, pid))
+
+    if local:
+        attached = local_job(folder, without_launcher_state(os.environ))
+        code = run_attached(attached, show, on_start=on_start)
+    elif inside:
+        variables = inside_allocation(without_launcher_state(os.environ))
+        if job.plan.device == "gpu":
+            # However the allocation was asked for, by job, by node or by task: a step gets all.
+            variables["SLURM_GPUS_PER_NODE"] = str(job.plan.processes_per_node)
+        log = folder.logs / "job-srun.out"
+        attached = Attached(["bash", str(folder.script)], variables, log)
+        code = run_attached(attached, show, on_start=on_start)
+    else:
+        code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
+    if code == STOPPED and folder.root.is_dir() and not folder.cancel_mark.exists():
+        note_cancelled(folder, "at its terminal (Ctrl-C, or it was closed)")
+    # `hpclaunch cancel` in another terminal ends the script itself.
+    return STOPPED if code and folder.cancel_mark.exists() else code
+
+
+def _carried_by(record: Record, pid: int) -> Record:
+    """Give the record of a run that a process of this machine carries."""
+    return msgspec.structs.replace(record, pid=pid, pid_started=process_started(pid))
+
+
+def _in_fresh_allocation(
+    job: Job, folder: RunFolder, record: Record, show: Callable[[Line], None], *, keep: bool
+) -> int:
+    """Have salloc run the script: the same file that sbatch would take.
+
+    Without an allocation nothing has happened: the folder goes, unless it is to be kept.
+    """
+    granted: list[str] = []
+    said: list[str] = []
+
+    def on_job(job_id: str) -> None:
+        granted.append(job_id)
+        write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+
+    def watch(line: Line) -> None:
+        if not granted:
+            said.append(line.text)
+        show(line)
+
+    argv = [*allocation_command(job), "bash", str(folder.script)]
+    attached = Attached(argv, for_submission(os.environ), folder.logs / "job-srun.out")
+    code = run_attached(attached, watch, on_job)
+    if code == STOPPED and granted:
+        # A killed salloc leaves its allocation behind; cancelling one that has ended does no harm.
+        with contextlib.suppress(UserError):
+            commands.cancel(granted[0])
+    if code != 0 and not granted:
+        if not keep:
+            shutil.rmtree(folder.root, ignore_errors=True)
+        if code == STOPPED:
+            return code
+        raise UserError(f"Slurm gave no allocation: {commands.words(chr(10).join(said))}")
+    return code
+
+
+def allocation_command(job: Job) -> list[str]:
+    """Give the salloc command for the job's options."""
+    return ["salloc", *(str(option) for option in job.plan.options)]

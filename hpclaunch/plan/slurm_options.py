@@ -1,0 +1,115 @@
+"""What sbatch and salloc are asked for, each option with its reason."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+from hpclaunch.errors import UserError
+from hpclaunch.plan.resources import Launch, Resources
+from hpclaunch.site.load import gpu_request
+from hpclaunch.site.schema import Site
+
+_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
+"""MiB in each of Slurm's units."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of sbatch and salloc, with the reason it is there."""
+
+    flag: str
+    value: str | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        """Give it as Slurm reads it: `--nodes=4`."""
+        return self.flag if self.value is None else f"{self.flag}={self.value}"
+
+
+def slurm_options(
+    site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
+) -> tuple[Option, ...]:
+    """Give everything sbatch is asked for, in the order a reader wants it.
+
+    Raises UserError for more GPUs than a node of the site has.
+    """
+    request = launch.gpu_request or gpu_request(site, resources.gpu)
+    if request.per_node and per_node > request.per_node and not resources.cpu_processes:
+        raise UserError(
+            f"--gpus {per_node}: site {site.name} has {request.per_node} of them a node",
+            f"use --gpus {request.per_node} and more --nodes",
+        )
+    found = [
+        Option("--job-name", launch.name),
+        Option("--nodes", str(resources.node_count)),
+        Option("--ntasks-per-node", "1", "one launcher a node; it starts the process of each GPU"),
+    ]
+    if not resources.cpu_processes:
+        typed = f"{request.gres_type}:{per_node}" if request.gres_type else str(per_node)
+        if site.gpu_option == "gres":
+            found.append(Option("--gres", f"gpu:{typed}"))
+        else:
+            found.append(Option("--gpus-per-node", typed))
+        if request.constraint:
+            found.append(Option("--constraint", request.constraint, "this site's word for the GPU"))
+    found.append(Option("--cpus-per-task", str(cpus), "cores of a node: its one task holds them"))
+    mem = resources.mem or _mem(site, launch, request.per_node, per_node, cpus, resources)
+    if mem:
+        why = "all of the node's memory" if mem == "0" else "per node"
+        found.append(Option("--mem", mem, why))
+    if site.exclusive:
+        found.append(Option("--exclusive", None))
+    for flag, value in (
+        ("--time", resources.time or site.time),
+        ("--partition", resources.partition or request.partition or site.partition),
+        ("--account", resources.account or site.account),
+        ("--qos", resources.qos or site.qos),
+    ):
+        if value:
+            found.append(Option(flag, value))
+    return tuple(found)
+
+
+def _mem(
+    site: Site,
+    launch: Launch,
+    gpus_of_node: int | None,
+    per_node: int,
+    cpus: int,
+    resources: Resources,
+) -> str | None:
+    """Give the memory to ask for where the user names none: the site's, in the share we take.
+
+    Without a figure of the site, a whole node's GPUs come with all of its memory, and the
+    cluster's own default holds for a part of them.
+    """
+    of_node = gpus_of_node or _gpus_of_any_node(site) or launch.node_gpus
+    if resources.cpu_processes:
+        # No GPU tells the share; the cores do, where the site says how many a node has.
+        whole = (site.cpus_per_gpu or 0) * (of_node or 0)
+        share = min(1.0, cpus / whole) if whole else 1.0
+    else:
+        share = min(1.0, per_node / of_node) if of_node else 1.0
+    if site.mem is None:
+        known = launch.node_gpus is not None and not resources.cpu_processes
+        return "0" if known and per_node >= (launch.node_gpus or 0) else None
+    if share == 1.0 or site.exclusive:
+        return site.mem
+    return _part(site.mem, share)
+
+
+def _part(mem: str, share: float) -> str | None:
+    """Give a share of an amount as Slurm writes it, whole MiB; None for a share of 0, which is all.
+
+    0 is Slurm's word for the whole node, and no figure that could be divided.
+    """
+    unit = mem[-1].upper() if mem[-1].isalpha() else "M"
+    mib = int(mem.rstrip(string.ascii_letters)) * _MIB[unit] * share
+    return str(int(mib)) if mib >= 1 else None
+
+
+def _gpus_of_any_node(site: Site) -> int | None:
+    """Give how many GPUs a node has, where all kinds of the site agree."""
+    counts = {request.per_node for request in site.gpus.values()}
+    return counts.pop() if len(counts) == 1 else None

@@ -1,0 +1,72 @@
+"""How many nodes: time and cost of the same fine-tune over a range of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hpclaunch.predict.compare import Choice, Layout, compare
+from hpclaunch.predict.estimate import Work
+from hpclaunch.predict.memory import Load
+from hpclaunch.predict.step_time import Machine
+from hpclaunch.site.schema import Gpu
+
+KNEE = 0.7
+"""Efficiency below which more nodes cost more than they bring."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best layout on so many nodes."""
+
+    nodes: int
+    best: Choice | None
+    """None where nothing fits."""
+    tokens_per_second: float | None
+    """Of all GPUs."""
+    efficiency: float | None
+    """Tokens a second and GPU, as a share of the best point's."""
+
+
+def scale(
+    base: Load, now: Layout, work: Work, card: Gpu, machine: Machine, nodes: Sequence[int]
+) -> list[Point]:
+    """Give a point for each number of nodes. The batch of one GPU stays, so more GPUs take more
+    samples in a step.
+    """
+    points = []
+    for number in nodes:
+        there = replace(machine, nodes=number)
+        lay = now
+        if number == 1 and now.sharding == "hybrid":
+            lay = replace(now, sharding="full")
+        _, fitting = compare(base, lay, _more(work, number, machine.nodes), card, there)
+        # What offload costs is assumed of a host: in a table of times it has no place.
+        best = next((each for each in fitting if not each.layout.offload), None)
+        rate = None
+        if best and best.estimate.step and best.estimate.step.tokens_per_gpu is not None:
+            rate = best.estimate.step.tokens_per_gpu
+        points.append((number, best, rate))
+    most = max((rate for _, _, rate in points if rate is not None), default=None)
+    return [
+        Point(
+            number,
+            best,
+            None if rate is None else rate * number * machine.per_node,
+            None if rate is None or most is None else rate / most,
+        )
+        for number, best, rate in points
+    ]
+
+
+def knee(points: Sequence[Point]) -> int | None:
+    """Give the most nodes that still work well, None where that is not known."""
+    good = [
+        each.nodes for each in points if each.efficiency is not None and each.efficiency >= KNEE
+    ]
+    return max(good, default=None)
+
+
+def _more(work: Work, nodes: int, were: int) -> Work:
+    """A step's samples on another number of nodes."""
+    return replace(work, samples_per_step=max(1, work.samples_per_step * nodes // were))

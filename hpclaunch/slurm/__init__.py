@@ -1,0 +1,1 @@
+"""Slurm's commands: text in, typed values out."""

@@ -1,0 +1,1 @@
+"""Checkpoints: saved while training goes on, complete or absent, and resumed from."""

@@ -1,0 +1,1 @@
+"""A training step's peak memory on tensors without values."""

@@ -1,0 +1,220 @@
+"""`python -m hpclaunch.train.simulation.simulate`: a training step's peak memory, without a GPU.
+
+Reads a question as JSON from stdin and writes the answer as JSON to stdout. The model is built
+from its config on the meta device, adapted by PEFT, sharded by accelerate's own code and stepped
+twice over tensors that have a shape and no values, while PyTorch's FSDP memory tracker counts what
+a GPU would hold. The output head runs TRL's fused loss with what its kernels allocate on a GPU.
+
+A step's peak grows by the same amount with each further layer, so two models of few layers give
+the one of many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+FEW, MORE = 16, 20
+"""Layers of the two models that are simulated: enough that the peak lies where it does in a whole
+one, in the layers' work or at the head."""
+
+
+def simulate(question: dict[str, Any]) -> dict[str, Any]:
+    """Answer one question: bytes by part at the peak of a step.
+
+    `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
+    that share a copy; `samples`, `tokens`: of a micro-batch; `sharding`: full, grad, none;
+    `checkpointing`: of activations; `double`: double quantization. `layers`: how many to simulate,
+    instead of the two numbers that give the whole model.
+    """
+    config = dict(question["config"])
+    whole = _depth(config)
+    if question.get("layers"):
+        return {"bytes": _step(question, int(question["layers"]))}
+    if whole <= MORE:
+        return {"bytes": _step(question, whole)}
+    few, more = _step(question, FEW), _step(question, MORE)
+    slope = {part: (more.get(part, 0) - few.get(part, 0)) / (MORE - FEW) for part in {*few, *more}}
+    return {
+        "bytes": {part: more.get(part, 0) + each * (whole - MORE) for part, each in slope.items()}
+    }
+
+
+def _depth(config: dict[str, Any]) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.for_model(**config).get_text_config().num_hidden_layers)
+
+
+def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
+    """Simulate two steps of the model cut to `layers`; bytes by part at the peak of the second."""
+    from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
+
+    from hpclaunch.train.simulation.stand_ins import FusedAdam, PlainTracker
+
+    with laid_out(question, layers) as model:
+        optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
+        if question["sharding"] == "none":
+            tracker = PlainTracker()
+            tracker.track_external(model, optimizer)
+        else:
+            tracker = FSDPMemTracker(model, optimizer)
+            tracker.track_inputs(())
+        with tracker:
+            for _ in range(2):  # from the second on the optimizer's state is there
+                _train(model, optimizer, question)
+                tracker.reset_mod_stats()
+        (peak,) = tracker.get_tracker_snapshot("peak").values()
+    return {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
+
+
+@contextlib.contextmanager
+def laid_out(question: dict[str, Any], layers: int) -> Iterator[Any]:
+    """Give the model cut to `layers`, sharded as asked, and let tensors have no values meanwhile.
+
+    `question` as `simulate` takes it.
+    """
+    import torch.distributed as dist
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    shards = int(question["shards"])
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
+    try:
+        mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
+        model = _model(question, layers)
+        with FakeTensorMode(), _as_on_a_gpu():
+            _materialize(model)
+            if question.get("checkpointing", True):
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.enable_input_require_grads()
+            model.train()
+            yield model if question["sharding"] == "none" else _shard(model, question, mesh)
+    finally:
+        dist.destroy_process_group()
+
+
+def _train(model: Any, optimizer: Any, question: dict[str, Any]) -> None:
+    import torch
+
+    shape = (int(question["samples"]), int(question["tokens"]))
+    ids = torch.zeros(shape, dtype=torch.long)
+    # FSDP's units cast for themselves; without them accelerate has autocast do it.
+    with torch.autocast("cpu", torch.bfloat16, enabled=question["sharding"] == "none"):
+        answer = model(input_ids=ids)
+    answer.logits.sum().backward()  # of log-probabilities: see FusedHead
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _model(question: dict[str, Any], layers: int) -> Any:
+    """Build the model on the meta device, with its adapter and its fused head."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
+
+    config = AutoConfig.for_model(**question["config"])
+    text = config.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+    config.use_cache = False
+    with torch.device("meta"):
+        # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
+        alone = question["method"] == "full" and question["sharding"] == "none"
+        dtype = torch.float32 if alone else torch.bfloat16
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model.get_output_embeddings().__class__ = FusedHead
+        if question["method"] != "full":
+            fields = {"target_modules": "all-linear", **question.get("lora", {})}
+            model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
+        if question["method"] == "qlora":
+            for module in list(model.modules()):
+                for name, child in list(module.named_children()):
+                    # An adapter's own matrices lie in a dictionary; the head is no plain Linear.
+                    if type(child) is torch.nn.Linear and not isinstance(
+                        module, torch.nn.ModuleDict
+                    ):
+                        setattr(module, name, FourBit(child, double=question.get("double", True)))
+    return model
+
+
+def _materialize(model: Any) -> None:
+    """Replace what is on the meta device by fake tensors on a device that the tracker counts."""
+    import torch
+
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for name, value in list(module._parameters.items()):
+            if value is not None:
+                if id(value) not in made:
+                    # Kept, so that its id is not given to another.
+                    data = torch.empty(value.shape, dtype=value.dtype)
+                    made[id(value)] = (torch.nn.Parameter(data, value.requires_grad), value)
+                module._parameters[name] = made[id(value)][0]
+        for name, value in list(module._buffers.items()):
+            if value is not None:
+                module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
+
+
+def _shard(model: Any, question: dict[str, Any], mesh: Any) -> Any:
+    """Shard it as accelerate does, by accelerate's own function."""
+    import torch
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        reshard_after_forward=question["sharding"] == "full",
+        cpu_ram_efficient_loading=False,
+        mixed_precision_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16),
+    )
+    accelerator = SimpleNamespace(
+        state=SimpleNamespace(fsdp_plugin=plugin),
+        torch_device_mesh=mesh,
+        parallelism_config=SimpleNamespace(fsdp_dim_names=["dp_shard"]),
+        mixed_precision="bf16",
+        is_main_process=False,
+        device=torch.device("cpu"),
+    )
+    return fsdp2_prepare_model(accelerator, model)
+
+
+@contextlib.contextmanager
+def _as_on_a_gpu() -> Iterator[None]:
+    """Let TRL's fused loss allocate what it does on a GPU, whose kernels work in place.
+
+    Without a GPU it computes each tile by tensor operations with large temporaries.
+    """
+    from trl.kernels import chunked_logprob as head
+
+    kept = head._forward_tile, head._backward_tile, head._addmm_fp32
+    head._forward_tile = head._backward_tile = lambda *_, **__: None
+    head._addmm_fp32 = lambda *_: None
+    try:
+        yield
+    finally:
+        head._forward_tile, head._backward_tile, head._addmm_fp32 = kept
+
+
+def main() -> int:
+    """Answer the question on stdin."""
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    print(json.dumps(simulate(json.load(sys.stdin))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

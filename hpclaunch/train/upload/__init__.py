@@ -1,0 +1,1 @@
+"""Copies of checkpoints and final weights elsewhere (`checkpoints.sync_to`)."""

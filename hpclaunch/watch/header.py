@@ -1,0 +1,108 @@
+"""The lines above the nodes: the run, its training, and what is wrong."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+
+from hpclaunch.units import count, duration
+from hpclaunch.watch.figures import add_up, age, gib, percent, watts
+from hpclaunch.watch.frame import Frame
+from hpclaunch.watch.rows import BAD, QUIET, STRONG, WARN, clean
+from hpclaunch.watch.sparkline import Glyphs, bar, curve
+
+_STATES = {"running": "bold green", "failed": BAD, "timed out": BAD, "cancelled": BAD,
+           "queued": "bold yellow", "unknown": "bold yellow"}  # fmt: skip
+_MOST_TROUBLE = 4
+_BAR = 20
+_CURVE = 40
+_HOSTS = 24
+"""Characters of a list of nodes that are shown: their names stand below."""
+
+
+def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
+    """Give the lines; none of them is known to fit, the screen cuts what does not."""
+    lines = [_run(frame, width), *_training(frame, width, glyphs)]
+    found = add_up(frame.nodes)
+    if found.gpus and len(frame.nodes) > 1:
+        low = found.lowest
+        text = f"{found.gpus} on {found.nodes} nodes: sm {percent(found.sm_pct).strip()}"
+        text += f", lowest {low[0]:.0f}% ({low[1].node} GPU {low[1].index})" if low else ""
+        text += f"; {watts(found.power_w)}; {gib(found.used_mib)} of {gib(found.total_mib)} GiB"
+        lines.append(_labelled("gpus", text))
+    if frame.why:
+        style = BAD if frame.ended else WARN
+        lines.append(_labelled("why", frame.why, style))
+    shown = frame.trouble[:_MOST_TROUBLE]
+    lines += [_labelled("wrong" if at == 0 else "", text, BAD) for at, text in enumerate(shown)]
+    if len(frame.trouble) > len(shown):
+        lines.append(_labelled("", f"{glyphs.more} {len(frame.trouble) - len(shown)} more"))
+    return lines
+
+
+def _run(frame: Frame, width: int) -> Text:
+    line = _labelled("run", frame.name, STRONG).append(", ")
+    line.append(frame.state, style=_STATES.get(frame.state, STRONG))
+    if frame.state == "running" and frame.started is not None:
+        line.append(f" for {age(frame.at - frame.started)}")
+    if frame.reason and not frame.why:
+        line.append(f" ({clean(frame.reason)})")
+    if frame.job_id:
+        line.append(f", job {frame.job_id}")
+    if frame.hosts and frame.active:
+        short = len(frame.hosts) <= _HOSTS or not frame.nodes
+        line.append(f" on {clean(frame.hosts) if short else f'{len(frame.nodes)} nodes'}")
+    line.append(f", {clean(frame.time_left)} left" if frame.time_left else "")
+    clock = time.strftime("%H:%M:%S", time.localtime(frame.at))
+    line.truncate(max(0, width - len(clock) - 1), overflow="ellipsis", pad=True)
+    return line.append(f" {clock}", style=QUIET)
+
+
+def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
+    progress, lines = frame.progress, []
+    if frame.phase:
+        lines.append(_labelled("step", frame.phase))
+    if progress.step is not None:
+        line = _labelled("step", f"{count(progress.step)} of {count(progress.total)}  ")
+        if progress.total:
+            share = progress.step / progress.total
+            line.append(bar(share, _BAR, glyphs), style="cyan")
+            # Rounded down: 100% is said when it is there.
+            line.append(f" {min(100, int(100 * share))}%")
+        if frame.state == "running":
+            line.append(f", {duration(progress.seconds_left)} to go")
+        pace = f"{duration(progress.seconds_per_step)} a step"
+        lines += [line, _labelled("pace", f"{pace}, {count(progress.tokens_per_second)} tokens/s")]
+    if progress.loss is not None:
+        line = _labelled("loss", f"{progress.loss:.4f}")
+        line.append(f", from {progress.first_loss:.4f}" if progress.first_loss is not None else "")
+        room = min(_CURVE, width - line.cell_len - 2)
+        line.append(f"  {curve(frame.losses, room, glyphs)}", style="cyan")
+        lines.append(line)
+    saved = _saved(frame)
+    if saved:
+        lines.append(_labelled("saved", saved))
+    return lines
+
+
+def _saved(frame: Frame) -> str:
+    progress, parts = frame.progress, []
+    if progress.checkpoint is not None:
+        when = "" if frame.ended else f", {age(frame.checkpoint_age_s)} ago"
+        parts.append(f"step {count(progress.checkpoint)}{when}")
+    elif progress.step is not None:
+        parts.append("no checkpoint yet" if not frame.ended else "no checkpoint")
+    if progress.sync_error:
+        parts.append(f"not copied: {progress.sync_error}")
+    if progress.restarts:
+        parts.append(f"{progress.restarts} restart{'s' if progress.restarts > 1 else ''}")
+    if frame.before:
+        parts.append(f"the last start ended: {frame.before}")
+    if frame.left_out:
+        parts.append(f"left out: {', '.join(frame.left_out)} (failed twice)")
+    return "; ".join(parts)
+
+
+def _labelled(label: str, text: str, style: str = "") -> Text:
+    return Text(f"{label:<7}", style=QUIET).append(clean(text), style=f"not dim {style}".strip())

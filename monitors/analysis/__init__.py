@@ -1,0 +1,1 @@
+"""From samples and events to summary, timeline and findings."""

@@ -1,0 +1,118 @@
+"""A job's records and events, read and judged: everything that a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monitors.analysis.events import Marks, read_marks
+from monitors.analysis.figures import Figures, Peak, figures, rows
+from monitors.analysis.finding import Finding
+from monitors.analysis.gaps import cut_off
+from monitors.analysis.read import NodeRecord, read_summary
+from monitors.analysis.summary import Report
+from monitors.storage import filenames
+
+if TYPE_CHECKING:
+    from monitors.analysis.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the caller knows of the job beside its samples. All of it may be left out."""
+
+    title: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What became of the job, as labels and texts in the order to show."""
+    marks: tuple[Mapping[str, Any], ...] = ()
+    """As `monitors.analysis.events` understands them."""
+    began: float | None = None
+    """When the job began, in Unix seconds."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What to do about a finding, by its key, in the words of the caller's own settings."""
+    transport: str | None = None
+    """How collectives travelled, where the log says it: `Socket`, `IB`."""
+    token_flops: float | None = None
+    """FLOPs of the model's own work for a token, forth and back; what is recomputed not counted."""
+    bf16_peak: Peak | None = None
+    """A card's FLOP/s by its name."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report shows."""
+
+    report: Report
+    story: Story
+    marks: Marks
+    timeline: Timeline | None
+    findings: tuple[Finding, ...]
+    verdict: str
+
+    @property
+    def figures(self) -> Figures:
+        """What the job took and gave."""
+        return figures(self.report, self.marks, self.story.token_flops, self.story.bf16_peak)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """The same as labels and texts."""
+        return rows(self.figures)
+
+
+def build(metrics_dir: Path) -> Report:
+    """Read all records in `metrics_dir`. Never raises for what the files hold or lack."""
+    report, nodes = _nodes(metrics_dir)
+    return replace(report, nodes=cut_off(read_summary(metrics_dir, node) for node in nodes))
+
+
+def study(metrics_dir: Path, story: Story | None = None) -> Study:
+    """Read all records and judge them. Never raises for what the files hold or lack.
+
+    Raises ModuleNotFoundError where numpy is not installed.
+    """
+    report, nodes = _nodes(metrics_dir)
+    from monitors.analysis.parallel import read_nodes
+
+    story = story or Story()
+    records = list(read_nodes(metrics_dir, nodes, read_marks(story.marks).clocks))
+    return judged(report, records, story)
+
+
+def study_files(gpu: Sequence[Path], cpu: Sequence[Path], story: Story | None = None) -> Study:
+    """Judge files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
+    from monitors.analysis.external_logs import read_foreign
+
+    records = read_foreign(gpu, cpu)
+    names = ", ".join(path.name for path in (*gpu, *cpu))
+    problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
+    return judged(Report(names, problems=problems), records, story or Story(title=names))
+
+
+def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study:
+    """Judge records that were read already."""
+    from monitors.analysis.evidence import Evidence
+    from monitors.analysis.findings import judge, verdict
+    from monitors.analysis.timeline import joined
+
+    report = replace(report, nodes=cut_off(record.summary for record in records))
+    marks = read_marks(story.marks)
+    timeline = joined(record.line for record in records if record.line is not None)
+    if timeline is None:
+        return Study(report, story, marks, None, (), verdict(None, ()))
+    evidence = Evidence(timeline, report, marks, story.changes, story.transport)
+    findings = judge(evidence)
+    return Study(report, story, marks, timeline, findings, verdict(evidence, findings))
+
+
+def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:
+    """An empty report, and the nodes to read for it."""
+    where = str(metrics_dir)
+    try:
+        nodes = filenames.nodes_in(metrics_dir)
+    except OSError as error:
+        return Report(where, problems=(f"{where}: {error.strerror}",)), ()
+    problems = () if nodes else (f"{where} holds no record of any node",)
+    return Report(where, problems=problems), nodes

@@ -1,0 +1,134 @@
+"""Findings on the nodes' CPUs and memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitors.analysis.evidence import Evidence
+from monitors.analysis.finding import Finding
+from monitors.analysis.findings.phrases import gib, percent, sentence, several
+
+_THROTTLED = 0.05
+_PRESSED_PCT = 20.0
+_FULL_PCT = 95.0
+_SWAP_MIB_S = 1.0
+_SWAP_GROWN_MIB = 256.0
+_NEAR = 0.95
+
+
+def out_of_memory(evidence: Evidence) -> Finding | None:
+    """The kernel killed for memory, or the job came close to its limit."""
+    killed = sorted(
+        node.node
+        for node in evidence.timeline.nodes
+        if "oom_kills_s" in node.bands and np.nansum(node.bands["oom_kills_s"].high) > 0
+    )
+    shares = {}
+    for node in evidence.report.nodes:
+        used, limit = node.cgroup_mem_mib.peak, node.cgroup_limit_mib
+        if used is None or limit is None:
+            used, limit = node.mem_used_mib.peak, node.mem_total_mib
+        if used is not None and limit:
+            shares[node.node] = (used / limit, used, limit)
+    near = sorted(name for name, (share, _, _) in shares.items() if share >= _NEAR)
+    if not killed and not near:
+        return None
+    names = killed or near
+    worst = max((n for n in names if n in shares), key=lambda n: shares[n][0], default=None)
+    text = "The kernel killed a process of the job for memory" if killed else ""
+    if worst is not None:
+        share, used, limit = shares[worst]
+        peak = f"{worst} used up to {gib(used)} of {gib(limit)} ({percent(share)})"
+        text = f"{text}; {peak}" if text else peak
+    what = "ran out of memory" if killed else "came close to running out of memory"
+    return Finding(
+        "host-memory",
+        f"{several(names)} {what}.",
+        text + ".",
+        "The job's processes on a node need more memory than it was given.",
+        evidence.change("host-memory", "Ask for more memory a node; fewer loader workers."),
+        grave=True,
+    )
+
+
+def swapping(evidence: Evidence) -> Finding | None:
+    """Memory went to disk and back."""
+    moved, grown = evidence.each_node("swap_mib_s"), {}
+    for name, node in evidence.nodes.items():
+        values = evidence.during(node.bands, "swap_used_mib")
+        if values is not None:
+            known = values[~np.isnan(values)]
+            grown[name] = float(known.max() - known[0])
+    busy = {name for name, rate in moved.items() if rate >= _SWAP_MIB_S}
+    swapped = sorted(busy | {name for name, mib in grown.items() if mib >= _SWAP_GROWN_MIB})
+    if not swapped:
+        return None
+    parts = []
+    if busy:
+        parts.append(f"{max(moved[name] for name in busy):.1f} MiB/s moved")
+    most = max((grown.get(name, 0.0) for name in swapped), default=0.0)
+    if most >= 1:
+        parts.append(f"{gib(most)} more in swap than at the begin")
+    pressed = evidence.each_node("psi_memory_pct")
+    mine = [pressed[name] for name in swapped if name in pressed]
+    if mine:
+        parts.append(f"some task stood still for memory {max(mine):.0f}% of the time")
+    return Finding(
+        "swapping",
+        f"{several(swapped)} swapped memory to disk during the training.",
+        sentence(parts),
+        "The machine's memory was not enough for all that ran on it.",
+        evidence.change("host-memory", "Ask for more memory a node, or the whole node."),
+        lost=max(mine) / 100 if mine else None,
+        grave=True,
+    )
+
+
+def few_cores(evidence: Evidence) -> Finding | None:
+    """The job's CPU limit kept its processes waiting, on most nodes."""
+    throttled = evidence.each_node("throttled")
+    slow = sorted(name for name, share in throttled.items() if share >= _THROTTLED)
+    if not slow or (len(throttled) > 1 and 2 * len(slow) <= len(throttled)):
+        return None
+    worst = max(throttled[name] for name in slow)
+    return Finding(
+        "few-cores",
+        f"The job had too few CPU cores on {several(slow)}.",
+        f"The kernel held the job's threads back {worst:.2f} s in every second, all together.",
+        "The CPU limit of the job is lower than what its processes need.",
+        evidence.change("few-cores", "Ask for more cores on each node."),
+        lost=min(1.0, worst) if not evidence.gpus else _idle_part(evidence, min(1.0, worst)),
+    )
+
+
+def full_cores(evidence: Evidence) -> Finding | None:
+    """All cores were busy, or tasks stood in line for one."""
+    pressed = evidence.each_node("psi_cpu_pct")
+    busy = evidence.each_node("cpu_busy_pct")
+    if not evidence.gpus:  # training on the CPUs themselves is meant to keep them busy
+        return None
+    slow = sorted(
+        {name for name, share in pressed.items() if share >= _PRESSED_PCT}
+        & {name for name, share in busy.items() if share >= _FULL_PCT / 2}
+        | {name for name, share in busy.items() if share >= _FULL_PCT}
+    )
+    if not slow:
+        return None
+    parts = [f"CPUs {max(busy[name] for name in slow if name in busy):.0f}% busy"]
+    mine = [pressed[name] for name in slow if name in pressed]
+    if mine:
+        parts.append(f"some task waited for a core {max(mine):.0f}% of the time")
+    return Finding(
+        "full-cores",
+        f"The CPUs of {several(slow)} were the bottleneck.",
+        sentence(parts),
+        "More runs on the node than its cores can carry, or the job has too few of them.",
+        evidence.change("few-cores", "Ask for more cores on each node."),
+        lost=_idle_part(evidence, max(mine, default=0.0) / 100),
+    )
+
+
+def _idle_part(evidence: Evidence, share: float) -> float:
+    """No more was lost to the CPUs than the GPUs stood idle."""
+    low = evidence.each_gpu("low")
+    return min(share, max(low.values())) if low else share

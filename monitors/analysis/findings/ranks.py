@@ -1,0 +1,92 @@
+"""Findings on what the ranks' main threads did: which node the others waited for, and the network.
+
+Of ranks that train on CPUs these times say all: they run, stand in line for a core, or wait. Of
+ranks on GPUs only the standing in line counts, for they may spin while they wait.
+"""
+
+from __future__ import annotations
+
+from statistics import median, median_low
+
+from monitors.analysis.evidence import Evidence
+from monitors.analysis.finding import Finding
+from monitors.analysis.findings.phrases import percent, sentence, several, traffic
+
+_FEW = 0.25
+_APART = 0.25
+"""Share of the training by which a node's ranks must be busier than the others', to be too slow."""
+_IN_LINE = 0.15
+"""Share of the training in which ranks on GPUs stood in line for a core, to be worth a word."""
+_WAITED = 0.15
+
+
+def slow_ranks(evidence: Evidence) -> Finding | None:
+    """The ranks of one node had no time to wait: those of all other nodes waited for them."""
+    queued = evidence.shares_of_nodes("rank_queued_pct")
+    busy = queued if evidence.gpus else busy_ranks(evidence)
+    if len(busy) < 2:
+        return None
+    typical = median_low(busy.values())  # of two nodes that of the one that waits
+    least = _IN_LINE if evidence.gpus else _APART
+    slow = sorted(name for name, share in busy.items() if share - typical >= least)
+    if not slow or len(slow) > max(1, _FEW * len(busy)):
+        return None
+    worst = max(slow, key=lambda name: busy[name])
+    lost = busy[worst] - typical
+    others = [share for name, share in queued.items() if name not in slow]
+    starved = queued.get(worst, 0.0) - median(others) > lost / 2
+    text = f"the ranks on {worst} were at work or wanted to be {percent(busy[worst])} of the time"
+    if evidence.gpus:
+        text = f"the ranks on {worst} stood in line for a core {percent(busy[worst])} of the time"
+    text += f", those of the other nodes {percent(typical)}"
+    if starved and not evidence.gpus:
+        text += f"; {percent(queued[worst])} of it in line for a core"
+    whom = "them" if len(slow) > 1 else "it"
+    return Finding(
+        "slow-peer",
+        f"{several(slow)} held the job back: the others waited for {whom} {percent(lost)} of the "
+        "training.",
+        sentence([text]),
+        "Something else on that node takes its cores, or its CPU limit is lower."
+        if starved
+        else "Its ranks have more to do than the others, or do the same more slowly.",
+        evidence.change("slow-peer", f"Leave {several(slow)} out and tell the site."),
+        lost=lost,
+    )
+
+
+def waiting_ranks(evidence: Evidence) -> Finding | None:
+    """All ranks, on CPUs, waited at the same time: neither at work nor for a core or for data."""
+    queued = evidence.shares_of_nodes("rank_queued_pct")
+    ran = evidence.shares_of_nodes("rank_ran_pct")
+    if evidence.gpus or len(ran) < 2 or not evidence.marks.steps:
+        return None
+    # Each rank computes at the same time as the others; but each stands in line at other times,
+    # and then the others wait for it. What is left, all have waited for something that is none.
+    explained = evidence.waited_for_data + evidence.saving
+    lost = 1 - max(ran.values()) - sum(queued.values()) - explained
+    if lost < _WAITED:
+        return None
+    text = (
+        f"in {percent(lost)} of the time at least no rank ran, wanted a core or waited for data; "
+        f"they ran {percent(min(ran.values()))} to {percent(max(ran.values()))}"
+    )
+    sent = traffic(evidence)
+    return Finding(
+        "communication",
+        f"The ranks waited for the network {percent(lost)} of the training.",
+        sentence([text, sent] if sent else [text]),
+        "Collectives take longer than the computing that could hide them.",
+        evidence.change(
+            "communication",
+            "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes.",
+        ),
+        lost=lost,
+    )
+
+
+def busy_ranks(evidence: Evidence) -> dict[str, float]:
+    """Share of the training in which a node's ranks ran, or stood in line for a core."""
+    queued = evidence.shares_of_nodes("rank_queued_pct")
+    ran = evidence.shares_of_nodes("rank_ran_pct")
+    return {name: share + queued[name] for name, share in ran.items() if name in queued}

@@ -1,0 +1,162 @@
+"""Findings on what all GPUs waited for: data, each other, checkpoints, or nothing to do."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from monitors.analysis.evidence import Evidence
+from monitors.analysis.finding import Finding
+from monitors.analysis.findings.phrases import STILL_LINK_MB_S, percent, sentence, traffic
+
+_WAITED = 0.05
+_LOW = 0.10
+"""Share of the training in which GPUs had next to nothing to do, for it to be worth a word."""
+_BAD_USE, _POOR_USE = 15, 25
+"""Percent of GPU use; the first is bad, the second worth a note."""
+_SPINNING = 0.15
+_CHECKPOINTS = 0.05
+_BUSY_LINK_MB_S = 50.0
+
+
+def data(evidence: Evidence) -> Finding | None:
+    """The steps waited for their batches.
+
+    By the program's own clock where it tells it, bounded by how long the GPUs were idle where they
+    are known: a batch fetched while they work costs nothing.
+    """
+    told = [step for step in evidence.marks.steps if step.waited is not None]
+    if not told:
+        return None
+    share, waited = evidence.waited_for_data, sum(step.waited or 0.0 for step in told)
+    text = f"{waited:.0f} s of {sum(s.seconds for s in told):.0f} s of steps were waits for batches"
+    low = evidence.each_gpu("low")
+    if low:
+        idle = median(low.values())
+        share = min(share, idle)
+        text += f"; the GPUs were idle {percent(idle)} of the training"
+    if share < _WAITED:
+        return None
+    busy = evidence.each_node("cpu_busy_pct")
+    if busy:
+        text += f"; CPUs {min(busy.values()):.0f} to {max(busy.values()):.0f}% busy"
+    return Finding(
+        "data",
+        f"The GPUs waited for data {percent(share)} of the training."
+        if low
+        else f"The training waited for data {percent(share)} of its time.",
+        text + ".",
+        "Batches are made more slowly than they are used.",
+        evidence.change(
+            "data", "Prepare (tokenize, pack) the data beforehand, or give the loader more workers."
+        ),
+        lost=share,
+    )
+
+
+def communication(evidence: Evidence) -> Finding | None:
+    """All GPUs spin in collectives: always at work, at little power."""
+    spinning = evidence.each_gpu("spinning")
+    if len(spinning) < 2:
+        return None
+    typical = median(spinning.values())
+    least = min(spinning.values())
+    if typical < _SPINNING or least < typical / 2:  # one that does not spin is waited for
+        return None
+    across = len(evidence.timeline.nodes) > 1
+    text = f"kernels ran at under half the power limit for {percent(typical)} of the training"
+    sent = traffic(evidence)
+    if sent:
+        text += f"; {sent}"
+    where = "the network" if across else "the links between them"
+    return Finding(
+        "communication",
+        f"The GPUs waited for {where} {percent(typical)} of the training.",
+        sentence([text]),
+        "Collectives take longer than the computing that could hide them.",
+        evidence.change(
+            "communication",
+            "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes."
+            if across
+            else "More tokens in a micro-batch; fewer GPUs, each with a larger part.",
+        ),
+        lost=typical,
+    )
+
+
+def checkpoints(evidence: Evidence) -> Finding | None:
+    """Saving took a good part of the time."""
+    marks = evidence.marks
+    if marks.training is None:
+        return None
+    # One that no step comes after says nothing of how often: the end, or a stop, asked for it.
+    saves = [s for s in marks.spans if s.kind == "checkpoint" and s.begin < marks.training[1]]
+    number, seconds = len(saves), sum(span.end - span.begin for span in saves)
+    whole = max(marks.training[1], *(span.end for span in marks.spans), 0.0) - marks.training[0]
+    share = seconds / whole if whole > 0 else 0.0
+    if not saves or share < _CHECKPOINTS:
+        return None
+    return Finding(
+        "checkpoints",
+        f"Checkpoints took {percent(share)} of the training.",
+        f"{number} checkpoints took {seconds:.0f} s, {seconds / number:.1f} s each.",
+        "They are written too often for how long each takes.",
+        evidence.change("checkpoints", "Save less often, or to a faster file system."),
+        lost=share,
+    )
+
+
+def sockets(evidence: Evidence) -> Finding | None:
+    """Traffic between nodes goes past InfiniBand that is there."""
+    if len(evidence.timeline.nodes) < 2:
+        return None
+    fabric = evidence.each_node("ib_tx_mb_s")
+    ethernet = evidence.each_node("net_tx_mb_s")
+    named = evidence.transport is not None and evidence.transport.lower() == "socket"
+    if not fabric or (not named and not ethernet):
+        return None
+    still = max(fabric.values()) < STILL_LINK_MB_S
+    loaded = bool(ethernet) and max(ethernet.values()) >= _BUSY_LINK_MB_S
+    if not still or not (named or loaded):
+        return None
+    text = f"InfiniBand carried {max(fabric.values()):.1f} MB/s a node"
+    if ethernet:
+        text += f", Ethernet {max(ethernet.values()):,.0f} MB/s"
+    if named:
+        text += "; the log says: network Socket"
+    spinning = evidence.each_gpu("spinning")
+    lost = median(spinning.values()) if spinning else None
+    return Finding(
+        "sockets",
+        "The nodes talked over Ethernet sockets although they have InfiniBand.",
+        text + ".",
+        "The collectives did not find or may not use the InfiniBand ports.",
+        evidence.change(
+            "sockets", "Set NCCL_IB_HCA to the ports that are up, unset NCCL_IB_DISABLE."
+        ),
+        lost=lost,
+        grave=True,
+    )
+
+
+def idle(evidence: Evidence) -> Finding | None:
+    """The GPUs had little to do, whatever the reason."""
+    low, use = evidence.each_gpu("low"), evidence.each_gpu("sm_pct")
+    if not use:
+        return None
+    typical = median(use.values())
+    share = median(low.values()) if low else 0.0
+    if typical >= _POOR_USE and share < _LOW:
+        return None
+    strength = "hardly used" if typical < _BAD_USE else "idle"
+    busy = evidence.each_node("cpu_busy_pct")
+    text = f"GPU use was {typical:.0f}% on average; under 15% in {percent(share)} of the seconds"
+    if busy:
+        text += f"; CPUs {min(busy.values()):.0f} to {max(busy.values()):.0f}% busy"
+    return Finding(
+        "idle",
+        f"The GPUs were {strength} {percent(share)} of the training.",
+        text + ".",
+        "They waited for the program: for data, for disks, or for work of one process on a core.",
+        evidence.change("idle", "Look at what the program does between its steps; larger batches."),
+        lost=share,
+    )

@@ -1,0 +1,1 @@
+"""Logs that other tools wrote: `nvidia-smi dmon`, `vmstat`."""

@@ -1,0 +1,47 @@
+"""Which GPUs there are is found out, not asked: NVIDIA's, else what the kernel shows of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitors.recorder.devices.nvml import NvmlSource
+from monitors.recorder.devices.sysfs import SysfsSource
+from monitors.records import DeviceError, DeviceSource, GpuInfo, GpuSample
+
+
+class AnySource:
+    """The GPUs of this node, whoever made them; a `monitors.records.DeviceSource`."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """`root` stands in for `/` in tests."""
+        self._root = root
+        self._source: DeviceSource = NvmlSource()
+
+    def open(self) -> tuple[GpuInfo, ...]:
+        """Find the GPUs. Raises DeviceError with NVML's reason where there is none at all."""
+        problem: DeviceError | None = None
+        found: tuple[GpuInfo, ...] = ()
+        try:
+            found = self._source.open()
+        except DeviceError as error:
+            problem = error
+        if not found:
+            others = SysfsSource(self._root)
+            found = others.open()
+            if found:
+                self._source = others
+            elif problem is not None:
+                raise problem
+        return found
+
+    def sample(self, n: int) -> tuple[GpuSample, ...]:
+        """Values of every GPU at tick `n`."""
+        return self._source.sample(n)
+
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the devices since this was last called."""
+        return self._source.notes()
+
+    def urgent(self) -> tuple[str, ...]:
+        """What is known of failing devices while `sample` may not return."""
+        return self._source.urgent()

@@ -1,0 +1,85 @@
+"""Record the GPUs and the host of this node, once a second, until told to stop.
+
+    python -m monitors.recorder --out DIR [--node NAME] [--interval 1.0] [--parent PID]
+        [--mark FILE WORDS]
+
+Appends to NODE.samples.jsonl in DIR, and moves what gets old from there to NODE.samples.blocks,
+packed; `formats.samples` and `formats.blocks` tell what is in them. Ends with exit code 0 on
+SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when
+FILE holds other words; ignores SIGUSR1, Slurm's warning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monitors.recorder.clock import SystemClock
+from monitors.recorder.devices.detect import AnySource
+from monitors.recorder.gpu_thread import GpuHandover
+from monitors.recorder.host import HostSampler
+from monitors.recorder.loop import Recorder, Settings
+from monitors.recorder.processes import default_node
+from monitors.recorder.procfs import HostFiles
+from monitors.storage.journal import Journal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sidecar; returns the exit code: 0 done, 1 it failed and said why in one line."""
+    args = _parser().parse_args(arguments)
+    clock = SystemClock()  # first: from here on a signal ends the recording in order
+    gpus = GpuHandover(AnySource())
+    mark, words = args.mark or (None, "")
+    settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
+
+    code = 0
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        host = HostSampler(HostFiles(), clock)
+        Recorder(settings, clock, host, gpus, Journal(args.out, args.node)).run()
+    except OSError as error:
+        print(f"sidecar: cannot record into {args.out}: {error.strerror}", file=sys.stderr)
+        code = 1
+    except Exception as error:  # in a job's log, one line is enough
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"sidecar: failed: {text}", file=sys.stderr)
+        code = 1
+    if gpus.stuck:
+        # A thread inside a blocked driver could hold up the interpreter's way out.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m monitors.recorder", description="Record this node's GPUs and host."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the record")
+    parser.add_argument("--node", type=_node, default=default_node(), help="name of this node")
+    parser.add_argument("--interval", type=_interval, default=1.0, help="seconds between ticks")
+    parser.add_argument("--parent", type=int, help="end when the process with this id has ended")
+    parser.add_argument(
+        "--mark", nargs=2, metavar=("FILE", "WORDS"), help="end when the file holds other words"
+    )
+    return parser
+
+
+def _node(text: str) -> str:
+    if not text or "/" in text or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot begin a file name")
+    return text
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.05 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be between 0.05 and 3600 seconds")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The report: text, HTML and JSON."""

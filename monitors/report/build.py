@@ -1,0 +1,113 @@
+"""Report on every node recorded in a folder.
+
+    python -m monitors.report DIR [--json] [--html FILE] [--marks FILE]
+    python -m monitors.report --gpu DMON --cpu VMSTAT [--json] [--html FILE] [--marks FILE]
+
+Whatever is missing, torn or garbage is named in the report; the rest is reported all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from monitors.analysis.analysis import Story, Study, build, study, study_files
+from monitors.analysis.summary import Report
+from monitors.report.text import render_findings, render_text
+from monitors.storage import filenames
+
+
+def holds_record(folder: Path) -> bool:
+    """Whether any node was recorded in a folder."""
+    try:
+        return bool(filenames.nodes_in(folder))
+    except OSError:
+        return False
+
+
+def render_html(found: Study) -> str:
+    """The report as one HTML page that needs nothing else."""
+    from monitors.report.page import render  # jinja2 is not needed for the text
+
+    return render(found)
+
+
+def to_dict(report: Report | Study) -> dict[str, Any]:
+    """The report as plain values for JSON; null is "unknown"."""
+    if isinstance(report, Report):
+        return asdict(report)
+    found = asdict(report.report)
+    found |= {"verdict": report.verdict, "findings": [asdict(f) for f in report.findings]}
+    return found | {"figures": asdict(report.figures)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the report; returns the exit code: 0 done, 2 the folder holds no record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monitors.report",
+        description="Report on the nodes recorded in a folder.",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", nargs="?")
+    parser.add_argument(
+        "--gpu", type=Path, action="append", default=[], help="from nvidia-smi dmon"
+    )
+    parser.add_argument("--cpu", type=Path, action="append", default=[], help="from vmstat")
+    parser.add_argument("--json", action="store_true", help="print the figures for a program")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
+    parser.add_argument("--marks", type=Path, metavar="FILE", help="what the program said, in JSON")
+    args = parser.parse_args(arguments)
+    files = bool(args.gpu or args.cpu)
+    if files == (args.directory is not None):
+        parser.error("give either DIR, or files with --gpu and --cpu")
+    story = Story(marks=tuple(_marks(args.marks)))
+    try:
+        found: Report | Study = (
+            study_files(args.gpu, args.cpu, story) if files else study(args.directory, story)
+        )
+    except ModuleNotFoundError as error:  # the figures need the standard library alone
+        print(f"report: no findings and no page: {error.name} is not installed", file=sys.stderr)
+        if files:
+            return 1
+        found = build(args.directory)
+    report = found if isinstance(found, Report) else found.report
+    if args.json:
+        print(json.dumps(to_dict(found), indent=2))
+    elif isinstance(found, Report) or not report.nodes:
+        print(render_text(report))
+    else:
+        print(render_findings(found.verdict, found.findings) + "\n\n" + render_text(report))
+    for problem in report.problems:
+        print(f"report: {problem}", file=sys.stderr)
+    if args.html is not None and isinstance(found, Study):
+        try:
+            args.html.write_text(render_html(found), encoding="utf-8")
+        except OSError as error:
+            print(f"report: {args.html} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
+    return 2 if report.problems else 0
+
+
+def _marks(path: Path | None) -> Iterable[Mapping[str, Any]]:
+    if path is None:
+        return
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        print(f"report: {path} cannot be read: {error.strerror}", file=sys.stderr)
+        return
+    for line in text.split("\n"):
+        try:
+            mark = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(mark, dict):
+            yield mark
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Blocks as arrays: a report over a week must not make an object of every value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitors.storage.formats.samples import WHOLE
+from monitors.storage.formats.unpacked import Block, Described
+
+Column = NDArray[np.float64]
+_MOST = 1e24
+"""As in `formats.samples`: more than any counter."""
+
+
+@dataclass(frozen=True, slots=True)
+class TickArrays:
+    """The ticks of a block. Not a number where a value is not known."""
+
+    n: NDArray[np.int64]
+    wall: Column
+    mono: Column
+    host: dict[str, Column]
+    own: dict[str, Column]
+    gpus: tuple[int, ...]
+    """Numbers of the GPUs, in the order of the rows of `cards`."""
+    answered: NDArray[np.intp]
+    """The ticks in which the GPUs answered, by their place: the columns of `cards`."""
+    cards: dict[str, Column]
+    """A row for each GPU."""
+
+
+def arrays(block: Block, host: Iterable[str], gpu: Iterable[str]) -> TickArrays:
+    """The wanted values of a block. Raises ValueError for what no sidecar writes."""
+    wanted = {
+        *(f"host.{name}" for name in host),
+        *(f"gpu.{name}" for name in gpu),
+        *("n", "wall", "mono", "gpus", "own.cpu_s", "own.max_rss_kib"),
+    }
+    parts: dict[str, dict[str, Any]] = {"host": {}, "own": {}, "gpu": {}, "": {}}
+    for column in block.columns:
+        if column.name in wanted:
+            part, _, name = column.name.rpartition(".")
+            parts[part][name] = _numbers(column, block.cells)
+    ticks = parts[""]
+    everywhere = np.full(block.ticks, float(block.answered > 0))
+    answered = np.flatnonzero(ticks.get("gpus", everywhere))
+    if len(answered) != block.answered or not all(
+        np.isfinite(ticks[name]).all() for name in ("n", "wall", "mono")
+    ):
+        raise ValueError("no whole ticks")
+    shape = (len(block.gpus), block.answered)
+    return TickArrays(
+        ticks["n"].astype(np.int64),
+        ticks["wall"],
+        ticks["mono"],
+        parts["host"],
+        parts["own"],
+        block.gpus,
+        answered,
+        {name: column.reshape(shape) for name, column in parts["gpu"].items()},
+    )
+
+
+def joined(parts: Sequence[TickArrays]) -> TickArrays:
+    """The ticks of several blocks as one. All must have the same GPUs."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [len(part.n) for part in parts]
+    begins = np.cumsum([0, *lengths[:-1]])
+    widths = [len(part.answered) for part in parts]
+    rows = len(parts[0].gpus)
+
+    def along(columns: Sequence[dict[str, Column]], shapes: Sequence[tuple[int, ...]]) -> Any:
+        names = dict.fromkeys(name for found in columns for name in found)
+        unknown = [np.full(shape, np.nan) for shape in shapes] if names else []
+        return {
+            name: np.concatenate(
+                [found.get(name, blank) for found, blank in zip(columns, unknown, strict=True)],
+                axis=-1,
+            )
+            for name in names
+        }
+
+    flat = [(length,) for length in lengths]
+    return TickArrays(
+        np.concatenate([part.n for part in parts]),
+        np.concatenate([part.wall for part in parts]),
+        np.concatenate([part.mono for part in parts]),
+        along([part.host for part in parts], flat),
+        along([part.own for part in parts], flat),
+        parts[0].gpus,
+        np.concatenate([p.answered + begin for p, begin in zip(parts, begins, strict=True)]),
+        along([part.cards for part in parts], [(rows, width) for width in widths]),
+    )
+
+
+def _numbers(column: Described, cells: bytes) -> Column:
+    known, width = column.known, column.width
+    if not width:
+        cut: NDArray[Any] = np.zeros(known, dtype=np.int8)
+    elif width == 1:
+        cut = np.frombuffer(cells, np.int8, known, column.begin)
+    else:
+        planes = np.frombuffer(cells, np.uint8, known * width, column.begin)
+        cut = np.ascontiguousarray(planes.reshape(width, known).T).view(f"<i{width}").ravel()
+    values = _decimals(column, cut) if isinstance(column.kind, int) else _others(column, cut)
+    if column.mask < 0:
+        return values
+    found = np.full(column.count, np.nan)
+    found[np.frombuffer(cells, np.bool_, column.count, column.mask)] = values
+    return found
+
+
+def _decimals(column: Described, cut: NDArray[Any]) -> Column:
+    # Doubles hold these exactly, see `formats.cells`.
+    values = cut.astype(np.float64)
+    for _ in range(column.order):
+        np.cumsum(values, out=values)
+    values += column.base
+    if column.kind:
+        values /= 10.0 ** int(column.kind)
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values
+
+
+def _others(column: Described, cut: NDArray[Any]) -> Column:
+    whole = cut.astype(np.int64)
+    for _ in range(column.order):
+        np.cumsum(whole, out=whole)
+    whole += column.base
+    if column.kind != "d":
+        return (whole.view(np.uint64) if column.kind == "u" else whole).astype(np.float64)
+    values = whole.view(np.float64)
+    values = np.where(np.abs(values) < _MOST, values, np.nan)
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values

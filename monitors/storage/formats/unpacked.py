@@ -1,0 +1,151 @@
+"""Blocks back into ticks, by the standard library alone. `formats.blocks` tells the format."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from monitors.storage.formats.blocks import CRC, FORMAT, Raw
+from monitors.storage.formats.cells import LOWEST
+
+KINDS = ("i", "u", "d", *range(7))
+_NEEDED = {"n", "wall", "mono"}
+ORDERS = (0, 1, 2)
+WIDTHS = (0, 1, 2, 4, 8)
+_MOST_TICKS, _MOST_GPUS, _MOST_CELLS = 1 << 20, 1 << 10, 1 << 26
+"""Far above what is written; the last in bytes. No file may fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One column of a block: where its numbers lie, and what they mean."""
+
+    name: str
+    kind: str | int
+    order: int
+    width: int
+    base: int
+    known: int
+    count: int
+    """Values, known or not."""
+    mask: int
+    """Where the bytes begin that tell which are known; -1 where all are."""
+    begin: int
+    """Where the numbers begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block whose checksum was right."""
+
+    ticks: int
+    answered: int
+    gpus: tuple[int, ...]
+    columns: tuple[Described, ...]
+    cells: bytes
+
+
+def opened(line: bytes, payload: bytes) -> Block:
+    """A block from its line and its payload. Raises ValueError where it is damaged."""
+    head = json.loads(line)
+    begin = line[: line.rindex(CRC)]
+    if (
+        not isinstance(head, dict)
+        or head.get("format") != FORMAT
+        or zlib.crc32(payload, zlib.crc32(begin)) != head.get("crc")
+    ):
+        raise ValueError("damaged, or of a later format")
+    try:
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(payload, _MOST_CELLS)
+        ticks, at = head["ticks"], data.index(b"\n") + 1
+        table = json.loads(data[:at])
+        gpus, answered = tuple(table["gpus"]), table["answered"]
+        if not (0 <= answered <= ticks <= _MOST_TICKS and len(gpus) <= _MOST_GPUS):
+            raise ValueError("no such block")
+        columns = []
+        for name, kind, order, width, base, known in table["columns"]:
+            count = answered * len(gpus) if name.startswith("gpu.") else ticks
+            if not (
+                kind in KINDS
+                and order in ORDERS
+                and width in WIDTHS
+                and LOWEST <= base < -LOWEST
+                and 0 <= known <= count
+            ):
+                raise ValueError("no such column")
+            mask = -1 if known == count else at
+            begins = at + count * (mask >= 0)
+            columns.append(Described(name, kind, order, width, base, known, count, mask, begins))
+            at = begins + known * width
+        if at != len(data) or not unpacker.eof:
+            raise ValueError("the cells do not end where they should")
+    except (KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
+        raise ValueError(f"no block: {error}") from None
+    whole = {column.name for column in columns if column.known == column.count}
+    if not whole.issuperset(_NEEDED):
+        raise ValueError("a block without times")
+    return Block(ticks, answered, gpus, tuple(columns), data)
+
+
+def ticks_of(block: Block) -> Iterator[Raw]:
+    """The ticks of a block, as they would be parsed from their lines."""
+    columns = {column.name: _values(column, block.cells) for column in block.columns}
+    flags = columns.pop("gpus", [int(block.answered > 0)] * block.ticks)
+    answered = 0
+    for at in range(block.ticks):
+        tick: Raw = {"kind": "tick", "host": {}}
+        row = []
+        cards: list[dict[str, Any]] = [{"index": index} for index in block.gpus]
+        for name, values in columns.items():
+            part, dot, rest = name.partition(".")
+            if part == "gpu":
+                for number, card in enumerate(cards if flags[at] else ()):
+                    value = values[number * block.answered + answered]
+                    if value is not None:
+                        card[rest] = value
+            elif values[at] is None:
+                continue
+            elif part == "vmstat":
+                row.append(values[at])
+            elif dot:
+                tick.setdefault(part, {})[rest] = values[at]
+            else:
+                tick[name] = values[at]
+        if flags[at]:
+            tick["gpus"] = cards
+            answered += 1
+        if row:
+            tick["vmstat"] = row
+        yield tick
+
+
+def _values(column: Described, cells: bytes) -> list[Any]:
+    known, width = column.known, column.width
+    begins = range(column.begin, column.begin + known * width, known) if known else ()
+    planes = [cells[at : at + known] for at in begins]
+    numbers = [
+        int.from_bytes(number, "little", signed=True) for number in zip(*planes, strict=True)
+    ]
+    numbers = numbers or [0] * known
+    for _ in range(column.order):
+        numbers = list(accumulate(numbers))
+    found = [_meant(number + column.base, column.kind) for number in numbers]
+    if column.mask < 0:
+        return found
+    left = iter(found)
+    mask = cells[column.mask : column.mask + column.count]
+    return [next(left) if flag else None for flag in mask]
+
+
+def _meant(number: int, kind: str | int) -> int | float:
+    if isinstance(kind, int):
+        return float(number / 10**kind)
+    if kind == "d":
+        return float(struct.unpack("<d", struct.pack("<q", number))[0])
+    return number % (1 << 64) if kind == "u" else number

@@ -1,0 +1,54 @@
+"""Files that grow by whole pieces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class AppendFile:
+    """Appends each piece with one write, so that a reader finds no half of one.
+
+    A kill can leave the first part of a piece, as far as the end of a page: see
+    `monitors.storage.store`.
+
+    A full disk or a lost file system costs the pieces it swallows and nothing else: the recording
+    goes on, and the next piece that fits starts on a line of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        size = self.size
+        # A requeued job finds the file of its forerunner, which may have died in mid-line.
+        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file, whoever wrote them."""
+        return os.fstat(self._fd).st_size
+
+    @property
+    def inode(self) -> int:
+        """Which file it is, whatever its name has become."""
+        return os.fstat(self._fd).st_ino
+
+    def append(self, text: str) -> bool:
+        """Write `text` now; False when not all of it could be written."""
+        data = text.encode(errors="replace")
+        if self._torn:
+            data = b"\n" + data
+        try:
+            written = os.write(self._fd, data)
+        except OSError:
+            return False
+        if written:
+            self._torn = written < len(data)
+        return written == len(data)
+
+    def read(self, begin: int) -> bytes:
+        """What lies in the file from byte `begin` on. Raises OSError."""
+        return os.pread(self._fd, max(0, self.size - begin), begin)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)

@@ -1,0 +1,80 @@
+"""What a preflight left goes into the site's record, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hpclaunch.errors import UserError
+from hpclaunch.forecast.preflight import keep
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+from hpclaunch.site.measured import measured
+
+RECORD = Record(
+    name="preflight-1", created=1.0, user="u", host="h", command=[], mode="srun", hpclaunch="0",
+    recipe="r", site="generic", nodes=2, processes_per_node=4, device="gpu", gpu="h100",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config/hpclaunch/measured/generic.json"
+
+
+def left(tmp_path: Path, **changes: Any) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.root.mkdir(exist_ok=True)
+    rows = [{"bytes": size, "gather_gb_s": size / 1e6, "reduce_gb_s": 2.0} for size in (1e6, 64e6)]
+    found = {"when": 5.0, "nodes": 2, "per_node": 4, "inside": rows, "across": rows[:1]}
+    folder.rates.write_text(json.dumps({**found, **changes}))
+    return folder
+
+
+def test_the_largest_tensors_count(tmp_path: Path, config: Path) -> None:
+    kept = keep(left(tmp_path), RECORD)
+    assert kept.path == config
+    found = measured("generic")
+    assert found.inside["h100"].gather_gb_s == 64
+    assert (found.inside["h100"].ranks, found.inside["h100"].nodes) == (4, 1)
+    assert found.across["h100"].gather_gb_s == 1
+    assert (found.across["h100"].ranks, found.across["h100"].nodes) == (8, 2)
+
+
+def test_what_was_known_of_other_links_and_kinds_stays(tmp_path: Path) -> None:
+    keep(left(tmp_path), RECORD)
+    keep(left(tmp_path, nodes=1, across=None), msgspec.structs.replace(RECORD, gpu="a40"))
+    keep(left(tmp_path, inside=None), msgspec.structs.replace(RECORD, device="cpu", gpu=None))
+    found = measured("generic")
+    assert set(found.inside) == {"h100", "a40"}
+    assert set(found.across) == {"h100", "cpu"}
+
+
+@pytest.mark.parametrize("text", [None, "", '{"when": 1}', "[]"])
+def test_nothing_measured_keeps_nothing(tmp_path: Path, config: Path, text: str | None) -> None:
+    folder = left(tmp_path)
+    folder.rates.unlink() if text is None else folder.rates.write_text(text)
+    with pytest.raises(UserError, match="measured nothing"):
+        keep(folder, RECORD)
+    assert not config.exists()
+
+
+def test_an_unknown_kind_and_a_damaged_record_lose_nothing(tmp_path: Path, config: Path) -> None:
+    with pytest.raises(UserError, match="kind was not told"):
+        keep(left(tmp_path), msgspec.structs.replace(RECORD, gpu=None))
+    config.parent.mkdir(parents=True)
+    config.write_text("damaged")
+    with pytest.raises(UserError, match="cannot be read"):
+        keep(left(tmp_path), RECORD)
+    assert config.read_text() == "damaged"
+
+
+def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file where the folder would be")
+    with pytest.raises(UserError, match="cannot be kept in"):
+        keep(left(tmp_path), RECORD)

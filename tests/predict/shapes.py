@@ -1,0 +1,61 @@
+"""Models that plans are tried on, and the rows of simulated.jsonl as loads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.memory import Load
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "8b": {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 128256, "tie_word_embeddings": False,
+    },
+    "70b": {
+        "model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672,
+        "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
+        "vocab_size": 128256, "tie_word_embeddings": False,
+    },
+    "8x7b": {
+        "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "num_local_experts": 8, "num_experts_per_tok": 2,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+    "30b-a3b": {
+        "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144,
+        "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32,
+        "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8,
+        "vocab_size": 151936, "tie_word_embeddings": False,
+    },
+    "small": {
+        "model_type": "llama", "hidden_size": 1024, "intermediate_size": 3584,
+        "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+    "small-experts": {
+        "model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 2048,
+        "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
+        "num_local_experts": 8, "num_experts_per_tok": 2,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+
+RANK = 16
+
+
+def load_for(row: dict[str, Any]) -> Load:
+    """Give the load that a simulated row stands for."""
+    model = architecture({**SHAPES[row["model"]], "num_hidden_layers": row["layers"]})
+    return Load(
+        model=model,
+        method=row["method"],
+        adapter=0 if row["method"] == "full" else model.adapter(RANK),
+        sharding=row["sharding"],
+        shards=row["shards"],
+        samples=1,
+        length=row["length"],
+        checkpointing=row["checkpointing"],
+    )

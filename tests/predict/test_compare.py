@@ -1,0 +1,99 @@
+"""Which layout is chosen, and over how many nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.compare import Layout, compare, layouts
+from hpclaunch.predict.estimate import SAFE, Work, usable
+from hpclaunch.predict.memory import Load
+from hpclaunch.predict.scale import knee, scale
+from hpclaunch.predict.step_time import Machine, reached
+from hpclaunch.site.load import gpus
+from tests.predict.shapes import SHAPES
+
+SMALL, LARGE = architecture(SHAPES["8b"]), architecture(SHAPES["70b"])
+CARD = gpus()["a100_80"]
+WORK = Work(1000, 1.0, None, 64)
+NOW = Layout("full", 1, 8, True)
+
+
+def lora(model: str = "8b", length: int = 512) -> Load:
+    shape = {"8b": SMALL, "70b": LARGE}[model]
+    return Load(shape, "lora", shape.adapter(16), "none", 1, 1, length)
+
+
+def machine(nodes: int, network: float = 25.0) -> Machine:
+    return Machine(nodes, 4, 312, 2039, reached(300), reached(network))
+
+
+@pytest.mark.parametrize("network", [0.125, 1.25, 25.0])
+def test_a_slow_network_wants_copies_and_large_micro_batches(network: float) -> None:
+    now, fitting = compare(lora(), NOW, WORK, CARD, machine(2, network))
+    best = fitting[0]
+    assert best.layout.sharding in {"hybrid", "none"}
+    assert best.layout.samples > NOW.samples
+    assert best.estimate.seconds and now.estimate.seconds
+    if network < 2:
+        assert now.estimate.seconds > 2 * best.estimate.seconds
+    assert "once a step" in best.reason or "nothing is gathered" in best.reason
+
+
+def test_what_fits_no_copy_is_sharded_over_all() -> None:
+    _, fitting = compare(lora("70b", 2048), NOW, WORK, gpus()["a100_40"], machine(4))
+    assert {each.layout.sharding for each in fitting} == {"full"}
+
+
+def test_nothing_fits_a_small_card() -> None:
+    _, fitting = compare(lora("70b", 8192), NOW, WORK, gpus()["t4"], machine(1))
+    assert fitting == []
+
+
+@given(
+    samples=st.integers(1, 12), accumulation=st.integers(1, 12),
+    nodes=st.integers(1, 8), length=st.sampled_from([256, 2048, 8192]),
+)  # fmt: skip
+def test_every_choice_fits_and_keeps_the_samples_of_a_step(
+    samples: int, accumulation: int, nodes: int, length: int
+) -> None:
+    now = Layout("full", samples, accumulation, True)
+    _, fitting = compare(lora(length=length), now, WORK, CARD, machine(nodes))
+    for each in fitting:
+        assert each.layout.samples * each.layout.accumulation == samples * accumulation
+        assert each.estimate.memory.total <= SAFE * usable(CARD)
+    times = [each.estimate.step.seconds or 0.0 for each in fitting if each.estimate.step]
+    assert times == sorted(times, key=lambda seconds: round(seconds, 3))
+
+
+def test_one_node_has_no_hybrid_and_one_gpu_nothing_to_shard() -> None:
+    assert "hybrid" not in {each.sharding for each in layouts(NOW, 1, 4)}
+    assert {each.sharding for each in layouts(NOW, 1, 1)} == {"none"}
+
+
+def test_more_nodes_take_less_time_and_cost_no_less() -> None:
+    points = scale(lora(length=2048), NOW, WORK, CARD, machine(1), [1, 2, 4, 8])
+    hours = [each.best.estimate.gpu_hours for each in points if each.best]
+    seconds = [each.best.estimate.seconds or 0.0 for each in points if each.best]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(seconds) == len(hours) == 4
+    shares = [each.efficiency or 0.0 for each in points]
+    assert max(shares) == 1.0
+    assert knee(points) in {1, 2, 4, 8}
+
+
+def test_offload_is_for_what_fits_no_other_way() -> None:
+    for nodes, offloaded in ((1, {True}), (4, {False})):
+        _, fitting = compare(lora("70b", 2048), NOW, WORK, gpus()["a100_40"], machine(nodes))
+        assert {each.layout.offload for each in fitting} == offloaded
+
+
+def test_the_smallest_that_fits() -> None:
+    slow = replace(machine(1), network_gb_s=None)
+    points = scale(lora("70b", 2048), NOW, WORK, gpus()["a100_40"], slow, [1, 2, 3, 4])
+    assert [bool(each.best) for each in points] == [False, True, True, True]
+    assert points[-1].tokens_per_second is None, "the network is not known"

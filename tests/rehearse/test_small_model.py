@@ -1,0 +1,78 @@
+"""The recipe that is rehearsed: small, valid, and otherwise the one that is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hpclaunch.recipe import library
+from hpclaunch.recipe.load import load, to_yaml
+from hpclaunch.rehearse.small_model import ALWAYS, SAMPLES, STEPS, TOKENS, small
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_every_ready_recipe_has_a_small_one_that_reads_back(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    meant = load(name)
+    made, missing = small(meant, tmp_path / "model", "cpu")
+    file = tmp_path / "r.yaml"
+    file.write_text(to_yaml(made))
+    assert load(str(file)) == made
+    assert made.training["max_steps"] == STEPS
+    assert made.data.limit is not None
+    assert made.data.limit <= SAMPLES
+    assert made.method == meant.method
+    assert made.data.name == meant.data.name
+    assert missing == list(ALWAYS)
+
+
+def test_what_only_a_gpu_can_do_is_left_out_and_named(tmp_path: Path) -> None:
+    overrides = (
+        "model.attention=flash_attention_2", "training.packing=true", "fsdp.offload=true",
+        "training.optim=adamw_8bit", "training.torch_compile=true",
+        "tracking.wandb.enabled=true", "checkpoints.sync_to=s3://bucket/me",
+    )  # fmt: skip
+    meant = load("llama3-8b-lora", overrides)
+    made, missing = small(meant, tmp_path, "cpu")
+    assert made.model.attention == "auto"
+    assert made.fsdp.offload is False
+    assert not {"packing", "torch_compile"} & made.training.keys()
+    assert made.training["optim"] == "adamw_torch"
+    assert missing[len(ALWAYS) :] == [
+        "FlashAttention", "packing", "the optimizer adamw_8bit", "torch.compile", "offload",
+        "Weights & Biases", "the copy to checkpoints.sync_to",
+    ]  # fmt: skip
+    on_gpu, missing = small(meant, tmp_path, "gpu")
+    assert on_gpu.model.attention == "flash_attention_2"
+    assert on_gpu.training["packing"] is True
+    assert missing == [*ALWAYS, "Weights & Biases", "the copy to checkpoints.sync_to"]
+    assert on_gpu.checkpoints.sync_to is None, "a toy is copied nowhere"
+
+
+def test_what_is_small_already_stays(tmp_path: Path) -> None:
+    meant = load(
+        "tiny",
+        (
+            "data.limit=5", "data.validation_split=validation[:3]", "training.max_length=32",
+            "training.per_device_train_batch_size=1", "training.seed=9",
+        ),
+    )  # fmt: skip
+    made, _ = small(meant, tmp_path, "cpu")
+    assert (made.data.limit, made.data.validation_split) == (5, "validation[:3]")
+    assert made.training["max_length"] == 32
+    assert made.training["per_device_train_batch_size"] == 1
+    assert made.training["seed"] == 9
+
+
+def test_a_length_without_limit_gets_one(tmp_path: Path) -> None:
+    made, _ = small(load("tiny", ("training.max_length=null",)), tmp_path, "cpu")
+    assert made.training["max_length"] == TOKENS
+
+
+def test_nothing_of_the_meant_recipe_is_changed(tmp_path: Path) -> None:
+    meant = load("tiny")
+    before = msgspec.to_builtins(meant)
+    small(meant, tmp_path, "cpu")
+    assert msgspec.to_builtins(meant) == before

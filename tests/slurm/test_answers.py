@@ -1,0 +1,172 @@
+"""What Slurm's commands say of a job, and that silence is no answer: through stand-ins on PATH."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hpclaunch.diagnose.state import run_state
+from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.launch.cancel import cancel
+from hpclaunch.launch.process import alive, started
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record, write_record
+from hpclaunch.slurm import commands as slurm
+from hpclaunch.slurm.commands import NO_ANSWER, JobState, job_states
+
+Commands = Callable[..., None]
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Put stand-ins for Slurm's commands on PATH: `commands(squeue="echo ...")`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def put(**scripts: str) -> None:
+        for name in ("sbatch", "squeue", "scontrol", "sacct", "scancel"):
+            path = folder / name
+            path.write_text(f"#!/bin/bash\n{scripts.get(name, 'exit 1')}\n")
+            path.chmod(0o755)
+
+    return put
+
+
+def run(tmp_path: Path, **fields: object) -> tuple[RunFolder, Record]:
+    folder = RunFolder(tmp_path / "run")
+    folder.logs.mkdir(parents=True)
+    basis: dict[str, object] = {
+        "name": "run", "created": 1.0, "user": "me", "host": os.uname().nodename, "command": [],
+        "mode": "sbatch", "hpclaunch": "0", "recipe": "tiny", "site": "generic", "nodes": 1,
+        "processes_per_node": 1, "device": "cpu", "job_id": "7",
+    }  # fmt: skip
+    record = Record(**{**basis, **fields})  # type: ignore[arg-type]  # a table of the test's own
+    write_record(folder, record)
+    return folder, record
+
+
+GONE = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
+
+
+RUNNING = JobState("RUNNING", None, "", "n[1-2]", "1:00")
+PENDING = JobState("PENDING", None, "Priority", "", "1:00")
+KILLED = JobState("OUT_OF_MEMORY", 253, "", "n1")
+SILENT = "echo 'Unable to contact slurm controller' >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("squeue", "sacct", "expected"),
+    [
+        ("echo '7|RUNNING|None|n[1-2]|1:00'", "exit 1", RUNNING),
+        ("echo '7|PENDING|Priority||1:00'", "exit 1", PENDING),
+        (GONE, "echo 'CANCELLED by 1000|0:15|n1'", JobState("CANCELLED", 143, "", "n1")),
+        (GONE, "echo 'OUT_OF_MEMORY|0:125|n1'", KILLED),
+        (GONE, "echo 'NODE_FAIL|1:0|n1'", JobState("NODE_FAIL", 1, "", "n1")),
+        (GONE, "true", None),
+        (SILENT, "exit 1", JobState(NO_ANSWER)),
+        (SILENT, "echo 'COMPLETED|0:0|n1'", JobState("COMPLETED", 0, "", "n1")),
+    ],
+)
+def test_slurms_answers(
+    commands: Commands, squeue: str, sacct: str, expected: JobState | None
+) -> None:
+    commands(squeue=squeue, sacct=sacct)
+    assert job_states(["7"]).get("7") == expected
+
+
+def test_a_slurm_that_hangs_is_waited_for_once(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "ASK_TIMEOUT", 1.5)
+    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+    commands(squeue="exec sleep 60", scontrol="exec sleep 60", sacct="exec sleep 60")
+    began = time.monotonic()
+    assert job_states(["7"]) == {"7": JobState(NO_ANSWER)}
+    assert time.monotonic() - began < 2.5
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "expected", "reason"),
+    [
+        ("TIMEOUT", None, "timed out", ""),
+        ("TIMEOUT", "143", "timed out", ""),
+        ("DEADLINE", None, "timed out", ""),
+        ("CANCELLED", "143", "cancelled", ""),
+        ("OUT_OF_MEMORY", "1", "failed", "out of memory"),
+        ("NODE_FAIL", None, "failed", "node fail"),
+        ("FAILED", "3", "failed", ""),
+        ("COMPLETED", "0", "done", ""),
+        ("CANCELLED", "0", "done", ""),  # the allocation ended after the run in it
+    ],
+)
+def test_the_state_of_a_run(
+    commands: Commands, tmp_path: Path, state: str, code: str | None, expected: str, reason: str
+) -> None:
+    commands(squeue=GONE, sacct=f"echo '{state}|1:0|n1'")
+    folder, record = run(tmp_path)
+    if code is not None:
+        folder.exit_mark.write_text(f"{code}\n")
+    found = run_state(folder, record)
+    assert (found.state, found.reason) == (expected, reason)
+
+
+def test_silence_is_no_end(commands: Commands, tmp_path: Path) -> None:
+    commands()
+    folder, record = run(tmp_path)
+    found = run_state(folder, record)
+    assert (found.state, found.reason, found.slurm) == ("unknown", "Slurm does not answer", None)
+    folder.exit_mark.write_text("0\n")
+    assert run_state(folder, record).state == "done"
+
+
+def test_a_cancel_that_is_refused_leaves_no_mark(commands: Commands, tmp_path: Path) -> None:
+    commands(scancel="echo 'scancel: error: Access/permission denied' >&2; exit 1")
+    folder, record = run(tmp_path)
+    with pytest.raises(UserError, match="Access/permission denied"):
+        cancel(folder, record)
+    assert not folder.cancel_mark.exists()
+    commands(scancel="exit 0")
+    cancel(folder, record)
+    assert folder.cancel_mark.exists()
+
+
+def test_a_cancel_without_an_answer(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpclaunch.slurm.commands.ASK_TIMEOUT", 0.2)
+    commands(scancel="sleep 5")
+    folder, record = run(tmp_path)
+    with pytest.raises(JobFailed, match="does not answer"):
+        cancel(folder, record)
+
+
+def test_a_number_used_again_is_another_process(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        began = started(process.pid)
+        assert began is not None
+        folder, same = run(tmp_path, mode="local", job_id=None, pid=process.pid, pid_started=began)
+        assert alive(same)
+        assert run_state(folder, same).state == "running"
+        other = msgspec.structs.replace(same, pid_started=began - 1)
+        assert not alive(other)
+        assert run_state(folder, other).state == "failed"
+        with pytest.raises(UserError, match="has ended"):
+            cancel(folder, other)
+        assert process.poll() is None, "it was not ours to end"
+        process.kill()
+    assert not alive(same)
+
+
+def test_a_run_on_another_machine(tmp_path: Path) -> None:
+    folder, record = run(tmp_path, mode="local", job_id=None, pid=1, host="elsewhere")
+    assert run_state(folder, record).state == "unknown"
+    with pytest.raises(UserError, match="elsewhere"):
+        cancel(folder, record)

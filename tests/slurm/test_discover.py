@@ -1,0 +1,111 @@
+"""How a cluster without a profile is asked for a GPU kind."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpclaunch.errors import UserError
+from hpclaunch.site.schema import GpuRequest
+from hpclaunch.slurm.discover import NodeKind, discover, parse_kinds
+
+SINFO = """\
+cpu|64|rack1,cascadelake|(null)
+gpu|48+|rack2,a100-80gb,ib|gpu:4(S:0-1)
+gpu|32|rack3,a100_40|gpu:4
+big|96|rack4|gpu:h100:8(S:0-1),craynetwork:4
+odd line
+"""
+
+
+def kinds() -> list[NodeKind]:
+    return parse_kinds(SINFO)
+
+
+def test_rows_are_read() -> None:
+    assert [(kind.partition, kind.cpus, kind.gpus) for kind in kinds()] == [
+        ("cpu", 64, 0),
+        ("gpu", 48, 4),
+        ("gpu", 32, 4),
+        ("big", 96, 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "cpus", "gpus"),
+    [
+        ("a100_80", GpuRequest(constraint="a100-80gb"), 48, 4),
+        ("a100_40", GpuRequest(constraint="a100_40"), 32, 4),
+        ("h100", GpuRequest(gres_type="h100"), 96, 8),
+        (None, GpuRequest(), None, None),  # which nodes it will be is open
+    ],
+)
+def test_the_clusters_own_word(
+    kind: str | None, request_: GpuRequest, cpus: int | None, gpus: int | None
+) -> None:
+    found = discover(kind, kinds())
+    assert found is not None
+    assert (found.request, found.node_cpus, found.node_gpus) == (request_, cpus, gpus)
+
+
+def test_a_kind_the_cluster_does_not_have() -> None:
+    with pytest.raises(UserError, match="a100-80gb, a100_40, h100"):
+        discover("v100", kinds())
+
+
+def test_a_cluster_that_says_nothing_of_gpus() -> None:
+    assert discover("h100", parse_kinds("cpu|64|rack1|(null)\n")) is None
+
+
+def test_a_cluster_with_nameless_gpus_is_asked_by_count() -> None:
+    found = discover("h100", parse_kinds("gpu|64|rack1|gpu:8\n"))
+    assert found is not None
+    assert found.request == GpuRequest()
+    assert found.node_gpus == 8
+
+
+TWO_PARTITIONS = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
+
+
+@pytest.mark.parametrize(
+    ("partition", "cpus", "gpus", "most"),
+    [
+        ("hopper", 192, 8, 8),
+        ("gpu", 64, 2, 2),
+        ("gpu,hopper", None, None, 8),
+        (None, None, None, 8),
+    ],
+)
+def test_only_the_partitions_nodes_are_in_question(
+    partition: str | None, cpus: int | None, gpus: int | None, most: int
+) -> None:
+    found = discover(None, parse_kinds(TWO_PARTITIONS), partition)
+    assert found is not None
+    assert (found.node_cpus, found.node_gpus, found.most_gpus) == (cpus, gpus, most)
+
+
+def test_a_kind_that_another_partition_has() -> None:
+    with pytest.raises(UserError, match=r"partition gpu has GPU kind 'h100'; .*types: a100"):
+        discover("h100", parse_kinds(TWO_PARTITIONS), "gpu")
+    assert discover("h100", parse_kinds(TWO_PARTITIONS), "typo") is None  # Slurm will say so
+
+
+def test_a_familys_plain_name_serves_where_sizes_are_not_told_apart() -> None:
+    found = discover("a100_80", parse_kinds(TWO_PARTITIONS))
+    assert found is not None
+    assert found.request == GpuRequest(constraint="a100")
+    with pytest.raises(UserError, match="a100_80"):
+        discover("a100_80", parse_kinds("g|64|a100|gpu:2\nh|64|a100_40gb|gpu:2\n"))
+
+
+def test_nodes_alike_in_gpus_alone_leave_their_cores_open() -> None:
+    found = discover(None, parse_kinds("g|64||gpu:4\ng|48||gpu:4\n"))
+    assert found is not None
+    assert (found.node_cpus, found.node_gpus) == (None, 4)
+
+
+@given(st.text())
+def test_any_answer_is_survived(text: str) -> None:
+    for kind in parse_kinds(text):
+        assert kind.gpus >= 0
