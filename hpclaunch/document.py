@@ -33,7 +33,7 @@ class Document:
     origin: dict[KeyPath, str] = field(default_factory=dict)
 
     def where(self, path: KeyPath) -> str:
-        """Give the place of the nearest key at or above `path`."""
+        """Return the place of the nearest key at or above `path`."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origin:
                 return self.origin[path[:length]]
@@ -134,7 +134,7 @@ def _explained(text: str, document: Document, kind: Any) -> UserError:
 
 
 def _inner(kind: Any, part: str | int) -> Any:
-    """Give the type of one key or item of a value of type `kind`."""
+    """Return the type of one key or item of a value of type `kind`."""
     struct = _struct_of(kind)
     if struct is not None:
         return _hints(struct)[str(part)]
@@ -142,7 +142,7 @@ def _inner(kind: Any, part: str | int) -> Any:
 
 
 def _choices(kind: Any) -> list[str]:
-    """Give the words a Literal allows, wherever in the type it stands."""
+    """Return the words a Literal allows, wherever in the type it stands."""
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
     return [choice for inner in get_args(kind) for choice in _choices(inner)]
@@ -177,12 +177,12 @@ def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) ->
 
 @cache
 def _hints(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Give the keys of a Struct with their types."""
+    """Return the keys of a Struct with their types."""
     return get_type_hints(struct)
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
-    """Give the Struct in a type: itself, or the one of `Struct | None`."""
+    """Return the Struct in a type: itself, or the one of `Struct | None`."""
     if get_origin(kind) in (dict, list):
         return None
     for candidate in (kind, *get_args(kind)):

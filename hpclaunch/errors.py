@@ -18,7 +18,7 @@ class UserError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        """Give the line as the terminal shows it."""
+        """Return the line as the terminal shows it."""
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
 
@@ -52,6 +52,6 @@ def nearest(word: str, valid: Iterable[str], most: int | None = None) -> str:
 
 
 def _by_number(name: str) -> list[tuple[int, int, str]]:
-    """Give what a name is sorted by: its digits as numbers, the rest as text."""
+    """Return what a name is sorted by: its digits as numbers, the rest as text."""
     parts = re.split(r"([0-9]+)", name)
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

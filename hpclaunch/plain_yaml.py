@@ -55,7 +55,7 @@ Dumper.add_implicit_resolver(f"{TAG}float", _EXPONENT, list("-+0123456789"))
 
 
 def compose(text: str) -> yaml.Node | None:
-    """Give a text's nodes, with their lines. Raises yaml.YAMLError or ValueError."""
+    """Return a text's nodes, with their lines. Raises yaml.YAMLError or ValueError."""
     depth = 0
     # The library nests its own calls as deeply as the text, and beyond some depth that is fatal.
     for event in yaml.parse(text, Loader=Loader):
@@ -70,7 +70,7 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def scalar(node: yaml.Node) -> Any:
-    """Give a plain value. Raises ValueError where a forced tag does not fit."""
+    """Return a plain value. Raises ValueError where a forced tag does not fit."""
     loader = Loader("")
     try:
         return loader.construct_object(node, deep=True)

@@ -10,5 +10,5 @@ from pathlib import Path
 
 
 def shipped(room: str, *names: str) -> Path:
-    """Give the path of a file or folder of a room, as in `shipped("site", "gpus.yaml")`."""
+    """Return the path of a file or folder of a room, as in `shipped("site", "gpus.yaml")`."""
     return Path(__file__).parent.joinpath(room, *names)

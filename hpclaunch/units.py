@@ -6,7 +6,7 @@ UNKNOWN = "unknown"
 
 
 def duration(seconds: float | None) -> str:
-    """Give seconds in a person's units: `130 ms`, `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return seconds in a person's units: `130 ms`, `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None:
         return UNKNOWN
     if 0 < seconds < 1:
@@ -24,12 +24,12 @@ def duration(seconds: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Give a whole number with its thousands apart."""
+    """Return a whole number with its thousands apart."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def size(number: float) -> str:
-    """Give bytes as `12.4 MB`, `2.5 GB`, `141 GB` (10^6 and 10^9 of them)."""
+    """Return bytes as `12.4 MB`, `2.5 GB`, `141 GB` (10^6 and 10^9 of them)."""
     if number < 1e8:
         return f"{number / 1e6:.1f} MB"
     return f"{number / 1e9:.1f} GB" if number < 1e11 else f"{number / 1e9:,.0f} GB"

@@ -69,7 +69,7 @@ class Storage:
         )
 
     def times_written(self, prefix: str) -> dict[str, int]:
-        """Give how often each object under a prefix was written, removed ones included."""
+        """Return how often each object under a prefix was written, removed ones included."""
         found: dict[str, int] = {}
         pages = self.client.get_paginator("list_object_versions").paginate(
             Bucket=BUCKET, Prefix=prefix
@@ -112,7 +112,7 @@ class Storage:
             self.client.delete_bucket_policy(Bucket=BUCKET)
 
     def files(self, prefix: str = "") -> dict[str, int]:
-        """Give the size of every object under a prefix, by what follows the prefix."""
+        """Return the size of every object under a prefix, by what follows the prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return {
             found["Key"].removeprefix(prefix): found["Size"]
@@ -121,7 +121,7 @@ class Storage:
         }
 
     def read(self, key: str) -> bytes:
-        """Give an object's bytes."""
+        """Return an object's bytes."""
         body: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return body
 
@@ -135,7 +135,7 @@ class Storage:
             self.client.delete_object(Bucket=BUCKET, Key=prefix + key)
 
     def whole(self, prefix: str) -> bool:
-        """Say whether a folder holds its manifest and every file of it, by size and checksum."""
+        """Return whether a folder holds its manifest and every file of it, by size and checksum."""
         there = self.files(prefix)
         if manifest.NAME not in there:
             return False

@@ -16,7 +16,7 @@ from hpclaunch.run.record import Record
 
 
 def run_to_its_end(job: Job, before: Record | None = None, note: str | None = None) -> int:
-    """Run it, every line shown; gives the exit code. `before`: the record of a run that goes on.
+    """Run it, every line shown; returns the exit code. `before`: the record of a run that goes on.
 
     `note` is said once it has begun.
     """

@@ -34,13 +34,13 @@ def config(
     from hpclaunch.site.load import GENERIC, gpu_request, load_site
 
     if "auto" in {sharding.sharding, sharding.batch}:
-        raise UserError("nothing is foreseen for a file alone", "name the sharding")
+        raise UserError("nothing is predicted for a file alone", "name the sharding")
     reference, overrides = recipe_and_overrides(words)
     flags = changes(recipe, sharding).flags()
     # The file alone is for a program of the user's own: checkpointing only when asked for.
     flags.setdefault("training.gradient_checkpointing", False)
     resolved = load(reference or library.DEFAULT, overrides, flags)
-    needs = resources(nodes, options.QueueOptions())
+    needs = resources(nodes, options.SlurmOptions())
     needs.check()
     gpu_request(load_site(GENERIC), needs.gpu)  # a kind that nobody knows is refused
     device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"

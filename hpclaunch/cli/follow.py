@@ -17,7 +17,7 @@ from hpclaunch.slurm.commands import JobState
 
 
 def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[[Line], None]:
-    """Give a function that prints a line with who said it.
+    """Return a function that prints a line with who said it.
 
     `whole`: with the launchers' own accounts of ranks that failed, which the log has in any case.
     """
@@ -38,7 +38,7 @@ def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[
 
 
 def waiting_teller(record: Record) -> Callable[[JobState], None]:
-    """Give a function that says a job's state whenever it has changed."""
+    """Return a function that says a job's state whenever it has changed."""
     said: list[str] = []
 
     def waiting(state: JobState) -> None:

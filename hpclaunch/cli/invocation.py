@@ -25,7 +25,7 @@ class Invocation:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Give what goes into the script's comment and the record."""
+        """Return what goes into the script's comment and the record."""
         kept = tuple(word for word in self.words if word not in _ABOUT_THE_CALL)
         return ("hpclaunch", *kept, *(("--", *self.program) if self.program else ()))
 

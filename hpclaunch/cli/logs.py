@@ -57,7 +57,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
 def _filter(
     folder: RunFolder, record: Record, node: str | None, rank: int | None
 ) -> Callable[[Line], bool]:
-    """Give what decides which lines are shown. Raises UserError for a node or rank not there."""
+    """Return what decides which lines are shown. Raises UserError for a node or rank not there."""
     from hpclaunch.errors import UserError
 
     ranks = record.nodes * record.processes_per_node

@@ -57,7 +57,7 @@ class _InOrder(click.Group):
     """Lists commands as a newcomer meets them, not by the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the commands' names in the order they were added."""
+        """Return the commands' names in the order they were added."""
         return list(self.commands)
 
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; gives the exit code. Errors become one line on stderr."""
+    """Run one command line; returns the exit code. Errors become one line on stderr."""
     try:
         _check_folder()
         typed = invocation.split(arguments or ["--help"])
@@ -125,7 +125,7 @@ def _fail(line: str, code: int) -> int:
 
 
 def _usage_line(error: click.ClickException) -> str:
-    """Give a usage error in one line, with where to read on."""
+    """Return a usage error in one line, with where to read on."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "hpclaunch"
     return f"{error.format_message()}; see {path} --help".replace("\n", " ").replace(".;", ";")

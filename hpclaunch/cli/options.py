@@ -18,7 +18,7 @@ Command = Callable[..., int | None]
 
 
 def _option(*names: str, default: Any = None, **how: Any) -> Any:
-    """Give a field that is an option of the command line."""
+    """Return a field that is an option of the command line."""
     return field(default=default, metadata={"names": names, "how": how})
 
 
@@ -75,7 +75,7 @@ class NodeOptions:
 
 
 @dataclass(frozen=True)
-class QueueOptions:
+class SlurmOptions:
     """What Slurm is told beside the nodes."""
 
     site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
@@ -129,7 +129,7 @@ class PlaceOptions:
 
 
 def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
-    """Give a command the options of these groups; each reaches it as one value by its name."""
+    """Return a command the options of these groups; each reaches it as one value by its name."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

@@ -12,7 +12,7 @@ from hpclaunch.predict.memory import trained
 
 
 def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dict[str, Any]:
-    """Give everything that the text says."""
+    """Return everything that the text says."""
     found: dict[str, Any] = {
         "model": made.question.recipe.model.name,
         "weights": made.model.weights,
@@ -53,7 +53,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
             "communication": step.communication,
             "optimizer": step.optimizer,
             "tokens_per_gpu_second": step.tokens_per_gpu,
-            "share_of_peak": step.of_peak,
+            "mfu": step.of_peak,
         },
         "steps": made.steps,
         "seconds": made.seconds,

@@ -14,7 +14,7 @@ BAR = 20
 
 
 def render_scale(made: Range) -> str:
-    """Give the table: the smallest that fits and the knee are marked."""
+    """Return the table: the smallest that fits and the knee are marked."""
     per_node = made.made.question.per_node
     card = made.made.card
     head = (
@@ -57,7 +57,7 @@ def _row(point: Point, most: float) -> tuple[str, ...]:
 
 
 def scale_json(made: Range) -> dict[str, Any]:
-    """Give the table for programs: bytes, seconds, tokens a second."""
+    """Return the table for programs: bytes, seconds, tokens a second."""
     return {
         "model": made.made.question.recipe.model.name,
         "gpu": made.made.card.name if made.made.card else None,

@@ -28,14 +28,14 @@ SHARDINGS = {
 
 
 def gib(number: float | None) -> str:
-    """Give bytes in GiB."""
+    """Return bytes in GiB."""
     if number is None:
         return UNKNOWN
     return f"{number / GIB:.1f} GiB" if number > 0.1 * GIB else f"{number / 2**20:.0f} MiB"
 
 
 def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = None) -> str:
-    """Give the whole forecast as text."""
+    """Return the whole forecast as text."""
     lines = [("model", _model(made)), ("machines", _machines(made)), ("layout", _layout(made))]
     lines += [("verdict", verdict(made.estimate))]
     parts = [rows(lines), rows(_memory_rows(made, simulated)), rows(_time_rows(made, limit))]
@@ -66,7 +66,7 @@ def verdict(made: Estimate) -> str:
 
 
 def short(made: Forecast) -> str:
-    """Give the forecast in a line, for those who are about to submit."""
+    """Return the forecast in a line, for those who are about to submit."""
     step = made.estimate.step
     said = [verdict(made.estimate)]
     if step is not None and step.seconds is not None:
@@ -79,22 +79,22 @@ def short(made: Forecast) -> str:
     return "; ".join(said)
 
 
-def foreseen_rows(record: Record, progress: Progress) -> list[tuple[str, str]]:
-    """Hold what was foreseen of a run against what was measured."""
-    foreseen = record.foreseen
-    if foreseen is None:
+def predicted_rows(record: Record, progress: Progress) -> list[tuple[str, str]]:
+    """Hold what was predicted of a run against what was measured."""
+    prediction = record.prediction
+    if prediction is None:
         return []
     lines = [("memory", f"{gib(progress.allocated)} of tensors on the fullest GPU at most, "
-                        f"{gib(foreseen.tensors)} foreseen")]  # fmt: skip
-    if foreseen.step_seconds is not None:
+                        f"{gib(prediction.tensors)} predicted")]  # fmt: skip
+    if prediction.step_seconds is not None:
         measured = duration(progress.seconds_per_step)
-        lines.append(("step", f"{measured}, {duration(foreseen.step_seconds)} foreseen for samples "
-                              "of full length"))  # fmt: skip
+        predicted = duration(prediction.step_seconds)
+        lines.append(("step", f"{measured}, {predicted} predicted for samples of full length"))
     return lines
 
 
 def render_layouts(made: Forecast) -> str:
-    """Give the layouts that fit as a table, the fastest first."""
+    """Return the layouts that fit as a table, the fastest first."""
     if made.card is None or made.machine is None:
         return "layouts     unknown: tell the GPU by --gpu"
     now, fitting = compare(made.load, made.now, made.work, made.card, made.machine)
@@ -160,7 +160,7 @@ def _row(choice: Choice, now: bool) -> tuple[str, ...]:
 
 
 def table(lines: Sequence[tuple[str, ...]]) -> str:
-    """Give rows in columns; the numbers between first and last to the right."""
+    """Return rows in columns; the numbers between first and last to the right."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
     text = []
     for line in lines:

@@ -6,16 +6,16 @@ from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 
 
-def foreseen(job: Job, *, force: bool) -> str | None:
-    """Give a line on memory and time of a job on GPUs. Raises UserError for what cannot fit.
+def prediction(job: Job, *, force: bool) -> str | None:
+    """Return a line on memory and time of a job on GPUs. Raises UserError for what cannot fit.
 
     None on CPUs and of an own program. The hub is not asked before a submission.
     """
     from hpclaunch.cli.plan_text import short, verdict
-    from hpclaunch.forecast.forecast import foresee
+    from hpclaunch.forecast.forecast import predict
 
     try:
-        made = foresee(job.plan)
+        made = predict(job.plan)
     except UserError as error:
         return f"plan: unknown: {error.message}"
     if made is None:

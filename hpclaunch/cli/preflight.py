@@ -20,13 +20,13 @@ LIMIT = "10:00"
 
 
 @click.command()
-@options.grouped(nodes=options.NodeOptions, queue=options.QueueOptions, run=options.RunOptions)
+@options.grouped(nodes=options.NodeOptions, queue=options.SlurmOptions, run=options.RunOptions)
 @options.dry_run
 @click.pass_obj
 def preflight(
     typed: Invocation,
     nodes: options.NodeOptions,
-    queue: options.QueueOptions,
+    queue: options.SlurmOptions,
     run: options.RunOptions,
     dry_run: bool,
 ) -> int:

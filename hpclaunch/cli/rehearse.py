@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.words
 @options.grouped(
     nodes=options.NodeOptions,
-    queue=options.QueueOptions,
+    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
     run=options.RunOptions,
@@ -38,7 +38,7 @@ def rehearse(
     typed: Invocation,
     words: tuple[str, ...],
     nodes: options.NodeOptions,
-    queue: options.QueueOptions,
+    queue: options.SlurmOptions,
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
     run: options.RunOptions,
@@ -82,7 +82,7 @@ def rehearse(
 
 
 def _print_stage(stage: Stage) -> None:
-    """Give a stage's line, and what to do where it failed."""
+    """Return a stage's line, and what to do where it failed."""
     mark = "ok  " if stage.passed else "FAIL"
     from textwrap import shorten
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
-    from monitors.analysis.analysis import Story, Study
+    from monitors.analysis.analysis import Analysis, JobContext
 
 
 _file = click.Path(path_type=Path)
@@ -48,10 +48,10 @@ def report(
 
     import msgspec
 
-    from hpclaunch.cli.plan_text import foreseen_rows
+    from hpclaunch.cli.plan_text import predicted_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.run.find import find
-    from monitors.analysis.analysis import study
+    from monitors.analysis.analysis import analyse_folder
     from monitors.report.build import to_dict
     from monitors.report.text import render_findings, render_text
 
@@ -60,15 +60,15 @@ def report(
     folder, record = find(run)
     with patience():
         found = look(folder, record)
-    metrics = study(folder.metrics, _story(folder, record, found))
+    metrics = analyse_folder(folder.metrics, _story(folder, record, found))
     page = _write_page(html or folder.report, metrics)
     if as_json:
-        foreseen = msgspec.to_builtins(record.foreseen)
+        prediction = msgspec.to_builtins(record.prediction)
         training = asdict(found.progress)
-        answer_json({"training": training, "foreseen": foreseen, "metrics": to_dict(metrics)})
+        answer_json({"training": training, "prediction": prediction, "metrics": to_dict(metrics)})
     else:
         head = [("run", f"{record.name}, {found.state}"), *progress_rows(found.progress, False)]
-        head += foreseen_rows(record, found.progress)
+        head += predicted_rows(record, found.progress)
         head += metrics.rows
         if page:
             head.append(("page", str(page)))
@@ -79,29 +79,29 @@ def report(
     return 0 if metrics.report.nodes and (page or html is None) else 1
 
 
-def _story(folder: RunFolder, record: Record, found: Status) -> Story:
+def _story(folder: RunFolder, record: Record, found: Status) -> JobContext:
     """Tell the report what is known of the run beside its samples."""
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.changes import changes, transport
-    from hpclaunch.run.events import read_marks
-    from monitors.analysis.analysis import Story
+    from hpclaunch.run.events import read_events
+    from monitors.analysis.analysis import JobContext
 
     facts = [("state", str(found.state)), *progress_rows(found.progress, False)]
     if found.failure:
         facts.append(("error", found.failure.error))
-    return Story(
+    return JobContext(
         title=record.name,
         facts=tuple(facts),
-        marks=tuple(read_marks(folder.events)),
+        marks=tuple(read_events(folder.events)),
         changes=changes(folder, record),
         transport=transport(folder),
-        token_flops=record.foreseen.token_flops if record.foreseen else None,
+        token_flops=record.prediction.token_flops if record.prediction else None,
         bf16_peak=lambda name: _bf16_peak(record.gpu or name),
     )
 
 
 def _bf16_peak(card: str | None) -> float | None:
-    """Give the FLOP/s of a GPU kind, or of a card by its driver's name; None for unknown ones."""
+    """Return the FLOP/s of a GPU kind, or of a card by its driver's name; None for unknown ones."""
     from hpclaunch.site.load import gpus, kind_named
 
     kind = card if card is None or card in gpus() else kind_named(card)
@@ -110,7 +110,7 @@ def _bf16_peak(card: str | None) -> float | None:
 
 
 def _is_record(folder: Path) -> bool:
-    """Say whether a folder is no run's, but holds what `hpclaunch monitor` recorded."""
+    """Return whether a folder is no run's, but holds what `hpclaunch monitor` recorded."""
     from monitors.report.build import holds_record
 
     return not (folder / "run.json").exists() and holds_record(folder)
@@ -118,9 +118,9 @@ def _is_record(folder: Path) -> bool:
 
 def _record(folder: Path, html: Path | None, as_json: bool) -> int:
     """Report on a record of nodes without a run."""
-    from monitors.analysis.analysis import Story, study
+    from monitors.analysis.analysis import JobContext, analyse_folder
 
-    metrics = study(folder, Story(title=str(folder)))
+    metrics = analyse_folder(folder, JobContext(title=str(folder)))
     page = _write_page(html or folder / "report.html", metrics)
     _show(metrics, as_json)
     if page and not as_json:
@@ -130,12 +130,12 @@ def _record(folder: Path, html: Path | None, as_json: bool) -> int:
 
 def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool) -> int:
     """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
-    from monitors.analysis.analysis import study_files
+    from monitors.analysis.analysis import analyse_files
 
     for path in (*gpu, *cpu):
         if not path.is_file():
             raise UserError(f"{path} is not a file")
-    metrics = study_files(gpu, cpu)
+    metrics = analyse_files(gpu, cpu)
     for problem in metrics.report.problems:
         say(problem)
     if html is not None:
@@ -144,7 +144,7 @@ def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_j
     return 1 if metrics.report.problems else 0
 
 
-def _show(metrics: Study, as_json: bool) -> None:
+def _show(metrics: Analysis, as_json: bool) -> None:
     from monitors.report.build import to_dict
     from monitors.report.text import render_findings, render_text
 
@@ -155,7 +155,7 @@ def _show(metrics: Study, as_json: bool) -> None:
         print("\n" + render_text(metrics.report))
 
 
-def _write_page(path: Path, metrics: Study) -> Path | None:
+def _write_page(path: Path, metrics: Analysis) -> Path | None:
     """Write the page; None where there is nothing to show or it cannot be written."""
     from hpclaunch.run.folder import write_atomic
     from monitors.report.build import render_html

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hpclaunch.cli.invocation import Invocation, recipe_and_overrides
 from hpclaunch.cli.options import (
     NodeOptions,
-    QueueOptions,
     RecipeOptions,
     RunOptions,
     ShardingOptions,
+    SlurmOptions,
 )
 from hpclaunch.launch.request import Changes, Request
 from hpclaunch.plan.resources import Mode, Resources
@@ -29,7 +29,7 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
     )
 
 
-def resources(nodes: NodeOptions, queue: QueueOptions) -> Resources:
+def resources(nodes: NodeOptions, queue: SlurmOptions) -> Resources:
     """Gather how much is asked for."""
     return Resources(
         nodes=nodes.nodes,
@@ -56,10 +56,10 @@ def request(
     sharding: ShardingOptions,
     run: RunOptions,
     nodes: NodeOptions,
-    queue: QueueOptions | None = None,
+    queue: SlurmOptions | None = None,
 ) -> Request:
     """Gather a whole request. Raises UserError for words that are neither recipe nor change."""
-    queue = queue or QueueOptions()
+    queue = queue or SlurmOptions()
     reference, overrides = recipe_and_overrides(words)
     return Request(
         mode=mode,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.words
 @options.grouped(
     nodes=options.NodeOptions,
-    queue=options.QueueOptions,
+    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
     run=options.RunOptions,
@@ -35,7 +35,7 @@ def sbatch(
     typed: Invocation,
     words: tuple[str, ...],
     nodes: options.NodeOptions,
-    queue: options.QueueOptions,
+    queue: options.SlurmOptions,
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
     run: options.RunOptions,
@@ -52,7 +52,7 @@ def sbatch(
     What stands after -- runs in place of the built-in trainer: hpclaunch sbatch --nodes 4 --gpus 4
     -- train.py my.yaml
     """
-    from hpclaunch.cli.prediction import foreseen
+    from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
@@ -62,7 +62,7 @@ def sbatch(
     )  # fmt: skip
     with patience():
         job = draft(asked)
-    note = foreseen(job, force=force)
+    note = prediction(job, force=force)
     # Said once it has come to pass: what is refused is refused in one line.
     if dry_run or no_submit:
         (_print_dry if dry_run else _write)(job, as_json)

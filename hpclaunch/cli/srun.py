@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.words
 @options.grouped(
     nodes=options.NodeOptions,
-    queue=options.QueueOptions,
+    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
     run=options.RunOptions,
@@ -31,7 +31,7 @@ def srun(
     typed: Invocation,
     words: tuple[str, ...],
     nodes: options.NodeOptions,
-    queue: options.QueueOptions,
+    queue: options.SlurmOptions,
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
     run: options.RunOptions,
@@ -44,7 +44,7 @@ def srun(
     From a login node it gets an allocation; inside one (salloc, srun --pty) it uses that, on all
     its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
     """
-    from hpclaunch.cli.prediction import foreseen
+    from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
@@ -56,7 +56,7 @@ def srun(
     )  # fmt: skip
     with patience():
         job = draft(asked)
-    note = foreseen(job, force=force)
+    note = prediction(job, force=force)
     if dry_run:
         print(job.script, end="")
         return 0

@@ -40,7 +40,7 @@ def status(run: str | None, as_json: bool) -> int:
 
 
 def _screen(found: Status) -> str:
-    """Give the whole answer as text."""
+    """Return the whole answer as text."""
     lines = [("run", found.name), ("state", _state(found))]
     if found.job_id:
         where = f" on {found.nodes}" if found.nodes else ""
@@ -78,7 +78,7 @@ def _state(found: Status) -> str:
 
 
 def progress_rows(progress: Progress, active: bool) -> list[tuple[str, str]]:
-    """Give the lines on the training itself, none before it has said anything."""
+    """Return the lines on the training itself, none before it has said anything."""
     lines: list[tuple[str, str]] = []
     if progress.trainable is not None:
         share = f"{count(progress.trainable)} of {count(progress.parameters)} parameters"

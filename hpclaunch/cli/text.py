@@ -53,7 +53,7 @@ def answer_json(value: Any) -> None:
 
 
 def rows(pairs: Iterable[tuple[str, str]]) -> str:
-    """Give label and text in two columns; a repeated label is left blank."""
+    """Return label and text in two columns; a repeated label is left blank."""
     lines = []
     before = None
     for label, text in pairs:

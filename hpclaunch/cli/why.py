@@ -43,7 +43,7 @@ def why(run: str | None, as_json: bool) -> None:
 
 
 def _screen(found: Diagnosis) -> str:
-    """Give the whole answer as text."""
+    """Return the whole answer as text."""
     cause = found.cause
     parts = [
         rows([("run", f"{found.name} ({found.state})"), ("cause", _short(cause.line, 400))]),
@@ -56,7 +56,7 @@ def _screen(found: Diagnosis) -> str:
 
 
 def _evidence(cause: Cause, folder: Path) -> str:
-    """Give the lines that show the cause, under the file they stand in."""
+    """Return the lines that show the cause, under the file they stand in."""
     lines: list[str] = []
     file: Path | None = None
     for clue in cause.evidence[:SHOWN]:
@@ -78,7 +78,7 @@ def _place(file: Path, folder: Path) -> str:
 
 
 def _short(text: str, width: int = WIDTH) -> str:
-    """Give a line that fits: its beginning, where messages say what happened."""
+    """Return a line that fits: its beginning, where messages say what happened."""
     import textwrap
 
     indent = text[: len(text) - len(text.lstrip())]

@@ -38,14 +38,14 @@ class Cause:
 
     @property
     def who(self) -> str:
-        """Give where it began: `rank 3 on node2`, or ''."""
+        """Return where it began: `rank 3 on node2`, or ''."""
         parts = [f"rank {self.rank}"] if self.rank is not None else []
         parts += [f"on {self.host}" if parts else self.host] if self.host else []
         return " ".join(parts)
 
     @property
     def line(self) -> str:
-        """Give the headline with who it is about."""
+        """Return the headline with who it is about."""
         return f"{self.who}: {self.headline}" if self.who else self.headline
 
 

@@ -92,12 +92,12 @@ def evidence(folder: RunFolder, record: Record, found: Status) -> Evidence:
 
 
 def diagnose(e: Evidence) -> Diagnosis:
-    """Give the cause, and what was seen beside it."""
+    """Return the cause, and what was seen beside it."""
     return _diagnosis(e, causes(e))
 
 
 def causes(e: Evidence) -> list[Cause]:
-    """Give every cause that fits, the root first; never none."""
+    """Return every cause that fits, the root first; never none."""
     for rule in STANDING:
         found = rule(e)
         if found:
@@ -116,7 +116,7 @@ def _diagnosis(e: Evidence, found: list[Cause]) -> Diagnosis:
 
 
 def failure(folder: RunFolder, record: Record, found: Status) -> Failure:
-    """Give the first line of `why` of a run that failed or was ended, for `status`."""
+    """Return the first line of `why` of a run that failed or was ended, for `status`."""
     e = evidence(folder, record, found)
     cause = causes(e)[0]
     place: Path | None = next((clue.file for clue in cause.evidence if clue.file), e.log.file)

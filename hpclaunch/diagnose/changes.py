@@ -19,7 +19,7 @@ _HEAD = 2**18
 
 
 def changes(folder: RunFolder, record: Record) -> dict[str, str]:
-    """Give the exact change for each key of a finding, as far as this run has a say in it."""
+    """Return the exact change for each key of a finding, as far as this run has a say in it."""
     cpus, mem = (_now(record.resources.get(name)) for name in ("cpus", "mem"))
     found = {
         "few-cores": f"Ask for more cores on a node: --cpus{cpus}.",
@@ -51,7 +51,7 @@ def changes(folder: RunFolder, record: Record) -> dict[str, str]:
 
 
 def transport(folder: RunFolder) -> str | None:
-    """Give what this run's logs say NCCL uses: `Socket`, `IB`; None where they do not."""
+    """Return what this run's logs say NCCL uses: `Socket`, `IB`; None where they do not."""
     for path in sorted(folder.logs.glob("nccl-*.log")):
         found = _NETWORK.search(_head(path))
         if found:

@@ -16,7 +16,7 @@ from hpclaunch.diagnose.metrics import NodeMemory, node_memories
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
 from hpclaunch.diagnose.words import RankFailure
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
@@ -64,11 +64,11 @@ class Evidence:
         return rank is not None and not rank.follows and not rank.silent
 
     def hits(self, *names: str) -> tuple[Clue, ...]:
-        """Give the log's lines with these signs, in the order of the signs."""
+        """Return the log's lines with these signs, in the order of the signs."""
         return tuple(clue for name in names for clue in self.log.signs.get(name, ()))
 
     def said(self, *names: str) -> Clue | None:
-        """Give the line with one of these signs that speaks of the cause.
+        """Return the line with one of these signs that speaks of the cause.
 
         Where the rank that failed first has said why, only its words count: others may have
         met the same sign earlier, and survived it. Else any line of the log does.
@@ -84,13 +84,13 @@ class Evidence:
         return next(iter(self.hits(*names)), None)
 
     def shown(self, rank: RankFailure) -> Clue:
-        """Give the launcher's line on how a rank ended, as the log has it."""
+        """Return the launcher's line on how a rank ended, as the log has it."""
         lines = (clue for clue in self.hits("exited", "root") if clue.line == rank.line)
         ended = replace(rank.clue(), text=f"exit code {rank.code}, no traceback")
         return next(lines, ended) if rank.line is not None else ended
 
     def where(self, clue: Clue) -> tuple[int | None, str | None]:
-        """Give global rank and host of who said a line; of the only node not without a rank."""
+        """Return global rank and host of who said a line; of the only node not without a rank."""
         names = host_names(self.folder)
         host = names[clue.node] if clue.node is not None and clue.node < len(names) else None
         if clue.node is None or clue.local_rank is None:
@@ -99,7 +99,7 @@ class Evidence:
 
 
 def _line_with(name: str, rank: RankFailure) -> Clue | None:
-    """Give the line of a rank's words that has a sign; the last one, where a reason stands."""
+    """Return the line of a rank's words that has a sign; the last one, where a reason stands."""
     lines = patterns.places(name, rank.text)
     if not lines:
         return None
@@ -135,18 +135,18 @@ def gather(
         reason=tidy(reason),
         code=code,
         progress=progress or Progress(),
-        marks=tuple(read_marks(folder.events)),
+        marks=tuple(read_events(folder.events)),
         log=log,
         ranks=failed_ranks(folder, log, record.processes_per_node) if ended else (),
         nodes=node_memories(folder.metrics) if ended else (),
         nccl=_nccl(folder) if ended else (),
         sidecar=_sidecar(folder),
-        cancelled=_words(folder.cancel_mark),
+        cancelled=_words(folder.cancelled_file),
     )
 
 
 def _nccl(folder: RunFolder) -> tuple[Clue, ...]:
-    """Give the last warning in each of NCCL's own logs."""
+    """Return the last warning in each of NCCL's own logs."""
     found = []
     for file in sorted(folder.logs.glob("nccl-*.log"))[:NCCL_FILES]:
         text = _end(file, NCCL_END)
@@ -160,7 +160,7 @@ def _nccl(folder: RunFolder) -> tuple[Clue, ...]:
 
 
 def _sidecar(folder: RunFolder) -> tuple[Clue, ...]:
-    """Give what the samplers complained of; how Slurm ended them is no complaint."""
+    """Return what the samplers complained of; how Slurm ended them is no complaint."""
     file = folder.logs / "sidecar.log"
     lines = _end(file, 2**14).decode("utf-8", errors="replace").splitlines()
     return tuple(Clue(tidy(line), file) for line in lines if "sidecar: " in line)[:3]
@@ -176,7 +176,7 @@ def _end(file: Path, size: int) -> bytes:
 
 
 def _words(file: Path) -> str | None:
-    """Give a small file's words, None where there is no such file."""
+    """Return a small file's words, None where there is no such file."""
     with contextlib.suppress(OSError):
         return tidy(file.read_bytes()[:200].decode("utf-8", errors="replace"))
     return None

@@ -32,17 +32,17 @@ def failures(marks: Sequence[Mapping[str, Any]]) -> Counter[str]:
 
 
 def worn(marks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Give the nodes that failed twice."""
+    """Return the nodes that failed twice."""
     return tuple(sorted(node for node, times in failures(marks).items() if times >= TWICE))
 
 
 def left_out(marks: Sequence[Mapping[str, Any]], job: str) -> tuple[str, ...]:
-    """Give the nodes that a job was told to leave out."""
+    """Return the nodes that a job was told to leave out."""
     return tuple(sorted(_nodes("left out", marks, job)))
 
 
 def kept(marks: Sequence[Mapping[str, Any]], job: str) -> tuple[str, ...]:
-    """Give the nodes that could not be left out of a job: it would have had too few."""
+    """Return the nodes that could not be left out of a job: it would have had too few."""
     return tuple(sorted(_nodes("kept", marks, job)))
 
 

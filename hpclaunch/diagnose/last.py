@@ -9,18 +9,18 @@ from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.causes import causes
 from hpclaunch.diagnose.evidence import gather
 from hpclaunch.diagnose.log import tidy
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
 
 def last_failure(folder: RunFolder, record: Record, code: int | None = None) -> Cause:
-    """Give the cause, from what the start left in the folder: its job has no end to ask for."""
+    """Return the cause, from what the start left in the folder: its job has no end to ask for."""
     return causes(gather(folder, record, "failed", code=code))[0]
 
 
 def told(marks: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether the last start left a word of how it ended."""
+    """Return whether the last start left a word of how it ended."""
     for mark in reversed(marks):
         if mark["event"] in {"failure", "end"}:
             return True
@@ -30,11 +30,11 @@ def told(marks: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def last_end(folder: RunFolder, record: Record, ended: bool) -> str:
-    """Give in words how the newest start that has ended did; '' where there is none.
+    """Return in words how the newest start that has ended did; '' where there is none.
 
     `ended`: the last start is over. One that lost its node could not tell: its log does.
     """
-    marks = read_marks(folder.events)
+    marks = read_events(folder.events)
     if ended and not told(marks):
         return last_failure(folder, record).line
     for mark in reversed(marks):

@@ -20,7 +20,7 @@ _CAUSE_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)")
 
 
 def exits(log: Log, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailure]:
-    """Give the end of the first rank to fail on each node."""
+    """Return the end of the first rank to fail on each node."""
     for said in log.signs.get("exited", ()):
         match = _EXITED.search(said.text)
         if match:
@@ -55,7 +55,7 @@ def _exit(
 
 
 def _block(log: Log, said: Clue) -> list[str]:
-    """Give the lines of the same node that come after one."""
+    """Return the lines of the same node that come after one."""
     if said.line is None or said.line <= log.begin:
         return []
     lines = log.text.split(b"\n", said.line - log.begin + 40)[said.line - log.begin :]

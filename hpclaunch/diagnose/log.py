@@ -90,14 +90,14 @@ def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None
 
 
 def _last_start(text: bytes) -> int:
-    """Give where the newest start of a requeued job begins: the log goes on in the same file."""
+    """Return where the newest start of a requeued job begins: the log goes on in the same file."""
     at = text.rfind(b"DUE TO JOB REQUEUE")
     starts = list(_START.finditer(text))
     return max(text.find(b"\n", at) + 1 if at >= 0 else 0, starts[-1].start() if starts else 0)
 
 
 def _end_before(text: bytes, since: float | None) -> int:
-    """Give where the last line ends that bears an earlier time, on this machine's clock."""
+    """Return where the last line ends that bears an earlier time, on this machine's clock."""
     if since is None:
         return 0
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since)).encode()
@@ -107,7 +107,7 @@ def _end_before(text: bytes, since: float | None) -> int:
 
 
 def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
-    """Give the first and the last place of each of the telling words, in the order of the file."""
+    """The first and the last place of each of the telling words, in the order of the file."""
     places = set()
     since = max(0, stop - DEEP)
     for word in patterns.ROOTS:
@@ -137,7 +137,7 @@ def _collect(
 
 
 def _cut(text: bytes, begin: int, stop: int, name: str) -> bytes:
-    """Give a line; of one that is very long, as of a program without line ends, what counts."""
+    """Return a line; of one that is very long, as of a program without line ends, what counts."""
     if stop - begin <= LINE:
         return text[begin:stop]
     at = patterns.first(name, text, begin, stop)
@@ -145,7 +145,7 @@ def _cut(text: bytes, begin: int, stop: int, name: str) -> bytes:
 
 
 def clue(line: Line, file: Path, number: int | None) -> Clue:
-    """Give a line of a log as evidence."""
+    """Return a line of a log as evidence."""
     return Clue(tidy(line.text), file, number, time_in(line.text), line.node, line.local_rank)
 
 
@@ -156,13 +156,13 @@ def tidy(text: str) -> str:
 
 
 def time_in(text: str) -> str:
-    """Give the time that a line carries, '' where it has none."""
+    """Return the time that a line carries, '' where it has none."""
     match = _TIME.search(text[:400])
     return (match.group(1) or match.group(0).replace("_", " ").replace("T", " ")) if match else ""
 
 
 def _line_start(data: mmap.mmap, at: int) -> int:
-    """Give where the first whole line at or after a place begins."""
+    """Return where the first whole line at or after a place begins."""
     if at == 0:
         return 0
     newline = data.find(b"\n", at, at + CHUNK)
@@ -170,7 +170,7 @@ def _line_start(data: mmap.mmap, at: int) -> int:
 
 
 def _last(file: Path, text: bytes) -> Iterator[Clue]:
-    """Give the last lines with words in them, from the last 64 KiB."""
+    """Return the last lines with words in them, from the last 64 KiB."""
     lines = text[-AROUND:].decode("utf-8", errors="replace").splitlines()
     told = [line for line in map(parse_line, lines) if re.search(r"\w", line.text)]
     for line in told[-8:]:
@@ -186,7 +186,7 @@ class _Numbers:
         self._lines = 0
 
     def before(self, at: int) -> int | None:
-        """Give the number of lines that end before a place, None in a file too long to count."""
+        """Return the number of lines that end before a place, None in a file too long to count."""
         if len(self._data) > COUNTED:
             return None
         if at < self._at:
@@ -197,6 +197,6 @@ class _Numbers:
         return self._lines
 
     def at(self, at: int) -> int | None:
-        """Give the number of the line that begins at a place."""
+        """Return the number of the line that begins at a place."""
         lines = self.before(at)
         return None if lines is None else lines + 1

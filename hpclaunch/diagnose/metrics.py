@@ -72,7 +72,7 @@ def _node(file: Path) -> NodeMemory:
 
 
 def _notes(file: Path) -> tuple[str, ...]:
-    """Give the notes of the present start, however long ago, each once.
+    """Return the notes of the present start, however long ago, each once.
 
     The lines between the packed blocks tell them, and the journal; the blocks are passed over.
     """
@@ -90,7 +90,7 @@ def _notes(file: Path) -> tuple[str, ...]:
 
 
 def _between_blocks(file: Path) -> Iterator[bytes]:
-    """Give the heads and notes of a packed file; what is packed is passed over."""
+    """Return the heads and notes of a packed file; what is packed is passed over."""
     try:
         with file.open("rb") as stream:
             while line := stream.readline(_LINE):

@@ -195,7 +195,7 @@ def _confirmed(name: str) -> re.Pattern[bytes] | None:
 
 
 def places(name: str, text: bytes, most: int = 64) -> list[tuple[int, int]]:
-    """Give begin and end of the lines that give a sign, at most so many of each of its words."""
+    """Return begin and end of the lines that give a sign, at most so many of each of its words."""
     found: dict[int, tuple[int, int]] = {}
     confirmed = _confirmed(name)
     for word in _words(name):
@@ -210,7 +210,7 @@ def places(name: str, text: bytes, most: int = 64) -> list[tuple[int, int]]:
 
 
 def _lines_with(word: bytes, text: bytes, backwards: bool) -> Iterator[tuple[int, int]]:
-    """Give begin and end of the lines that have a word, from the first or from the last on."""
+    """Return begin and end of the lines that have a word, from the first or from the last on."""
     at = text.rfind(word) if backwards else text.find(word)
     while at >= 0:
         begin = text.rfind(b"\n", 0, at) + 1
@@ -221,11 +221,11 @@ def _lines_with(word: bytes, text: bytes, backwards: bool) -> Iterator[tuple[int
 
 
 def has(name: str, text: bytes) -> bool:
-    """Say whether a text gives this sign."""
+    """Return whether a text gives this sign."""
     return bool(places(name, text, 1))
 
 
 def first(name: str, text: bytes, begin: int, stop: int) -> int:
-    """Give where the first of a sign's words stands in a line that gives it."""
+    """Return where the first of a sign's words stands in a line that gives it."""
     found = [at for word in _words(name) if (at := text.find(word, begin, stop)) >= 0]
     return min(found, default=begin)

@@ -95,7 +95,7 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
 
 
 def _paces(steps: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Give seconds per step of every mark: with logging_steps: 5 a mark speaks for five."""
+    """Return seconds per step of every mark: with logging_steps: 5 a mark speaks for five."""
     paces = []
     before = 0
     for mark in steps:

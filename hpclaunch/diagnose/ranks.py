@@ -34,12 +34,12 @@ ABORTED = -6
 
 
 def started(folder: RunFolder) -> float:
-    """Give when the script last began, in Unix seconds; 0 where it never did."""
+    """Return when the script last began, in Unix seconds; 0 where it never did."""
     return _modified(folder.nodes)
 
 
 def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailure, ...]:
-    """Give every rank that failed, the one that began first; () where none left a trace."""
+    """Return every rank that failed, the one that began first; () where none left a trace."""
     names = host_names(folder)
     first = _first_node(folder)
     found = {item.rank: item for item in _own_files(folder, names)}
@@ -61,7 +61,7 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
 
 
 def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailure]:
-    """Give what each failed rank of the built-in trainer wrote."""
+    """Return what each failed rank of the built-in trainer wrote."""
     for path in folder.rank_errors():
         try:
             said = json.loads(path.read_bytes())
@@ -89,7 +89,7 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
 
 
 def _own_logs(folder: RunFolder, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailure]:
-    """Give the ranks whose own log, as torchrun keeps it of their stderr, ends in an exception."""
+    """The ranks whose own log, as torchrun keeps it of their stderr, ends in an exception."""
     since = started(folder)
     for node_folder in sorted((folder.logs / "ranks").glob("node-*")):
         number = node_folder.name.removeprefix("node-")
@@ -137,7 +137,7 @@ def _ending(file: Path) -> RankFailure | None:
 
 
 def _with_words(folder: RunFolder, end: RankFailure) -> RankFailure:
-    """Give a rank's exit with what it said before, though that was no exception."""
+    """Return a rank's exit with what it said before, though that was no exception."""
     place = folder.logs / "ranks" / f"node-{end.node or 0}"
     files = sorted(place.glob(f"*/attempt_*/{end.local_rank}/stderr.log"), key=_modified)
     text = _tail(files[-1])[0] if files else b""
@@ -172,7 +172,7 @@ def _modified(path: Path) -> float:
 
 
 def host_names(folder: RunFolder) -> tuple[str, ...]:
-    """Give the job's hosts by their numbers, whatever stands in the file."""
+    """Return the job's hosts by their numbers, whatever stands in the file."""
     try:
         text = folder.nodes.read_bytes().decode("utf-8", errors="replace")
     except OSError:
@@ -181,7 +181,7 @@ def host_names(folder: RunFolder) -> tuple[str, ...]:
 
 
 def _first_node(folder: RunFolder) -> int | None:
-    """Give the number of the node whose launcher failed first."""
+    """Return the number of the node whose launcher failed first."""
     try:
         return int(folder.first_failure.read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError, IndexError):

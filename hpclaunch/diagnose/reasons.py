@@ -66,7 +66,7 @@ UNLISTED = "Slurm's documentation has a list of its reasons"
 
 
 def explain(reason: str, name: str, job: str) -> tuple[str, str]:
-    """Give what Slurm's reason means and what can be done ('' where nothing), for a job's run."""
+    """Return what Slurm's reason means and what can be done ('' where nothing), for a job's run."""
     word = reason.strip().strip("()").partition(",")[0].replace(" ", "_")
     for pattern, meaning, step in REASONS:
         if re.fullmatch(pattern, word):

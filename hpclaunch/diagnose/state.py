@@ -15,7 +15,7 @@ from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.launch.current_job import current
 from hpclaunch.launch.process import alive, here
 from hpclaunch.run.attempt import start_of
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.slurm import commands
@@ -79,7 +79,7 @@ def run_state(
 ) -> Status:
     """Return the state of a run now, without its cause. `marks`: its events, if read already."""
     record, job = current(folder, record)
-    marks = read_marks(folder.events) if marks is None else marks
+    marks = read_events(folder.events) if marks is None else marks
     code = _exit_mark(folder) if _is_of_now(folder, record, job) else None
     done = progress(marks)
     state, reason = _state(folder, record, job, code, done)
@@ -113,7 +113,7 @@ def _state(
     if code != 0 and job is not None and job.state in _ENDS:
         return _ENDS[job.state], job.reason
     if code is not None:
-        cancelled = code != 0 and folder.cancel_mark.exists()
+        cancelled = code != 0 and folder.cancelled_file.exists()
         return ("cancelled", "") if cancelled else _by_exit_code(code, job, done)
     if job is not None and record.mode != "local":
         return _by_slurm(job)
@@ -155,7 +155,7 @@ def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
 def _forgotten(folder: RunFolder, record: Record) -> tuple[State, str]:
     """Tell the state of a job that Slurm does not know: it forgets them minutes after their end."""
     why = f"Slurm does not know job {record.job_id}, and the script left no exit code"
-    if folder.cancel_mark.exists():
+    if folder.cancelled_file.exists():
         return "cancelled", why
     silent = time.time() - _last_sign(folder)
     # Another cluster's Slurm, asked about a job at work here, would say the same.
@@ -165,7 +165,7 @@ def _forgotten(folder: RunFolder, record: Record) -> tuple[State, str]:
 
 
 def _last_sign(folder: RunFolder) -> float:
-    """Give when something was last written for a run, in Unix seconds."""
+    """Return when something was last written for a run, in Unix seconds."""
     times = []
     for path in (folder.record, folder.events, folder.logs, folder.metrics):
         for each in (path, *(path.iterdir() if path.is_dir() else ())):
@@ -175,7 +175,7 @@ def _last_sign(folder: RunFolder) -> float:
 
 
 def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
-    """Say whether the exit code in the folder is this job's, and not an earlier one's.
+    """Return whether the exit code in the folder is this job's, and not an earlier one's.
 
     A script that has ended may leave a job that runs on: a batch job for a moment, an allocation
     that a shell holds for hours.
@@ -190,6 +190,6 @@ def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
 def _exit_mark(folder: RunFolder) -> int | None:
     """Read the exit code the script left."""
     try:
-        return int(folder.exit_mark.read_text(encoding="utf-8").strip())
+        return int(folder.exit_code_file.read_text(encoding="utf-8").strip())
     except (OSError, ValueError):
         return None

@@ -54,25 +54,25 @@ class RankFailure:
         return not self.error
 
     def clue(self) -> Clue:
-        """Give the error as evidence."""
+        """Return the error as evidence."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at)) if self.at else ""
         return Clue(self.error, self.file, self.line, when, self.node, self.local_rank)
 
 
 def follows(error: str) -> bool:
-    """Say whether an error looks like another rank's end, or slowness, seen from here."""
+    """Return whether an error looks like another rank's end, or slowness, seen from here."""
     text = error.encode("utf-8", errors="replace")
     return any(patterns.has(name, text) for name in patterns.COLLATERAL)
 
 
 def others_failed(text: bytes, rank: int) -> bool:
-    """Say whether a rank's words put a failed checkpoint down to others."""
+    """Return whether a rank's words put a failed checkpoint down to others."""
     match = _TORN_CHECKPOINT.search(text)
     return match is not None and str(rank).encode() not in match.group(1).replace(b",", b"").split()
 
 
 def exception_in(line: str) -> str | None:
-    """Give the exception that a line of a traceback names, the launcher's own left out."""
+    """Return the exception that a line of a traceback names, the launcher's own left out."""
     match = _EXCEPTION.match(line)
     if not match or any(name in match.group(1).partition(":")[0] for name in _LAUNCHER):
         return None
@@ -80,13 +80,13 @@ def exception_in(line: str) -> str | None:
 
 
 def last_exception(lines: list[str]) -> int | None:
-    """Give the place of the last line that names an exception."""
+    """Return the place of the last line that names an exception."""
     places = (at for at in range(len(lines) - 1, -1, -1) if exception_in(lines[at]))
     return next(places, None)
 
 
 def traceback_start(lines: list[str], at: int) -> int:
-    """Give where the traceback begins that ends at a place, those it came of included.
+    """Return where the traceback begins that ends at a place, those it came of included.
 
     Without one, the line itself. What the program said before, it had survived.
     """

@@ -15,7 +15,7 @@ from hpclaunch.recipe.schema import Recipe
 def settle(
     question: Question, environment: Mapping[str, str], *, sharding: bool, batch: bool
 ) -> Recipe:
-    """Give the recipe with its sharding, its micro-batch, or both, chosen by predicted time.
+    """Return the recipe with its sharding, its micro-batch, or both, chosen by predicted time.
 
     Samples of a step, checkpointing and offload stay as they are. Raises UserError where the GPU is
     not known, or nothing fits.

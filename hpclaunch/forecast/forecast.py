@@ -15,10 +15,10 @@ from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture, architecture
 from hpclaunch.predict.compare import Layout, laid_out, layout_of
 from hpclaunch.predict.estimate import Estimate, Work, estimate, load_of, work_of
-from hpclaunch.predict.hardware import OFFLOADED, Basis, machine_of
+from hpclaunch.predict.hardware import OFFLOADED, Basis, hardware_of
 from hpclaunch.predict.kernels import EXPERTS
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
 from hpclaunch.recipe.schema import Recipe
@@ -31,7 +31,7 @@ COUNTED = 500_000_000
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be foreseen."""
+    """What is to be predicted."""
 
     recipe: Recipe
     site: Site
@@ -53,12 +53,12 @@ class Forecast:
     """The model's config.json."""
     origin: str
     """Where it comes from."""
-    load: Load
+    load: TrainingStep
     now: Layout
     """The recipe's own layout."""
     work: Work
     card: Gpu | None
-    machine: Machine | None
+    machine: Hardware | None
     estimate: Estimate
     basis: Basis
     unknown: tuple[str, ...]
@@ -75,7 +75,7 @@ class Forecast:
 
 
 def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: bool) -> Forecast:
-    """Give the memory, the time and the disk that a fine-tune will take.
+    """Return the memory, the time and the disk that a fine-tune will take.
 
     Raises UserError where the model's shape cannot be had, or the GPU kind is none.
     """
@@ -88,11 +88,11 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
         )
     model = architecture(config, recipe.model.name)
     kind, card, unknown = _card(question)
-    machine: Machine | None = None
+    machine: Hardware | None = None
     basis = Basis()
     if card is not None and kind is not None:
         known = known_of(site.name, kind, recipe, model)
-        machine, basis = machine_of(
+        machine, basis = hardware_of(
             site, card, question.nodes, question.per_node, question.network_gb_s, known
         )
     now = layout_of(recipe)
@@ -127,8 +127,8 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
     )
 
 
-def foresee(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast | None:
-    """Give the forecast of a planned job, None on CPUs and for an own program.
+def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast | None:
+    """Return the forecast of a planned job, None on CPUs and for an own program.
 
     The hub is not asked. Raises UserError as forecast does.
     """
@@ -140,7 +140,7 @@ def foresee(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
 
 
 def _card(question: Question) -> tuple[str | None, Gpu | None, list[str]]:
-    """Give the GPU and its kind: as asked, or the only one that the site has."""
+    """Return the GPU and its kind: as asked, or the only one that the site has."""
     kinds, name = gpus(), question.gpu
     if name is None and len(question.site.gpus) == 1:
         (name,) = question.site.gpus

@@ -46,12 +46,12 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Give the folder in which the hub's library keeps models."""
+    """Return the folder in which the hub's library keeps models."""
     return Path(environment.get("HF_HUB_CACHE") or _home(environment) / "hub").expanduser()
 
 
 def token(environment: Mapping[str, str]) -> str | None:
-    """Give the hub's read token of this user, None where there is none."""
+    """Return the hub's read token of this user, None where there is none."""
     try:
         kept = _token_file(environment).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def _token_file(environment: Mapping[str, str]) -> Path:
 
 
 def _in_cache(name: str, environment: Mapping[str, str]) -> bool:
-    """Say whether the cache holds weights of this model (any snapshot with safetensors)."""
+    """Return whether the cache holds weights of this model (any snapshot with safetensors)."""
     snapshots = cache_folder(environment) / f"models--{name.replace('/', '--')}" / "snapshots"
     try:
         return any(snapshots.glob("*/*.safetensors"))

@@ -12,11 +12,11 @@ from hpclaunch.errors import UserError
 from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import laid_out, layout_of
 from hpclaunch.predict.estimate import load_of
-from hpclaunch.predict.hardware import Known, Pace, machine_of, pace_of
+from hpclaunch.predict.hardware import Known, Pace, hardware_of, pace_of
 from hpclaunch.predict.memory import GIB
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.run.events import read_last_marks
+from hpclaunch.run.events import read_last_events
 from hpclaunch.run.find import default_runs_dir, known
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -42,12 +42,12 @@ class Saving:
 
 
 def saving_at(site: str, size: int) -> Saving | None:
-    """Give the pace of the last checkpoint of the newest run that saved one at `site`.
+    """Return the pace of the last checkpoint of the newest run that saved one at `site`.
 
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
     """
     for folder, run in _newest(lambda record: record.site == site):
-        for mark in reversed(read_last_marks(folder.events)):
+        for mark in reversed(read_last_events(folder.events)):
             held, seconds = mark.get("bytes"), mark.get("seconds")
             if mark["event"] != "checkpoint" or not isinstance(held, int):
                 continue
@@ -59,7 +59,7 @@ def saving_at(site: str, size: int) -> Saving | None:
 
 
 def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known:
-    """Give what was measured of `kind` at `site`. Raises UserError where its record is damaged."""
+    """What was measured of `kind` at `site`. Raises UserError where its record is damaged."""
     record = measured(site)
     found = Known(inside=record.inside.get(kind), across=record.across.get(kind))
     for folder, run in _alike(site, kind):
@@ -68,7 +68,7 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
             continue
         if own.method.kind != recipe.method.kind:
             continue
-        marks = read_last_marks(folder.events)
+        marks = read_last_events(folder.events)
         if not found.memory:
             found = replace(found, memory=_memory(run, marks))
         pace = _pace_of(run, marks, found, own, model)
@@ -78,12 +78,12 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
 
 
 def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
-    """Give the newest runs of that kind of GPU, the newest first."""
+    """Return the newest runs of that kind of GPU, the newest first."""
     return _newest(lambda run: (run.site, run.gpu) == (site, kind) and not run.program)
 
 
 def _newest(wanted: Callable[[Record], bool]) -> Iterator[tuple[RunFolder, Record]]:
-    """Give the newest runs that are wanted, the newest first."""
+    """Return the newest runs that are wanted, the newest first."""
     runs = (each for each in known(default_runs_dir(), LISTED) if wanted(each[1]))
     yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
 
@@ -97,20 +97,20 @@ def _recipe(folder: RunFolder) -> Recipe | None:
 
 
 def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
-    """Say what a run's fullest GPU took against what was foreseen, '' where that is not known."""
+    """Say what a run's fullest GPU took against what was predicted, '' where that is not known."""
     size = next((m.get("allocated") for m in reversed(marks) if m["event"] == "memory"), None)
-    if run.foreseen is None or not isinstance(size, int):
+    if run.prediction is None or not isinstance(size, int):
         return ""
     return (
-        f"{size / GIB:.1f} GiB of tensors on a GPU where {run.foreseen.tensors / GIB:.1f} were "
-        f"foreseen (run {run.name})"
+        f"{size / GIB:.1f} GiB of tensors on a GPU where {run.prediction.tensors / GIB:.1f} were "
+        f"predicted (run {run.name})"
     )
 
 
 def _pace_of(
     run: Record, marks: Sequence[Mapping[str, Any]], found: Known, own: Recipe, model: Architecture
 ) -> Pace:
-    """Give what a run's steps tell."""
+    """Return what a run's steps tell."""
     steps = _steps(marks)
     try:
         site = load_site(run.site)
@@ -127,12 +127,12 @@ def _pace_of(
     length = round(tokens / (ranks * lay.samples * lay.accumulation))
     if not 0 < length <= done.length:
         return Pace()
-    machine, _ = machine_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
+    machine, _ = hardware_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
     return pace_of(replace(done, length=length), replicas, machine, seconds)
 
 
 def _steps(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """Give seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
+    """Return seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
     seconds, tokens, before = [], [], None
     for mark in marks:
         if mark["event"] == "start":

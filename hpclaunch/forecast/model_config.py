@@ -22,7 +22,7 @@ MOST_BYTES = 1_000_000
 def model_config(
     model: Model, environment: Mapping[str, str], *, ask_hub: bool
 ) -> tuple[dict[str, Any] | None, str]:
-    """Give a model's config, None where it cannot be had; and where it came from, or why not."""
+    """Return a model's config, None where it cannot be had; and where it came from, or why not."""
     if is_local(model.name):
         return _read(Path(model.name) / "config.json")
     kept = _cached(model, environment)
@@ -45,7 +45,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _cached(model: Model, environment: Mapping[str, str]) -> Path | None:
-    """Give the config of the newest snapshot in the hub's cache."""
+    """Return the config of the newest snapshot in the hub's cache."""
     folder = cache_folder(environment) / f"models--{model.name.replace('/', '--')}" / "snapshots"
     try:
         found = sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)

@@ -22,7 +22,7 @@ class Range:
 def forecast_over(
     question: Question, numbers: Sequence[int], kind: str | None, environment: Mapping[str, str]
 ) -> Range:
-    """Give a point for each number of nodes. Raises UserError as forecast, or without a GPU."""
+    """Return a point for each number of nodes. Raises UserError as forecast, or without a GPU."""
     made = forecast(replace(question, gpu=kind), environment, ask_hub=True)
     if made.card is None or made.machine is None:
         raise UserError("a range of nodes needs the GPU's kind", "add --gpu KIND")

@@ -12,7 +12,7 @@ from hpclaunch.forecast.forecast import Forecast
 
 
 def simulate(made: Forecast, config: dict[str, Any]) -> int:
-    """Give the bytes of tensors at the peak of a step on one GPU.
+    """Return the bytes of tensors at the peak of a step on one GPU.
 
     Raises UserError without the training's packages, JobFailed where the model cannot be built.
     """

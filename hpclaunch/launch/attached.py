@@ -45,7 +45,7 @@ class Attached:
 
 
 def inside_allocation(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables for steps started from within a job, without the enclosing step's own.
+    """Return the variables for steps started from within a job, without the enclosing step's own.
 
     A shell under `srun --pty` carries that step's variables; a nested srun would take them for
     its options and land on one node.
@@ -59,7 +59,7 @@ def run_attached(
     on_job: Callable[[str], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Run to the end, every line to the log and to `show`; gives the exit code.
+    """Run to the end, every line to the log and to `show`; returns the exit code.
 
     Ctrl-C and SIGTERM stop the job: its first process gets SIGTERM (the script ends its steps,
     salloc its allocation), then the rest of the output is read until it has ended; the launchers'
@@ -158,7 +158,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def local_job(folder: RunFolder, environment: Mapping[str, str]) -> Attached:
-    """Give the command that runs a script on this machine."""
+    """Return the command that runs a script on this machine."""
     return Attached(
         ["bash", str(folder.script)], environment, folder.logs / "job-local.out", label="0: "
     )

@@ -38,4 +38,4 @@ def cancel(folder: RunFolder, record: Record) -> None:
 def note_cancelled(folder: RunFolder, how: str) -> None:
     """Write who cancelled the run: an exit code alone does not tell a person from a fault."""
     user, host = whoami()
-    write_atomic(folder.cancel_mark, f"{user} on {host}, {how}\n")
+    write_atomic(folder.cancelled_file, f"{user} on {host}, {how}\n")

@@ -13,7 +13,7 @@ from hpclaunch.slurm.commands import JobState, ask, job_states
 
 
 def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]:
-    """Give the record with the job that waits or runs, else the last one; and Slurm's word on it.
+    """Return the record with the job that waits or runs, else the last one; and Slurm's word on it.
 
     `sbatch RUN/job.sbatch` by hand tells nobody its number: the script does once it runs, the queue
     names the script before.
@@ -29,7 +29,7 @@ def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]
 
 
 def job_of_script(script: Path) -> str | None:
-    """Give the newest of this user's jobs that waits or runs with a script, if there is one."""
+    """Return the newest of this user's jobs that waits or runs with a script, if there is one."""
     rows = ask("squeue", "--noheader", "--me", "--format=%i|%o").splitlines()
     pairs = (row.split("|", 1) for row in rows if "|" in row)
     own = [int(job) for job, path in pairs if job.isdigit() and _same(path, script)]

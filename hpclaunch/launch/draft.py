@@ -95,10 +95,10 @@ def _recipe(request: Request) -> Recipe:
 def _settled(
     request: Request, recipe: Recipe, site: Site, found: Resources, variables: Mapping[str, str]
 ) -> Recipe:
-    """Choose what was left to be chosen. Raises UserError where nothing can be foreseen."""
+    """Choose what was left to be chosen. Raises UserError where nothing can be predicted."""
     if request.program or found.cpu_processes:
         raise UserError(
-            "auto foresees the built-in trainer on GPUs", "name the sharding, and leave --batch out"
+            "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
     question = Question(recipe, site, found.node_count, found.gpus or 1, found.gpu)
     chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
@@ -106,7 +106,7 @@ def _settled(
 
 
 def _stem(request: Request, recipe: Recipe) -> str:
-    """Give what a run without a name is named after: the program, else the recipe."""
+    """Return what a run without a name is named after: the program, else the recipe."""
     if not request.program:
         return recipe.name
     first = request.program[0] if request.program[0] != "-m" else " ".join(request.program[1:2])
@@ -115,12 +115,12 @@ def _stem(request: Request, recipe: Recipe) -> str:
 
 
 def site_here(mode: str) -> str:
-    """Give the profile of the cluster we are on."""
+    """Return the profile of the cluster we are on."""
     return GENERIC if mode == "local" else site_for_cluster(commands.cluster_name())
 
 
 def _python(venv: Path | None) -> PythonEnvironment:
-    """Give the job's Python environment. Raises UserError where there is none."""
+    """Return the job's Python environment. Raises UserError where there is none."""
     path = (venv.expanduser().absolute()) if venv else Path(sys.prefix)
     if not (path / "bin" / "python").exists() and not (path / "bin" / "python3").exists():
         raise UserError(f"--venv {path}: no Python environment there", f"python -m venv {path}")

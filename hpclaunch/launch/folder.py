@@ -10,13 +10,13 @@ from shlex import quote
 from msgspec import structs
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.forecast import foresee
+from hpclaunch.forecast.forecast import predict
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.kernels import token_flops
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import remember
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.record import Foreseen, Record, now, whoami, write_record
+from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
 
 
 def write_folder(job: Job) -> tuple[RunFolder, Record]:
@@ -66,7 +66,7 @@ def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
     folder = RunFolder(job.plan.launch.folder)
     record = structs.replace(_record(job), name=before.name, created=before.created)
     try:
-        for mark in (folder.exit_mark, folder.stop_request, folder.cancel_mark):
+        for mark in (folder.exit_code_file, folder.stop_request, folder.cancelled_file):
             mark.unlink(missing_ok=True)
         for inner in (folder.logs, folder.metrics):  # a folder had back from a copy has none
             inner.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def check_writable(runs_dir: Path) -> None:
 
 
 def _record(job: Job) -> Record:
-    """Give the record of a run that is about to start."""
+    """Return the record of a run that is about to start."""
     plan = job.plan
     user, host = whoami()
     return Record(
@@ -116,20 +116,20 @@ def _record(job: Job) -> Record:
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),
         modules=list(plan.launch.modules),
-        foreseen=_foreseen(plan),
+        prediction=_prediction(plan),
     )
 
 
-def _foreseen(plan: Plan) -> Foreseen | None:
-    """Give what is predicted of a job, where the model's size is known here."""
+def _prediction(plan: Plan) -> Prediction | None:
+    """Return what is predicted of a job, where the model's size is known here."""
     try:
-        made = foresee(plan)
+        made = predict(plan)
     except UserError:
         return None
     if made is None:
         return None
     memory, step = made.estimate.memory, made.estimate.step
-    return Foreseen(
+    return Prediction(
         tensors=made.estimate.peak,
         total=memory.total,
         step_seconds=step.seconds if step else None,

@@ -21,7 +21,7 @@ SETTLE = 3.0
 
 
 class LogReader:
-    """Gives the new whole lines of the newest log at each call."""
+    """Return the new whole lines of the newest log at each call."""
 
     def __init__(self, folder: RunFolder, from_end: bool = False) -> None:
         self._folder = folder
@@ -32,7 +32,7 @@ class LogReader:
             self.read()
 
     def read(self) -> list[Line]:
-        """Give the lines written since the last call; a log that is not there yet has none."""
+        """Return the lines written since the last call; a log that is not there yet has none."""
         path = self._folder.log()
         if path is None:
             return []
@@ -46,7 +46,7 @@ class LogReader:
         return [parse_line(line.decode("utf-8", errors="replace")) for line in lines]
 
     def rest(self) -> list[Line]:
-        """Give what stands after the last line's end."""
+        """Return what stands after the last line's end."""
         rest, self._rest = self._rest, b""
         return [parse_line(rest.decode("utf-8", errors="replace"))] if rest else []
 
@@ -87,15 +87,15 @@ def follow(
 
 
 def _marked(folder: RunFolder) -> float | None:
-    """Give when the script left its exit code, None where it has not."""
+    """Return when the script left its exit code, None where it has not."""
     try:
-        return folder.exit_mark.stat().st_mtime
+        return folder.exit_code_file.stat().st_mtime
     except OSError:
         return None
 
 
 def _stale_mark(folder: RunFolder, job_id: str | None) -> float | None:
-    """Give the time of an exit code that is an earlier job's: this one waits, or runs."""
+    """Return the time of an exit code that is an earlier job's: this one waits, or runs."""
     mark = _marked(folder)
     if mark is None or job_id is None:
         return None
@@ -104,7 +104,7 @@ def _stale_mark(folder: RunFolder, job_id: str | None) -> float | None:
 
 
 def _pause(asked: float) -> float:
-    """Give the seconds until Slurm is asked again: at once the first time."""
+    """Return the seconds until Slurm is asked again: at once the first time."""
     return ASK_EVERY if asked else 0.0
 
 

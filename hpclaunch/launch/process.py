@@ -9,7 +9,7 @@ from hpclaunch.run.record import Record
 
 
 def started(pid: int) -> int | None:
-    """Give when a process began (kernel ticks since boot), None for one that is not there.
+    """Return when a process began (kernel ticks since boot), None for one that is not there.
 
     Numbers of processes are used again; together with this they are not.
     """
@@ -23,12 +23,12 @@ def started(pid: int) -> int | None:
 
 
 def here(record: Record) -> bool:
-    """Say whether the run was started on this machine."""
+    """Return whether the run was started on this machine."""
     return record.host == socket.gethostname()
 
 
 def alive(record: Record) -> bool:
-    """Say whether the process that carries an attached run is at work on this machine."""
+    """Return whether the process that carries an attached run is at work on this machine."""
     if record.pid is None or not here(record):
         return False
     found = started(record.pid)

@@ -33,7 +33,7 @@ print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None)
 
 
 def missing(python: Path, names: Sequence[str], cwd: Path) -> list[str]:
-    """Give those top-level modules that an environment's Python does not find from `cwd`.
+    """Return those top-level modules that an environment's Python does not find from `cwd`.
 
     Nothing is imported. Empty where the Python does not answer: it may be fine in the job.
     """

@@ -28,7 +28,7 @@ class Changes:
     """Activation checkpointing."""
 
     def flags(self) -> dict[str, Any]:
-        """Give the dotted recipe keys that these set."""
+        """Return the dotted recipe keys that these set."""
         found: dict[str, Any] = {
             "method.kind": self.method,
             "model.name": self.model,

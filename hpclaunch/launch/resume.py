@@ -61,7 +61,7 @@ def redraft(
 
 
 def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
-    """Give what was asked for then, with what is asked for now over it."""
+    """Return what was asked for then, with what is asked for now over it."""
     names = {field.name for field in fields(Resources)}
     kept = {name: value for name, value in record.resources.items() if name in names}
     if changes.get("gpus"):
@@ -87,7 +87,7 @@ def _check_same(before: Recipe, after: Recipe, force: bool) -> None:
 
 
 def _differences(prefix: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """Give dotted key, old and new value of everything that differs."""
+    """Return dotted key, old and new value of everything that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):

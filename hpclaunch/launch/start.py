@@ -153,14 +153,14 @@ def execute(
         code = run_attached(attached, show, on_start=on_start)
     else:
         code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
-    if code == STOPPED and folder.root.is_dir() and not folder.cancel_mark.exists():
+    if code == STOPPED and folder.root.is_dir() and not folder.cancelled_file.exists():
         note_cancelled(folder, "at its terminal (Ctrl-C, or it was closed)")
     # `hpclaunch cancel` in another terminal ends the script itself.
-    return STOPPED if code and folder.cancel_mark.exists() else code
+    return STOPPED if code and folder.cancelled_file.exists() else code
 
 
 def _carried_by(record: Record, pid: int) -> Record:
-    """Give the record of a run that a process of this machine carries."""
+    """Return the record of a run that a process of this machine carries."""
     return msgspec.structs.replace(record, pid=pid, pid_started=process_started(pid))
 
 
@@ -200,5 +200,5 @@ def _in_fresh_allocation(
 
 
 def allocation_command(job: Job) -> list[str]:
-    """Give the salloc command for the job's options."""
+    """Return the salloc command for the job's options."""
     return ["salloc", *(str(option) for option in job.plan.options)]

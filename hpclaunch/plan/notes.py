@@ -33,7 +33,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Case:
+class PlanInput:
     """What a rule looks at."""
 
     recipe: Recipe
@@ -45,17 +45,17 @@ class Case:
     """A GPU kind was named, and nobody knows how the cluster is asked for it."""
 
 
-Rule = Callable[[Case], Finding | None]
+Rule = Callable[[PlanInput], Finding | None]
 
 
-def hybrid_on_one_node(case: Case) -> Finding | None:
+def hybrid_on_one_node(case: PlanInput) -> Finding | None:
     """Hybrid means copies across nodes; one node has one copy."""
     if case.recipe.fsdp.sharding == "hybrid" and case.resources.node_count == 1:
         return Finding("hybrid sharding on one node is full sharding", "leave --sharding out")
     return None
 
 
-def full_shard_on_sockets(case: Case) -> Finding | None:
+def full_shard_on_sockets(case: PlanInput) -> Finding | None:
     """Full sharding moves all weights twice a micro-batch: across nodes, that wants a fabric."""
     across = case.layout.sharding in {"full", "grad"} and case.resources.node_count > 1
     if across and case.site.network == "ethernet" and not case.own_program:
@@ -66,7 +66,7 @@ def full_shard_on_sockets(case: Case) -> Finding | None:
     return None
 
 
-def packing_without_flash(case: Case) -> Finding | None:
+def packing_without_flash(case: PlanInput) -> Finding | None:
     """Packed samples see each other unless the attention kernel keeps them apart."""
     packing = case.recipe.training.get("packing")
     if packing and case.recipe.model.attention in {"sdpa", "eager"}:
@@ -77,7 +77,7 @@ def packing_without_flash(case: Case) -> Finding | None:
     return None
 
 
-def quantized_while_loading(case: Case) -> Finding | None:
+def quantized_while_loading(case: PlanInput) -> Finding | None:
     """Loading wants the whole 4-bit model on every GPU, before FSDP shares it out."""
     card, billions = gpus().get(case.resources.gpu or ""), _billions(case.recipe.model.name)
     if case.recipe.method.kind != "qlora" or case.own_program or not (card and billions):
@@ -98,7 +98,7 @@ def _billions(model: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def kind_not_asked_for(case: Case) -> Finding | None:
+def kind_not_asked_for(case: PlanInput) -> Finding | None:
     """GPUs by count alone may come as another kind than the plan is for."""
     if not case.kind_by_count:
         return None
@@ -109,7 +109,7 @@ def kind_not_asked_for(case: Case) -> Finding | None:
     )
 
 
-def old_fsdp(case: Case) -> Finding | None:
+def old_fsdp(case: PlanInput) -> Finding | None:
     """FSDP 1 is on its way out."""
     if case.layout.version == 1:
         return Finding(
@@ -118,7 +118,7 @@ def old_fsdp(case: Case) -> Finding | None:
     return None
 
 
-def old_fsdp_adapter(case: Case) -> Finding | None:
+def old_fsdp_adapter(case: PlanInput) -> Finding | None:
     """FSDP 1 makes a unit of every adapter matrix: many small collectives."""
     if case.layout.version == 1 and case.recipe.method.kind != "full":
         return Finding(
@@ -128,7 +128,7 @@ def old_fsdp_adapter(case: Case) -> Finding | None:
     return None
 
 
-def no_checkpoints(case: Case) -> Finding | None:
+def no_checkpoints(case: PlanInput) -> Finding | None:
     """A job that ends early keeps what its last checkpoint held."""
     if case.recipe.checkpoints.every_steps == 0 and not case.own_program:
         return Finding(
@@ -157,8 +157,8 @@ def findings(
     own_program: bool,
     kind_by_count: bool = False,
 ) -> Iterator[Finding]:
-    """Give what the rules find, in their order."""
-    case = Case(recipe, site, resources, layout, own_program, kind_by_count)
+    """Return what the rules find, in their order."""
+    case = PlanInput(recipe, site, resources, layout, own_program, kind_by_count)
     for rule in RULES:
         finding = rule(case)
         if finding:

@@ -92,7 +92,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
 
 
 def _restarts(resources: Resources, launch: Launch) -> int:
-    """Give how often the job may start again. Raises UserError where it cannot go on by itself."""
+    """How often the job may start again. Raises UserError where it cannot go on by itself."""
     asked = resources.max_restarts
     if launch.mode == "sbatch" and not launch.program:
         return MAX_RESTARTS if asked is None else asked

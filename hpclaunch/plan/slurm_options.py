@@ -23,14 +23,14 @@ class Option:
     why: str = ""
 
     def __str__(self) -> str:
-        """Give it as Slurm reads it: `--nodes=4`."""
+        """Return it as Slurm reads it: `--nodes=4`."""
         return self.flag if self.value is None else f"{self.flag}={self.value}"
 
 
 def slurm_options(
     site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
 ) -> tuple[Option, ...]:
-    """Give everything sbatch is asked for, in the order a reader wants it.
+    """Return everything sbatch is asked for, in the order a reader wants it.
 
     Raises UserError for more GPUs than a node of the site has.
     """
@@ -79,7 +79,7 @@ def _mem(
     cpus: int,
     resources: Resources,
 ) -> str | None:
-    """Give the memory to ask for where the user names none: the site's, in the share we take.
+    """Return the memory to ask for where the user names none: the site's, in the share we take.
 
     Without a figure of the site, a whole node's GPUs come with all of its memory, and the
     cluster's own default holds for a part of them.
@@ -100,7 +100,7 @@ def _mem(
 
 
 def _part(mem: str, share: float) -> str | None:
-    """Give a share of an amount as Slurm writes it, whole MiB; None for a share of 0, which is all.
+    """A share of an amount as Slurm writes it, whole MiB; None for a share of 0, which is all.
 
     0 is Slurm's word for the whole node, and no figure that could be divided.
     """
@@ -110,6 +110,6 @@ def _part(mem: str, share: float) -> str | None:
 
 
 def _gpus_of_any_node(site: Site) -> int | None:
-    """Give how many GPUs a node has, where all kinds of the site agree."""
+    """Return how many GPUs a node has, where all kinds of the site agree."""
     counts = {request.per_node for request in site.gpus.values()}
     return counts.pop() if len(counts) == 1 else None

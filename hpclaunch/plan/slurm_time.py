@@ -10,7 +10,7 @@ _FORM = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?", re.ASC
 
 
 def seconds_of(text: str) -> int:
-    """Give the seconds of `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours` and
+    """Return the seconds of `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours` and
 
     `days-hours:minutes[:seconds]`. Raises UserError for anything else, and for no time at all.
     """

@@ -217,7 +217,7 @@ def _attention(
 def _mlp(
     family: str, config: Mapping[str, Any], read: _Reader, width: int
 ) -> tuple[tuple[Linear, ...], int, int]:
-    """Give the matrices, the width a token takes in them, and the numbers it meets."""
+    """Return the matrices, the width a token takes in them, and the numbers it meets."""
     if family in {"mixtral", "qwen2_moe", "qwen3_moe"}:
         return _experts(family, config, read, width)
     inner = read("intermediate_size")

@@ -12,8 +12,8 @@ from typing import Literal
 
 from hpclaunch.predict.estimate import Estimate, Work, estimate
 from hpclaunch.predict.kernels import gathered_bytes
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware
 from hpclaunch.recipe.schema import Recipe, Sharding
 from hpclaunch.site.schema import Gpu
 from hpclaunch.units import duration
@@ -63,14 +63,16 @@ class Choice:
 
 
 def spread(sharding: Sharding, nodes: int, per_node: int) -> tuple[int, int]:
-    """Give shards and replicas of a sharding over `nodes` x `per_node` ranks."""
+    """Return shards and replicas of a sharding over `nodes` x `per_node` ranks."""
     ranks = nodes * per_node
     replicas = {"full": 1, "grad": 1, "hybrid": nodes, "none": ranks}[sharding]
     return ranks // replicas, replicas
 
 
-def laid_out(base: Load, lay: Layout, nodes: int, per_node: int) -> tuple[Load, int]:
-    """Give the load of one GPU under a layout, and the copies of the model."""
+def laid_out(
+    base: TrainingStep, lay: Layout, nodes: int, per_node: int
+) -> tuple[TrainingStep, int]:
+    """Return the load of one GPU under a layout, and the copies of the model."""
     shards, replicas = spread(lay.sharding, nodes, per_node)
     how: Literal["full", "grad", "none"] = "full"
     if lay.sharding == "none":
@@ -90,7 +92,7 @@ def laid_out(base: Load, lay: Layout, nodes: int, per_node: int) -> tuple[Load, 
 
 
 def layouts(now: Layout, nodes: int, per_node: int) -> Iterator[Layout]:
-    """Give every layout with the same global batch."""
+    """Return every layout with the same global batch."""
     shardings: list[Sharding] = ["full", "grad", "none"]
     if nodes > 1 and per_node > 1:
         shardings.append("hybrid")
@@ -106,9 +108,9 @@ def layouts(now: Layout, nodes: int, per_node: int) -> Iterator[Layout]:
 
 
 def compare(
-    base: Load, now: Layout, work: Work, card: Gpu, machine: Machine
+    base: TrainingStep, now: Layout, work: Work, card: Gpu, machine: Hardware
 ) -> tuple[Choice, list[Choice]]:
-    """Give the layout at hand, and all that fit, the fastest first."""
+    """Return the layout at hand, and all that fit, the fastest first."""
     nodes, per_node = machine.nodes, machine.per_node
 
     def tried(lay: Layout) -> Choice:
@@ -136,7 +138,7 @@ def _rank(choice: Choice) -> tuple[float, ...]:
     return (round(seconds, 3), choice.estimate.memory.total)
 
 
-def _reason(choice: Choice, now: Choice, machine: Machine) -> str:
+def _reason(choice: Choice, now: Choice, machine: Hardware) -> str:
     """Say in a line what makes the difference."""
     lay, other = choice.layout, now.layout
     said = []

@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass, replace
 
 from hpclaunch.predict.architecture import Architecture
-from hpclaunch.predict.memory import CONTEXT, GIB, Load, Memory, memory, trained
-from hpclaunch.predict.step_time import Machine, Step, step
+from hpclaunch.predict.memory import CONTEXT, GIB, Memory, TrainingStep, memory, trained
+from hpclaunch.predict.step_time import Hardware, Step, step
 from hpclaunch.recipe.schema import Lora, Recipe
 from hpclaunch.site.schema import Gpu
 
 USABLE = 0.98
 """Share of a card's memory that programs get, where the catalogue does not know better."""
 SAFE = 0.95
-"""Share of that which a plan fills at most: what is left is for what no plan foresees."""
+"""Share of that which a plan fills at most: what is left is for what no plan predicts."""
 LEAST = 256
 """Tokens of a sample below which a fine-tune is hardly meant."""
 
@@ -34,7 +34,7 @@ class Work:
 class Estimate:
     """What to expect of a plan. Bytes, seconds, tokens."""
 
-    load: Load
+    load: TrainingStep
     replicas: int
     memory: Memory
     card: int | None
@@ -106,10 +106,10 @@ def work_of(recipe: Recipe, ranks: int, samples: int | None) -> Work:
     )
 
 
-def load_of(recipe: Recipe, model: Architecture) -> Load:
+def load_of(recipe: Recipe, model: Architecture) -> TrainingStep:
     """Put together what there is to do, by the recipe; not yet laid over GPUs."""
     given = recipe.training
-    return Load(
+    return TrainingStep(
         model=model,
         method=recipe.method.kind,
         adapter=0 if recipe.method.kind == "full" else adapter_weights(recipe.method.lora, model),
@@ -130,7 +130,7 @@ def length_of(recipe: Recipe) -> int:
 
 
 def adapted_in(lora: Lora, model: Architecture) -> tuple[int, int, int] | None:
-    """Give a layer's matrices with adapters, and the widths in and out; None: all, or a pattern."""
+    """A layer's matrices with adapters, and the widths in and out; None: all, or a pattern."""
     if isinstance(lora.target_modules, str):
         return None
     some = [each for each in model.linears if each.name in lora.target_modules and each.copies == 1]
@@ -153,7 +153,7 @@ def adapter_weights(lora: Lora, model: Architecture) -> int:
 
 
 def estimate(
-    load: Load, replicas: int, work: Work, card: Gpu | None, machine: Machine | None
+    load: TrainingStep, replicas: int, work: Work, card: Gpu | None, machine: Hardware | None
 ) -> Estimate:
     """Put the figures together. Without a card there is memory, and no time."""
     timed = None
@@ -175,7 +175,7 @@ def estimate(
     )
 
 
-def _loading(load: Load) -> int:
+def _loading(load: TrainingStep) -> int:
     """Bytes of a GPU while the model is loaded: 4-bit weights are made whole on each, then sharded.
 
     The highest point is the last matrix being quantized, or (under FSDP) the moment when the whole
@@ -190,8 +190,8 @@ def _loading(load: Load) -> int:
     return alone.weights + alone.scales + max(2 * load.model.layer_weights, shard) + int(CONTEXT)
 
 
-def _longest(load: Load, room: int) -> int | None:
-    """Give the tokens a sample may have, `length` at most, for a step to fit."""
+def _longest(load: TrainingStep, room: int) -> int | None:
+    """Return the tokens a sample may have, `length` at most, for a step to fit."""
     length = load.length
 
     def fits(tokens: int) -> bool:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from hpclaunch.predict.memory import Load
+from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import (
     HOST_LINK,
     HOST_MEMORY,
     LAUNCH,
     MOVING,
     PRODUCTS,
-    Machine,
+    Hardware,
     Step,
     reached,
     step,
@@ -48,7 +48,7 @@ class Pace:
     """What the time of a step tells; None: nothing."""
 
     pace: float | None = None
-    """How many times as fast as foreseen the GPUs worked."""
+    """How many times as fast as predicted the GPUs worked."""
     launch: float | None = None
     """Seconds that launching a kernel took."""
 
@@ -75,10 +75,10 @@ class Basis:
     measured: tuple[str, ...] = ()
 
 
-def machine_of(
+def hardware_of(
     site: Site, card: Gpu, nodes: int, per_node: int, network: float | None, known: Known = Known()
-) -> tuple[Machine, Basis]:
-    """Give the machine, and what its figures rest on.
+) -> tuple[Hardware, Basis]:
+    """Return the machine, and what its figures rest on.
 
     `network`: GB/s of a node by its data sheet, where told; it wins over what was measured.
     """
@@ -107,7 +107,7 @@ def machine_of(
     assumed.append(SHARES if learnt.launch is not None else f"{SHARES}, {launching}")
     seen += [known.memory] if known.memory else []
     return (
-        Machine(
+        Hardware(
             nodes=nodes,
             per_node=per_node,
             tflops=card.bf16_tflops or 0.0,
@@ -122,7 +122,7 @@ def machine_of(
 
 
 def _network(site: Site, known: Known) -> float | None:
-    """Give what collectives reach between nodes."""
+    """Return what collectives reach between nodes."""
     if known.across is not None:
         return known.across.gather_gb_s
     rate = site.network_gb_s or NETWORKS.get(site.network)
@@ -134,13 +134,13 @@ def _measured(rates: Rates) -> str:
     return f"measured by preflight on {day}, {rates.ranks} ranks"
 
 
-def pace_of(load: Load, replicas: int, machine: Machine, seconds: float) -> Pace:
-    """Give what a step of so many seconds tells of the machine's GPUs, or of launches.
+def pace_of(load: TrainingStep, replicas: int, machine: Hardware, seconds: float) -> Pace:
+    """Return what a step of so many seconds tells of the machine's GPUs, or of launches.
 
     Nothing where most of it went to the network, or the figure is out of all bounds.
     """
-    foreseen = step(load, replicas, machine)
-    if foreseen.waits_for_launches:
+    prediction = step(load, replicas, machine)
+    if prediction.waits_for_launches:
         launch = _solved(
             lambda trial: step(load, replicas, replace(machine, launch=trial)), LAUNCHES, seconds
         )

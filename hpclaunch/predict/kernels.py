@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpclaunch.predict.memory import Load
+from hpclaunch.predict.memory import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Layer:
     """With no norm."""
     norm_kernels: int
 
-    def moved(self, load: Load) -> float:
+    def moved(self, load: TrainingStep) -> float:
         """Bytes a token."""
         model = load.model
         return float(
@@ -58,7 +58,7 @@ class _Layer:
             + self.mlp * model.mlp_width
         )
 
-    def launched(self, load: Load) -> int:
+    def launched(self, load: TrainingStep) -> int:
         """Kernels in all."""
         return self.kernels + self.norm_kernels * load.model.norms
 
@@ -71,12 +71,12 @@ class _Adapter:
     outputs: int
     kernels: int
 
-    def moved(self, load: Load) -> float:
+    def moved(self, load: TrainingStep) -> float:
         """Bytes a token, in a layer."""
         _, inputs, outputs = load.adapters
         return float(self.inputs * inputs + self.outputs * outputs)
 
-    def launched(self, load: Load) -> int:
+    def launched(self, load: TrainingStep) -> int:
         """Kernels of a layer."""
         return self.kernels * load.adapters[0]
 
@@ -119,8 +119,8 @@ EXPERTS = "kernels and bytes between an expert's products as those of a dense mo
 """What the time of a mixture of experts rests on, in words."""
 
 
-def passes(load: Load) -> tuple[Pass, Pass]:
-    """Give what is done forth and back, what is computed again with the latter."""
+def passes(load: TrainingStep) -> tuple[Pass, Pass]:
+    """Return what is done forth and back, what is computed again with the latter."""
     forth, back = _flops(load)
     moved_forth, moved_back = _moved(load)
     launches_forth, launches_back = _launches(load)
@@ -131,14 +131,14 @@ def passes(load: Load) -> tuple[Pass, Pass]:
     )
 
 
-def _layers_of(load: Load) -> tuple[_Layer, _Layer]:
+def _layers_of(load: TrainingStep) -> tuple[_Layer, _Layer]:
     if load.method != "full":
         return _FORTH, _BACK_FROZEN
     return (_FORTH_CAST, _BACK_CAST) if load.sharding == "none" else (_FORTH, _BACK)
 
 
-def _flops(load: Load) -> tuple[float, float]:
-    """Give the operations forth and back, but for adapters'."""
+def _flops(load: TrainingStep) -> tuple[float, float]:
+    """Return the operations forth and back, but for adapters'."""
     model = load.model
     head = 2.0 * model.embedding * load.tokens
     layers = 2.0 * model.layers * model.active * load.tokens
@@ -152,8 +152,8 @@ def _flops(load: Load) -> tuple[float, float]:
     return head + layers + attention, back
 
 
-def _moved(load: Load) -> tuple[float, float]:
-    """Give the bytes forth and back."""
+def _moved(load: TrainingStep) -> tuple[float, float]:
+    """Return the bytes forth and back."""
     model, casts = load.model, load.sharding != "none"
     layer, layer_back = _layers_of(load)
     forth, back = layer.moved(load), layer_back.moved(load)
@@ -171,7 +171,7 @@ def _moved(load: Load) -> tuple[float, float]:
     )
 
 
-def _of_weights(load: Load) -> tuple[float, float]:
+def _of_weights(load: TrainingStep) -> tuple[float, float]:
     """Bytes forth and back that are moved for the weights' sake, however many tokens there are."""
     model, full = load.model, load.method == "full"
     once = float(_READ * model.layers * model.stacked)
@@ -187,8 +187,8 @@ def _of_weights(load: Load) -> tuple[float, float]:
     return once, back
 
 
-def _launches(load: Load) -> tuple[int, int]:
-    """Give the kernels of a layer forth and back, and what else a CPU does in their time."""
+def _launches(load: TrainingStep) -> tuple[int, int]:
+    """Return the kernels of a layer forth and back, and what else a CPU does in their time."""
     casts, adapted = load.sharding != "none", load.method != "full"
     layer, layer_back = _layers_of(load)
     forth, back = layer.launched(load), layer_back.launched(load)
@@ -207,14 +207,14 @@ def _launches(load: Load) -> tuple[int, int]:
     return forth, back
 
 
-def gathered_bytes(load: Load) -> float:
+def gathered_bytes(load: TrainingStep) -> float:
     """Bytes of the whole model as it goes over the links, padding of stacked experts with it."""
     padding = load.model.layers * load.model.padding(load.shards)
     whole = 2.0 * (load.model.weights + padding + load.adapter)
     return whole - (1.5 * load.model.quantized if load.method == "qlora" else 0.0)
 
 
-def token_flops(load: Load) -> float:
+def token_flops(load: TrainingStep) -> float:
     """FLOPs that the model's own work takes for a token of a sample of full length, forth and back.
 
     What is recomputed does not count, nor do gradients of weights that are not trained.
@@ -225,7 +225,7 @@ def token_flops(load: Load) -> float:
     return forward * (3 if load.method == "full" else 2) + 3.5 * attention_flops(load)
 
 
-def attention_flops(load: Load) -> float:
+def attention_flops(load: TrainingStep) -> float:
     """FLOPs of a token's attention to those before it, on average half of the sample's."""
     model = load.model
     return 2.0 * model.layers * load.length * model.heads * model.head_width

@@ -21,7 +21,7 @@ class _Listed(msgspec.Struct, frozen=True):
 
 
 def known_config(name: str) -> dict[str, Any] | None:
-    """Give the config.json's figures of a model by its hub id; None where it is not listed."""
+    """Return the config.json's figures of a model by its hub id; None where it is not listed."""
     for each in _listed():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in each.names):
             return dict(each.config)

@@ -47,7 +47,7 @@ SAVED = 5.3
 
 
 @dataclass(frozen=True)
-class Load:
+class TrainingStep:
     """What is trained, and how it is laid out."""
 
     model: Architecture
@@ -124,8 +124,8 @@ class _Moment:
         return self.gradients + self.activations + self.gathered
 
 
-def memory(load: Load) -> Memory:
-    """Give a step's peak. `Load` describes one GPU's share of the work."""
+def memory(load: TrainingStep) -> Memory:
+    """Return a step's peak. `Load` describes one GPU's share of the work."""
     weights, scales, gradients, optimizer = _held(load)
     moment = max(_moments(load, gradients), key=lambda each: each.total)
     if load.offload:
@@ -144,12 +144,12 @@ def memory(load: Load) -> Memory:
     )
 
 
-def trained(load: Load) -> int:
+def trained(load: TrainingStep) -> int:
     """Numbers that are trained."""
     return load.model.weights if load.method == "full" else load.adapter
 
 
-def _held(load: Load) -> tuple[float, float, float, float]:
+def _held(load: TrainingStep) -> tuple[float, float, float, float]:
     """Bytes of weights, scales, gradients and optimizer on one rank, all of them sharded."""
     model, shards = load.model, 1 if load.sharding == "none" else load.shards
     number = trained(load)
@@ -165,7 +165,7 @@ def _held(load: Load) -> tuple[float, float, float, float]:
     return (frozen + 4 * number) / shards, scales, 4 * number / shards, 8 * number / shards
 
 
-def _moments(load: Load, gradients: float) -> list[_Moment]:
+def _moments(load: TrainingStep, gradients: float) -> list[_Moment]:
     """List the moments at which the peak may lie."""
     model, shards = load.model, load.shards
     full, sharded = load.method == "full", load.sharding != "none"
@@ -218,7 +218,7 @@ def _moments(load: Load, gradients: float) -> list[_Moment]:
     return moments
 
 
-def _kept(load: Load, token: float, span: float, mask: float) -> float:
+def _kept(load: TrainingStep, token: float, span: float, mask: float) -> float:
     """Bytes that a layer keeps for the backward pass."""
     if load.checkpointing:
         return token
@@ -230,7 +230,7 @@ def _kept(load: Load, token: float, span: float, mask: float) -> float:
     return MLP_KEPT * span + tokens * token + mask + merged
 
 
-def _layer_bytes(load: Load) -> float:
+def _layer_bytes(load: TrainingStep) -> float:
     """Bytes of one layer put together for work."""
     model = load.model
     ranks = 1 if load.sharding == "none" else load.shards

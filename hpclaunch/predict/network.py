@@ -12,7 +12,7 @@ _FORM = re.compile(
 
 
 def rate(text: str) -> float:
-    """Give GB/s of a node, one way: `200gb` and `10gbe` are gigabits a second, `25GB/s` is bytes.
+    """Return GB/s of a node, one way: `200gb` and `10gbe` are gigabits a second, `25GB/s` is bytes.
 
     `4x200gb` is four ports. Raises UserError.
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from hpclaunch.predict.compare import Choice, Layout, compare
 from hpclaunch.predict.estimate import Work
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware
 from hpclaunch.site.schema import Gpu
 
 KNEE = 0.7
@@ -29,9 +29,9 @@ class Point:
 
 
 def scale(
-    base: Load, now: Layout, work: Work, card: Gpu, machine: Machine, nodes: Sequence[int]
+    base: TrainingStep, now: Layout, work: Work, card: Gpu, machine: Hardware, nodes: Sequence[int]
 ) -> list[Point]:
-    """Give a point for each number of nodes. The batch of one GPU stays, so more GPUs take more
+    """Return a point for each number of nodes. The batch of one GPU stays, so more GPUs take more
     samples in a step.
     """
     points = []
@@ -60,7 +60,7 @@ def scale(
 
 
 def knee(points: Sequence[Point]) -> int | None:
-    """Give the most nodes that still work well, None where that is not known."""
+    """Return the most nodes that still work well, None where that is not known."""
     good = [
         each.nodes for each in points if each.efficiency is not None and each.efficiency >= KNEE
     ]

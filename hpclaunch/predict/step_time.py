@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
-from hpclaunch.predict.memory import Load, trained
+from hpclaunch.predict.memory import TrainingStep, trained
 
 PRODUCTS = 0.82
 """Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""
@@ -36,7 +36,7 @@ that the processors of a node get from theirs: assumptions, used for what is off
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """What the work runs on. Rates in 10^9 bytes a second (GB/s) and 10^12 operations (TFLOP/s).
 
     Those of links are what collectives reach, measured or by `reached`.
@@ -54,7 +54,7 @@ class Machine:
     network_gb_s: float | None
     """Between a node and the others, one way; None: not known."""
     pace: float = 1.0
-    """How many times as fast as foreseen the GPUs work, where a run has shown it."""
+    """How many times as fast as predicted the GPUs work, where a run has shown it."""
     launch: float = LAUNCH
     """Seconds to launch a kernel."""
     short: float = SHORT
@@ -107,12 +107,12 @@ class Step:
 
 
 def reached(rate: float) -> float:
-    """Give what collectives reach of a link's data-sheet rate."""
+    """Return what collectives reach of a link's data-sheet rate."""
     return LINK_SHARE * rate
 
 
-def step(load: Load, replicas: int, machine: Machine) -> Step:
-    """Give the time of a step. `replicas`: copies of the model."""
+def step(load: TrainingStep, replicas: int, machine: Hardware) -> Step:
+    """Return the time of a step. `replicas`: copies of the model."""
     forth, back = passes(load)
     spread = _dequantize(load, machine)
     ahead, idle = _work_seconds(forth, load, machine, spread)
@@ -145,7 +145,9 @@ def step(load: Load, replicas: int, machine: Machine) -> Step:
     )
 
 
-def _work_seconds(work: Pass, load: Load, machine: Machine, spread: float) -> tuple[float, float]:
+def _work_seconds(
+    work: Pass, load: TrainingStep, machine: Hardware, spread: float
+) -> tuple[float, float]:
     """Seconds of a pass in which nothing waits for the network; and of these, for launches.
 
     `spread`: those that writing out 4-bit weights takes.
@@ -165,21 +167,21 @@ def _exposed(moving: float, computing: float, overlap: float) -> float:
     return moving - overlap * min(moving, computing)
 
 
-def _optimizer_seconds(load: Load, machine: Machine) -> float:
+def _optimizer_seconds(load: TrainingStep, machine: Hardware) -> float:
     """Seconds to read weight, gradient and both moments and write three of them, in 32 bits."""
     held = 1 if load.sharding == "none" else load.shards
     rate = HOST_MEMORY / machine.per_node if load.offload else machine.memory_gb_s
     return 28 * trained(load) / held / (rate * 1e9)
 
 
-def _dequantize(load: Load, machine: Machine) -> float:
+def _dequantize(load: TrainingStep, machine: Hardware) -> float:
     """Seconds to write all 4-bit weights out once: half a byte read, two written."""
     if load.method != "qlora":
         return 0.0
     return 2.5 * load.model.quantized / (machine.memory_gb_s * 1e9)
 
 
-def _gather_seconds(load: Load, replicas: int, machine: Machine) -> float | None:
+def _gather_seconds(load: TrainingStep, replicas: int, machine: Hardware) -> float | None:
     """Seconds to gather all weights once, None where a rate is not known."""
     if load.sharding == "none" or load.shards == 1:
         return 0.0
@@ -187,7 +189,7 @@ def _gather_seconds(load: Load, replicas: int, machine: Machine) -> float | None
     return _over(moved, machine, across=load.shards > machine.per_node)
 
 
-def _reduce_seconds(load: Load, replicas: int, machine: Machine) -> float | None:
+def _reduce_seconds(load: TrainingStep, replicas: int, machine: Hardware) -> float | None:
     """Seconds to share out the gradients once, in 16 bits, over shards and then over copies."""
     own = 2.0 * trained(load)
     seconds: float | None = 0.0
@@ -203,7 +205,7 @@ def _reduce_seconds(load: Load, replicas: int, machine: Machine) -> float | None
     return seconds
 
 
-def _over(moved: float, machine: Machine, *, across: bool) -> float | None:
+def _over(moved: float, machine: Hardware, *, across: bool) -> float | None:
     """Seconds for bytes over the slowest link of a ring."""
     rates = [machine.link_gb_s] if machine.per_node > 1 else []
     rates += [machine.network_gb_s] if across else []

@@ -30,7 +30,7 @@ _FORGETS = {"memory", "data", "http", "https", "blockcache", "filecache", "simpl
 
 
 def scheme_of(url: str) -> str:
-    """Give the part before `://`, '' where there is none."""
+    """Return the part before `://`, '' where there is none."""
     match = _SCHEME.fullmatch(url)
     return match.group(1) if match else ""
 

@@ -22,7 +22,7 @@ BUILTIN_DATA = ("builtin:cluster-questions",)
 
 @cache
 def names() -> tuple[str, ...]:
-    """Give the packaged recipes' names, sorted."""
+    """Return the packaged recipes' names, sorted."""
     folder = shipped("recipe", "ready")
     return tuple(
         sorted(
@@ -34,7 +34,7 @@ def names() -> tuple[str, ...]:
 
 
 def text(name: str) -> str:
-    """Give a packaged recipe's YAML, comments and all. Raises UserError for an unknown name."""
+    """Return a packaged recipe's YAML, comments and all. Raises UserError for an unknown name."""
     if name not in names():
         raise UserError(f"no recipe called '{name}'", nearest(name, names()))
     folder = shipped("recipe", "ready")

@@ -32,7 +32,7 @@ _PATHS = (
 def load(
     reference: str, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """Give the recipe called `reference` (a packaged name or a file), resolved.
+    """Return the recipe called `reference` (a packaged name or a file), resolved.
 
     `overrides` are `section.key=value` words; `flags` maps dotted keys to values that command-line
     options set (`{"method.kind": "qlora"}`), applied last. Local paths become absolute: those in a
@@ -77,7 +77,7 @@ def split_override(word: str) -> tuple[str, Any]:
 
 
 def is_override(word: str) -> bool:
-    """Say whether a command-line word is meant as `key=value` rather than as a recipe."""
+    """Return whether a command-line word is meant as `key=value` rather than as a recipe."""
     return "=" in word and not Path(word).exists()
 
 
@@ -87,7 +87,7 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def is_local(name: str) -> bool:
-    """Say whether a model or dataset name is meant as a path rather than a hub id."""
+    """Return whether a model or dataset name is meant as a path rather than a hub id."""
     return (
         name.startswith(("/", "./", "../", "~"))
         or name in {".", ".."}
@@ -98,7 +98,7 @@ def is_local(name: str) -> bool:
 
 
 def _is_file(name: str) -> bool:
-    """Say whether a file of this name lies in the current folder."""
+    """Return whether a file of this name lies in the current folder."""
     try:
         return Path(name).is_file()
     except (OSError, ValueError):
@@ -143,7 +143,7 @@ def _set(document: Document, key: str, value: Any) -> None:
 
 
 def _named_paths(document: Document) -> Iterator[tuple[str, str, str, str]]:
-    """Give section, key, value and kind of every value that names something on disk."""
+    """Return section, key, value and kind of every value that names something on disk."""
     for section, key, what in _PATHS:
         values = document.data.get(section)
         name = values.get(key) if isinstance(values, dict) else None

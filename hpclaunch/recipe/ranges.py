@@ -17,14 +17,14 @@ class Range(NamedTuple):
     """Values outside that have a meaning of their own."""
 
     def holds(self, value: float) -> bool:
-        """Say whether a value is allowed."""
+        """Return whether a value is allowed."""
         if value in self.also:
             return True
         low = value > self.low if self.above else value >= self.low
         return low and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
-        """Give it in words: `at least 1`, `0 to 1`, `more than 0`."""
+        """Return it in words: `at least 1`, `0 to 1`, `more than 0`."""
         if self.high < math.inf:
             words = f"{self.low:.10g} to {self.high:.10g}"
             words = f"more than {words}" if self.above else words

@@ -34,7 +34,7 @@ _MAGIC = {".parquet": (b"PAR1",), ".arrow": (b"ARROW1", b"\xff\xff\xff\xff")}
 
 
 def files_of(path: Path) -> list[Path]:
-    """Give the data files of a file or folder, all of one kind. Raises UserError."""
+    """Return the data files of a file or folder, all of one kind. Raises UserError."""
     if path.is_file():
         if path.suffix not in READERS:
             raise UserError(f"{path}: not a data file", f"valid: {', '.join(READERS)}")
@@ -116,7 +116,7 @@ def check_lines(
 
 
 def _lines(file: Path, most: int | None) -> Iterator[tuple[int, bytes]]:
-    """Give number and bytes of every line that is not blank; with `most`, of whole lines only."""
+    """Return number and bytes of every line that is not blank; with `most`, of whole lines only."""
     read = 0
     with file.open("rb") as stream:
         for number, raw in enumerate(stream, 1):

@@ -25,7 +25,7 @@ KEPT = ("tools", "chat_template_kwargs")
 
 
 def detect(columns: list[str], wanted: str, source: str) -> Shape:
-    """Give the shape of a dataset with these columns. Raises UserError where none fits."""
+    """Return the shape of a dataset with these columns. Raises UserError where none fits."""
     have = set(columns)
     candidates = [shape for shape in COLUMNS if wanted in ("auto", shape)]
     if wanted == "messages":
@@ -88,7 +88,7 @@ def _listed() -> str:
 
 
 def _turn(turn: Any) -> tuple[Any, Any]:
-    """Give role and content of a message, of ShareGPT's from/value too."""
+    """Return role and content of a message, of ShareGPT's from/value too."""
     if not isinstance(turn, dict):
         return None, None
     role = turn.get("role", turn.get("from"))
@@ -98,7 +98,7 @@ def _turn(turn: Any) -> tuple[Any, Any]:
 
 
 def convert(row: Mapping[str, Any], shape: Shape, *, chat: bool) -> dict[str, Any]:
-    """Give the row as the trainer takes it: messages, prompt and completion, or text.
+    """Return the row as the trainer takes it: messages, prompt and completion, or text.
 
     `chat`: the tokenizer has a chat template; without one, alpaca rows become plain text.
     """

@@ -60,7 +60,7 @@ DEFAULTS: dict[str, Any] = {
 
 @cache
 def sft_fields() -> dict[str, list[str]]:
-    """Give SFTConfig's field names and the YAML types each takes."""
+    """Return SFTConfig's field names and the YAML types each takes."""
     text = shipped("recipe", "sft_fields.json").read_text("utf-8")
     fields: dict[str, list[str]] = json.loads(text)
     return fields
@@ -95,7 +95,7 @@ def check_training(document: Document) -> None:
 
 
 def _fits(value: Any, kinds: list[str]) -> bool:
-    """Say whether a YAML value is of one of the kinds; a whole number may stand for a float."""
+    """Return whether a YAML value is of one of the kinds; a whole number may stand for a float."""
     if value is None:
         return "null" in kinds
     if isinstance(value, bool):
@@ -106,5 +106,5 @@ def _fits(value: Any, kinds: list[str]) -> bool:
 
 
 def with_defaults(training: dict[str, Any], kind: MethodKind) -> dict[str, Any]:
-    """Give the section with this tool's defaults under the user's values."""
+    """Return the section with this tool's defaults under the user's values."""
     return {**DEFAULTS, "learning_rate": LEARNING_RATE[kind], **training}

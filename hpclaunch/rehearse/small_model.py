@@ -24,7 +24,7 @@ ALWAYS = ("the real weights", "memory and speed", "collectives between GPUs")
 
 
 def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[Recipe, list[str]]:
-    """Give the recipe to rehearse and what is left out of it, in words.
+    """Return the recipe to rehearse and what is left out of it, in words.
 
     `model` is the folder of the small model. The method, LoRA's layers, data, template, sharding
     and every other field of the training stay as they are.
@@ -81,10 +81,10 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
 
 
 def _at_most(value: Any, most: int) -> int:
-    """Give a count that a recipe may leave unsaid, in small."""
+    """Return a count that a recipe may leave unsaid, in small."""
     return min(value, most) if isinstance(value, int) and value > 0 else most
 
 
 def _first(split: str | None, rows: int) -> str | None:
-    """Give the first rows of a split, of one that is not cut already."""
+    """Return the first rows of a split, of one that is not cut already."""
     return split if split is None or "[" in split else f"{split}[:{rows}]"

@@ -27,7 +27,7 @@ from hpclaunch.recipe.load import to_yaml
 from hpclaunch.rehearse.result import Rehearsal, Stage
 from hpclaunch.rehearse.small_model import small
 from hpclaunch.render.job import Job
-from hpclaunch.run.events import newest, read_marks
+from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.find import find
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
@@ -183,7 +183,7 @@ def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record
 
         def watch(line: Line) -> None:
             show(line)
-            if not asked and newest(read_marks(folder.events), "data"):
+            if not asked and newest(read_events(folder.events), "data"):
                 asked.append(True)
                 _, at_work = find(str(folder.root))
                 if at_work.pid is not None:  # what Slurm sends a batch script before a preemption
@@ -192,11 +192,11 @@ def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record
         code = execute(job, lambda _folder, _record: watch)
         _, record = find(str(folder.root))
         _check_end(folder, record, code)
-        stop = newest(read_marks(folder.events), "stop")
-        saved = newest(read_marks(folder.events), "checkpoint")
+        stop = newest(read_events(folder.events), "stop")
+        saved = newest(read_events(folder.events), "checkpoint")
         if stop is None or saved is None:
             raise _Fault("it was asked to stop, and came to its end without", "look at the log")
-        losses = [m.get("loss") for m in read_marks(folder.events) if m["event"] == "step"]
+        losses = [m.get("loss") for m in read_events(folder.events) if m["event"] == "step"]
         said.append(
             f"stopped after step {stop['step']}, loss {_number(losses[-1] if losses else None)}"
         )
@@ -207,13 +207,13 @@ def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record
 def _resume(way: _Way, folder: RunFolder, before: Record, show: Callable[[Line], None]) -> None:
     """Go on from the checkpoint to the end."""
     with way.stage("resume") as said:
-        marks = read_marks(folder.events)
+        marks = read_events(folder.events)
         stopped = newest(marks, "stop")
         job = redraft(folder, before)
         code = execute(job, lambda _folder, _record: show, before)
         _, record = find(str(folder.root))
         _check_end(folder, record, code)
-        later = read_marks(folder.events)[len(marks) :]
+        later = read_events(folder.events)[len(marks) :]
         steps = [mark["step"] for mark in later if mark["event"] == "step"]
         first = stopped["step"] + 1 if stopped else 1
         if not steps or steps[0] != first:

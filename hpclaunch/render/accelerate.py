@@ -21,7 +21,7 @@ _STRATEGY = {
 
 
 def plan_config(plan: Plan) -> str:
-    """Give the config of a plan, as the run folder holds it."""
+    """Return the config of a plan, as the run folder holds it."""
     return accelerate_config(plan.layout, plan.nodes, plan.processes, plan.device)
 
 
@@ -32,7 +32,7 @@ def accelerate_config(
     device: Literal["gpu", "cpu"] = "gpu",
     port: int = DEFAULT_PORT,
 ) -> str:
-    """Give the YAML text for `processes` ranks in all over `nodes` machines."""
+    """Return the YAML text for `processes` ranks in all over `nodes` machines."""
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "debug": False,
@@ -67,7 +67,7 @@ def accelerate_config(
 
 
 def _distributed_type(layout: Layout, processes: int) -> str:
-    """Give accelerate's word for how ranks work together.
+    """Return accelerate's word for how ranks work together.
 
     MULTI_GPU stands for plain data parallelism on CPUs too: for MULTI_CPU the launcher looks for
     an MPI and, finding none, starts one process in place of all.

@@ -96,7 +96,7 @@ def catalogue() -> Catalogue:
 
 
 def config_text(name: str) -> str:
-    """Give one accelerate config, explained."""
+    """Return one accelerate config, explained."""
     config = catalogue().configs[name]
     device: Literal["gpu", "cpu"] = "cpu" if config.cpu_processes else "gpu"
     recipe = load(
@@ -132,7 +132,7 @@ def config_text(name: str) -> str:
 
 
 def job_text(name: str) -> str:
-    """Give one whole batch script, explained after its first line."""
+    """Return one whole batch script, explained after its first line."""
     job = catalogue().jobs[name]
     config = catalogue().configs[job.config]
     run = SHARED / "runs" / name
@@ -190,12 +190,12 @@ def job_text(name: str) -> str:
 
 
 def comment(lines: tuple[str, ...]) -> str:
-    """Give lines as a comment of YAML or bash."""
+    """Return lines as a comment of YAML or bash."""
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
 def files() -> Iterator[tuple[str, str]]:
-    """Give every file's path, relative to the repository, and its text."""
+    """Return every file's path, relative to the repository, and its text."""
     listed = catalogue()
     abouts = {
         "accelerate_configs": {f"{key}.yaml": row.about for key, row in listed.configs.items()},

@@ -24,7 +24,7 @@ _PYTHON_SUFFIXES = (".py",)
 
 
 def script(plan: Plan) -> str:
-    """Give the whole script. The user's own strings are in it only as quoted words.
+    """Return the whole script. The user's own strings are in it only as quoted words.
 
     Raises UserError for a site profile whose module or variable names are no names.
     """
@@ -91,7 +91,7 @@ def _check_words(what: str, *words: str) -> None:
 
 
 def _header(plan: Plan) -> Iterator[str]:
-    """Give the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here.
+    """Return the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here.
 
     What the user gave was checked at the door; a site profile's word is checked here.
     """
@@ -127,7 +127,7 @@ def _comment(text: str) -> str:
 
 
 def preamble(plan: Plan) -> list[str]:
-    """Give the shell lines that load the site's modules and the Python environment.
+    """Return the shell lines that load the site's modules and the Python environment.
 
     Raises UserError for a module name that is none.
     """
@@ -136,7 +136,7 @@ def preamble(plan: Plan) -> list[str]:
 
 
 def _modules(plan: Plan) -> list[str]:
-    """Give the names of the modules to load, the site's first."""
+    """Return the names of the modules to load, the site's first."""
     names = [*plan.site.modules, *plan.launch.modules]
     for name in names:
         if not _MODULE.fullmatch(name):
@@ -145,7 +145,7 @@ def _modules(plan: Plan) -> list[str]:
 
 
 def _activation(plan: Plan) -> str:
-    """Give the line by which the job gets its Python."""
+    """Return the line by which the job gets its Python."""
     python = plan.launch.python
     path = shlex.quote(str(python.path))
     if python.kind == "venv":
@@ -154,7 +154,7 @@ def _activation(plan: Plan) -> str:
 
 
 def _program(plan: Plan) -> list[str]:
-    """Give what accelerate launches: the trainer, or the user's program, word by quoted word."""
+    """Return what accelerate launches: the trainer, or the user's program, word by quoted word."""
     if plan.builtin_trainer:
         return ["-m hpclaunch.train", '"$HPCLAUNCH_RUN"']
     words = list(plan.launch.program)

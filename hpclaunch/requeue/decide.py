@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hpclaunch.diagnose import faulty_nodes
 from hpclaunch.diagnose.last import last_failure, told
-from hpclaunch.run.events import mark, read_marks
+from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.slurm import requeue
@@ -21,7 +21,7 @@ PATIENCE = 300.0
 def failed(folder: RunFolder, record: Record, code: int | None) -> None:
     """Mark why this start failed, and on which node."""
     found = last_failure(folder, record, code=code)
-    mark(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
+    log_event(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
 
 
 def go_back(folder: RunFolder, record: Record, job: str) -> int:
@@ -37,7 +37,7 @@ def go_back(folder: RunFolder, record: Record, job: str) -> int:
     if out:
         listed = [name for name in (before, *out) if name not in {"", "(null)"}]
         done = requeue.leave_out(job, listed)
-        mark(folder.events, "left out" if done else "kept", job=job, nodes=list(out))
+        log_event(folder.events, "left out" if done else "kept", job=job, nodes=list(out))
         _say(
             f"{_named(out)} failed twice: left out from here on"
             if done
@@ -53,24 +53,24 @@ def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> 
     One whose node was lost could not: Slurm itself requeued it. Where a node that failed twice is
     among those of this start, the job goes back once more, without it. Gives 0 to go on.
     """
-    marks = read_marks(folder.events)
+    marks = read_events(folder.events)
     if not told(marks):
         found = last_failure(folder, record)
         lost = [node for node in folder.node_names() if node in requeue.nodes_down()]
         if found.kind == "node-failure" or lost:
             for name in [found.host] if found.host and found.kind == "node-failure" else lost:
                 why = f"{name} failed, or Slurm lost touch with it"
-                mark(folder.events, "failure", kind="node-failure", node=name, why=why)
+                log_event(folder.events, "failure", kind="node-failure", node=name, why=why)
         else:
-            mark(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
+            log_event(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
     if set(_to_leave_out(folder, record, job)) & set(nodes):
         go_back(folder, record, job)
     return 0
 
 
 def _to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[str, ...]:
-    """Give the nodes to leave out that are not yet, none where the rest would be too few."""
-    marks = read_marks(folder.events)
+    """Return the nodes to leave out that are not yet, none where the rest would be too few."""
+    marks = read_events(folder.events)
     known = {*faulty_nodes.left_out(marks, job), *faulty_nodes.kept(marks, job)}
     new = tuple(node for node in faulty_nodes.worn(marks) if node not in known)
     if not new:
@@ -79,7 +79,7 @@ def _to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[str, ...
     words = requeue.test_without(folder.script.read_text(encoding="utf-8"), folder.root, out)
     if words is None:
         return new
-    mark(folder.events, "kept", job=job, nodes=list(new))
+    log_event(folder.events, "kept", job=job, nodes=list(new))
     _say(f"{_named(new)} failed twice, but the job cannot run without it: {words}")
     return ()
 

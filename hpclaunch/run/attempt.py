@@ -9,7 +9,7 @@ from hpclaunch.run.folder import RunFolder
 
 
 def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> bool:
-    """Say whether a later start than this process's own is at work in the folder.
+    """Return whether a later start than this process's own is at work in the folder.
 
     Where Slurm loses a node, it starts the job anew; what ran on that node may live on and still
     see the folder. It must not write there. False where either start is not known.
@@ -19,8 +19,8 @@ def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> 
 
 
 def start_of(folder: RunFolder) -> str:
-    """Give the newest start that has begun in the folder, as JOB.RESTARTS; '' if none is known."""
+    """The newest start that has begun in the folder, as JOB.RESTARTS; '' if none is known."""
     try:
-        return folder.start_mark.read_text(encoding="utf-8", errors="replace").strip()
+        return folder.attempt_file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -34,11 +34,11 @@ from typing import Any
 
 
 def is_full(error: OSError) -> bool:
-    """Say whether a disk, or somebody's share of it, was full."""
+    """Return whether a disk, or somebody's share of it, was full."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def mark(path: Path, event: str, /, **fields: Any) -> None:
+def log_event(path: Path, event: str, /, **fields: Any) -> None:
     """Append one mark. One write of one line: a reader sees it whole or not at all.
 
     Where the disk is full it is lost: that is no reason for the run to end.
@@ -60,8 +60,8 @@ def _append(path: Path, line: str) -> None:
         stream.write(line.encode())
 
 
-def read_marks(path: Path) -> list[dict[str, Any]]:
-    """Give the marks so far; a torn last line or a missing file gives what there is."""
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Return the marks so far; a torn last line or a missing file gives what there is."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -69,8 +69,8 @@ def read_marks(path: Path) -> list[dict[str, Any]]:
     return _marks(text)
 
 
-def read_last_marks(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
-    """Give the marks in the last `most` bytes of the file, as `read_marks` does all of them."""
+def read_last_events(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
+    """Return the marks in the last `most` bytes of the file, as `read_events` does all of them."""
     try:
         with path.open("rb") as stream:
             begin = max(0, stream.seek(0, os.SEEK_END) - most)
@@ -96,5 +96,5 @@ def _marks(text: str) -> list[dict[str, Any]]:
 
 
 def newest(marks: list[dict[str, Any]], event: str) -> dict[str, Any] | None:
-    """Give the last mark of one kind, if any."""
+    """Return the last mark of one kind, if any."""
     return next((m for m in reversed(marks) if m["event"] == event), None)

@@ -13,12 +13,12 @@ from hpclaunch.run.record import Record, read_record
 
 
 def default_runs_dir() -> Path:
-    """Give where runs go: `$HPCLAUNCH_RUNS_DIR`, or `runs` in the current folder."""
+    """Return where runs go: `$HPCLAUNCH_RUNS_DIR`, or `runs` in the current folder."""
     return Path(os.environ.get("HPCLAUNCH_RUNS_DIR") or "runs").absolute()
 
 
 def index_file() -> Path:
-    """Give the list of runs started by this user, one folder a line, oldest first."""
+    """Return the list of runs started by this user, one folder a line, oldest first."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "hpclaunch" / "runs"
 
@@ -35,7 +35,7 @@ def remember(folder: RunFolder) -> None:
 
 
 def next_name(runs_dir: Path, recipe: str) -> str:
-    """Give the next free name for a run of `recipe`: `tiny-1`, `tiny-2`, ..."""
+    """Return the next free name for a run of `recipe`: `tiny-1`, `tiny-2`, ..."""
     number = 1
     while (runs_dir / f"{recipe}-{number}").exists():
         number += 1
@@ -43,7 +43,7 @@ def next_name(runs_dir: Path, recipe: str) -> str:
 
 
 def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[RunFolder, Record]:
-    """Give the run meant by a name, a folder or a job id; without one, the newest.
+    """Return the run meant by a name, a folder or a job id; without one, the newest.
 
     Looked for in `runs_dir` (by default where runs go), whose runs win over others of that name,
     and in the list of runs started. Raises UserError where there is none, or several elsewhere.
@@ -76,7 +76,7 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
 
 
 def known(runs_dir: Path, most: int = 0) -> Iterator[tuple[RunFolder, Record]]:
-    """Give every run in `runs_dir` and in the index that can be read, each once.
+    """Return every run in `runs_dir` and in the index that can be read, each once.
 
     `most`: so many of the index at most, the last that were started; 0: all of them.
     """
@@ -102,7 +102,7 @@ def _index() -> list[str]:
 
 
 def _has_record(folder: Path) -> bool:
-    """Say whether a folder is a run's that we may read: others' runs lie in shared folders too."""
+    """Whether a folder is a run's that we may read: others' runs lie in shared folders too."""
     try:
         return (folder / "run.json").is_file()
     except OSError:

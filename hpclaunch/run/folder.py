@@ -50,12 +50,12 @@ class RunFolder:
         return self.logs / "first-failure"
 
     def log(self) -> Path | None:
-        """Give the newest of the job's own logs, None before it has written any."""
+        """Return the newest of the job's own logs, None before it has written any."""
         logs = sorted(self.logs.glob("job-*.out"), key=lambda path: path.stat().st_mtime)
         return logs[-1] if logs else None
 
     def node_names(self) -> tuple[str, ...]:
-        """Give the job's hosts in the order of their machine ranks, as far as they are known."""
+        """Return the job's hosts in the order of their machine ranks, as far as they are known."""
         try:
             return tuple(self.nodes.read_text(encoding="utf-8", errors="replace").split())
         except OSError:
@@ -97,7 +97,7 @@ class RunFolder:
         return self.root / "rates.json"
 
     @property
-    def exit_mark(self) -> Path:
+    def exit_code_file(self) -> Path:
         """The exit code the script ended with, written last."""
         return self.root / "exit_code"
 
@@ -107,12 +107,12 @@ class RunFolder:
         return self.root / "job_id"
 
     @property
-    def start_mark(self) -> Path:
+    def attempt_file(self) -> Path:
         """`job.restarts` of the start at work in this folder, or of the last one."""
         return self.root / "start"
 
     @property
-    def cancel_mark(self) -> Path:
+    def cancelled_file(self) -> Path:
         """Written when a person ended the run: who and where."""
         return self.root / "cancelled"
 
@@ -126,7 +126,7 @@ class RunFolder:
         return self.logs / f"rank-{rank}.error.json"
 
     def rank_errors(self) -> list[Path]:
-        """Give the error files that are there."""
+        """Return the error files that are there."""
         return sorted(self.logs.glob("rank-*.error.json"))
 
 

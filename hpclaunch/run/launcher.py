@@ -28,7 +28,7 @@ class LauncherFilter:
     """Nodes whose launcher is in the middle of a traceback or a table."""
 
     def wanted(self, line: Line) -> bool:
-        """Say whether to show a line. Ranks' own lines and the script's always are."""
+        """Return whether to show a line. Ranks' own lines and the script's always are."""
         if line.node is None or line.local_rank is not None:
             return True
         state, shown = _next(self._within.get(line.node, ""), line.text)
@@ -37,7 +37,7 @@ class LauncherFilter:
 
 
 def _next(within: str, text: str) -> tuple[str, bool]:
-    """Give what the launcher is in the middle of after this line, and whether to show it."""
+    """Return what the launcher is in the middle of after this line, and whether to show it."""
     if text == _TRACEBACK:
         return "traceback", False
     if within == "traceback":

@@ -27,7 +27,7 @@ class Line:
     """What the local rank runs on, with its number: `gpu1`, `cpu0`."""
 
     def rank(self, per_node: int) -> int | None:
-        """Give the global rank, where there is one."""
+        """Return the global rank, where there is one."""
         if self.node is None or self.local_rank is None:
             return None
         return self.node * per_node + self.local_rank
@@ -47,7 +47,7 @@ def parse_line(raw: str) -> Line:
 
 
 def show(line: Line, nodes: int, names: tuple[str, ...] = ()) -> str:
-    """Give a line for a person: who said it, then what.
+    """Return a line for a person: who said it, then what.
 
     On a single node the first rank and the launcher need no label; the others have their device.
     """

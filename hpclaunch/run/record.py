@@ -16,7 +16,7 @@ FORMAT = 1
 """Raised when a reader of old could misread a new record."""
 
 
-class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What was predicted of a run when it was written, for samples of full length."""
 
     tensors: int
@@ -61,7 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The job's Python environment."""
     modules: list[str] = []
     """Environment modules beside the site's."""
-    foreseen: Foreseen | None = None
+    prediction: Prediction | None = None
     """None where nothing is known of the model's size, on CPUs and of an own program."""
 
 
@@ -73,7 +73,7 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 def whoami() -> tuple[str, str]:
-    """Give user and host; an account without a name gives its number."""
+    """Return user and host; an account without a name gives its number."""
     import getpass
     import socket
 
@@ -85,7 +85,7 @@ def whoami() -> tuple[str, str]:
 
 
 def now() -> float:
-    """Give the time for `created`, in Unix seconds."""
+    """Return the time for `created`, in Unix seconds."""
     return round(time.time(), 3)
 
 

@@ -18,13 +18,13 @@ GENERIC = "generic"
 
 
 def config_folder() -> Path:
-    """Give the user's own configuration folder: `$XDG_CONFIG_HOME/hpclaunch`, or ~/.config."""
+    """Return the user's own configuration folder: `$XDG_CONFIG_HOME/hpclaunch`, or ~/.config."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "hpclaunch"
 
 
 def _profiles() -> dict[str, Path]:
-    """Give every profile by name; the user's own win over the packaged ones."""
+    """Return every profile by name; the user's own win over the packaged ones."""
     found: dict[str, Path] = {}
     for folder in (shipped("site", "profiles"), config_folder() / "sites"):
         if not folder.is_dir():
@@ -36,7 +36,7 @@ def _profiles() -> dict[str, Path]:
 
 
 def site_names() -> list[str]:
-    """Give the names of all profiles that --site takes."""
+    """Return the names of all profiles that --site takes."""
     return sorted(_profiles())
 
 
@@ -75,7 +75,7 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
 
 
 def site_for_cluster(cluster: str | None) -> str:
-    """Give the name of the profile that claims a Slurm ClusterName, else `generic`.
+    """Return the name of the profile that claims a Slurm ClusterName, else `generic`.
 
     The user's own profiles are asked first: one that extends a packaged profile is meant to be
     taken in its place.
@@ -92,13 +92,13 @@ def site_for_cluster(cluster: str | None) -> str:
 
 @cache
 def gpus() -> dict[str, Gpu]:
-    """Give the catalogue: GPU kind to its data."""
+    """Return the catalogue: GPU kind to its data."""
     text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
     return convert(parse(text, "gpus.yaml"), dict[str, Gpu])
 
 
 def kind_named(name: str) -> str | None:
-    """Give the kind of a card by the name its driver gives it, None where no kind fits.
+    """Return the kind of a card by the name its driver gives it, None where no kind fits.
 
     `NVIDIA A100-SXM4-40GB` is an a100_40: every word of the kind stands in the name.
     """

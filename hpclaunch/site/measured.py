@@ -38,7 +38,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def file_of(site: str) -> Path:
-    """Give where a site's record is kept."""
+    """Return where a site's record is kept."""
     return config_folder() / "measured" / f"{site}.json"
 
 
@@ -60,7 +60,7 @@ def measured(site: str) -> Measured:
 
 
 def text_of(record: Measured) -> str:
-    """Give the record as it is written."""
+    """Return the record as it is written."""
     return msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n"
 
 

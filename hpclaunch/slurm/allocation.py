@@ -27,7 +27,7 @@ class Allocation:
 
 
 def current_allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:
-    """Give the allocation this process runs in. Raises UserError for one that has ended.
+    """Return the allocation this process runs in. Raises UserError for one that has ended.
 
     The controller is asked instead of the many variables, which tell a step's share inside a step.
     """

@@ -76,7 +76,7 @@ class JobState:
 
 
 def available() -> bool:
-    """Say whether Slurm's commands are here."""
+    """Return whether Slurm's commands are here."""
     return shutil.which("sbatch") is not None
 
 
@@ -118,13 +118,13 @@ def _asked(*argv: str) -> tuple[bool, str]:
 
 
 def plain(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables without those that change what the commands print or ask."""
+    """Return the variables without those that change what the commands print or ask."""
     changing = ("SQUEUE_", "SCANCEL_", "SINFO_", "SACCT_", "SCONTROL_", "SLURM_TIME_FORMAT")
     return {name: value for name, value in environment.items() if not name.startswith(changing)}
 
 
 def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Give Slurm's name for this cluster, if there is a Slurm that says.
+    """Return Slurm's name for this cluster, if there is a Slurm that says.
 
     Its configuration file is read where it lies open: that is quicker than asking the controller.
     """
@@ -184,13 +184,13 @@ def sbatch(
 
 
 def words(stderr: str) -> str:
-    """Give what Slurm said, on one line, without the prefixes of its programs."""
+    """Return what Slurm said, on one line, without the prefixes of its programs."""
     lines = [re.sub(r"^(sbatch|salloc|srun): (error: )?", "", line) for line in stderr.splitlines()]
     return "; ".join(line.strip() for line in lines if line.strip()) or "no reason given"
 
 
 def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
-    """Give what Slurm knows of jobs: the queue first, then accounts, then the controller.
+    """Return what Slurm knows of jobs: the queue first, then accounts, then the controller.
 
     A job that no one remembers is absent from the answer; where Slurm does not answer at all, its
     state is NO_ANSWER.
@@ -221,7 +221,7 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
 
 
 def job_fields(job: str) -> dict[str, str]:
-    """Give what `scontrol show job` says, empty for a job it has forgotten."""
+    """Return what `scontrol show job` says, empty for a job it has forgotten."""
     text = ask("scontrol", "--oneliner", "show", "job", job)
     fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
     return fields if fields.get("JobId") == job else {}

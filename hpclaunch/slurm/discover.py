@@ -43,7 +43,7 @@ class Discovery:
 
 
 def node_kinds() -> list[NodeKind]:
-    """Give the kinds of nodes that sinfo lists."""
+    """Return the kinds of nodes that sinfo lists."""
     return parse_kinds(commands.ask("sinfo", "--noheader", "--exact", "--format=%R|%c|%f|%G"))
 
 
@@ -53,7 +53,7 @@ def parse_kinds(rows: str) -> list[NodeKind]:
 
 
 def smallest(kinds: list[NodeKind], partition: str | None = None) -> int | None:
-    """Give the cores of the smallest node, of `partition` (or several with commas) if named."""
+    """Return the cores of the smallest node, of `partition` (or several with commas) if named."""
     partitions = set(partition.split(",")) if partition else None
     return min((k.cpus for k in kinds if not partitions or k.partition in partitions), default=None)
 
@@ -113,7 +113,7 @@ def _named(kind: str, nodes: list[NodeKind]) -> Discovery | None:
 
 
 def _family(kind: str, words: set[str]) -> str | None:
-    """Give the plain name of a kind that comes in sizes: `a100` of `a100_80`.
+    """Return the plain name of a kind that comes in sizes: `a100` of `a100_80`.
 
     None where the cluster tells the sizes apart: its plain word may then be the other size.
     """

@@ -28,7 +28,7 @@ _TOKEN_SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ghp_[A
 
 
 def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables to submit with.
+    """Return the variables to submit with.
 
     Variables of an enclosing job go: Slurm would take them for options and stop with
     "mutually exclusive". Tokens go: Slurm would keep them with the job, and a node reads the
@@ -42,7 +42,7 @@ def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Say whether a variable holds a secret, by its name or by the shape of its value."""
+    """Return whether a variable holds a secret, by its name or by the shape of its value."""
     if name in _NOT_SECRET:
         return False
     return any(
@@ -51,7 +51,7 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def without_launcher_state(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables without what another launcher left (RANK and such).
+    """Return the variables without what another launcher left (RANK and such).
 
     accelerate's own are among them: left over from an enclosing run they win over the config file.
     """

@@ -42,7 +42,7 @@ def _told(*argv: str) -> bool:
 
 
 def nodes_down() -> set[str]:
-    """Give the nodes that Slurm holds to be down or does not reach."""
+    """Return the nodes that Slurm holds to be down or does not reach."""
     rows = ask("sinfo", "--noheader", "--Node", "--format=%N|%T").splitlines()
     pairs = (row.split("|") for row in rows if row.count("|") == 1)
     return {name for name, state in pairs if state.endswith("*") or state.startswith("down")}

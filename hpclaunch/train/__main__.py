@@ -12,7 +12,7 @@ from hpclaunch.train.quiet import quieten
 
 
 def main(arguments: list[str]) -> int:
-    """Train in the run folder named by the one argument; give the exit code."""
+    """Train in the run folder named by the one argument; return the exit code."""
     if len(arguments) != 1:
         print("usage: python -m hpclaunch.train RUN", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.train.distributed import World, leave, surroundings
+from hpclaunch.train.distributed import DistContext, context_from_env, leave
 
 FIRST, GROWTH = 1 << 20, 4
 """Bytes that all ranks of the first round have together, and how much more the next has."""
@@ -34,12 +34,12 @@ PATIENCE = datetime.timedelta(minutes=3)
 
 
 def main() -> int:
-    """Measure, and have rank 0 write `rates.json` into the run folder; gives the exit code."""
+    """Measure, and have rank 0 write `rates.json` into the run folder; returns the exit code."""
     import torch
     from torch import distributed
 
     try:
-        here = surroundings()
+        here = context_from_env()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,7 +61,7 @@ def main() -> int:
     return 0
 
 
-def _measure(here: World) -> dict[str, Any]:
+def _measure(here: DistContext) -> dict[str, Any]:
     from torch import distributed
 
     per_node = here.size // here.nodes
@@ -76,8 +76,8 @@ def _measure(here: World) -> dict[str, Any]:
     return found
 
 
-def _rates(here: World, group: Any, ranks: int, where: str) -> list[dict[str, float]]:
-    """Give a row for each size: bytes in all, and GB/s of both collectives."""
+def _rates(here: DistContext, group: Any, ranks: int, where: str) -> list[dict[str, float]]:
+    """Return a row for each size: bytes in all, and GB/s of both collectives."""
     import torch
     from torch import distributed
 
@@ -113,8 +113,8 @@ def _rates(here: World, group: Any, ranks: int, where: str) -> list[dict[str, fl
             return rows
 
 
-def _seconds(here: World, collective: Callable[[], None]) -> float:
-    """Give the median time of a collective, that of the slowest rank."""
+def _seconds(here: DistContext, collective: Callable[[], None]) -> float:
+    """Return the median time of a collective, that of the slowest rank."""
     import torch
 
     def once() -> float:
@@ -131,8 +131,8 @@ def _seconds(here: World, collective: Callable[[], None]) -> float:
     return _slowest(here, statistics.median(once() for _ in range(again)))
 
 
-def _slowest(here: World, seconds: float) -> float:
-    """Give the largest of all ranks' values: they must agree on what comes next."""
+def _slowest(here: DistContext, seconds: float) -> float:
+    """Return the largest of all ranks' values: they must agree on what comes next."""
     import torch
     from torch import distributed
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.distributed import World, all_shares, barrier
+from hpclaunch.train.distributed import DistContext, all_gather_object, barrier
 
 ROUNDS = 7
 """Each takes some milliseconds; the best of them counts."""
@@ -26,7 +26,7 @@ class Said:
     before: float
 
 
-def tell(folder: RunFolder, world: World) -> None:
+def tell(folder: RunFolder, world: DistContext) -> None:
     """Mark how far each node's clock is ahead of the first rank's; every rank must call it."""
     if world.nodes < 2:
         return
@@ -34,7 +34,7 @@ def tell(folder: RunFolder, world: World) -> None:
     said = [each for _ in range(ROUNDS) for each in _round(world, time.time)]
     if world.first:
         ahead = offsets(said)
-        mark(
+        log_event(
             folder.events,
             "clocks",
             ahead={node: round(middle, 4) for node, (middle, _) in ahead.items()},
@@ -42,17 +42,17 @@ def tell(folder: RunFolder, world: World) -> None:
         )
 
 
-def _round(world: World, clock: Callable[[], float]) -> list[Said]:
+def _round(world: DistContext, clock: Callable[[], float]) -> list[Said]:
     begun = clock()
     barrier()
     # Later than the first rank began, for it had to come; and earlier than it has heard of it.
-    shares = all_shares(world, (_node(), clock()) if world.local_rank == 0 else None)
+    shares = all_gather_object(world, (_node(), clock()) if world.local_rank == 0 else None)
     heard = clock()
     return [Said(*share, after=begun, before=heard) for share in shares if share is not None]
 
 
 def offsets(said: Iterable[Said]) -> dict[str, tuple[float, float]]:
-    """Give by node how many seconds its clock is ahead, and by how much that may be wrong."""
+    """Return by node how many seconds its clock is ahead, and by how much that may be wrong."""
     bounds: dict[str, tuple[float, float]] = {}
     for each in said:
         low, high = bounds.get(each.node, (-inf, inf))
@@ -66,5 +66,5 @@ def offsets(said: Iterable[Said]) -> dict[str, tuple[float, float]]:
 
 
 def _node() -> str:
-    """Give the node's name as its sampler has it."""
+    """Return the node's name as its sampler has it."""
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename

@@ -69,7 +69,7 @@ def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
 
 
 def _talks(rows: Any) -> bool:
-    """Say whether converted rows hold messages rather than text."""
+    """Return whether converted rows hold messages rather than text."""
     row = rows[0]
     return "messages" in row or isinstance(row.get("prompt"), list)
 

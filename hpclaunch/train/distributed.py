@@ -22,7 +22,7 @@ def _flag(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class World:
+class DistContext:
     """The ranks as this one sees them."""
 
     rank: int
@@ -41,7 +41,7 @@ class World:
         return self.rank == 0
 
 
-def surroundings() -> World:
+def context_from_env() -> DistContext:
     """Read the world from the environment that `accelerate launch` sets. Imports nothing heavy.
 
     Raises UserError for what cannot run: it is said before a model is loaded.
@@ -69,7 +69,7 @@ def surroundings() -> World:
             "FSDP's own activation checkpointing loses the adapter in checkpoints",
             "set fsdp_activation_checkpointing: false (training.gradient_checkpointing does it)",
         )
-    return World(
+    return DistContext(
         rank=int(os.environ.get("RANK", "0")),
         size=int(os.environ.get("WORLD_SIZE", "1")),
         device="cpu" if on_cpu else "cuda",
@@ -80,7 +80,7 @@ def surroundings() -> World:
     )
 
 
-def join(world: World, arguments: Any) -> None:
+def join(world: DistContext, arguments: Any) -> None:
     """Enter the process group, and let FSDP run on CPUs too.
 
     accelerate knows FSDP only among accelerators: a multi-CPU world becomes plain DDP. Telling its
@@ -120,8 +120,8 @@ def keep_head_whole() -> None:
     fsdp_utils._find_final_norm = inside
 
 
-def broadcast_number(world: World, number: int) -> int:
-    """Give the first rank's `number` to all ranks; every rank must call it at the same place."""
+def broadcast_number(world: DistContext, number: int) -> int:
+    """Return the first rank's `number` to all ranks; every rank must call it at the same place."""
     import torch
     import torch.distributed as dist
 
@@ -132,8 +132,8 @@ def broadcast_number(world: World, number: int) -> int:
     return int(value.item())
 
 
-def all_shares(world: World, share: Share) -> list[Share]:
-    """Give what every rank has, by rank; every rank must call it at the same place."""
+def all_gather_object(world: DistContext, share: Share) -> list[Share]:
+    """Return what every rank has, by rank; every rank must call it at the same place."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
@@ -143,8 +143,8 @@ def all_shares(world: World, share: Share) -> list[Share]:
     return shares
 
 
-def peak_memory(world: World) -> tuple[int, int] | None:
-    """Give the most bytes that this rank's tensors took, and its allocator held; None on CPUs."""
+def peak_memory(world: DistContext) -> tuple[int, int] | None:
+    """Return the most bytes that this rank's tensors took, and its allocator held; None on CPUs."""
     if world.device != "cuda":
         return None
     import torch

@@ -25,7 +25,7 @@ _LOST_PEER = re.compile(
 
 
 def one_line(error: BaseException) -> str:
-    """Give `Type: first line of the message`, as a list of failures shows it."""
+    """Return `Type: first line of the message`, as a list of failures shows it."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     message = str(error).strip().splitlines()
@@ -33,7 +33,7 @@ def one_line(error: BaseException) -> str:
 
 
 def collateral(error: BaseException) -> bool:
-    """Say whether an error looks like another rank's death seen from here."""
+    """Return whether an error looks like another rank's death seen from here."""
     return isinstance(error, RuntimeError) and bool(_LOST_PEER.search(str(error)))
 
 
@@ -95,7 +95,7 @@ def report(run: RunFolder, error: BaseException) -> int:
 
 
 def _claim(run: RunFolder) -> bool:
-    """Say whether this is the first rank to fail: one process alone can make the file."""
+    """Return whether this is the first rank to fail: one process alone can make the file."""
     try:
         (run.logs / FIRST).touch(exist_ok=False)
     except FileExistsError:

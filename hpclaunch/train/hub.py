@@ -10,7 +10,7 @@ from hpclaunch.errors import UserError
 
 
 def offline() -> bool:
-    """Say whether this process was told to stay off the network."""
+    """Return whether this process was told to stay off the network."""
     values = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("HF_DATASETS_OFFLINE", ""))
     return any(value.strip().lower() in {"1", "true", "yes", "on"} for value in values)
 

@@ -23,7 +23,7 @@ class Source:
 
 
 def source(model: Model) -> Source:
-    """Give where a recipe's model lies; a builtin one is built at first use. Raises UserError."""
+    """Return where a recipe's model lies; a builtin one is built at first use. Raises UserError."""
     if model.name.startswith("builtin:"):
         return Source(str(tiny_llama.ensure(model.name)), None)
     if is_local(model.name):
@@ -39,7 +39,7 @@ def source(model: Model) -> Source:
 
 
 def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
-    """Give the tokenizer, and the ids of those `data.special_tokens` that are new to it.
+    """Return the tokenizer, and the ids of those `data.special_tokens` that are new to it.
 
     A chat template that the recipe names as a file replaces the model's own.
     """
@@ -59,7 +59,7 @@ def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
 
 
 def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp: int) -> Any:
-    """Give the model in the recipe's dtype, with embeddings for `vocabulary` tokens at least.
+    """Return the model in the recipe's dtype, with embeddings for `vocabulary` tokens at least.
 
     The dtype is always passed: by name alone a model would load in float32. That is what weights
     need that are trained themselves, for small updates are rounded away in 16 bits: accelerate
@@ -110,7 +110,7 @@ def complete_head(model: Any) -> None:
 
 
 def quantization(settings: Quantization, dtype: Any) -> Any:
-    """Give bitsandbytes' settings.
+    """Return bitsandbytes' settings.
 
     The storage type is bfloat16 and not a choice: with its default, bytes, FSDP 2 does not shard
     the 4-bit weights and silently keeps all of them on every rank.
@@ -129,7 +129,7 @@ def quantization(settings: Quantization, dtype: Any) -> Any:
 
 
 def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp: int) -> Any | None:
-    """Give PEFT's settings, None for a full fine-tune. `fsdp` is its version, 0 for none.
+    """Return PEFT's settings, None for a full fine-tune. `fsdp` is its version, 0 for none.
 
     The embeddings of new tokens are trained row by row, in the input and (where it is a matrix of
     its own) in the output: a frozen random row would never be learnt.
@@ -175,7 +175,7 @@ def _with_tokens(
 
 
 def count(model: Any) -> tuple[int, int]:
-    """Give parameters and trainable parameters of the whole model, whatever this rank holds.
+    """Return parameters and trainable parameters of the whole model, whatever this rank holds.
 
     Asked before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
     holds several parameters in each of its elements.

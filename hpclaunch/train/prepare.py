@@ -26,7 +26,7 @@ UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
     from hpclaunch.train import data, model, settings, template
-    from hpclaunch.train.distributed import World
+    from hpclaunch.train.distributed import DistContext
 
     recipe = load(str(folder.recipe))
     device = device_of(folder)
@@ -37,7 +37,7 @@ def prepare(folder: RunFolder) -> None:
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
     rows = data.load_rows(recipe.data, chat=chat, check=True)
-    alone = World(rank=0, size=1, device="cpu", fsdp=0)
+    alone = DistContext(rank=0, size=1, device="cpu", fsdp=0)
     arguments = settings.sft_config(
         recipe,
         folder,
@@ -52,13 +52,13 @@ def prepare(folder: RunFolder) -> None:
 
 
 def device_of(folder: RunFolder) -> str:
-    """Give what the ranks will run on. This process may see no GPU where they do."""
+    """Return what the ranks will run on. This process may see no GPU where they do."""
     config = parse(read_text(folder.accelerate, "accelerate config"), folder.accelerate.name)
     return "cpu" if config.data.get("use_cpu") else "cuda"
 
 
 def kernel_for(recipe: Recipe, device: str) -> str:
-    """Give the attention kernel of the ranks; check packages of the method. Raises UserError."""
+    """Return the attention kernel of the ranks; check packages of the method. Raises UserError."""
     import importlib.util
 
     from hpclaunch.train import settings
@@ -113,7 +113,7 @@ def fetch(model: Model) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare the run folder named by the one argument; give the exit code."""
+    """Prepare the run folder named by the one argument; return the exit code."""
     if len(arguments) != 1:
         print("usage: python -m hpclaunch.train.prepare RUN", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from hpclaunch.run.events import is_full, mark
+from hpclaunch.run.events import is_full, log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.units import duration
 
@@ -38,7 +38,7 @@ class Clock:
     waited: float
 
 
-class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Marks and says each logged step and each evaluation."""
 
     def __init__(self, run: RunFolder, tokens: Any, waited: Any) -> None:
@@ -61,7 +61,7 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         logs = logs or {}
         if "eval_loss" in logs:
             loss = round(float(logs["eval_loss"]), 6)
-            mark(self.run.events, "eval", step=state.global_step, loss=loss)
+            log_event(self.run.events, "eval", step=state.global_step, loss=loss)
             say(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
             if self.last:  # the time of an evaluation is no step's
                 self.last = replace(self._now(self.last.step), tokens=self.last.tokens)
@@ -77,7 +77,7 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         seconds = now.time - last.time
         tokens = now.tokens - last.tokens
         loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
-        mark(
+        log_event(
             self.run.events,
             "step",
             step=now.step,

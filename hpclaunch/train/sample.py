@@ -19,7 +19,7 @@ from hpclaunch.train.quiet import quieten
 
 
 def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
-    """Give prompt, the untuned model's text and the tuned one's, greedily written.
+    """Return prompt, the untuned model's text and the tuned one's, greedily written.
 
     `tokens` is the most that each may write. Raises UserError where there are no final weights.
     """
@@ -36,7 +36,7 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
 
 
 def default_prompt(recipe: Recipe, chat: bool) -> str:
-    """Give a question to ask: the first row to validate on, else the first sample's."""
+    """Return a question to ask: the first row to validate on, else the first sample's."""
     from hpclaunch.train.data import load_rows
 
     rows = load_rows(recipe.data, chat=chat, check=False)
@@ -60,7 +60,7 @@ def as_text(tokenizer: Any, prompt: str) -> str:
 def both(
     folder: RunFolder, recipe: Recipe, tokenizer: Any, text: str, tokens: int
 ) -> tuple[str, str]:
-    """Give the untuned and the tuned model's continuation of a text."""
+    """Return the untuned and the tuned model's continuation of a text."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -85,7 +85,7 @@ def both(
 
 
 def write(model: Any, tokenizer: Any, text: str, tokens: int) -> str:
-    """Give what a model writes after `text`, always the likeliest token: the same every time."""
+    """Return what a model writes after `text`, always the likeliest token: the same every time."""
     import torch
 
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)

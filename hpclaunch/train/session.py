@@ -11,12 +11,12 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import clocks, data, distributed, model, settings, template
 from hpclaunch.train.checkpoint import folders
 from hpclaunch.train.checkpoint.resume import resume_point
-from hpclaunch.train.progress_log import Narrator, say
+from hpclaunch.train.progress_log import ProgressLog, say
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.upload import uploader
 from hpclaunch.units import duration
@@ -24,12 +24,12 @@ from hpclaunch.units import duration
 
 def run(folder: RunFolder) -> None:
     """Train what the folder's recipe says and leave the final weights. Raises UserError."""
-    here = distributed.surroundings()
+    here = distributed.context_from_env()
     quieten_libraries(here.first)
     recipe = load(str(folder.recipe))
     began = time.monotonic()
     if here.first:
-        mark(
+        log_event(
             folder.events,
             "start",
             world=here.size,
@@ -38,7 +38,7 @@ def run(folder: RunFolder) -> None:
         )
     trainer, stop = build(recipe, folder, here)
     resume = resume_point(folder, here, uploader.Store(folder, here, recipe))
-    copying = uploader.Copying(folder, here, recipe.checkpoints.sync_to)
+    copying = uploader.Uploader(folder, here, recipe.checkpoints.sync_to)
     trainer.saving = replace(trainer.saving, held=copying.held, saved=told(stop, copying))
     clocks.tell(folder, here)
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
@@ -57,8 +57,8 @@ def run(folder: RunFolder) -> None:
         say(f"ended after {duration(time.monotonic() - began)}")
 
 
-def told(stop: Any, copying: uploader.Copying) -> Callable[[float], None]:
-    """Give what is told of each checkpoint: the clock, and whoever copies it away."""
+def told(stop: Any, copying: uploader.Uploader) -> Callable[[float], None]:
+    """Return what is told of each checkpoint: the clock, and whoever copies it away."""
 
     def tell(seconds: float) -> None:
         stop.walltime.saved(seconds)
@@ -67,14 +67,14 @@ def told(stop: Any, copying: uploader.Copying) -> Callable[[float], None]:
     return tell
 
 
-def build(recipe: Recipe, folder: RunFolder, here: distributed.World) -> tuple[Any, Any]:
-    """Give the trainer, with model and data loaded, and its stop callback."""
+def build(recipe: Recipe, folder: RunFolder, here: distributed.DistContext) -> tuple[Any, Any]:
+    """Return the trainer, with model and data loaded, and its stop callback."""
     from transformers import PrinterCallback, set_seed
     from transformers.integrations import TensorBoardCallback
 
     from hpclaunch.train.stop import StopInTime
     from hpclaunch.train.tensorboard import Curves
-    from hpclaunch.train.timeouts import Patience
+    from hpclaunch.train.timeouts import Timeouts
     from hpclaunch.train.trainer import RunTrainer, Saving
 
     where = model.source(recipe.model)
@@ -103,7 +103,7 @@ def build(recipe: Recipe, folder: RunFolder, here: distributed.World) -> tuple[A
     load_seconds = time.monotonic() - started
     started = time.monotonic()
     stop = StopInTime(folder, here)
-    patience = Patience(recipe.training.get("ddp_timeout"))
+    patience = Timeouts(recipe.training.get("ddp_timeout"))
     trainer = RunTrainer(
         folder,
         here,
@@ -130,7 +130,7 @@ def build(recipe: Recipe, folder: RunFolder, here: distributed.World) -> tuple[A
     _check_samples(recipe, trainer)
     if here.first:
         trainer.add_callback(
-            Narrator(folder, lambda: int(trainer._total_train_tokens), lambda: trainer.waited)
+            ProgressLog(folder, lambda: int(trainer._total_train_tokens), lambda: trainer.waited)
         )
         _tell_loaded(recipe, folder, here, trainer, load_seconds)
         _tell_data(folder, trainer, time.monotonic() - started)
@@ -138,20 +138,20 @@ def build(recipe: Recipe, folder: RunFolder, here: distributed.World) -> tuple[A
 
 
 def has_template(recipe: Recipe, tokenizer: Any) -> bool:
-    """Say whether conversations can be written out for this tokenizer."""
+    """Return whether conversations can be written out for this tokenizer."""
     return bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
 
 
-def pause(folder: RunFolder, here: distributed.World, trainer: Any) -> None:
+def pause(folder: RunFolder, here: distributed.DistContext, trainer: Any) -> None:
     """Mark the end of a start that a later one goes on from: the checkpoint is all there is."""
     if here.first:
         step = trainer.state.global_step
-        mark(folder.events, "end", step=step, seconds=0.0, outcome="stopped", final=None)
+        log_event(folder.events, "end", step=step, seconds=0.0, outcome="stopped", final=None)
         say(f"stopped at step {step}, to go on from checkpoints/step-{step}")
 
 
 def finish(
-    recipe: Recipe, folder: RunFolder, here: distributed.World, trainer: Any, *, outcome: str
+    recipe: Recipe, folder: RunFolder, here: distributed.DistContext, trainer: Any, *, outcome: str
 ) -> None:
     """Save the final weights and mark the end."""
     import torch
@@ -167,7 +167,7 @@ def finish(
             folder.stop_request.unlink(missing_ok=True)
         seconds = round(time.monotonic() - started, 3)
         step = trainer.state.global_step
-        mark(
+        log_event(
             folder.events,
             "end",
             step=step,
@@ -179,12 +179,14 @@ def finish(
         say(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
 
 
-def _tell_memory(folder: RunFolder, here: distributed.World) -> None:
-    """Mark how much of its GPU the fullest rank took, to be held against what was foreseen."""
-    peaks = [peak for peak in distributed.all_shares(here, distributed.peak_memory(here)) if peak]
+def _tell_memory(folder: RunFolder, here: distributed.DistContext) -> None:
+    """Mark how much of its GPU the fullest rank took, to be held against what was predicted."""
+    peaks = [
+        peak for peak in distributed.all_gather_object(here, distributed.peak_memory(here)) if peak
+    ]
     if here.first and peaks:
         allocated, reserved = max(peaks)
-        mark(folder.events, "memory", allocated=allocated, reserved=reserved)
+        log_event(folder.events, "memory", allocated=allocated, reserved=reserved)
 
 
 def _check_samples(recipe: Recipe, trainer: Any) -> None:
@@ -198,10 +200,10 @@ def _check_samples(recipe: Recipe, trainer: Any) -> None:
 
 
 def _tell_loaded(
-    recipe: Recipe, folder: RunFolder, here: distributed.World, trainer: Any, seconds: float
+    recipe: Recipe, folder: RunFolder, here: distributed.DistContext, trainer: Any, seconds: float
 ) -> None:
     total, trainable = model.count(trainer.model)
-    mark(
+    log_event(
         folder.events,
         "load",
         seconds=round(seconds, 3),
@@ -221,5 +223,5 @@ def _tell_loaded(
 def _tell_data(folder: RunFolder, trainer: Any, seconds: float) -> None:
     samples = len(trainer.train_dataset)
     tokens = sum(len(row) for row in trainer.train_dataset["input_ids"])
-    mark(folder.events, "data", samples=samples, tokens=tokens, seconds=round(seconds, 3))
+    log_event(folder.events, "data", samples=samples, tokens=tokens, seconds=round(seconds, 3))
     say(f"data: {samples:,} samples, {tokens:,} tokens")

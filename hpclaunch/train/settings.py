@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.distributed import World
+from hpclaunch.train.distributed import DistContext
 
 LONG_TIMEOUT = 7200
 """Seconds that ranks wait for each other while a large model is loaded or saved."""
@@ -26,7 +26,7 @@ adapter's are small, and wait."""
 
 
 def attention(wanted: str, device: str) -> str:
-    """Give the attention kernel for `model.attention`; auto takes FlashAttention where it runs.
+    """Return the attention kernel for `model.attention`; auto takes FlashAttention where it runs.
 
     Raises UserError where a FlashAttention is asked for that is not installed, or has no GPU.
     """
@@ -45,7 +45,7 @@ def attention(wanted: str, device: str) -> str:
 
 
 def packing(training: dict[str, Any], kernel: str) -> bool:
-    """Say whether samples are packed: where unsaid, only with FlashAttention.
+    """Return whether samples are packed: where unsaid, only with FlashAttention.
 
     Any other kernel lets packed samples look into each other, so asking for it raises UserError.
     """
@@ -95,9 +95,15 @@ def point_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
 
 
 def sft_config(
-    recipe: Recipe, run: RunFolder, world: World, *, messages: bool, validating: bool, kernel: str
+    recipe: Recipe,
+    run: RunFolder,
+    world: DistContext,
+    *,
+    messages: bool,
+    validating: bool,
+    kernel: str,
 ) -> Any:
-    """Give TRL's SFTConfig for a rank.
+    """Return TRL's SFTConfig for a rank.
 
     `messages`: rows are whole conversations, so the loss falls on the assistant's turns unless the
     recipe says otherwise. `validating`: there is an eval set. Raises UserError for values that

@@ -16,7 +16,7 @@ PLAIN = {bool: "bool", int: "int", float: "float", str: "str", dict: "dict", lis
 
 
 def kinds(hint: Any) -> list[str]:
-    """Give the YAML types a field's annotation admits: bool, int, float, str, list, dict, null."""
+    """The YAML types a field's annotation admits: bool, int, float, str, list, dict, null."""
     if hint is type(None):
         return ["null"]
     origin = typing.get_origin(hint)
@@ -31,7 +31,7 @@ def kinds(hint: Any) -> list[str]:
 
 
 def fields() -> dict[str, list[str]]:
-    """Give every SFTConfig field that YAML can express, with the types it takes."""
+    """Return every SFTConfig field that YAML can express, with the types it takes."""
     from trl import SFTConfig
 
     hints = typing.get_type_hints(SFTConfig)

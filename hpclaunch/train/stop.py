@@ -8,9 +8,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from hpclaunch.run.attempt import taken_over
-from hpclaunch.run.events import mark, read_marks
+from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.train.distributed import World, broadcast_number
+from hpclaunch.train.distributed import DistContext, broadcast_number
 from hpclaunch.train.progress_log import say
 from hpclaunch.train.walltime import LIMIT, Walltime, ends, slowest_checkpoint
 
@@ -31,7 +31,7 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
     on a shared file system two ranks may see the file a step apart, and one would wait for ever.
     """
 
-    def __init__(self, run: RunFolder, world: World) -> None:
+    def __init__(self, run: RunFolder, world: DistContext) -> None:
         self.run = run
         self.world = world
         self.stopped = False
@@ -39,7 +39,7 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         """Stopped with more to come: the weights are not final."""
         self.why = ""
         """What the stop was asked for, on the first rank."""
-        self.walltime = Walltime(ends(), slowest_checkpoint(read_marks(run.events)))
+        self.walltime = Walltime(ends(), slowest_checkpoint(read_events(run.events)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Ask all ranks to save, or to save and stop."""
@@ -60,7 +60,7 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             control.should_training_stop = True
             if self.world.first:
                 self.why = self._words() or "asked to"
-                mark(self.run.events, "stop", step=state.global_step, why=self.why)
+                log_event(self.run.events, "stop", step=state.global_step, why=self.why)
                 say(f"stopping after step {state.global_step}/{state.max_steps}: {self.why}")
         return control
 
@@ -76,7 +76,7 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         return SAVE if self.walltime.must_measure() else GO_ON
 
     def _words(self) -> str:
-        """Give the file's own words, if it has any."""
+        """Return the file's own words, if it has any."""
         try:
             words = self.run.stop_request.read_text("utf-8", errors="replace").split()
         except OSError:

@@ -19,17 +19,17 @@ PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content
 
 
 def has_marks(template: str | None) -> bool:
-    """Say whether a template marks what the assistant generates."""
+    """Return whether a template marks what the assistant generates."""
     return template is not None and any(mark in template for mark in MARKS)
 
 
 def is_llama3(template: str | None) -> bool:
-    """Say whether a template writes the turns of the Llama 3 family (3, 3.1, 3.2, 3.3)."""
+    """Return whether a template writes the turns of the Llama 3 family (3, 3.1, 3.2, 3.3)."""
     return template is not None and "<|start_header_id|>" in template and "<|eot_id|>" in template
 
 
 def llama3_variant(tokenizer: Any) -> str:
-    """Give a template that writes the same text as the tokenizer's own, with generation marks.
+    """Return a template that writes the same text as the tokenizer's own, with generation marks.
 
     From 3.1 on the family puts a system turn first in any case, with a date; what stands there is
     taken from the tokenizer's own template rather than from memory of one version.
@@ -43,7 +43,7 @@ def llama3_variant(tokenizer: Any) -> str:
 
 
 def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -> str | None:
-    """Give the template to train with under assistant_only_loss, None to keep the tokenizer's own.
+    """The template to train with under assistant_only_loss, None to keep the tokenizer's own.
 
     `samples` are conversations that both templates must write alike. Raises UserError where no
     template with generation marks exists, where ours differs, or where the loss mask is empty.
@@ -64,7 +64,7 @@ def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -
 
 
 def training_variant(tokenizer: Any, rows: Rows) -> str | None:
-    """Give the template to train with for the first of these conversations. Raises UserError."""
+    """Return the template to train with for the first of these conversations. Raises UserError."""
     few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
     return training_template(tokenizer, [row["messages"] for row in few])
 
@@ -106,7 +106,7 @@ def _prompt_length(tokenizer: Any, prompt: Any) -> int:
 def loss_mask(
     tokenizer: Any, messages: list[dict[str, Any]], template: str | None = None
 ) -> list[int]:
-    """Give 1 for each token the loss counts and 0 for the others."""
+    """Return 1 for each token the loss counts and 0 for the others."""
     encoded = tokenizer.apply_chat_template(
         messages,
         chat_template=template,

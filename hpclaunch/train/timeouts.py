@@ -19,7 +19,7 @@ STEP_TIMEOUT = 600
 """Seconds: torch's own for collectives over NCCL. Within a step ranks meet at every layer."""
 
 
-class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+class Timeouts(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Shortens the time-out once the first step has shown that all ranks are there."""
 
     def __init__(self, chosen: int | None) -> None:

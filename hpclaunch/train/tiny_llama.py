@@ -57,13 +57,13 @@ class Size:
 
 
 def cache() -> Path:
-    """Give the folder that builtin models are kept in."""
+    """Return the folder that builtin models are kept in."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "hpclaunch"
 
 
 def ensure(name: str = NAMES[0], size: Size | None = None) -> Path:
-    """Give the folder of the builtin model, building it where it is not there yet.
+    """Return the folder of the builtin model, building it where it is not there yet.
 
     Raises UserError for a name that is none. Processes that come at once wait for the one that
     builds; where the file system has no locks, each builds aside and the first rename stays.
@@ -96,7 +96,7 @@ def ensure(name: str = NAMES[0], size: Size | None = None) -> Path:
 
 
 def _fingerprint(size: Size) -> str:
-    """Give a short hash of all that the weights depend on, so that a change builds anew."""
+    """Return a short hash of all that the weights depend on, so that a change builds anew."""
     text = json.dumps([asdict(size), passages(), TEMPLATE])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -113,7 +113,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def passages() -> list[str]:
-    """Give the packaged text: the pages, and the answers without their questions."""
+    """Return the packaged text: the pages, and the answers without their questions."""
     folder = shipped("recipe", "data")
     pages = folder.joinpath("pages.txt").read_text("utf-8").split("\n\n")
     rows = folder.joinpath("cluster-questions.train.jsonl").read_text("utf-8").splitlines()
@@ -155,7 +155,7 @@ def build(folder: Path, size: Size) -> float:
 
 
 def build_tokenizer(texts: list[str], size: Size) -> Any:
-    """Give a byte-level BPE tokenizer learnt from `texts`, with Llama 3's special tokens."""
+    """Return a byte-level BPE tokenizer learnt from `texts`, with Llama 3's special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -195,7 +195,7 @@ def pieces(texts: list[str]) -> list[str]:
 
 
 def documents(tokenizer: Any, texts: list[str], seed: int) -> Iterator[list[int]]:
-    """Give documents to read, as token ids, without end.
+    """Return documents to read, as token ids, without end.
 
     Most are a few words and the passage they stand in, which teaches to look back at what was
     said; others a passage alone, or a chat whose answer has nothing to do with its question.

@@ -12,14 +12,14 @@ from typing import Any
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import folders, manifest
 from hpclaunch.train.checkpoint.async_save import Flight, in_flight, own_groups, tried
-from hpclaunch.train.distributed import World, all_shares, barrier, broadcast_number
+from hpclaunch.train.distributed import DistContext, all_gather_object, barrier, broadcast_number
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.progress_log import say
-from hpclaunch.train.timeouts import Patience
+from hpclaunch.train.timeouts import Timeouts
 
 ROOM = 1.1
 """Free space wanted before a save, in sizes of the last checkpoint."""
@@ -45,7 +45,12 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     """An SFTTrainer that keeps its checkpoints in a run folder."""
 
     def __init__(
-        self, run: RunFolder, world: World, saving: Saving, patience: Patience, **arguments: Any
+        self,
+        run: RunFolder,
+        world: DistContext,
+        saving: Saving,
+        patience: Timeouts,
+        **arguments: Any,
     ) -> None:
         """Take SFTTrainer's arguments; `patience` holds how long ranks wait for each other."""
         self.run = run
@@ -134,7 +139,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         folder = folders.aside(self.run) / f"checkpoint-{step}"
         with in_flight(self.groups) as parts:
             problem = tried(lambda: super(RunTrainer, self)._save_checkpoint(model, trial))
-        problem = next((said for said in all_shares(self.world, problem) if said), None)
+        problem = next((said for said in all_gather_object(self.world, problem) if said), None)
         if problem is not None:
             for part in parts:
                 tried(part.result)
@@ -150,14 +155,14 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         flight = self.flight
         if flight is None:
             return
-        if not wait and not all(all_shares(self.world, flight.over)):
+        if not wait and not all(all_gather_object(self.world, flight.over)):
             return
         with self.patience.saving():
             self._land(flight)
 
     def _land(self, flight: Flight) -> None:
         self.flight = None
-        shares = all_shares(self.world, flight.wait())
+        shares = all_gather_object(self.world, flight.wait())
         problem = next((said for said, _ in shares if said is not None), None)
         parts = manifest.merged(parts for _, parts in shares)
         problem = problem or self._too_small(parts)
@@ -172,7 +177,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         """Forget a checkpoint that could not be had, and say so."""
         if self.world.first:
             folders.clear_aside(self.run)
-            mark(self.run.events, "checkpoint failed", step=step, why=problem)
+            log_event(self.run.events, "checkpoint failed", step=step, why=problem)
             kept = folders.newest(self.run)
             left = f"{kept.name} stays the newest" if kept else "there is none"
             say(f"step {step}: no checkpoint: {problem}; {left}")
@@ -197,7 +202,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
         path = folders.promote(self.run, flight.step, self.saving.keep, self.saving.held())
         self.last_size = sum(part.bytes for part in parts.values())
         seconds = time.monotonic() - flight.began
-        mark(
+        log_event(
             self.run.events,
             "checkpoint",
             step=flight.step,
@@ -220,6 +225,6 @@ class _Land(TrainerCallback):  # type: ignore[misc]  # transformers is untyped h
 
 
 def _trained_bytes(model: Any) -> int:
-    """Give the bytes of all weights that are trained, of the whole model."""
+    """Return the bytes of all weights that are trained, of the whole model."""
     trained = (each for each in model.parameters() if each.requires_grad)
     return sum(each.numel() * each.element_size() for each in trained)

@@ -20,7 +20,7 @@ LIMIT = "time limit"
 
 
 def ends(variables: Mapping[str, str] = os.environ) -> float | None:
-    """Give when the allocation ends, in Unix seconds; None without a limit.
+    """Return when the allocation ends, in Unix seconds; None without a limit.
 
     One that has passed is a mistake of whoever said it: believed, it would stop every start after
     its first step.
@@ -70,7 +70,7 @@ class Walltime:
         self._last = now
 
     def must_stop(self) -> bool:
-        """Say whether another step and a checkpoint might not fit before the end."""
+        """Return whether another step and a checkpoint might not fit before the end."""
         if self.end is None:
             return False
         save = self.checkpoint or 0.0
@@ -80,14 +80,14 @@ class Walltime:
         return self.now() + needed >= self.end
 
     def must_measure(self) -> bool:
-        """Say whether to save now to learn how long it takes: half the time is gone, none known."""
+        """Whether to save now to learn how long it takes: half the time is gone, none known."""
         if self.end is None or self.checkpoint is not None or self._flying is not None:
             return False
         return self.now() >= self._began + (self.end - self._began) / 2
 
 
 def slowest_checkpoint(marks: Sequence[Mapping[str, Any]]) -> float | None:
-    """Give the seconds of the slowest checkpoint a run has marked, None where it has none."""
+    """Return the seconds of the slowest checkpoint a run has marked, None where it has none."""
     taken = [
         float(mark["seconds"])
         for mark in marks

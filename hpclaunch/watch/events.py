@@ -16,7 +16,7 @@ KEPT_STEPS = max(240, RECENT + 2)
 _MOST_OTHERS = 5000
 
 
-class MarkReader:
+class EventReader:
     """Reads what was appended since the last look, and remembers what progress is told from."""
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +31,7 @@ class MarkReader:
         self._count = 0
 
     def read(self) -> list[Mark]:
-        """Give the marks in their order; of the steps the first that has a loss, and the last.
+        """Return the marks in their order; of the steps the first that has a loss, and the last.
 
         Never raises for what the file holds or lacks.
         """

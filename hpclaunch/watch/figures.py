@@ -37,7 +37,7 @@ class Gpu:
 
 
 def gpus(node: NodeNow) -> list[Gpu]:
-    """Give the GPUs of a node, those that were listed and those that were sampled."""
+    """Return the GPUs of a node, those that were listed and those that were sampled."""
     sampled = node.newest.tick.gpus or () if node.newest else ()
     # Of a GPU that was lost the sampler knows the number alone.
     samples = {sample.index: sample if _tells(sample) else None for sample in sampled}
@@ -50,7 +50,7 @@ def _tells(sample: GpuSample) -> bool:
 
 
 def gpu_value(point: Point, index: int, name: str) -> float | None:
-    """Give a GPU's value by its name in GpuSample."""
+    """Return a GPU's value by its name in GpuSample."""
     for sample in point.tick.gpus or ():
         if sample.index == index:
             found: float | None = getattr(sample, name)
@@ -59,7 +59,7 @@ def gpu_value(point: Point, index: int, name: str) -> float | None:
 
 
 def lately(node: NodeNow, index: int, name: str) -> float | None:
-    """Give the last known of a GPU's values that are not asked for at every tick."""
+    """Return the last known of a GPU's values that are not asked for at every tick."""
     for point in reversed(node.points[-LATELY:]):
         value = gpu_value(point, index, name)
         if value is not None:
@@ -68,7 +68,7 @@ def lately(node: NodeNow, index: int, name: str) -> float | None:
 
 
 def traffic(point: Point) -> tuple[float | None, float | None]:
-    """Give MB/s in and out, network and InfiniBand together."""
+    """Return MB/s in and out, network and InfiniBand together."""
     ways = (point.net_rx_mb_s, point.ib_rx_mb_s), (point.net_tx_mb_s, point.ib_tx_mb_s)
     come, go = (total(way) for way in ways)
     return come, go
@@ -81,18 +81,18 @@ def total(values: Iterable[float | None]) -> float | None:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Give the mean of what is known; None where nothing is."""
+    """Return the mean of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
 def percent(value: float | None) -> str:
-    """Give ` 98%`, in four characters."""
+    """Return ` 98%`, in four characters."""
     return f"{NONE:>4}" if value is None else f"{_bounded(value):>3.0f}%"
 
 
 def watts(value: float | None) -> str:
-    """Give `365 W`, `12.4 kW`, `1.2 MW`."""
+    """Return `365 W`, `12.4 kW`, `1.2 MW`."""
     if value is None:
         return NONE
     if value < 1000:
@@ -101,7 +101,7 @@ def watts(value: float | None) -> str:
 
 
 def gib(mib: float | None) -> str:
-    """Give MiB as GiB, without the unit: `0.9`, `64.5`, `512`, `10,240`."""
+    """Return MiB as GiB, without the unit: `0.9`, `64.5`, `512`, `10,240`."""
     if mib is None:
         return NONE
     value = _bounded(mib / 1024)
@@ -109,7 +109,7 @@ def gib(mib: float | None) -> str:
 
 
 def speed(mb_s: float | None) -> str:
-    """Give MB/s as `0`, `12 KB/s`, `3.4 MB/s`, `1.2 GB/s`."""
+    """Return MB/s as `0`, `12 KB/s`, `3.4 MB/s`, `1.2 GB/s`."""
     if mb_s is None:
         return NONE
     for size, unit in ((1e3, "GB/s"), (1.0, "MB/s"), (1e-3, "KB/s")):
@@ -120,13 +120,13 @@ def speed(mb_s: float | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """Give whole seconds, minutes or hours: what ticks once a second needs no more."""
+    """Return whole seconds, minutes or hours: what ticks once a second needs no more."""
     whole = None if seconds is None else max(0, round(seconds))
     return f"{whole} s" if whole is not None and whole < 10 else duration(whole)
 
 
 def pressure(node: NodeNow) -> list[tuple[str, float]]:
-    """Give what tasks of a node stand still for, and for which share of the time in percent."""
+    """Return what tasks of a node stand still for, and for which share of the time in percent."""
     if node.newest is None:
         return []
     host = node.newest.tick.host

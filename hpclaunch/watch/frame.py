@@ -103,7 +103,7 @@ def make(
 
 
 def _time(marks: Sequence[dict[str, Any]], event: str) -> float | None:
-    """Give when the newest mark of a kind was left."""
+    """Return when the newest mark of a kind was left."""
     for mark in reversed(marks):
         if mark["event"] == event:
             return _number(mark.get("time"))

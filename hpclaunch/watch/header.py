@@ -22,7 +22,7 @@ _HOSTS = 24
 
 
 def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
-    """Give the lines; none of them is known to fit, the screen cuts what does not."""
+    """Return the lines; none of them is known to fit, the screen cuts what does not."""
     lines = [_run(frame, width), *_training(frame, width, glyphs)]
     found = add_up(frame.nodes)
     if found.gpus and len(frame.nodes) > 1:

@@ -30,7 +30,7 @@ class _Grid:
 def node_rows(
     nodes: Sequence[NodeNow], width: int, height: int | None, glyphs: Glyphs
 ) -> list[Text]:
-    """Give the rows of all nodes, at most `height`; None: as many as there are to be shown."""
+    """Return the rows of all nodes, at most `height`; None: as many as there are to be shown."""
     if not nodes:
         return []
     name = min(24, max(len(rows.clean(node.node)) for node in nodes))
@@ -49,7 +49,7 @@ def node_rows(
 
 
 def _grids(width: int, most: int) -> list[_Grid]:
-    """Give the ways that fit into the width, the one that shows most first."""
+    """Return the ways that fit into the width, the one that shows most first."""
     wide = min(max(1, most), max(1, width // rows.WIDE_LEAST))
     found = [_Grid(rows.gpu_cell, columns) for columns in range(1, wide + 1)]
     small = max(1, (width + 1) // (rows.NARROW_LEAST + 1))

@@ -27,7 +27,7 @@ _ABSENT = Family("job_nodes_without_samples", "Nodes of the job that have left n
 
 
 def page(frame: Frame) -> str:
-    """Give the whole page. What is not known is left out."""
+    """Return the whole page. What is not known is left out."""
     return "".join([*_run(frame), *current(frame.nodes if frame.active else ()), END])
 
 

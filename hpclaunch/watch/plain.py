@@ -13,7 +13,7 @@ from monitors.storage.live import NodeNow
 
 
 def line(frame: Frame) -> str:
-    """Give a frame in one line of text, without a line end."""
+    """Return a frame in one line of text, without a line end."""
     progress = frame.progress
     parts = [time.strftime("%H:%M:%S", time.localtime(frame.at)), frame.state]
     if frame.phase:
@@ -46,7 +46,7 @@ def _sums(frame: Frame) -> list[str]:
 
 
 def to_dict(frame: Frame) -> dict[str, Any]:
-    """Give a frame for a script. Units are in the names; what is not known is null or left out."""
+    """A frame for a script. Units are in the names; what is not known is null or left out."""
     progress = asdict(frame.progress) | {"seconds_left": frame.progress.seconds_left}
     return {
         "time": round(frame.at, 3),

@@ -50,14 +50,14 @@ def sign_of_life(node: NodeNow) -> str:
 
 
 def history(node: NodeNow, pick: Callable[[Point], float | None], cells: int) -> list[float | None]:
-    """Give the last minutes of a value in so many parts."""
+    """Return the last minutes of a value in so many parts."""
     # A part must not be shorter than the time between two samples: it would be blank.
     span = max(HISTORY_S, cells * node.interval_s) if cells else HISTORY_S
     return buckets(node.points, pick, cells, span)
 
 
 def host_row(node: NodeNow, name_width: int, width: int, glyphs: Glyphs) -> Text:
-    """Give a node's own figures in a line."""
+    """Return a node's own figures in a line."""
     row = Text(f"{clean(node.node):<{name_width}}", style=STRONG)
     told = sign_of_life(node)
     if told:
@@ -83,7 +83,7 @@ def host_row(node: NodeNow, name_width: int, width: int, glyphs: Glyphs) -> Text
 
 
 def gpu_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
-    """Give a GPU with the curves of its use and power, in `width` columns."""
+    """Return a GPU with the curves of its use and power, in `width` columns."""
     old = OLD if not node.current else ""
     cell = Text(f"{gpu.index:>3} ", style=old)
     sample, info = gpu.sample, gpu.info
@@ -114,7 +114,7 @@ def gpu_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
 
 
 def _inner(node: NodeNow, gpu: Gpu) -> str:
-    """Give what newer cards tell: how busy the tensor cores are, and what goes over NVLink."""
+    """Return what newer cards tell: how busy the tensor cores are, and what goes over NVLink."""
     tensor = lately(node, gpu.index, "tensor_active_pct")
     ways = [lately(node, gpu.index, f"nvlink_{way}_mb_s") for way in ("rx", "tx")]
     told = f" tensor{percent(tensor)}" if tensor is not None else ""
@@ -122,7 +122,7 @@ def _inner(node: NodeNow, gpu: Gpu) -> str:
 
 
 def small_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
-    """Give a GPU's use with its curve, power in W and memory in GiB, in few columns."""
+    """Return a GPU's use with its curve, power in W and memory in GiB, in few columns."""
     old = OLD if not node.current else ""
     cell = Text(f"{gpu.index:>2} ", style=old)
     if gpu.sample is None:
@@ -138,7 +138,7 @@ def small_cell(node: NodeNow, gpu: Gpu, width: int, glyphs: Glyphs) -> Text:
 
 
 def strip(node: NodeNow, name_width: int, width: int, glyphs: Glyphs) -> Text:
-    """Give a whole node in a line: what does not fit is left out from the end."""
+    """Return a whole node in a line: what does not fit is left out from the end."""
     row = Text(f"{clean(node.node):<{name_width}}", style=STRONG)
     told = sign_of_life(node)
     if told:
@@ -181,7 +181,7 @@ def _mean_use(point: Point) -> float | None:
 
 
 def rest(nodes: Sequence[NodeNow], glyphs: Glyphs) -> Text:
-    """Give the nodes for which there is no room, in a line."""
+    """Return the nodes for which there is no room, in a line."""
     found = add_up(nodes)
     text = f"{glyphs.more} {found.nodes} more node{'s' if found.nodes > 1 else ''}"
     parts = []

@@ -17,14 +17,14 @@ PLAIN_WIDTH = 100
 
 
 def glyphs(console: Console) -> Glyphs:
-    """Give the characters that a terminal can show."""
+    """Return the characters that a terminal can show."""
     return UNICODE if console.encoding.lower().startswith("utf") else ASCII
 
 
 def lines(
     frame: Frame, width: int, height: int | None, signs: Glyphs, hint: str = ""
 ) -> list[Text]:
-    """Give a frame in at most `height` lines of `width` columns; None: as many as it takes."""
+    """Return a frame in at most `height` lines of `width` columns; None: as many as it takes."""
     top = head(frame, width, signs)
     bottom = _below(frame)
     if hint:

@@ -48,7 +48,7 @@ def parse_address(text: str) -> Address:
 def serve_run(
     folder: RunFolder, record: Record, address: Address, say: Callable[[str], None]
 ) -> int:
-    """Serve a run until it has ended, or SIGTERM or Ctrl-C; gives the exit code.
+    """Serve a run until it has ended, or SIGTERM or Ctrl-C; returns the exit code.
 
     Raises UserError where the address cannot be had, or the run is over already.
     """
@@ -181,7 +181,7 @@ def _loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
-    """Give what is set at SIGTERM, SIGHUP or Ctrl-C."""
+    """Return what is set at SIGTERM, SIGHUP or Ctrl-C."""
     stopped = threading.Event()
 
     def stop(_: int, __: FrameType | None) -> None:

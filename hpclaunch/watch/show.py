@@ -22,7 +22,7 @@ _FIRST_WAIT = 0.5
 
 
 def can_draw(console: Console) -> bool:
-    """Say whether stdout is a terminal that a screen can be drawn on."""
+    """Return whether stdout is a terminal that a screen can be drawn on."""
     return console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal
 
 
@@ -78,7 +78,7 @@ def in_lines(watcher: Watcher, interval_s: float, as_json: bool) -> Frame:
 
 
 def _deadlines(interval_s: float) -> Iterator[float]:
-    """Give moments to look again, an interval apart; those that were missed are left out."""
+    """Return moments to look again, an interval apart; those that were missed are left out."""
     due = time.monotonic()
     while True:
         due = max(due + interval_s, time.monotonic())

@@ -60,7 +60,7 @@ def bar(share: float, width: int, glyphs: Glyphs) -> str:
 def buckets(
     points: Sequence[Point], pick: Callable[[Point], float | None], cells: int, span_s: float
 ) -> list[float | None]:
-    """Give means over equal parts of the last `span_s` seconds, the newest last; None: unknown."""
+    """Means over equal parts of the last `span_s` seconds, the newest last; None: unknown."""
     if not points or cells < 1:
         return [None] * max(0, cells)
     each = span_s / cells

@@ -105,7 +105,7 @@ class StateWatch:
 
     def _look_for_signs(self) -> tuple[object, ...]:
         folder = self._folder
-        marks = (folder.exit_mark, folder.job_file, folder.start_mark, folder.cancel_mark)
+        marks = (folder.exit_code_file, folder.job_file, folder.attempt_file, folder.cancelled_file)
         times: list[object] = []
         for path in marks:
             try:

@@ -18,7 +18,7 @@ _STARTING_S = 30.0
 
 
 def trouble(frame: Frame) -> tuple[str, ...]:
-    """Give a line for each kind of trouble, the gravest first."""
+    """Return a line for each kind of trouble, the gravest first."""
     lines = []
     if frame.state == "running":
         silent = [node for node in frame.nodes if node.silent]
@@ -59,7 +59,7 @@ def _of_node(node: NodeNow, on_gpus: bool) -> list[str]:
 
 
 def memory(node: NodeNow) -> tuple[float | None, float | None]:
-    """Give memory used and its limit in MiB: the job's where it has a limit, else the node's."""
+    """Return memory used and its limit in MiB: the job's where it has a limit, else the node's."""
     if node.newest is None:
         return None, None
     host = node.newest.tick.host

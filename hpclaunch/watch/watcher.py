@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpclaunch.diagnose.progress import progress
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.watch.events import MarkReader
+from hpclaunch.watch.events import EventReader
 from hpclaunch.watch.frame import Frame, make
 from hpclaunch.watch.state import StateWatch
 from hpclaunch.watch.trouble import trouble
@@ -20,7 +20,7 @@ class Watcher:
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self._folder, self._record = folder, record
-        self._marks = MarkReader(folder.events)
+        self._marks = EventReader(folder.events)
         self._live = Live(folder.metrics)
         self._state = StateWatch(folder, record)
 

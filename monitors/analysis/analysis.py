@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitors.analysis.events import Marks, read_marks
+from monitors.analysis.events import Events, read_events
 from monitors.analysis.figures import Figures, Peak, figures, rows
 from monitors.analysis.finding import Finding
 from monitors.analysis.gaps import cut_off
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Story:
+class JobContext:
     """What the caller knows of the job beside its samples. All of it may be left out."""
 
     title: str = ""
@@ -41,12 +41,12 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Study:
+class Analysis:
     """Everything a report shows."""
 
     report: Report
-    story: Story
-    marks: Marks
+    story: JobContext
+    marks: Events
     timeline: Timeline | None
     findings: tuple[Finding, ...]
     verdict: str
@@ -68,7 +68,7 @@ def build(metrics_dir: Path) -> Report:
     return replace(report, nodes=cut_off(read_summary(metrics_dir, node) for node in nodes))
 
 
-def study(metrics_dir: Path, story: Story | None = None) -> Study:
+def analyse_folder(metrics_dir: Path, story: JobContext | None = None) -> Analysis:
     """Read all records and judge them. Never raises for what the files hold or lack.
 
     Raises ModuleNotFoundError where numpy is not installed.
@@ -76,35 +76,37 @@ def study(metrics_dir: Path, story: Story | None = None) -> Study:
     report, nodes = _nodes(metrics_dir)
     from monitors.analysis.parallel import read_nodes
 
-    story = story or Story()
-    records = list(read_nodes(metrics_dir, nodes, read_marks(story.marks).clocks))
-    return judged(report, records, story)
+    story = story or JobContext()
+    records = list(read_nodes(metrics_dir, nodes, read_events(story.marks).clocks))
+    return analyse(report, records, story)
 
 
-def study_files(gpu: Sequence[Path], cpu: Sequence[Path], story: Story | None = None) -> Study:
+def analyse_files(
+    gpu: Sequence[Path], cpu: Sequence[Path], story: JobContext | None = None
+) -> Analysis:
     """Judge files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
     from monitors.analysis.external_logs import read_foreign
 
     records = read_foreign(gpu, cpu)
     names = ", ".join(path.name for path in (*gpu, *cpu))
     problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
-    return judged(Report(names, problems=problems), records, story or Story(title=names))
+    return analyse(Report(names, problems=problems), records, story or JobContext(title=names))
 
 
-def judged(report: Report, records: Sequence[NodeRecord], story: Story) -> Study:
+def analyse(report: Report, records: Sequence[NodeRecord], story: JobContext) -> Analysis:
     """Judge records that were read already."""
     from monitors.analysis.evidence import Evidence
     from monitors.analysis.findings import judge, verdict
     from monitors.analysis.timeline import joined
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
-    marks = read_marks(story.marks)
+    marks = read_events(story.marks)
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:
-        return Study(report, story, marks, None, (), verdict(None, ()))
+        return Analysis(report, story, marks, None, (), verdict(None, ()))
     evidence = Evidence(timeline, report, marks, story.changes, story.transport)
     findings = judge(evidence)
-    return Study(report, story, marks, timeline, findings, verdict(evidence, findings))
+    return Analysis(report, story, marks, timeline, findings, verdict(evidence, findings))
 
 
 def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:

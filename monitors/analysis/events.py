@@ -72,7 +72,7 @@ class Ahead:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class Events:
     """All that was said."""
 
     steps: tuple[Step, ...] = ()
@@ -97,7 +97,7 @@ class Marks:
         return sum(span.end - span.begin for span in self.spans if span.kind == kind)
 
 
-def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
+def read_events(marks: Iterable[Mapping[str, Any]]) -> Events:
     """Understand marks; what makes no sense is passed over."""
     steps: list[Step] = []
     spans: list[Span] = []
@@ -133,10 +133,10 @@ def read_marks(marks: Iterable[Mapping[str, Any]]) -> Marks:
         before = end
     steps.sort(key=lambda step: step.end)
     spans.sort(key=lambda span: span.begin)
-    return Marks(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks)
+    return Events(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks)
 
 
-def phases(marks: Marks, begin: float, end: float) -> dict[str, float]:
+def phases(marks: Events, begin: float, end: float) -> dict[str, float]:
     """Seconds from `begin` to `end` by kind, in the order of `PHASES`; they add up to the whole."""
     if end <= begin:
         return {}

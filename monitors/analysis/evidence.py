@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.analysis.events import Marks
+from monitors.analysis.events import Events
 from monitors.analysis.summary import Report
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline
 
@@ -25,7 +25,7 @@ class Evidence:
 
     timeline: Timeline
     report: Report
-    marks: Marks = field(default_factory=Marks)
+    marks: Events = field(default_factory=Events)
     changes: Mapping[str, str] = field(default_factory=dict)
     """Exact changes by the key of a finding, in the words of the caller's own settings."""
     transport: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from monitors.analysis.events import Marks
+from monitors.analysis.events import Events
 from monitors.analysis.summary import GpuSummary, NodeSummary, Report
 
 _JOULES_A_KWH = 3.6e6
@@ -26,11 +26,11 @@ class Figures:
     tokens_per_second: float | None = None
     """Over the steps alone."""
     tokens_per_second_per_gpu: float | None = None
-    share_of_peak: float | None = None
+    mfu: float | None = None
     """Of the cards' bf16 rate, what the model's own work took of it during the steps."""
 
 
-def figures(report: Report, marks: Marks, flops: float | None, peak: Peak | None) -> Figures:
+def figures(report: Report, marks: Events, flops: float | None, peak: Peak | None) -> Figures:
     """Add a report's nodes and the steps up.
 
     `flops` are those that a token takes, `peak` gives a card's FLOP/s by the card's name.
@@ -51,7 +51,7 @@ def figures(report: Report, marks: Marks, flops: float | None, peak: Peak | None
         tokens=tokens,
         tokens_per_second=speed,
         tokens_per_second_per_gpu=speed / len(pairs) if speed is not None and pairs else None,
-        share_of_peak=_share(speed, flops, [gpu.name for _, gpu in pairs], peak),
+        mfu=_share(speed, flops, [gpu.name for _, gpu in pairs], peak),
     )
 
 
@@ -87,7 +87,7 @@ def rows(found: Figures) -> list[tuple[str, str]]:
         text = f"{found.tokens_per_second:,.0f} tokens/s"
         if found.tokens_per_second_per_gpu is not None:
             text += f", {found.tokens_per_second_per_gpu:,.0f} a GPU"
-        if found.share_of_peak is not None:
-            text += f": {found.share_of_peak:.0%} of its bf16 peak"
+        if found.mfu is not None:
+            text += f": {found.mfu:.0%} of its bf16 peak"
         lines.append(("speed", text))
     return lines

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from monitors.records import DeviceError, DeviceSource, GpuInfo, GpuSample
 
 
-class GpuHandover:
+class GpuSamplerThread:
     """Passes questions to a device source and answers back, and never waits for long.
 
     NVML can block for good on a sick GPU, inside the driver, where no signal reaches. The thread

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitors.external.vmstat import COLUMNS
-from monitors.recorder.gpu_thread import GpuHandover
-from monitors.recorder.processes import MarkWatch, ParentWatch, own_cost
+from monitors.recorder.gpu_thread import GpuSamplerThread
+from monitors.recorder.processes import OwnerWatch, ParentWatch, own_cost
 from monitors.records import Clock, End, GpuTable, HostSource, Note, Record, Sink, Start, Tick
 from monitors.storage.formats import samples
 
@@ -40,13 +40,13 @@ class Recorder:
         settings: Settings,
         clock: Clock,
         host: HostSource,
-        gpus: GpuHandover,
+        gpus: GpuSamplerThread,
         sink: Sink,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._host, self._gpus = host, gpus
         self._parent = ParentWatch(settings.parent)
-        self._mark = MarkWatch(settings.mark, settings.words)
+        self._mark = OwnerWatch(settings.mark, settings.words)
         self._sink = sink
         self._ticks = 0
         self._missed = self._lost_writes = 0

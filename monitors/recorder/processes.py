@@ -39,7 +39,7 @@ class ParentWatch:
         return self._started is None or _start_time(self._pid) != self._started
 
 
-class MarkWatch:
+class OwnerWatch:
     """Tells whether a file still holds the words it is to hold: whose folder this is."""
 
     def __init__(self, file: Path | None, words: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from monitors.recorder.clock import SystemClock
 from monitors.recorder.devices.detect import AnySource
-from monitors.recorder.gpu_thread import GpuHandover
+from monitors.recorder.gpu_thread import GpuSamplerThread
 from monitors.recorder.host import HostSampler
 from monitors.recorder.loop import Recorder, Settings
 from monitors.recorder.processes import default_node
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sidecar; returns the exit code: 0 done, 1 it failed and said why in one line."""
     args = _parser().parse_args(arguments)
     clock = SystemClock()  # first: from here on a signal ends the recording in order
-    gpus = GpuHandover(AnySource())
+    gpus = GpuSamplerThread(AnySource())
     mark, words = args.mark or (None, "")
     settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
 

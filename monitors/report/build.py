@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monitors.analysis.analysis import Story, Study, build, study, study_files
+from monitors.analysis.analysis import Analysis, JobContext, analyse_files, analyse_folder, build
 from monitors.analysis.summary import Report
 from monitors.report.text import render_findings, render_text
 from monitors.storage import filenames
@@ -30,14 +30,14 @@ def holds_record(folder: Path) -> bool:
         return False
 
 
-def render_html(found: Study) -> str:
+def render_html(found: Analysis) -> str:
     """The report as one HTML page that needs nothing else."""
     from monitors.report.page import render  # jinja2 is not needed for the text
 
     return render(found)
 
 
-def to_dict(report: Report | Study) -> dict[str, Any]:
+def to_dict(report: Report | Analysis) -> dict[str, Any]:
     """The report as plain values for JSON; null is "unknown"."""
     if isinstance(report, Report):
         return asdict(report)
@@ -64,10 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = bool(args.gpu or args.cpu)
     if files == (args.directory is not None):
         parser.error("give either DIR, or files with --gpu and --cpu")
-    story = Story(marks=tuple(_marks(args.marks)))
+    story = JobContext(marks=tuple(_marks(args.marks)))
     try:
-        found: Report | Study = (
-            study_files(args.gpu, args.cpu, story) if files else study(args.directory, story)
+        found: Report | Analysis = (
+            analyse_files(args.gpu, args.cpu, story)
+            if files
+            else analyse_folder(args.directory, story)
         )
     except ModuleNotFoundError as error:  # the figures need the standard library alone
         print(f"report: no findings and no page: {error.name} is not installed", file=sys.stderr)
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(render_findings(found.verdict, found.findings) + "\n\n" + render_text(report))
     for problem in report.problems:
         print(f"report: {problem}", file=sys.stderr)
-    if args.html is not None and isinstance(found, Study):
+    if args.html is not None and isinstance(found, Analysis):
         try:
             args.html.write_text(render_html(found), encoding="utf-8")
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monitors.analysis.events import Marks
+from monitors.analysis.events import Events
 from monitors.analysis.timeline import Band, NodeLine, Timeline, joined
 
 _UNKNOWN = 255
@@ -27,7 +27,7 @@ _MB_A_GB = 1000
 
 
 def pack(
-    timeline: Timeline, marks: Marks, flagged: Iterable[str] = (), utc_offset_s: int = 0
+    timeline: Timeline, marks: Events, flagged: Iterable[str] = (), utc_offset_s: int = 0
 ) -> dict[str, Any]:
     """Plain values for the page's script."""
     lines = sum(_charts_a_gpu(node) * len(node.gpus) + 7 for node in timeline.nodes)
@@ -184,7 +184,7 @@ def _top(bands: Sequence[Mapping[str, Band]], names: Sequence[str]) -> float:
     return nice(max(peaks, default=1.0))
 
 
-def _steps(marks: Marks) -> list[list[float | int | None]]:
+def _steps(marks: Events) -> list[list[float | int | None]]:
     """Time, number, loss and tokens a second of each step; of very many, groups of equal length.
 
     A group keeps its highest loss and its slowest step: what one looks for is the exception.

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from monitors.analysis.analysis import Study
+from monitors.analysis.analysis import Analysis
 from monitors.analysis.events import PHASES, phases
 from monitors.analysis.summary import NodeSummary
 from monitors.report.charts import pack
@@ -27,7 +27,7 @@ class _Part:
     text: str
 
 
-def render(study: Study) -> str:
+def render(study: Analysis) -> str:
     """The page. Everything that came from files or the caller is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("monitors.report"),
@@ -55,7 +55,7 @@ def render(study: Study) -> str:
     )
 
 
-def _facts(study: Study) -> list[tuple[str, str]]:
+def _facts(study: Analysis) -> list[tuple[str, str]]:
     report = study.report
     facts = []
     if report.nodes:
@@ -70,7 +70,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     return facts + study.rows
 
 
-def _parts(study: Study) -> list[_Part]:
+def _parts(study: Analysis) -> list[_Part]:
     """Where the wall time went; empty without marks."""
     marks = study.marks
     ends = [step.end for step in marks.steps] + [span.end for span in marks.spans]
@@ -106,7 +106,7 @@ def _quality(node: NodeSummary) -> dict[str, str]:
     }
 
 
-def _problems(study: Study) -> list[str]:
+def _problems(study: Analysis) -> list[str]:
     found = [f"{node.node}: {text}" for node in study.report.nodes for text in node.problems]
     found += [
         f"{node.node}: no GPU sampled: {node.gpu_problem}"
@@ -123,7 +123,7 @@ def _problems(study: Study) -> list[str]:
     return found
 
 
-def _data(study: Study) -> dict[str, Any] | None:
+def _data(study: Analysis) -> dict[str, Any] | None:
     if study.timeline is None:
         return None
     offset = study.timeline.nodes[0].utc_offset_s

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from tests.train.running import launch, make_run
 
@@ -74,11 +74,11 @@ def train(root: Path, model: Path, rows: Path, more: list[str]) -> list[dict[str
     done = launch(folder, 2, timeout=900)
     if done.code:
         sys.exit(done.said)
-    return read_marks(folder.events)
+    return read_events(folder.events)
 
 
 def span(marks: list[dict[str, Any]]) -> float:
-    """Give the seconds from the end of the warm-up to the end of the last step but the last save.
+    """Return the seconds from the end of the warm-up to the end of the last step but the last save.
 
     The last checkpoint, whose time comes after the last step, is left out.
     """
@@ -87,7 +87,7 @@ def span(marks: list[dict[str, Any]]) -> float:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     print(f"{'size':<8}{'MB':>7}{'step':>9}  {'kind':<14}{'stalled':>9}{'lost':>8}{'in place':>10}")
     with tempfile.TemporaryDirectory() as place:

@@ -26,7 +26,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from tests.monitors.fake_nvml import build_fake_nvml
 from tests.monitors.running import environment
 from tests.slurm.harm import samplers
@@ -70,7 +70,7 @@ def take_turns(sampler: int, minutes: float) -> list[Turn]:
 
 
 def mean_step(events: list[dict[str, float]], turn: Turn) -> float:
-    """Give the mean seconds of the steps that lie within a turn."""
+    """Return the mean seconds of the steps that lie within a turn."""
     return statistics.fmean(
         mark["seconds"]
         for mark in events
@@ -91,7 +91,7 @@ def ratios(events: list[dict[str, float]], turns: list[Turn]) -> list[float]:
 
 
 def bounds(values: list[float]) -> tuple[float, float]:
-    """Give the 2.5th and 97.5th percentile of the median, drawn again and again."""
+    """Return the 2.5th and 97.5th percentile of the median, drawn again and again."""
     dice = random.Random(1)  # noqa: S311 - statistics
     medians = sorted(statistics.median(dice.choices(values, k=len(values))) for _ in range(DRAWS))
     return medians[DRAWS // 40], medians[-DRAWS // 40]
@@ -120,7 +120,7 @@ def train(place: Path, minutes: float) -> list[float]:
     sampler = None
     try:
         until = time.time() + LONGEST_S
-        while not any(mark["event"] == "step" for mark in read_marks(run / "events.jsonl")):
+        while not any(mark["event"] == "step" for mark in read_events(run / "events.jsonl")):
             if training.poll() is not None or time.time() > until:
                 sys.exit(f"no step was trained; see {run}")
             time.sleep(0.5)
@@ -134,12 +134,12 @@ def train(place: Path, minutes: float) -> list[float]:
         training.send_signal(signal.SIGINT)
         training.wait(LONGEST_S)
     return ratios(
-        [mark for mark in read_marks(run / "events.jsonl") if mark["event"] == "step"], turns
+        [mark for mark in read_events(run / "events.jsonl") if mark["event"] == "step"], turns
     )
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with tempfile.TemporaryDirectory() as place:
         found = train(Path(place), minutes)

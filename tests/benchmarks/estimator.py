@@ -15,7 +15,7 @@ GIB = 2**30
 
 @cache
 def training_bytes(folder: str) -> float:
-    """Give what it names for training with Adam in mixed bf16, in bytes."""
+    """Return what it names for training with Adam in mixed bf16, in bytes."""
     import torch
     from accelerate import init_empty_weights
     from accelerate.commands.estimate import estimate_training_usage

@@ -1,4 +1,4 @@
-"""Foreseen memory and step time against a real GPU: models of 1B to 8B with random weights.
+"""Predicted memory and step time against a real GPU: models of 1B to 8B with random weights.
 
     python -m tests.benchmarks.gpu KIND [WORD ...]
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.predict.known_models import known_config
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from tests.benchmarks.calling import call
 from tests.benchmarks.material import write_model, write_text
 from tests.benchmarks.memory import TENSORS
@@ -68,7 +68,7 @@ def trained(folder: Path, row: Row, where: list[str]) -> tuple[float, float, flo
     shutil.rmtree(runs, ignore_errors=True)
     call(folder, "local", "recipe.yaml", *where, "--name", "bench", "--runs-dir", str(runs),
          *words_of(row), f"training.max_steps={STEPS}")  # fmt: skip
-    marks = read_marks(runs / "bench/events.jsonl")
+    marks = read_events(runs / "bench/events.jsonl")
     steps = [mark["seconds"] for mark in marks if mark["event"] == "step"]
     memory: dict[str, float] = next(
         (mark for mark in reversed(marks) if mark["event"] == "memory"), {}
@@ -78,7 +78,7 @@ def trained(folder: Path, row: Row, where: list[str]) -> tuple[float, float, flo
 
 
 def words_of(row: Row) -> list[str]:
-    """Give what plan and training are both told."""
+    """Return what plan and training are both told."""
     return [
         "--method", row.method, "training.per_device_train_batch_size=1",
         f"training.max_length={row.length}",
@@ -109,7 +109,7 @@ def look(folder: Path, row: Row, kind: str) -> bool:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     import torch
 
     if len(sys.argv) < 2:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations, groupby, product
 
 from hpclaunch.predict.compare import Layout, laid_out
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine, step
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware, step
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site.measured import Rates
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, RANK, Bench, bench
@@ -51,18 +51,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Give the layout in words: micro-batches of how many samples, times how many."""
+        """Return the layout in words: micro-batches of how many samples, times how many."""
         return f"{self.layout.sharding}, {self.layout.samples} x {self.layout.accumulation}"
 
 
-def load(on: Bench, method: MethodKind) -> Load:
-    """Give the bench's fine-tune, not yet laid out."""
+def load(on: Bench, method: MethodKind) -> TrainingStep:
+    """Return the bench's fine-tune, not yet laid out."""
     adapter = on.model.adapter(RANK)
-    return Load(on.model, method, adapter, "none", 1, 1, LENGTH)
+    return TrainingStep(on.model, method, adapter, "none", 1, 1, LENGTH)
 
 
-def predicted(on: Bench, lay: Layout, method: MethodKind, machine: Machine) -> float:
-    """Give the plan's seconds of a step."""
+def predicted(on: Bench, lay: Layout, method: MethodKind, machine: Hardware) -> float:
+    """Return the plan's seconds of a step."""
     seconds = step(*laid_out(load(on, method), lay, NODES, PER_NODE), machine).seconds
     assert seconds is not None
     return seconds
@@ -73,15 +73,15 @@ def free_running(on: Bench) -> list[float]:
     return [on.train(lay, method, FREE_STEPS).seconds for lay, method in FREE]
 
 
-def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Machine:
+def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Hardware:
     """Fit what the ranks compute to the trainings of `free_running`."""
     # On CPUs FSDP has no streams: it waits for all that it gathers and shares out.
-    machine = Machine(
+    machine = Hardware(
         NODES, PER_NODE, 1.0, 1.0, inside.gather_gb_s, across.gather_gb_s, 1.0,
         fitted=True, overlap=0.0,
     )  # fmt: skip
 
-    def off(trial: Machine, some: slice) -> float:
+    def off(trial: Hardware, some: slice) -> float:
         pairs = zip(FREE[some], seconds[some], strict=True)
         return sum(
             math.log(predicted(on, lay, method, trial) / taken) ** 2
@@ -105,7 +105,7 @@ def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Mac
     )
 
 
-def calibrated(on: Bench) -> Machine:
+def calibrated(on: Bench) -> Hardware:
     """Measure the links and the ranks' pace; the links must not be slowed yet."""
     inside, across = on.preflight()
     return fitted(on, inside, across, free_running(on))
@@ -128,8 +128,8 @@ def _lesser(one: list[float], other: list[float]) -> list[float]:
     return [min(pair) for pair in zip(one, other, strict=True)] if one else other
 
 
-def _measured(on: Bench, cases: list[Case]) -> tuple[Machine, dict[str, float], list[list[float]]]:
-    """Give the calibrated machine, the GB/s across by rate, and each case's times by round."""
+def _measured(on: Bench, cases: list[Case]) -> tuple[Hardware, dict[str, float], list[list[float]]]:
+    """Return the calibrated machine, the GB/s across by rate, and each case's times by round."""
     free: list[float] = []
     across: dict[str, float] = {}
     taken: list[list[float]] = [[] for _ in cases]
@@ -152,7 +152,7 @@ def _measured(on: Bench, cases: list[Case]) -> tuple[Machine, dict[str, float], 
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     cases = _cases(sys.argv[1:] or RATES)
     with bench() as on:
         machine, across, taken = _measured(on, cases)

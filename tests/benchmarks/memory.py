@@ -1,4 +1,4 @@
-"""Foreseen memory beside the simulated step and `accelerate estimate-memory`, whole models.
+"""Predicted memory beside the simulated step and `accelerate estimate-memory`, whole models.
 
     python -m tests.benchmarks.memory [WORD ...]
 
@@ -87,7 +87,7 @@ def config_in(folder: Path, model: str) -> str:
 
 
 def planned(folder: Path, row: Row) -> dict[str, Any]:
-    """Give what `plan --exact --json` says."""
+    """Return what `plan --exact --json` says."""
     nodes = max(1, row.gpus // 4)
     words = [
         "plan", "llama3-8b-lora", "--model", config_in(folder, row.model), "--method", row.method,
@@ -99,7 +99,7 @@ def planned(folder: Path, row: Row) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     words = sys.argv[1:]
     rows = [row for row in ROWS if not words or any(word in str(row) for word in words)]

@@ -27,7 +27,7 @@ ROUNDING = 0.01
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rate = sys.argv[1] if len(sys.argv) > 1 else RATE
     with bench() as on:
         machine = calibrated(on)

@@ -53,7 +53,7 @@ def model(folder: Path, shape: str) -> str:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     broken = False
     with tempfile.TemporaryDirectory() as place:

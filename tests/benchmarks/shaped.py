@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from hpclaunch.predict.architecture import Architecture, architecture
 from hpclaunch.predict.compare import Layout
 from hpclaunch.recipe.schema import MethodKind
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.site.measured import CPU, Rates
 from tests.benchmarks.material import write_model, write_text
 from tests.slurm import harm
@@ -93,7 +93,7 @@ class Bench:
             "srun", "recipe.yaml", "--nodes", f"{NODES}", "--cpu-processes", f"{PER_NODE}",
             "--name", "bench", "--method", method, *words,
         )  # fmt: skip
-        marks = read_marks(runs / "bench/events.jsonl")
+        marks = read_events(runs / "bench/events.jsonl")
         done = [each for each in marks if each["event"] == "step"]
         return Trained(
             statistics.median(each["seconds"] for each in done[1:]),

@@ -40,7 +40,7 @@ def seconds(command: list[str], folder: Path) -> float:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:

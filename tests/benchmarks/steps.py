@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 
 
 def step_times(folder: Path) -> list[float]:
-    """Give the seconds of every step after the first ones."""
+    """Return the seconds of every step after the first ones."""
     marks = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return [mark["seconds"] for mark in marks if mark["event"] == "step"][WARM_UP:]
 
@@ -73,7 +73,7 @@ def _run(command: list[str], folder: Path, more: dict[str, str] | None = None) -
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     ours: list[float] = []
     typed: list[float] = []

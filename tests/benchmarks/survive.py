@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from tests.train.running import environment, free_port, make_run
 
@@ -44,7 +44,7 @@ def start(folder: RunFolder) -> tuple[subprocess.Popen[bytes], float]:
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while True:
-        steps = [mark["time"] for mark in read_marks(folder.events) if mark["event"] == "step"]
+        steps = [mark["time"] for mark in read_events(folder.events) if mark["event"] == "step"]
         if steps:
             return process, steps[0] - began
         if process.poll() is not None or time.time() - began > LONGEST:
@@ -59,7 +59,7 @@ def stop(folder: RunFolder, process: subprocess.Popen[bytes]) -> tuple[float, fl
     folder.stop_request.write_text("preempted\n")
     process.wait(LONGEST)
     gone = time.time()
-    saved = [mark["time"] for mark in read_marks(folder.events) if mark["event"] == "checkpoint"]
+    saved = [mark["time"] for mark in read_events(folder.events) if mark["event"] == "checkpoint"]
     return saved[-1] - asked, gone - asked
 
 
@@ -72,7 +72,7 @@ def end(process: subprocess.Popen[bytes]) -> float:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     times: dict[str, list[float]] = {}
 

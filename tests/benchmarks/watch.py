@@ -49,7 +49,7 @@ def big_run(root: Path, nodes: int, gpus: int, hours: float) -> Alive:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     words = sys.argv[1:]
     nodes, gpus = (int(word) for word in (words[:2] + ["64", "8"][len(words[:2]) :]))
     hours = float(words[2]) if len(words) > 2 else 1.0

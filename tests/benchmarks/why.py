@@ -41,7 +41,7 @@ def write_run(root: Path, place: float | None) -> RunFolder:
     folder = RunFolder(root)
     folder.logs.mkdir()
     write_record(folder, record(name=root.name, mode="local", job_id=None))
-    folder.exit_mark.write_text("1\n")
+    folder.exit_code_file.write_text("1\n")
     block = "".join(
         STEP.format(node=n % 16, rank=n % 8, n=n * 7919 % 10000) for n in range(20000)
     ).encode()
@@ -64,7 +64,7 @@ def seconds(command: list[str]) -> tuple[float, str]:
 
 
 def main() -> int:
-    """Measure and print; gives the exit code."""
+    """Measure and print; returns the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     program = str(Path(sys.executable).with_name("hpclaunch"))
     worst = 0.0

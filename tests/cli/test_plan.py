@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from monitors.records import GpuSample
 from tests.cli.running import Home
 from tests.monitors.recorded import GPU_A, GPU_B, start, tick, write_samples
@@ -189,7 +189,7 @@ def test_local_data_gives_the_number_of_steps(home: Home) -> None:
     assert "1 job of 3:00:00" in home.call("plan", *words, "--time", "3:00:00").out
 
 
-def test_what_was_foreseen_is_held_against_what_was_measured(home: Home) -> None:
+def test_what_was_predicted_is_held_against_what_was_measured(home: Home) -> None:
     folder = home.folder / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(SHAPES["small"]))
@@ -198,15 +198,15 @@ def test_what_was_foreseen_is_held_against_what_was_measured(home: Home) -> None
     written = home.call(*words, "--no-submit")
     assert written.code == 0, written.err
     assert "hpclaunch: plan: fits" in written.err
-    foreseen = json.loads((home.runs / "held/run.json").read_text())["foreseen"]
-    assert 0 < foreseen["tensors"] < foreseen["total"]
+    prediction = json.loads((home.runs / "held/run.json").read_text())["prediction"]
+    assert 0 < prediction["tensors"] < prediction["total"]
     before = home.call("report", "held").out
-    predicted = f"{foreseen['tensors'] / 2**30:.1f} GiB foreseen"
+    predicted = f"{prediction['tensors'] / 2**30:.1f} GiB predicted"
     assert f"unknown of tensors on the fullest GPU at most, {predicted}" in before
-    mark(home.runs / "held/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
+    log_event(home.runs / "held/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
     assert "3.0 GiB of tensors on the fullest GPU at most" in home.call("report", "held").out
     said = json.loads(home.call("report", "held", "--json").out)
-    assert said["foreseen"] == foreseen
+    assert said["prediction"] == prediction
     assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
 
 
@@ -219,18 +219,18 @@ def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:
     assert home.call(*words, "--gpus", "2").code == 0
     record = json.loads((home.runs / "held/run.json").read_text())
     assert record["gpu"] is None, "the card is known by its name alone"
-    flops = record["foreseen"]["token_flops"]
+    flops = record["prediction"]["token_flops"]
     weights = architecture(SHAPES["small"]).active_weights
     assert 4 * weights < flops < 6 * weights, "LoRA: there, half of the way back, and attention"
     samples = [tick(n, GpuSample(0), GpuSample(1)) for n in range(5)]
     write_samples(home.runs / "held/metrics", [start(GPU_A, GPU_B), *samples])
     for step in (1, 2):
-        mark(home.runs / "held/events.jsonl", "step", step=step, seconds=2.0, tokens=400_000)
+        log_event(home.runs / "held/events.jsonl", "step", step=step, seconds=2.0, tokens=400_000)
     done = home.call("report", "held", "--json")
     figures = json.loads(done.out)["metrics"]["figures"]
     assert figures["tokens_per_second"] == pytest.approx(200_000)
-    assert figures["share_of_peak"] == pytest.approx(200_000 * flops / (2 * 312e12))
-    share = f"{figures['share_of_peak']:.0%} of its bf16 peak"
+    assert figures["mfu"] == pytest.approx(200_000 * flops / (2 * 312e12))
+    share = f"{figures['mfu']:.0%} of its bf16 peak"
     assert share in home.call("report", "held").out
     assert share in (home.runs / "held/report.html").read_text()
 

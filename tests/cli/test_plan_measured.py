@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.hardware import Pace, pace_of
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine, step
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware, step
 from hpclaunch.recipe.schema import MethodKind
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.site.measured import Measured, Rates, text_of
 from tests.cli.running import Home
 from tests.predict.shapes import SHAPES
@@ -26,8 +26,8 @@ from tests.predict.shapes import SHAPES
 FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
 MODEL = architecture(SHAPES["8b"])
 METHODS: list[MethodKind] = ["lora", "full"]
-LOAD = Load(MODEL, "lora", MODEL.adapter(16), "full", 8, 4, 2048)
-MACHINE = Machine(2, 4, 312, 1555, 225, 20)
+LOAD = TrainingStep(MODEL, "lora", MODEL.adapter(16), "full", 8, 4, 2048)
+MACHINE = Hardware(2, 4, 312, 1555, 225, 20)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def ran(home: Home, name: str, seconds: float, *words: str) -> None:
     events = home.runs / name / "events.jsonl"
     for number in range(1, 12):
         took = seconds * (30 if number == 1 else 1)
-        mark(events, "step", step=number, total=99, seconds=took, tokens=8 * 8 * 4096)
+        log_event(events, "step", step=number, total=99, seconds=took, tokens=8 * 8 * 4096)
 
 
 def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
@@ -132,10 +132,10 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
         for note in after["measured"]
     ), after
     assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
-    mark(home.runs / "slower/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
+    log_event(home.runs / "slower/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
     notes = planned(home)["measured"]
-    tensors = json.loads((home.runs / "slower/run.json").read_text())["foreseen"]["tensors"]
-    told = f"3.0 GiB of tensors on a GPU where {tensors / 2**30:.1f} were foreseen (run slower)"
+    tensors = json.loads((home.runs / "slower/run.json").read_text())["prediction"]["tensors"]
+    told = f"3.0 GiB of tensors on a GPU where {tensors / 2**30:.1f} were predicted (run slower)"
     assert told in notes
     # The newest counts; another method, or another kind of GPU, tells nothing of this one.
     ran(home, "newer", 1.2 * seconds)
@@ -150,13 +150,13 @@ def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Hom
     assert "GB, every 50 steps; how long it takes is unknown until a run here has saved" in text
     ran(home, "saved", 9.0)
     events = home.runs / "saved/events.jsonl"
-    mark(events, "checkpoint", step=5, seconds=0.0, bytes=10**9, path="x")
+    log_event(events, "checkpoint", step=5, seconds=0.0, bytes=10**9, path="x")
     assert planned(home)["checkpoint_seconds"] is None, "in no time: a clock that jumped"
-    mark(events, "checkpoint", step=9, seconds=0.1, bytes=10**6, path="x")
+    log_event(events, "checkpoint", step=9, seconds=0.1, bytes=10**6, path="x")
     assert planned(home)["checkpoint_seconds"] is None, "a small one takes its time for its files"
-    mark(events, "checkpoint", step=10, seconds=4.0, bytes=10**9, path="x")
+    log_event(events, "checkpoint", step=10, seconds=4.0, bytes=10**9, path="x")
     for odd in ({"bytes": "much"}, {"bytes": 10**9, "seconds": math.inf}, {"bytes": 10**9}):
-        mark(events, "checkpoint", step=11, **odd)
+        log_event(events, "checkpoint", step=11, **odd)
     ran(home, "newer", 9.0, "--method", "qlora")  # saved none; and a checkpoint is one to the disk
     found = planned(home, "checkpoints.every_steps=0")
     assert found["checkpoint_seconds"] == pytest.approx(found["checkpoint_bytes"] / 0.25e9)

@@ -73,7 +73,7 @@ def ask(folder: RunFolder, told: Told) -> Diagnosis:
 
 
 def traceback(error: str, frame: str = "step(batch)") -> str:
-    """Give a traceback that ends in an error."""
+    """Return a traceback that ends in an error."""
     head = 'Traceback (most recent call last):\n  File "/home/ada/train.py", line 11, in <module>'
     return f"{head}\n    {frame}\n{error}"
 

@@ -66,13 +66,13 @@ def test_status_carries_the_first_line(tmp_path: Path) -> None:
     folder = run_in(tmp_path / "tiny-1", processes_per_node=2, program=["x"])
     assert status(folder, record()).failure is None
     Told(ranks={3: traceback("ValueError: x")}, exits={3: 1}, first=1).write(folder)
-    folder.exit_mark.write_text("1\n")
+    folder.exit_code_file.write_text("1\n")
     failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
     assert (failure.rank, failure.host, failure.error) == (3, "node2", "ValueError: x")
     assert failure.file is not None
     assert failure.file.name == "stderr.log"
-    folder.cancel_mark.write_text("ada on login1, with hpclaunch cancel\n")
+    folder.cancelled_file.write_text("ada on login1, with hpclaunch cancel\n")
     failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
     assert failure.error == "cancelled by ada on login1, with hpclaunch cancel"

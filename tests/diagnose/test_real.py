@@ -114,7 +114,7 @@ def test_slurms_own_ends(user: User) -> None:
 
 
 def _ranks(job: str) -> list[int]:
-    """Give the processes of a job's ranks, by their rank."""
+    """Return the processes of a job's ranks, by their rank."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -12,7 +12,7 @@ import pytest
 from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.reasons import UNLISTED, explain
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import said
 from tests.diagnose.telling import Told, ask, traceback
@@ -66,7 +66,7 @@ def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     told = Told(state="running", progress=Progress(step=3, total=9, seconds_per_step=2.0))
     told.write(folder)
-    mark(folder.events, "step", step=3)
+    log_event(folder.events, "step", step=3)
     assert ask(folder, told).cause.headline == "running: step 3 of 9, 12 s left at this pace"
     old = {"time": time.time() - 1800, "event": "step", "step": 3}
     folder.events.write_text(json.dumps(old) + "\n")
@@ -80,12 +80,14 @@ def test_starts_that_failed_before_are_told(tmp_path: Path) -> None:
     done, at_work = Told(state="done", code=0), Told(state="running")
     done.write(folder)
     assert ask(folder, done).cause.headline == "done: nothing failed"
-    mark(folder.events, "failure", kind="killed", node="node2", why="rank 1 on node2: exit code -9")
-    mark(folder.events, "step", step=3)
+    log_event(
+        folder.events, "failure", kind="killed", node="node2", why="rank 1 on node2: exit code -9"
+    )
+    log_event(folder.events, "step", step=3)
     once = "; a start failed before, rank 1 on node2: exit code -9"
     assert ask(folder, done).cause.headline == f"done{once}"
     assert ask(folder, at_work).cause.headline == f"running{once}"
-    mark(folder.events, "failure", kind="node", node="node1", why="node1 was lost")
+    log_event(folder.events, "failure", kind="node", node="node1", why="node1 was lost")
     assert "2 starts failed before, the last node1 was lost" in ask(folder, done).cause.headline
 
 

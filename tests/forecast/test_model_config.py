@@ -18,7 +18,7 @@ CONFIG = {"model_type": "llama", "hidden_size": 64}
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Gives configs to those who bring the token, and hands over to a storage once."""
+    """Return configs to those who bring the token, and hands over to a storage once."""
 
     asked: ClassVar[list[tuple[str, str | None]]] = []
 
@@ -53,7 +53,7 @@ def hub() -> Iterator[str]:
         server.shutdown()
 
 
-def surroundings(tmp_path: Path, hub: str = "http://127.0.0.1:9") -> dict[str, str]:
+def context_from_env(tmp_path: Path, hub: str = "http://127.0.0.1:9") -> dict[str, str]:
     return {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf")}
 
 
@@ -61,7 +61,7 @@ def test_a_folder_and_the_cache_come_before_the_hub(tmp_path: Path, hub: str) ->
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    variables = surroundings(tmp_path, hub)
+    variables = context_from_env(tmp_path, hub)
     assert model_config(Model(name=str(folder)), variables, ask_hub=True)[0] == CONFIG
     snapshot = tmp_path / "hf/hub/models--org--kept/snapshots/abc"
     snapshot.mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_a_folder_and_the_cache_come_before_the_hub(tmp_path: Path, hub: str) ->
 
 
 def test_the_hub_is_asked_last_and_only_where_it_may_be(tmp_path: Path, hub: str) -> None:
-    variables = surroundings(tmp_path, hub)
+    variables = context_from_env(tmp_path, hub)
     assert model_config(Model(name="org/open"), variables, ask_hub=False)[0] is None
     assert Hub.asked == []
     found, _ = model_config(Model(name="org/open", revision="v2"), variables, ask_hub=True)
@@ -82,7 +82,7 @@ def test_the_hub_is_asked_last_and_only_where_it_may_be(tmp_path: Path, hub: str
 
 
 def test_the_token_goes_to_the_hub_and_no_further(tmp_path: Path, hub: str) -> None:
-    variables = surroundings(tmp_path, hub) | {"HF_TOKEN": "hf_secret"}
+    variables = context_from_env(tmp_path, hub) | {"HF_TOKEN": "hf_secret"}
     assert model_config(Model(name="org/gated"), variables, ask_hub=True)[0] == CONFIG
     assert model_config(Model(name="org/moved"), variables, ask_hub=True)[0] == CONFIG
     assert Hub.asked[-1] == ("/storage/config.json", None)
@@ -94,13 +94,13 @@ def test_the_token_goes_to_the_hub_and_no_further(tmp_path: Path, hub: str) -> N
     [("org/missing", "404"), ("org/gated", "401"), ("org/broken", "cannot be reached")],
 )
 def test_what_the_hub_does_not_give(tmp_path: Path, hub: str, name: str, said: str) -> None:
-    found, why = model_config(Model(name=name), surroundings(tmp_path, hub), ask_hub=True)
+    found, why = model_config(Model(name=name), context_from_env(tmp_path, hub), ask_hub=True)
     assert found is None
     assert said in why
 
 
 def test_no_hub_is_no_harm(tmp_path: Path) -> None:
     for endpoint in ("http://127.0.0.1:9", "file:///etc", "nonsense"):
-        variables = surroundings(tmp_path, endpoint)
+        variables = context_from_env(tmp_path, endpoint)
         found, why = model_config(Model(name="org/open"), variables, ask_hub=True)
         assert found is None and why

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monitors.analysis.analysis import Story, Study, study
+from monitors.analysis.analysis import Analysis, JobContext, analyse_folder
 from monitors.analysis.finding import Finding
 from tests.monitors import traces
 from tests.monitors.traces import LOAD_S, STEP_S, Values
@@ -25,13 +25,15 @@ def job(
     seconds: int = SECONDS,
     transport: str | None = None,
     **marks: Any,
-) -> Study:
+) -> Analysis:
     traces.record(folder, nodes=nodes, gpus=gpus, seconds=seconds, gpu=gpu, host=host)
-    story = Story(marks=tuple(traces.marks(seconds, **marks)), changes=CHANGES, transport=transport)
-    return study(folder, story)
+    story = JobContext(
+        marks=tuple(traces.marks(seconds, **marks)), changes=CHANGES, transport=transport
+    )
+    return analyse_folder(folder, story)
 
 
-def only(found: Study) -> Finding:
+def only(found: Analysis) -> Finding:
     assert len(found.findings) == 1, [finding.says for finding in found.findings]
     (finding,) = found.findings
     assert finding.evidence.strip(" .")

@@ -36,7 +36,7 @@ def plan(
     how: Launch | None = None,
     **resources: Any,
 ) -> Plan:
-    """Give the plan of `what` on `site` with `resources`."""
+    """Return the plan of `what` on `site` with `resources`."""
     return make_plan(what or recipe(), site, Resources(**resources), how or launch())
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine, reached
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware, reached
 from tests.predict.shapes import SHAPES
 
 MODEL = architecture(SHAPES["70b"])
-A100 = Machine(1, 8, 312, 2039, reached(300), None)
+A100 = Hardware(1, 8, 312, 2039, reached(300), None)
 
 
-def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> Load:
-    """Give a LoRA of the 70B, fully sharded."""
-    return Load(MODEL, "lora", MODEL.adapter(rank), "full", shards, samples, length)
+def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> TrainingStep:
+    """Return a LoRA of the 70B, fully sharded."""
+    return TrainingStep(MODEL, "lora", MODEL.adapter(rank), "full", shards, samples, length)
 
 
-def full(shards: int) -> Load:
-    """Give a full fine-tune of the 70B, fully sharded."""
-    return Load(MODEL, "full", 0, "full", shards, 1, 4096)
+def full(shards: int) -> TrainingStep:
+    """Return a full fine-tune of the 70B, fully sharded."""
+    return TrainingStep(MODEL, "full", 0, "full", shards, 1, 4096)
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Published:
     """A run and what was published of it."""
 
     name: str
-    load: Load
-    machine: Machine
+    load: TrainingStep
+    machine: Hardware
     tokens_per_gpu: float | None = None
     """Tokens a second and GPU."""
     step_seconds: float | None = None
@@ -48,13 +48,13 @@ RUNS = (
     Published(
         "fsdp_qlora, QLoRA on 2 RTX 4090, offloaded",
         replace(lora(2, 8, 512, 64), method="qlora", offload=True),
-        Machine(1, 2, 165, 1008, reached(32), None),
+        Hardware(1, 2, 165, 1008, reached(32), None),
         238,
         within=0.15,  # what is assumed of the host is rough
     ),
     Published("full on 64 A100", full(64), replace(A100, nodes=8, network_gb_s=reached(100)), 331),
     Published(
-        "full on 128 H100", full(128), Machine(16, 8, 989, 3350, reached(450), reached(400)), 1058
+        "full on 128 H100", full(128), Hardware(16, 8, 989, 3350, reached(450), reached(400)), 1058
     ),
     Published(
         "the origin's LoRA on 4 x 4 A100-40, over sockets",
@@ -84,8 +84,8 @@ linear layers) with PEFT and Transformers' Trainer on one A100-SXM4-80GB, FlashA
 the shortest for `LAUNCH`; the other two models were not."""
 
 
-def qwen(size: str, length: int) -> Load:
-    """Give one of those runs."""
+def qwen(size: str, length: int) -> TrainingStep:
+    """Return one of those runs."""
     width, layers, heads, inner, vocabulary = QWEN[size]
     config = {
         "model_type": "qwen2", "hidden_size": width, "num_hidden_layers": layers,
@@ -93,4 +93,4 @@ def qwen(size: str, length: int) -> Load:
         "vocab_size": vocabulary, "tie_word_embeddings": False,
     }  # fmt: skip
     model = architecture(config)
-    return Load(model, "lora", model.adapter(64), "none", 1, 1, length, accumulation=8)
+    return TrainingStep(model, "lora", model.adapter(64), "none", 1, 1, length, accumulation=8)

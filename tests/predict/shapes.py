@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.memory import Load
+from hpclaunch.predict.memory import TrainingStep
 
 SHAPES: dict[str, dict[str, Any]] = {
     "8b": {
@@ -46,10 +46,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 RANK = 16
 
 
-def load_for(row: dict[str, Any]) -> Load:
-    """Give the load that a simulated row stands for."""
+def load_for(row: dict[str, Any]) -> TrainingStep:
+    """Return the load that a simulated row stands for."""
     model = architecture({**SHAPES[row["model"]], "num_hidden_layers": row["layers"]})
-    return Load(
+    return TrainingStep(
         model=model,
         method=row["method"],
         adapter=0 if row["method"] == "full" else model.adapter(RANK),

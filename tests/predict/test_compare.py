@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.compare import Layout, compare, layouts
 from hpclaunch.predict.estimate import SAFE, Work, usable
-from hpclaunch.predict.memory import Load
+from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.scale import knee, scale
-from hpclaunch.predict.step_time import Machine, reached
+from hpclaunch.predict.step_time import Hardware, reached
 from hpclaunch.site.load import gpus
 from tests.predict.shapes import SHAPES
 
@@ -23,13 +23,13 @@ WORK = Work(1000, 1.0, None, 64)
 NOW = Layout("full", 1, 8, True)
 
 
-def lora(model: str = "8b", length: int = 512) -> Load:
+def lora(model: str = "8b", length: int = 512) -> TrainingStep:
     shape = {"8b": SMALL, "70b": LARGE}[model]
-    return Load(shape, "lora", shape.adapter(16), "none", 1, 1, length)
+    return TrainingStep(shape, "lora", shape.adapter(16), "none", 1, 1, length)
 
 
-def machine(nodes: int, network: float = 25.0) -> Machine:
-    return Machine(nodes, 4, 312, 2039, reached(300), reached(network))
+def machine(nodes: int, network: float = 25.0) -> Hardware:
+    return Hardware(nodes, 4, 312, 2039, reached(300), reached(network))
 
 
 @pytest.mark.parametrize("network", [0.125, 1.25, 25.0])

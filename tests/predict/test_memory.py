@@ -17,7 +17,7 @@ import pytest
 from hpclaunch.predict.architecture import Architecture, architecture
 from hpclaunch.predict.estimate import Work, estimate
 from hpclaunch.predict.known_models import known_config
-from hpclaunch.predict.memory import CONTEXT, GIB, Load, memory
+from hpclaunch.predict.memory import CONTEXT, GIB, TrainingStep, memory
 from tests.predict.shapes import SHAPES, load_for
 
 SIMULATED = [
@@ -47,7 +47,7 @@ def test_a_full_fine_tune_with_tied_embeddings(gpus: int, simulated_gib: float) 
     shape = known_config("meta-llama/Llama-3.2-1B")
     assert shape is not None and shape["tie_word_embeddings"]
     how: Literal["none", "full"] = "none" if gpus == 1 else "full"
-    load = Load(architecture(shape), "full", 0, how, gpus, 1, 2048)
+    load = TrainingStep(architecture(shape), "full", 0, how, gpus, 1, 2048)
     assert memory(load).tensors / GIB == pytest.approx(simulated_gib, rel=0.05)
 
 
@@ -55,9 +55,11 @@ def llama_70b() -> Architecture:
     return architecture(SHAPES["70b"])
 
 
-def lora(shards: int, length: int, **more: Any) -> Load:
+def lora(shards: int, length: int, **more: Any) -> TrainingStep:
     model = llama_70b()
-    return replace(Load(model, "lora", model.adapter(16), "full", shards, 1, length), **more)
+    return replace(
+        TrainingStep(model, "lora", model.adapter(16), "full", shards, 1, length), **more
+    )
 
 
 def test_torchtunes_published_peak() -> None:
@@ -105,14 +107,14 @@ def test_one_rank_under_fsdp_as_measured_on_an_h200(
 ) -> None:
     """Llama 3.1 8B, 4,096 tokens: what PyTorch's allocator counted, docs/evidence/gpu.md."""
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
-    load = Load(model, method, model.adapter(16), "full", 1, samples, 4096, checkpointing)
+    load = TrainingStep(model, method, model.adapter(16), "full", 1, samples, 4096, checkpointing)
     assert memory(load).tensors / GIB == pytest.approx(measured_gib, rel=within)
 
 
 def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
     """Llama 3.1 8B on one H200: 10.68 GiB at the peak, which lay before the first step."""
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
-    load = Load(model, "qlora", model.adapter(16), "full", 1, 1, 4096)
+    load = TrainingStep(model, "qlora", model.adapter(16), "full", 1, 1, 4096)
     work = Work(samples=64, epochs=1, max_steps=8, samples_per_step=8)
     loading = estimate(load, 1, work, None, None).loading
     assert (loading - CONTEXT) / GIB == pytest.approx(10.68, rel=0.01)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.hardware import pace_of
 from hpclaunch.predict.kernels import gathered_bytes, token_flops
-from hpclaunch.predict.memory import Load
-from hpclaunch.predict.step_time import Machine, Step, reached, step
+from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.step_time import Hardware, Step, reached, step
 from hpclaunch.recipe.schema import MethodKind
 from tests.predict.published import (
     A100,
@@ -194,7 +194,7 @@ def test_an_unknown_network_leaves_the_time_unknown_across_nodes_alone() -> None
     assert step(replace(lora(4), shards=4), 1, replace(machine, nodes=1)).seconds
 
 
-def timed(load: Load, replicas: int, machine: Machine) -> Step:
+def timed(load: TrainingStep, replicas: int, machine: Hardware) -> Step:
     found = step(load, replicas, machine)
     assert found.seconds is not None and found.communication is not None
     return found
@@ -227,7 +227,7 @@ def test_what_must_hold(rate: float, length: int, accumulation: int, method: Met
 def test_a_token_meets_as_many_adapters_as_experts() -> None:
     """Of 128 experts it goes through eight, so their adapters are a small part of its work."""
     model = architecture(SHAPES["30b-a3b"])
-    load = Load(model, "lora", model.adapter(16), "none", 1, 1, 2048)
+    load = TrainingStep(model, "lora", model.adapter(16), "none", 1, 1, 2048)
     bare = token_flops(replace(load, adapter=0))
     assert bare < token_flops(load) < 1.05 * bare
 
@@ -236,7 +236,7 @@ def test_experts_that_ranks_cannot_share_alike_are_gathered_with_their_padding()
     """Eight stacked experts over sixteen ranks: FSDP 2 moves room for sixteen."""
     model = architecture(SHAPES["8x7b"])
     eight, sixteen = (
-        gathered_bytes(Load(model, "lora", model.adapter(16), "full", ranks, 1, 2048))
+        gathered_bytes(TrainingStep(model, "lora", model.adapter(16), "full", ranks, 1, 2048))
         for ranks in (8, 16)
     )
     assert sixteen - eight == 2 * model.layers * model.stacked

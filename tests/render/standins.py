@@ -100,11 +100,11 @@ class Stage:
         return finish(self.start(folder, script))
 
     def read(self, name: str) -> list[str]:
-        """Give the words that a stand-in wrote down."""
+        """Return the words that a stand-in wrote down."""
         return (self.notes / name).read_bytes().decode().split("\0")[:-1]
 
     def environ(self) -> dict[str, str]:
-        """Give the variables that the training saw."""
+        """Return the variables that the training saw."""
         return dict(entry.split("=", 1) for entry in self.read("environ"))
 
     def wait_for(self, name: str) -> Path:
@@ -116,7 +116,7 @@ class Stage:
         return self.notes / name
 
     def alive(self, who: str) -> bool:
-        """Say whether a stand-in that left its pid still runs."""
+        """Return whether a stand-in that left its pid still runs."""
         try:
             os.kill(int((self.notes / f"{who}.pid").read_text()), 0)
         except ProcessLookupError:

@@ -42,7 +42,7 @@ def config(
 
 
 def told_to_ranks(text: str, folder: Path) -> tuple[Any, dict[str, str]]:
-    """Give accelerate's launch arguments for the file, and the variables its ranks get."""
+    """Return accelerate's launch arguments for the file, and the variables its ranks get."""
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_multi_gpu_env
 

@@ -36,10 +36,10 @@ def test_slurm_runs_it_on_every_node(slurm: ThrowawayCluster, tmp_path: Path, co
     sent = slurm.run("sbatch", "--parsable", str(folder.script))
     assert sent.returncode == 0, sent.stderr
     deadline = time.monotonic() + 60
-    while not folder.exit_mark.exists():
+    while not folder.exit_code_file.exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert folder.exit_mark.read_text() == f"{code}\n"
+    assert folder.exit_code_file.read_text() == f"{code}\n"
     assert folder.log() == folder.logs / f"job-{sent.stdout.strip()}.out"
     ended_early = code != 0  # the first node to fail ends the others
     seen = [stage.read(path.name) for path in sorted(stage.notes.glob("argv.*"))]

@@ -35,7 +35,7 @@ def test_the_trainings_exit_code_is_the_scripts(tmp_path: Path, training: str, c
     stage = Stage(tmp_path, training=training, sidecar=until_stopped("sidecar"))
     folder, text = rendered(stage)
     assert stage.run(folder, text)[0] == code
-    assert folder.exit_mark.read_text() == f"{code}\n"
+    assert folder.exit_code_file.read_text() == f"{code}\n"
     assert not stage.alive("sidecar")
 
 
@@ -77,7 +77,7 @@ def test_a_stop_reaches_the_training_and_ends_the_sidecar(tmp_path: Path) -> Non
     stage.wait_for("sidecar.ready")
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 5, "the training's own code, not 143"
-    assert folder.exit_mark.read_text() == "5\n"
+    assert folder.exit_code_file.read_text() == "5\n"
     assert (stage.notes / "training.stopped").exists()
     assert (stage.notes / "sidecar.stopped").exists()
     assert not stage.alive("sidecar")
@@ -117,7 +117,7 @@ def test_a_stop_while_weights_are_fetched_ends_the_fetching(tmp_path: Path) -> N
     stage.wait_for("prepare.ready")
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 143
-    assert folder.exit_mark.read_text() == "143\n"
+    assert folder.exit_code_file.read_text() == "143\n"
     assert not stage.alive("prepare")
     assert not (stage.notes / "argv").exists(), "no training after a stop"
 
@@ -126,7 +126,7 @@ def test_no_training_without_weights(tmp_path: Path) -> None:
     stage = Stage(tmp_path, prepare="exit 3")
     folder, text = rendered(stage)
     assert stage.run(folder, text)[0] == 3
-    assert folder.exit_mark.read_text() == "3\n"
+    assert folder.exit_code_file.read_text() == "3\n"
     assert not (stage.notes / "argv").exists()
 
 
@@ -134,7 +134,7 @@ def test_a_sidecar_that_fails_at_once_fails_nothing_else(tmp_path: Path) -> None
     stage = Stage(tmp_path, sidecar="echo broken >&2; exit 9", training="sleep 0.2; exit 0")
     folder, text = rendered(stage)
     assert stage.run(folder, text)[0] == 0
-    assert folder.exit_mark.read_text() == "0\n"
+    assert folder.exit_code_file.read_text() == "0\n"
     assert "broken" in (folder.logs / "sidecar.log").read_text()
 
 
@@ -142,7 +142,7 @@ def test_what_an_earlier_try_left_is_cleared_away(tmp_path: Path) -> None:
     stage = Stage(tmp_path, training="ls $HPCLAUNCH_RUN >{notes}/seen; exit 0")
     folder, text = rendered(stage)
     folder.root.mkdir()
-    folder.exit_mark.write_text("1\n")
+    folder.exit_code_file.write_text("1\n")
     folder.stop_request.touch()
     assert stage.run(folder, text)[0] == 0
     seen = (stage.notes / "seen").read_text().split()

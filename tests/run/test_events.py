@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hpclaunch.run.events import mark, newest, read_marks
+from hpclaunch.run.events import log_event, newest, read_events
 
 FAST = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -28,8 +28,8 @@ def test_marks_are_read_in_order(
     path = tmp_path / "events.jsonl"
     path.unlink(missing_ok=True)
     for event, fields in marks:
-        mark(path, event, **fields)
-    read = read_marks(path)
+        log_event(path, event, **fields)
+    read = read_events(path)
     assert [(m["event"], {k: v for k, v in m.items() if k not in {"event", "time"}})
             for m in read] == marks  # fmt: skip
     assert all(1.6e9 < m["time"] < 1e11 for m in read)
@@ -42,13 +42,13 @@ def test_a_torn_line_costs_no_other(torn: int, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.unlink(missing_ok=True)
     for step in range(3):
-        mark(path, "step", step=step)
+        log_event(path, "step", step=step)
     with path.open("r+b") as stream:
         stream.truncate(path.stat().st_size - torn)
     whole = 3 if torn == 1 else 2  # only the line break is gone
-    assert [m["step"] for m in read_marks(path)] == [0, 1, 2][:whole]
-    mark(path, "start", world=8)
-    assert [m["event"] for m in read_marks(path)] == ["step"] * whole + ["start"]
+    assert [m["step"] for m in read_events(path)] == [0, 1, 2][:whole]
+    log_event(path, "start", world=8)
+    assert [m["event"] for m in read_events(path)] == ["step"] * whole + ["start"]
 
 
 @given(junk=st.binary(max_size=200))
@@ -59,28 +59,28 @@ def test_a_torn_line_costs_no_other(torn: int, tmp_path: Path) -> None:
 def test_junk_costs_no_mark(junk: bytes, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(junk)
-    mark(path, "end", outcome="done")
-    assert read_marks(path)[-1]["outcome"] == "done"
+    log_event(path, "end", outcome="done")
+    assert read_events(path)[-1]["outcome"] == "done"
 
 
 def test_each_mark_is_a_line_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    mark(path, "a", text="x\ny\u2028z")
-    mark(path, "b")
+    log_event(path, "a", text="x\ny\u2028z")
+    log_event(path, "b")
     lines = path.read_text().split("\n")
     assert [json.loads(line)["event"] for line in lines[:2]] == ["a", "b"]
     assert lines[2:] == [""]
 
 
 def test_no_file_no_marks(tmp_path: Path) -> None:
-    assert read_marks(tmp_path / "nothing") == []
-    assert read_marks(tmp_path) == []
+    assert read_events(tmp_path / "nothing") == []
+    assert read_events(tmp_path) == []
 
 
 @pytest.mark.parametrize(("event", "step"), [("step", 3), ("checkpoint", 2), ("end", None)])
 def test_the_newest_of_a_kind(tmp_path: Path, event: str, step: int | None) -> None:
     path = tmp_path / "events.jsonl"
     for kind, number in (("step", 1), ("step", 2), ("checkpoint", 2), ("step", 3)):
-        mark(path, kind, step=number)
-    found = newest(read_marks(path), event)
+        log_event(path, kind, step=number)
+    found = newest(read_events(path), event)
     assert (found["step"] if found else None) == step

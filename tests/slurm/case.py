@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from tests.slurm import harm
 from tests.slurm.user import User
 
@@ -106,7 +106,7 @@ class Case:
 
     def marks(self, event: str | None = None) -> list[dict[str, Any]]:
         """What the run has marked so far."""
-        found = read_marks(self.folder / "events.jsonl")
+        found = read_events(self.folder / "events.jsonl")
         return [mark for mark in found if event in {None, mark["event"]}]
 
     def last_step(self) -> int:

@@ -55,7 +55,7 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def confined(cluster: ThrowawayCluster) -> Iterator[Groups]:
-    """Give every node of a cluster with links its groups; before jobs run. Gone with the cluster.
+    """Return every node of a cluster with links its groups; before jobs run. Gone with the cluster.
 
     Enter it before the cluster's own end: processes must have ended for the groups to go.
     """

@@ -62,13 +62,13 @@ def power_on(cluster: ThrowawayCluster, node: str) -> None:
 
 
 def on_node(cluster: ThrowawayCluster, node: str) -> list[int]:
-    """Give the processes on a node; needs links."""
+    """Return the processes on a node; needs links."""
     own = _network(_holder(cluster, node))
     return [pid for pid in _processes() if _network(pid) == own and not _ended(pid)]
 
 
 def ranks(folder: Path, rank: int | None = None) -> list[int]:
-    """Give the training processes of a run on all nodes, or that with one global number."""
+    """Return the training processes of a run on all nodes, or that with one global number."""
     found = []
     for pid in _processes():
         words = _words(pid)
@@ -80,7 +80,7 @@ def ranks(folder: Path, rank: int | None = None) -> list[int]:
 
 
 def node_of(pid: int) -> str | None:
-    """Give the node that a process of a job runs on."""
+    """Return the node that a process of a job runs on."""
     with contextlib.suppress(OSError):
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if variable.startswith(b"SLURMD_NODENAME="):
@@ -89,20 +89,20 @@ def node_of(pid: int) -> str | None:
 
 
 def launchers(folder: Path) -> list[int]:
-    """Give the processes of accelerate itself, one a node."""
+    """Return the processes of accelerate itself, one a node."""
     of_run = [pid for pid in _processes() if str(folder).encode() in _words(pid)]
     return sorted(pid for pid in of_run if b"launch" in _words(pid) and b"-m" in _words(pid))
 
 
 def samplers(folder: Path) -> list[int]:
-    """Give the sidecars of a run."""
+    """Return the sidecars of a run."""
     metrics = str(folder / "metrics").encode()
     found = (pid for pid in _processes() if metrics in _words(pid))
     return sorted(pid for pid in found if b"monitors.recorder" in _words(pid))
 
 
 def at_work(folder: Path) -> list[int]:
-    """Give everything of a run that lives, on whatever node: ranks, launchers, samplers, shells."""
+    """Everything of a run that lives, on whatever node: ranks, launchers, samplers, shells."""
     run = f"HPCLAUNCH_RUN={folder}".encode()
     found = []
     for pid in _processes():
@@ -127,7 +127,7 @@ def _ip(cluster: ThrowawayCluster, *words: str) -> None:
 
 
 def _holder(cluster: ThrowawayCluster, node: str) -> int:
-    """Give the process that keeps a node's namespaces."""
+    """Return the process that keeps a node's namespaces."""
     wanted = f"{HOLDER}={cluster.place.folder}/{node}".encode()
     for pid in _processes():
         with contextlib.suppress(OSError):

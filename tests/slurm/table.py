@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from monitors.analysis.analysis import Study
+from monitors.analysis.analysis import Analysis
 from tests.slurm.case import Cost
 
 HEAD = """| what was done | steps lost | processes gone after | next step after | what happened |
@@ -37,7 +37,7 @@ class Verdicts:
 
     rows: list[str] = field(default_factory=list)
 
-    def add(self, fault: str, said: Study) -> None:
+    def add(self, fault: str, said: Analysis) -> None:
         """Add a row."""
         keys = ", ".join(finding.key for finding in said.findings) or "-"
         self.rows.append(f"| {fault} | {said.verdict} | {keys} |")

@@ -113,7 +113,7 @@ def test_the_state_of_a_run(
     commands(squeue=GONE, sacct=f"echo '{state}|1:0|n1'")
     folder, record = run(tmp_path)
     if code is not None:
-        folder.exit_mark.write_text(f"{code}\n")
+        folder.exit_code_file.write_text(f"{code}\n")
     found = run_state(folder, record)
     assert (found.state, found.reason) == (expected, reason)
 
@@ -123,7 +123,7 @@ def test_silence_is_no_end(commands: Commands, tmp_path: Path) -> None:
     folder, record = run(tmp_path)
     found = run_state(folder, record)
     assert (found.state, found.reason, found.slurm) == ("unknown", "Slurm does not answer", None)
-    folder.exit_mark.write_text("0\n")
+    folder.exit_code_file.write_text("0\n")
     assert run_state(folder, record).state == "done"
 
 
@@ -132,10 +132,10 @@ def test_a_cancel_that_is_refused_leaves_no_mark(commands: Commands, tmp_path: P
     folder, record = run(tmp_path)
     with pytest.raises(UserError, match="Access/permission denied"):
         cancel(folder, record)
-    assert not folder.cancel_mark.exists()
+    assert not folder.cancelled_file.exists()
     commands(scancel="exit 0")
     cancel(folder, record)
-    assert folder.cancel_mark.exists()
+    assert folder.cancelled_file.exists()
 
 
 def test_a_cancel_without_an_answer(

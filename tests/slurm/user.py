@@ -132,7 +132,7 @@ class Terminal:
                 raise AssertionError(f"never said {words!r}, but:\n{self.said}")
 
     def end(self, seconds: float = 60) -> int:
-        """Read to the end; gives the exit code."""
+        """Read to the end; returns the exit code."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass

@@ -31,7 +31,7 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def question(number: int) -> tuple[str, str]:
-    """Give a question and its answer, all of them a little different."""
+    """Return a question and its answer, all of them a little different."""
     colour = COLOURS[number % len(COLOURS)]
     return f"What colour is box {number}?", f"Box {number} is {colour}."
 
@@ -44,7 +44,7 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 @pytest.fixture(scope="package")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a jsonl file of 32 conversations."""
+    """Return a jsonl file of 32 conversations."""
     return write_jsonl(
         tmp_path_factory.mktemp("data") / "boxes.jsonl",
         [
@@ -61,7 +61,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a random Llama whose output head is a matrix of its own."""
+    """Return the folder of a random Llama whose output head is a matrix of its own."""
     return random_llama(tmp_path_factory.mktemp("model") / "random-llama", tied=False)
 
 
@@ -94,7 +94,7 @@ def random_llama(folder: Path, *, tied: bool) -> Path:
 
 
 def short(tiny: Path, rows: Path, steps: int = 6) -> list[str]:
-    """Give the overrides of a run of a few seconds."""
+    """Return the overrides of a run of a few seconds."""
     return [
         f"model.name={tiny}",
         f"data.name={rows}",
@@ -129,20 +129,20 @@ def train(root: Path, overrides: list[str], processes: int = 2, nodes: int = 1) 
 
 @pytest.fixture(scope="package")
 def lora_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
-    """Give a LoRA run on two ranks, fully sharded, with Transformers' checkpointing."""
+    """Return a LoRA run on two ranks, fully sharded, with Transformers' checkpointing."""
     return train(tmp_path_factory.mktemp("runs") / "lora", short(tiny, rows))
 
 
 @pytest.fixture(scope="package")
 def qlora_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
-    """Give a QLoRA run on two ranks, fully sharded."""
+    """Return a QLoRA run on two ranks, fully sharded."""
     overrides = [*short(tiny, rows), "method.kind=qlora", "model.dtype=bfloat16"]
     return train(tmp_path_factory.mktemp("runs") / "qlora", overrides)
 
 
 @pytest.fixture(scope="package")
 def full_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
-    """Give a full fine-tune on two ranks in bfloat16, fully sharded."""
+    """Return a full fine-tune on two ranks in bfloat16, fully sharded."""
     overrides = [*short(tiny, rows), "method.kind=full", "model.dtype=bfloat16"]
     return train(tmp_path_factory.mktemp("runs") / "full", overrides)
 

@@ -71,7 +71,7 @@ def _tensors(tree: Any) -> list[Any]:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    """Give a tensor's bytes in memory; what is expanded is there once."""
+    """Return a tensor's bytes in memory; what is expanded is there once."""
     number = 1
     for side, stride in zip(tensor.shape, tensor.stride(), strict=True):
         number *= side if stride else 1

@@ -14,7 +14,7 @@ from typing import Any
 from hpclaunch.plan.layout import layout
 from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.render.accelerate import accelerate_config
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 
 
@@ -47,7 +47,7 @@ def make_run(
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Give the variables of a rank: no network, one thread each, the tests' own cache."""
+    """Return the variables of a rank: no network, one thread each, the tests' own cache."""
     own = {k: v for k, v in os.environ.items() if k not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
     return {
         **own,
@@ -102,17 +102,17 @@ def run_program(command: list[str], timeout: float, env: dict[str, str]) -> Outc
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def marks(folder: RunFolder, event: str) -> list[dict[str, Any]]:
-    """Give the marks of one kind."""
-    return [m for m in read_marks(folder.events) if m["event"] == event]
+    """Return the marks of one kind."""
+    return [m for m in read_events(folder.events) if m["event"] == event]
 
 
 def losses(folder: RunFolder) -> dict[int, float]:
-    """Give the loss of each step; of a step that ran twice, the later."""
+    """Return the loss of each step; of a step that ran twice, the later."""
     return {m["step"]: m["loss"] for m in marks(folder, "step")}

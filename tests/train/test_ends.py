@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.run.events import newest, read_marks
+from hpclaunch.run.events import newest, read_events
 from hpclaunch.train.prepare import prepare
 from tests.train.conftest import question, short, train, write_jsonl
 from tests.train.running import launch, make_run, marks, program
@@ -33,7 +33,7 @@ if os.environ.get("RANK") == "{rank}":
 
 
 def after_two_steps(folder: Path, events: Path, rank: int, action: str) -> str:
-    """Give a PYTHONPATH that makes `rank` do `action` after the second step."""
+    """Return a PYTHONPATH that makes `rank` do `action` after the second step."""
     folder.mkdir()
     text = WATCH.format(events=str(events), rank=rank, action=action)
     (folder / "sitecustomize.py").write_text(text, "utf-8")
@@ -63,7 +63,7 @@ def test_a_stop_file_ends_the_run_with_a_checkpoint_and_weights(
     (stop,) = marks(folder, "stop")
     assert stop["why"] == "enough for today"
     assert 2 <= stop["step"] < 300
-    end = newest(read_marks(folder.events), "end")
+    end = newest(read_events(folder.events), "end")
     assert end is not None
     assert (end["step"], end["outcome"]) == (stop["step"], "stopped")
     assert [p.name for p in folder.checkpoints.iterdir()] == [f"step-{stop['step']}"]
@@ -88,7 +88,7 @@ def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
     if folder.rank_error(0).exists():  # else the launcher ended it before it noticed
         other = json.loads(folder.rank_error(0).read_text("utf-8"))
         assert other["collateral"] and other["time"] >= error["time"]
-    assert newest(read_marks(folder.events), "end") is None
+    assert newest(read_events(folder.events), "end") is None
 
 
 def test_a_start_whose_folder_is_anothers_ends_and_leaves_no_trace(
@@ -96,15 +96,15 @@ def test_a_start_whose_folder_is_anothers_ends_and_leaves_no_trace(
 ) -> None:
     overrides = [*short(tiny, rows, steps=300), "checkpoints.every_steps=0"]
     folder = make_run(tmp_path / "run", overrides)
-    folder.start_mark.write_text("8.0\n")
-    again = f"pathlib.Path({str(folder.start_mark)!r}).write_text('8.1')"
+    folder.attempt_file.write_text("8.0\n")
+    again = f"pathlib.Path({str(folder.attempt_file)!r}).write_text('8.1')"
     path = after_two_steps(tmp_path / "site", folder.events, 0, again)
     outcome = launch(folder, 2, PYTHONPATH=path, HPCLAUNCH_START="8.0")
     assert outcome.code != 0
     assert "a later start is at work in this folder" in outcome.out
     assert folder.rank_errors() == []
     assert not list(folder.checkpoints.glob("step-*")) and not folder.final.exists()
-    assert newest(read_marks(folder.events), "end") is None
+    assert newest(read_events(folder.events), "end") is None
 
 
 def test_what_the_recipe_gets_wrong_is_one_line_without_a_traceback(
@@ -133,7 +133,7 @@ ABSENT = [
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
-    """Give a file whose third line is cut off."""
+    """Return a file whose third line is cut off."""
     path = write_jsonl(tmp_path / "bad.jsonl", [{"text": question(n)[0]} for n in range(2)])
     path.write_text(path.read_text("utf-8") + '{"text": "x"\n', "utf-8")
     return path

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.run.events import newest, read_marks
+from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder
 from tests.train.conftest import Done, short, train
 from tests.train.running import launch, losses, marks
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.train
 
 def test_a_run_ends_well_and_says_so(lora_run: Done) -> None:
     assert lora_run.outcome.code == 0, lora_run.outcome.said
-    end = newest(read_marks(lora_run.folder.events), "end")
+    end = newest(read_events(lora_run.folder.events), "end")
     assert end is not None
     assert (end["step"], end["outcome"], end["final"]) == (6, "done", "final")
     assert lora_run.folder.rank_errors() == []
@@ -144,7 +144,7 @@ def test_one_rank_and_two_learn_the_same(
 
 
 def same(left: dict[str, Any], right: dict[str, Any], tolerance: float = 1e-4) -> bool:
-    """Say whether two sets of weights agree."""
+    """Return whether two sets of weights agree."""
     import torch
 
     return left.keys() == right.keys() and all(

@@ -8,7 +8,7 @@ import pytest
 
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.kernels import _HOOKS_BACK, _HOOKS_FORTH, Pass, passes
-from hpclaunch.predict.memory import Load
+from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from tests.predict.shapes import RANK, SHAPES
 from tests.train.moving import counted
@@ -41,7 +41,7 @@ def by_plan(config: dict[str, Any], layers: int, length: int, *how: Any) -> tupl
     model = architecture({**config, "num_hidden_layers": layers})
     adapter = model.adapter(RANK) if method == "lora" else 0
     shards = 1 if sharding == "none" else 2
-    load = Load(model, method, adapter, sharding, shards, 1, length, checkpointing=again)
+    load = TrainingStep(model, method, adapter, sharding, shards, 1, length, checkpointing=again)
     return passes(load)
 
 
@@ -78,5 +78,5 @@ def test_a_layer_moves_what_the_plan_counts(
 
 
 def hooks(method: MethodKind, way: int) -> int:
-    """Give the launches that FSDP's hooks are taken for; they run few kernels."""
+    """Return the launches that FSDP's hooks are taken for; they run few kernels."""
     return (_HOOKS_FORTH, _HOOKS_BACK)[way][method != "full"]

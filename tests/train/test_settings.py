@@ -24,7 +24,7 @@ def recipe(tiny: Path, rows: Path) -> Recipe:
 
 
 def config(recipe: Recipe, tmp_path: Path, fsdp: int = 0, **more: Any) -> Any:
-    here = distributed.World(rank=0, size=1, device="cpu", fsdp=fsdp)
+    here = distributed.DistContext(rank=0, size=1, device="cpu", fsdp=fsdp)
     options = {"messages": True, "validating": False, "kernel": "sdpa", **more}
     return settings.sft_config(recipe, RunFolder(tmp_path), here, **options)
 
@@ -180,9 +180,9 @@ def test_fsdps_own_checkpointing_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="loses the adapter"):
-        distributed.surroundings()
+        distributed.context_from_env()
     monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "false")
-    assert distributed.surroundings().fsdp == 2
+    assert distributed.context_from_env().fsdp == 2
 
 
 def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip("there is a GPU here")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
     with pytest.raises(UserError, match="sees no GPU"):
-        distributed.surroundings()
+        distributed.context_from_env()
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ TOKENS = [
 
 @pytest.fixture(scope="package")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give texts that begin with one new token and end with another."""
+    """Return texts that begin with one new token and end with another."""
     rows = [{"text": f"<call> box {n} <done>"} for n in range(32)]
     return write_jsonl(tmp_path_factory.mktemp("calls") / "calls.jsonl", rows)
 
 
 @pytest.fixture(scope="package")
 def spread(tmp_path_factory: pytest.TempPathFactory, tiny: Path, calls: Path) -> Done:
-    """Give a run on two ranks."""
+    """Return a run on two ranks."""
     overrides = [*short(tiny, calls, steps=30), *TOKENS]
     return train(tmp_path_factory.mktemp("runs") / "tokens", overrides)
 

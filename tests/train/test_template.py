@@ -50,7 +50,7 @@ def tokenizer(tiny: Path) -> Any:
 
 
 def learnt(tokenizer: Any, talk: list[dict[str, Any]], template: str | None) -> list[str]:
-    """Give the stretches of text that the loss counts."""
+    """Return the stretches of text that the loss counts."""
     ids = tokenizer.apply_chat_template(talk, chat_template=template, return_dict=True)["input_ids"]
     mask = loss_mask(tokenizer, talk, template)
     assert len(ids) == len(mask)

@@ -173,7 +173,7 @@ def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
     record = json.loads(server.read("hand/far/run.json"))
     assert record["created"] == json.loads(folder.record.read_text())["created"]
     # As if it had been killed: nothing here but the folder itself.
-    folder.exit_mark.write_text("1\n")
+    folder.exit_code_file.write_text("1\n")
     shutil.rmtree(folder.final)
     shutil.rmtree(folder.checkpoints)
     again = home.call("resume", "far", "training.max_steps=12")

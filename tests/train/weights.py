@@ -9,7 +9,7 @@ from hpclaunch.run.folder import RunFolder
 
 
 def adapter_of(folder: RunFolder) -> dict[str, Any]:
-    """Give the tensors of the final adapter."""
+    """Return the tensors of the final adapter."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = load_file(folder.final / "adapter_model.safetensors")
@@ -17,7 +17,7 @@ def adapter_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def checkpoint_tensors(folder: Path) -> dict[str, Any]:
-    """Give the tensors of a sharded checkpoint, put together without any ranks."""
+    """Return the tensors of a sharded checkpoint, put together without any ranks."""
     import torch
     from torch.distributed.checkpoint import FileSystemReader
     from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from monitors.records import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
 from monitors.storage import filenames
@@ -93,20 +93,20 @@ class Alive:
     def train(self, steps: int = 1, total: int = 200) -> None:
         """Make steps, and a checkpoint at every tenth."""
         if self.step == 0:
-            mark(self.folder.events, "start", world=8, device="gpu")
-            mark(self.folder.events, "load", seconds=3.0, parameters=1000, trainable=10)
+            log_event(self.folder.events, "start", world=8, device="gpu")
+            log_event(self.folder.events, "load", seconds=3.0, parameters=1000, trainable=10)
         for _ in range(steps):
             self.step += 1
             loss = round(0.9 + 1.5 / self.step**0.5, 4)
-            mark(
+            log_event(
                 self.folder.events, "step", step=self.step, total=total, seconds=1.5,
                 tokens=12_288, loss=loss,
             )  # fmt: skip
             if self.step % 10 == 0:
-                mark(self.folder.events, "checkpoint", step=self.step, seconds=0.4)
+                log_event(self.folder.events, "checkpoint", step=self.step, seconds=0.4)
 
     def finish(self, code: int = 0) -> None:
         """End the run."""
         if code == 0:
-            mark(self.folder.events, "end", step=self.step, seconds=3.0, outcome="done")
-        self.folder.exit_mark.write_text(f"{code}\n")
+            log_event(self.folder.events, "end", step=self.step, seconds=3.0, outcome="done")
+        self.folder.exit_code_file.write_text(f"{code}\n")

@@ -86,7 +86,7 @@ class Terminal:
         os.write(self._control, keys.encode())
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give the terminal another size."""
+        """Return the terminal another size."""
         with self._lock:
             self._screen.resize(lines, columns)
         self._size(columns, lines)
@@ -105,7 +105,7 @@ class Terminal:
         return code, left.decode()
 
     def as_before(self) -> bool:
-        """Say whether the terminal takes keys as it did at first."""
+        """Return whether the terminal takes keys as it did at first."""
         return termios.tcgetattr(self._inside) == self.before
 
     def close(self) -> None:

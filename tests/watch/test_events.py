@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hpclaunch.diagnose.progress import progress
-from hpclaunch.run.events import mark, read_marks
-from hpclaunch.watch.events import KEPT_STEPS, MarkReader
+from hpclaunch.run.events import log_event, read_events
+from hpclaunch.watch.events import KEPT_STEPS, EventReader
 
 
 def step(number: int, **more: Any) -> str:
@@ -28,10 +28,10 @@ def step(number: int, **more: Any) -> str:
 @pytest.mark.parametrize("steps", [0, 1, 19, 20, 21, KEPT_STEPS - 1, KEPT_STEPS + 1, 1000])
 def test_the_same_progress(tmp_path: Path, steps: int) -> None:
     path = tmp_path / "events.jsonl"
-    reader = MarkReader(path)
+    reader = EventReader(path)
     for begin in range(2):
-        mark(path, "start", world=2)
-        mark(path, "load", seconds=1.0, parameters=10, trainable=1)
+        log_event(path, "start", world=2)
+        log_event(path, "load", seconds=1.0, parameters=10, trainable=1)
         with path.open("a") as stream:
             for number in range(steps):
                 stream.write(
@@ -39,13 +39,13 @@ def test_the_same_progress(tmp_path: Path, steps: int) -> None:
                 )
                 if number % 10 == 9:
                     stream.write(f'{{"event": "checkpoint", "step": {number}, "time": 2.0}}\n')
-        assert progress(reader.read()) == progress(read_marks(path))
+        assert progress(reader.read()) == progress(read_events(path))
     assert len(reader.read()) < KEPT_STEPS + steps / 4 + 10
 
 
 def test_a_torn_line_is_read_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    reader = MarkReader(path)
+    reader = EventReader(path)
     assert reader.read() == []
     line = step(1)
     for piece in (line[:30], line[30:]):
@@ -60,7 +60,7 @@ def test_a_torn_line_is_read_once_it_is_whole(tmp_path: Path) -> None:
 def test_a_day_of_steps_is_not_read_every_second(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text("".join(step(number) for number in range(86_400)))
-    reader = MarkReader(path)
+    reader = EventReader(path)
     reader.read()
     began = time.process_time()
     for number in range(20):

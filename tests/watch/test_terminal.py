@@ -174,7 +174,7 @@ def test_a_run_that_waits_says_why(make: Make, watch: Open, tmp_path: Path) -> N
     assert "run    one, queued, job 77" in text
     assert "jobs of higher priority are before it (Priority)" in text
     answer.write_text("77|RUNNING|None|n[1-2]|0:59:00\n")
-    run.folder.start_mark.write_text("77.0\n")  # the script begins with it
+    run.folder.attempt_file.write_text("77.0\n")  # the script begins with it
     run.begin(seconds=2)
     text = screen.until("running")
     assert "job 77 on n[1-2], 0:59:00 left" in text

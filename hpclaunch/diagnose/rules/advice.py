@@ -10,7 +10,7 @@ from hpclaunch.recipe.training import DEFAULTS
 
 
 def resume(e: Evidence, *words: str) -> str:
-    """Give the command that goes on with the run, and from where it would."""
+    """Return the command that goes on with the run, and from where it would."""
     step = e.progress.checkpoint
     if e.record.program:
         where = "starts your program again"
@@ -20,13 +20,13 @@ def resume(e: Evidence, *words: str) -> str:
 
 
 def logs(e: Evidence, rank: int | None = None) -> str:
-    """Give the command that shows the log."""
+    """Return the command that shows the log."""
     chosen = [] if rank is None else ["--rank", str(rank)]
     return shlex.join(["hpclaunch", "logs", e.record.name, *chosen])
 
 
 def training(e: Evidence) -> dict[str, object]:
-    """Give the training section that the run was started with, defaults filled in."""
+    """Return the training section that the run was started with, defaults filled in."""
     from hpclaunch.recipe.load import load
 
     try:

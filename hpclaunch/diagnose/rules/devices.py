@@ -66,7 +66,7 @@ def hardware(e: Evidence) -> Cause | None:
 
 
 def _noted(e: Evidence) -> tuple[Clue, ...]:
-    """Give what the samplers noted of devices that failed; what is a program's fault comes last."""
+    """What the samplers noted of devices that failed; what is a program's fault comes last."""
     found = [
         (_number(text) in PROGRAM, Clue(f"{node.node}: {text}", node.file))
         for node in e.nodes
@@ -78,7 +78,7 @@ def _noted(e: Evidence) -> tuple[Clue, ...]:
 
 
 def _number(text: str) -> int | None:
-    """Give the Xid that a line names."""
+    """Return the Xid that a line names."""
     match = _XID.search(text)
     return int(match.group(1)) if match else None
 

@@ -120,7 +120,7 @@ def package(e: Evidence) -> Cause | None:
 
 
 def _name(e: Evidence, line: Clue) -> str:
-    """Give the repository that is spoken of, '' where nothing tells."""
+    """Return the repository that is spoken of, '' where nothing tells."""
     texts = [line.text]
     if e.culprit is not None:
         texts.append(e.culprit.text.decode("utf-8", errors="replace"))

@@ -47,7 +47,7 @@ def _either(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _gpu_advice(e: Evidence, text: str) -> tuple[str, ...]:
-    """Give what makes room, the cheapest first."""
+    """Return what makes room, the cheapest first."""
     steps = []
     others = _OTHERS.search(text)
     if others:
@@ -122,7 +122,7 @@ def host(e: Evidence) -> Cause | None:
 
 
 def _kills(e: Evidence) -> tuple[Clue, ...]:
-    """Give what the samplers noted of processes that the kernel killed for memory."""
+    """Return what the samplers noted of processes that the kernel killed for memory."""
     return tuple(
         Clue(f"{node.node}: {text}", node.file)
         for node in e.nodes
@@ -140,7 +140,7 @@ def _killed(file: object, code: int | None) -> Clue:
 
 
 def _named(e: Evidence, lines: tuple[Clue, ...]) -> tuple[int | None, str | None]:
-    """Give rank and host that the lines speak of: the rank where a node has one alone."""
+    """Return rank and host that the lines speak of: the rank where a node has one alone."""
     for line in lines:
         match = _TASK.search(line.text)
         if match:

@@ -62,7 +62,7 @@ def _silent(e: Evidence) -> bool:
 
 
 def _late(e: Evidence, lines: Iterable[Clue]) -> tuple[list[int], str]:
-    """Give the ranks that the others waited for, as far as the texts tell, and how that shows."""
+    """Return the ranks that the others waited for, as far as the texts tell, and how that shows."""
     for line in lines:
         match = _BARRIER.search(line.text)
         if match:

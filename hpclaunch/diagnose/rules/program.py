@@ -68,7 +68,7 @@ def _last_words(rank: RankFailure) -> list[str]:
 
 
 def traceback(rank: RankFailure) -> tuple[Clue, ...]:
-    """Give the end of a rank's traceback, the line of the error last."""
+    """Return the end of a rank's traceback, the line of the error last."""
     lines = rank.text.decode("utf-8", errors="replace").split("\n")
     before = rank.before or 0
     stop = len(lines) if rank.line is None else min(len(lines), max(0, rank.line - before))
@@ -104,7 +104,7 @@ def script(e: Evidence) -> Cause | None:
 
 
 def _exception_in_log(e: Evidence) -> tuple[str, tuple[Clue, ...]] | None:
-    """Give the last exception at the log's end, with the lines before it."""
+    """Return the last exception at the log's end, with the lines before it."""
     shown = [clue.text for clue in e.log.last]
     for at in range(len(shown) - 1, -1, -1):
         error = exception_in(shown[at])

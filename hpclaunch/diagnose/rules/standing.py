@@ -95,7 +95,7 @@ def local_killed(e: Evidence) -> Cause | None:
 
 
 def notes(e: Evidence) -> tuple[str, ...]:
-    """Give what is worth knowing beside the cause."""
+    """Return what is worth knowing beside the cause."""
     found = []
     if e.sidecar:
         first: Clue = e.sidecar[0]

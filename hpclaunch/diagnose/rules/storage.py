@@ -52,7 +52,7 @@ def full(e: Evidence) -> Cause | None:
 
 
 def _frames(e: Evidence, line: Clue) -> tuple[Clue, ...]:
-    """Give the line with the traceback that led to it: it shows what was being written."""
+    """Return the line with the traceback that led to it: it shows what was being written."""
     frames = traceback(e.culprit) if e.culprit and e.explained else ()
     return frames if line.text in [frame.text for frame in frames] else (line, *frames)
 

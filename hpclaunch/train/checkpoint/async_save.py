@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.train.checkpoint import manifest
-from hpclaunch.train.distributed import World, all_shares
+from hpclaunch.train.distributed import DistContext, all_gather_object
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.settings import LONG_TIMEOUT
 
@@ -31,7 +31,7 @@ class Flight:
 
     step: int
     folder: Path
-    world: World
+    world: DistContext
     parts: list[Future[Any]]
     """What is still being written; empty where all of it is."""
     began: float
@@ -67,7 +67,7 @@ class Flight:
         return self.problem, self.share
 
 
-def own_groups(world: World) -> list[Any] | None:
+def own_groups(world: DistContext) -> list[Any] | None:
     """Make the groups that the writing threads speak over. Every rank must call it.
 
     None where that cannot be: without ranks there is nothing to share, and without FSDP no DCP.
@@ -84,7 +84,7 @@ def own_groups(world: World) -> list[Any] | None:
     def make() -> None:
         groups.extend(dist.new_group(backend="gloo", timeout=timeout) for _ in range(AT_ONCE))
 
-    failed = next((said for said in all_shares(world, tried(make)) if said), None)
+    failed = next((said for said in all_gather_object(world, tried(make)) if said), None)
     if failed:
         raise RuntimeError(failed)
     return groups

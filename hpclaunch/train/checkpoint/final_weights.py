@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.distributed import World, barrier
+from hpclaunch.train.distributed import DistContext, barrier
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 SHARD = "5GB"
 """Size of a file of a full model."""
 
 
-def save_final(run: RunFolder, world: World, trainer: Any, dtype: Any) -> Path:
+def save_final(run: RunFolder, world: DistContext, trainer: Any, dtype: Any) -> Path:
     """Write RUN/final: the adapter of a PEFT model, else the model; with its tokenizer.
 
     Every rank must call it. Trainer.save_model writes nothing when checkpoints are sharded, so
@@ -70,8 +70,8 @@ def _check(folder: Path, adapter: bool) -> None:
         raise RuntimeError(f"no {'adapter' if adapter else 'model'} weights were written: {folder}")
 
 
-def _whole(model: Any, world: World, *, trainable_only: bool) -> Iterator[tuple[str, Any]]:
-    """Give each parameter (and saved buffer of a full model) whole, on the CPU of the first rank.
+def _whole(model: Any, world: DistContext, *, trainable_only: bool) -> Iterator[tuple[str, Any]]:
+    """Return each parameter (and saved buffer of a full model) whole, on the CPU of the first rank.
 
     One at a time: what is gathered on an accelerator at once is one parameter, not the model.
     """
@@ -88,8 +88,8 @@ def _whole(model: Any, world: World, *, trainable_only: bool) -> Iterator[tuple[
                 yield _plain(name), _gathered(buffer, world)
 
 
-def _gathered(value: Any, world: World) -> Any:
-    """Give a parameter whole: collective for a sharded one. Only the first rank keeps it."""
+def _gathered(value: Any, world: DistContext) -> Any:
+    """Return a parameter whole: collective for a sharded one. Only the first rank keeps it."""
     from torch.distributed.tensor import DTensor
 
     value = value.detach()
@@ -118,7 +118,7 @@ def _whole_fsdp1(model: Any, trainable_only: bool) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(name: str) -> str:
-    """Give a parameter's name without the layers that wrappers put in."""
+    """Return a parameter's name without the layers that wrappers put in."""
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")
     return name

@@ -14,13 +14,13 @@ ASIDE = ".partial"
 
 
 def step_of(path: Path) -> int:
-    """Give N of a folder `step-N`, -1 for any other name."""
+    """Return N of a folder `step-N`, -1 for any other name."""
     match = _STEP.match(path.name)
     return int(match.group(1)) if match else -1
 
 
 def complete(run: RunFolder) -> list[Path]:
-    """Give the checkpoints there are, oldest first."""
+    """Return the checkpoints there are, oldest first."""
     if not run.checkpoints.is_dir():
         return []
     found = [path for path in run.checkpoints.iterdir() if path.is_dir() and step_of(path) >= 0]
@@ -28,12 +28,12 @@ def complete(run: RunFolder) -> list[Path]:
 
 
 def newest(run: RunFolder) -> Path | None:
-    """Give the newest complete checkpoint, if any."""
+    """Return the newest complete checkpoint, if any."""
     return next(reversed(complete(run)), None)
 
 
 def aside(run: RunFolder) -> Path:
-    """Give the folder that a checkpoint is written into."""
+    """Return the folder that a checkpoint is written into."""
     return run.checkpoints / ASIDE
 
 
@@ -82,5 +82,5 @@ def put_into_place(run: RunFolder, folder: Path, name: str) -> None:
 
 
 def size(folder: Path) -> int:
-    """Give the bytes of all files in a folder."""
+    """Return the bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -47,13 +47,13 @@ def parts_of(folder: Path, rank: int, ranks: int) -> dict[str, Part]:
 
 
 def _owner(name: str) -> int | None:
-    """Give the rank that wrote a file, by its name; None for what belongs to no rank."""
+    """Return the rank that wrote a file, by its name; None for what belongs to no rank."""
     match = _OF_RANK.search(name)
     return int(match.group(1) or match.group(2)) if match else None
 
 
 def share(parts: Mapping[str, Part], ranks: int, node: int, nodes: int) -> list[str]:
-    """Give the files that a node is to copy, of a checkpoint that so many ranks wrote.
+    """Return the files that a node is to copy, of a checkpoint that so many ranks wrote.
 
     What a rank wrote falls to its node, which may still hold it in memory; the rest is dealt out
     by size. Every node comes to the same answer without asking, and every file falls to one.
@@ -77,7 +77,7 @@ def share(parts: Mapping[str, Part], ranks: int, node: int, nodes: int) -> list[
 
 
 def measure(path: Path) -> Part:
-    """Give a file's size and checksum. Raises OSError."""
+    """Return a file's size and checksum. Raises OSError."""
     size = total = 0
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
@@ -92,14 +92,14 @@ def write(folder: Path, parts: Mapping[str, Part], **facts: Any) -> None:
 
 
 def text_of(parts: Mapping[str, Part], **facts: Any) -> str:
-    """Give the text of a manifest."""
+    """Return the text of a manifest."""
     files = {name: {"bytes": part.bytes, "crc32": part.crc32} for name, part in parts.items()}
     document = {"format": FORMAT, **facts, "files": dict(sorted(files.items()))}
     return json.dumps(document, indent=1) + "\n"
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Part]] | None:
-    """Give a checkpoint's facts and files; None where its manifest is missing or damaged."""
+    """Return a checkpoint's facts and files; None where its manifest is missing or damaged."""
     try:
         return parse((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Part]] | None:
 
 
 def parse(text: str) -> tuple[dict[str, Any], dict[str, Part]] | None:
-    """Give facts and files of a manifest's text; None where it is none."""
+    """Return facts and files of a manifest's text; None where it is none."""
     try:
         document = json.loads(text)
         files = document.pop("files")
@@ -120,7 +120,7 @@ def parse(text: str) -> tuple[dict[str, Any], dict[str, Part]] | None:
 
 
 def _inside(name: str) -> bool:
-    """Say whether a file's name stays within the checkpoint."""
+    """Return whether a file's name stays within the checkpoint."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
@@ -152,7 +152,7 @@ def damage(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
 
 
 def weight_bytes(parts: Mapping[str, Part]) -> int:
-    """Give the bytes of the files that hold weights."""
+    """Return the bytes of the files that hold weights."""
     return sum(part.bytes for name, part in parts.items() if name.startswith(MODEL_PARTS))
 
 

@@ -90,13 +90,13 @@ def _set(config: Any, key: str, value: Any) -> None:
 
 
 def _each_kind(layers: list[str]) -> list[str]:
-    """Give the kinds of the layers that are left: two different ones where there are several."""
+    """Return the kinds of the layers that are left: two different ones where there are several."""
     kinds = list(dict.fromkeys(layers))
     return (kinds * LAYERS)[:LAYERS]
 
 
 def main(arguments: list[str]) -> int:
-    """Parse the command line, build, print what was built as JSON; give the exit code."""
+    """Parse the command line, build, print what was built as JSON; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m hpclaunch.train.simulation.shrink", description=__doc__
     )

@@ -62,7 +62,7 @@ class Parent:
 
 
 def main(arguments: list[str]) -> int:
-    """Copy for the run, node and number of nodes given; give the exit code."""
+    """Copy for the run, node and number of nodes given; return the exit code."""
     if len(arguments) != 3:
         print("usage: python -m hpclaunch.train.upload.copier RUN NODE NODES", file=sys.stderr)
         return 2

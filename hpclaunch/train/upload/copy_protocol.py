@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import manifest
 from hpclaunch.train.upload.remote import FINAL
@@ -25,38 +25,38 @@ def begin(run: RunFolder, nodes: int) -> None:
 
 
 def file(run: RunFolder) -> Path:
-    """Give where the first node says what is copied."""
+    """Return where the first node says what is copied."""
     return run.sync / "orders.jsonl"
 
 
 def answer_file(run: RunFolder, node: int) -> Path:
-    """Give where a node says how it went."""
+    """Return where a node says how it went."""
     return run.sync / f"node-{node}.jsonl"
 
 
 def order_text(run: RunFolder, name: str) -> str:
-    """Give the manifest of something to copy. Raises OSError."""
+    """Return the manifest of something to copy. Raises OSError."""
     if name == FINAL:
         return (run.sync / f"{FINAL}.json").read_text(encoding="utf-8")
     return (run.checkpoints / name / manifest.NAME).read_text(encoding="utf-8")
 
 
 def held(run: RunFolder) -> str | None:
-    """Give the name of what is being copied now: it must not be removed meanwhile."""
+    """Return the name of what is being copied now: it must not be removed meanwhile."""
     last = newest(run)
     return str(last.get("name")) if last["event"] == "order" else None
 
 
 def newest(run: RunFolder) -> dict[str, Any]:
-    """Give the last order; its event is '' before the first."""
-    return next(reversed(read_marks(file(run))), {"event": ""})
+    """Return the last order; its event is '' before the first."""
+    return next(reversed(read_events(file(run))), {"event": ""})
 
 
 def answer(run: RunFolder, node: int) -> dict[str, Any]:
-    """Give a node's last answer, empty before the first."""
-    return next(reversed(read_marks(answer_file(run, node))), {})
+    """Return a node's last answer, empty before the first."""
+    return next(reversed(read_events(answer_file(run, node))), {})
 
 
 def arrived(run: RunFolder) -> set[str]:
-    """Give the names of what is there, as far as this start knows."""
-    return {str(m.get("name")) for m in read_marks(file(run)) if m["event"] == "arrived"}
+    """Return the names of what is there, as far as this start knows."""
+    return {str(m.get("name")) for m in read_events(file(run)) if m["event"] == "arrived"}

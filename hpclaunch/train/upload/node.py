@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import folders, manifest
 from hpclaunch.train.failure import one_line
@@ -67,7 +67,7 @@ class Node:
     """Name, file and checksum of what has arrived."""
 
     def folder(self, name: str) -> Path:
-        """Give where something lies here."""
+        """Return where something lies here."""
         return self.run.final if name == FINAL else self.run.checkpoints / name
 
     def share(self, item: Item) -> None:
@@ -115,7 +115,9 @@ class Node:
 
     def answer(self, number: Any, problem: str | None) -> None:
         """Tell the first node."""
-        mark(copy_protocol.answer_file(self.run, self.node), "answer", id=number, problem=problem)
+        log_event(
+            copy_protocol.answer_file(self.run, self.node), "answer", id=number, problem=problem
+        )
 
 
 @dataclass
@@ -149,10 +151,10 @@ class First(Node):
             except NotWhole as error:
                 self.done[item.name] = item.text
                 self.failed(item, error, mends=False)
-                mark(copy_protocol.file(self.run), "free")
+                log_event(copy_protocol.file(self.run), "free")
             except Exception as error:  # whatever a storage's library raises
                 self.failed(item, error)
-                mark(
+                log_event(
                     copy_protocol.file(self.run), "free"
                 )  # a disk must not fill up for it meanwhile
                 if asked is not None and time.monotonic() - asked > PATIENCE:
@@ -162,12 +164,12 @@ class First(Node):
             else:
                 self.done[item.name] = item.text
                 pause = FIRST_PAUSE
-                mark(copy_protocol.file(self.run), "arrived", name=item.name)
+                log_event(copy_protocol.file(self.run), "arrived", name=item.name)
                 self.tidy()
-        mark(copy_protocol.file(self.run), "done")
+        log_event(copy_protocol.file(self.run), "done")
 
     def next(self, *, final: bool) -> Item | None:
-        """Give what to copy now: the final weights, or the newest checkpoint."""
+        """Return what to copy now: the final weights, or the newest checkpoint."""
         names = [path.name for path in folders.complete(self.run)[-1:]]
         for name in [FINAL, *names] if final else names:
             try:
@@ -200,7 +202,9 @@ class First(Node):
         if there is not None:  # an earlier one of this step, from before a resume
             self.remote.remove(item.name, manifest_only=True)
         self.number = time.time_ns()
-        mark(copy_protocol.file(self.run), "order", id=self.number, name=item.name, anew=self.anew)
+        log_event(
+            copy_protocol.file(self.run), "order", id=self.number, name=item.name, anew=self.anew
+        )
         self.share(item)
         self.await_others(item)
         problem = short(item.parts, self.remote.files(item.name), "")
@@ -251,7 +255,7 @@ class First(Node):
         size = sum(part.bytes for part in item.parts.values())
         where = f"{self.remote.url}/{place_of(item.name)}"
         step = item.facts.get("step")
-        mark(
+        log_event(
             self.run.events,
             "synced",
             name=item.name,
@@ -270,7 +274,7 @@ class First(Node):
             return
         self.failing = mends
         why = one_line(error)
-        mark(self.run.events, "sync failed", name=item.name, why=why)
+        log_event(self.run.events, "sync failed", name=item.name, why=why)
         more = "; training goes on, and it is tried again" if mends else ""
         say(f"{item.name} is not copied to {self.remote.url}: {why}{more}")
 

@@ -41,7 +41,7 @@ class Listing:
     """Text of the manifest of every whole folder."""
 
     def steps(self) -> list[int]:
-        """Give the steps of the whole checkpoints, oldest first."""
+        """Return the steps of the whole checkpoints, oldest first."""
         return sorted(step for name in self.whole if (step := step_of(Path(name))) >= 0)
 
 
@@ -69,11 +69,11 @@ class Remote:
         self.objects = scheme in OBJECTS
 
     def at(self, name: str, *names: str) -> str:
-        """Give the storage's own path of something in the folder."""
+        """Return the storage's own path of something in the folder."""
         return "/".join([self.root, place_of(name), *names])
 
     def files(self, name: str | None = None) -> dict[str, int]:
-        """Give the size of every file in the run's folder, or of one thing in it."""
+        """Return the size of every file in the run's folder, or of one thing in it."""
         self.fs.invalidate_cache()
         top = self.root if name is None else self.at(name)
         try:
@@ -84,7 +84,7 @@ class Remote:
         return {path[start:]: int(info["size"] or 0) for path, info in found.items()}
 
     def text(self, name: str, *names: str) -> str | None:
-        """Give the text of a small file, None where there is none."""
+        """Return the text of a small file, None where there is none."""
         self.fs.invalidate_cache()
         try:
             data: bytes = self.fs.cat_file(self.at(name, *names))
@@ -106,7 +106,7 @@ class Remote:
         return Listing(files, whole)
 
     def owner(self) -> str | None:
-        """Give the text of the run.json that lies there, None where there is none."""
+        """Return the text of the run.json that lies there, None where there is none."""
         return self.text(RECORD)
 
     def put(self, local: Path, name: str, *names: str) -> None:
@@ -149,12 +149,12 @@ class Remote:
 
 
 def place_of(name: str) -> str:
-    """Give where something lies in a run folder."""
+    """Return where something lies in a run folder."""
     return f"checkpoints/{name}" if step_of(Path(name)) >= 0 else name
 
 
 def _name_in(path: str) -> str | None:
-    """Give the checkpoint's name, or that of the final weights, that a file belongs to."""
+    """Return the checkpoint's name, or that of the final weights, that a file belongs to."""
     first, _, rest = path.partition("/")
     if first == FINAL:
         return FINAL
@@ -163,12 +163,12 @@ def _name_in(path: str) -> str | None:
 
 
 def of_run(url: str, run: RunFolder) -> str:
-    """Give the address of a run's own folder under the one that a recipe names."""
+    """Return the address of a run's own folder under the one that a recipe names."""
     return f"{url.rstrip('/')}/{run.root.name}"
 
 
 def refuse_stranger(run: RunFolder, remote: Remote) -> bool:
-    """Say whether this run lies there already. Raises UserError where it is another one."""
+    """Return whether this run lies there already. Raises UserError where it is another one."""
     there = remote.owner()
     if there is None:
         return False
@@ -201,7 +201,7 @@ def short(parts: Mapping[str, manifest.Part], files: Mapping[str, int], prefix: 
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    """Give a storage's settings: the user's own from fsspec's files, with shorter time-outs."""
+    """Return a storage's settings: the user's own from fsspec's files, with shorter time-outs."""
     from fsspec.config import conf
 
     options: dict[str, Any] = {"skip_instance_cache": True}

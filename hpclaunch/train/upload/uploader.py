@@ -15,10 +15,10 @@ from pathlib import Path
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.address import scheme_of
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.run.events import mark, read_marks
+from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import folders, manifest
-from hpclaunch.train.distributed import World, all_shares, barrier
+from hpclaunch.train.distributed import DistContext, all_gather_object, barrier
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.progress_log import say
 from hpclaunch.train.upload import copy_protocol
@@ -36,13 +36,13 @@ FETCHED = ".fetched"
 """Where a checkpoint is brought to before it is renamed into place."""
 
 
-class Copying:
+class Uploader:
     """A node's copier, as the rank that starts it sees it; on other ranks, and without an address
 
     to copy to, nothing at all.
     """
 
-    def __init__(self, run: RunFolder, world: World, url: str | None) -> None:
+    def __init__(self, run: RunFolder, world: DistContext, url: str | None) -> None:
         """Start the copier of this node. Every rank must call it at the same place."""
         self.run = run
         self.world = world
@@ -63,7 +63,7 @@ class Copying:
         self._tell(b"look\n")
 
     def held(self) -> str | None:
-        """Give the name of the checkpoint that is being copied, which must stay."""
+        """Return the name of the checkpoint that is being copied, which must stay."""
         return copy_protocol.held(self.run) if self.url else None
 
     def finish(self, until: float, *, final: bool) -> None:
@@ -120,7 +120,7 @@ class Copying:
                 self.process.stdin.flush()
 
     def _is_there(self, final: bool) -> bool:
-        """Say whether what was waited for has arrived, by the marks of this start."""
+        """Return whether what was waited for has arrived, by the marks of this start."""
         newest = folders.newest(self.run)
         wanted = {"final"} if final else set()
         wanted |= {newest.name} if newest else set()
@@ -134,7 +134,7 @@ class Copying:
 
 
 def until(paused: bool, ends: float | None, why: str) -> float:
-    """Give until when to wait for the copy, in Unix seconds.
+    """Return until when to wait for the copy, in Unix seconds.
 
     `paused`: stopped to go on in a later start, and `why`; `ends`: the end of the allocation, None
     without one.
@@ -147,7 +147,7 @@ def until(paused: bool, ends: float | None, why: str) -> float:
 class Store:
     """What can be had back from the address, on the ranks of a start."""
 
-    def __init__(self, run: RunFolder, world: World, recipe: Recipe) -> None:
+    def __init__(self, run: RunFolder, world: DistContext, recipe: Recipe) -> None:
         """Look at what lies there: the first rank does, and tells the others. Collective.
 
         Raises UserError, on all ranks, where another run lies there.
@@ -172,7 +172,7 @@ class Store:
                 refused = error
             except Exception as error:  # whatever a storage's library raises
                 self.problem = one_line(error)
-        told = all_shares(world, (refused, self.problem, self.whole))[0]
+        told = all_gather_object(world, (refused, self.problem, self.whole))[0]
         refused, self.problem, self.whole = told
         if refused is not None:
             raise refused
@@ -194,10 +194,10 @@ class Store:
                 self._fetch_share(name, aside)
             except Exception as error:  # whatever a storage's library raises
                 problem = one_line(error)
-        problem = next((said for said in all_shares(world, problem) if said), None)
+        problem = next((said for said in all_gather_object(world, problem) if said), None)
         if problem is None:
             damage = manifest.damage(aside, world.rank, world.size)
-            problem = next((said for said in all_shares(world, damage) if said), None)
+            problem = next((said for said in all_gather_object(world, damage) if said), None)
         if world.first:
             if problem is None:
                 folders.put_into_place(self.run, aside, name)
@@ -222,13 +222,13 @@ class Store:
     def tell_damage(self, name: str, why: str) -> None:
         """Mark and say that a checkpoint could not be had from there."""
         if self.world.first:
-            mark(self.run.events, "checkpoint damaged", path=f"{self.url}: {name}", why=why)
+            log_event(self.run.events, "checkpoint damaged", path=f"{self.url}: {name}", why=why)
             say(f"{name} cannot be had from {self.url}: {why}")
 
 
 def has_been_there(run: RunFolder) -> bool:
-    """Say whether a checkpoint of this run was copied at some time, by its marks."""
-    return any(m["event"] == "synced" and m.get("step") for m in read_marks(run.events))
+    """Return whether a checkpoint of this run was copied at some time, by its marks."""
+    return any(m["event"] == "synced" and m.get("step") for m in read_events(run.events))
 
 
 def _checkpoints(listing: Listing) -> dict[str, str]:

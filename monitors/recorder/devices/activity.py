@@ -12,7 +12,7 @@ from typing import Any
 
 from monitors.recorder.devices.binding import nv
 from monitors.recorder.devices.counters import rough
-from monitors.recorder.devices.query import Asker
+from monitors.recorder.devices.query import DeviceQuery
 
 _GRAPHICS, _SM, _TENSOR, _DRAM, _NVLINK_RX, _NVLINK_TX = 1, 2, 5, 10, 60, 61
 _METRICS = (_GRAPHICS, _SM, _TENSOR, _DRAM, _NVLINK_RX, _NVLINK_TX)
@@ -25,7 +25,7 @@ _WHAT = "activity"
 class Activity:
     """GPM of one GPU, or of one of the parts that MIG divides it into."""
 
-    def __init__(self, asker: Asker, instance: int | None = None) -> None:
+    def __init__(self, asker: DeviceQuery, instance: int | None = None) -> None:
         """`instance` is the number of the part; `asker` is of the whole GPU then."""
         self._asker, self._instance = asker, instance
         self._last: Any = None

@@ -21,7 +21,7 @@ from monitors.recorder.devices.files import (
     number_in,
 )
 from monitors.recorder.devices.health import Growing
-from monitors.recorder.devices.schedule import Turns
+from monitors.recorder.devices.schedule import Schedule
 from monitors.recorder.kernel_files import open_file, read_file
 from monitors.records import GpuInfo, GpuSample
 
@@ -55,7 +55,7 @@ class AmdGpu:
             }
         )
         self._errors = open_file(device / "ras/umc_err_count")
-        self._turns, self._growing = Turns(_HEALTH_EVERY, index, most_s=60), Growing()
+        self._turns, self._growing = Schedule(_HEALTH_EVERY, index, most_s=60), Growing()
         self._answering = Answering(index)
 
     @property
@@ -97,7 +97,7 @@ class AmdGpu:
             ecc_uncorrected=uncorrected,
         )
 
-    def take_notes(self) -> list[str]:
+    def poll_errors(self) -> list[str]:
         """What was noted since this was last called."""
         return self._answering.take()
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from monitors.recorder.devices.binding import for_good, nv, whole
-from monitors.recorder.devices.query import Asker
+from monitors.recorder.devices.query import DeviceQuery
 
 MEMORY_TEMPERATURE = 82
 PCIE_TX, PCIE_RX = 197, 198
@@ -21,7 +21,7 @@ _DIGITS = 7
 class Counters:
     """The fields of one GPU. Those it does not have are asked once."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: DeviceQuery) -> None:
         self._asker = asker
         self._fields: dict[int, Any] = {
             MEMORY_TEMPERATURE: MEMORY_TEMPERATURE,

@@ -17,8 +17,8 @@ from monitors.recorder.devices.counters import (
 from monitors.recorder.devices.health import Health
 from monitors.recorder.devices.power_samples import PowerRing
 from monitors.recorder.devices.processes import Processes
-from monitors.recorder.devices.query import Asker
-from monitors.recorder.devices.schedule import Turns
+from monitors.recorder.devices.query import DeviceQuery
+from monitors.recorder.devices.schedule import Schedule
 from monitors.records import GpuInfo, GpuSample
 
 ENERGY_EVERY = 10
@@ -35,13 +35,13 @@ HEALTH_EVERY = 30
 class _Gpu:
     """What whole GPUs and parts have in common. `card` is the whole one, `own` what is sampled."""
 
-    def __init__(self, card: Asker, own: Asker, xids_heard: bool) -> None:
+    def __init__(self, card: DeviceQuery, own: DeviceQuery, xids_heard: bool) -> None:
         self.card, self.own = card, own
         self._xids = 0 if xids_heard else None
         self._more_xids = False
         self._health, self._processes = Health(card), Processes(own)
-        self._health_turns = Turns(HEALTH_EVERY, card.index, most_s=60)
-        self._activity_turns = Turns(ACTIVITY_EVERY, card.index, most_s=10)
+        self._health_turns = Schedule(HEALTH_EVERY, card.index, most_s=60)
+        self._activity_turns = Schedule(ACTIVITY_EVERY, card.index, most_s=10)
 
     def xid(self) -> None:
         """Count an error that the driver reported."""
@@ -51,9 +51,9 @@ class _Gpu:
         """From now on errors are not heard of: their number is unknown."""
         self._xids = None
 
-    def take_notes(self) -> list[str]:
+    def poll_errors(self) -> list[str]:
         """What was noted since this was last called."""
-        return list(dict.fromkeys([*self.card.take_notes(), *self.own.take_notes()]))
+        return list(dict.fromkeys([*self.card.poll_errors(), *self.own.poll_errors()]))
 
     def _seldom(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -83,12 +83,12 @@ class WholeGpu(_Gpu):
     """A GPU that is not divided."""
 
     def __init__(self, index: int, handle: Any, xids_heard: bool) -> None:
-        asker = Asker(index, handle)
+        asker = DeviceQuery(index, handle)
         super().__init__(asker, asker, xids_heard)
         self._counters, self._activity = Counters(asker), Activity(asker)
         self._ring = PowerRing(asker)
-        self._energy_turns = Turns(ENERGY_EVERY, index)
-        self._ring_turns = Turns(RING_EVERY, index, RING_S, most_s=5)
+        self._energy_turns = Schedule(ENERGY_EVERY, index)
+        self._ring_turns = Schedule(RING_EVERY, index, RING_S, most_s=5)
 
     def info(self) -> GpuInfo:
         """What stays the same."""
@@ -156,7 +156,7 @@ class GpuPart(_Gpu):
     """
 
     def __init__(self, index: int, card: Any, part: Any, xids_heard: bool) -> None:
-        super().__init__(Asker(index, card), Asker(index, part), xids_heard)
+        super().__init__(DeviceQuery(index, card), DeviceQuery(index, part), xids_heard)
         instance = self.own.ask("instance", nv.nvmlDeviceGetGpuInstanceId)
         self._activity = None if instance is None else Activity(self.card, instance)
 

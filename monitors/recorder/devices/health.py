@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monitors.recorder.devices.binding import nv
-from monitors.recorder.devices.query import Asker
+from monitors.recorder.devices.query import DeviceQuery
 
 _CORRECTED, _UNCORRECTED = 0, 1
 _SINCE_BOOT, _EVER = 0, 1
@@ -43,7 +43,7 @@ class Growing:
 class Health:
     """Counts of one GPU; notes what a job should not go on with."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: DeviceQuery) -> None:
         self._asker = asker
         self._growing = Growing()
         self._told: set[str] = set()

@@ -21,7 +21,7 @@ from monitors.recorder.devices.files import (
     line_in,
     number_in,
 )
-from monitors.recorder.devices.schedule import Turns
+from monitors.recorder.devices.schedule import Schedule
 from monitors.records import GpuInfo, GpuSample
 
 _ENERGY_EVERY = 10
@@ -53,7 +53,7 @@ class IntelGpu:
         )
         self._parts = [*map(_xe_part, _xe_parts(device)), *map(_i915_part, _i915_parts(card))]
         self._before: tuple[float, int | None, list[int | None]] | None = None
-        self._turns, self._answering = Turns(_ENERGY_EVERY, index), Answering(index)
+        self._turns, self._answering = Schedule(_ENERGY_EVERY, index), Answering(index)
         self._rates()  # gives the first tick something to compare
 
     @property
@@ -91,7 +91,7 @@ class IntelGpu:
             energy_j=joules if self._turns.due() else None,
         )
 
-    def take_notes(self) -> list[str]:
+    def poll_errors(self) -> list[str]:
         """What was noted since this was last called."""
         return self._answering.take()
 

@@ -69,7 +69,7 @@ class NvmlSource:
 
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
-        return (*self.urgent(), *(note for gpu in self._devices for note in gpu.take_notes()))
+        return (*self.urgent(), *(note for gpu in self._devices for note in gpu.poll_errors()))
 
     def urgent(self) -> tuple[str, ...]:
         """Errors that the driver reported, while `sample` may stand still over one of them."""

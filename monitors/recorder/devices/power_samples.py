@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from monitors.recorder.devices.binding import nv, watts, whole
-from monitors.recorder.devices.query import Asker
+from monitors.recorder.devices.query import DeviceQuery
 
 _WHAT = "power readings"
 
@@ -14,7 +14,7 @@ _WHAT = "power readings"
 class PowerRing:
     """Gathers the readings of one GPU: the driver is asked before it forgets them."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: DeviceQuery) -> None:
         self._asker = asker
         self._seen = 0
         self._milliwatts: list[int] = []

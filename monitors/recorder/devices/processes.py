@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monitors.recorder.devices.binding import MIB, nv
-from monitors.recorder.devices.query import Asker
+from monitors.recorder.devices.query import DeviceQuery
 
 _JOB = re.compile(r"/job_(\d+)(?:/|$)", re.MULTILINE)
 _FIRST_NAMESPACE = "pid:[4026531836]"
@@ -17,7 +17,7 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 class Processes:
     """Memory that computing processes hold on one GPU."""
 
-    def __init__(self, asker: Asker, proc: Path = Path("/proc")) -> None:
+    def __init__(self, asker: DeviceQuery, proc: Path = Path("/proc")) -> None:
         self._asker, self._proc = asker, proc
         self._job = _job_of(proc / "self") if _numbers_mean_something(proc) else None
         self._told: set[int] = set()

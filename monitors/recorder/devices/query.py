@@ -10,7 +10,7 @@ from monitors.recorder.devices.binding import for_good, nv
 _T = TypeVar("_T")
 
 
-class Asker:
+class DeviceQuery:
     """One GPU's handle, and what has been learnt about which questions it answers."""
 
     def __init__(self, index: int, handle: Any) -> None:
@@ -42,7 +42,7 @@ class Asker:
         """Note something about this GPU."""
         self._notes.append(f"GPU {self.index}: {text}")
 
-    def take_notes(self) -> list[str]:
+    def poll_errors(self) -> list[str]:
         """What was noted since this was last called."""
         taken, self._notes = self._notes, []
         return taken

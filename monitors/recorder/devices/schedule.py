@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Turns:
+class Schedule:
     """Every `every`th tick, at another one for every GPU so that no tick bears them all."""
 
     def __init__(

@@ -24,7 +24,7 @@ class _Gpu(Protocol):
 
     def sample(self) -> GpuSample: ...
 
-    def take_notes(self) -> list[str]: ...
+    def poll_errors(self) -> list[str]: ...
 
 
 class SysfsSource:
@@ -53,7 +53,7 @@ class SysfsSource:
 
     def notes(self) -> tuple[str, ...]:
         """What happened to the devices since this was last called."""
-        return tuple(note for gpu in self._gpus for note in gpu.take_notes())
+        return tuple(note for gpu in self._gpus for note in gpu.poll_errors())
 
     def urgent(self) -> tuple[str, ...]:
         """The kernel's files tell of failing devices only when they are read."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitors.analysis.events import phases, read_marks
+from monitors.analysis.events import phases, read_events
 
 T = 1_790_000_000.0
 
@@ -30,7 +30,7 @@ JOB = [
 
 
 def test_the_parts_of_the_time_add_up() -> None:
-    spent = phases(read_marks(JOB), T, T + 90)
+    spent = phases(read_events(JOB), T, T + 90)
     assert spent == {
         "start": 15,  # to the begin of loading
         "load": 25,
@@ -48,7 +48,7 @@ def test_the_parts_of_the_time_add_up() -> None:
 def test_a_checkpoint_costs_only_the_time_the_training_stood_still() -> None:
     """It was begun 20 s before it was in place, and training went on after 2."""
     behind = [*JOB[:4], mark(80, "checkpoint", step=1, seconds=20.0, stalled=2.0), JOB[5]]
-    marks = read_marks(behind)
+    marks = read_events(behind)
     assert marks.spent("checkpoint") == 2
     assert marks.spans[-1].begin == T + 60
 
@@ -60,15 +60,15 @@ def test_time_between_two_starts_is_in_between() -> None:
         mark(230, "step", step=3, seconds=10.0),
         mark(240, "end"),
     ]
-    spent = phases(read_marks(again), T, T + 240)
+    spent = phases(read_events(again), T, T + 240)
     assert spent["other"] == pytest.approx(142)
     assert sum(spent.values()) == 240
 
 
 def test_what_the_last_start_said_of_its_end_counts() -> None:
-    marks = read_marks([*JOB, mark(100, "start")])
+    marks = read_events([*JOB, mark(100, "start")])
     assert (marks.ended, marks.outcome) == (None, None)
-    assert (read_marks(JOB).outcome, read_marks(JOB).ended) == ("done", T + 90)
+    assert (read_events(JOB).outcome, read_events(JOB).ended) == ("done", T + 90)
 
 
 values = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5)
@@ -84,7 +84,7 @@ events = st.sampled_from(["start", "load", "data", "step", "eval", "checkpoint",
 def test_any_marks_are_understood_somehow(
     raw: list[tuple[Any, dict[str, Any]]], end: float
 ) -> None:
-    marks = read_marks([{"event": event, **found} for event, found in raw])
+    marks = read_events([{"event": event, **found} for event, found in raw])
     spent = phases(marks, T, end)
     assert all(seconds > 0 for seconds in spent.values())
     assert sum(spent.values()) == pytest.approx(end - T, abs=0.1)

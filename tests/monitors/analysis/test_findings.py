@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitors.analysis.analysis import Story, study
+from monitors.analysis.analysis import JobContext, analyse_folder
 from tests.monitors import traces
 from tests.monitors.judging import CHANGES, in_training, job, only, part, spins
 from tests.monitors.traces import LOAD_S, Values
@@ -19,7 +19,7 @@ def test_nothing_stands_out_on_a_healthy_job(tmp_path: Path, nodes: int, gpus: i
 
 
 def test_nothing_stands_out_without_marks_either(tmp_path: Path) -> None:
-    found = study(traces.record(tmp_path, seconds=400))
+    found = analyse_folder(traces.record(tmp_path, seconds=400))
     assert (found.verdict, found.findings) == ("Nothing stands out.", ())
 
 
@@ -216,8 +216,8 @@ def test_the_checkpoint_of_a_stop_is_not_too_often(tmp_path: Path) -> None:
     last = max(mark["time"] for mark in marks)
     marks.append({"time": last + 90, "event": "checkpoint", "step": 9, "seconds": 89.0})
     marks.append({"time": last + 91, "event": "stop", "step": 9, "why": "asked to"})
-    found = study(tmp_path, Story(marks=tuple(marks), changes=CHANGES))
+    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks), changes=CHANGES))
     assert "checkpoints" not in {finding.key for finding in found.findings}
     marks.append({"time": last + 93, "event": "step", "step": 10, "seconds": 2.0})
-    found = study(tmp_path, Story(marks=tuple(marks), changes=CHANGES))
+    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks), changes=CHANGES))
     assert "checkpoints" in {finding.key for finding in found.findings}, "training went on after it"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitors.analysis.analysis import Story, Study, study
+from monitors.analysis.analysis import Analysis, JobContext, analyse_folder
 from monitors.records import Note
 from monitors.storage import filenames
 from monitors.storage.formats import samples
@@ -109,7 +109,7 @@ def test_device_errors_are_the_verdict(tmp_path: Path, text: str, key: str) -> N
     traces.record(tmp_path, seconds=60)
     path = filenames.path_of(tmp_path, "n2", filenames.SAMPLES)
     path.write_text(path.read_text() + samples.line(Note(NOON + 30, text)))
-    found = study(tmp_path)
+    found = analyse_folder(tmp_path)
     assert found.findings[0].key == key
     assert found.verdict.startswith("n2 GPU 2 ")
 
@@ -123,7 +123,7 @@ def test_what_a_program_does_to_itself_is_not_put_down_to_the_card(
     traces.record(tmp_path, seconds=60)
     path = filenames.path_of(tmp_path, "n2", filenames.SAMPLES)
     path.write_text(path.read_text() + samples.line(Note(NOON + 30, f"GPU 2: Xid {number}")))
-    found = study(tmp_path)
+    found = analyse_folder(tmp_path)
     assert [finding.key for finding in found.findings if finding.grave] == keys
     assert (found.verdict == "The program did something illegal on n2 GPU 2.") == bool(keys)
 
@@ -158,7 +158,7 @@ def ranks(**shares: tuple[float, float]) -> traces.HostFault:
     return values
 
 
-def on_cpus(folder: Path, host: traces.HostFault, **marks: Any) -> Study:
+def on_cpus(folder: Path, host: traces.HostFault, **marks: Any) -> Analysis:
     return job(folder, host=host, nodes=4, gpus=0, **marks)
 
 
@@ -229,5 +229,5 @@ def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> N
     for at in range(20, 100, 5):
         marks.append({"time": NOON + at, "event": "step", "step": at, "seconds": 1.5})
         marks.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
-    found = study(tmp_path, Story(marks=tuple(marks)))
+    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks)))
     assert [finding.key for finding in found.findings] == ["checkpoints"]

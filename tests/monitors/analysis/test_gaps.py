@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitors.analysis.analysis import build, study
+from monitors.analysis.analysis import analyse_folder, build
 from monitors.storage import filenames
 from tests.monitors import traces
 
@@ -17,7 +17,7 @@ def cut(folder: Path, node: str, lines: int) -> None:
 def test_how_long_nothing_is_known_of_a_node_whose_sampler_was_killed(tmp_path: Path) -> None:
     traces.record(tmp_path, nodes=3, seconds=100)
     cut(tmp_path, "n2", 61)  # the head and sixty samples
-    for report in (build(tmp_path), study(tmp_path).report):
+    for report in (build(tmp_path), analyse_folder(tmp_path).report):
         n1, n2, n3 = report.nodes
         (problem,) = n2.problems
         assert problem.startswith("no samples in the last 40 s of the job")

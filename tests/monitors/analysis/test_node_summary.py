@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.analysis import node_summary, parallel
-from monitors.analysis.analysis import study
+from monitors.analysis.analysis import analyse_folder
 from monitors.analysis.parallel import read_nodes
 from monitors.analysis.read import NodeRecord, read_node, read_summary
 from monitors.analysis.summary import Stat
@@ -196,7 +196,7 @@ def test_a_spike_in_a_packed_second_stays_visible(tmp_path: Path) -> None:
         assert tick.gpus is not None
         ticks[at] = replace(tick, gpus=(replace(tick.gpus[0], power_w=power),))
     pack(tmp_path, [Start("n1", NOON, MONO, "UTC", 0, 1.0, restless.infos(0, 1)), *ticks])
-    found = study(tmp_path)
+    found = analyse_folder(tmp_path)
     assert found.timeline is not None
     (gpu,) = found.timeline.nodes[0].gpus
     assert (gpu.bands["power_w"].high.max(), gpu.bands["power_w"].low.min()) == (999.0, 1.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitors.analysis.analysis import Story, study
+from monitors.analysis.analysis import JobContext, analyse_folder
 from tests.monitors.running import ROOT, end, environment
 
 SECONDS = 6
@@ -77,7 +77,7 @@ def test_the_node_with_the_small_cpu_limit_is_named(tmp_path: Path) -> None:
             busy.kill()
             busy.communicate()
             end(sidecar)
-    found = study(tmp_path)
+    found = analyse_folder(tmp_path)
     assert found.verdict.startswith("n2 held the job back: its processes were kept off their cores")
     assert [finding.key for finding in found.findings] == ["slow-peer"]
     lost = found.findings[0].lost
@@ -104,7 +104,7 @@ runpy.run_module("hpclaunch.train", run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(("pause", "key"), [(0.4, "data"), (0.0, None)])
 def test_a_slow_data_loader_is_the_verdict(tmp_path: Path, pause: float, key: str | None) -> None:
     from hpclaunch.diagnose.changes import changes
-    from hpclaunch.run.events import read_marks
+    from hpclaunch.run.events import read_events
     from tests.run.making import record
     from tests.train.running import launch, make_run
 
@@ -122,8 +122,8 @@ def test_a_slow_data_loader_is_the_verdict(tmp_path: Path, pause: float, key: st
         outcome = launch(folder, 1, program=(str(program),), PYTHONPATH=str(ROOT))
         end(sidecar)
     assert outcome.code == 0, outcome.said
-    story = Story(marks=tuple(read_marks(folder.events)), changes=changes(folder, record()))
-    found = study(folder.metrics, story)
+    story = JobContext(marks=tuple(read_events(folder.events)), changes=changes(folder, record()))
+    found = analyse_folder(folder.metrics, story)
     keys = [finding.key for finding in found.findings]
     assert (keys[:1] == ["data"]) == (key == "data"), found.verdict
     if key:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from monitors.analysis.analysis import Story, study
+from monitors.analysis.analysis import JobContext, analyse_folder
 from tests.slurm.verdicts.training import within
 
 RECORD = Path(__file__).with_name("recorded_faults")
@@ -29,7 +29,7 @@ WINDOWS = lines("windows.jsonl")
 def test_what_was_done_is_what_is_said(at: int) -> None:
     window = WINDOWS[at]
     marks = within(lines("events.jsonl"), window["begin"], window["end"])
-    found = study(RECORD, Story(marks=marks))
+    found = analyse_folder(RECORD, JobContext(marks=marks))
     # What memory came to at its highest is told of the whole run, whose end it was.
     said = [finding for finding in found.findings if finding.key != "host-memory"]
     if window["wanted"] is None:

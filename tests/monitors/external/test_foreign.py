@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitors.analysis.analysis import Study, study_files
+from monitors.analysis.analysis import Analysis, analyse_files
 from monitors.report.build import render_html
 from monitors.report.text import render_text
 from tests.monitors.generate import damaged
@@ -78,17 +78,17 @@ def wide(n: int) -> str:
     )
 
 
-def files(folder: Path, gpu: str | None = None, cpu: str | None = None) -> Study:
+def files(folder: Path, gpu: str | None = None, cpu: str | None = None) -> Analysis:
     folder.mkdir(exist_ok=True)
     paths: list[list[Path]] = []
     for name, text in (("dmon.txt", gpu), ("cpu.txt", cpu)):
         if text is not None:
             (folder / name).write_text(text)
         paths.append([] if text is None else [folder / name])
-    return study_files(paths[0], paths[1])
+    return analyse_files(paths[0], paths[1])
 
 
-def series(found: Study, value: str, gpu: int | None = None) -> np.ndarray:
+def series(found: Analysis, value: str, gpu: int | None = None) -> np.ndarray:
     assert found.timeline
     (node,) = found.timeline.nodes
     return (node.bands if gpu is None else node.gpus[gpu].bands)[value].mean
@@ -196,7 +196,7 @@ def test_two_nodes_of_one_job(tmp_path: Path) -> None:
     paths = [tmp_path / folder / "dmon.txt" for folder in "ab"]
     for number, path in enumerate(paths):
         path.write_text(DMON + "".join(dmon(n, sm=98 if number else 0) for n in range(30)))
-    found = study_files(paths, [])
+    found = analyse_files(paths, [])
     assert [node.node for node in found.report.nodes] == ["dmon", "dmon-2"]
     assert found.verdict == "dmon GPU 0 did nothing: 1 of 2 GPUs."
 
@@ -244,7 +244,7 @@ def test_any_mixture_damaged_anyhow_is_a_report(
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "g").write_bytes(data.draw(damaged(gpu.encode())))
     (folder / "c").write_bytes(data.draw(damaged(cpu.encode())))
-    found = study_files([folder / "g"], [folder / "c"])
+    found = analyse_files([folder / "g"], [folder / "c"])
     assert render_text(found.report)
     assert render_html(found)
 
@@ -258,7 +258,7 @@ def test_a_truncated_file_makes_up_no_zero(
     folder = tmp_path_factory.mktemp("cut")
     whole = DMON + "".join(dmon(n) for n in range(30))
     (folder / "g").write_text(whole[:cut])
-    found = study_files([folder / "g"], [])
+    found = analyse_files([folder / "g"], [])
     for node in found.timeline.nodes if found.timeline else ():
         for gpu in node.gpus:
             for name in ("power_w", "temperature_c", "sm_clock_mhz", "sm_pct"):

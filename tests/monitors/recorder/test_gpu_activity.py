@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitors.recorder.devices.counters import rough
-from monitors.recorder.devices.schedule import Turns
+from monitors.recorder.devices.schedule import Schedule
 from tests.monitors.running import Probe, probe
 
 GPM = ("sm_active_pct", "tensor_active_pct", "dram_active_pct")
@@ -150,19 +150,19 @@ def test_a_whole_gpu_is_not_taken_for_a_divided_one(fake_nvml: Path) -> None:
 
 
 def test_turns_come_one_after_the_other() -> None:
-    turns = [Turns(5, index) for index in (0, 1)]
+    turns = [Schedule(5, index) for index in (0, 1)]
     due = [[turn.due() for turn in turns] for _ in range(11)]
     assert [n for n, (first, _) in enumerate(due) if first] == [0, 5, 10]
     assert [n for n, (_, second) in enumerate(due) if second] == [0, 4, 9]
 
 
 def test_a_turn_that_comes_too_soon_is_left_out() -> None:
-    turn = Turns(1, 0, least_s=60)
+    turn = Schedule(1, 0, least_s=60)
     assert [turn.due() for _ in range(3)] == [True, False, False]
 
 
 def test_where_ticks_are_far_apart_each_is_a_turn() -> None:
-    turn = Turns(30, 0, most_s=0.01)
+    turn = Schedule(30, 0, most_s=0.01)
     due = []
     for _ in range(4):
         due.append(turn.due())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitors.analysis.analysis import study
+from monitors.analysis.analysis import analyse_folder
 from monitors.recorder.devices.processes import Processes
 from monitors.records import Note, Tick
 from tests.monitors.running import Probe, end, of_kind, probe, start_sidecar, wait_for_ticks
@@ -59,7 +59,7 @@ def test_an_xid_is_the_verdict(tmp_path: Path, fake_nvml: Path) -> None:
     process = start_sidecar(out, library=fake_nvml, FAKE_NVML_XIDS="600:1:79")
     wait_for_ticks(process, out, 15)
     end(process)
-    found = study(out)
+    found = analyse_folder(out)
     assert found.findings[0].key == "errors"
     assert found.verdict.startswith("n1 GPU 1 ")
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from monitors.recorder.gpu_thread import GpuHandover
+from monitors.recorder.gpu_thread import GpuSamplerThread
 from monitors.records import DeviceError, GpuInfo, GpuSample
 
 
@@ -47,7 +47,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_an_answer_that_came_late_is_not_given_for_another_tick() -> None:
     source = Source()
-    handover = GpuHandover(source)
+    handover = GpuSamplerThread(source)
     until(lambda: handover.opened)
     assert handover.sample(0, 5) == (GpuSample(0, power_w=0),)
     source.may_answer.clear()
@@ -67,7 +67,7 @@ def test_an_answer_that_came_late_is_not_given_for_another_tick() -> None:
 def test_nothing_is_asked_before_the_gpus_are_known() -> None:
     source = Source()
     source.may_open.clear()
-    handover = GpuHandover(source)
+    handover = GpuSamplerThread(source)
     assert (handover.opened, handover.stuck, handover.table) == (False, True, ())
     assert handover.problem == "NVML has not answered yet"
     assert handover.sample(0, 5) is None
@@ -79,14 +79,14 @@ def test_nothing_is_asked_before_the_gpus_are_known() -> None:
 
 
 def test_a_source_that_cannot_open_says_why() -> None:
-    handover = GpuHandover(Source(DeviceError("no driver")))
+    handover = GpuSamplerThread(Source(DeviceError("no driver")))
     until(lambda: handover.opened)
     assert (handover.problem, handover.stuck) == ("no driver", False)
     assert handover.sample(0, 5) is None
 
 
 def test_a_source_that_breaks_is_told_once_and_not_asked_again() -> None:
-    handover = GpuHandover(Source(ZeroDivisionError("oops")))
+    handover = GpuSamplerThread(Source(ZeroDivisionError("oops")))
     until(lambda: handover.opened)
     assert handover.sample(0, 5) is None
     assert handover.sample(1, 5) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from monitors.recorder.gpu_thread import GpuHandover
+from monitors.recorder.gpu_thread import GpuSamplerThread
 from monitors.recorder.loop import Recorder, Settings
 from monitors.records import DeviceError, GpuInfo, GpuSample, HostSample
 
@@ -65,7 +65,7 @@ class Lines:
 
 def notes(*kills: int | None) -> list[str]:
     steps, lines = Steps(list(kills)), Lines()
-    Recorder(Settings("n1"), steps, steps, GpuHandover(NoGpus()), lines).run()
+    Recorder(Settings("n1"), steps, steps, GpuSamplerThread(NoGpus()), lines).run()
     told = [json.loads(text) for text in lines.texts]
     return [each["text"] for each in told if each["kind"] == "note" and "memory" in each["text"]]
 

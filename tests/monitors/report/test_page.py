@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monitors.analysis.analysis import Story, study
+from monitors.analysis.analysis import JobContext, analyse_folder
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline
 from monitors.records import GpuInfo, GpuSample, HostSample, Note, Record
 from monitors.report.build import render_html
@@ -39,8 +39,8 @@ def chart(data: Any, title: str, node: int = 0) -> Any:
 
 def test_it_says_everything_in_order(tmp_path: Path) -> None:
     traces.record(tmp_path, seconds=200)
-    story = Story("my-run", (("state", "done"),), tuple(traces.marks(200)))
-    page = render_html(study(tmp_path, story))
+    story = JobContext("my-run", (("state", "done"),), tuple(traces.marks(200)))
+    page = render_html(analyse_folder(tmp_path, story))
     parts = ["Nothing stands out.", "Outcome", "Where the time went", "Over time", "Findings"]
     at = [page.index(part) for part in [*parts, "Quality of the data"]]
     assert at == sorted(at)
@@ -49,7 +49,7 @@ def test_it_says_everything_in_order(tmp_path: Path) -> None:
 
 
 def test_a_page_asks_for_nothing_outside(tmp_path: Path) -> None:
-    page = render_html(study(traces.record(tmp_path, seconds=30)))
+    page = render_html(analyse_folder(traces.record(tmp_path, seconds=30)))
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)|@import|url\(|https?://""", page)
     assert "default-src 'none'" in page
 
@@ -63,8 +63,8 @@ def test_no_text_from_outside_becomes_code(tmp_path: Path) -> None:
         Note(NOON, f"GPU 0 is no longer sampled: {EVIL}"),
     ]
     write_samples(tmp_path, records, node)
-    story = Story(EVIL, ((EVIL, EVIL),), changes={"lost-gpu": EVIL, "idle": EVIL})
-    page = render_html(study(tmp_path, story))
+    story = JobContext(EVIL, ((EVIL, EVIL),), changes={"lost-gpu": EVIL, "idle": EVIL})
+    page = render_html(analyse_folder(tmp_path, story))
     assert page.count("<script") == 2, "the data, and the page's own"
     assert "alert(1)&lt;/script&gt;" in page
     assert data_of(page)["nodes"][0]["name"] == node
@@ -75,7 +75,7 @@ def test_a_spike_of_one_second_stays_visible(tmp_path: Path) -> None:
         return {"power_w": 399.0 if t == 5000 else 0.5 if t == 7000 else 200.0}
 
     traces.record(tmp_path, nodes=1, gpus=1, seconds=9000, gpu=spike)
-    data = data_of(render_html(study(tmp_path)))
+    data = data_of(render_html(analyse_folder(tmp_path)))
     assert data["cells"] <= 2048, "several seconds a cell"
     power = levels(chart(data, "GPU power")["lines"][0])
     scale = 254 / 400
@@ -89,7 +89,7 @@ def test_what_is_not_known_is_a_gap_and_no_zero(tmp_path: Path) -> None:
         return {"power_w": None} if 100 <= t < 150 else {}
 
     traces.record(tmp_path, nodes=1, gpus=1, seconds=200, gpu=silent)
-    power = levels(chart(data_of(render_html(study(tmp_path))), "GPU power")["lines"][0])
+    power = levels(chart(data_of(render_html(analyse_folder(tmp_path))), "GPU power")["lines"][0])
     unknown = np.flatnonzero((power == 255).all(axis=1))
     assert 20 <= len(unknown) <= 26, "cells of two seconds"
     known = np.delete(power, unknown, axis=0)
@@ -104,7 +104,7 @@ def every_fifth(_node: str, index: int, t: int) -> dict[str, Any]:
 
 def test_what_is_told_every_few_ticks_leaves_no_gaps(tmp_path: Path) -> None:
     traces.record(tmp_path, nodes=1, gpus=2, seconds=60, gpu=every_fifth)
-    data = data_of(render_html(study(tmp_path)))
+    data = data_of(render_html(analyse_folder(tmp_path)))
     for title, top, value in (
         ("GPU tensor cores", 100, 40),
         ("GPU NVLink, in and out", 5, 5),
@@ -120,12 +120,14 @@ def test_a_gpu_that_is_not_told_of_for_long_has_a_gap(tmp_path: Path) -> None:
         return every_fifth(node, index, t) if not 50 <= t < 110 else {}
 
     traces.record(tmp_path, nodes=1, gpus=1, seconds=160, gpu=paused)
-    cells = levels(chart(data_of(render_html(study(tmp_path))), "GPU tensor cores")["lines"][0])
+    cells = levels(
+        chart(data_of(render_html(analyse_folder(tmp_path))), "GPU tensor cores")["lines"][0]
+    )
     assert (cells[:, 2] == 255).sum() >= 15, "45 s in cells of 2 s"
 
 
 def test_without_tensor_cores_and_nvlink_there_is_no_chart_of_them(tmp_path: Path) -> None:
-    data = data_of(render_html(study(traces.record(tmp_path, seconds=20))))
+    data = data_of(render_html(analyse_folder(traces.record(tmp_path, seconds=20))))
     assert not [c for c in data["nodes"][0]["charts"] if "tensor" in c["title"] + c["unit"]]
 
 
@@ -160,7 +162,7 @@ def day(nodes: int, gpus: int, cells: int = 4096) -> Timeline:
 def page_over(timeline: Timeline, tmp_path: Path) -> str:
     from dataclasses import replace
 
-    found = study(traces.record(tmp_path, nodes=1, gpus=1, seconds=20))
+    found = analyse_folder(traces.record(tmp_path, nodes=1, gpus=1, seconds=20))
     return render_html(replace(found, timeline=timeline))
 
 
@@ -177,6 +179,6 @@ def test_a_long_run_of_512_gpus_stays_under_5_mb(tmp_path: Path) -> None:
 
 
 def test_nothing_recorded_is_a_page_too(tmp_path: Path) -> None:
-    page = render_html(study(tmp_path))
+    page = render_html(analyse_folder(tmp_path))
     assert "Too few samples for a verdict." in page
     assert data_of(page) is None

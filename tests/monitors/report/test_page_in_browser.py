@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitors.analysis.analysis import Story, study
+from monitors.analysis.analysis import JobContext, analyse_folder
 from monitors.report.build import render_html
 from tests.monitors import traces
 from tests.monitors.browser import Browser
@@ -30,9 +30,9 @@ def page(tmp_path: Path) -> Path:
         return {"sm_clock_mhz": 900} if (node, index) == ("n2", 1) and t > 50 else {}
 
     traces.record(tmp_path, nodes=2, gpus=2, seconds=SECONDS, gpu=slow)
-    story = Story("run", (("state", EVIL),), tuple(traces.marks(SECONDS)))
+    story = JobContext("run", (("state", EVIL),), tuple(traces.marks(SECONDS)))
     path = tmp_path / "report.html"
-    path.write_text(render_html(study(tmp_path, story)))
+    path.write_text(render_html(analyse_folder(tmp_path, story)))
     return path
 
 

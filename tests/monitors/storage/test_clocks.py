@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitors.analysis.analysis import Story, Study, study
+from monitors.analysis.analysis import Analysis, JobContext, analyse_folder
 from monitors.records import End, Note, Start, Tick
 from monitors.report.build import render_html
 from monitors.report.text import render_text
@@ -37,13 +37,13 @@ def move(folder: Path, node: str, seconds: float) -> None:
     filenames.path_of(folder, node, filenames.SAMPLES).write_text("".join(lines))
 
 
-def told(folder: Path, *marks: dict[str, Any]) -> Study:
+def told(folder: Path, *marks: dict[str, Any]) -> Analysis:
     traces.record(folder, nodes=2, seconds=400, host=burst, gpus=0)
     move(folder, "n2", OFF_S)
-    return study(folder, Story(marks=(*traces.marks(400), *marks)))
+    return analyse_folder(folder, JobContext(marks=(*traces.marks(400), *marks)))
 
 
-def apart(found: Study) -> float:
+def apart(found: Analysis) -> float:
     """Seconds between the begins of the two nodes' bursts."""
     assert found.timeline is not None
     begins = [
@@ -103,5 +103,5 @@ def test_a_clock_ahead_is_no_record_that_goes_on_longer(tmp_path: Path) -> None:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     move(tmp_path, "n2", OFF_S)
     mark = compared({"n1": 0.0, "n2": OFF_S}, {"n1": 0.0, "n2": 0.0})
-    first, second = study(tmp_path, Story(marks=(mark,))).report.nodes
+    first, second = analyse_folder(tmp_path, JobContext(marks=(mark,))).report.nodes
     assert (first.problems, second.problems) == ((), ())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitors.analysis.analysis import build, study
+from monitors.analysis.analysis import analyse_folder, build
 from monitors.external import dmon, vmstat
 from monitors.external.dmon import DmonReader
 from monitors.external.vmstat import VmstatReader
@@ -88,7 +88,7 @@ def check(folder: Path) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
     json.loads(json.dumps(to_dict(report)), parse_constant=refuse)
-    render_html(study(folder))
+    render_html(analyse_folder(folder))
 
 
 @settings(max_examples=60, deadline=None)

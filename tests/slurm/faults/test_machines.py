@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 from tests.slurm import harm
 from tests.slurm.case import Case, Cost
 from tests.slurm.cluster import ThrowawayCluster
@@ -114,7 +114,7 @@ def test_a_node_that_fails_twice_is_left_out(case: Case, table: Table) -> None:
 @slow
 def test_a_node_that_the_job_needs_is_kept(case: Case) -> None:
     case.start("--nodes", "3", steps=20)
-    mark(case.folder / "events.jsonl", "failure", kind="killed", node="node2", why="earlier")
+    log_event(case.folder / "events.jsonl", "failure", kind="killed", node="node2", why="earlier")
     case.hurt(lambda: kill_rank(case, 1))
     case.wait_until_gone()
     resumed(case, steps=20)

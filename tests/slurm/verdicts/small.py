@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from hpclaunch.run.events import mark
+from hpclaunch.run.events import log_event
 
 WIDTH, LAYERS, ROWS = 192, 4, 2048
 SAVE_EVERY = 2
@@ -53,7 +53,7 @@ def main() -> None:
     data = batches(folder)
     step, stop = 0, torch.zeros(1)
     if first:
-        mark(folder / "events.jsonl", "start", world=dist.get_world_size(), device="cpu")
+        log_event(folder / "events.jsonl", "start", world=dist.get_world_size(), device="cpu")
     began = time.monotonic()
     while not stop.item():
         asked = time.monotonic()
@@ -69,14 +69,14 @@ def main() -> None:
         if first:
             seconds = time.monotonic() - began
             fields = {"seconds": seconds, "waited": waited, "loss": loss.item()}
-            mark(folder / "events.jsonl", "step", step=step, tokens=4 * ROWS, **fields)
+            log_event(folder / "events.jsonl", "step", step=step, tokens=4 * ROWS, **fields)
         saving = torch.tensor([number(folder / "saving")])
         dist.broadcast(saving, 0)
         if saving.item() and step % SAVE_EVERY == 0:
             save(folder, model, saving.item(), step, first)
         began = time.monotonic()
     if first:
-        mark(folder / "events.jsonl", "end", step=step, outcome="done")
+        log_event(folder / "events.jsonl", "end", step=step, outcome="done")
     dist.destroy_process_group()
 
 
@@ -91,7 +91,9 @@ def save(folder: Path, model: nn.Module, seconds: float, step: int, first: bool)
             time.sleep(seconds / len(shards))
     dist.barrier()
     if first:
-        mark(folder / "events.jsonl", "checkpoint", step=step, seconds=time.monotonic() - began)
+        log_event(
+            folder / "events.jsonl", "checkpoint", step=step, seconds=time.monotonic() - began
+        )
 
 
 if __name__ == "__main__":

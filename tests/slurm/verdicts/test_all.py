@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from monitors.analysis.analysis import Study
+from monitors.analysis.analysis import Analysis
 from monitors.report.text import render_text
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.faults]
 
 SECONDS = 14
 Fault = contextlib.AbstractContextManager[object]
-Judge = Callable[[str, Fault], Study]
+Judge = Callable[[str, Fault], Analysis]
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def training(
 
 @pytest.fixture
 def judge(training: Training, verdicts: Verdicts) -> Judge:
-    def judged(name: str, fault: Fault) -> Study:
+    def analyse(name: str, fault: Fault) -> Analysis:
         found = training.during(name, fault, SECONDS)
         verdicts.add(name, found)
         return found
 
-    return judged
+    return analyse
 
 
 @pytest.mark.parametrize("turn", range(3))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpclaunch.run.events import read_marks
-from monitors.analysis.analysis import Story, study
+from hpclaunch.run.events import read_events
+from monitors.analysis.analysis import JobContext, analyse_folder
 from monitors.records import Tick
 from monitors.storage.store import NodeStore
 from tests.slurm.cluster import ThrowawayCluster
@@ -42,7 +42,9 @@ def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> N
     assert second["clock_ahead_s"] == pytest.approx(AHEAD_S, abs=second["clock_within_s"] + 0.001)
     text = someone.hpclaunch("report", "one").stdout
     assert "ahead of the first rank's; put right" in text
-    found = study(folder / "metrics", Story(marks=tuple(read_marks(folder / "events.jsonl"))))
+    found = analyse_folder(
+        folder / "metrics", JobContext(marks=tuple(read_events(folder / "events.jsonl")))
+    )
     assert found.timeline is not None
     begins_s = [
         int(np.isfinite(node.bands["cpu_busy_pct"].mean).argmax()) * found.timeline.step_s

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose.changes import changes
-from hpclaunch.run.events import read_marks
+from hpclaunch.run.events import read_events
 from hpclaunch.run.find import find
-from monitors.analysis.analysis import Story, Study, study
+from monitors.analysis.analysis import Analysis, JobContext, analyse_folder
 from tests.slurm.user import ROOT, User
 
 SMALL = ROOT / "tests/slurm/verdicts/small.py"
@@ -52,11 +52,11 @@ class Training:
 
     def steps(self) -> int:
         """How many steps have been marked."""
-        return sum(mark["event"] == "step" for mark in read_marks(self.folder / "events.jsonl"))
+        return sum(mark["event"] == "step" for mark in read_events(self.folder / "events.jsonl"))
 
     def during(
         self, name: str, fault: contextlib.AbstractContextManager[object], seconds: float
-    ) -> Study:
+    ) -> Analysis:
         """What the report says of the time under a fault alone; kept beside the record."""
         with fault:
             time.sleep(SETTLE_S)
@@ -65,8 +65,10 @@ class Training:
             end = time.time()
         time.sleep(SETTLE_S)  # until the last samples are there
         folder, record = find(str(self.folder))
-        marks = within(read_marks(folder.events), begin, end)
-        found = study(folder.metrics, Story(marks=marks, changes=changes(folder, record)))
+        marks = within(read_events(folder.events), begin, end)
+        found = analyse_folder(
+            folder.metrics, JobContext(marks=marks, changes=changes(folder, record))
+        )
         with (self.folder / "windows.jsonl").open("a") as file:
             window = {"name": name, "begin": begin, "end": end, "verdict": found.verdict}
             file.write(json.dumps(window) + "\n")
