@@ -41,6 +41,19 @@ GPU_COLUMNS = (*_KEPT, *_SELDOM, "throttle", "energy_j")
 HOST_COLUMNS = (*_KEPT_HOST, *_RATES)
 """Recorded values that anything here is made from."""
 
+_THROTTLE_REASONS = (
+    ("power_capped", POWER_CAP),
+    ("hot", SW_THERMAL | HW_THERMAL),
+    ("held_back", HW_SLOWDOWN | POWER_BRAKE),
+)
+GPU_LOADED = frozenset(
+    (*_KEPT, *(name for name, _ in _THROTTLE_REASONS), "low", "spinning", "tensor_active_pct",
+     "nvlink_mb_s", "energy_w")
+)  # fmt: skip
+"""Columns of a GPU that `derived` can make: what findings and plots may ask for."""
+HOST_LOADED = frozenset((*_KEPT_HOST, *(name for name, _ in _RATES.values())))
+"""The same of a node."""
+
 
 def derived(trace: NodeTrace) -> tuple[dict[str, Column], list[dict[str, Column]]]:
     """Columns of the host, and of each GPU, that are shown or judged."""
@@ -74,11 +87,7 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
         mask = columns.get("throttle")
         if mask is not None:
             bits = np.where(np.isnan(mask), 0, np.clip(mask, 0, 2**52)).astype(np.int64)
-            for name, wanted in (
-                ("power_capped", POWER_CAP),
-                ("hot", SW_THERMAL | HW_THERMAL),
-                ("held_back", HW_SLOWDOWN | POWER_BRAKE),
-            ):
+            for name, wanted in _THROTTLE_REASONS:
                 found[name] = _where(bits & wanted != 0, mask)
         if "tensor_active_pct" in columns:
             found["tensor_active_pct"] = held(columns["tensor_active_pct"], trace.session)

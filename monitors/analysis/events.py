@@ -19,9 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
 from typing import Any
 
 _MOST = 1e15
+_STEPS_TO_COMPARE = 3
+_LONG_STEP = 1.25
+"""Times the median step: a first step that took longer than that was a warm-up."""
 PHASES = {
     "start": "starting",
     "load": "loading the model",
@@ -71,7 +76,7 @@ class Ahead:
         return self.seconds if abs(self.seconds) > self.within else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Events:
     """All that was said."""
 
@@ -91,6 +96,22 @@ class Events:
         if not self.steps:
             return None
         return min(step.end - step.seconds for step in self.steps), self.steps[-1].end
+
+    @cached_property
+    def warm_up(self) -> tuple[Span, ...]:
+        """First steps of an attempt that took much longer than the others.
+
+        Kernels are compiled and memory is claimed in them: that is no loss of the training's own.
+        """
+        if len(self.steps) < _STEPS_TO_COMPARE:
+            return ()
+        typical = median(step.seconds for step in self.steps)
+        first = {next((s for s in self.steps if s.end > start), None) for start in self.starts}
+        return tuple(
+            Span("warm-up", step.end - step.seconds, step.end)
+            for step in self.steps
+            if (step in first or step is self.steps[0]) and step.seconds > _LONG_STEP * typical
+        )
 
     def spent(self, kind: str) -> float:
         """Seconds under spans of one kind."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.analysis.events import Events
+from monitors.analysis.columns import GPU_LOADED, HOST_LOADED
+from monitors.analysis.events import Events, Step
 from monitors.analysis.summary import Report
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline
 
 LEAST_SAMPLES = 10
 """No verdict on fewer samples."""
-_WARM_UP = 0.02
 _BUSY_PCT = 5
+
+
+class UnknownColumn(LookupError):
+    """A finding asks for a column that the report does not load; without this it is never true."""
+
+    def __init__(self, column: str, what: str, loaded: Iterable[str]) -> None:
+        super().__init__(
+            f"no column {column!r} of a {what} is loaded; loaded are {', '.join(sorted(loaded))} "
+            "(monitors/analysis/columns.py)"
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Evidence:
     def training(self) -> NDArray[np.bool_]:
         """Cells wholly under training: from the first step to the last, without checkpoints.
 
-        Without marks: from the first to the last cell in which any GPU, or else any node, worked.
+        An attempt's first step is left out where it was a warm-up (see `Events.warm_up`).
+        Without events: from the first to the last cell in which any GPU, or else any node, worked.
         """
         edges = self.timeline.edges
         span = self.marks.training
@@ -49,7 +60,7 @@ class Evidence:
         if not inside.any():  # a run shorter than a cell
             inside = (edges[1:] > span[0]) & (edges[:-1] < span[1])
         without = inside.copy()
-        for other in self.marks.spans:
+        for other in (*self.marks.spans, *self.marks.warm_up):
             without &= ~((edges[1:] > other.begin) & (edges[:-1] < other.end))
         return without if without.any() else inside
 
@@ -95,18 +106,26 @@ class Evidence:
         """Whether there are enough samples for a verdict."""
         return max((node.samples for node in self.report.nodes), default=0) >= LEAST_SAMPLES
 
-    def mean(self, bands: Mapping[str, Band], name: str) -> float | None:
-        """Mean of a value over the training; None where it is not known in a tenth of it."""
-        values = self.during(bands, name)
-        return None if values is None else float(np.nanmean(values))
+    def during(self, line: GpuLine | NodeLine, column: str) -> NDArray[np.float32] | None:
+        """Means of a column cell by cell of the training; None where under a tenth is known.
 
-    def during(self, bands: Mapping[str, Band], name: str) -> NDArray[np.float32] | None:
-        """Means of a value cell by cell of the training; None where hardly any is known."""
-        band = bands.get(name)
+        Raises UnknownColumn where no such column is loaded.
+        """
+        band = _band(line, column)
         if band is None or not self.training.any():
             return None
         values = band.mean[self.training]
         return values if np.mean(~np.isnan(values)) >= 0.1 else None
+
+    def peak(self, line: GpuLine | NodeLine, column: str) -> float | None:
+        """Highest value of a column in the whole record; None where none is known.
+
+        Raises UnknownColumn where no such column is loaded.
+        """
+        band = _band(line, column)
+        if band is None or not np.isfinite(band.high).any():
+            return None
+        return float(np.nanmax(band.high))
 
     @cached_property
     def gpus(self) -> dict[str, GpuLine]:
@@ -124,25 +143,48 @@ class Evidence:
         """Every node by its name."""
         return {node.node: node for node in self.timeline.nodes}
 
-    def each_gpu(self, value: str) -> dict[str, float]:
-        """Mean over the training of every GPU for which it is known."""
-        return self._known(self.gpus, value)
+    def each_gpu(self, column: str) -> dict[str, float]:
+        """Mean of a column over the training, by GPU, where it is known.
 
-    def each_node(self, value: str) -> dict[str, float]:
-        """Mean over the training of every node for which it is known."""
-        return self._known(self.nodes, value)
+        Raises UnknownColumn where no such column of GPUs is loaded.
+        """
+        if column not in GPU_LOADED:
+            raise UnknownColumn(column, "GPU", GPU_LOADED)
+        return self._means(self.gpus, column)
 
-    def shares_of_nodes(self, value: str) -> dict[str, float]:
-        """The same of a value in percent, as shares from 0 to 1."""
-        return {name: mean / 100 for name, mean in self.each_node(value).items()}
+    def each_node(self, column: str) -> dict[str, float]:
+        """Mean of a column over the training, by node, where it is known.
+
+        Raises UnknownColumn where no such column of nodes is loaded.
+        """
+        if column not in HOST_LOADED:
+            raise UnknownColumn(column, "node", HOST_LOADED)
+        return self._means(self.nodes, column)
+
+    def shares_of_nodes(self, column: str) -> dict[str, float]:
+        """Mean of a column in percent over the training, by node, as a share from 0 to 1."""
+        return {name: mean / 100 for name, mean in self.each_node(column).items()}
 
     @cached_property
     def waited_for_data(self) -> float:
-        """Share of the steps that waited for their batches; 0 where the program tells none."""
-        told = [step for step in self.marks.steps if step.waited is not None]
-        whole = sum(step.seconds for step in told)
-        return sum(min(step.waited or 0.0, step.seconds) for step in told) / whole if whole else 0.0
+        """Share of the steps' time spent waiting for batches; 0 where no step reports it."""
+        timed = self.steps_with_data_wait
+        whole = sum(step.seconds for step in timed)
+        return sum(min(s.waited or 0.0, s.seconds) for s in timed) / whole if whole else 0.0
 
-    def _known(self, lines: Mapping[str, GpuLine | NodeLine], value: str) -> dict[str, float]:
-        means = {name: self.mean(line.bands, value) for name, line in lines.items()}
-        return {name: mean for name, mean in means.items() if mean is not None}
+    @cached_property
+    def steps_with_data_wait(self) -> list[Step]:
+        """Steps whose wait for batches is known, without those that were a warm-up."""
+        warm_up = {span.end for span in self.marks.warm_up}
+        return [s for s in self.marks.steps if s.waited is not None and s.end not in warm_up]
+
+    def _means(self, lines: Mapping[str, GpuLine | NodeLine], column: str) -> dict[str, float]:
+        values = {name: self.during(line, column) for name, line in lines.items()}
+        return {name: float(np.nanmean(v)) for name, v in values.items() if v is not None}
+
+
+def _band(line: GpuLine | NodeLine, column: str) -> Band | None:
+    what, loaded = ("GPU", GPU_LOADED) if isinstance(line, GpuLine) else ("node", HOST_LOADED)
+    if column not in loaded:
+        raise UnknownColumn(column, what, loaded)
+    return line.bands.get(column)

@@ -21,7 +21,7 @@ def out_of_memory(evidence: Evidence) -> Finding | None:
     killed = sorted(
         node.node
         for node in evidence.timeline.nodes
-        if "oom_kills_s" in node.bands and np.nansum(node.bands["oom_kills_s"].high) > 0
+        if (evidence.peak(node, "oom_kills_s") or 0.0) > 0
     )
     shares = {}
     for node in evidence.report.nodes:
@@ -55,7 +55,7 @@ def swapping(evidence: Evidence) -> Finding | None:
     """Memory went to disk and back."""
     moved, grown = evidence.each_node("swap_mib_s"), {}
     for name, node in evidence.nodes.items():
-        values = evidence.during(node.bands, "swap_used_mib")
+        values = evidence.during(node, "swap_used_mib")
         if values is not None:
             known = values[~np.isnan(values)]
             grown[name] = float(known.max() - known[0])

@@ -52,11 +52,7 @@ def headroom(evidence: Evidence) -> Finding | None:
 def _shares(evidence: Evidence) -> dict[str, tuple[float, float, float]]:
     found = {}
     for name, gpu in evidence.gpus.items():
-        band, total = gpu.bands.get("memory_used_mib"), gpu.info.memory_total_mib
-        if band is None or not total or total <= 0:
-            continue
-        known = band.high[band.high == band.high]
-        if len(known):
-            peak = float(known.max())
+        peak, total = evidence.peak(gpu, "memory_used_mib"), gpu.info.memory_total_mib
+        if peak is not None and total and total > 0:
             found[name] = (peak / total, peak, total)
     return found

@@ -103,7 +103,7 @@ def too_hot(evidence: Evidence) -> Finding | None:
     if not hot:
         return None
     worst = max(hot, key=lambda name: shares[name])
-    peak = _peak(evidence, worst, "temperature_c")
+    peak = evidence.peak(evidence.gpus[worst], "temperature_c")
     degrees = "" if peak is None else f"; up to {peak:.0f} C"
     reason = "heat" if found.get(worst, 0) >= held.get(worst, 0) else "a hardware signal"
     return Finding(
@@ -206,18 +206,12 @@ def _clock_loss(evidence: Evidence, name: str) -> float:
     clock = evidence.each_gpu("sm_clock_mhz").get(name)
     kind = evidence.gpus[name].info.name
     peers = [other for other, gpu in evidence.gpus.items() if gpu.info.name == kind]
-    best = max((_peak(evidence, other, "sm_clock_mhz") or 0.0 for other in peers), default=0.0)
+    best = max(
+        (evidence.peak(evidence.gpus[other], "sm_clock_mhz") or 0.0 for other in peers), default=0.0
+    )
     return 0.0 if clock is None or not best else max(0.0, 1 - clock / best)
 
 
 def _clock_loss_text(evidence: Evidence, name: str) -> str:
     loss = _clock_loss(evidence, name)
     return f"; its clock was {percent(loss)} below the best of this run" if loss >= 0.02 else ""
-
-
-def _peak(evidence: Evidence, name: str, value: str) -> float | None:
-    band = evidence.gpus[name].bands.get(value)
-    if band is None:
-        return None
-    known = band.high[band.high == band.high]
-    return float(known.max()) if len(known) else None

@@ -24,11 +24,13 @@ def data(evidence: Evidence) -> Finding | None:
     By the program's own clock where it tells it, bounded by how long the GPUs were idle where they
     are known: a batch fetched while they work costs nothing.
     """
-    told = [step for step in evidence.marks.steps if step.waited is not None]
-    if not told:
+    steps = evidence.steps_with_data_wait
+    if not steps:
         return None
-    share, waited = evidence.waited_for_data, sum(step.waited or 0.0 for step in told)
-    text = f"{waited:.0f} s of {sum(s.seconds for s in told):.0f} s of steps were waits for batches"
+    share, waited = evidence.waited_for_data, sum(step.waited or 0.0 for step in steps)
+    text = (
+        f"{waited:.0f} s of {sum(s.seconds for s in steps):.0f} s of steps were waits for batches"
+    )
     low = evidence.each_gpu("low")
     if low:
         idle = median(low.values())

@@ -192,7 +192,7 @@ def test_without_numpy_the_figures_are_there_all_the_same(tmp_path: Path) -> Non
     write_samples(tmp_path, [start(GPU_A), tick(0, GpuSample(0, sm_pct=7)), end(1, 1)])
     program = (
         "import sys; sys.modules['numpy'] = None\n"
-        f"from monitors.report import main; sys.exit(main([{str(tmp_path)!r}]))"
+        f"from monitors.report.build import main; sys.exit(main([{str(tmp_path)!r}]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
