@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from hpclaunch.units import duration
 from monitors.records import GpuInfo, GpuSample
+from monitors.samples.fields import known_values
 from monitors.storage.live import NodeNow, Point
 
 NONE = "-"
@@ -15,7 +16,6 @@ HOT = 0x20 | 0x40
 """NVML's reasons that hold the clocks back for heat."""
 LATELY = 12
 """Ticks back to which a value counts that the sampler asks for only now and then."""
-_VALUES = tuple(field.name for field in fields(GpuSample) if field.name != "index")
 PRESSED_PCT = 10.0
 """Pressure from which it is worth a place on the screen."""
 
@@ -40,13 +40,9 @@ def gpus(node: NodeNow) -> list[Gpu]:
     """Return the GPUs of a node, those that were listed and those that were sampled."""
     sampled = node.newest.tick.gpus or () if node.newest else ()
     # Of a GPU that was lost the sampler knows the number alone.
-    samples = {sample.index: sample if _tells(sample) else None for sample in sampled}
+    samples = {sample.index: sample if known_values(sample) else None for sample in sampled}
     infos = {info.index: info for info in node.gpus}
     return [Gpu(node.node, i, infos.get(i), samples.get(i)) for i in sorted({*infos, *samples})]
-
-
-def _tells(sample: GpuSample) -> bool:
-    return any(getattr(sample, name) is not None for name in _VALUES)
 
 
 def gpu_value(point: Point, index: int, name: str) -> float | None:

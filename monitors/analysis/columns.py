@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.analysis.trace import Column, NodeTrace
+from monitors.samples.fields import GPU_METRICS, HOST_METRICS, report_columns
 
 _MB = 1e6
 POWER_CAP, HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, POWER_BRAKE = 0x4, 0x8, 0x20, 0x40, 0x80
@@ -15,49 +16,51 @@ LOW_PCT = 15
 SPIN_PCT = 80
 SPIN_POWER = 0.5
 """Share of the power limit: kernels that run all the time below it wait in a collective."""
-_KEPT = (
-    "sm_pct", "power_w", "memory_used_mib", "temperature_c", "sm_clock_mhz",
-    "pcie_rx_mb_s", "pcie_tx_mb_s", "power_capped", "hot",
-)  # fmt: skip
-_KEPT_HOST = (
-    "cpu_busy_pct", "cpu_iowait_pct", "mem_used_mib", "mem_total_mib", "swap_used_mib",
-    "swap_mib_s", "cgroup_mem_mib", "cgroup_limit_mib", "load1", "psi_cpu_pct", "psi_memory_pct",
-    "psi_io_pct", "rank_ran_pct", "rank_queued_pct", "rank_cpu_pct",
-)  # fmt: skip
-_RATES = {
+_COUNTED = {
     "net_rx_bytes": ("net_rx_mb_s", _MB),
     "net_tx_bytes": ("net_tx_mb_s", _MB),
     "ib_rx_bytes": ("ib_rx_mb_s", _MB),
     "ib_tx_bytes": ("ib_tx_mb_s", _MB),
     "cgroup_cpu_s": ("cgroup_cores", 1.0),
     "cgroup_throttled_s": ("throttled", 1.0),
-    "oom_kills": ("oom_kills_s", 1.0),
 }
-_SELDOM = ("tensor_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s")
-"""Told every few ticks, of all the time since they were told before."""
+"""Rates of counters that have a name or a unit of their own; any other is NAME_s, by the second."""
+_RATES = {
+    name: _COUNTED.get(name, (f"{name}_s", 1.0))
+    for name in report_columns().host
+    if HOST_METRICS[name].counter
+}
+_HOST_GAUGES = tuple(name for name in report_columns().host if name not in _RATES)
+_GPU_GAUGES = tuple(name for name in report_columns().gpu if not GPU_METRICS[name].seldom)
+_HELD = tuple(name for name in report_columns().gpu if GPU_METRICS[name].seldom)
+"""Read every few ticks, of all the time since they were read before."""
+_FROM_OTHER_TOOLS = ("power_capped", "hot")
+"""Computed here from `throttle`, but dmon's table has them as they are."""
+_INPUTS = ("throttle", "energy_j", "nvlink_rx_mb_s", "nvlink_tx_mb_s")
+"""Values that are loaded only to compute others from them."""
 _MOST_HELD = 15
 """Ticks that one such value can be of."""
-GPU_COLUMNS = (*_KEPT, *_SELDOM, "throttle", "energy_j")
-HOST_COLUMNS = (*_KEPT_HOST, *_RATES)
-"""Recorded values that anything here is made from."""
-
+GPU_COLUMNS = (*report_columns().gpu, *_INPUTS)
+HOST_COLUMNS = report_columns().host
+"""Recorded values that must be loaded for `derived`."""
 _THROTTLE_REASONS = (
     ("power_capped", POWER_CAP),
     ("hot", SW_THERMAL | HW_THERMAL),
     ("held_back", HW_SLOWDOWN | POWER_BRAKE),
 )
-GPU_LOADED = frozenset(
-    (*_KEPT, *(name for name, _ in _THROTTLE_REASONS), "low", "spinning", "tensor_active_pct",
-     "nvlink_mb_s", "energy_w")
+_COMPUTED = (
+    "low", "spinning", "nvlink_mb_s", "energy_w", *(name for name, _ in _THROTTLE_REASONS)
 )  # fmt: skip
-"""Columns of a GPU that `derived` can make: what findings and plots may ask for."""
-HOST_LOADED = frozenset((*_KEPT_HOST, *(name for name, _ in _RATES.values())))
+GPU_LOADED = frozenset({*report_columns().gpu, *_COMPUTED})
+"""Columns of a GPU that `derived` can return: what findings and plots may ask for. Another sampled
+value is loaded once it is declared with `report=True` in `monitors.samples`."""
+HOST_LOADED = frozenset({*_HOST_GAUGES, *(name for name, _ in _RATES.values())})
 """The same of a node."""
 
 
 def derived(trace: NodeTrace) -> tuple[dict[str, Column], list[dict[str, Column]]]:
-    """Columns of the host, and of each GPU, that are shown or judged."""
-    host = {name: trace.host[name] for name in _KEPT_HOST if name in trace.host}
+    """Return the columns of the host, and of each GPU, that are shown or judged."""
+    host = {name: trace.host[name] for name in _HOST_GAUGES if name in trace.host}
     for counter, (name, unit) in _RATES.items():
         if counter in trace.host:
             host[name] = rate(trace, trace.host[counter]) / unit
@@ -75,7 +78,11 @@ def rate(trace: NodeTrace, counter: Column) -> Column:
 
 
 def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) -> dict[str, Column]:
-    found = {name: columns[name] for name in _KEPT if name in columns}
+    shown = (*_GPU_GAUGES, *_FROM_OTHER_TOOLS)
+    found = {name: columns[name] for name in shown if name in columns}
+    for name in _HELD:
+        if name in columns:
+            found[name] = held(columns[name], trace.session)
     with np.errstate(invalid="ignore"):
         sm, power = columns.get("sm_pct"), columns.get("power_w")
         if sm is not None:
@@ -89,8 +96,6 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
             bits = np.where(np.isnan(mask), 0, np.clip(mask, 0, 2**52)).astype(np.int64)
             for name, wanted in _THROTTLE_REASONS:
                 found[name] = _where(bits & wanted != 0, mask)
-        if "tensor_active_pct" in columns:
-            found["tensor_active_pct"] = held(columns["tensor_active_pct"], trace.session)
         if "nvlink_rx_mb_s" in columns and "nvlink_tx_mb_s" in columns:
             both = columns["nvlink_rx_mb_s"] + columns["nvlink_tx_mb_s"]
             found["nvlink_mb_s"] = held(both, trace.session)

@@ -25,7 +25,7 @@ class UnknownColumn(LookupError):
     def __init__(self, column: str, what: str, loaded: Iterable[str]) -> None:
         super().__init__(
             f"no column {column!r} of a {what} is loaded; loaded are {', '.join(sorted(loaded))} "
-            "(monitors/analysis/columns.py)"
+            "(declare it with report=True in monitors/samples)"
         )
 
 

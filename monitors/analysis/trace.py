@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.records import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+from monitors.records import GpuInfo, GpuTable, Record, Start, Tick
+from monitors.samples.fields import known_values
 from monitors.storage.block_arrays import TickArrays
 
 Column = NDArray[np.float64]
 
 _NAN = float("nan")
-GPU_FIELDS = tuple(f.name for f in fields(GpuSample) if f.name != "index")
-HOST_FIELDS = tuple(f.name for f in fields(HostSample))
 _PLAUSIBLE = (1e6, 1e11)
 """Unix seconds. A moment outside is garbage, and would stretch the axis over millennia."""
 _JUMP_S = 2.0
@@ -192,16 +191,12 @@ class TraceBuilder:
         self._wall.append(wall)
         self._mono.append(tick.mono)
         self._session.append(self._starts)
-        for name in HOST_FIELDS:
-            value = getattr(tick.host, name)
-            if value is not None:
-                self._host.put(at, name, value)
+        for name, value in known_values(tick.host).items():
+            self._host.put(at, name, value)
         for sample in tick.gpus or ():
             gpu = self._gpu(sample.index)
-            for name in GPU_FIELDS:
-                value = getattr(sample, name)
-                if value is not None:
-                    gpu.columns.put(at, name, value)
+            for name, value in known_values(sample).items():
+                gpu.columns.put(at, name, value)
 
     def _gpu(self, index: int) -> _Gpu:
         gpu = self._table.get(index)

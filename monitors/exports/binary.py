@@ -6,7 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, Source, rows
+from monitors.exports.rows import Source, rows
+from monitors.samples.fields import GPU_FIELDS, HOST_FIELDS
 
 _GROUP = 50_000
 """Rows of one group of a Parquet file, and so the most that are held in memory."""

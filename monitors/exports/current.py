@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from monitors.exports.families import FAMILIES, Family
-from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, Value, known
 from monitors.records import GpuInfo, GpuSample
+from monitors.samples.fields import GPU_METRICS, Value, known_values
 from monitors.storage.live import NodeNow
 
 _UP = Family("job_node_up", "1 while the node is sampled, 0 once its samples stay away.")
@@ -18,13 +18,7 @@ _SEEN = Family(
 _TOTAL = Family("job_gpu_memory_total_bytes", "Memory of the GPU.", "bytes", 1024 * 1024)
 _LIMIT = Family("job_gpu_power_limit_watts", "Power the GPU may draw.", "watts")
 Labels = list[tuple[str, str]]
-SELDOM = (
-    "energy_j", "power_max_w", "power_min_w", "power_mean_w", "sm_active_pct", "tensor_active_pct",
-    "dram_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s", "xid_errors", "ecc_corrected",
-    "ecc_uncorrected", "ecc_corrected_ever", "ecc_uncorrected_ever", "rows_remapped",
-    "remap_pending", "remap_failed", "processes", "processes_mib", "largest_process_mib",
-    "strangers_mib",
-)  # fmt: skip
+SELDOM = tuple(name for name, metric in GPU_METRICS.items() if metric.seldom)
 """Values that are not in every tick. The others, where the newest tick has none, are unknown."""
 LOOK_BACK = 60
 """Ticks: twice as far as the seldomest of them lie apart."""
@@ -49,14 +43,14 @@ def current(nodes: Iterable[NodeNow]) -> Iterator[str]:
     for node in found:
         if node.newest is None or not node.current:
             continue
-        for name, value in known(node.newest.tick.host, HOST_FIELDS).items():
+        for name, value in known_values(node.newest.tick.host).items():
             put(FAMILIES[name], _node(node), value)
         table = {info.index: info for info in node.gpus}
         seldom = _seldom(node)
         for gpu in _once(node.newest.tick.gpus or ()):
             info = table.get(gpu.index)
             where = _gpu(node, gpu, info)
-            values = known(gpu, GPU_FIELDS)
+            values = known_values(gpu)
             if values:  # of a GPU that was lost nothing is known now
                 values = seldom.get(gpu.index, {}) | values
             for name, value in values.items():
@@ -81,7 +75,9 @@ def _seldom(node: NodeNow) -> dict[int, dict[str, Value]]:
     found: dict[int, dict[str, Value]] = {}
     for point in node.points[-LOOK_BACK:]:
         for gpu in point.tick.gpus or ():
-            found.setdefault(gpu.index, {}).update(known(gpu, SELDOM))
+            values = known_values(gpu)
+            kept = found.setdefault(gpu.index, {})
+            kept.update({name: values[name] for name in SELDOM if name in values})
     return found
 
 

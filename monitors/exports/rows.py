@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-from monitors.records import GpuInfo, GpuSample, GpuTable, HostSample, Record, Start, Tick
+from monitors.records import GpuInfo, GpuTable, Record, Start, Tick
+from monitors.samples.fields import Value, known_values
 from monitors.storage.store import NodeStore
-
-GPU_FIELDS = tuple(field.name for field in fields(GpuSample) if field.name != "index")
-HOST_FIELDS = tuple(field.name for field in fields(HostSample))
-Value = float | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +53,12 @@ def rows(source: Source) -> Iterator[Row]:
                 moment = iso(record.wall, zone)
                 if moment is None:
                     continue
-                values = known(record.host, HOST_FIELDS)
+                values = known_values(record.host)
                 yield Row(record.wall, moment, source.node, None, None, values)
                 for gpu in record.gpus or ():
                     info = table.get(gpu.index)
                     uuid = info.uuid if info else None
-                    values = known(gpu, GPU_FIELDS)
+                    values = known_values(gpu)
                     yield Row(record.wall, moment, source.node, gpu.index, uuid, values)
 
 
@@ -77,9 +74,3 @@ def iso(wall: float, zone: timezone) -> str | None:
         return datetime.fromtimestamp(wall, zone).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def known(sample: GpuSample | HostSample, names: tuple[str, ...]) -> dict[str, Value]:
-    """The values of a sample that are known."""
-    pairs = ((name, getattr(sample, name)) for name in names)
-    return {name: value for name, value in pairs if value is not None}

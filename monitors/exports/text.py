@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from typing import IO
 
 from monitors.exports.families import END, FAMILIES, labels
-from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS, Row, Source, rows
+from monitors.exports.rows import Row, Source, rows
+from monitors.samples.fields import GPU_FIELDS, HOST_FIELDS
 
 _HEAD = ("time", "node", "gpu")
 _SPOOL = 1 << 20

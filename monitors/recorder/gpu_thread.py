@@ -6,7 +6,8 @@ import threading
 from collections import deque
 from queue import Empty, SimpleQueue
 
-from monitors.records import DeviceError, DeviceSource, GpuInfo, GpuSample
+from monitors.recorder.interfaces import DeviceError, DeviceSource
+from monitors.records import GpuInfo, GpuSample
 
 
 class GpuSamplerThread:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from monitors.recorder.interfaces import Clock
 from monitors.recorder.procfs import HostCounters
-from monitors.records import Clock, HostSample
+from monitors.records import HostSample
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from monitors.external.vmstat import COLUMNS
 from monitors.recorder.gpu_thread import GpuSamplerThread
+from monitors.recorder.interfaces import Clock, HostSource, Sink
 from monitors.recorder.processes import OwnerWatch, ParentWatch, own_cost
-from monitors.records import Clock, End, GpuTable, HostSource, Note, Record, Sink, Start, Tick
+from monitors.records import End, GpuTable, Note, Record, Start, Tick
 from monitors.storage.formats import samples
 
 OPEN_PATIENCE_S = 3.0

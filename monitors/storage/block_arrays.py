@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.storage.formats.samples import WHOLE
+from monitors.samples.fields import WHOLE_NUMBERS
 from monitors.storage.formats.unpacked import Block, Described
 
 Column = NDArray[np.float64]
@@ -124,7 +124,7 @@ def _decimals(column: Described, cut: NDArray[Any]) -> Column:
     values += column.base
     if column.kind:
         values /= 10.0 ** int(column.kind)
-    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE_NUMBERS else values
 
 
 def _others(column: Described, cut: NDArray[Any]) -> Column:
@@ -136,4 +136,4 @@ def _others(column: Described, cut: NDArray[Any]) -> Column:
         return (whole.view(np.uint64) if column.kind == "u" else whole).astype(np.float64)
     values = whole.view(np.float64)
     values = np.where(np.abs(values) < _MOST, values, np.nan)
-    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE else values
+    return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE_NUMBERS else values

@@ -19,12 +19,12 @@ from monitors.records import (
     Start,
     Tick,
 )
-from monitors.storage.formats import samples
+from monitors.samples.fields import WHOLE_NUMBERS
 
 numbers = st.floats(-1e9, 1e18) | st.integers(0, 10**18)
 counters = st.integers(0, 1 << 64)
 texts = st.text(max_size=20)
-_WHOLE = samples.WHOLE - {"index"}
+_WHOLE = WHOLE_NUMBERS - {"index"}
 
 
 def _optional(kind: type[Any], *, texts_too: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from monitors.recorder.devices.nvml import NvmlSource
 from monitors.recorder.devices.sysfs import SysfsSource
-from monitors.records import DeviceError, DeviceSource, GpuInfo, GpuSample
+from monitors.recorder.interfaces import DeviceError, DeviceSource
+from monitors.records import GpuInfo, GpuSample
 
 
 class AnySource:
-    """The GPUs of this node, whoever made them; a `monitors.records.DeviceSource`."""
+    """The GPUs of this node, whoever made them; a `monitors.recorder.interfaces.DeviceSource`."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         """`root` stands in for `/` in tests."""

@@ -9,11 +9,12 @@ from typing import Any
 from monitors.recorder.devices.binding import NO_BINDING, nv
 from monitors.recorder.devices.events import XidWatch, address
 from monitors.recorder.devices.gpu import GpuPart, WholeGpu, parts_of
-from monitors.records import DeviceError, GpuInfo, GpuSample
+from monitors.recorder.interfaces import DeviceError
+from monitors.records import GpuInfo, GpuSample
 
 
 class NvmlSource:
-    """All GPUs that NVML shows to this process; a `monitors.records.DeviceSource`.
+    """All GPUs that NVML shows to this process; a `monitors.recorder.interfaces.DeviceSource`.
 
     A GPU that MIG divides is told by its parts. Where there are any, all are numbered in order.
     """

@@ -28,9 +28,10 @@ class _Gpu(Protocol):
 
 
 class SysfsSource:
-    """The GPUs that this job may use, a `monitors.records.DeviceSource`. Needs no package.
+    """The GPUs that this job may use, a `monitors.recorder.interfaces.DeviceSource`.
 
-    `root` stands in for `/` in tests. What is part of a processor, for its picture, is no GPU here.
+    Needs no package. `root` stands in for `/` in tests. What is part of a processor, for its
+    picture, is no GPU here.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:

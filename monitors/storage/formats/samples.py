@@ -12,9 +12,10 @@ Every line has `kind`; a value that is not known is left out.
 NODE.samples.jsonl holds the newest such lines. The others go before them, packed, in
 NODE.samples.blocks: `formats.blocks` tells how.
 
-The names inside are those of the dataclasses in `monitors.records`, which tell what each means
-and in which unit. A requeued job appends to the same file, beginning with a `start` of its own.
-Lines of an unknown kind and unknown names are to be passed over: a later format only adds.
+The names inside are those of the dataclasses in `monitors.records` and `monitors.samples`, which
+tell what each means and in which unit. A requeued job appends to the same file, beginning with a
+`start` of its own. Lines of an unknown kind and unknown names are to be passed over: a later format
+only adds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from monitors.records import (
     Start,
     Tick,
 )
+from monitors.samples.fields import WHOLE_NUMBERS
 
 FORMAT = 1
 _KINDS: dict[type[Record], str] = {
@@ -49,12 +51,6 @@ _KINDS: dict[type[Record], str] = {
 _NESTED = (GpuInfo, GpuSample, HostSample, OwnCost)
 _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (*_KINDS, *_NESTED)}
 _TEXTS = {"uuid", "name", "pci_bus"}
-WHOLE = {
-    "index", "throttle", "net_rx_bytes", "net_tx_bytes", "ib_rx_bytes", "ib_tx_bytes", "oom_kills",
-    "xid_errors", "ecc_corrected", "ecc_uncorrected", "ecc_corrected_ever", "ecc_uncorrected_ever",
-    "rows_remapped", "remap_pending", "remap_failed", "processes",
-}  # fmt: skip
-"""Values that are whole numbers by their nature."""
 _T = TypeVar("_T", GpuInfo, GpuSample, HostSample, OwnCost)
 
 
@@ -184,7 +180,7 @@ def _one(kind: type[_T], raw: Any) -> _T:
             found[name] = value if isinstance(value, str) else None
         else:
             number = _number(value)
-            found[name] = int(number) if number is not None and name in WHOLE else number
+            found[name] = int(number) if number is not None and name in WHOLE_NUMBERS else number
     if "index" in found and found["index"] is None:
         raise ValueError("a GPU without a number")
     return kind(**found)

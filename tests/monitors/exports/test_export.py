@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.exports.export import FORMATS, ExportError, export
-from monitors.exports.families import FAMILIES
 from monitors.external.dmon import DmonReader
 from monitors.external.vmstat import COLUMNS, VmstatReader
 from monitors.records import GpuSample, HostSample, Record, Tick
@@ -120,14 +119,6 @@ def test_openmetrics_is_understood_by_prometheus(tmp_path: Path) -> None:
     assert (received.type, received.unit) == ("counter", "bytes")
     assert received.samples[0].name == "job_node_network_received_bytes_total"
     assert all(family.documentation for family in families.values())
-
-
-def test_every_recorded_value_has_a_family() -> None:
-    from monitors.exports.rows import GPU_FIELDS, HOST_FIELDS
-
-    assert set(FAMILIES) == {*GPU_FIELDS, *HOST_FIELDS}
-    assert all(family.name.endswith(family.unit) for family in FAMILIES.values())
-    assert len({family.name for family in FAMILIES.values()}) == len(FAMILIES)
 
 
 def test_parquet_is_a_table(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from monitors.recorder.gpu_thread import GpuSamplerThread
-from monitors.records import DeviceError, GpuInfo, GpuSample
+from monitors.recorder.interfaces import DeviceError
+from monitors.records import GpuInfo, GpuSample
 
 
 class Source:

@@ -6,8 +6,9 @@ import json
 import time
 
 from monitors.recorder.gpu_thread import GpuSamplerThread
+from monitors.recorder.interfaces import DeviceError
 from monitors.recorder.loop import Recorder, Settings
-from monitors.records import DeviceError, GpuInfo, GpuSample, HostSample
+from monitors.records import GpuInfo, GpuSample, HostSample
 
 
 class NoGpus:

@@ -10,7 +10,8 @@ import pytest
 from monitors.recorder.devices import nvml
 from monitors.recorder.devices.detect import AnySource
 from monitors.recorder.devices.sysfs import SysfsSource
-from monitors.records import DeviceError, GpuInfo, GpuSample
+from monitors.recorder.interfaces import DeviceError
+from monitors.records import GpuInfo, GpuSample
 from tests.monitors.trees import build
 
 AMD = "sys/devices/pci0000:00/0000:05:00.0"

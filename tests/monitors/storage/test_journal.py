@@ -127,7 +127,7 @@ RUN = """
 import sys
 from itertools import count
 from pathlib import Path
-from monitors.formats import samples
+from monitors.storage.formats import samples
 from monitors.storage.journal import Journal
 from tests.monitors.recorded import start, tick
 from monitors.records import HostSample

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.exports.current import SELDOM, current
-from monitors.exports.rows import GPU_FIELDS
 from monitors.records import GpuSample, GpuTable, HostSample, Note, Record
+from monitors.samples.fields import GPU_FIELDS
 from monitors.storage import filenames, live
 from monitors.storage.formats import samples
 from monitors.storage.formats.journal import Head
