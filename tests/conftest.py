@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 from tests.slurm.table import Table, Verdicts
+
+# Small models: a second thread of torch waits for the first one and keeps a core busy meanwhile.
+# Read when torch is imported, here and in the programs that the tests start.
+for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 TABLE = Table()
 VERDICTS = Verdicts()

@@ -6,8 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from hpclaunch.recipe.load import load
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.failure import report
+from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
 
 
@@ -19,7 +21,10 @@ def main(arguments: list[str]) -> int:
     folder = RunFolder(Path(arguments[0]).absolute())
     quieten()
     try:
-        from hpclaunch.train.session import run
+        hide_unneeded(load(str(folder.recipe)))
+        with large_imports():
+            import hpclaunch.train.trainer  # noqa: F401 - and TRL, before the model is loaded
+            from hpclaunch.train.session import run
 
         run(folder)
     except Exception as error:
@@ -33,4 +38,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

@@ -21,6 +21,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.train.distributed import DistContext, context_from_env, leave
+from hpclaunch.train.process import run_program
 
 FIRST, GROWTH = 1 << 20, 4
 """Bytes that all ranks of the first round have together, and how much more the next has."""
@@ -142,4 +143,4 @@ def _slowest(here: DistContext, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -16,6 +16,7 @@ from hpclaunch.recipe.load import is_local, load
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.failure import forget_failures, one_line
+from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
 
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -121,9 +122,11 @@ def main(arguments: list[str]) -> int:
     quieten()
     os.environ["ACCELERATE_USE_CPU"] = "true"  # this process needs no GPU, and must take none
     try:
-        from hpclaunch.train.quiet import quieten_libraries
+        hide_unneeded(load(str(folder.recipe)))
+        with large_imports():
+            from hpclaunch.train.quiet import quieten_libraries
 
-        quieten_libraries(first_rank=True)
+            quieten_libraries(first_rank=True)
         forget_failures(folder)
         prepare(folder)
     except UserError as error:
@@ -133,4 +136,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

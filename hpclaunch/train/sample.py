@@ -15,6 +15,7 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.failure import one_line
+from hpclaunch.train.process import run_program
 from hpclaunch.train.quiet import quieten
 
 
@@ -124,4 +125,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

@@ -69,8 +69,7 @@ def launch(
 ) -> Outcome:
     """Train as a job's script does: accelerate starts `processes` ranks on this machine."""
     command = [
-        "accelerate",
-        "launch",
+        "accelerate-launch",
         *("--config_file", str(folder.accelerate)),
         *("--num_machines", "1"),
         *("--num_processes", str(processes)),

@@ -17,6 +17,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Model
 from hpclaunch.train.failure import one_line
+from hpclaunch.train.process import run_program
 from hpclaunch.train.quiet import quieten
 
 LAYERS, HEADS, EXPERTS = 2, 2, 4
@@ -119,4 +120,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

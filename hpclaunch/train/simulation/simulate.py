@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from hpclaunch.train.process import hide_bitsandbytes, run_program
+
 FEW, MORE = 16, 20
 """Layers of the two models that are simulated: enough that the peak lies where it does in a whole
 one, in the layers' work or at the head."""
@@ -212,9 +214,10 @@ def main() -> int:
     """Answer the question on stdin."""
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
+    hide_bitsandbytes()  # its layers have stand-ins here
     print(json.dumps(simulate(json.load(sys.stdin))))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

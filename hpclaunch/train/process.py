@@ -1,0 +1,101 @@
+"""The start and the end of a process that loads torch: both cost seconds that no training needs."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.schema import Model, Recipe
+
+FLUSH_FAILED = 120
+"""Exit code of an interpreter that could not write what was left in its streams."""
+
+PLAIN_OPTIMIZERS = {"adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd"}
+"""Values of `training.optim` for which Transformers takes an optimizer of its own or of PyTorch."""
+
+
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """Run `main` and exit with the code that it returns, without taking the interpreter apart.
+
+    That takes 1.5 to 2 s of CPU time once torch and Transformers are loaded. What other modules
+    registered with `atexit` runs before, threads that are not daemons are waited for, and the
+    streams are flushed. An exception that leaves `main` ends the process as usual.
+    """
+    codes: list[int] = []
+    atexit.register(_exit, codes)  # first registered, so it runs last
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _exit(codes: list[int]) -> None:
+    if not codes:
+        return
+    code = codes[0]
+    logging.shutdown()  # registered when logging was imported, so it would come after this
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or FLUSH_FAILED
+    os._exit(code)
+
+
+@contextmanager
+def large_imports() -> Iterator[None]:
+    """Import without garbage collection, and keep what was imported out of later collections.
+
+    Importing makes a million objects that stay; each collection would look at all of them.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def hide_bitsandbytes() -> None:
+    """Let this process go on as if bitsandbytes was not installed.
+
+    PEFT imports it wherever it is, and it imports torch's compiler: 1.5 s of CPU time. Must be
+    called before PEFT is imported, which Transformers' trainer does, too.
+    """
+    sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]  # as Python documents it
+
+
+def hide_unneeded(recipe: Recipe) -> None:
+    """Hide bitsandbytes (see `hide_bitsandbytes`) from a run of `recipe` that does not need it."""
+    if not needs_bitsandbytes(recipe):
+        hide_bitsandbytes()
+
+
+def needs_bitsandbytes(recipe: Recipe) -> bool:
+    """Return whether method, optimizer or the model's stored weights may need bitsandbytes."""
+    optimizer = str(recipe.training.get("optim", "adamw_torch_fused"))
+    plain = recipe.method.kind != "qlora" and optimizer in PLAIN_OPTIMIZERS
+    return not plain or _may_be_quantized(recipe.model)
+
+
+def _may_be_quantized(model: Model) -> bool:
+    """Return whether the model's weights are stored quantized; True where that is unknown."""
+    if model.name.startswith("builtin:"):
+        return False
+    if is_local(model.name):
+        path: object = Path(model.name) / "config.json"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        path = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+    try:
+        return "quantization_config" in json.loads(Path(str(path)).read_text("utf-8"))
+    except (OSError, ValueError):
+        return True
