@@ -25,8 +25,6 @@ class Clue:
 class Cause:
     """Why a run is where it is."""
 
-    kind: str
-    """One word or two that a script can go by: `gpu-memory`, `time-limit`, `peer-lost`, ..."""
     headline: str
     """One line, without the rank and host, which stand in their own fields."""
     advice: tuple[str, ...] = ()
@@ -35,6 +33,8 @@ class Cause:
     rank: int | None = None
     """Global rank that it began with."""
     host: str | None = None
+    kind: str = ""
+    """What a script goes by: `gpu-memory`, `time-limit`, ...; from the registry, not from rules."""
 
     @property
     def who(self) -> str:

@@ -1,4 +1,4 @@
-"""Everything that is known of a run, read once; the rules look at nothing else."""
+"""All that a run has left, read once; the rules look at nothing else."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
 from hpclaunch.diagnose.progress import Progress
+from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
-from hpclaunch.diagnose.words import RankFailure
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -26,7 +26,7 @@ NCCL_END = 2**16
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RunEvidence:
     """What the rules see."""
 
     folder: RunFolder
@@ -34,21 +34,22 @@ class Evidence:
     state: str
     """As `hpclaunch status` has it."""
     slurm: str = ""
-    """Slurm's word for the job's state; '' where it knows nothing of it."""
+    """Slurm's name of the job's state; '' where it knows nothing of it."""
     reason: str = ""
-    """Why it waits, or how the state was told."""
+    """Why it waits, or what the state was taken from."""
     code: int | None = None
     """The script's exit code, or Slurm's of the job; 128 + N for a signal N."""
     progress: Progress = field(default_factory=Progress)
-    marks: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
+    """Of `events.jsonl`, the oldest first."""
     log: Log = field(default_factory=Log)
     ranks: tuple[RankFailure, ...] = ()
     """Those that failed, the one that began first."""
     nodes: tuple[NodeMemory, ...] = ()
     nccl: tuple[Clue, ...] = ()
-    """NCCL's warnings in its own logs."""
+    """Lines with NCCL's warnings in its own logs."""
     sidecar: tuple[Clue, ...] = ()
-    """Complaints of the samplers."""
+    """Error messages of the samplers."""
     cancelled: str | None = None
     """Who cancelled it and where; None where nobody did by hpclaunch."""
 
@@ -59,38 +60,41 @@ class Evidence:
 
     @property
     def explained(self) -> bool:
-        """A rank said what befell it, and that was not another's end."""
+        """The rank that failed first printed an error of its own, not of a lost peer."""
         rank = self.culprit
-        return rank is not None and not rank.follows and not rank.silent
+        return rank is not None and not rank.is_collateral and not rank.silent
 
-    def hits(self, *names: str) -> tuple[Clue, ...]:
-        """Return the log's lines with these signs, in the order of the signs."""
-        return tuple(clue for name in names for clue in self.log.signs.get(name, ()))
+    def matching_lines(self, *names: str) -> tuple[Clue, ...]:
+        """Return the log's lines with phrases of these names, in the order of the names."""
+        return tuple(clue for name in names for clue in self.log.matches.get(name, ()))
 
-    def said(self, *names: str) -> Clue | None:
-        """Return the line with one of these signs that speaks of the cause.
+    def root_cause_line(self, *names: str) -> Clue | None:
+        """Return the line with a phrase of these names that shows the cause; None if none does.
 
-        Where the rank that failed first has said why, only its words count: others may have
-        met the same sign earlier, and survived it. Else any line of the log does.
+        Where the rank that failed first has printed an error, only its output counts: others may
+        have met the same error earlier, and survived it. Else any line of the log does.
         """
         rank = self.culprit
-        if rank is not None and rank.text and not rank.follows:
+        if rank is not None and rank.text and not rank.is_collateral:
             for name in names:
-                found = _line_with(name, rank)
-                if found:
-                    return found
+                line = _last_line_with(name, rank)
+                if line:
+                    return line
         if self.explained:
             return None
-        return next(iter(self.hits(*names)), None)
+        return next(iter(self.matching_lines(*names)), None)
 
-    def shown(self, rank: RankFailure) -> Clue:
+    def exit_line(self, rank: RankFailure) -> Clue:
         """Return the launcher's line on how a rank ended, as the log has it."""
-        lines = (clue for clue in self.hits("exited", "root") if clue.line == rank.line)
+        lines = (clue for clue in self.matching_lines("exited", "root") if clue.line == rank.line)
         ended = replace(rank.clue(), text=f"exit code {rank.code}, no traceback")
         return next(lines, ended) if rank.line is not None else ended
 
-    def where(self, clue: Clue) -> tuple[int | None, str | None]:
-        """Return global rank and host of who said a line; of the only node not without a rank."""
+    def rank_and_host(self, clue: Clue) -> tuple[int | None, str | None]:
+        """Return global rank and host that printed a line.
+
+        Without a rank, the host of a job with one node is None: it says nothing.
+        """
         names = host_names(self.folder)
         host = names[clue.node] if clue.node is not None and clue.node < len(names) else None
         if clue.node is None or clue.local_rank is None:
@@ -98,9 +102,9 @@ class Evidence:
         return clue.node * self.record.processes_per_node + clue.local_rank, host
 
 
-def _line_with(name: str, rank: RankFailure) -> Clue | None:
-    """Return the line of a rank's words that has a sign; the last one, where a reason stands."""
-    lines = patterns.places(name, rank.text)
+def _last_line_with(name: str, rank: RankFailure) -> Clue | None:
+    """Return the last line of a rank's output with a phrase of a name: the reason stands last."""
+    lines = patterns.lines_with(name, rank.text)
     if not lines:
         return None
     begin, stop = lines[-1]
@@ -109,8 +113,8 @@ def _line_with(name: str, rank: RankFailure) -> Clue | None:
     line = None
     if rank.before is not None:
         line = rank.before + rank.text.count(b"\n", 0, begin) + 1
-    said = rank.clue()
-    return replace(said, text=text, line=line, time=time_in(text) or said.time)
+    error = rank.clue()
+    return replace(error, text=text, line=line, time=time_in(text) or error.time)
 
 
 def gather(
@@ -121,13 +125,13 @@ def gather(
     reason: str = "",
     code: int | None = None,
     progress: Progress | None = None,
-) -> Evidence:
+) -> RunEvidence:
     """Read what a run has left. Never raises for what stands in any of the files."""
     ended = state in {"failed", "cancelled", "timed out", "unknown", "stopped"}
     # A script that is started by hand again adds to the log of the time before.
     since = started(folder) if record.mode != "sbatch" else None
     log = read(folder.log(), since=since) if ended else Log()
-    return Evidence(
+    return RunEvidence(
         folder=folder,
         record=record,
         state=state,
@@ -135,13 +139,13 @@ def gather(
         reason=tidy(reason),
         code=code,
         progress=progress or Progress(),
-        marks=tuple(read_events(folder.events)),
+        events=tuple(read_events(folder.events)),
         log=log,
         ranks=failed_ranks(folder, log, record.processes_per_node) if ended else (),
         nodes=node_memories(folder.metrics) if ended else (),
         nccl=_nccl(folder) if ended else (),
         sidecar=_sidecar(folder),
-        cancelled=_words(folder.cancelled_file),
+        cancelled=_small_text(folder.cancelled_file),
     )
 
 
@@ -175,8 +179,8 @@ def _end(file: Path, size: int) -> bytes:
         return b""
 
 
-def _words(file: Path) -> str | None:
-    """Return a small file's words, None where there is no such file."""
+def _small_text(file: Path) -> str | None:
+    """Return the text of a small file, None where there is no such file."""
     with contextlib.suppress(OSError):
         return tidy(file.read_bytes()[:200].decode("utf-8", errors="replace"))
     return None

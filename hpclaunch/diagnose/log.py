@@ -1,4 +1,4 @@
-"""Reads a log once, however long: its end in full, the rest for the few words that matter most."""
+"""Reads a log once, however long: its end for every phrase, the rest for the likeliest few."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
+from hpclaunch.diagnose.registry import COLLATERAL, PHRASES
 from hpclaunch.run.lines import Line, parse_line
 
 END = 2**22
-"""Bytes at the end that are searched for every sign: hundreds of ranks' last words fit."""
+"""Bytes at the end that are searched for every phrase: the last lines of hundreds of ranks fit."""
 DEEP = 2**28
-"""Bytes before them that are searched for the most telling words where the end has none."""
+"""Bytes before them that are searched for the likeliest phrases where the end has none."""
 AROUND = 2**16
-"""Bytes that are searched around a word found further up."""
+"""Bytes that are searched around a phrase found further up."""
 COUNTED = 2**30
 """Bytes up to which lines are numbered: counting them takes 0.1 s for 100 MB."""
 KEPT = 64
-"""Lines kept of each sign, from the first on."""
+"""Lines kept of each name's phrases, from the first on."""
 LINE = 2000
 """Bytes kept of a line."""
 CHUNK = 2**22
 
-UNTOLD = {"script", "time_limit", "cancelled", "exited", "root", *patterns.COLLATERAL}
-"""Signs that leave the question open where it began."""
+NOT_THE_ROOT = {"script", "time_limit", "cancelled", "exited", "root", *COLLATERAL}
+"""Phrases that do not show where it began: a longer search may."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
 
@@ -40,11 +41,11 @@ _STAMP = re.compile(rb"\b(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)")
 
 @dataclass(frozen=True)
 class Log:
-    """What was found in one file."""
+    """What one file shows."""
 
     file: Path | None = None
-    signs: Mapping[str, tuple[Clue, ...]] = field(default_factory=dict)
-    """Lines by the sign they give, in the order of the file."""
+    matches: Mapping[str, tuple[Clue, ...]] = field(default_factory=dict)
+    """Lines by the name of the phrases that they have, in the order of the file."""
     text: bytes = b""
     """The file's end, from the last start of the job on."""
     begin: int = 0
@@ -56,7 +57,7 @@ class Log:
 def read(file: Path | None, end: int = END, deep: bool = True, since: float | None = None) -> Log:
     """Read a log; one that is missing or cannot be read is empty.
 
-    `deep`: where the last `end` bytes give no sign of a failure, the rest is searched too.
+    `deep`: where the last `end` bytes show no failure, the rest is searched too.
     `since`: Unix seconds; what stands above a line of an earlier time is of an earlier start.
     """
     if file is None:
@@ -68,7 +69,7 @@ def read(file: Path | None, end: int = END, deep: bool = True, since: float | No
                 return Log(file)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read(file, data, end, deep, since)
-    except (OSError, ValueError):  # ValueError: emptied between the two looks
+    except (OSError, ValueError):  # ValueError: emptied between the two reads
         return Log(file)
 
 
@@ -78,15 +79,15 @@ def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None
     again = max(_last_start(text), _end_before(text, since))
     start, text = start + again, text[again:]
     numbers = _Numbers(data)
-    found: dict[str, list[Clue]] = {}
+    matches: dict[str, list[Clue]] = {}
     # A mapped file is not for long: what is taken from it is copied out here.
-    _collect(file, text, start, numbers, found)
-    if deep and start and not again and found.keys() <= UNTOLD:
+    _collect(file, text, start, numbers, matches)
+    if deep and start and not again and matches.keys() <= NOT_THE_ROOT:
         for at in _further_up(data, start):
             begin = _line_start(data, max(0, at - AROUND))
-            _collect(file, data[begin : min(start, at + AROUND)], begin, numbers, found)
-    tidy = {name: tuple(clues) for name, clues in found.items()}
-    return Log(file, tidy, text, numbers.before(start) or 0, tuple(_last(file, text)))
+            _collect(file, data[begin : min(start, at + AROUND)], begin, numbers, matches)
+    lines = {name: tuple(clues) for name, clues in matches.items()}
+    return Log(file, lines, text, numbers.before(start) or 0, tuple(_last(file, text)))
 
 
 def _last_start(text: bytes) -> int:
@@ -107,13 +108,13 @@ def _end_before(text: bytes, since: float | None) -> int:
 
 
 def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
-    """The first and the last place of each of the telling words, in the order of the file."""
+    """Yield the first and the last place of each likely phrase, in the order of the file."""
     places = set()
     since = max(0, stop - DEEP)
-    for word in patterns.ROOTS:
-        first = data.find(word.encode(), since, stop)
+    for phrase in patterns.FIRST_CAUSES:
+        first = data.find(phrase.encode(), since, stop)
         if first >= 0:
-            places |= {first, data.rfind(word.encode(), since, stop)}
+            places |= {first, data.rfind(phrase.encode(), since, stop)}
     reached = -1
     for at in sorted(places):
         if at > reached:
@@ -122,22 +123,20 @@ def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
 
 
 def _collect(
-    file: Path, text: bytes, offset: int, numbers: _Numbers, found: dict[str, list[Clue]]
+    file: Path, text: bytes, offset: int, numbers: _Numbers, matches: dict[str, list[Clue]]
 ) -> None:
-    """Add the lines of a stretch of the file that give a sign."""
-    lines = {
-        name: places for name in patterns.SIGNS if (places := patterns.places(name, text, KEPT))
-    }
+    """Add the lines of a part of the file that have a phrase."""
+    lines = {name: places for name in PHRASES if (places := patterns.lines_with(name, text, KEPT))}
     begins = sorted({begin for places in lines.values() for begin, _ in places})
     number = {begin: numbers.at(offset + begin) for begin in begins}
     for name, places in lines.items():
         for begin, stop in places:
             line = parse_line(_cut(text, begin, stop, name).decode("utf-8", errors="replace"))
-            found.setdefault(name, []).append(clue(line, file, number[begin]))
+            matches.setdefault(name, []).append(clue(line, file, number[begin]))
 
 
 def _cut(text: bytes, begin: int, stop: int, name: str) -> bytes:
-    """Return a line; of one that is very long, as of a program without line ends, what counts."""
+    """Return a line; of a very long one (a program without line ends) the part with the phrase."""
     if stop - begin <= LINE:
         return text[begin:stop]
     at = patterns.first(name, text, begin, stop)
@@ -172,8 +171,8 @@ def _line_start(data: mmap.mmap, at: int) -> int:
 def _last(file: Path, text: bytes) -> Iterator[Clue]:
     """Return the last lines with words in them, from the last 64 KiB."""
     lines = text[-AROUND:].decode("utf-8", errors="replace").splitlines()
-    told = [line for line in map(parse_line, lines) if re.search(r"\w", line.text)]
-    for line in told[-8:]:
+    lines_with_text = [line for line in map(parse_line, lines) if re.search(r"\w", line.text)]
+    for line in lines_with_text[-8:]:
         yield clue(line, file, None)
 
 

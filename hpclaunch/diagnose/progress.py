@@ -1,4 +1,4 @@
-"""How far a run has come, from the marks its first rank leaves."""
+"""How far a run has come, from the events its first rank leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hpclaunch.run.events import newest
 
 RECENT = 20
-"""Steps that a pace is taken over: long enough to be calm, short enough to notice a change."""
+"""Steps that a step time is averaged over: enough to be steady, few enough to show a change."""
 
 MOST = 1e18
 """No count or time here is larger; what claims to be is damage."""
@@ -39,39 +39,39 @@ class Progress:
     sync_error: str | None = None
     """Why nothing has arrived there since."""
     allocated: int | None = None
-    """Bytes that tensors took of the fullest GPU, over the newest start that has ended."""
+    """Bytes that tensors took of the fullest GPU, over the newest attempt that has ended."""
     reserved: int | None = None
     """Bytes that the allocator held there."""
     restarts: int = 0
-    """Starts after the first."""
+    """Attempts after the first."""
     outcome: str | None = None
     """`done` or `stopped` once the training has ended."""
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the last step at this pace."""
+        """Seconds to the last step at this step time."""
         if self.step is None or self.total is None or self.seconds_per_step is None:
             return None
         return max(0, self.total - self.step) * self.seconds_per_step
 
 
-def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
-    """Read the progress off the marks of a run."""
-    listed = [dict(mark) for mark in marks]
-    steps = [mark for mark in listed if mark["event"] == "step"]
-    losses = [loss for mark in steps if (loss := _number(mark.get("loss"))) is not None]
+def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
+    """Return the progress that the events of a run show."""
+    listed = [dict(event) for event in events]
+    steps = [event for event in listed if event["event"] == "step"]
+    losses = [loss for event in steps if (loss := _number(event.get("loss"))) is not None]
     recent = steps[-RECENT:]
-    paces = sorted(_paces(steps)[-RECENT:])
-    seconds = [s for mark in recent if (s := _number(mark.get("seconds")))]
-    tokens = [t for mark in recent if (t := _number(mark.get("tokens"))) is not None]
+    step_times_s = sorted(_step_times(steps)[-RECENT:])
+    seconds = [s for event in recent if (s := _number(event.get("seconds")))]
+    tokens = [t for event in recent if (t := _number(event.get("tokens"))) is not None]
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
     memory = newest(listed, "memory") or {}
-    copies = [mark for mark in listed if mark["event"] in {"synced", "sync failed"}]
-    arrived = newest([mark for mark in copies if _whole(mark.get("step")) is not None], "synced")
+    copies = [event for event in listed if event["event"] in {"synced", "sync failed"}]
+    arrived = newest([event for event in copies if _whole(event.get("step")) is not None], "synced")
     failed = copies[-1] if copies and copies[-1]["event"] == "sync failed" else {}
-    starts = [at for at, mark in enumerate(listed) if mark["event"] == "start"]
+    starts = [at for at, event in enumerate(listed) if event["event"] == "start"]
     end = newest(listed[starts[-1] :] if starts else listed, "end") or {}
     full = len(seconds) == len(tokens) == len(recent) and seconds
     return Progress(
@@ -79,7 +79,7 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
         total=_whole(last.get("total")),
         loss=losses[-1] if losses else None,
         first_loss=losses[0] if losses else None,
-        seconds_per_step=paces[len(paces) // 2] if paces else None,
+        seconds_per_step=step_times_s[len(step_times_s) // 2] if step_times_s else None,
         tokens_per_second=sum(tokens) / sum(seconds) if full else None,
         trainable=_whole(load.get("trainable")),
         parameters=_whole(load.get("parameters")),
@@ -94,20 +94,20 @@ def progress(marks: Sequence[Mapping[str, Any]]) -> Progress:
     )
 
 
-def _paces(steps: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return seconds per step of every mark: with logging_steps: 5 a mark speaks for five."""
-    paces = []
+def _step_times(steps: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return seconds per step of every event: with logging_steps: 5 an event speaks for five."""
+    step_times_s = []
     before = 0
-    for mark in steps:
-        step, seconds = _whole(mark.get("step")), _number(mark.get("seconds"))
+    for event in steps:
+        step, seconds = _whole(event.get("step")), _number(event.get("seconds"))
         if step is None:
             continue
-        # A run that began again comes to lower numbers: its first mark speaks for one step.
+        # A run that began again comes to lower numbers: its first event speaks for one step.
         done = step - before if step > before else 1
         if seconds:
-            paces.append(seconds / done)
+            step_times_s.append(seconds / done)
         before = step
-    return paces
+    return step_times_s
 
 
 def _number(value: Any) -> float | None:

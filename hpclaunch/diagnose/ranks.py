@@ -1,4 +1,4 @@
-"""Which ranks failed, with which words, and which of them failed first."""
+"""Which ranks failed, with which errors, and which of them failed first."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hpclaunch.diagnose.launcher_exits import exits
 from hpclaunch.diagnose.log import Log, tidy
-from hpclaunch.diagnose.words import (
+from hpclaunch.diagnose.rank_failure import (
     RankFailure,
     exception_in,
-    follows,
+    is_collateral,
     last_exception,
     others_failed,
     traceback_start,
@@ -26,7 +26,7 @@ ENDING = 60
 SLACK = 2.0
 """Seconds that the clocks of a file system's servers may be apart."""
 LAST = 12
-"""Lines that count as the last words of a rank that was killed."""
+"""Lines at the end of the log that are shown of a rank that was killed."""
 RANKS = 1024
 """Logs of ranks that are looked into."""
 ABORTED = -6
@@ -42,45 +42,45 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
     """Return every rank that failed, the one that began first; () where none left a trace."""
     names = host_names(folder)
     first = _first_node(folder)
-    found = {item.rank: item for item in _own_files(folder, names)}
+    failures = {item.rank: item for item in _own_files(folder, names)}
     ends = list(exits(log, per_node, names))
-    if not found:
-        found = {item.rank: item for item in _own_logs(folder, per_node, names)}
+    if not failures:
+        failures = {item.rank: item for item in _own_logs(folder, per_node, names)}
     for end in ends:
-        said = found.get(end.rank)
-        if said is None or (said.follows and end.silent and end.code != ABORTED):
-            found[end.rank] = _with_words(folder, end)
+        failure = failures.get(end.rank)
+        if failure is None or (failure.is_collateral and end.silent and end.code != ABORTED):
+            failures[end.rank] = _with_output(folder, end)
         else:
-            found[end.rank] = replace(said, code=end.code, host=said.host or end.host)
+            failures[end.rank] = replace(failure, code=end.code, host=failure.host or end.host)
 
     def order(item: RankFailure) -> tuple[bool, bool, bool, float]:
         elsewhere = first is not None and item.node != first
-        return item.follows, elsewhere, item.silent, item.at
+        return item.is_collateral, elsewhere, item.silent, item.at
 
-    return tuple(sorted(found.values(), key=order))
+    return tuple(sorted(failures.values(), key=order))
 
 
 def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailure]:
     """Return what each failed rank of the built-in trainer wrote."""
     for path in folder.rank_errors():
         try:
-            said = json.loads(path.read_bytes())
-            error = str(said["error"]).removeprefix("UserError: ")
-            host = str(said["host"])
-            text = str(said.get("traceback", "")) or error
+            report = json.loads(path.read_bytes())
+            error = str(report["error"]).removeprefix("UserError: ")
+            host = str(report["host"])
+            text = str(report.get("traceback", "")) or error
             yield RankFailure(
                 error=tidy(error),
                 text=text.encode("utf-8", errors="replace"),
-                rank=int(said["rank"]),
-                local_rank=int(said.get("local_rank", 0)),
+                rank=int(report["rank"]),
+                local_rank=int(report.get("local_rank", 0)),
                 node=names.index(host) if host in names else None,
                 host=tidy(host),
-                at=_seconds(said["time"]),
-                fix=tidy(str(said.get("fix", ""))),
+                at=_seconds(report["time"]),
+                fix=tidy(str(report.get("fix", ""))),
                 file=path,
-                follows=bool(said.get("collateral"))
-                or follows(error)
-                or others_failed(text.encode("utf-8", errors="replace"), int(said["rank"])),
+                is_collateral=bool(report.get("collateral"))
+                or is_collateral(error)
+                or others_failed(text.encode("utf-8", errors="replace"), int(report["rank"])),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             continue
@@ -107,7 +107,7 @@ def _own_logs(folder: RunFolder, per_node: int, names: tuple[str, ...]) -> Itera
                 rank = node * per_node + int(local)
                 yield replace(
                     ended,
-                    follows=ended.follows or others_failed(ended.text, rank),
+                    is_collateral=ended.is_collateral or others_failed(ended.text, rank),
                     rank=rank,
                     local_rank=int(local),
                     node=node,
@@ -132,22 +132,22 @@ def _ending(file: Path) -> RankFailure | None:
         file=file,
         line=at + 1 if whole else None,
         before=begin if whole else None,
-        follows=follows(error),
+        is_collateral=is_collateral(error),
     )
 
 
-def _with_words(folder: RunFolder, end: RankFailure) -> RankFailure:
-    """Return a rank's exit with what it said before, though that was no exception."""
+def _with_output(folder: RunFolder, end: RankFailure) -> RankFailure:
+    """Return a rank's exit with its last output, though that was no exception."""
     place = folder.logs / "ranks" / f"node-{end.node or 0}"
     files = sorted(place.glob(f"*/attempt_*/{end.local_rank}/stderr.log"), key=_modified)
     text = _tail(files[-1])[0] if files else b""
     text = b"\n".join(text.rstrip().split(b"\n")[-LAST:])
-    gave_up = end.code == ABORTED and follows(text.decode("utf-8", errors="replace"))
-    return replace(end, text=text, follows=end.follows or gave_up)
+    gave_up = end.code == ABORTED and is_collateral(text.decode("utf-8", errors="replace"))
+    return replace(end, text=text, is_collateral=end.is_collateral or gave_up)
 
 
 def _tail(file: Path) -> tuple[bytes, bool]:
-    """Read the end of a file, and say whether that is all of it; b'' where it cannot be read."""
+    """Return the end of a file, and whether that is all of it; b'' where it cannot be read."""
     try:
         with file.open("rb") as stream:
             start = stream.seek(max(0, stream.seek(0, 2) - TAIL))

@@ -35,7 +35,7 @@ _ENDS: dict[str, State] = {
 }
 
 
-FORGOTTEN = 600.0
+FORGOTTEN_S = 600.0
 """Seconds without a sign of life after which a job that Slurm does not know is over."""
 
 
@@ -48,9 +48,9 @@ class Status:
     job_id: str | None
     state: State
     slurm: str | None
-    """Slurm's own word for the job's state; None where it knows nothing of it."""
+    """Slurm's name of the job's state; None where it knows nothing of it."""
     reason: str
-    """Why it waits, or how the state was told; '' where that is plain."""
+    """Why it waits, or what the state was taken from; '' where that is plain."""
     exit_code: int | None
     nodes: str
     """The job's nodes as Slurm lists them."""
@@ -62,7 +62,7 @@ class Status:
     final: Path | None
     """Where the finished weights are."""
     before: str = ""
-    """Of a run that waits or runs again: how its last start ended, in words."""
+    """Of a run that waits or runs again: how its last attempt ended, in one line."""
     left_out: tuple[str, ...] = ()
     """Nodes that failed twice, and are given to this job no more."""
     kept: tuple[str, ...] = ()
@@ -75,13 +75,13 @@ class Status:
 
 
 def run_state(
-    folder: RunFolder, record: Record, marks: list[dict[str, Any]] | None = None
+    folder: RunFolder, record: Record, events: list[dict[str, Any]] | None = None
 ) -> Status:
-    """Return the state of a run now, without its cause. `marks`: its events, if read already."""
+    """Return the state of a run now, without its cause. `events`: its events, if read already."""
     record, job = current(folder, record)
-    marks = read_events(folder.events) if marks is None else marks
-    code = _exit_mark(folder) if _is_of_now(folder, record, job) else None
-    done = progress(marks)
+    events = read_events(folder.events) if events is None else events
+    code = _read_exit_code(folder) if _is_of_now(folder, record, job) else None
+    done = progress(events)
     state, reason = _state(folder, record, job, code, done)
     if code is None and job is not None and state not in {"queued", "running"}:
         code = job.exit_code
@@ -98,15 +98,15 @@ def run_state(
         progress=done,
         failure=None,
         final=folder.final if folder.final.is_dir() else None,
-        left_out=left_out(marks, record.job_id or ""),
-        kept=kept(marks, record.job_id or ""),
+        left_out=left_out(events, record.job_id or ""),
+        kept=kept(events, record.job_id or ""),
     )
 
 
 def _state(
     folder: RunFolder, record: Record, job: JobState | None, code: int | None, done: Progress
 ) -> tuple[State, str]:
-    """Weigh the script's exit code, Slurm's word and the process."""
+    """Return state and reason from the script's exit code, Slurm's answer and the process."""
     if job is not None and job.state in _QUEUED:
         return "queued", job.reason
     # A code of 0 stands, whatever became of the allocation afterwards.
@@ -121,7 +121,7 @@ def _state(
 
 
 def _by_exit_code(code: int, job: JobState | None, done: Progress) -> tuple[State, str]:
-    """Tell the state of a script that has ended by itself."""
+    """Return the state of a script that has ended by itself."""
     if code == 0:
         return ("stopped" if done.outcome == "stopped" else "done"), ""
     telling = job is not None and job.ended and job.state != "FAILED"
@@ -129,7 +129,7 @@ def _by_exit_code(code: int, job: JobState | None, done: Progress) -> tuple[Stat
 
 
 def _by_slurm(job: JobState) -> tuple[State, str]:
-    """Tell the state where the script left no exit code: it runs, or was killed with its job."""
+    """Return the state where the script left no exit code: it runs, or was killed with its job."""
     if job.silent:
         return "unknown", "Slurm does not answer"
     if not job.ended:
@@ -138,7 +138,7 @@ def _by_slurm(job: JobState) -> tuple[State, str]:
 
 
 def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
-    """Tell the state where there is neither an exit code nor a word of Slurm's."""
+    """Return the state where there is neither an exit code nor an answer of Slurm's."""
     if record.pid is not None:
         if not here(record):
             return "unknown", f"it was started on {record.host}: look there"
@@ -153,13 +153,13 @@ def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
 
 
 def _forgotten(folder: RunFolder, record: Record) -> tuple[State, str]:
-    """Tell the state of a job that Slurm does not know: it forgets them minutes after their end."""
+    """Return the state of a job that Slurm does not know: it forgets ended ones in minutes."""
     why = f"Slurm does not know job {record.job_id}, and the script left no exit code"
     if folder.cancelled_file.exists():
         return "cancelled", why
     silent = time.time() - _last_sign(folder)
     # Another cluster's Slurm, asked about a job at work here, would say the same.
-    if silent < FORGOTTEN:
+    if silent < FORGOTTEN_S:
         return "unknown", why
     return "failed", f"{why}; no sign of life for {duration(silent)}"
 
@@ -187,7 +187,7 @@ def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
     return job.state in _RUNNING and start_of(folder).startswith(f"{record.job_id}.")
 
 
-def _exit_mark(folder: RunFolder) -> int | None:
+def _read_exit_code(folder: RunFolder) -> int | None:
     """Read the exit code the script left."""
     try:
         return int(folder.exit_code_file.read_text(encoding="utf-8").strip())

@@ -11,14 +11,14 @@ from hpclaunch.run.record import Record
 
 def status(folder: RunFolder, record: Record) -> Status:
     """Return the state of a run now, and why it failed if it did."""
-    found = run_state(folder, record)
+    now = run_state(folder, record)
     # What reads the logs is imported only where there is something to look for.
-    if found.active and found.progress.step is not None:
-        from hpclaunch.diagnose.last import last_end
+    if now.active and now.progress.step is not None:
+        from hpclaunch.diagnose.last_attempt import last_end
 
-        return replace(found, before=last_end(folder, record, found.state == "queued"))
-    if found.state not in {"failed", "cancelled", "timed out"}:
-        return found
+        return replace(now, before=last_end(folder, record, now.state == "queued"))
+    if now.state not in {"failed", "cancelled", "timed out"}:
+        return now
     from hpclaunch.diagnose.causes import failure
 
-    return replace(found, failure=failure(folder, record, found))
+    return replace(now, failure=failure(folder, record, now))

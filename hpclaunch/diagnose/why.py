@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpclaunch.diagnose.cause import Diagnosis
-from hpclaunch.diagnose.causes import diagnose, evidence
+from hpclaunch.diagnose.causes import diagnose, gather_evidence
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -11,4 +11,4 @@ from hpclaunch.run.record import Record
 
 def why(folder: RunFolder, record: Record) -> Diagnosis:
     """Return why a run is where it is."""
-    return diagnose(evidence(folder, record, run_state(folder, record)))
+    return diagnose(gather_evidence(folder, record, run_state(folder, record)))

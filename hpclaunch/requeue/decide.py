@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from hpclaunch.diagnose import faulty_nodes
-from hpclaunch.diagnose.last import last_failure, told
+from hpclaunch.diagnose.last_attempt import end_recorded, last_failure
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -54,7 +54,7 @@ def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> 
     among those of this start, the job goes back once more, without it. Gives 0 to go on.
     """
     marks = read_events(folder.events)
-    if not told(marks):
+    if not end_recorded(marks):
         found = last_failure(folder, record)
         lost = [node for node in folder.node_names() if node in requeue.nodes_down()]
         if found.kind == "node-failure" or lost:
@@ -72,7 +72,7 @@ def _to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[str, ...
     """Return the nodes to leave out that are not yet, none where the rest would be too few."""
     marks = read_events(folder.events)
     known = {*faulty_nodes.left_out(marks, job), *faulty_nodes.kept(marks, job)}
-    new = tuple(node for node in faulty_nodes.worn(marks) if node not in known)
+    new = tuple(node for node in faulty_nodes.failed_twice(marks) if node not in known)
     if not new:
         return ()
     out = [*faulty_nodes.left_out(marks, job), *new]

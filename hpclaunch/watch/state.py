@@ -40,24 +40,24 @@ class Told:
 
 def ask(folder: RunFolder, record: Record, marks: list[dict[str, Any]]) -> Told:
     """Ask now; takes as long as Slurm takes to answer."""
-    from hpclaunch.diagnose.causes import causes, evidence
-    from hpclaunch.diagnose.evidence import Evidence
-    from hpclaunch.diagnose.last import last_end
+    from hpclaunch.diagnose.causes import first_cause, gather_evidence
+    from hpclaunch.diagnose.evidence import RunEvidence
+    from hpclaunch.diagnose.last_attempt import last_end
 
     found = run_state(folder, record, marks)
     if found.state in FAILED:
-        cause = causes(evidence(folder, record, found))[0]
+        cause = first_cause(gather_evidence(folder, record, found))
         return Told(found, cause.line)
     if found.active and found.progress.restarts:
         found = replace(found, before=last_end(folder, record, found.state == "queued"))
     if found.state == "unknown":
         return Told(found, f"not known: {found.reason}")
     # Of a run that has not failed the rules look at nothing else: no log is read.
-    known = Evidence(
+    known = RunEvidence(
         folder, record, found.state, found.slurm or "", found.reason, found.exit_code,
         found.progress, tuple(marks),
     )  # fmt: skip
-    cause = causes(known)[0]
+    cause = first_cause(known)
     return Told(found, "" if cause.kind in _PLAIN else cause.line)
 
 

@@ -14,10 +14,10 @@ from hpclaunch.cli.why import _screen
 from hpclaunch.diagnose.causes import diagnose
 from hpclaunch.diagnose.evidence import gather
 from hpclaunch.run.folder import RunFolder
-from tests.diagnose import said
+from tests.diagnose import messages
 from tests.run.making import record
 
-TEXTS = [value for value in vars(said).values() if isinstance(value, str) and len(value) > 20]
+TEXTS = [value for value in vars(messages).values() if isinstance(value, str) and len(value) > 20]
 FILES = (
     "logs/job-8.out",
     "logs/nodes",

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.diagnose.log import read
+from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.ranks import failed_ranks
 from hpclaunch.diagnose.status import status
-from hpclaunch.diagnose.words import RankFailure
 from hpclaunch.run.folder import RunFolder
-from tests.diagnose import said
-from tests.diagnose.telling import Told, error_file, traceback
+from tests.diagnose import messages
+from tests.diagnose.failed_runs import FailedRun, error_file, traceback
 from tests.run.making import record, run_in
 
 
@@ -23,7 +23,7 @@ def ranks_of(folder: RunFolder) -> tuple[RankFailure, ...]:
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_node_that_failed_first_gives_the_cause(tmp_path: Path, first: int) -> None:
     words = {node * 2 + 1: traceback(f"my.package.OddError: node {node} fell") for node in (0, 1)}
-    Told(ranks=words, exits=dict.fromkeys(words, 1), first=first).write(RunFolder(tmp_path))
+    FailedRun(ranks=words, exits=dict.fromkeys(words, 1), first=first).write(RunFolder(tmp_path))
     rank = ranks_of(RunFolder(tmp_path))[0]
     assert rank.error == f"my.package.OddError: node {first} fell"
     assert (rank.rank, rank.host, rank.code) == (first * 2 + 1, f"node{first + 1}", 1)
@@ -31,7 +31,7 @@ def test_the_node_that_failed_first_gives_the_cause(tmp_path: Path, first: int) 
 
 def test_the_launchers_block_alone_names_the_rank(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    Told(exits={3: 5}).write(folder)
+    FailedRun(exits={3: 5}).write(folder)
     log = folder.logs / "job-8.out"
     lines = [line for line in log.read_text().splitlines() if "failed (exitcode" not in line]
     log.write_text("\n".join(lines))
@@ -42,7 +42,7 @@ def test_the_launchers_block_alone_names_the_rank(tmp_path: Path) -> None:
 def test_error_files_come_by_time_and_collateral_ones_last(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     error_file(folder, 0, time=1.0, collateral=True)
-    error_file(folder, 1, time=2.0, error=said.PEER_CLOSED)
+    error_file(folder, 1, time=2.0, error=messages.PEER_CLOSED)
     error_file(folder, 3, time=4.0, error="UserError: no GPU here", fix="ask for one")
     error_file(folder, 2, time=5.0)
     folder.rank_error(9).write_text("{torn")
@@ -52,7 +52,7 @@ def test_error_files_come_by_time_and_collateral_ones_last(tmp_path: Path) -> No
 
 def test_the_newest_attempt_counts(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    Told(ranks={0: traceback("ValueError: old")}).write(folder)
+    FailedRun(ranks={0: traceback("ValueError: old")}).write(folder)
     newer = folder.logs / "ranks/node-0/none_x2/attempt_0/1"
     newer.mkdir(parents=True)
     (newer / "stderr.log").write_text(traceback("ValueError: new"))
@@ -65,7 +65,7 @@ def test_the_newest_attempt_counts(tmp_path: Path) -> None:
 def test_status_carries_the_first_line(tmp_path: Path) -> None:
     folder = run_in(tmp_path / "tiny-1", processes_per_node=2, program=["x"])
     assert status(folder, record()).failure is None
-    Told(ranks={3: traceback("ValueError: x")}, exits={3: 1}, first=1).write(folder)
+    FailedRun(ranks={3: traceback("ValueError: x")}, exits={3: 1}, first=1).write(folder)
     folder.exit_code_file.write_text("1\n")
     failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpclaunch.diagnose.faulty_nodes import failures, kept, left_out, worn
+from hpclaunch.diagnose.faulty_nodes import failed_twice, failures, kept, left_out
 
 
 def failure(node: str | None, kind: str = "killed") -> dict[str, Any]:
@@ -12,8 +12,8 @@ def failure(node: str | None, kind: str = "killed") -> dict[str, Any]:
 
 
 def test_a_node_is_left_out_after_its_second_failure() -> None:
-    assert worn([failure("node1"), failure("node2")]) == ()
-    assert worn([failure("node2"), failure("node1"), failure("node2", "node-failure")]) == (
+    assert failed_twice([failure("node1"), failure("node2")]) == ()
+    assert failed_twice([failure("node2"), failure("node1"), failure("node2", "node-failure")]) == (
         "node2",
     )
 
@@ -27,7 +27,7 @@ def test_what_fails_anywhere_is_put_down_to_no_node() -> None:
 
 def test_marks_that_make_no_sense_count_for_nothing() -> None:
     odd = [failure(None), {"event": "failure", "kind": "killed"}, {"event": "failure", "node": 3}]
-    assert worn([*odd, *odd]) == ()
+    assert failed_twice([*odd, *odd]) == ()
     assert left_out([{"event": "left out", "job": "8", "nodes": "node1"}], "8") == ()
 
 

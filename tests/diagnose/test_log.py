@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.log import END, read, tidy
-from tests.diagnose import said
+from hpclaunch.diagnose.registry import PHRASES
+from tests.diagnose import messages
 
 STEP = b"3: [gpu1]:{'loss': 1.23, 'grad_norm': 0.44, 'learning_rate': 9.1e-05}\n"
 
@@ -18,29 +19,29 @@ STEP = b"3: [gpu1]:{'loss': 1.23, 'grad_norm': 0.44, 'learning_rate': 9.1e-05}\n
 def test_a_sign_far_up_is_found_and_its_line_numbered(tmp_path: Path) -> None:
     log = tmp_path / "log"
     many = STEP * (2**20 // len(STEP))
-    killed = said.OOM_KILL.encode()
+    killed = messages.OOM_KILL.encode()
     log.write_bytes(many * 2 + killed + many * 9 + b"srun: Job step aborted\n")
     found = read(log)
     assert len(found.text) <= END
-    first = found.signs["host_oom"][0]
+    first = found.matches["host_oom"][0]
     assert first.line == many.count(b"\n") * 2 + 1
     assert log.read_text().splitlines()[first.line - 1] == first.text
-    assert "host_oom" not in read(log, deep=False).signs
+    assert "host_oom" not in read(log, deep=False).matches
 
 
 def test_lines_say_who_and_when(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text(f"a\n2: [gpu1]:{said.GPU_OOM}\n{said.CANCELLED}")
+    log.write_text(f"a\n2: [gpu1]:{messages.GPU_OOM}\n{messages.CANCELLED}")
     found = read(log)
-    (clue,) = found.signs["gpu_oom"]
+    (clue,) = found.matches["gpu_oom"]
     assert (clue.node, clue.local_rank, clue.line) == (2, 1, 2)
-    assert found.signs["cancelled"][0].time == "2026-11-21 03:36:44"
+    assert found.matches["cancelled"][0].time == "2026-11-21 03:36:44"
 
 
 def test_no_sign_is_in_nothing() -> None:
-    for name in patterns.SIGNS:
+    for name in PHRASES:
         assert not patterns.has(name, b"")
-        assert all(len(word) > 5 for word in patterns.SIGNS[name]), name
+        assert all(len(word) > 5 for word in PHRASES[name].texts), name
 
 
 def test_a_terminals_own_signs_are_left_out() -> None:
@@ -50,11 +51,11 @@ def test_a_terminals_own_signs_are_left_out() -> None:
 def test_no_log_and_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
     assert read(None).last == read(tmp_path / "none").last == read(tmp_path / "log").last == ()
-    assert read(tmp_path).signs == {}
+    assert read(tmp_path).matches == {}
 
 
 WORDS = st.sampled_from([b"\n", b"0: ", b"Traceback (most recent call last):\n", b"XError: a\n",
-                         *(value.encode() for value in vars(said).values()
+                         *(value.encode() for value in vars(messages).values()
                            if isinstance(value, str))])  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def test_numbers_are_those_of_the_lines(text: bytes) -> None:
         log = Path(place) / "log"
         log.write_bytes(text)
         lines = text.split(b"\n")
-        for name, clues in read(log, end=64).signs.items():
+        for name, clues in read(log, end=64).matches.items():
             for clue in clues:
                 assert clue.line is not None
                 assert patterns.has(name, lines[clue.line - 1]), (name, clue)

@@ -14,8 +14,8 @@ from monitors.records import HostSample, Note, Start, Tick
 from monitors.storage import filenames
 from monitors.storage.formats.samples import line
 from monitors.storage.journal import Journal
-from tests.diagnose import said
-from tests.diagnose.telling import Told, ask, traceback
+from tests.diagnose import messages
+from tests.diagnose.failed_runs import FailedRun, ask, traceback
 
 NOON = 1.8e9
 KILLED = "the kernel killed 2 processes of the job for memory"
@@ -67,11 +67,11 @@ def test_what_an_earlier_start_noted_is_no_news(tmp_path: Path) -> None:
     ],
 )
 def test_why_names_it(tmp_path: Path, note: str, kind: str, text: str) -> None:
-    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback(said.PEER_CLOSED)})
-    told.write(folder)
+    folder, failed_run = RunFolder(tmp_path), FailedRun(ranks={0: traceback(messages.PEER_CLOSED)})
+    failed_run.write(folder)
     record(folder.metrics, "node1", {}, 3000)
     record(folder.metrics, "node2", {10: note}, 6000)
-    cause = ask(folder, told).cause
+    cause = ask(folder, failed_run).cause
     assert (cause.kind, cause.host) == (kind, "node2")
     assert text in cause.headline
     assert any(note in clue.text for clue in cause.evidence)

@@ -14,8 +14,8 @@ from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.reasons import UNLISTED, explain
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
-from tests.diagnose import said
-from tests.diagnose.telling import Told, ask, traceback
+from tests.diagnose import messages
+from tests.diagnose.failed_runs import FailedRun, ask, traceback
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_reasons_in_words(reason: str, meaning: str, step: str) -> None:
 
 
 def test_a_waiting_run(tmp_path: Path) -> None:
-    found = Told(state="queued", slurm="PENDING", reason="PartitionTimeLimit").ask(tmp_path)
+    found = FailedRun(state="queued", slurm="PENDING", reason="PartitionTimeLimit").ask(tmp_path)
     assert found.cause.kind == "queued"
     assert "will not start (PartitionTimeLimit)" in found.cause.headline
     assert found.cause.advice[-1] == "when it may start: squeue --start --jobs 8"
@@ -57,46 +57,50 @@ def test_a_waiting_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", ["queued", "running", "done", "stopped", "written"])
 def test_no_failure_is_made_up(tmp_path: Path, state: str) -> None:
-    found = Told(ranks={0: traceback(said.GPU_OOM)}, log=said.OOM_KILL, state=state).ask(tmp_path)
+    found = FailedRun(
+        ranks={0: traceback(messages.GPU_OOM)}, log=messages.OOM_KILL, state=state
+    ).ask(tmp_path)
     assert found.cause.kind == state
     assert found.also == ()
 
 
 def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    told = Told(state="running", progress=Progress(step=3, total=9, seconds_per_step=2.0))
-    told.write(folder)
+    failed_run = FailedRun(
+        state="running", progress=Progress(step=3, total=9, seconds_per_step=2.0)
+    )
+    failed_run.write(folder)
     log_event(folder.events, "step", step=3)
-    assert ask(folder, told).cause.headline == "running: step 3 of 9, 12 s left at this pace"
+    assert ask(folder, failed_run).cause.headline == "running: step 3 of 9, 12 s left at this pace"
     old = {"time": time.time() - 1800, "event": "step", "step": 3}
     folder.events.write_text(json.dumps(old) + "\n")
-    cause = ask(folder, told).cause
+    cause = ask(folder, failed_run).cause
     assert cause.kind == "silent"
     assert cause.headline == "running, but silent for 30 min 00 s, a step took 2.0 s"
 
 
 def test_starts_that_failed_before_are_told(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    done, at_work = Told(state="done", code=0), Told(state="running")
+    done, at_work = FailedRun(state="done", code=0), FailedRun(state="running")
     done.write(folder)
     assert ask(folder, done).cause.headline == "done: nothing failed"
     log_event(
         folder.events, "failure", kind="killed", node="node2", why="rank 1 on node2: exit code -9"
     )
     log_event(folder.events, "step", step=3)
-    once = "; a start failed before, rank 1 on node2: exit code -9"
+    once = "; an attempt failed before, rank 1 on node2: exit code -9"
     assert ask(folder, done).cause.headline == f"done{once}"
     assert ask(folder, at_work).cause.headline == f"running{once}"
     log_event(folder.events, "failure", kind="node", node="node1", why="node1 was lost")
-    assert "2 starts failed before, the last node1 was lost" in ask(folder, done).cause.headline
+    assert "2 attempts failed before, the last node1 was lost" in ask(folder, done).cause.headline
 
 
 def test_a_sampler_that_failed_is_a_note(tmp_path: Path) -> None:
-    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback("ValueError: x")})
-    told.write(folder)
+    folder, failed_run = RunFolder(tmp_path), FailedRun(ranks={0: traceback("ValueError: x")})
+    failed_run.write(folder)
     text = "srun: ended\nsidecar: cannot record into /x: No space left on device\n"
     (folder.logs / "sidecar.log").write_text(text)
-    found = ask(folder, told)
+    found = ask(folder, failed_run)
     assert found.cause.kind == "exception"
     assert "cannot record into /x" in found.notes[0]
 
@@ -108,27 +112,30 @@ def tick(used: float, **more: Any) -> str:
 
 @pytest.mark.parametrize(("used", "kind"), [(99000.0, "host-memory"), (60000.0, "killed")])
 def test_a_kill_near_the_limit_of_memory(tmp_path: Path, used: float, kind: str) -> None:
-    folder, told = RunFolder(tmp_path), Told(exits={2: -9}, ranks={0: traceback(said.PEER_RESET)})
-    told.write(folder)
+    folder, failed_run = (
+        RunFolder(tmp_path),
+        FailedRun(exits={2: -9}, ranks={0: traceback(messages.PEER_RESET)}),
+    )
+    failed_run.write(folder)
     folder.metrics.mkdir()
     limit = {"cgroup_limit_mib": 100000.0}
     for node, most in (("node1", 10.0), ("node2", used)):
         text = f'rn": 1}}\n{tick(5.0, **limit)}{tick(most, **limit)}{{"kind": "tick", "ho'
         (folder.metrics / f"{node}.samples.jsonl").write_text(text)
-    cause = ask(folder, told).cause
+    cause = ask(folder, failed_run).cause
     assert (cause.kind, cause.rank, cause.host) == (kind, 2, "node2")
     if kind == "host-memory":
         assert "node2 used up to 96.7 of 97.7 GiB" in cause.evidence[-1].text
 
 
-def noted(root: Path, told: Told, *texts: str) -> Cause:
+def noted(root: Path, failed_run: FailedRun, *texts: str) -> Cause:
     """What is said of a run in which the sampler of node2 noted something."""
     folder = RunFolder(root)
-    told.write(folder)
+    failed_run.write(folder)
     folder.metrics.mkdir()
     notes = [json.dumps({"kind": "note", "wall": 1.0, "text": text}) + "\n" for text in texts]
     (folder.metrics / "node2.samples.jsonl").write_text("".join(notes))
-    return ask(folder, told).cause
+    return ask(folder, failed_run).cause
 
 
 @pytest.mark.parametrize(
@@ -142,32 +149,32 @@ def noted(root: Path, told: Told, *texts: str) -> Cause:
     ],
 )
 def test_what_the_sampler_noted_of_a_gpu(tmp_path: Path, texts: list[str], headline: str) -> None:
-    cause = noted(tmp_path, Told(ranks={0: traceback(said.PEER_CLOSED)}), *texts)
+    cause = noted(tmp_path, FailedRun(ranks={0: traceback(messages.PEER_CLOSED)}), *texts)
     assert (cause.kind, cause.host) == ("gpu-error", "node2")
     assert headline in cause.headline
 
 
 def test_an_xid_long_before_the_end_is_found(tmp_path: Path) -> None:
     """Ranks that hang are ended after ten minutes: until then a sampler writes megabytes."""
-    folder, told = RunFolder(tmp_path), Told(ranks={0: traceback(said.PEER_CLOSED)})
-    told.write(folder)
+    folder, failed_run = RunFolder(tmp_path), FailedRun(ranks={0: traceback(messages.PEER_CLOSED)})
+    failed_run.write(folder)
     folder.metrics.mkdir()
     note = json.dumps({"kind": "note", "wall": 1.0, "text": "GPU 3: Xid 79"}, separators=(",", ":"))
     later = tick(5.0, cgroup_limit_mib=1e5) * 10_000
     assert len(later) > 2**20
     (folder.metrics / "node2.samples.jsonl").write_text(f"{note}\n{later}")
-    cause = ask(folder, told).cause
+    cause = ask(folder, failed_run).cause
     assert (cause.kind, cause.host) == ("gpu-error", "node2")
 
 
 @pytest.mark.parametrize("texts", [["GPU 3: Xid 43", "GPU 3: Xid 45"], ["GPU 3: fan failed"]])
 def test_what_every_killed_program_leaves_is_no_cause(tmp_path: Path, texts: list[str]) -> None:
-    cause = noted(tmp_path, Told(ranks={0: traceback(said.PEER_CLOSED)}), *texts)
+    cause = noted(tmp_path, FailedRun(ranks={0: traceback(messages.PEER_CLOSED)}), *texts)
     assert cause.kind != "gpu-error"
 
 
 def test_a_rank_that_says_why_it_failed_comes_before_an_xid(tmp_path: Path) -> None:
     cause = noted(
-        tmp_path, Told(ranks={1: traceback(said.DISK_FULL)}, exits={1: 1}), "GPU 3: Xid 31"
+        tmp_path, FailedRun(ranks={1: traceback(messages.DISK_FULL)}, exits={1: 1}), "GPU 3: Xid 31"
     )
     assert cause.kind == "disk-full"

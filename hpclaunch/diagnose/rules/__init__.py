@@ -1,1 +1,1 @@
-"""One small function a cause: it looks at the evidence, and gives the cause or nothing."""
+"""One small function a cause: from the evidence to headline, fix and lines, or None."""

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import shlex
 
-from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.training import DEFAULTS
 
 
-def resume(e: Evidence, *words: str) -> str:
+def resume(evidence: RunEvidence, *words: str) -> str:
     """Return the command that goes on with the run, and from where it would."""
-    step = e.progress.checkpoint
-    if e.record.program:
+    step = evidence.progress.checkpoint
+    if evidence.record.program:
         where = "starts your program again"
     else:
         where = "from the beginning" if step is None else f"from step {step}"
-    return f"{shlex.join(['hpclaunch', 'resume', e.record.name, *words])}   ({where})"
+    return f"{shlex.join(['hpclaunch', 'resume', evidence.record.name, *words])}   ({where})"
 
 
-def logs(e: Evidence, rank: int | None = None) -> str:
+def logs(evidence: RunEvidence, rank: int | None = None) -> str:
     """Return the command that shows the log."""
     chosen = [] if rank is None else ["--rank", str(rank)]
-    return shlex.join(["hpclaunch", "logs", e.record.name, *chosen])
+    return shlex.join(["hpclaunch", "logs", evidence.record.name, *chosen])
 
 
-def training(e: Evidence) -> dict[str, object]:
+def training(evidence: RunEvidence) -> dict[str, object]:
     """Return the training section that the run was started with, defaults filled in."""
     from hpclaunch.recipe.load import load
 
     try:
-        section = load(str(e.folder.recipe)).training
+        section = load(str(evidence.folder.recipe)).training
     except (UserError, OSError, ValueError):
         return dict(DEFAULTS)
     return {**DEFAULTS, **section}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.rules import advice
 
 _XID = re.compile(r"Xid (?:\([^)]*\): )?(\d+)")
@@ -32,18 +32,18 @@ UNLISTED = "see NVIDIA's list of Xid errors"
 PROGRAM = {13, 31, 43, 45}
 """Of these most are the program's fault, not the device's."""
 ENDED = {43, 45}
-"""These follow whenever a program on the GPU is killed: as a sampler's note they tell nothing."""
+"""These follow whenever a program on the GPU is killed: as a sampler's note they show nothing."""
 _ECC = "uncorrected ECC"
 
 
-def hardware(e: Evidence) -> Cause | None:
+def hardware(evidence: RunEvidence) -> Cause | None:
     """The driver reported an error of a GPU, or a GPU was lost."""
-    lines = e.hits("xid") or e.hits("gpu_lost")
-    notes = _noted(e)
-    said = e.said("gpu_lost")
-    if not lines and not said and not (notes and not e.explained):
+    lines = evidence.matching_lines("xid") or evidence.matching_lines("gpu_lost")
+    notes = _noted(evidence)
+    lost = evidence.root_cause_line("gpu_lost")
+    if not lines and not lost and not (notes and not evidence.explained):
         return None
-    line = next(iter(lines), said)
+    line = next(iter(lines), lost)
     first = line or notes[0]
     number = _number(first.text)
     if number is not None:
@@ -53,23 +53,23 @@ def hardware(e: Evidence) -> Cause | None:
     else:
         headline = "a GPU was lost while the job ran"
     if number in PROGRAM:
-        if e.explained:
+        if evidence.explained:
             return None
         steps = ["CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation"]
     else:
         steps = ["tell your site's support: the node needs a look before it is used again"]
-    rank, host = e.where(line) if line else (None, None)
-    if host is None and notes and not lines and not said:
+    rank, host = evidence.rank_and_host(line) if line else (None, None)
+    if host is None and notes and not lines and not lost:
         host = notes[0].text.partition(":")[0]
-    evidence = (*lines[:3], *notes[:2]) or ((line,) if line else ())
-    return Cause("gpu-error", headline, (*steps, advice.resume(e)), evidence, rank, host)
+    shown_lines = (*lines[:3], *notes[:2]) or ((line,) if line else ())
+    return Cause(headline, (*steps, advice.resume(evidence)), shown_lines, rank, host)
 
 
-def _noted(e: Evidence) -> tuple[Clue, ...]:
+def _noted(evidence: RunEvidence) -> tuple[Clue, ...]:
     """What the samplers noted of devices that failed; what is a program's fault comes last."""
     found = [
         (_number(text) in PROGRAM, Clue(f"{node.node}: {text}", node.file))
-        for node in e.nodes
+        for node in evidence.nodes
         for text in node.notes
         if ("no longer sampled" in text or _ECC in text or _number(text) is not None)
         and _number(text) not in ENDED
@@ -83,12 +83,12 @@ def _number(text: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def missing(e: Evidence) -> Cause | None:
+def missing(evidence: RunEvidence) -> Cause | None:
     """A rank saw no GPU, or another number than was asked for."""
-    line = e.said("no_gpu")
+    line = evidence.root_cause_line("no_gpu")
     if line is None:
         return None
-    rank, host = _who(e, line)
+    rank, host = _who(evidence, line)
     built = "not compiled with CUDA" in line.text
     headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
     steps = (
@@ -99,15 +99,15 @@ def missing(e: Evidence) -> Cause | None:
             "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files",
         )
     )
-    return Cause("no-gpu", headline, steps, (line,), rank, host)
+    return Cause(headline, steps, (line,), rank, host)
 
 
-def driver(e: Evidence) -> Cause | None:
+def driver(evidence: RunEvidence) -> Cause | None:
     """PyTorch, the CUDA it is built for, the driver and the GPU do not fit each other."""
-    line = e.said("driver")
+    line = evidence.root_cause_line("driver")
     if line is None:
         return None
-    rank, host = _who(e, line)
+    rank, host = _who(evidence, line)
     kernels = "no kernel image" in line.text or "not compatible" in line.text
     headline = (
         "this PyTorch has no code for this GPU"
@@ -119,26 +119,26 @@ broken for this PyTorch's CUDA"
         "install a PyTorch built for the node's CUDA (nvidia-smi there shows the highest it takes)",
         "or load a module that brings one: --module NAME",
     )
-    return Cause("cuda-mismatch", headline, steps, (line,), rank, host)
+    return Cause(headline, steps, (line,), rank, host)
 
 
-def fault(e: Evidence) -> Cause | None:
+def fault(evidence: RunEvidence) -> Cause | None:
     """A CUDA operation failed, with none of the reasons above."""
-    line = e.said("gpu_fault")
+    line = evidence.root_cause_line("gpu_fault")
     if line is None:
         return None
-    rank, host = _who(e, line)
+    rank, host = _who(evidence, line)
     steps = (
         "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
         "an index outside its table is the usual reason (tokens beyond the embedding)",
-        advice.logs(e, rank),
+        advice.logs(evidence, rank),
     )
-    return Cause("cuda-error", line.text, steps, (line,), rank, host)
+    return Cause(line.text, steps, (line,), rank, host)
 
 
-def _who(e: Evidence, line: Clue) -> tuple[int | None, str | None]:
-    rank, host = e.where(line)
-    culprit = e.culprit
+def _who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:
+    rank, host = evidence.rank_and_host(line)
+    culprit = evidence.culprit
     if rank is None and culprit is not None:
         return culprit.rank, host or culprit.host
     return rank, host

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.rules import advice
 
@@ -21,15 +21,15 @@ _PEER = re.compile(r"\[([\w.:]+)\]:(\d+)")
 _PORT = re.compile(r"port: (\d+)")
 
 
-def timeout(e: Evidence) -> Cause | None:
+def timeout(evidence: RunEvidence) -> Cause | None:
     """A collective waited its time out: one rank was slow, stuck or dead."""
-    if e.explained or _silent(e):
+    if evidence.explained or _silent(evidence):
         return None
-    lines = e.hits("watchdog", "barrier", "gloo_timeout")
+    lines = evidence.matching_lines("watchdog", "barrier", "gloo_timeout")
     if not lines:
         return None
     line = lines[0]
-    late, why = _late(e, lines)
+    late, why = _late(evidence, lines)
     what = _OPERATION.search(line.text)
     ran = _RAN.search(line.text)
     waited = next((int(group) for group in ran.groups() if group), 0) / 1000 if ran else 0
@@ -43,67 +43,70 @@ def timeout(e: Evidence) -> Cause | None:
         headline += "; the ranks do not say which of them was late"
     rank = late[0] if len(late) == 1 else None
     option = (
-        "timeout= of init_process_group" if e.record.program else "training.ddp_timeout=SECONDS"
+        "timeout= of init_process_group"
+        if evidence.record.program
+        else "training.ddp_timeout=SECONDS"
     )
     steps = (
-        advice.logs(e, rank),
+        advice.logs(evidence, rank),
         f"where the ranks' own work takes longer than the time-out: {option}",
         "where a node or its network is slow: hpclaunch report compares the nodes",
-        advice.resume(e),
+        advice.resume(evidence),
     )
-    shown = (*lines[:3], *e.hits("enqueued")[:2], *e.nccl[:2])
-    return Cause("collective-timeout", headline, steps, shown, rank, _host(e, rank))
+    shown = (*lines[:3], *evidence.matching_lines("enqueued")[:2], *evidence.nccl[:2])
+    return Cause(headline, steps, shown, rank, _host(evidence, rank))
 
 
-def _silent(e: Evidence) -> bool:
+def _silent(evidence: RunEvidence) -> bool:
     """A rank was killed: the others only waited for it."""
-    rank = e.culprit
-    return rank is not None and rank.silent and not rank.follows
+    rank = evidence.culprit
+    return rank is not None and rank.silent and not rank.is_collateral
 
 
-def _late(e: Evidence, lines: Iterable[Clue]) -> tuple[list[int], str]:
+def _late(evidence: RunEvidence, lines: Iterable[Clue]) -> tuple[list[int], str]:
     """Return the ranks that the others waited for, as far as the texts tell, and how that shows."""
     for line in lines:
         match = _BARRIER.search(line.text)
         if match:
             return [int(match.group(1))], "did not reach the barrier"
     work = {}
-    for line in e.hits("enqueued"):
+    for line in evidence.matching_lines("enqueued"):
         who, number = _RANK.search(line.text), _ENQUEUED.search(line.text)
         if who and number:
             work[int(who.group(1))] = int(number.group(1))
     behind = [rank for rank, number in work.items() if number < max(work.values())]
     if behind and len(behind) <= len(work) / 2:
         return sorted(behind), "had begun fewer collectives than the others"
-    waited = {_waiting(e, line) for line in e.hits("watchdog", "gloo_timeout")} - {None}
+    timed_out = evidence.matching_lines("watchdog", "gloo_timeout")
+    waited = {_waiting(evidence, line) for line in timed_out} - {None}
     if waited:  # who lost a peer afterwards was alive, and at the collective too
-        waited |= {rank.rank for rank in e.ranks if rank.follows and not rank.silent}
-    world = e.record.nodes * e.record.processes_per_node
+        waited |= {rank.rank for rank in evidence.ranks if rank.is_collateral and not rank.silent}
+    world = evidence.record.nodes * evidence.record.processes_per_node
     quiet = sorted(set(range(min(world, 65536))) - waited)
     if waited and quiet and len(quiet) <= max(1, world // 4):
         return quiet, "never said that it waited" if len(quiet) == 1 else "never said they waited"
     return [], ""
 
 
-def _waiting(e: Evidence, line: Clue) -> int | None:
+def _waiting(evidence: RunEvidence, line: Clue) -> int | None:
     match = _RANK.search(line.text)
-    return int(match.group(1)) if match else e.where(line)[0]
+    return int(match.group(1)) if match else evidence.rank_and_host(line)[0]
 
 
-def _host(e: Evidence, rank: int | None) -> str | None:
-    names = host_names(e.folder)
-    node = None if rank is None else rank // max(1, e.record.processes_per_node)
+def _host(evidence: RunEvidence, rank: int | None) -> str | None:
+    names = host_names(evidence.folder)
+    node = None if rank is None else rank // max(1, evidence.record.processes_per_node)
     return names[node] if node is not None and node < len(names) else None
 
 
-def not_met(e: Evidence) -> Cause | None:
+def not_met(evidence: RunEvidence) -> Cause | None:
     """The ranks never came together at the start."""
-    if e.explained or _silent(e):
+    if evidence.explained or _silent(evidence):
         return None
-    line = next(iter(e.hits("store_timeout")), None)
+    line = next(iter(evidence.matching_lines("store_timeout")), None)
     if line is None:
-        refused = e.said("network")
-        if refused is None or e.progress.step is not None:
+        refused = evidence.root_cause_line("network")
+        if refused is None or evidence.progress.step is not None:
             return None
         line = refused
     key, joined = _KEY.search(line.text), _JOINED.search(line.text)
@@ -113,40 +116,40 @@ def not_met(e: Evidence) -> Cause | None:
         headline = "this rank never joined the others"
     elif joined:
         headline += f": {joined.group(1)} of {joined.group(2)} came"
-    steps = [advice.logs(e, rank)]
-    if e.record.nodes > 1:
+    steps = [advice.logs(evidence, rank)]
+    if evidence.record.nodes > 1:
         steps.append("where nodes reach each other by one interface only: interface: NAME in the "
                      "site profile")  # fmt: skip
-    steps.append(advice.resume(e))
-    return Cause("not-met", headline, tuple(steps), (line, *e.nccl[:2]), rank, _host(e, rank))
+    steps.append(advice.resume(evidence))
+    return Cause(headline, tuple(steps), (line, *evidence.nccl[:2]), rank, _host(evidence, rank))
 
 
-def port(e: Evidence) -> Cause | None:
+def port(evidence: RunEvidence) -> Cause | None:
     """Another program listens at the port where the ranks were to meet."""
-    line = e.said("port_taken")
+    line = evidence.root_cause_line("port_taken")
     if line is None:
         return None
     match = _PORT.search(line.text)
     which = f"port {match.group(1)}" if match else "a port of the job"
-    rank, host = e.where(line)
-    steps = (advice.resume(e), "choose another: --port NUMBER (by default from the job id)")
-    return Cause("port-taken", f"{which} is taken by another program", steps, (line,), rank, host)
+    rank, host = evidence.rank_and_host(line)
+    steps = (advice.resume(evidence), "choose another: --port NUMBER (by default from the job id)")
+    return Cause(f"{which} is taken by another program", steps, (line,), rank, host)
 
 
-def peer(e: Evidence) -> Cause | None:
+def peer(evidence: RunEvidence) -> Cause | None:
     """A rank lost its connection to another one, and nothing says why that one ended."""
-    lines = e.hits("peer_lost")
-    rank = e.culprit
-    if e.explained or _silent(e) or not (lines or (rank and rank.follows)):
+    lines = evidence.matching_lines("peer_lost")
+    rank = evidence.culprit
+    if evidence.explained or _silent(evidence) or not (lines or (rank and rank.is_collateral)):
         return None
     match = _PEER.search(lines[0].text) if lines else None
     where = f" at {match.group(1)}" if match and not match.group(1).startswith("127.") else ""
-    number, host = (rank.rank, rank.host) if rank else e.where(lines[0])
-    evidence = (*lines[:3], *e.nccl[:2]) or ((rank.clue(),) if rank else ())
+    number, host = (rank.rank, rank.host) if rank else evidence.rank_and_host(lines[0])
+    shown_lines = (*lines[:3], *evidence.nccl[:2]) or ((rank.clue(),) if rank else ())
     steps = (
-        advice.logs(e),
+        advice.logs(evidence),
         "a rank that ends without a word was most often killed: look for it on its node",
-        advice.resume(e),
+        advice.resume(evidence),
     )
     headline = f"lost the connection to another rank{where}, which left no word"
-    return Cause("peer-lost", headline, steps, evidence, number, host)
+    return Cause(headline, steps, shown_lines, number, host)

@@ -1,4 +1,4 @@
-"""What is left when nothing more telling fits: the program's own words, a signal, or nothing."""
+"""What is left when nothing more precise fits: the program's own error, a signal, or nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import signal
 from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import Evidence
+from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.rank_failure import RankFailure, exception_in
 from hpclaunch.diagnose.rules import advice
-from hpclaunch.diagnose.words import RankFailure, exception_in
 
 FRAMES = 8
 """Lines of a traceback that are shown."""
-_SAID = re.compile(r"^(?:hpclaunch|sbatch|bash|srun): (?:error: )?(.*)")
+_MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun): (?:error: )?(.*)")
 _CONSEQUENCE = re.compile(
     r"^hpclaunch: (?:job \d+, start|fetching model|starting \d+ process)"
     r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
@@ -22,21 +22,21 @@ _CONSEQUENCE = re.compile(
 )
 
 
-def exception(e: Evidence) -> Cause | None:
+def exception(evidence: RunEvidence) -> Cause | None:
     """The program raised an exception, or left an exit code of its own."""
-    rank = e.culprit
-    if rank is None or rank.silent or rank.follows:
+    rank = evidence.culprit
+    if rank is None or rank.silent or rank.is_collateral:
         return None
     steps = [rank.fix] if rank.fix else []
-    steps += [advice.logs(e, rank.rank), advice.resume(e)]
-    evidence = traceback(rank) if rank.text else (e.shown(rank),)
-    return Cause("exception", rank.error, tuple(steps), evidence, rank.rank, rank.host)
+    steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
+    shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
+    return Cause(rank.error, tuple(steps), shown_lines, rank.rank, rank.host)
 
 
-def killed(e: Evidence) -> Cause | None:
-    """A rank was ended by a signal, and said nothing."""
-    rank = e.culprit
-    if rank is None or not rank.silent or rank.follows or rank.code is None:
+def killed(evidence: RunEvidence) -> Cause | None:
+    """A rank was ended by a signal, and printed no error."""
+    rank = evidence.culprit
+    if rank is None or not rank.silent or rank.is_collateral or rank.code is None:
         return None
     number = -rank.code
     try:
@@ -52,17 +52,17 @@ def killed(e: Evidence) -> Cause | None:
         "SIGFPE": "a division by zero in compiled code",
     }.get(name, "")
     headline = f"exit code {rank.code}: killed by {name}" + (f" ({meaning})" if meaning else "")
-    words = tuple(Clue(text, rank.file) for text in _last_words(rank))
+    output = tuple(Clue(text, rank.file) for text in _last_lines(rank))
     step = {
         "SIGKILL": "what the kernel says on the node: dmesg -T | grep -i kill; or try more --mem",
         "SIGBUS": "df -h /dev/shm on the node; training.dataloader_num_workers=0 uses none of it",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
-    evidence = (e.shown(rank), *words[-4:])
-    steps = (step, advice.logs(e, rank.rank), advice.resume(e))
-    return Cause("killed", headline, steps, evidence, rank.rank, rank.host)
+    shown_lines = (evidence.exit_line(rank), *output[-4:])
+    steps = (step, advice.logs(evidence, rank.rank), advice.resume(evidence))
+    return Cause(headline, steps, shown_lines, rank.rank, rank.host)
 
 
-def _last_words(rank: RankFailure) -> list[str]:
+def _last_lines(rank: RankFailure) -> list[str]:
     lines = rank.text.decode("utf-8", errors="replace").splitlines()
     return [text for line in lines[-8:] if (text := tidy(line))]
 
@@ -85,43 +85,57 @@ def traceback(rank: RankFailure) -> tuple[Clue, ...]:
     return tuple(kept) or (rank.clue(),)
 
 
-def script(e: Evidence) -> Cause | None:
-    """No rank failed: the script, or what ran before the ranks, says why."""
-    if e.ranks:
+def exception_in_log(evidence: RunEvidence) -> Cause | None:
+    """No rank failed: what ran before the ranks raised an exception."""
+    last = _last_exception(evidence)
+    line = _message_of_script(evidence)
+    if evidence.ranks or last is None or (line and line.text.startswith("hpclaunch: ")):
         return None
-    found = _exception_in_log(e)
-    lines = [line for line in e.hits("script") if not _CONSEQUENCE.search(line.text)]
-    line = lines[-1] if lines else None
-    if found is not None and (line is None or not line.text.startswith("hpclaunch: ")):
-        error, clues = found
-        return Cause("exception", error, (advice.logs(e), advice.resume(e)), clues)
-    if line is None:
+    error, clues = last
+    return Cause(error, (advice.logs(evidence), advice.resume(evidence)), clues)
+
+
+def script(evidence: RunEvidence) -> Cause | None:
+    """No rank failed: the script, or a command in it, printed why."""
+    line = _message_of_script(evidence)
+    if evidence.ranks or line is None or exception_in_log(evidence) is not None:
         return None
-    match = _SAID.match(line.text)
+    match = _MESSAGE.match(line.text)
     headline, _, step = (match.group(1) if match else line.text).partition("; ")
-    steps = (step, advice.resume(e)) if step else (advice.logs(e), advice.resume(e))
-    return Cause("script", headline, steps, (line,))
+    steps = (
+        (step, advice.resume(evidence))
+        if step
+        else (advice.logs(evidence), advice.resume(evidence))
+    )
+    return Cause(headline, steps, (line,))
 
 
-def _exception_in_log(e: Evidence) -> tuple[str, tuple[Clue, ...]] | None:
+def _message_of_script(evidence: RunEvidence) -> Clue | None:
+    """Return the last line of the script that is no consequence of another failure."""
+    lines = (line for line in reversed(evidence.matching_lines("script"))
+             if not _CONSEQUENCE.search(line.text))  # fmt: skip
+    return next(lines, None)
+
+
+def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
     """Return the last exception at the log's end, with the lines before it."""
-    shown = [clue.text for clue in e.log.last]
+    shown = [clue.text for clue in evidence.log.last]
     for at in range(len(shown) - 1, -1, -1):
         error = exception_in(shown[at])
         if error:
-            return error, e.log.last[max(0, at - 4) : at + 1]
+            return error, evidence.log.last[max(0, at - 4) : at + 1]
     return None
 
 
-def unknown(e: Evidence) -> Cause:
-    """Nothing tells: say so, and show the last that was said."""
-    if e.log.file is None:
+def unknown(evidence: RunEvidence) -> Cause:
+    """No rule fits: the last lines of the log are shown."""
+    if evidence.log.file is None:
         headline = "not known: the job left no log"
-        steps = ["the job may never have begun: hpclaunch status " + e.record.name]
-        if e.record.job_id:
-            steps.append(f"what Slurm remembers: scontrol show job {e.record.job_id}; sacct -j "
-                         f"{e.record.job_id}")  # fmt: skip
-        return Cause("unknown", headline, tuple(steps))
-    code = "" if e.code is None else f" (exit code {e.code})"
+        steps = ["the job may never have begun: hpclaunch status " + evidence.record.name]
+        job = evidence.record.job_id
+        if job:
+            steps.append(f"what Slurm remembers: scontrol show job {job}; sacct -j {job}")
+        return Cause(headline, tuple(steps))
+    code = "" if evidence.code is None else f" (exit code {evidence.code})"
     headline = f"not known{code}: nothing in the logs says why; the last lines are below"
-    return Cause("unknown", headline, (advice.logs(e), advice.resume(e)), e.log.last)
+    return Cause(headline, (advice.logs(evidence), advice.resume(evidence)), evidence.log.last)

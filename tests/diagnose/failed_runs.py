@@ -1,4 +1,4 @@
-"""Run folders as failed runs leave them, made from what was said."""
+"""Run folders as failed runs leave them, made from what was messages."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 
 from hpclaunch.diagnose.cause import Diagnosis
 from hpclaunch.diagnose.causes import diagnose
-from hpclaunch.diagnose.evidence import gather
+from hpclaunch.diagnose.evidence import RunEvidence, gather
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.run.folder import RunFolder
-from tests.diagnose import said
+from tests.diagnose import messages
 from tests.run.making import record
 
 HOSTS = ("node1", "node2")
 
 
 @dataclass(frozen=True)
-class Told:
+class FailedRun:
     """A run of two nodes with two ranks each, and what it left."""
 
-    log: str = ""
+    log: str | None = ""
+    """Further lines of the job's log; None: there is no log."""
     ranks: dict[int, str] = field(default_factory=dict)
     """What ranks wrote to their stderr; the log has it too, as torchrun's tee writes it."""
     exits: dict[int, int] = field(default_factory=dict)
@@ -51,8 +52,9 @@ class Told:
         for rank, code in self.exits.items():
             node, local = divmod(rank, 2)
             names = {"host": HOSTS[node], "rank": rank, "local": local, "code": code, "node": node}
-            lines += said.LAUNCHER.format(**names).splitlines()
-        (folder.logs / "job-8.out").write_text("\n".join([*lines, self.log, ""]))
+            lines += messages.LAUNCHER.format(**names).splitlines()
+        if self.log is not None:
+            (folder.logs / "job-8.out").write_text("\n".join([*lines, self.log, ""]))
         if self.first is not None:
             folder.first_failure.write_text(f"1 {self.first} {HOSTS[self.first]}\n")
 
@@ -63,13 +65,19 @@ class Told:
         return ask(folder, self)
 
 
-def ask(folder: RunFolder, told: Told) -> Diagnosis:
-    """Ask why, with what Slurm would say."""
-    kept = record(processes_per_node=2, program=["train.py"] if told.program else [],
-                  **{"job_id": "8"} | told.record)  # fmt: skip
-    return diagnose(
-        gather(folder, kept, told.state, told.slurm, told.reason, told.code, told.progress)
-    )
+def gathered(folder: RunFolder, failed_run: FailedRun) -> RunEvidence:
+    """Read what a run left, with what Slurm would say."""
+    program = ["train.py"] if failed_run.program else []
+    kept = record(processes_per_node=2, program=program, **{"job_id": "8"} | failed_run.record)
+    return gather(
+        folder, kept, failed_run.state, failed_run.slurm, failed_run.reason, failed_run.code,
+        failed_run.progress,
+    )  # fmt: skip
+
+
+def ask(folder: RunFolder, failed_run: FailedRun) -> Diagnosis:
+    """Ask why."""
+    return diagnose(gathered(folder, failed_run))
 
 
 def traceback(error: str, frame: str = "step(batch)") -> str:

@@ -1,4 +1,4 @@
-"""How one rank ended, and what its words tell: an exception, or another rank's end."""
+"""How one rank ended: by an exception of its own, by a signal, or because of another rank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TORN_CHECKPOINT = re.compile(rb"CheckpointException ranks:dict_keys\(\[([\d, ]*
 """How every rank names those that could not write their part of a checkpoint."""
 _CHAINED = ("During handling of the above exception", "was the direct cause of the following")
 _LAUNCHER = ("SignalException", "ChildFailedError", "CalledProcessError")
-"""Exceptions of the launcher: it tells of another's end, or of its own by a signal."""
+"""Exceptions of the launcher: they report a rank's end, or its own by a signal."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class RankFailure:
     """How one rank ended."""
 
     error: str
-    """One line: the exception and its message; '' of a rank that ended without a word."""
+    """One line: the exception and its message; '' of a rank that printed none."""
     text: bytes = b""
-    """Its traceback, or the end of what it said."""
+    """Its traceback, or the end of its output."""
     rank: int | None = None
     local_rank: int | None = None
     node: int | None = None
@@ -39,18 +39,18 @@ class RankFailure:
     code: int | None = None
     """Exit code; -N for a signal N."""
     fix: str = ""
-    """What the trainer says can be done about it."""
+    """The fix that the trainer's error names."""
     file: Path | None = None
     line: int | None = None
     """Where in the file the error stands, counted from 1."""
     before: int | None = None
     """Lines of the file before `text`; None where they were not counted."""
-    follows: bool = False
-    """It looks like another rank's end seen from here."""
+    is_collateral: bool = False
+    """It looks like the consequence of another rank's failure."""
 
     @property
     def silent(self) -> bool:
-        """It was ended by a signal, and said nothing."""
+        """It was ended by a signal, and printed no error."""
         return not self.error
 
     def clue(self) -> Clue:
@@ -59,14 +59,13 @@ class RankFailure:
         return Clue(self.error, self.file, self.line, when, self.node, self.local_rank)
 
 
-def follows(error: str) -> bool:
-    """Return whether an error looks like another rank's end, or slowness, seen from here."""
-    text = error.encode("utf-8", errors="replace")
-    return any(patterns.has(name, text) for name in patterns.COLLATERAL)
+def is_collateral(error: str) -> bool:
+    """Return whether an error looks like the consequence of a dead or slow peer."""
+    return patterns.is_collateral(error.encode("utf-8", errors="replace"))
 
 
 def others_failed(text: bytes, rank: int) -> bool:
-    """Return whether a rank's words put a failed checkpoint down to others."""
+    """Return whether a rank's output blames other ranks for a failed checkpoint."""
     match = _TORN_CHECKPOINT.search(text)
     return match is not None and str(rank).encode() not in match.group(1).replace(b",", b"").split()
 
@@ -88,13 +87,13 @@ def last_exception(lines: list[str]) -> int | None:
 def traceback_start(lines: list[str], at: int) -> int:
     """Return where the traceback begins that ends at a place, those it came of included.
 
-    Without one, the line itself. What the program said before, it had survived.
+    Without one, the line itself. What the program printed before, it had survived.
     """
     begin = at
     for place in range(at, -1, -1):
         if lines[place].rstrip().endswith("Traceback (most recent call last):"):
             begin = place
             between = " ".join(lines[max(0, place - 3) : place])
-            if not any(words in between for words in _CHAINED):
+            if not any(text in between for text in _CHAINED):
                 break
     return begin

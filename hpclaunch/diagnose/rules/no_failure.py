@@ -1,0 +1,131 @@
+"""Runs that have not failed: waiting, at work, done, stopped, or only written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from shlex import quote
+
+from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.evidence import RunEvidence
+from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.reasons import explain
+from hpclaunch.diagnose.rules import advice
+from hpclaunch.run.events import newest
+from hpclaunch.units import duration
+
+SILENT_S = 900.0
+"""Seconds without an event from which a running training is called silent; or ten steps."""
+
+
+def written(evidence: RunEvidence) -> Cause | None:
+    """It was never submitted."""
+    if evidence.state != "written":
+        return None
+    step = f"sbatch {quote(str(evidence.folder.script))}"
+    return Cause("it was written, and never submitted", (step,))
+
+
+def queued(evidence: RunEvidence) -> Cause | None:
+    """It waits in Slurm's queue."""
+    if evidence.state != "queued":
+        return None
+    job = evidence.record.job_id or ""
+    meaning, step = explain(evidence.reason, evidence.record.name, job)
+    named = f" ({evidence.reason})" if evidence.reason else ""
+    steps = [step] if step else []
+    steps.append(f"when it may start: squeue --start --jobs {job}")
+    return Cause(f"waiting in the queue: {meaning}{named}", tuple(steps))
+
+
+def silent(evidence: RunEvidence) -> Cause | None:
+    """It runs, but has written no event for long."""
+    if evidence.state != "running":
+        return None
+    done = evidence.progress
+    last = evidence.events[-1].get("time") if evidence.events else None
+    silent_s = time.time() - last if isinstance(last, int | float) else 0.0
+    allowed_s = max(SILENT_S, 10 * (done.seconds_per_step or 0))
+    if not allowed_s < silent_s < 1e9:
+        return None
+    headline = f"running, but silent for {duration(silent_s)}"
+    headline += f", a step took {duration(done.seconds_per_step)}" if done.step else ""
+    report = f"hpclaunch report {evidence.record.name}"
+    return Cause(
+        headline,
+        (advice.logs(evidence) + " -f", f"what the ranks do: py-spy dump on a node; {report}"),
+    )
+
+
+def running(evidence: RunEvidence) -> Cause | None:
+    """It is at work."""
+    if evidence.state != "running":
+        return None
+    done = evidence.progress
+    follow = advice.logs(evidence) + " -f"
+    headline = "running"
+    if done.step is not None and done.total:
+        headline += f": step {done.step} of {done.total}, {duration(done.seconds_left)} left at \
+this pace"
+    return Cause(headline + _failed_before(evidence), (follow,))
+
+
+def done(evidence: RunEvidence) -> Cause | None:
+    """It has finished."""
+    if evidence.state != "done":
+        return None
+    final = f"; weights in {evidence.folder.final}" if evidence.folder.final.is_dir() else ""
+    before = _failed_before(evidence) or ": nothing failed"
+    return Cause(f"done{before}{final}", (f"hpclaunch report {evidence.record.name}",))
+
+
+def stopped(evidence: RunEvidence) -> Cause | None:
+    """It was asked to save and stop, and did."""
+    if evidence.state != "stopped":
+        return None
+    event = newest([dict(event) for event in evidence.events], "stop") or {}
+    step, why = event.get("step"), event.get("why")
+    headline = "stopped in order" + (f" after step {step}" if isinstance(step, int) else "")
+    headline += f": {why}" if isinstance(why, str) else ""
+    return Cause(headline, (advice.resume(evidence),))
+
+
+def unknown_state(evidence: RunEvidence) -> Cause | None:
+    """Neither Slurm nor the folder says what became of it."""
+    if evidence.state != "unknown" or evidence.ranks or evidence.log.matches:
+        return None
+    return Cause(f"not known: {evidence.reason}", (advice.logs(evidence),), evidence.log.last[-4:])
+
+
+def local_killed(evidence: RunEvidence) -> Cause | None:
+    """A local run's script is gone without an exit code: it was killed, or the machine was off."""
+    if (
+        evidence.state != "failed"
+        or evidence.record.mode != "local"
+        or evidence.code is not None
+        or evidence.ranks
+    ):
+        return None
+    headline = "its script was killed, or the machine went off: it left no exit code"
+    return Cause(headline, (advice.resume(evidence),), evidence.log.last[-4:])
+
+
+def notes(evidence: RunEvidence) -> tuple[str, ...]:
+    """Return what is worth knowing beside the cause."""
+    notes = []
+    if evidence.sidecar:
+        first: Clue = evidence.sidecar[0]
+        place = f" ({Path(first.file).name})" if first.file else ""
+        notes.append(f"sampling failed, which costs the record alone: {first.text}{place}")
+    return tuple(notes)
+
+
+def _failed_before(evidence: RunEvidence) -> str:
+    """Return how many attempts failed before and why the last did; '' where none did."""
+    failed = [event for event in evidence.events if event["event"] == "failure"]
+    if not failed:
+        return ""
+    attempts = "an attempt" if len(failed) == 1 else f"{len(failed)} attempts"
+    why = failed[-1].get("why")
+    last = f", {'the last ' * (len(failed) > 1)}{tidy(why)}" if isinstance(why, str) else ""
+    return f"; {attempts} failed before{last}"

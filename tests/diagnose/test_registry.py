@@ -1,0 +1,55 @@
+"""The registry of causes: every entry has a rule, and a story in which that rule is the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.diagnose.causes import rule_of
+from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, PHRASES, UNKNOWN, KnownCause
+from hpclaunch.run.folder import RunFolder
+from tests.diagnose.failed_runs import gathered
+from tests.diagnose.stories import STORIES
+
+
+def first_rule(name: str, folder: Path) -> KnownCause:
+    """Return the first entry whose rule fits what a story left."""
+    folder.mkdir()
+    failed_run = STORIES[name][0]
+    failed_run.write(RunFolder(folder))
+    evidence = gathered(RunFolder(folder), failed_run)
+    return next(known for known in (*CAUSES, UNKNOWN) if rule_of(known)(evidence))
+
+
+def test_every_rule_has_a_story(tmp_path: Path) -> None:
+    first = {first_rule(name, tmp_path / str(at)).rule for at, name in enumerate(STORIES)}
+    assert {known.rule for known in (*CAUSES, UNKNOWN)} - first == set()
+
+
+@pytest.mark.parametrize("known", [*NO_FAILURE, *CAUSES, UNKNOWN], ids=lambda known: known.rule)
+def test_every_entry_names_a_rule(known: KnownCause) -> None:
+    assert callable(rule_of(known))
+
+
+def test_every_rule_is_in_the_registry() -> None:
+    entries = {known.rule for known in (*NO_FAILURE, *CAUSES, UNKNOWN)}
+    assert set(rules_in_the_package()) - entries == set()
+
+
+def rules_in_the_package() -> Iterator[str]:
+    """Find the public functions of `diagnose/rules` that return a cause."""
+    import hpclaunch.diagnose.rules as package
+
+    for path in Path(package.__path__[0]).glob("*.py"):
+        for line in path.read_text().splitlines():
+            if line.startswith("def ") and not line.startswith("def _") and "-> Cause" in line:
+                yield f"{path.stem}.{line.removeprefix('def ').partition('(')[0]}"
+
+
+def test_no_phrase_belongs_to_two_causes() -> None:
+    named = [name for cause in CAUSES for name in cause.phrases]
+    assert len(named) == len(set(named))
+    texts = [text for phrases in PHRASES.values() for text in phrases.texts]
+    assert sorted(texts) == sorted(set(texts))
