@@ -140,9 +140,9 @@ def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Mac
         return _Machine(_cores_that_are_there(asked, site, partition))
     if site.gpus or not commands.available():
         return _Machine(asked)
-    from hpclaunch.slurm.discover import discover, node_kinds
+    from hpclaunch.slurm.discover import discover, node_types
 
-    found = discover(asked.gpu, node_kinds(), partition)
+    found = discover(asked.gpu, node_types(), partition)
     if found is None:
         return _Machine(asked)
     if asked.gpus and asked.gpus > found.most_gpus:
@@ -159,9 +159,9 @@ def _cores_that_are_there(asked: Resources, site: Site, partition: str | None) -
     wanted = CPUS_PER_PROCESS * (asked.cpu_processes or 1)
     if asked.cpus or site.cpus_per_gpu or not commands.available():
         return asked
-    from hpclaunch.slurm.discover import node_kinds, smallest
+    from hpclaunch.slurm.discover import node_types, smallest
 
-    there = smallest(node_kinds(), partition)
+    there = smallest(node_types(), partition)
     return replace(asked, cpus=there) if there and there < wanted else asked
 
 

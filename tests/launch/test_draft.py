@@ -13,7 +13,7 @@ from hpclaunch.launch.request import Request
 from hpclaunch.plan.resources import Resources
 from hpclaunch.render.job import Job
 from hpclaunch.slurm import commands, discover
-from hpclaunch.slurm.discover import parse_kinds
+from hpclaunch.slurm.discover import parse_types
 
 SINFO = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 
@@ -21,7 +21,7 @@ SINFO = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(commands, "available", lambda: True)
-    monkeypatch.setattr(discover, "node_kinds", lambda: parse_kinds(SINFO))
+    monkeypatch.setattr(discover, "node_types", lambda: parse_types(SINFO))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
+from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuRequest
-from hpclaunch.slurm.discover import NodeKind, discover, parse_kinds
+from hpclaunch.slurm import discover as module
+from hpclaunch.slurm.discover import NodeType, discover, names_gpu, parse_types
 
 SINFO = """\
 cpu|64|rack1,cascadelake|(null)
@@ -19,8 +21,8 @@ odd line
 """
 
 
-def kinds() -> list[NodeKind]:
-    return parse_kinds(SINFO)
+def kinds() -> list[NodeType]:
+    return parse_types(SINFO)
 
 
 def test_rows_are_read() -> None:
@@ -54,12 +56,46 @@ def test_a_kind_the_cluster_does_not_have() -> None:
         discover("v100", kinds())
 
 
+@pytest.mark.parametrize("kind", gpus())
+def test_every_type_of_the_catalogue_is_found(kind: str) -> None:
+    """By a feature or a GRES type, however the site writes it, among features of other things."""
+    for written in (kind, kind.upper().replace("_", "-"), f"nvidia_{kind}"):
+        assert names_gpu(written)
+        found = discover(kind, parse_types(f"gpu|64|rack1,{written},epyc7763,ib|gpu:4\n"))
+        assert found is not None
+        assert found.request == GpuRequest(constraint=written)
+        found = discover(kind, parse_types(f"gpu|64|rack1|gpu:{written}:4\n"))
+        assert found is not None
+        assert found.request == GpuRequest(gres_type=written)
+        # The cluster names its GPUs, and this one is not among them.
+        with pytest.raises(UserError, match=written):
+            discover("none_such", parse_types(f"gpu|64|rack1,{written}|gpu:4\n"))
+
+
+@pytest.mark.parametrize("kind", ["gb200", "mi300x", "p100"])
+def test_a_type_added_to_the_catalogue_is_found(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = parse_types(f"gpu|64|rack1,{kind},ib|gpu:4\n")
+    known = gpus()["h100"]
+    monkeypatch.setattr(module, "gpus", lambda: {**gpus(), kind: known})
+    assert names_gpu(kind)
+    with pytest.raises(UserError, match=kind):
+        discover("h100", nodes)
+    found = discover(kind, nodes)
+    assert found is not None
+    assert found.request == GpuRequest(constraint=kind)
+
+
+@pytest.mark.parametrize("feature", ["rack1", "epyc7763", "cascadelake", "ib", "ssd2", "node12"])
+def test_a_feature_of_something_else_is_no_gpu(feature: str) -> None:
+    assert not names_gpu(feature)
+
+
 def test_a_cluster_that_says_nothing_of_gpus() -> None:
-    assert discover("h100", parse_kinds("cpu|64|rack1|(null)\n")) is None
+    assert discover("h100", parse_types("cpu|64|rack1|(null)\n")) is None
 
 
 def test_a_cluster_with_nameless_gpus_is_asked_by_count() -> None:
-    found = discover("h100", parse_kinds("gpu|64|rack1|gpu:8\n"))
+    found = discover("h100", parse_types("gpu|64|rack1|gpu:8\n"))
     assert found is not None
     assert found.request == GpuRequest()
     assert found.node_gpus == 8
@@ -80,32 +116,32 @@ TWO_PARTITIONS = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 def test_only_the_partitions_nodes_are_in_question(
     partition: str | None, cpus: int | None, gpus: int | None, most: int
 ) -> None:
-    found = discover(None, parse_kinds(TWO_PARTITIONS), partition)
+    found = discover(None, parse_types(TWO_PARTITIONS), partition)
     assert found is not None
     assert (found.node_cpus, found.node_gpus, found.most_gpus) == (cpus, gpus, most)
 
 
 def test_a_kind_that_another_partition_has() -> None:
     with pytest.raises(UserError, match=r"partition gpu has GPU kind 'h100'; .*types: a100"):
-        discover("h100", parse_kinds(TWO_PARTITIONS), "gpu")
-    assert discover("h100", parse_kinds(TWO_PARTITIONS), "typo") is None  # Slurm will say so
+        discover("h100", parse_types(TWO_PARTITIONS), "gpu")
+    assert discover("h100", parse_types(TWO_PARTITIONS), "typo") is None  # Slurm will say so
 
 
 def test_a_familys_plain_name_serves_where_sizes_are_not_told_apart() -> None:
-    found = discover("a100_80", parse_kinds(TWO_PARTITIONS))
+    found = discover("a100_80", parse_types(TWO_PARTITIONS))
     assert found is not None
     assert found.request == GpuRequest(constraint="a100")
     with pytest.raises(UserError, match="a100_80"):
-        discover("a100_80", parse_kinds("g|64|a100|gpu:2\nh|64|a100_40gb|gpu:2\n"))
+        discover("a100_80", parse_types("g|64|a100|gpu:2\nh|64|a100_40gb|gpu:2\n"))
 
 
 def test_nodes_alike_in_gpus_alone_leave_their_cores_open() -> None:
-    found = discover(None, parse_kinds("g|64||gpu:4\ng|48||gpu:4\n"))
+    found = discover(None, parse_types("g|64||gpu:4\ng|48||gpu:4\n"))
     assert found is not None
     assert (found.node_cpus, found.node_gpus) == (None, 4)
 
 
 @given(st.text())
 def test_any_answer_is_survived(text: str) -> None:
-    for kind in parse_kinds(text):
+    for kind in parse_types(text):
         assert kind.gpus >= 0
