@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.slurm.table import Table, Verdicts
 
@@ -13,6 +14,10 @@ from tests.slurm.table import Table, Verdicts
 # Read when torch is imported, here and in the programs that the tests start.
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+
+# A busy machine makes the drawing of examples slow, and no test wrong.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 TABLE = Table()
 VERDICTS = Verdicts()

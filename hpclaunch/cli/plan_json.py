@@ -45,6 +45,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
             "usable": made.card,
         },
         "moment": memory.moment,
+        "loading_bytes": made.loading,
         "step": step
         and {
             "seconds": step.seconds,

@@ -13,7 +13,6 @@ from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.state import Status
-    from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
     from monitors.analysis.analysis import Analysis, JobContext
@@ -50,6 +49,7 @@ def report(
 
     from hpclaunch.cli.plan_text import predicted_rows
     from hpclaunch.cli.status import progress_rows
+    from hpclaunch.diagnose.status import status as look
     from hpclaunch.run.find import find
     from monitors.analysis.analysis import analyse_folder
     from monitors.report.build import to_dict

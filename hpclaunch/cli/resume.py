@@ -12,7 +12,6 @@ from hpclaunch.cli.text import patience, say
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.diagnose.state import Status
-    from hpclaunch.diagnose.status import status as look
 
 
 @click.command()
@@ -42,6 +41,7 @@ def resume(
     fields of training, checkpoints, tracking and monitoring may change.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
+    from hpclaunch.diagnose.status import status as look
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
 

@@ -15,15 +15,15 @@ TWO_RANKS = """
 import datetime, sys, time
 import torch.distributed as dist, torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
-from hpclaunch.train import patience
+from hpclaunch.train import timeouts
 
 def rank(number, port, chosen):
     where = f"tcp://127.0.0.1:{port}"
     first = datetime.timedelta(seconds=chosen or 60)
     dist.init_process_group("gloo", init_method=where, rank=number, world_size=2, timeout=first)
     other = init_device_mesh("cpu", (1, 2), mesh_dim_names=("copies", "shards"))["shards"]
-    patience.STEP_TIMEOUT, patience.LONG_TIMEOUT = 3, 60
-    held = patience.Patience(chosen)
+    timeouts.STEP_TIMEOUT, timeouts.LONG_TIMEOUT = 3, 60
+    held = timeouts.Timeouts(chosen)
     apart = dist.new_group()
     held.leave_alone([apart])
 

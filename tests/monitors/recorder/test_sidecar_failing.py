@@ -83,7 +83,7 @@ def test_a_fault_of_its_own_is_one_line_and_ends_the_record(tmp_path: Path) -> N
     program = (
         "import sys\n"
         "from monitors.recorder.procfs import HostFiles\n"
-        "from monitors.recorder import main\n"
+        "from monitors.recorder.sidecar import main\n"
         "whole, left = HostFiles.read, [3]\n"
         "def read(self):\n"
         "    left[0] -= 1\n"
