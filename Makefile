@@ -5,6 +5,7 @@
 # make verdicts   what the report says of a training that is slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
+# make docs    the pages as a site, in build/docs; a broken link is an error
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test faults verdicts lint bench payoff generated clean
+.PHONY: demo test faults verdicts lint docs bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -37,6 +38,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.startup

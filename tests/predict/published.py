@@ -57,7 +57,7 @@ RUNS = (
         "full on 128 H100", full(128), Hardware(16, 8, 989, 3350, reached(450), reached(400)), 1058
     ),
     Published(
-        "the origin's LoRA on 4 x 4 A100-40, over sockets",
+        "LoRA by hand on 4 x 4 A100-40, over sockets",
         replace(lora(16, length=512), accumulation=8),
         replace(A100, nodes=4, per_node=4, network_gb_s=reached(1.25)),
         step_seconds=3000,

@@ -42,7 +42,7 @@ def test_published_runs(run: Published) -> None:
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_the_table_says_what_is_predicted_now(run: Published) -> None:
     found = step(run.load, 1, run.machine)
-    text = (Path(__file__).parents[2] / "examples/planning.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/evidence/plan.md").read_text(encoding="utf-8")
     (row,) = [line for line in text.splitlines() if line.startswith(f"| {run.name} |")]
     _, _, published, predicted, off, _ = (cell.strip() for cell in row.split("|"))
     if run.tokens_per_gpu is not None:
@@ -108,7 +108,7 @@ def test_a_pace_is_found_again(pace: float, length: int, size: str) -> None:
 
 
 def test_the_table_of_one_gpu_says_what_is_predicted_now() -> None:
-    text = (Path(__file__).parents[2] / "examples/planning.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/evidence/plan.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("| Qwen-")]
     assert lines == [one_gpu_row(size) for size in ONE_GPU]
 

@@ -208,8 +208,8 @@ def test_the_tokens_of_a_shell_are_in_no_process_list(user: User) -> None:
     user.hpclaunch("cancel", "secret")
 
 
-def test_the_readmes_python_example(user: User) -> None:
-    page = (ROOT / "README.md").read_text()
+def test_the_documented_python_example(user: User) -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
     (program,) = re.findall(r"^```python\n(from hpclaunch .*?)^```", page, re.M | re.S)
     token = user.folder / ".cache/huggingface/token"
     token.parent.mkdir(parents=True)
