@@ -126,20 +126,26 @@ def _path(function: ast.FunctionDef) -> str:
 
 
 def values_page() -> str:
-    """Return the page on recorded values, from the records' docstrings."""
-    source = "monitors/records.py"
-    found = classes(source)
+    """Return the page on recorded values, from their declarations."""
+    from monitors.samples.fields import GPU_METRICS, HOST_METRICS
+
     parts = [
-        GENERATED.format(source) + "\n# Recorded values\n",
-        "What a node's recorder samples. The unit stands at the end of a name: `_w` watts, `_c` "
-        "degrees Celsius, `_pct` percent, `_mhz` megahertz, `_mib` mebibytes, `_j` joules, `_s` "
-        "seconds, `_bytes` bytes, `_mb_s` 10^6 bytes a second. A value that a node does not offer "
-        "is left out, never recorded as 0. [The files' format](samples.md).",
+        GENERATED.format("monitors/samples/*.py") + "\n# Recorded values\n",
+        "What a node's recorder samples. The unit stands at the end of a name, too. 1 MB is 10^6 "
+        "bytes, 1 MiB is 2^20. A value that a node does not offer is left out, never recorded as "
+        "0. Counters only grow; those marked \"seldom\" are read every few samples alone. How "
+        "they lie on disk: [Recorded samples](samples.md).",
     ]
-    for name in ("GpuSample", "HostSample", "OwnCost", "GpuInfo"):
-        rows = [f"| `{f.name}` | {f.text} |" for f in fields(found[name])]
-        head = f"\n## `{name}`\n\n{about(found[name])}\n\n| name | meaning |\n|---|---|"
-        parts += [head, *rows]
+    for title, metrics in (("A GPU", GPU_METRICS), ("A node", HOST_METRICS)):
+        parts.append(f"\n## {title}\n\n| name | unit | kind | meaning |\n|---|---|---|---|")
+        for name, metric in metrics.items():
+            kind = ("counter" if metric.counter else "gauge") + ", seldom" * metric.seldom
+            parts.append(f"| `{name}` | {metric.unit} | {kind} | {one_line(metric.help)} |")
+    records = classes("monitors/records.py")
+    for name, title in (("GpuInfo", "A GPU, once"), ("OwnCost", "The recorder itself")):
+        text = about(records[name])
+        rows = [f"| `{f.name}` | {f.text} |" for f in fields(records[name])]
+        parts += [f"\n## {title}\n\n{text}\n\n| name | meaning |\n|---|---|", *rows]
     return "\n".join(parts) + "\n"
 
 

@@ -233,6 +233,6 @@ def screen_words() -> list[str]:
 def test_words_on_the_screen_are_what_the_code_prints(quoted: str) -> None:
     if quoted.startswith(("Using network", "logs/")):
         return  # NCCL's words, and a file's name
-    pieces = [piece.strip(" ()'_") for piece in re.split(r"\.\.\.|NODE|FILE:LINE: |\bN\b", quoted)]
+    pieces = [piece.strip(" .('") for piece in re.split(r"\.\.\.|NODE|FILE:LINE: |\bN\b", quoted)]
     for piece in filter(None, pieces):
         assert piece in texts(), f"nothing prints {piece!r}"
