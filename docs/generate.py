@@ -133,7 +133,7 @@ def values_page() -> str:
         GENERATED.format("monitors/samples/*.py") + "\n# Recorded values\n",
         "What a node's recorder samples. The unit stands at the end of a name, too. 1 MB is 10^6 "
         "bytes, 1 MiB is 2^20. A value that a node does not offer is left out, never recorded as "
-        "0. Counters only grow; those marked \"seldom\" are read every few samples alone. How "
+        '0. Counters only grow; those marked "seldom" are read every few samples alone. How '
         "they lie on disk: [Recorded samples](samples.md).",
     ]
     for title, metrics in (("A GPU", GPU_METRICS), ("A node", HOST_METRICS)):

@@ -196,7 +196,7 @@ def test_a_page_that_is_not_current_is_named(tmp_path: Path) -> None:
     shutil.copy(ROOT / "README.md", tmp_path)
     with (tmp_path / "docs/reference/site.md").open("a") as page:
         page.write("by hand\n")
-    command = [sys.executable, tmp_path / "docs/generate.py", "--check"]
+    command = [sys.executable, str(tmp_path / "docs/generate.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == "docs/reference/site.md is not current: run `make docs`\n"
