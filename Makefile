@@ -50,6 +50,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.checkpoints
 	$(BIN)/python -m tests.benchmarks.survive
 	$(BIN)/python -m tests.benchmarks.monitors
+	$(BIN)/python -m tests.benchmarks.exports
 	$(BIN)/python -m tests.benchmarks.disturbed
 	$(BIN)/python -m tests.benchmarks.watch
 	$(BIN)/python -m tests.benchmarks.plan

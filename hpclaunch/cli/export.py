@@ -5,14 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from hpclaunch.cli import options
 
 
+class _Format(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """A name in FORMATS, which is loaded only for the help, for completion and for the export."""
+
+    name = "format"
+
+    def names(self) -> list[str]:
+        from monitors.exports.formats import FORMATS
+
+        return [*FORMATS]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.names())}]"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
+
+
 @click.command()
 @options.run
-@click.option("--to", "form", metavar="FORMAT", required=True, help="dmon, vmstat, csv, json, "
-              "openmetrics, parquet or tensorboard.")  # fmt: skip
+@click.option("--to", "form", type=_Format(), required=True, help="Format to write.")
 @click.option("--node", "nodes", multiple=True, help="Only this node; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file a node into this folder.")
 def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None) -> int:

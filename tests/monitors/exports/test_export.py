@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitors.exports.export import FORMATS, ExportError, export
+from monitors.exports.export import ExportError, export
+from monitors.exports.formats import FORMATS
 from monitors.external.dmon import DmonReader
 from monitors.external.vmstat import COLUMNS, VmstatReader
 from monitors.records import GpuSample, HostSample, Record, Tick
@@ -119,17 +120,6 @@ def test_openmetrics_is_understood_by_prometheus(tmp_path: Path) -> None:
     assert (received.type, received.unit) == ("counter", "bytes")
     assert received.samples[0].name == "job_node_network_received_bytes_total"
     assert all(family.documentation for family in families.values())
-
-
-def test_parquet_is_a_table(tmp_path: Path) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
-    (tmp_path / "in").mkdir()
-    (path,) = export(record(tmp_path / "in"), "parquet", tmp_path / "out")
-    found = pq.read_table(path).to_pylist()
-    assert len(found) == 9
-    assert (found[1]["gpu"], found[1]["power_w"], found[1]["uuid"]) == (0, 312.4, "GPU-aaaa")
-    assert (found[2]["power_w"], found[0]["gpu"]) == (None, None)
-    assert found[0]["time"] == datetime.fromtimestamp(NOON + 1, UTC)
 
 
 def test_tensorboard_reads_its_events(tmp_path: Path) -> None:
