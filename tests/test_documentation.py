@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -200,6 +201,39 @@ def test_a_page_that_is_not_current_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == "docs/reference/site.md is not current: run `make docs`\n"
+
+
+def build(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", out]
+    variables = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=root,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_site_needs_no_network(tmp_path: Path) -> None:
+    done = build(ROOT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    loaded = r"<(?:script|img|link)[^>]+(?:src|href)=.(?:https?:)?//[^>]+>"
+    found = [
+        tag for page in tmp_path.rglob("*.html") for tag in re.findall(loaded, page.read_text())
+    ]
+    assert found == []
+
+
+def test_a_broken_anchor_fails_the_build(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    with (tmp_path / "docs/index.md").open("a") as page:
+        page.write("\n[gone](guides/plan.md#not-there)\n")
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode != 0
+    assert "not-there" in done.stdout + done.stderr
 
 
 SLURMS_OWN = "While it waits"
