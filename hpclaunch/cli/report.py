@@ -1,4 +1,4 @@
-"""`hpclaunch report`: what a run did and what held it back, from its marks and its samples."""
+"""`hpclaunch report`: what a run did and what held it back, from its events and its samples."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _story(folder: RunFolder, record: Record, found: Status) -> JobContext:
     return JobContext(
         title=record.name,
         facts=tuple(facts),
-        marks=tuple(read_events(folder.events)),
+        events=tuple(read_events(folder.events)),
         changes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,

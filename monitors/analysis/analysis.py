@@ -24,9 +24,11 @@ class JobContext:
     """What the caller knows of the job beside its samples. All of it may be left out."""
 
     title: str = ""
+    setup: tuple[tuple[str, str], ...] = ()
+    """Who ran what, where and how, as labels and texts in the order to show."""
     facts: tuple[tuple[str, str], ...] = ()
     """What became of the job, as labels and texts in the order to show."""
-    marks: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
     """As `monitors.analysis.events` understands them."""
     began: float | None = None
     """When the job began, in Unix seconds."""
@@ -45,8 +47,8 @@ class Analysis:
     """Everything a report shows."""
 
     report: Report
-    story: JobContext
-    marks: Events
+    context: JobContext
+    events: Events
     timeline: Timeline | None
     findings: tuple[Finding, ...]
     verdict: str
@@ -54,7 +56,7 @@ class Analysis:
     @property
     def figures(self) -> Figures:
         """What the job took and gave."""
-        return figures(self.report, self.marks, self.story.token_flops, self.story.bf16_peak)
+        return figures(self.report, self.events, self.context.token_flops, self.context.bf16_peak)
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -68,7 +70,7 @@ def build(metrics_dir: Path) -> Report:
     return replace(report, nodes=cut_off(read_summary(metrics_dir, node) for node in nodes))
 
 
-def analyse_folder(metrics_dir: Path, story: JobContext | None = None) -> Analysis:
+def analyse_folder(metrics_dir: Path, context: JobContext | None = None) -> Analysis:
     """Read all records and judge them. Never raises for what the files hold or lack.
 
     Raises ModuleNotFoundError where numpy is not installed.
@@ -76,13 +78,13 @@ def analyse_folder(metrics_dir: Path, story: JobContext | None = None) -> Analys
     report, nodes = _nodes(metrics_dir)
     from monitors.analysis.parallel import read_nodes
 
-    story = story or JobContext()
-    records = list(read_nodes(metrics_dir, nodes, read_events(story.marks).clocks))
-    return analyse(report, records, story)
+    context = context or JobContext()
+    records = list(read_nodes(metrics_dir, nodes, read_events(context.events).clocks))
+    return analyse(report, records, context)
 
 
 def analyse_files(
-    gpu: Sequence[Path], cpu: Sequence[Path], story: JobContext | None = None
+    gpu: Sequence[Path], cpu: Sequence[Path], context: JobContext | None = None
 ) -> Analysis:
     """Judge files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
     from monitors.analysis.external_logs import read_foreign
@@ -90,23 +92,23 @@ def analyse_files(
     records = read_foreign(gpu, cpu)
     names = ", ".join(path.name for path in (*gpu, *cpu))
     problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
-    return analyse(Report(names, problems=problems), records, story or JobContext(title=names))
+    return analyse(Report(names, problems=problems), records, context or JobContext(title=names))
 
 
-def analyse(report: Report, records: Sequence[NodeRecord], story: JobContext) -> Analysis:
+def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) -> Analysis:
     """Judge records that were read already."""
     from monitors.analysis.evidence import Evidence
     from monitors.analysis.findings import judge, verdict
     from monitors.analysis.timeline import joined
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
-    marks = read_events(story.marks)
+    events = read_events(context.events)
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:
-        return Analysis(report, story, marks, None, (), verdict(None, ()))
-    evidence = Evidence(timeline, report, marks, story.changes, story.transport)
+        return Analysis(report, context, events, None, (), verdict(None, ()))
+    evidence = Evidence(timeline, report, events, context.changes, context.transport)
     findings = judge(evidence)
-    return Analysis(report, story, marks, timeline, findings, verdict(evidence, findings))
+    return Analysis(report, context, events, timeline, findings, verdict(evidence, findings))
 
 
 def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:

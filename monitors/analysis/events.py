@@ -10,7 +10,7 @@ ended at `time`:
 and `start`, `eval`, `end`, `checkpoint failed`, and
 
     clocks      ahead, within: objects with seconds by the name of a node, of how far its clock is
-                ahead of the one that all marks go by, and by how much that may be wrong
+                ahead of the one that all events go by, and by how much that may be wrong
 
 Others are passed over.
 """
@@ -64,7 +64,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """How far a node's clock is ahead of the one that the marks go by, in seconds."""
+    """How far a node's clock is ahead of the one that the events go by, in seconds."""
 
     seconds: float
     within: float
@@ -118,8 +118,8 @@ class Events:
         return sum(span.end - span.begin for span in self.spans if span.kind == kind)
 
 
-def read_events(marks: Iterable[Mapping[str, Any]]) -> Events:
-    """Understand marks; what makes no sense is passed over."""
+def read_events(lines: Iterable[Mapping[str, Any]]) -> Events:
+    """Return the events of the lines of events.jsonl; what makes no sense is passed over."""
     steps: list[Step] = []
     spans: list[Span] = []
     starts: list[float] = []
@@ -128,19 +128,19 @@ def read_events(marks: Iterable[Mapping[str, Any]]) -> Events:
     failed = 0
     clocks: dict[str, Ahead] = {}
     before: float | None = None
-    for mark in marks:
-        end, event = _number(mark.get("time")), mark.get("event")
+    for line in lines:
+        end, event = _number(line.get("time")), line.get("event")
         if end is None or not 1e6 < end < 1e11 or not isinstance(event, str):
             continue
-        seconds = _number(mark.get("seconds"))
+        seconds = _number(line.get("seconds"))
         seconds = seconds if seconds is not None and 0 <= seconds < 1e8 else None
         if event == "start":
             starts.append(end)
             ended = outcome = None
         elif event == "step" and seconds:
-            steps.append(_step(mark, end, seconds))
+            steps.append(_step(line, end, seconds))
         elif event in ("load", "data", "checkpoint") and seconds is not None:
-            held = _number(mark.get("stalled"))
+            held = _number(line.get("stalled"))
             stood = seconds if held is None else min(max(held, 0.0), seconds)
             spans.append(Span(event, end - seconds, end - seconds + stood))
         elif event == "eval" and before is not None and before < end:
@@ -148,20 +148,20 @@ def read_events(marks: Iterable[Mapping[str, Any]]) -> Events:
         elif event == "checkpoint failed":
             failed += 1
         elif event == "clocks":
-            clocks |= _clocks(mark.get("ahead"), mark.get("within"))
+            clocks |= _clocks(line.get("ahead"), line.get("within"))
         elif event == "end":
-            ended, outcome = end, mark["outcome"] if isinstance(mark.get("outcome"), str) else None
+            ended, outcome = end, line["outcome"] if isinstance(line.get("outcome"), str) else None
         before = end
     steps.sort(key=lambda step: step.end)
     spans.sort(key=lambda span: span.begin)
     return Events(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks)
 
 
-def phases(marks: Events, begin: float, end: float) -> dict[str, float]:
+def phases(events: Events, begin: float, end: float) -> dict[str, float]:
     """Seconds from `begin` to `end` by kind, in the order of `PHASES`; they add up to the whole."""
     if end <= begin:
         return {}
-    covers = [*marks.spans, *(Span("step", s.end - s.seconds, s.end) for s in marks.steps)]
+    covers = [*events.spans, *(Span("step", s.end - s.seconds, s.end) for s in events.steps)]
     covers = [
         Span(span.kind, max(span.begin, begin), min(span.end, end))
         for span in covers
@@ -190,15 +190,15 @@ def phases(marks: Events, begin: float, end: float) -> dict[str, float]:
     return {kind: seconds for kind, seconds in rounded.items() if seconds > 0}
 
 
-def _step(mark: Mapping[str, Any], end: float, seconds: float) -> Step:
-    number = _number(mark.get("step"))
+def _step(line: Mapping[str, Any], end: float, seconds: float) -> Step:
+    number = _number(line.get("step"))
     return Step(
         end,
         seconds,
         None if number is None else int(number),
-        _number(mark.get("tokens")),
-        _number(mark.get("loss")),
-        _number(mark.get("waited")),
+        _number(line.get("tokens")),
+        _number(line.get("loss")),
+        _number(line.get("waited")),
     )
 
 

@@ -1,4 +1,4 @@
-"""What findings are judged on: all nodes on one axis, the marks, and the time under training."""
+"""What findings are judged on: all nodes on one axis, the events, and the time under training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Evidence:
 
     timeline: Timeline
     report: Report
-    marks: Events = field(default_factory=Events)
+    events: Events = field(default_factory=Events)
     changes: Mapping[str, str] = field(default_factory=dict)
     """Exact changes by the key of a finding, in the words of the caller's own settings."""
     transport: str | None = None
@@ -53,14 +53,14 @@ class Evidence:
         Without events: from the first to the last cell in which any GPU, or else any node, worked.
         """
         edges = self.timeline.edges
-        span = self.marks.training
+        span = self.events.training
         if span is None:
             return self._worked()
         inside = (edges[:-1] >= span[0]) & (edges[1:] <= span[1])
         if not inside.any():  # a run shorter than a cell
             inside = (edges[1:] > span[0]) & (edges[:-1] < span[1])
         without = inside.copy()
-        for other in (*self.marks.spans, *self.marks.warm_up):
+        for other in (*self.events.spans, *self.events.warm_up):
             without &= ~((edges[1:] > other.begin) & (edges[:-1] < other.end))
         return without if without.any() else inside
 
@@ -70,13 +70,13 @@ class Evidence:
 
         0 wherever such cells could be left out: not where they come every few seconds.
         """
-        if self.marks.training is None or not self.seconds:
+        if self.events.training is None or not self.seconds:
             return 0.0
         edges = self.timeline.edges
         begins, ends = edges[:-1][self.training], edges[1:][self.training]
         spent = sum(
             np.clip(np.minimum(ends, span.end) - np.maximum(begins, span.begin), 0, None).sum()
-            for span in self.marks.spans
+            for span in self.events.spans
         )
         return min(1.0, float(spent) / self.seconds)
 
@@ -175,8 +175,8 @@ class Evidence:
     @cached_property
     def steps_with_data_wait(self) -> list[Step]:
         """Steps whose wait for batches is known, without those that were a warm-up."""
-        warm_up = {span.end for span in self.marks.warm_up}
-        return [s for s in self.marks.steps if s.waited is not None and s.end not in warm_up]
+        warm_up = {span.end for span in self.events.warm_up}
+        return [s for s in self.events.steps if s.waited is not None and s.end not in warm_up]
 
     def _means(self, lines: Mapping[str, GpuLine | NodeLine], column: str) -> dict[str, float]:
         values = {name: self.during(line, column) for name, line in lines.items()}

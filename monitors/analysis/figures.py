@@ -1,4 +1,4 @@
-"""What a job took and gave, in figures: hours, energy, tokens."""
+"""A job's totals: GPU-hours, energy, tokens, throughput, MFU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitors.analysis.summary import GpuSummary, NodeSummary, Report
 
 _JOULES_A_KWH = 3.6e6
 Peak = Callable[[str | None], float | None]
-"""From a card's name to its bf16 FLOP/s; None where that is not known."""
+"""From a GPU's name to its bf16 FLOP/s; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,48 +21,48 @@ class Figures:
     energy_kwh: float | None = None
     """Of all GPUs together; None where it is not known of one of them."""
     energy_counted: bool = False
-    """By the cards' own counters, not from samples of their power."""
+    """By the GPUs' own counters, not from samples of their power."""
     tokens: float | None = None
     tokens_per_second: float | None = None
     """Over the steps alone."""
     tokens_per_second_per_gpu: float | None = None
     mfu: float | None = None
-    """Of the cards' bf16 rate, what the model's own work took of it during the steps."""
+    """Model FLOPs utilization during the steps: share of the GPUs' bf16 peak, 0 to 1."""
 
 
-def figures(report: Report, marks: Events, flops: float | None, peak: Peak | None) -> Figures:
+def figures(report: Report, events: Events, flops: float | None, peak: Peak | None) -> Figures:
     """Add a report's nodes and the steps up.
 
-    `flops` are those that a token takes, `peak` gives a card's FLOP/s by the card's name.
+    `flops` are those that a token takes, `peak` returns a GPU's FLOP/s by its name.
     """
     pairs = [(node, gpu) for node in report.nodes for gpu in node.gpus]
     spans = [node.duration_s for node, _ in pairs]
     hours = sum(s for s in spans if s is not None) / 3600 if pairs and None not in spans else None
     energies = [_joules(node, gpu) for node, gpu in pairs]
     whole = sum(j for j in energies if j is not None) if pairs and None not in energies else None
-    steps = [step for step in marks.steps if step.tokens is not None]
+    steps = [step for step in events.steps if step.tokens is not None]
     tokens = sum(step.tokens or 0.0 for step in steps) if steps else None
     seconds = sum(step.seconds for step in steps)
-    speed = tokens / seconds if tokens is not None and seconds > 0 else None
+    rate = tokens / seconds if tokens is not None and seconds > 0 else None
     return Figures(
         gpu_hours=hours,
         energy_kwh=None if whole is None else whole / _JOULES_A_KWH,
         energy_counted=bool(pairs) and all(gpu.energy_j is not None for _, gpu in pairs),
         tokens=tokens,
-        tokens_per_second=speed,
-        tokens_per_second_per_gpu=speed / len(pairs) if speed is not None and pairs else None,
-        mfu=_share(speed, flops, [gpu.name for _, gpu in pairs], peak),
+        tokens_per_second=rate,
+        tokens_per_second_per_gpu=rate / len(pairs) if rate is not None and pairs else None,
+        mfu=_share(rate, flops, [gpu.name for _, gpu in pairs], peak),
     )
 
 
 def _share(
-    speed: float | None, flops: float | None, names: Sequence[str | None], peak: Peak | None
+    rate: float | None, flops: float | None, names: Sequence[str | None], peak: Peak | None
 ) -> float | None:
-    if speed is None or flops is None or peak is None or not names:
+    if rate is None or flops is None or peak is None or not names:
         return None
     peaks = [peak(name) for name in names]
     whole = sum(each for each in peaks if each is not None)
-    return None if None in peaks or not whole else speed * flops / whole
+    return None if None in peaks or not whole else rate * flops / whole
 
 
 def _joules(node: NodeSummary, gpu: GpuSummary) -> float | None:
@@ -74,20 +74,20 @@ def _joules(node: NodeSummary, gpu: GpuSummary) -> float | None:
 
 
 def rows(found: Figures) -> list[tuple[str, str]]:
-    """The known figures as labels and texts."""
+    """Return the known figures as labels and texts."""
     lines = []
     if found.gpu_hours is not None:
         lines.append(("GPU-hours", f"{found.gpu_hours:,.2f}"))
     if found.energy_kwh is not None:
-        how = "by the cards' counters" if found.energy_counted else "from power samples"
+        how = "by the GPUs' own counters" if found.energy_counted else "from power samples"
         lines.append(("energy", f"{found.energy_kwh:,.3f} kWh, GPUs alone, {how}"))
     if found.tokens is not None:
         lines.append(("tokens", f"{found.tokens:,.0f}"))
     if found.tokens_per_second is not None:
-        text = f"{found.tokens_per_second:,.0f} tokens/s"
+        text = f"{found.tokens_per_second:,.0f} tokens/s in all"
         if found.tokens_per_second_per_gpu is not None:
             text += f", {found.tokens_per_second_per_gpu:,.0f} a GPU"
-        if found.mfu is not None:
-            text += f": {found.mfu:.0%} of its bf16 peak"
-        lines.append(("speed", text))
+        lines.append(("throughput", f"{text}, all steps of the run"))
+    if found.mfu is not None:
+        lines.append(("MFU", f"{found.mfu:.0%} of the bf16 peak"))
     return lines

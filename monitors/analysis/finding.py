@@ -1,4 +1,4 @@
-"""What a rule gives back."""
+"""What a rule of `monitors.analysis.findings` returns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Finding:
     lost: float | None = None
     """Share of the time under training that it cost, 0 to 1; None where that is not known."""
     where: tuple[str, ...] = ()
-    """GPUs (`n3 GPU 2`) that stand out; the plots show them in another colour."""
+    """GPUs (`n3 GPU 2`) or nodes (`n3`) that stand out; the plots show them in another colour."""
+    columns: tuple[str, ...] = ()
+    """Columns over time that show it, the clearest first; the page links to their plots."""
     grave: bool = False
     """Worth the first place whatever it cost: something is broken, or about to be."""

@@ -28,6 +28,7 @@ class GpuSummary:
     sm_pct: Stat = Stat()
     mem_pct: Stat = Stat()
     power_w: Stat = Stat()
+    sm_clock_mhz: Stat = Stat()
     temperature_c: Stat = Stat()
     memory_used_mib: Stat = Stat()
     pcie_rx_mb_s: Stat = Stat()
@@ -74,7 +75,7 @@ class NodeSummary:
     ib_rx_mb_s: Stat = Stat()
     ib_tx_mb_s: Stat = Stat()
     clock_ahead_s: float | None = None
-    """How far its clock is ahead of the one that the marks go by; None where nobody compared."""
+    """How far its clock is ahead of the one that the events go by; None where nobody compared."""
     clock_within_s: float | None = None
     """By how much that may be wrong."""
     own_cpu_pct: float | None = None

@@ -11,7 +11,7 @@ from monitors.records import End, GpuInfo, GpuSample, GpuTable, Note, OwnCost, R
 
 _MB = 1e6
 GPU_VALUES = (
-    "sm_pct", "mem_pct", "power_w", "temperature_c",
+    "sm_pct", "mem_pct", "power_w", "sm_clock_mhz", "temperature_c",
     "memory_used_mib", "pcie_rx_mb_s", "pcie_tx_mb_s",
     "sm_active_pct", "tensor_active_pct", "nvlink_rx_mb_s", "nvlink_tx_mb_s",
 )  # fmt: skip

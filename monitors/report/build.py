@@ -1,7 +1,7 @@
 """Report on every node recorded in a folder.
 
-    python -m monitors.report DIR [--json] [--html FILE] [--marks FILE]
-    python -m monitors.report --gpu DMON --cpu VMSTAT [--json] [--html FILE] [--marks FILE]
+    python -m monitors.report DIR [--json] [--all-gpus] [--html FILE] [--events FILE]
+    python -m monitors.report --gpu DMON --cpu VMSTAT [--json] [--html FILE] [--events FILE]
 
 Whatever is missing, torn or garbage is named in the report; the rest is reported all the same.
 """
@@ -31,14 +31,14 @@ def holds_record(folder: Path) -> bool:
 
 
 def render_html(found: Analysis) -> str:
-    """The report as one HTML page that needs nothing else."""
+    """Return the report as one HTML page that needs nothing else."""
     from monitors.report.page import render  # jinja2 is not needed for the text
 
     return render(found)
 
 
 def to_dict(report: Report | Analysis) -> dict[str, Any]:
-    """The report as plain values for JSON; null is "unknown"."""
+    """Return the report as plain values for JSON; null is "unknown"."""
     if isinstance(report, Report):
         return asdict(report)
     found = asdict(report.report)
@@ -59,17 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cpu", type=Path, action="append", default=[], help="from vmstat")
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
-    parser.add_argument("--marks", type=Path, metavar="FILE", help="what the program said, in JSON")
+    parser.add_argument(
+        "--events", type=Path, metavar="FILE", help="the program's events: steps, checkpoints"
+    )
+    parser.add_argument(
+        "--all-gpus", action="store_true", help="print every GPU, not the worst, median and best"
+    )
     args = parser.parse_args(arguments)
     files = bool(args.gpu or args.cpu)
     if files == (args.directory is not None):
         parser.error("give either DIR, or files with --gpu and --cpu")
-    story = JobContext(marks=tuple(_marks(args.marks)))
+    context = JobContext(events=tuple(_marks(args.events)))
     try:
         found: Report | Analysis = (
-            analyse_files(args.gpu, args.cpu, story)
+            analyse_files(args.gpu, args.cpu, context)
             if files
-            else analyse_folder(args.directory, story)
+            else analyse_folder(args.directory, context)
         )
     except ModuleNotFoundError as error:  # the figures need the standard library alone
         print(f"report: no findings and no page: {error.name} is not installed", file=sys.stderr)
@@ -77,12 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         found = build(args.directory)
     report = found if isinstance(found, Report) else found.report
+    text = render_text(report, args.all_gpus)
     if args.json:
         print(json.dumps(to_dict(found), indent=2))
     elif isinstance(found, Report) or not report.nodes:
-        print(render_text(report))
+        print(text)
     else:
-        print(render_findings(found.verdict, found.findings) + "\n\n" + render_text(report))
+        print(render_findings(found.verdict, found.findings) + "\n\n" + text)
     for problem in report.problems:
         print(f"report: {problem}", file=sys.stderr)
     if args.html is not None and isinstance(found, Analysis):
@@ -104,11 +110,11 @@ def _marks(path: Path | None) -> Iterable[Mapping[str, Any]]:
         return
     for line in text.split("\n"):
         try:
-            mark = json.loads(line)
+            event = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(mark, dict):
-            yield mark
+        if isinstance(event, dict):
+            yield event
 
 
 if __name__ == "__main__":

@@ -1,165 +1,205 @@
-"""What the page's plots show, packed small: lowest, highest and mean of a cell, a byte each."""
+"""The data of the page's plots, packed small: lowest, highest and mean of a cell, a byte each."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from monitors.analysis.events import Events
-from monitors.analysis.timeline import Band, NodeLine, Timeline, joined
+from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline, joined
 
 _UNKNOWN = 255
 _LEVELS = 254
-BYTES = 1_500_000
-"""What the plots' data may take in the page, about; less where there is less to show."""
-BYTES_MANY = 3_800_000
+_BYTES = 1_500_000
+"""Size of the packed data in the page, at most; of runs with very many lines the second."""
+_BYTES_MANY_LINES = 3_800_000
 _MANY_LINES = 400
 _MOST_CELLS = 2048
-_LEAST_CELLS = 240
+_LEAST_CELLS = 64
 _CHARS_A_CELL = 4  # three bytes in base64
 _MOST_STEPS = 3000
 _MIB_A_GIB = 1024
 _MB_A_GB = 1000
+_PERCENT_TOP = 100.0
 
 
-def pack(
-    timeline: Timeline, marks: Events, flagged: Iterable[str] = (), utc_offset_s: int = 0
-) -> dict[str, Any]:
-    """Plain values for the page's script."""
-    lines = sum(_charts_a_gpu(node) * len(node.gpus) + 7 for node in timeline.nodes)
-    room = BYTES if lines < _MANY_LINES else BYTES_MANY
-    most = min(_MOST_CELLS, max(_LEAST_CELLS, room // (_CHARS_A_CELL * max(lines, 1))))
-    coarse = joined(timeline.nodes, most) or timeline
-    traffic = _top(
-        [node.bands for node in coarse.nodes],
-        ("net_rx_mb_s", "net_tx_mb_s", "ib_rx_mb_s", "ib_tx_mb_s"),
-    )
-    links = _top([gpu.bands for _, gpu in coarse.gpus], ("nvlink_mb_s",))
-    names = set(flagged)
-    return {
-        "begin": coarse.begin,
-        "step": coarse.step_s,
-        "cells": coarse.cells,
-        "offset": utc_offset_s,
-        "steps": _steps(marks),
-        "spans": [[span.kind, span.begin, span.end] for span in marks.spans][:_MOST_STEPS],
-        "nodes": [
-            {"name": node.node, "charts": _charts(node, traffic, links, names)}
-            for node in coarse.nodes
-        ],
-    }
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a node: which columns it shows, and its axis."""
+
+    title: str
+    unit: str
+    lines: tuple[tuple[str, str], ...]
+    """Columns, each with its label; of a chart of GPUs one column, a line for each GPU."""
+    of: Literal["gpu", "host"] = "gpu"
+    top: float | None = None
+    """Upper end of the axis; None: a round number above the highest value of all nodes."""
+    from_zero: bool = True
+    scale: float = 1.0
+    """What a recorded value is divided by to be in `unit`."""
+    limit: Literal["power_limit_w", "memory_total_mib"] | None = None
+    """What the GPU cannot exceed, as a dashed line."""
+
+    @property
+    def key(self) -> str:
+        """Name of the chart in the page's anchors: its first column."""
+        return self.lines[0][0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the chart shows."""
+        return tuple(column for column, _ in self.lines)
 
 
-def _charts_a_gpu(node: NodeLine) -> int:
-    known = {name for gpu in node.gpus for name in gpu.bands}
-    return 3 + len(known & {"tensor_active_pct", "nvlink_mb_s"})
+def _of_gpus(column: str, title: str, unit: str, **options: Any) -> Chart:
+    return Chart(title, unit, ((column, ""),), **options)
 
 
-def _charts(
-    node: NodeLine, traffic: float, links: float, flagged: set[str]
-) -> list[dict[str, Any]]:
-    charts = []
-    gpus = [(f"{gpu.info.index}", gpu) for gpu in node.gpus]
-    marked = [f"{node.node} GPU {gpu.info.index}" in flagged for gpu in node.gpus]
-    limits = [gpu.info.power_limit_w or 0.0 for gpu in node.gpus]
-    cards = [gpu.info.memory_total_mib or 0.0 for gpu in node.gpus]
-
-    def add(
-        title: str,
-        unit: str,
-        lines: Sequence[tuple[str, Band | None]],
-        top: float | None,
-        *,
-        kind: str = "lines",
-        limit: float | None = None,
-        scale: float = 1.0,
-        marks: Sequence[bool] = (),
-    ) -> None:
-        known = [
-            (name, band, bool(marks) and marks[at])
-            for at, (name, band) in enumerate(lines)
-            if band is not None and np.isfinite(band.mean).any()
-        ]
-        if not known:
-            return
-        highest = max(float(np.nanmax(band.high)) for _, band, _ in known) / scale
-        bound = top if top is not None and top >= highest else nice(max(highest, top or 0.0))
-        charts.append(
-            {
-                "title": title,
-                "unit": unit,
-                "kind": kind,
-                "top": bound,
-                "limit": limit,
-                "lines": [
-                    {"name": name, "flag": flag, "data": quantized(band, bound * scale)}
-                    for name, band, flag in known
-                ],
-            }
-        )
-
-    def of_gpus(value: str) -> list[tuple[str, Band | None]]:
-        return [(f"GPU {name}", gpu.bands.get(value)) for name, gpu in gpus]
-
-    def of_host(*named: tuple[str, str]) -> list[tuple[str, Band | None]]:
-        return [(label, node.bands.get(value)) for value, label in named]
-
-    add("GPU SM", "%", of_gpus("sm_pct"), 100, kind="strips", marks=marked)
-    add("GPU tensor cores", "%", of_gpus("tensor_active_pct"), 100, kind="strips", marks=marked)
-    limit = max(limits, default=0.0)
-    add("GPU power", "W", of_gpus("power_w"), limit or None, limit=limit or None, marks=marked)
-    card = max(cards, default=0.0) / _MIB_A_GIB
-    add(
-        "GPU memory",
-        "GiB",
-        of_gpus("memory_used_mib"),
-        card or None,
-        limit=card or None,
-        scale=_MIB_A_GIB,
-        marks=marked,
-    )
-    add(
-        "GPU NVLink, in and out",
-        "GB/s",
-        of_gpus("nvlink_mb_s"),
-        links / _MB_A_GB,
-        scale=_MB_A_GB,
-        marks=marked,
-    )
-    add("CPU", "%", of_host(("cpu_busy_pct", "busy"), ("cpu_iowait_pct", "waiting for disks")), 100)
-    add(
-        "Pressure: some task stood still",
+CHARTS = (
+    _of_gpus("sm_pct", "GPU utilization", "%", top=_PERCENT_TOP),
+    _of_gpus("sm_active_pct", "SM activity", "%", top=_PERCENT_TOP),
+    _of_gpus("tensor_active_pct", "Tensor core activity", "%", top=_PERCENT_TOP),
+    _of_gpus("power_w", "GPU power", "W", limit="power_limit_w"),
+    _of_gpus("sm_clock_mhz", "SM clock", "MHz", from_zero=False),
+    _of_gpus("temperature_c", "GPU temperature", "°C", from_zero=False),
+    _of_gpus("memory_used_mib", "GPU memory", "GiB", scale=_MIB_A_GIB, limit="memory_total_mib"),
+    _of_gpus("nvlink_mb_s", "NVLink, in and out", "GB/s", scale=_MB_A_GB),
+    Chart(
+        "CPU",
         "%",
-        of_host(
-            ("psi_cpu_pct", "for a core"),
-            ("psi_memory_pct", "for memory"),
-            ("psi_io_pct", "for disks"),
-        ),
-        100,
-    )
-    add(
+        (("cpu_busy_pct", "busy"), ("cpu_iowait_pct", "waiting for I/O")),
+        of="host",
+        top=_PERCENT_TOP,
+    ),
+    Chart(
+        "Main threads of the ranks",
+        "%",
+        (("rank_ran_pct", "running"), ("rank_queued_pct", "waiting for a core")),
+        of="host",
+        top=_PERCENT_TOP,
+    ),
+    Chart(
+        "Pressure (PSI some)",
+        "%",
+        (("psi_cpu_pct", "CPU"), ("psi_memory_pct", "memory"), ("psi_io_pct", "I/O")),
+        of="host",
+        top=_PERCENT_TOP,
+    ),
+    Chart(
+        "Host memory",
+        "GiB",
+        (("mem_used_mib", "node"), ("cgroup_mem_mib", "job"), ("swap_used_mib", "swap")),
+        of="host",
+        scale=_MIB_A_GIB,
+    ),
+    Chart(
         "Network",
         "MB/s",
-        of_host(
+        (
             ("net_rx_mb_s", "Ethernet in"),
             ("net_tx_mb_s", "Ethernet out"),
             ("ib_rx_mb_s", "InfiniBand in"),
             ("ib_tx_mb_s", "InfiniBand out"),
         ),
-        traffic,
-    )
-    return charts
+        of="host",
+    ),
+)
+"""Every chart, in the order of the page."""
 
 
-def quantized(band: Band, top: float) -> str:
-    """Three bytes a cell in base64: lowest, highest, mean; 0 to 254 of `top`, 255 unknown."""
+def pack(
+    timeline: Timeline, events: Events, flagged: Iterable[str] = (), utc_offset_s: int = 0
+) -> dict[str, Any]:
+    """Return plain values for the page's script. `flagged` GPUs are drawn to stand out."""
+    lines = sum(1 for chart in CHARTS for _ in _lines(chart, timeline.nodes))
+    room = _BYTES if lines < _MANY_LINES else _BYTES_MANY_LINES
+    most = min(_MOST_CELLS, max(_LEAST_CELLS, room // (_CHARS_A_CELL * max(lines, 1))))
+    coarse = joined(timeline.nodes, most) or timeline
+    names = set(flagged)
+    shown = [(chart, axis) for chart in CHARTS if (axis := _axis(chart, coarse)) is not None]
+    return {
+        "begin": coarse.begin,
+        "step": coarse.step_s,
+        "cells": coarse.cells,
+        "offset": utc_offset_s,
+        "steps": _steps(events),
+        "spans": [[span.kind, span.begin, span.end] for span in events.spans][:_MOST_STEPS],
+        "charts": [axis for _, axis in shown],
+        "nodes": [
+            {"name": node.node, "lines": {chart.key: _packed(chart, axis, node, names)
+                                          for chart, axis in shown}}
+            for node in coarse.nodes
+        ],
+    }  # fmt: skip
+
+
+def _lines(chart: Chart, nodes: Iterable[NodeLine]) -> Iterator[tuple[str, Band, GpuLine | None]]:
+    """Labels and bands that a chart shows of some nodes; those without a known value left out."""
+    for node in nodes:
+        found = (
+            [(f"GPU {gpu.info.index}", gpu.bands.get(chart.key), gpu) for gpu in node.gpus]
+            if chart.of == "gpu"
+            else [(label, node.bands.get(column), None) for column, label in chart.lines]
+        )
+        for label, band, gpu in found:
+            if band is not None and np.isfinite(band.mean).any():
+                yield label, band, gpu
+
+
+def _axis(chart: Chart, timeline: Timeline) -> dict[str, Any] | None:
+    """The chart's axis, the same for all nodes so that they can be compared; None without lines."""
+    lines = list(_lines(chart, timeline.nodes))
+    if not lines:
+        return None
+    highest = max(float(np.nanmax(band.high)) for _, band, _ in lines) / chart.scale
+    lowest = min(float(np.nanmin(band.low)) for _, band, _ in lines) / chart.scale
+    limit = None
+    if chart.limit is not None:
+        limits = [getattr(gpu.info, chart.limit) or 0.0 for _, _, gpu in lines if gpu]
+        limit = max(limits, default=0.0) / chart.scale or None
+    top = max(chart.top or 0.0, limit or 0.0)
+    if top < highest or not top:
+        top = nice(highest)
+    low = 0.0
+    if not chart.from_zero:
+        grid = nice((highest - lowest) / 4)
+        low, top = math.floor(lowest / grid) * grid, math.ceil(highest / grid) * grid
+        top = top if top > low else low + grid
+    return {
+        "key": chart.key,
+        "title": chart.title,
+        "unit": chart.unit,
+        "of": chart.of,
+        "low": low,
+        "top": top,
+        "limit": limit,
+    }
+
+
+def _packed(
+    chart: Chart, axis: dict[str, Any], node: NodeLine, flagged: set[str]
+) -> list[dict[str, Any]]:
+    low, top = axis["low"] * chart.scale, axis["top"] * chart.scale
+    return [
+        {
+            "name": label,
+            "flag": chart.of == "gpu" and f"{node.node} {label}" in flagged,
+            "data": quantized(band, low, top),
+        }
+        for label, band, _ in _lines(chart, (node,))
+    ]
+
+
+def quantized(band: Band, low: float, top: float) -> str:
+    """Three bytes a cell in base64: lowest, highest, mean; 0 is `low`, 254 `top`, 255 unknown."""
     cells = np.stack((band.low, band.high, band.mean), axis=1).astype(np.float64)
     known = np.isfinite(cells)
-    scaled = np.where(known, cells, 0.0) / (top or 1.0) * _LEVELS
+    scaled = (np.where(known, cells, low) - low) / ((top - low) or 1.0) * _LEVELS
     scaled = np.clip(np.rint(scaled), 0, _LEVELS)
     packed = np.where(known, scaled, _UNKNOWN).astype(np.uint8)
     return base64.b64encode(packed.tobytes()).decode("ascii")
@@ -173,35 +213,24 @@ def nice(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * 0.999999)
 
 
-def _top(bands: Sequence[Mapping[str, Band]], names: Sequence[str]) -> float:
-    """One scale for all nodes, so that they can be compared."""
-    peaks = [
-        float(np.nanmax(found[name].high))
-        for found in bands
-        for name in names
-        if name in found and np.isfinite(found[name].high).any()
-    ]
-    return nice(max(peaks, default=1.0))
-
-
-def _steps(marks: Events) -> list[list[float | int | None]]:
-    """Time, number, loss and tokens a second of each step; of very many, groups of equal length.
+def _steps(events: Events) -> list[list[float | int | None]]:
+    """End, number, loss and tokens/s of each step; of very many, groups of equal length.
 
     A group keeps its highest loss and its slowest step: what one looks for is the exception.
     """
-    steps = marks.steps
+    steps = events.steps
     size = -(-len(steps) // _MOST_STEPS) or 1
     found: list[list[float | int | None]] = []
     for at in range(0, len(steps), size):
         group = steps[at : at + size]
         losses = [step.loss for step in group if step.loss is not None]
-        paces = [step.tokens / step.seconds for step in group if step.tokens is not None]
+        rates = [step.tokens / step.seconds for step in group if step.tokens is not None]
         found.append(
             [
                 group[-1].end,
                 group[-1].number,
                 max(losses, default=None),
-                round(min(paces), 3) if paces else None,
+                round(min(rates), 3) if rates else None,
             ]
         )
     return found

@@ -2,102 +2,107 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from monitors.analysis.finding import Finding
 from monitors.analysis.summary import GpuSummary, NodeSummary, Report, Stat
+from monitors.report.layout import WIDTH, cell, counted, fold, gib, printable, row, wrapped
+from monitors.report.overview import MANY, render_overview
 
-_WIDTH = 80
 _NAME_WIDTH = 22
 _NOTES = 10
 """Notes shown of each node; a GPU that fails every other second leaves thousands."""
 
 
-def render_text(report: Report) -> str:
-    """The whole report, without a line end at its end."""
+def render_text(report: Report, all_gpus: bool = False) -> str:
+    """Return the whole report, without a line end at its end.
+
+    Of more GPUs than MANY, only the worst, the median and the best unless `all_gpus`.
+    """
+    if not all_gpus and max(report.gpu_count, len(report.nodes)) > MANY:
+        return f"{_head(report)}\n\n{render_overview(report)}"
     return "\n\n".join([_head(report), *(_node(node) for node in report.nodes)])
 
 
 def render_findings(verdict: str, findings: Sequence[Finding]) -> str:
-    """The verdict, then what was found: evidence, cause, change."""
-    blocks = ["\n".join(_fold(verdict))]
+    """Return the verdict, then each finding with its evidence, cause and fix."""
+    blocks = ["\n".join(fold(verdict))]
     for number, found in enumerate(findings, start=1):
-        rows = [("evidence", found.evidence), ("cause", found.cause), ("change", found.change)]
-        head = _fold(found.says, first=f"{number}. ", later="   ")
-        blocks.append("\n".join([*head, *(_row(label, text) for label, text in rows)]))
+        rows = [("evidence", found.evidence), ("cause", found.cause), ("fix", found.change)]
+        head = fold(found.says, first=f"{number}. ", later="   ")
+        blocks.append("\n".join([*head, *(row(label, text) for label, text in rows)]))
     return "\n\n".join(blocks)
 
 
 def _head(report: Report) -> str:
     if not report.nodes:
-        return "\n".join(("No record to report on.", *_wrapped(report.problems)))
+        return "\n".join(("No record to report on.", *wrapped(report.problems)))
     seconds = [node.duration_s for node in report.nodes if node.duration_s is not None]
     first = min((node.began for node in report.nodes if node.began), default=None, key=_moment)
     longest = duration(max(seconds, default=None))
     began = f", from {_when(first)}" if first else ""
-    counts = f"{_count(len(report.nodes), 'node')}, {_count(report.gpu_count, 'GPU')}"
-    told = [f"{counts}, {longest}{began}", *report.problems]
+    counts = f"{counted(len(report.nodes), 'node')}, {counted(report.gpu_count, 'GPU')}"
+    lines = [f"{counts}, {longest}{began}", *report.problems]
     if len(report.nodes) > 1 and all(node.clock_ahead_s is None for node in report.nodes):
-        told.append("How far the nodes' clocks are apart is unknown.")
-    return "\n".join(_wrapped(told))
+        lines.append("How far the nodes' clocks are apart is unknown.")
+    return "\n".join(wrapped(lines))
 
 
 def _node(node: NodeSummary) -> str:
-    lines = [*_wrapped([node.node]), *_quality(node), _cpu(node), _memory(node)]
+    lines = [*wrapped([node.node]), *_quality(node), _cpu(node), _memory(node)]
     for label, rx, tx in (
         ("network", node.net_rx_mb_s, node.net_tx_mb_s),
         ("infiniband", node.ib_rx_mb_s, node.ib_tx_mb_s),
     ):
         if label == "network" or rx.count or tx.count:
-            lines.append(_row(label, f"in {_spread(rx, 'MB/s')}; out {_spread(tx, 'MB/s')}"))
+            lines.append(row(label, f"in {_spread(rx, 'MB/s')}; out {_spread(tx, 'MB/s')}"))
     if node.gpus:
         lines += _gpus(node.gpus)
         lines += [
-            _row("note", f"GPU {gpu.index} answered in {gpu.samples} of {node.samples} samples")
+            row("note", f"GPU {gpu.index} answered in {gpu.samples} of {node.samples} samples")
             for gpu in node.gpus
             if gpu.samples < node.samples
         ]
     elif node.gpu_problem:
-        lines.append(_row("GPUs", f"not sampled: {node.gpu_problem}"))
-    lines += [_row("note", note) for note in node.notes[:_NOTES]]
+        lines.append(row("GPUs", f"not sampled: {node.gpu_problem}"))
+    lines += [row("note", note) for note in node.notes[:_NOTES]]
     if len(node.notes) > _NOTES:
-        lines.append(_row("", f"and {_count(len(node.notes) - _NOTES, 'more note')}"))
-    lines += [_row("problem", problem) for problem in node.problems]
+        lines.append(row("", f"and {counted(len(node.notes) - _NOTES, 'more note')}"))
+    lines += [row("problem", problem) for problem in node.problems]
     return "\n".join(lines)
 
 
 def _quality(node: NodeSummary) -> list[str]:
-    parts = [_count(node.samples, "sample"), f"{_or_unknown(node.missed)} missed"]
+    parts = [counted(node.samples, "sample"), f"{_or_unknown(node.missed)} missed"]
     if node.gpu_missed:
         parts.append(f"{node.gpu_missed} without GPUs")
     if node.lost_writes:
-        parts.append(f"{_count(node.lost_writes, 'write')} lost")
+        parts.append(f"{counted(node.lost_writes, 'write')} lost")
     if node.starts and node.starts > 1:
-        parts.append(f"{node.starts} starts")
+        parts.append(f"{node.starts} attempts")
     parts.append(duration(node.duration_s))
     end = _end(node.end_reason) if node.end_reason else "no end: killed, or still running"
     end = "end unknown" if node.starts is None else end
     cpu = "unknown" if node.own_cpu_pct is None else f"{node.own_cpu_pct:.2f} % of a core"
     memory = "unknown" if node.own_max_rss_mib is None else f"{node.own_max_rss_mib:.0f} MiB"
     return [
-        _row("record", ", ".join(parts)),
-        _row("", f"last sign of life {_when(node.last)}; {end}"),
-        *(_row("clock", text) for text in (clock(node),) if text),
-        _row("sidecar", f"CPU {cpu}, memory {memory}"),
+        row("record", ", ".join(parts)),
+        row("", f"last sample {_when(node.last)}; {end}"),
+        *(row("clock", text) for text in (clock(node),) if text),
+        row("sidecar", f"CPU {cpu}, memory {memory}"),
     ]
 
 
 def clock(node: NodeSummary) -> str | None:
-    """How far a node's clock is off, where that was measured."""
+    """Return how far a node's clock is off; None where that was not measured."""
     ahead, within = node.clock_ahead_s, node.clock_within_s
     if ahead is None or within is None:
         return None
     if abs(ahead) <= within:
         return f"within {within:.3f} s of the first rank's"
     side = "ahead of" if ahead > 0 else "behind"
-    return f"{abs(ahead):.3f} s {side} the first rank's; put right in findings and plots"
+    return f"{abs(ahead):.3f} s {side} the first rank's; corrected in findings and plots"
 
 
 def _end(reason: str) -> str:
@@ -107,42 +112,40 @@ def _end(reason: str) -> str:
 
 def _cpu(node: NodeSummary) -> str:
     iowait = node.cpu_iowait_pct
-    return _row(
-        "cpu", f"{_spread(node.cpu_busy_pct, '%')}; waiting for disks {_spread(iowait, '%')}"
-    )
+    return row("cpu", f"{_spread(node.cpu_busy_pct, '%')}; I/O wait {_spread(iowait, '%')}")
 
 
 def _memory(node: NodeSummary) -> str:
     used, job = node.mem_used_mib, node.cgroup_mem_mib
-    text = f"{_spread(used, 'GiB', 1024)} of {_gib(node.mem_total_mib)} GiB"
+    text = f"{_spread(used, 'GiB', 1024)} of {gib(node.mem_total_mib)} GiB"
     if job.count:
         limit = node.cgroup_limit_mib
-        text += f"; job peak {_gib(job.peak)}"
-        text += " GiB" if limit is None else f" of {_gib(limit)} GiB"
-    return _row("memory", text)
+        text += f"; job peak {gib(job.peak)}"
+        text += " GiB" if limit is None else f" of {gib(limit)} GiB"
+    return row("memory", text)
 
 
 def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
     pad = " " * (6 + _NAME_WIDTH)
     lines = [
-        f"  GPU{pad[5:]}       sm %       power W     memory GiB     temp C",
+        f"  GPU{pad[5:]}     util %       power W     memory GiB     temp C",
         f"{pad}  mean  peak   mean  peak    peak  total  mean  peak",
     ]
     for gpu in gpus:
-        name = _printable(gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
+        name = printable(gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
         cells = (
-            f"{_cell(gpu.sm_pct.mean):>6}{_cell(gpu.sm_pct.peak):>6}",
-            f"{_cell(gpu.power_w.mean):>7}{_cell(gpu.power_w.peak):>6}",
-            f"{_gib(gpu.memory_used_mib.peak):>8}{_gib(gpu.memory_total_mib):>7}",
-            f"{_cell(gpu.temperature_c.mean):>6}{_cell(gpu.temperature_c.peak):>6}",
+            f"{cell(gpu.sm_pct.mean):>6}{cell(gpu.sm_pct.peak):>6}",
+            f"{cell(gpu.power_w.mean):>7}{cell(gpu.power_w.peak):>6}",
+            f"{gib(gpu.memory_used_mib.peak):>8}{gib(gpu.memory_total_mib):>7}",
+            f"{cell(gpu.temperature_c.mean):>6}{cell(gpu.temperature_c.peak):>6}",
         )
-        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}"[:_WIDTH])
+        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}"[:WIDTH])
     active = [gpu.tensor_active_pct.mean for gpu in gpus]
     if known := [mean for mean in active if mean is not None]:
-        spread = f"on average {sum(known) / len(known):.0f} % of the time"
+        spread = f" active {sum(known) / len(known):.0f} % of the time on average"
         if len(known) > 1:
             spread += f", by GPU {min(known):.0f} to {max(known):.0f} %"
-        lines.append(_row("tensor cores", f" at work {spread}"))
+        lines.append(row("tensor cores", spread))
     for label, stats in (
         ("NVLink in", [gpu.nvlink_rx_mb_s for gpu in gpus]),
         ("NVLink out", [gpu.nvlink_tx_mb_s for gpu in gpus]),
@@ -151,50 +154,14 @@ def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
         peaks = [stat.peak for stat in stats if stat.peak is not None]
         if means and peaks:
             mean = sum(means) / len(means)
-            lines.append(_row(label, f"a GPU mean {mean:,.0f}, peak {max(peaks):,.0f} MB/s"))
+            lines.append(row(label, f"a GPU mean {mean:,.0f}, peak {max(peaks):,.0f} MB/s"))
     return lines
-
-
-def _row(label: str, text: str) -> str:
-    return "\n".join(_fold(text, first=f"  {label:<11}", later=" " * 13))
-
-
-def _wrapped(texts: Iterable[str]) -> list[str]:
-    return [line for text in texts for line in _fold(text)]
-
-
-def _fold(text: str, first: str = "", later: str = "") -> list[str]:
-    return textwrap.wrap(
-        _printable(text),
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=later,
-        break_on_hyphens=False,
-    )
-
-
-def _printable(text: str) -> str:
-    """Names and notes come from files, whose bytes must not reach the terminal as commands."""
-    plain = (" " if char.isspace() else char for char in text)
-    return "".join(char if char.isprintable() else "?" for char in plain)
 
 
 def _spread(stat: Stat, unit: str, divisor: float = 1) -> str:
     if stat.mean is None or stat.peak is None:
         return "unknown"
     return f"mean {stat.mean / divisor:.1f}, peak {stat.peak / divisor:.1f} {unit}"
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.0e}"
-
-
-def _gib(mib: float | None) -> str:
-    if mib is None:
-        return "-"
-    return f"{mib / 1024:.1f}" if abs(mib) < 1e8 else f"{mib / 1024:.0e}"
 
 
 def _moment(iso: str) -> tuple[int, str]:
@@ -210,16 +177,12 @@ def _or_unknown(value: int | None) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _when(iso: str | None) -> str:
     return "unknown" if iso is None else iso.replace("T", " ", 1)
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in the words of a report."""
+    """Return a length of time as text: `1 h 05 min`, `40 s`."""
     if seconds is None:
         return "duration unknown"
     minutes, rest = divmod(round(seconds), 60)

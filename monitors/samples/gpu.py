@@ -29,7 +29,7 @@ class GpuSample:
         "C", "job_gpu_temperature_celsius", "Temperature of the chip.", report=True
     )
     memory_temperature_c: float | None = gauge(
-        "C", "job_gpu_memory_temperature_celsius", "Temperature of the GPU's memory."
+        "C", "job_gpu_memory_temperature_celsius", "Temperature of the GPU's memory.", report=True
     )
     sm_pct: float | None = gauge(
         "%", "job_gpu_sm_ratio", "GPU utilization: share of the time in which a kernel ran.",
@@ -53,7 +53,7 @@ class GpuSample:
         "Share of the time in which the optical flow engine was busy.",
     )
     memory_clock_mhz: float | None = gauge(
-        "MHz", "job_gpu_memory_clock_hertz", "Clock of the GPU's memory."
+        "MHz", "job_gpu_memory_clock_hertz", "Clock of the GPU's memory.", report=True
     )
     sm_clock_mhz: float | None = gauge(
         "MHz", "job_gpu_sm_clock_hertz", "Clock of the SMs.", report=True
@@ -92,7 +92,7 @@ class GpuSample:
     )
     sm_active_pct: float | None = gauge(
         "%", "job_gpu_sm_active_ratio",
-        "Share of the time in which an SM had work, all SMs together.", seldom=True,
+        "Share of the time in which an SM had work, all SMs together.", seldom=True, report=True,
     )
     tensor_active_pct: float | None = gauge(
         "%", "job_gpu_tensor_active_ratio",
@@ -101,6 +101,7 @@ class GpuSample:
     dram_active_pct: float | None = gauge(
         "%", "job_gpu_memory_bandwidth_ratio",
         "Traffic of the GPU's memory as a share of its peak bandwidth.", seldom=True,
+        report=True,
     )
     nvlink_rx_mb_s: float | None = gauge(
         "MB/s", "job_gpu_nvlink_received_bytes_per_second",

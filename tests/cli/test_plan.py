@@ -230,7 +230,7 @@ def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:
     figures = json.loads(done.out)["metrics"]["figures"]
     assert figures["tokens_per_second"] == pytest.approx(200_000)
     assert figures["mfu"] == pytest.approx(200_000 * flops / (2 * 312e12))
-    share = f"{figures['mfu']:.0%} of its bf16 peak"
+    share = f"{figures['mfu']:.0%} of the bf16 peak"
     assert share in home.call("report", "held").out
     assert share in (home.runs / "held/report.html").read_text()
 

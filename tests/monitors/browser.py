@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_PATIENCE_S = 60
+_TIMEOUT_S = 60
 
 
 def missing() -> str | None:
@@ -25,7 +25,7 @@ def _program() -> str | None:
 
 
 class Browser:
-    """One browser with one tab. Its complaints are gathered in `complaints`."""
+    """One browser with one tab. Its console errors are gathered in `complaints`."""
 
     def __init__(self, profile: Path) -> None:
         to_browser, self._write = os.pipe()
@@ -74,7 +74,7 @@ class Browser:
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
         self._ask("Page.navigate", url=page.as_uri())
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._receive(deadline)
         self.settle()
@@ -84,8 +84,15 @@ class Browser:
         twice = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
         self.run(f"{twice}.then(() => true)")
 
+    def until(self, condition: str) -> None:
+        """Wait until a script's value is true. Raises AssertionError after a minute."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not self.run(condition):
+            assert time.monotonic() < deadline, f"never true: {condition}"
+            time.sleep(0.05)
+
     def run(self, script: str) -> Any:
-        """Run a script in the page; gives its value."""
+        """Run a script in the page; returns its value."""
         answer = self._ask(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -128,7 +135,7 @@ class Browser:
         if self._session is not None:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         while True:
             answer = self._receive(deadline)
             if answer.get("id") == self._number:

@@ -24,13 +24,13 @@ def job(
     gpus: int = 4,
     seconds: int = SECONDS,
     transport: str | None = None,
-    **marks: Any,
+    **events: Any,
 ) -> Analysis:
     traces.record(folder, nodes=nodes, gpus=gpus, seconds=seconds, gpu=gpu, host=host)
-    story = JobContext(
-        marks=tuple(traces.marks(seconds, **marks)), changes=CHANGES, transport=transport
+    context = JobContext(
+        events=tuple(traces.events(seconds, **events)), changes=CHANGES, transport=transport
     )
-    return analyse_folder(folder, story)
+    return analyse_folder(folder, context)
 
 
 def only(found: Analysis) -> Finding:

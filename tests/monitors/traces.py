@@ -105,10 +105,10 @@ def record(
     return folder
 
 
-def marks(
+def events(
     seconds: int = 600, *, checkpoint_s: float = 4.0, every: int = 30, waited: float | None = 0.05
 ) -> list[dict[str, Any]]:
-    """What rank 0 of such a job marks."""
+    """What rank 0 of such a job events."""
     at = NOON
     found: list[dict[str, Any]] = [
         {"time": at + 8, "event": "start", "world": 8, "device": "gpu"},
@@ -121,7 +121,7 @@ def marks(
     while at + STEP_S + extra < NOON + seconds - 5:
         step += 1
         at += STEP_S + extra
-        mark = {
+        event = {
             "time": at,
             "event": "step",
             "step": step,
@@ -130,7 +130,7 @@ def marks(
             "tokens": 131_072,
             "loss": round(0.9 + 1.5 / step**0.5 + 0.02 * (step % 3), 4),
         }
-        found.append(mark if waited is None else {**mark, "waited": waited})
+        found.append(event if waited is None else {**event, "waited": waited})
         extra = 0.0
         if step % every == 0 and at + checkpoint_s < NOON + seconds - 5:
             saved = at + checkpoint_s

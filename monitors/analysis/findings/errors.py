@@ -26,7 +26,7 @@ def device_errors(evidence: Evidence) -> Finding | None:
         _ERROR,
         "errors",
         "{who} reported hardware or driver errors.",
-        "A card that reports these can corrupt results, or stop at any moment.",
+        "A GPU that reports these can corrupt results, or stop at any moment.",
     )
 
 
@@ -37,7 +37,8 @@ def program_faults(evidence: Evidence) -> Finding | None:
         _FAULT,
         "program-fault",
         "The program did something illegal on {who}.",
-        "A kernel touched memory that is not its own, or could not be executed; seldom the card.",
+        "A kernel touched memory that is not its own, or could not be executed; "
+        "seldom is it the hardware.",
         "Run it again with CUDA_LAUNCH_BLOCKING=1: the traceback then names the operation.",
     )
 
@@ -49,7 +50,7 @@ def lost_gpus(evidence: Evidence) -> Finding | None:
         _LOST,
         "lost-gpu",
         "{who} stopped answering.",
-        "The card fell off the bus or needs a reset.",
+        "The GPU fell off the bus or needs a reset.",
     )
 
 
@@ -73,6 +74,8 @@ def _noted(
         f"{found[0][1]}: {found[0][2]}{more}",
         cause,
         evidence.change(key, change.format(nodes=several(nodes))),
+        where=tuple(names),
+        columns=("sm_pct", "power_w"),
         grave=True,
     )
 

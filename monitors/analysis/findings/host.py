@@ -48,6 +48,8 @@ def out_of_memory(evidence: Evidence) -> Finding | None:
         "The job's processes on a node need more memory than it was given.",
         evidence.change("host-memory", "Ask for more memory a node; fewer loader workers."),
         grave=True,
+        where=tuple(names),
+        columns=("cgroup_mem_mib", "mem_used_mib"),
     )
 
 
@@ -81,6 +83,8 @@ def swapping(evidence: Evidence) -> Finding | None:
         evidence.change("host-memory", "Ask for more memory a node, or the whole node."),
         lost=max(mine) / 100 if mine else None,
         grave=True,
+        where=tuple(swapped),
+        columns=("swap_used_mib", "psi_memory_pct"),
     )
 
 
@@ -98,6 +102,8 @@ def few_cores(evidence: Evidence) -> Finding | None:
         "The CPU limit of the job is lower than what its processes need.",
         evidence.change("few-cores", "Ask for more cores on each node."),
         lost=min(1.0, worst) if not evidence.gpus else _idle_part(evidence, min(1.0, worst)),
+        where=tuple(slow),
+        columns=("cpu_busy_pct", "psi_cpu_pct", "rank_queued_pct"),
     )
 
 
@@ -125,6 +131,8 @@ def full_cores(evidence: Evidence) -> Finding | None:
         "More runs on the node than its cores can carry, or the job has too few of them.",
         evidence.change("few-cores", "Ask for more cores on each node."),
         lost=_idle_part(evidence, max(mine, default=0.0) / 100),
+        where=tuple(slow),
+        columns=("cpu_busy_pct", "psi_cpu_pct"),
     )
 
 

@@ -25,12 +25,14 @@ def nearly_full(evidence: Evidence) -> Finding | None:
         f"{worst} held up to {gib(used)} of {gib(total)} ({percent(share)}).",
         "Little is left for a longer batch or for fragments.",
         evidence.change("gpu-memory", "Fewer tokens in a micro-batch, or more sharding."),
+        where=tuple(full),
+        columns=("memory_used_mib",),
     )
 
 
 def headroom(evidence: Evidence) -> Finding | None:
     """All cards had room to spare all the time."""
-    if not evidence.marks.steps:
+    if not evidence.events.steps:
         return None
     used = {n: found for n, found in _shares(evidence).items() if found[0] >= _IN_USE}
     if not used:
@@ -46,6 +48,7 @@ def headroom(evidence: Evidence) -> Finding | None:
         f"{gib(total * _FULL - peak)} to spare.",
         "Micro-batches could be larger, which hides communication and fills the card.",
         evidence.change("gpu-room", "More tokens in a micro-batch; fewer accumulation steps."),
+        columns=("memory_used_mib",),
     )
 
 

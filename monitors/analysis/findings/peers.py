@@ -40,6 +40,7 @@ def slow_gpu(evidence: Evidence) -> Finding | None:
         evidence.change("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
         where=tuple(slow),
         lost=lost,
+        columns=("power_w", "sm_clock_mhz", "temperature_c"),
     )
 
 
@@ -66,6 +67,7 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         evidence.change("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
         where=tuple(slow),
         lost=lost,
+        columns=("sm_clock_mhz", "power_w", "temperature_c"),
     )
 
 
@@ -91,6 +93,8 @@ def slow_node(evidence: Evidence) -> Finding | None:
         "The job's CPU limit on that node is lower than what its processes need.",
         evidence.change("few-cores", "Ask for more cores on each node."),
         lost=lost,
+        where=tuple(slow),
+        columns=("cpu_busy_pct", "psi_cpu_pct", "rank_queued_pct"),
     )
 
 
@@ -116,6 +120,7 @@ def too_hot(evidence: Evidence) -> Finding | None:
         evidence.change("thermal", f"Leave {several(_nodes(hot))} out and tell the site."),
         where=tuple(hot),
         lost=max(_clock_loss(evidence, worst), _HOT),
+        columns=("sm_clock_mhz", "temperature_c"),
     )
 
 
@@ -144,6 +149,7 @@ def held_by_power(evidence: Evidence) -> Finding | None:
         evidence.change("power", "Ask the site whether the limit is meant to be that low."),
         where=tuple(slow),
         lost=losses[worst],
+        columns=("power_w", "sm_clock_mhz"),
     )
 
 
@@ -162,6 +168,7 @@ def unused_gpus(evidence: Evidence) -> Finding | None:
         evidence.change("unused", "Start one process for each GPU, or ask for fewer."),
         where=tuple(unused),
         lost=len(unused) / len(use),
+        columns=("sm_pct",),
     )
 
 

@@ -52,6 +52,8 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
         else "Its ranks have more to do than the others, or do the same more slowly.",
         evidence.change("slow-peer", f"Leave {several(slow)} out and tell the site."),
         lost=lost,
+        where=tuple(slow),
+        columns=("rank_ran_pct", "rank_queued_pct", "cpu_busy_pct"),
     )
 
 
@@ -59,7 +61,7 @@ def waiting_ranks(evidence: Evidence) -> Finding | None:
     """All ranks, on CPUs, waited at the same time: neither at work nor for a core or for data."""
     queued = evidence.shares_of_nodes("rank_queued_pct")
     ran = evidence.shares_of_nodes("rank_ran_pct")
-    if evidence.gpus or len(ran) < 2 or not evidence.marks.steps:
+    if evidence.gpus or len(ran) < 2 or not evidence.events.steps:
         return None
     # Each rank computes at the same time as the others; but each stands in line at other times,
     # and then the others wait for it. What is left, all have waited for something that is none.
@@ -82,6 +84,7 @@ def waiting_ranks(evidence: Evidence) -> Finding | None:
             "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes.",
         ),
         lost=lost,
+        columns=("rank_ran_pct", "net_tx_mb_s", "ib_tx_mb_s"),
     )
 
 

@@ -52,6 +52,7 @@ def data(evidence: Evidence) -> Finding | None:
             "data", "Prepare (tokenize, pack) the data beforehand, or give the loader more workers."
         ),
         lost=share,
+        columns=("sm_pct", "cpu_busy_pct"),
     )
 
 
@@ -82,18 +83,19 @@ def communication(evidence: Evidence) -> Finding | None:
             else "More tokens in a micro-batch; fewer GPUs, each with a larger part.",
         ),
         lost=typical,
+        columns=("power_w", "net_tx_mb_s", "ib_tx_mb_s"),
     )
 
 
 def checkpoints(evidence: Evidence) -> Finding | None:
     """Saving took a good part of the time."""
-    marks = evidence.marks
-    if marks.training is None:
+    events = evidence.events
+    if events.training is None:
         return None
     # One that no step comes after says nothing of how often: the end, or a stop, asked for it.
-    saves = [s for s in marks.spans if s.kind == "checkpoint" and s.begin < marks.training[1]]
+    saves = [s for s in events.spans if s.kind == "checkpoint" and s.begin < events.training[1]]
     number, seconds = len(saves), sum(span.end - span.begin for span in saves)
-    whole = max(marks.training[1], *(span.end for span in marks.spans), 0.0) - marks.training[0]
+    whole = max(events.training[1], *(span.end for span in events.spans), 0.0) - events.training[0]
     share = seconds / whole if whole > 0 else 0.0
     if not saves or share < _CHECKPOINTS:
         return None
@@ -104,6 +106,7 @@ def checkpoints(evidence: Evidence) -> Finding | None:
         "They are written too often for how long each takes.",
         evidence.change("checkpoints", "Save less often, or to a faster file system."),
         lost=share,
+        columns=("sm_pct", "psi_io_pct"),
     )
 
 
@@ -137,6 +140,7 @@ def sockets(evidence: Evidence) -> Finding | None:
         ),
         lost=lost,
         grave=True,
+        columns=("net_tx_mb_s", "ib_tx_mb_s"),
     )
 
 
@@ -161,4 +165,5 @@ def idle(evidence: Evidence) -> Finding | None:
         "They waited for the program: for data, for disks, or for work of one process on a core.",
         evidence.change("idle", "Look at what the program does between its steps; larger batches."),
         lost=share,
+        columns=("sm_pct", "cpu_busy_pct"),
     )

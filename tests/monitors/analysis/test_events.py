@@ -13,19 +13,19 @@ from monitors.analysis.events import phases, read_events
 T = 1_790_000_000.0
 
 
-def mark(at: float, event: str, **fields: Any) -> dict[str, Any]:
+def event(at: float, event: str, **fields: Any) -> dict[str, Any]:
     return {"time": T + at, "event": event, **fields}
 
 
 JOB = [
-    mark(10, "start"),
-    mark(40, "load", seconds=25.0),
-    mark(45, "data", seconds=4.0),
-    mark(60, "step", step=1, seconds=14.0, tokens=100, loss=2.0, waited=1.0),
-    mark(66, "checkpoint", step=1, seconds=6.0),
-    mark(80, "step", step=2, seconds=20.0, tokens=100, loss=1.5),
-    mark(85, "eval", step=2, loss=1.6),
-    mark(90, "end", step=2, outcome="done"),
+    event(10, "start"),
+    event(40, "load", seconds=25.0),
+    event(45, "data", seconds=4.0),
+    event(60, "step", step=1, seconds=14.0, tokens=100, loss=2.0, waited=1.0),
+    event(66, "checkpoint", step=1, seconds=6.0),
+    event(80, "step", step=2, seconds=20.0, tokens=100, loss=1.5),
+    event(85, "eval", step=2, loss=1.6),
+    event(90, "end", step=2, outcome="done"),
 ]
 
 
@@ -47,18 +47,18 @@ def test_the_parts_of_the_time_add_up() -> None:
 
 def test_a_checkpoint_costs_only_the_time_the_training_stood_still() -> None:
     """It was begun 20 s before it was in place, and training went on after 2."""
-    behind = [*JOB[:4], mark(80, "checkpoint", step=1, seconds=20.0, stalled=2.0), JOB[5]]
-    marks = read_events(behind)
-    assert marks.spent("checkpoint") == 2
-    assert marks.spans[-1].begin == T + 60
+    behind = [*JOB[:4], event(80, "checkpoint", step=1, seconds=20.0, stalled=2.0), JOB[5]]
+    events = read_events(behind)
+    assert events.spent("checkpoint") == 2
+    assert events.spans[-1].begin == T + 60
 
 
 def test_time_between_two_starts_is_in_between() -> None:
     again = [
         *JOB[:6],
-        mark(200, "start"),
-        mark(230, "step", step=3, seconds=10.0),
-        mark(240, "end"),
+        event(200, "start"),
+        event(230, "step", step=3, seconds=10.0),
+        event(240, "end"),
     ]
     spent = phases(read_events(again), T, T + 240)
     assert spent["other"] == pytest.approx(142)
@@ -66,8 +66,8 @@ def test_time_between_two_starts_is_in_between() -> None:
 
 
 def test_what_the_last_start_said_of_its_end_counts() -> None:
-    marks = read_events([*JOB, mark(100, "start")])
-    assert (marks.ended, marks.outcome) == (None, None)
+    events = read_events([*JOB, event(100, "start")])
+    assert (events.ended, events.outcome) == (None, None)
     assert (read_events(JOB).outcome, read_events(JOB).ended) == ("done", T + 90)
 
 
@@ -84,7 +84,7 @@ events = st.sampled_from(["start", "load", "data", "step", "eval", "checkpoint",
 def test_any_marks_are_understood_somehow(
     raw: list[tuple[Any, dict[str, Any]]], end: float
 ) -> None:
-    marks = read_events([{"event": event, **found} for event, found in raw])
-    spent = phases(marks, T, end)
+    events = read_events([{"event": event, **found} for event, found in raw])
+    spent = phases(events, T, end)
     assert all(seconds > 0 for seconds in spent.values())
     assert sum(spent.values()) == pytest.approx(end - T, abs=0.1)

@@ -210,14 +210,14 @@ def test_the_checkpoint_of_a_stop_is_not_too_often(tmp_path: Path) -> None:
     """A run that was asked to stop early writes one, however little it trained before."""
     seconds = 400
     traces.record(tmp_path, nodes=1, gpus=1, seconds=seconds)
-    marks = [
-        mark for mark in traces.marks(300) if mark["event"] in {"start", "load", "data", "step"}
+    events = [
+        event for event in traces.events(300) if event["event"] in {"start", "load", "data", "step"}
     ]
-    last = max(mark["time"] for mark in marks)
-    marks.append({"time": last + 90, "event": "checkpoint", "step": 9, "seconds": 89.0})
-    marks.append({"time": last + 91, "event": "stop", "step": 9, "why": "asked to"})
-    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks), changes=CHANGES))
+    last = max(event["time"] for event in events)
+    events.append({"time": last + 90, "event": "checkpoint", "step": 9, "seconds": 89.0})
+    events.append({"time": last + 91, "event": "stop", "step": 9, "why": "asked to"})
+    found = analyse_folder(tmp_path, JobContext(events=tuple(events), changes=CHANGES))
     assert "checkpoints" not in {finding.key for finding in found.findings}
-    marks.append({"time": last + 93, "event": "step", "step": 10, "seconds": 2.0})
-    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks), changes=CHANGES))
+    events.append({"time": last + 93, "event": "step", "step": 10, "seconds": 2.0})
+    found = analyse_folder(tmp_path, JobContext(events=tuple(events), changes=CHANGES))
     assert "checkpoints" in {finding.key for finding in found.findings}, "training went on after it"

@@ -158,8 +158,8 @@ def ranks(**shares: tuple[float, float]) -> traces.HostFault:
     return values
 
 
-def on_cpus(folder: Path, host: traces.HostFault, **marks: Any) -> Analysis:
-    return job(folder, host=host, nodes=4, gpus=0, **marks)
+def on_cpus(folder: Path, host: traces.HostFault, **events: Any) -> Analysis:
+    return job(folder, host=host, nodes=4, gpus=0, **events)
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_what_they_wait_for_data_is_not_the_networks(tmp_path: Path) -> None:
 def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> None:
     """As made for real: no cell is free of them, and all ranks wait while they are written."""
     traces.record(tmp_path, nodes=4, gpus=0, seconds=120, host=ranks(others=(20, 2)))
-    marks: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     for at in range(20, 100, 5):
-        marks.append({"time": NOON + at, "event": "step", "step": at, "seconds": 1.5})
-        marks.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
-    found = analyse_folder(tmp_path, JobContext(marks=tuple(marks)))
+        events.append({"time": NOON + at, "event": "step", "step": at, "seconds": 1.5})
+        events.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
+    found = analyse_folder(tmp_path, JobContext(events=tuple(events)))
     assert [finding.key for finding in found.findings] == ["checkpoints"]

@@ -17,7 +17,7 @@ from tests.monitors.judging import job
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     found = job(tmp_path_factory.mktemp("job"), nodes=1, gpus=1, seconds=60)
     assert found.timeline is not None
-    return Evidence(found.timeline, found.report, found.marks)
+    return Evidence(found.timeline, found.report, found.events)
 
 
 def test_a_column_that_is_not_loaded_fails(evidence: Evidence) -> None:

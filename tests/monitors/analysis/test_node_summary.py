@@ -145,10 +145,10 @@ def stories(draw: st.DrawFn) -> list[Record]:
 @settings(deadline=None, max_examples=60)
 @given(stories())
 def test_any_story_is_the_same_both_ways(
-    tmp_path_factory: pytest.TempPathFactory, story: list[Record]
+    tmp_path_factory: pytest.TempPathFactory, context: list[Record]
 ) -> None:
-    folder = tmp_path_factory.mktemp("story")
-    pack(folder, story)
+    folder = tmp_path_factory.mktemp("context")
+    pack(folder, context)
     with pytest.MonkeyPatch.context() as patch:
         same(read_node(folder, "n1"), one_by_one(folder, patch))
 

@@ -122,8 +122,10 @@ def test_a_slow_data_loader_is_the_verdict(tmp_path: Path, pause: float, key: st
         outcome = launch(folder, 1, program=(str(program),), PYTHONPATH=str(ROOT))
         end(sidecar)
     assert outcome.code == 0, outcome.said
-    story = JobContext(marks=tuple(read_events(folder.events)), changes=changes(folder, record()))
-    found = analyse_folder(folder.metrics, story)
+    context = JobContext(
+        events=tuple(read_events(folder.events)), changes=changes(folder, record())
+    )
+    found = analyse_folder(folder.metrics, context)
     keys = [finding.key for finding in found.findings]
     assert (keys[:1] == ["data"]) == (key == "data"), found.verdict
     if key:

@@ -28,8 +28,8 @@ WINDOWS = lines("windows.jsonl")
 @pytest.mark.parametrize("at", range(len(WINDOWS)), ids=[each["name"] for each in WINDOWS])
 def test_what_was_done_is_what_is_said(at: int) -> None:
     window = WINDOWS[at]
-    marks = within(lines("events.jsonl"), window["begin"], window["end"])
-    found = analyse_folder(RECORD, JobContext(marks=marks))
+    events = within(lines("events.jsonl"), window["begin"], window["end"])
+    found = analyse_folder(RECORD, JobContext(events=events))
     # What memory came to at its highest is told of the whole run, whose end it was.
     said = [finding for finding in found.findings if finding.key != "host-memory"]
     if window["wanted"] is None:

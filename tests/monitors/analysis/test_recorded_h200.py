@@ -20,7 +20,7 @@ EVENTS = tuple(json.loads(line) for line in (RECORD / "events.jsonl").read_text(
 
 @pytest.fixture(scope="module")
 def h200() -> Analysis:
-    return analyse_folder(RECORD, JobContext(marks=EVENTS))
+    return analyse_folder(RECORD, JobContext(events=EVENTS))
 
 
 def test_the_warm_up_of_the_first_step_is_not_held_against_the_training(h200: Analysis) -> None:

@@ -55,12 +55,12 @@ def test_the_whole_report_of_one_node(tmp_path: Path) -> None:
         "",
         "n1",
         "  record     65 samples, 0 missed, 1 min 05 s",
-        "             last sign of life 2026-09-21 14:14:25+00:00; ended in order",
+        "             last sample 2026-09-21 14:14:25+00:00; ended in order",
         "  sidecar    CPU 0.15 % of a core, memory 20 MiB",
-        "  cpu        mean 12.3, peak 12.3 %; waiting for disks mean 0.0, peak 0.0 %",
+        "  cpu        mean 12.3, peak 12.3 %; I/O wait mean 0.0, peak 0.0 %",
         "  memory     mean 50.0, peak 50.0 GiB of 500.0 GiB; job peak 45.0 of 400.0 GiB",
         "  network    in unknown; out unknown",
-        "  GPU                              sm %       power W     memory GiB     temp C",
+        "  GPU                            util %       power W     memory GiB     temp C",
         "                              mean  peak   mean  peak    peak  total  mean  peak",
         "    0 NVIDIA A100-SXM4-80GB     97    97    310   310    68.4   80.0    60    60",
         "    1 GPU-bbbb                   -     -      -     -       -      -     -     -",
@@ -77,7 +77,7 @@ def test_tensor_cores_and_nvlink_are_told_where_they_are_known(tmp_path: Path) -
     write_samples(tmp_path, [start(GPU_A, GpuInfo(1, "GPU-bbbb")), *ticks, end(20, 20)])
     lines = text_of(tmp_path).splitlines()
     assert lines[-3:] == [
-        "  tensor cores at work on average 40 % of the time, by GPU 30 to 50 %",
+        "  tensor cores active 40 % of the time on average, by GPU 30 to 50 %",
         "  NVLink in  a GPU mean 6,000, peak 9,000 MB/s",
         "  NVLink out a GPU mean 4,050, peak 8,000 MB/s",
     ]
@@ -203,11 +203,11 @@ def test_without_numpy_the_figures_are_there_all_the_same(tmp_path: Path) -> Non
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
     write_samples(tmp_path, [start(GPU_A), *(tick(n, GpuSample(0, sm_pct=7)) for n in range(20))])
-    marks = tmp_path / "marks.jsonl"
-    mark = {"time": NOON + 9, "event": "step", "step": 1, "seconds": 5, "tokens": 100, "loss": 1.5}
-    marks.write_text(json.dumps(mark) + "\n{torn")
+    events = tmp_path / "events.jsonl"
+    event = {"time": NOON + 9, "event": "step", "step": 1, "seconds": 5, "tokens": 100, "loss": 1.5}
+    events.write_text(json.dumps(event) + "\n{torn")
     page = tmp_path / "page.html"
-    done = run_report(str(tmp_path), "--html", str(page), "--marks", str(marks))
+    done = run_report(str(tmp_path), "--html", str(page), "--events", str(events))
     assert (done.returncode, done.stderr) == (0, "")
     assert "The GPUs were hardly used" in done.stdout
     assert "20 tokens/s" in page.read_text()
@@ -225,3 +225,38 @@ def test_the_command_says_when_there_is_nothing(tmp_path: Path, flags: tuple[str
         assert json.loads(done.stdout)["nodes"] == []
     else:
         assert done.stdout.startswith("No record to report on.")
+
+
+def test_many_gpus_are_shown_as_the_worst_the_median_and_the_best(tmp_path: Path) -> None:
+    for number in range(1, 17):
+        infos = [GpuInfo(index, f"GPU-{number}-{index}") for index in range(8)]
+
+        def sample(index: int, number: int = number) -> GpuSample:
+            slow = (number, index) == (7, 3)
+            return GpuSample(
+                index,
+                power_w=210 if slow else 390,
+                temperature_c=88 if slow else 60,
+                sm_pct=97,
+                sm_clock_mhz=1005 if slow else 1395,
+            )
+
+        ticks = [tick(n, *map(sample, range(8)), host=BUSY) for n in range(3)]
+        notes = [Note(NOON, "GPU 5: Xid 63")] if number == 9 else []
+        node = f"node{number:02d}"
+        write_samples(tmp_path, [start(*infos, node=node), *ticks, *notes], node=node)
+    report = build(tmp_path)
+    text = text_of(tmp_path)
+    assert text.splitlines()[3:8] == [
+        "128 GPUs                worst                       median   best",
+        "  utilization, %           97                           97     97",
+        "  power, W                210  node07 GPU 3            390    390  node16 GPU 7",
+        "  SM clock, MHz          1005  node07 GPU 3           1395   1395  node16 GPU 7",
+        "  peak temperature, C      88  node07 GPU 3             60     60  node01 GPU 0",
+    ]
+    assert "node09: 2026-09-21T14:13:20+00:00: GPU 5: Xid 63" in text
+    assert len(text.splitlines()) < 25
+    whole = render_text(report, all_gpus=True)
+    assert whole.count(" GPU-") == 128
+    done = run_report(str(tmp_path), "--all-gpus")
+    assert done.stdout.endswith(whole + "\n")

@@ -37,10 +37,10 @@ def move(folder: Path, node: str, seconds: float) -> None:
     filenames.path_of(folder, node, filenames.SAMPLES).write_text("".join(lines))
 
 
-def told(folder: Path, *marks: dict[str, Any]) -> Analysis:
+def told(folder: Path, *events: dict[str, Any]) -> Analysis:
     traces.record(folder, nodes=2, seconds=400, host=burst, gpus=0)
     move(folder, "n2", OFF_S)
-    return analyse_folder(folder, JobContext(marks=(*traces.marks(400), *marks)))
+    return analyse_folder(folder, JobContext(events=(*traces.events(400), *events)))
 
 
 def apart(found: Analysis) -> float:
@@ -62,7 +62,7 @@ def test_what_happened_at_once_is_shown_at_once(tmp_path: Path) -> None:
     assert apart(found) == 0
     text = render_text(found.report)
     assert "within 0.002 s of the first rank's" in text
-    assert "37.000 s ahead of the first rank's; put right in findings and plots" in text
+    assert "37.000 s ahead of the first rank's; corrected in findings and plots" in text
     assert "37.000 s ahead of the first rank&#39;s" in render_html(found)
 
 
@@ -102,6 +102,6 @@ def test_a_clock_ahead_is_no_record_that_goes_on_longer(tmp_path: Path) -> None:
         path = filenames.path_of(tmp_path, node, filenames.SAMPLES)
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     move(tmp_path, "n2", OFF_S)
-    mark = compared({"n1": 0.0, "n2": OFF_S}, {"n1": 0.0, "n2": 0.0})
-    first, second = analyse_folder(tmp_path, JobContext(marks=(mark,))).report.nodes
+    event = compared({"n1": 0.0, "n2": OFF_S}, {"n1": 0.0, "n2": 0.0})
+    first, second = analyse_folder(tmp_path, JobContext(events=(event,))).report.nodes
     assert (first.problems, second.problems) == ((), ())

@@ -43,7 +43,7 @@ def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> N
     text = someone.hpclaunch("report", "one").stdout
     assert "ahead of the first rank's; put right" in text
     found = analyse_folder(
-        folder / "metrics", JobContext(marks=tuple(read_events(folder / "events.jsonl")))
+        folder / "metrics", JobContext(events=tuple(read_events(folder / "events.jsonl")))
     )
     assert found.timeline is not None
     begins_s = [
