@@ -28,12 +28,21 @@ _file = click.Path(path_type=Path)
 )
 @click.option("--cpu", type=_file, multiple=True, help="What vmstat wrote, in place of a run.")
 @click.option("--html", type=_file, help="The page's file; by default report.html of the run.")
+@click.option(
+    "--all-gpus", is_flag=True, help="Print every node and GPU, not the worst, median and best."
+)
 @options.as_json
 def report(
-    run: str | None, gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool
+    run: str | None,
+    gpu: tuple[Path, ...],
+    cpu: tuple[Path, ...],
+    html: Path | None,
+    all_gpus: bool,
+    as_json: bool,
 ) -> int:
-    """Report on a run: what held it back, the training, every node and GPU.
+    """Report on a run: what held it back, the training, its nodes and GPUs.
 
+    Of more than 16 GPUs it prints the worst, the median and the best; --all-gpus prints each.
     Writes the same with plots over time into the run folder, as report.html: a page that needs
     no network. RUN may also be a folder that `hpclaunch monitor` recorded into. --gpu and --cpu
     report on a job that was not started by hpclaunch; given several times, the first of each are of
@@ -42,7 +51,7 @@ def report(
     if gpu or cpu:
         if run is not None:
             raise UserError("--gpu and --cpu stand in place of a run", "leave the run out")
-        return _files(gpu, cpu, html, as_json)
+        return _files(gpu, cpu, html, all_gpus, as_json)
     from dataclasses import asdict
 
     import msgspec
@@ -56,11 +65,11 @@ def report(
     from monitors.report.text import render_findings, render_text
 
     if run is not None and _is_record(Path(run)):
-        return _record(Path(run), html, as_json)
+        return _record(Path(run), html, all_gpus, as_json)
     folder, record = find(run)
     with patience():
         found = look(folder, record)
-    metrics = analyse_folder(folder.metrics, _story(folder, record, found))
+    metrics = analyse_folder(folder.metrics, _context(folder, record, found))
     page = _write_page(html or folder.report, metrics)
     if as_json:
         prediction = msgspec.to_builtins(record.prediction)
@@ -72,15 +81,16 @@ def report(
         head += metrics.rows
         if page:
             head.append(("page", str(page)))
-        parts = [rows(head), render_text(metrics.report)]
+        parts = [rows(head), render_text(metrics.report, all_gpus)]
         if metrics.report.nodes:
             parts.insert(0, render_findings(metrics.verdict, metrics.findings))
         print("\n\n".join(parts))
     return 0 if metrics.report.nodes and (page or html is None) else 1
 
 
-def _story(folder: RunFolder, record: Record, found: Status) -> JobContext:
-    """Tell the report what is known of the run beside its samples."""
+def _context(folder: RunFolder, record: Record, found: Status) -> JobContext:
+    """Return what is known of the run beside its samples."""
+    from hpclaunch.cli.report_setup import setup_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.changes import changes, transport
     from hpclaunch.run.events import read_events
@@ -89,10 +99,12 @@ def _story(folder: RunFolder, record: Record, found: Status) -> JobContext:
     facts = [("state", str(found.state)), *progress_rows(found.progress, False)]
     if found.failure:
         facts.append(("error", found.failure.error))
+    events = tuple(read_events(folder.events))
     return JobContext(
         title=record.name,
+        setup=setup_rows(folder, record, events),
         facts=tuple(facts),
-        events=tuple(read_events(folder.events)),
+        events=events,
         changes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,
@@ -100,11 +112,11 @@ def _story(folder: RunFolder, record: Record, found: Status) -> JobContext:
     )
 
 
-def _bf16_peak(card: str | None) -> float | None:
-    """Return the FLOP/s of a GPU kind, or of a card by its driver's name; None for unknown ones."""
+def _bf16_peak(gpu: str | None) -> float | None:
+    """Return the bf16 FLOP/s of a GPU type or a driver's name of a GPU; None where unknown."""
     from hpclaunch.site.load import gpus, kind_named
 
-    kind = card if card is None or card in gpus() else kind_named(card)
+    kind = gpu if gpu is None or gpu in gpus() else kind_named(gpu)
     rate = gpus()[kind].bf16_tflops if kind is not None else None
     return None if rate is None else rate * 1e12
 
@@ -116,19 +128,25 @@ def _is_record(folder: Path) -> bool:
     return not (folder / "run.json").exists() and holds_record(folder)
 
 
-def _record(folder: Path, html: Path | None, as_json: bool) -> int:
+def _record(folder: Path, html: Path | None, all_gpus: bool, as_json: bool) -> int:
     """Report on a record of nodes without a run."""
     from monitors.analysis.analysis import JobContext, analyse_folder
 
     metrics = analyse_folder(folder, JobContext(title=str(folder)))
     page = _write_page(html or folder / "report.html", metrics)
-    _show(metrics, as_json)
+    _show(metrics, all_gpus, as_json)
     if page and not as_json:
         say(f"the same with plots: {page}")
     return 0
 
 
-def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_json: bool) -> int:
+def _files(
+    gpu: tuple[Path, ...],
+    cpu: tuple[Path, ...],
+    html: Path | None,
+    all_gpus: bool,
+    as_json: bool,
+) -> int:
     """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
     from monitors.analysis.analysis import analyse_files
 
@@ -140,11 +158,11 @@ def _files(gpu: tuple[Path, ...], cpu: tuple[Path, ...], html: Path | None, as_j
         say(problem)
     if html is not None:
         _write_page(html, metrics)
-    _show(metrics, as_json)
+    _show(metrics, all_gpus, as_json)
     return 1 if metrics.report.problems else 0
 
 
-def _show(metrics: Analysis, as_json: bool) -> None:
+def _show(metrics: Analysis, all_gpus: bool, as_json: bool) -> None:
     from monitors.report.build import to_dict
     from monitors.report.text import render_findings, render_text
 
@@ -152,7 +170,7 @@ def _show(metrics: Analysis, as_json: bool) -> None:
         answer_json({"metrics": to_dict(metrics)})
     else:
         print(render_findings(metrics.verdict, metrics.findings))
-        print("\n" + render_text(metrics.report))
+        print("\n" + render_text(metrics.report, all_gpus))
 
 
 def _write_page(path: Path, metrics: Analysis) -> Path | None:

@@ -21,6 +21,9 @@ from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.upload import uploader
 from hpclaunch.units import duration
 
+_REPORTED_VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft")
+"""Libraries whose versions the report names."""
+
 
 def run(folder: RunFolder) -> None:
     """Train what the folder's recipe says and leave the final weights. Raises UserError."""
@@ -35,6 +38,7 @@ def run(folder: RunFolder) -> None:
             world=here.size,
             device=here.device,
             hpclaunch=metadata.version("hpclaunch"),
+            versions={name: metadata.version(name) for name in _REPORTED_VERSIONS},
         )
     trainer, stop = build(recipe, folder, here)
     resume = resume_point(folder, here, uploader.Store(folder, here, recipe))
