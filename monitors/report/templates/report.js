@@ -222,12 +222,14 @@
       });
       element("span", plot.caption, "scale", `${number(chart.low)} `).append(element("i", plot.caption, "ramp"), ` ${number(chart.top)} ${chart.unit}`);
     }
+    // Open are the nodes whose GPUs a finding names; without any, all of a few.
+    const names = (node) => Object.values(node.lines).some((all) => all.some((line) => isMarked(line, node.name)));
+    const flagged = new Set(mode === "lines" ? data.nodes.filter(names).map((node) => node.name) : []);
     data.nodes.forEach((node, index) => {
       const shown = data.charts.filter((chart) => (chart.of === "host" || mode === "lines") && node.lines[chart.key].length);
       if (!shown.length) return;
       const part = element("details", root, "node");
-      const flagged = Object.values(node.lines).some((all) => all.some((line) => isMarked(line, node.name)));
-      part.open = open.get(node.name) ?? (!many || (flagged && mode === "lines"));
+      part.open = open.get(node.name) ?? (flagged.size ? flagged.has(node.name) : !many);
       element("summary", part, "", node.name);
       part.addEventListener("toggle", () => { open.set(node.name, part.open); repaint(); });
       parent = element("div", part, "grid");

@@ -84,7 +84,7 @@ def test_it_opens_without_a_complaint(browser: Browser, page: Path, width: int, 
     assert browser.requests == [page.as_uri()]
     overflow = browser.run("document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, "no sideways scrolling"
-    for plot in ("loss", "sm_pct-0", "power_w-1", "net_rx_mb_s-1"):
+    for plot in ("loss", "sm_pct-1", "power_w-1", "net_rx_mb_s-1"):
         canvas(browser, plot)
         painted = browser.run(f"{PAINTED}(document.querySelector('#plot-{plot} canvas'))")
         assert painted > 0.01, f"{plot} is empty"
@@ -92,6 +92,9 @@ def test_it_opens_without_a_complaint(browser: Browser, page: Path, width: int, 
 
 def test_every_canvas_has_a_text_alternative_with_its_figures(browser: Browser, page: Path) -> None:
     browser.open(page, height=12_000)
+    folded = "document.querySelectorAll('details:not([open])')"
+    assert browser.run(f"[...{folded}].map(node => node.innerText)") == ["n1"], "none names it"
+    browser.run(f"{folded}.forEach(node => node.open = true)")
     browser.until(
         "document.querySelectorAll('canvas').length === document.querySelectorAll('figure').length"
     )
@@ -106,14 +109,14 @@ def test_every_canvas_has_a_text_alternative_with_its_figures(browser: Browser, 
 def test_dragging_zooms_into_what_was_dragged_over(browser: Browser, page: Path) -> None:
     browser.open(page)
     whole = view(browser)
-    box = canvas(browser, "power_w-0")
-    before = pixels(browser, "power_w-0")
+    box = canvas(browser, "power_w-1")
+    before = pixels(browser, "power_w-1")
     drag(browser, box, 0.25, 0.5)
     begin, end = view(browser)
     length = whole[1] - whole[0]
     assert begin == pytest.approx(whole[0] + 0.25 * length, abs=0.05 * length)
     assert end - begin == pytest.approx(0.25 * length, rel=0.1)
-    assert pixels(browser, "power_w-0") != before, "the plot is drawn anew"
+    assert pixels(browser, "power_w-1") != before, "the plot is drawn anew"
     browser.run("document.getElementById('whole').click()")
     browser.settle()
     assert view(browser) == whole
@@ -139,7 +142,7 @@ def test_keys_and_buttons_zoom_and_move(browser: Browser, page: Path) -> None:
 
 def test_pointing_tells_the_values(browser: Browser, page: Path) -> None:
     browser.open(page)
-    box = canvas(browser, "memory_used_mib-0")
+    box = canvas(browser, "memory_used_mib-1")
     browser.mouse("mouseMoved", box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     browser.settle()
     shown = browser.run("document.getElementById('tip').innerText")
@@ -194,7 +197,7 @@ def test_gpus_are_lines_or_a_heat_map_by_choice(browser: Browser, page: Path) ->
     assert re.match(r"SM clock of all GPUs: mean 8\d\d to 1,3\d\d MHz, median 1,3\d\d", label), (
         label
     )
-    assert browser.run("document.getElementById('plot-power_w-0')") is None
+    assert browser.run("document.getElementById('plot-power_w-1')") is None
     box = canvas(browser, "sm_clock_mhz")
     browser.mouse("mouseMoved", box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.9)
     browser.settle()
