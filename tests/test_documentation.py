@@ -169,6 +169,17 @@ def test_the_python_example_needs_what_is_exported() -> None:
         assert f"`{name}`" in (ROOT / block.page).read_text()
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_the_documented_ways_to_read_parquet(prepared: Path, tmp_path: Path, number: int) -> None:
+    programs = [b.text for b in blocks("python") if "parquet" in b.text]
+    assert len(programs) == 3
+    write_export(prepared / "rec", "parquet", tmp_path / "exported")
+    command = [sys.executable, "-c", programs[number]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "power_w" in done.stdout and "n1" in done.stdout
+
+
 def test_the_opening_commands_are_the_two() -> None:
     opening = next(block for block in blocks("bash") if block.page == "README.md")
     assert [line.split("#")[0].strip() for line in opening.text.splitlines()] == [
