@@ -151,6 +151,15 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists() or "://" in target, f"{page}: {target}"
 
 
+def test_the_paths_that_contributors_are_sent_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text[text.index("## To do X, touch Y") : text.index("## Glossary")]
+    quoted = re.findall(r"`([\w./]+/[\w./]+)`", table)
+    assert len(quoted) >= 15
+    missing = [path for path in quoted if not list(ROOT.glob(re.sub("[A-Z]{4,}", "*", path)))]
+    assert missing == []
+
+
 def test_the_pages_of_the_site_link_to_nothing_outside_it() -> None:
     for page in SITE:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
