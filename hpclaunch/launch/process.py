@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from pathlib import Path
 
 from hpclaunch.run.record import Record
 
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
 
 def started(pid: int) -> int | None:
-    """Return when a process began (kernel ticks since boot), None for one that is not there.
+    """Return when a process started, in clock ticks since boot; None for one that has ended.
 
-    Numbers of processes are used again; together with this they are not.
+    Process ids are used again; together with this they are not. Counted from boot, because the
+    time of day may be set while the run goes on.
     """
+    import psutil  # 12 ms, which only attached runs take
+
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        process = psutil.Process(pid)
+        # A zombie has ended; its parent has not looked yet.
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        since_boot_s: float = process.create_time() - psutil.boot_time()
+        return round(since_boot_s * _CLOCK_TICKS)
+    except (psutil.Error, ValueError):
         return None
-    fields = stat.rpartition(")")[2].split()
-    # A zombie has ended; its parent has not looked yet.
-    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
 
 
 def here(record: Record) -> bool:
@@ -28,8 +35,8 @@ def here(record: Record) -> bool:
 
 
 def alive(record: Record) -> bool:
-    """Return whether the process that carries an attached run is at work on this machine."""
+    """Return whether the process that runs an attached run still runs on this machine."""
     if record.pid is None or not here(record):
         return False
-    found = started(record.pid)
-    return found is not None and record.pid_started in (None, found)
+    since = started(record.pid)
+    return since is not None and record.pid_started in (None, since)

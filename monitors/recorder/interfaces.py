@@ -62,8 +62,11 @@ class Sink(Protocol):
         """Write and flush; False when it did not work. Never raises."""
         ...
 
-    def tidy(self) -> None:
-        """A tick is done, there is time until the next. Never raises, hardly ever waits."""
+    def maybe_compact(self) -> None:
+        """Take the time between two ticks to store older text smaller.
+
+        Never raises, hardly ever waits.
+        """
         ...
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from monitors.external.vmstat import COLUMNS
 from monitors.recorder.gpu_thread import GpuSamplerThread
 from monitors.recorder.interfaces import Clock, HostSource, Sink
-from monitors.recorder.processes import OwnerWatch, ParentWatch, own_cost
+from monitors.recorder.processes import FenceWatch, ParentWatch, own_cost
 from monitors.records import End, GpuTable, Note, Record, Start, Tick
 from monitors.storage.formats import samples
 
@@ -28,9 +28,9 @@ class Settings:
     interval_s: float = 1.0
     parent: int | None = None
     """End with this process."""
-    mark: Path | None = None
-    """End when this file holds other words than `words`."""
-    words: str = ""
+    fence_file: Path | None = None
+    """End when this file holds another text than `fence_token`."""
+    fence_token: str = ""
 
 
 class Recorder:
@@ -47,12 +47,12 @@ class Recorder:
         self._settings, self._clock = settings, clock
         self._host, self._gpus = host, gpus
         self._parent = ParentWatch(settings.parent)
-        self._mark = OwnerWatch(settings.mark, settings.words)
+        self._fence = FenceWatch(settings.fence_file, settings.fence_token)
         self._sink = sink
         self._ticks = 0
         self._missed = self._lost_writes = 0
         self._table_known = self._gpus_awaited = False
-        self._told: str | None = None
+        self._last_reported_problem: str | None = None
         self._killed: int | None = None
 
     def run(self) -> str:
@@ -81,8 +81,8 @@ class Recorder:
                 self._missed += due - number
                 self._tick(due)
                 number = due + 1
-                if self._mark.changed():
-                    reason = "another start records here"
+                if self._fence.changed():
+                    reason = "another attempt records here"
         return reason
 
     def _await_gpus(self) -> str | None:
@@ -144,10 +144,11 @@ class Recorder:
         table = None if row is None else tuple(row[name] for name in COLUMNS)
         self._record(Tick(number, round(wall, 3), round(mono, 3), host, gpus, own, table))
         self._ticks += 1
-        self._sink.tidy()
-        if self._sink.problem != self._told:
-            self._told = self._sink.problem
-            self._record(Note(round(wall, 3), f"samples are no longer packed: {self._told}"))
+        self._sink.maybe_compact()
+        problem = self._sink.problem
+        if problem != self._last_reported_problem:
+            self._last_reported_problem = problem
+            self._record(Note(round(wall, 3), f"samples are no longer packed: {problem}"))
 
     def _end(self, reason: str) -> End:
         wall = round(self._clock.wall(), 3)

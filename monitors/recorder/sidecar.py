@@ -1,12 +1,12 @@
 """Record the GPUs and the host of this node, once a second, until told to stop.
 
     python -m monitors.recorder --out DIR [--node NAME] [--interval 1.0] [--parent PID]
-        [--mark FILE WORDS]
+        [--fence FILE TOKEN]
 
 Appends to NODE.samples.jsonl in DIR, and moves what gets old from there to NODE.samples.blocks,
 packed; `formats.samples` and `formats.blocks` tell what is in them. Ends with exit code 0 on
 SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when
-FILE holds other words; ignores SIGUSR1, Slurm's warning.
+FILE holds another text than TOKEN; ignores SIGUSR1, Slurm's warning.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     clock = SystemClock()  # first: from here on a signal ends the recording in order
     gpus = GpuSamplerThread(AnySource())
-    mark, words = args.mark or (None, "")
-    settings = Settings(args.node, args.interval, args.parent, mark and Path(mark), words)
+    fence_file, fence_token = args.fence or (None, "")
+    settings = Settings(
+        args.node, args.interval, args.parent, fence_file and Path(fence_file), fence_token
+    )
 
     code = 0
     try:
@@ -63,7 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", type=_interval, default=1.0, help="seconds between ticks")
     parser.add_argument("--parent", type=int, help="end when the process with this id has ended")
     parser.add_argument(
-        "--mark", nargs=2, metavar=("FILE", "WORDS"), help="end when the file holds other words"
+        "--fence",
+        "--mark",  # what older job scripts call it
+        nargs=2,
+        metavar=("FILE", "TOKEN"),
+        help="end when the file holds another text",
     )
     return parser
 

@@ -60,7 +60,7 @@ class Journal:
         self._size += len(text)
         return self._file.append(text)
 
-    def tidy(self) -> None:
+    def maybe_compact(self) -> None:
         """Pack when there is enough; to be called between ticks. Never raises.
 
         Waits for nothing but, once in a while, for the journal that is begun anew.

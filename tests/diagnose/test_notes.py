@@ -39,7 +39,7 @@ def record(
             journal.append(line(Note(begin + n, notes[n])))
         host = HostSample(cpu_busy_pct=1.5, mem_used_mib=1000.0 + n % 7, mem_total_mib=1e6)
         journal.append(line(Tick(n, begin + n, float(n), host)))
-        journal.tidy()
+        journal.maybe_compact()
     journal.close()
 
 

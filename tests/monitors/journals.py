@@ -31,7 +31,7 @@ def read(folder: Path) -> list[Record]:
 def write(journal: Journal, records: list[Record]) -> None:
     for record in records:
         assert journal.append(samples.line(record))
-        journal.tidy()
+        journal.maybe_compact()
         journal.settle()
 
 

@@ -212,7 +212,7 @@ def record(folder: Path, number: int, gpus: int, seconds: int) -> str:
     journal.append(samples.line(start))
     for tick in ticks(number, gpus, seconds):
         journal.append(samples.line(tick))
-        journal.tidy()
+        journal.maybe_compact()
         journal.settle()
     cost = OwnCost(0.1 + 0.001 * seconds, 20_000)
     journal.append(samples.line(End(NOON + seconds, "SIGTERM", seconds, 0, cost)))

@@ -57,7 +57,7 @@ class Lines:
         self.texts.append(text)
         return True
 
-    def tidy(self) -> None:
+    def maybe_compact(self) -> None:
         pass
 
     def close(self) -> None:

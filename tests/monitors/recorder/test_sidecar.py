@@ -230,18 +230,18 @@ def test_vmstat_beside_the_real_one(tmp_path: Path) -> None:
         assert 97 <= sum(row.values[name] for name in ("us", "sy", "id", "wa", "st")) <= 103
 
 
-def test_it_ends_when_another_start_has_the_folder(tmp_path: Path) -> None:
+def test_it_ends_when_another_attempt_has_the_folder(tmp_path: Path) -> None:
     """A node that was cut off from Slurm may live on: nobody else ends its sampler."""
-    mark = tmp_path / "start"
-    mark.write_text("8.0\n")
+    fence = tmp_path / "start"
+    fence.write_text("8.0\n")
     out = tmp_path / "metrics"
-    process = start_sidecar(out, "--mark", str(mark), "8.0")
+    process = start_sidecar(out, "--fence", str(fence), "8.0")
     count = len(wait_for_ticks(process, out, 2))
-    mark.unlink()  # what cannot be read for a moment is no reason to end
+    fence.unlink()  # what cannot be read for a moment is no reason to end
     wait_for_ticks(process, out, count + 3)
     assert process.poll() is None
-    mark.write_text("8.1\n")
+    fence.write_text("8.1\n")
     process.communicate(timeout=5)
     assert process.returncode == 0
     (foot,) = of_kind(out, End)
-    assert foot.reason == "another start records here"
+    assert foot.reason == "another attempt records here"

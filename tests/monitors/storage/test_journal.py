@@ -88,7 +88,7 @@ def test_lines_that_no_block_can_hold_stay_lines(tmp_path: Path) -> None:
         journal.append(samples.line(record))
         if at in (50, 51, 99):
             journal.append(odd[at % 3])
-        journal.tidy()
+        journal.maybe_compact()
         journal.settle()
     store = NodeStore(tmp_path, "n1")
     assert list(store.records()) == records
@@ -138,7 +138,7 @@ journal.append(samples.line(start(after=run)))
 print("ready", flush=True)
 for n in count():
     journal.append(samples.line(tick(n, host=HostSample(load1=n / 10), after=run)))
-    journal.tidy()
+    journal.maybe_compact()
     print(n, flush=True)
 """
 

@@ -77,7 +77,7 @@ def test_packing_beside_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     files, seen = [b""], []
     for number in range(1500):
         journal.append(samples.line(tick(number)))
-        journal.tidy()
+        journal.maybe_compact()
         if number % 7 == 0:
             first, _, _ = path.read_bytes().partition(b"\n")
             files += [first] if first != files[-1] else []

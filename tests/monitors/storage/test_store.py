@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_while_packing_costs_nothing(tmp_path: Path) -> None
         full = size + 500  # for the packed file; the journal would be over it already
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, limits[1]))
         try:
-            journal.tidy()
+            journal.maybe_compact()
             journal.settle()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -141,7 +141,7 @@ def test_an_earlier_start_that_lives_on_loses_and_doubles_nothing(tmp_path: Path
             journal.append(samples.line(record))
             told.append(record)
             if journal is second:
-                journal.tidy()
+                journal.maybe_compact()
                 journal.settle()
         if blocks_in(tmp_path):
             break

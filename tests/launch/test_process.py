@@ -1,0 +1,78 @@
+"""Whether an attached run's process still runs, over a made-up /proc."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from hpclaunch.launch.process import alive, started
+from tests.run.making import record
+
+BOOT = 1_790_000_000
+TICKS = 123_456_789
+
+
+class Proc:
+    """Stands in for /proc."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.boot(BOOT)
+
+    def boot(self, seconds: int) -> None:
+        (self.root / "stat").write_text(f"cpu  1 2 3 4\nbtime {seconds}\n")
+
+    def process(self, pid: int, state: str = "S", ticks: int = TICKS, name: str = "python") -> None:
+        folder = self.root / str(pid)
+        folder.mkdir(exist_ok=True)
+        fields = [str(pid), f"({name})", state, "1", *["0"] * 17, str(ticks), *["0"] * 30]
+        (folder / "stat").write_text(" ".join(fields) + "\n")
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    return Proc(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["python", "a b) (c"])
+def test_when_a_process_started_is_in_ticks_since_boot(proc: Proc, name: str) -> None:
+    proc.process(77, name=name)
+    assert started(77) == TICKS
+
+
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_a_zombie_has_ended(proc: Proc, state: str) -> None:
+    proc.process(77, state)
+    assert started(77) is None
+
+
+def test_one_that_is_not_there_has_ended(proc: Proc) -> None:
+    assert started(78) is None
+    assert started(-1) is None
+
+
+def test_the_time_of_day_may_be_set_meanwhile(proc: Proc) -> None:
+    proc.process(77)
+    proc.boot(BOOT + 3600)
+    assert started(77) == TICKS
+
+
+def test_another_process_with_the_same_number_is_not_the_run(proc: Proc) -> None:
+    proc.process(77)
+    run = record(host=socket.gethostname(), mode="local", pid=77, pid_started=TICKS)
+    assert alive(run)
+    proc.process(77, ticks=TICKS + 1)
+    assert not alive(run)
+    assert alive(msgspec.structs.replace(run, pid_started=None)), "written before it was known"
+    assert not alive(msgspec.structs.replace(run, host="elsewhere"))
+
+
+def test_it_is_what_the_kernel_says() -> None:
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    assert started(os.getpid()) == int(fields[19])
