@@ -20,7 +20,7 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
 
     `note` is said once it has begun.
     """
-    say_findings(job.plan.findings)
+    say_findings(job.plan.notes)
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
         say(f"run {record.name} in {folder.root}")

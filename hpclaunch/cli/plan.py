@@ -14,7 +14,7 @@ from hpclaunch.cli.text import answer_json
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
-    from hpclaunch.forecast.forecast import Forecast, Question
+    from hpclaunch.forecast.forecast import Forecast, PredictionRequest
 
 
 @click.command()
@@ -55,7 +55,7 @@ def plan(
         answer_json(_as_json(made, comparing, simulated))
     else:
         _print(made, comparing, simulated, place.time)
-    return 2 if made.estimate.never else 0
+    return 2 if made.estimate.never_fits else 0
 
 
 def _print(made: Forecast, comparing: bool, simulated: Any, limit: str | None) -> None:
@@ -73,7 +73,7 @@ def _as_json(made: Forecast, comparing: bool, simulated: Any) -> dict[str, Any]:
 
 
 def _scale(
-    question: Question, numbers: list[int], place: options.PlaceOptions, as_json: bool
+    question: PredictionRequest, numbers: list[int], place: options.PlaceOptions, as_json: bool
 ) -> int:
     from hpclaunch.cli.plan_scale import render_scale, scale_json
     from hpclaunch.forecast.scaling import forecast_over
@@ -100,11 +100,11 @@ def _question(
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
     nodes: int,
-) -> Question:
+) -> PredictionRequest:
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cli.resources import changes
-    from hpclaunch.forecast.auto import settle
-    from hpclaunch.forecast.forecast import Question
+    from hpclaunch.forecast.auto import resolve_auto
+    from hpclaunch.forecast.forecast import PredictionRequest
     from hpclaunch.launch.draft import site_here
     from hpclaunch.predict.network import rate
     from hpclaunch.recipe import library
@@ -113,17 +113,17 @@ def _question(
 
     reference, overrides = recipe_and_overrides(words)
     resolved = load(reference or library.DEFAULT, overrides, changes(recipe, sharding).flags())
-    question = Question(
+    question = PredictionRequest(
         recipe=resolved,
         site=load_site(place.site or site_here("sbatch")),
         nodes=nodes,
-        per_node=place.gpus,
+        gpus_per_node=place.gpus,
         gpu=place.gpu[0] if place.gpu else None,
         network_gb_s=None if place.network is None else rate(place.network),
     )
     by_itself = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
     if any(by_itself.values()):
-        question = replace(question, recipe=settle(question, os.environ, **by_itself))
+        question = replace(question, recipe=resolve_auto(question, os.environ, **by_itself))
     return question
 
 

@@ -8,19 +8,18 @@ from typing import Any
 from hpclaunch.forecast.forecast import Forecast
 from hpclaunch.predict.compare import Choice, compare
 from hpclaunch.predict.estimate import Estimate
-from hpclaunch.predict.memory import trained
 
 
 def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dict[str, Any]:
     """Return everything that the text says."""
     found: dict[str, Any] = {
-        "model": made.question.recipe.model.name,
-        "weights": made.model.weights,
-        "trained": trained(made.estimate.load),
-        "nodes": made.question.nodes,
-        "gpus_per_node": made.question.per_node,
-        "gpu": made.card.name if made.card else None,
-        "layout": asdict(made.now),
+        "model": made.request.recipe.model.name,
+        "weights": made.model.parameters,
+        "trained": made.estimate.training.trained_parameters,
+        "nodes": made.request.nodes,
+        "gpus_per_node": made.request.gpus_per_node,
+        "gpu": made.gpu.name if made.gpu else None,
+        "layout": asdict(made.candidate),
         **_figures(made.estimate),
         "checkpoint_seconds": made.checkpoint_seconds,
         "simulated_bytes": simulated,
@@ -28,8 +27,8 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
         "assumed": made.basis.assumed,
         "unknown": made.unknown,
     }
-    if comparing and made.card and made.machine:
-        _, fitting = compare(made.load, made.now, made.work, made.card, made.machine)
+    if comparing and made.gpu and made.hardware:
+        _, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
         found["layouts"] = [_choice(each) for each in fitting]
     return found
 
@@ -38,35 +37,35 @@ def _figures(made: Estimate) -> dict[str, Any]:
     memory, step = made.memory, made.step
     return {
         "fits": made.fits,
-        "longest_sample_tokens": made.longest,
+        "longest_sample_tokens": made.longest_sample_tokens,
         "memory_bytes": {
-            **{name: value for name, value in asdict(memory).items() if name != "moment"},
+            **{name: value for name, value in asdict(memory).items() if name != "phase"},
             "total": memory.total,
-            "usable": made.card,
+            "usable": made.usable_bytes,
         },
-        "moment": memory.moment,
-        "loading_bytes": made.loading,
+        "phase": memory.phase,
+        "loading_bytes": made.loading_bytes,
         "step": step
         and {
             "seconds": step.seconds,
             "compute": step.compute,
-            "launching": step.launching,
-            "communication": step.communication,
+            "launching": step.launch_wait,
+            "communication": step.exposed_communication,
             "optimizer": step.optimizer,
-            "tokens_per_gpu_second": step.tokens_per_gpu,
-            "mfu": step.of_peak,
+            "tokens_per_gpu_second": step.tokens_per_second_per_gpu,
+            "mfu": step.mfu,
         },
         "steps": made.steps,
         "seconds": made.seconds,
         "gpu_hours": made.gpu_hours,
-        "checkpoint_bytes": made.checkpoint,
-        "host_bytes": made.host,
+        "checkpoint_bytes": made.checkpoint_bytes,
+        "host_bytes": made.host_bytes,
     }
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
     return {
-        **asdict(choice.layout),
+        **asdict(choice.candidate),
         "reason": choice.reason,
         "memory_bytes": choice.estimate.memory.total,
         "step_seconds": choice.estimate.step and choice.estimate.step.seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpclaunch.cli.plan_text import SHARDINGS, gib, table
-from hpclaunch.forecast.scaling import Range
+from hpclaunch.forecast.scaling import NodeSweep
 from hpclaunch.predict.scale import Point, knee
 from hpclaunch.units import UNKNOWN, count, duration
 
@@ -13,12 +13,12 @@ BAR = 20
 """Characters of the longest bar."""
 
 
-def render_scale(made: Range) -> str:
+def render_scale(made: NodeSweep) -> str:
     """Return the table: the smallest that fits and the knee are marked."""
-    per_node = made.made.question.per_node
-    card = made.made.card
+    per_node = made.first.request.gpus_per_node
+    card = made.first.gpu
     head = (
-        f"{made.made.question.recipe.model.name}, nodes of {per_node} {card.name if card else ''}"
+        f"{made.first.request.recipe.model.name}, nodes of {per_node} {card.name if card else ''}"
     )
     most = max((each.tokens_per_second or 0 for each in made.points), default=0)
     lines: list[tuple[str, ...]] = [
@@ -47,21 +47,23 @@ def _row(point: Point, most: float) -> tuple[str, ...]:
     best = point.best
     if best is None:
         return (str(point.nodes), "", "", "", "", "does not fit")
-    made, lay = best.estimate, best.layout
+    made, lay = best.estimate, best.candidate
     bar = "#" * round(BAR * (point.tokens_per_second or 0) / most) if most else ""
-    layout = f"{SHARDINGS[lay.sharding]}, {lay.samples} x {lay.accumulation}"
+    layout = (
+        f"{SHARDINGS[lay.sharding]}, {lay.micro_batch_size} x {lay.gradient_accumulation_steps}"
+    )
     hours = UNKNOWN if made.gpu_hours is None else f"{made.gpu_hours:,.1f}"
     share = UNKNOWN if point.efficiency is None else f"{point.efficiency:.0%}"
     speed = f"{count(point.tokens_per_second):>9} {bar:<{BAR}} {layout}"
     return (str(point.nodes), gib(made.memory.total), duration(made.seconds), hours, share, speed)
 
 
-def scale_json(made: Range) -> dict[str, Any]:
+def scale_json(made: NodeSweep) -> dict[str, Any]:
     """Return the table for programs: bytes, seconds, tokens a second."""
     return {
-        "model": made.made.question.recipe.model.name,
-        "gpu": made.made.card.name if made.made.card else None,
-        "gpus_per_node": made.made.question.per_node,
+        "model": made.first.request.recipe.model.name,
+        "gpu": made.first.gpu.name if made.first.gpu else None,
+        "gpus_per_node": made.first.request.gpus_per_node,
         "knee": knee(made.points),
         "points": [_point(each) for each in made.points],
     }
@@ -72,7 +74,7 @@ def _point(point: Point) -> dict[str, Any]:
     return {
         "nodes": point.nodes,
         "fits": best is not None,
-        "layout": best and " ".join(best.layout.changes),
+        "layout": best and " ".join(best.candidate.arguments),
         "memory_bytes": best and best.estimate.memory.total,
         "seconds": best and best.estimate.seconds,
         "gpu_hours": best and best.estimate.gpu_hours,

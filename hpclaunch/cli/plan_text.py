@@ -10,7 +10,7 @@ from hpclaunch.cli.text import rows
 from hpclaunch.forecast.forecast import Forecast
 from hpclaunch.predict.compare import Choice, compare
 from hpclaunch.predict.estimate import SAFE, Estimate
-from hpclaunch.predict.memory import GIB, trained
+from hpclaunch.predict.memory import GIB
 from hpclaunch.run.record import Record
 from hpclaunch.units import UNKNOWN, count, duration, size
 
@@ -48,20 +48,20 @@ def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = N
 def verdict(made: Estimate) -> str:
     """Say in a line whether it fits."""
     need = f"needs {gib(made.memory.total)} a GPU"
-    if made.card is None:
+    if made.usable_bytes is None:
         return f"{need}; the card is not known"
     if made.fits:
-        return f"fits: {need} of {gib(SAFE * made.card)} usable"
-    if made.loading > SAFE * made.card:
+        return f"fits: {need} of {gib(SAFE * made.usable_bytes)} usable"
+    if made.loading_bytes > SAFE * made.usable_bytes:
         return (
-            f"does not fit: each GPU quantizes the whole model while it loads, {gib(made.loading)} "
-            f"of {gib(SAFE * made.card)} usable"
+            "does not fit: each GPU quantizes the whole model while it loads, "
+            f"{gib(made.loading_bytes)} of {gib(SAFE * made.usable_bytes)} usable"
         )
-    if made.longest is None:
-        return f"does not fit: {need}, and the card has {gib(SAFE * made.card)} usable"
+    if made.longest_sample_tokens is None:
+        return f"does not fit: {need}, and the card has {gib(SAFE * made.usable_bytes)} usable"
     return (
-        f"fits samples of up to {count(made.longest)} tokens; at {count(made.load.length)} it "
-        f"{need} of {gib(SAFE * made.card)} usable"
+        f"fits samples of up to {count(made.longest_sample_tokens)} tokens; at "
+        f"{count(made.training.seq_len)} it {need} of {gib(SAFE * made.usable_bytes)} usable"
     )
 
 
@@ -73,9 +73,11 @@ def short(made: Forecast) -> str:
         said.append(f"{duration(step.seconds)} a step at full length")
     if made.estimate.seconds is not None:
         said.append(f"{duration(made.estimate.seconds)} in all")
-    load, lay = made.estimate.load, made.now
+    load, lay = made.estimate.training, made.candidate
     how = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
-    said.append(f"{how}, micro-batches of {lay.samples}, {lay.accumulation} a step")
+    said.append(
+        f"{how}, micro-batches of {lay.micro_batch_size}, {lay.gradient_accumulation_steps} a step"
+    )
     return "; ".join(said)
 
 
@@ -95,37 +97,38 @@ def predicted_rows(record: Record, progress: Progress) -> list[tuple[str, str]]:
 
 def render_layouts(made: Forecast) -> str:
     """Return the layouts that fit as a table, the fastest first."""
-    if made.card is None or made.machine is None:
+    if made.gpu is None or made.hardware is None:
         return "layouts     unknown: tell the GPU by --gpu"
-    now, fitting = compare(made.load, made.now, made.work, made.card, made.machine)
+    now, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
     shown = _distinct(fitting)[:SHOWN]
     if not shown:
         return "layouts     none fits; take larger cards, more of them, or --method qlora"
     lines: list[tuple[str, ...]] = [("layout", "a GPU", "a step", "tokens/s", "why")]
     for each in shown:
-        lines.append(_row(each, each.layout == made.now))
-    if all(each.layout != made.now for each in shown):
+        lines.append(_row(each, each.candidate == made.candidate))
+    if all(each.candidate != made.candidate for each in shown):
         lines.append(_row(now, True))
     text = table(lines)
-    best = shown[0].layout
-    if best != made.now:
-        text += "\n\nto take the first: " + " ".join(best.changes)
+    best = shown[0].candidate
+    if best != made.candidate:
+        text += "\n\nto take the first: " + " ".join(best.arguments)
     return text + _with_qlora(made)
 
 
 def _with_qlora(made: Forecast) -> str:
     """Offer 4-bit weights for a LoRA, which are not the same thing: never taken unasked."""
-    if made.load.method != "lora" or made.card is None or made.machine is None:
+    if made.training.method != "lora" or made.gpu is None or made.hardware is None:
         return ""
-    smaller = replace(made.load, method="qlora")
-    _, fitting = compare(smaller, made.now, made.work, made.card, made.machine)
-    if not fitting or fitting[0].layout.offload:
+    smaller = replace(made.training, method="qlora")
+    _, fitting = compare(smaller, made.candidate, made.workload, made.gpu, made.hardware)
+    if not fitting or fitting[0].candidate.offload:
         return ""
-    best = fitting[0]
+    best, lay = fitting[0], fitting[0].candidate
     step = best.estimate.step
     return (
-        f"\nwith --method qlora (weights in 4 bits): {SHARDINGS[best.layout.sharding]}, "
-        f"{best.layout.samples} x {best.layout.accumulation}, {gib(best.estimate.memory.total)}, "
+        f"\nwith --method qlora (weights in 4 bits): {SHARDINGS[lay.sharding]}, "
+        f"{lay.micro_batch_size} x {lay.gradient_accumulation_steps}, "
+        f"{gib(best.estimate.memory.total)}, "
         f"{duration(step.seconds if step else None)} a step"
     )
 
@@ -140,16 +143,20 @@ def _distinct(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def _same(one: Choice, other: Choice) -> bool:
-    key = (one.layout.sharding, one.layout.checkpointing, one.layout.offload)
-    return key == (other.layout.sharding, other.layout.checkpointing, other.layout.offload)
+    key = (one.candidate.sharding, one.candidate.activation_checkpointing, one.candidate.offload)
+    return key == (
+        other.candidate.sharding,
+        other.candidate.activation_checkpointing,
+        other.candidate.offload,
+    )
 
 
 def _row(choice: Choice, now: bool) -> tuple[str, ...]:
-    step, lay = choice.estimate.step, choice.layout
-    name = f"{SHARDINGS[lay.sharding]}, {lay.samples} x {lay.accumulation}"
-    name += "" if lay.checkpointing else ", no recomputing"
+    step, lay = choice.estimate.step, choice.candidate
+    name = f"{SHARDINGS[lay.sharding]}, {lay.micro_batch_size} x {lay.gradient_accumulation_steps}"
+    name += "" if lay.activation_checkpointing else ", no recomputing"
     name += ", offload" if lay.offload else ""
-    speed = None if step is None else step.tokens_per_gpu
+    speed = None if step is None else step.tokens_per_second_per_gpu
     return (
         ("* " if now else "  ") + name,
         gib(choice.estimate.memory.total),
@@ -171,26 +178,27 @@ def table(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def _model(made: Forecast) -> str:
-    recipe, model = made.question.recipe, made.model
-    number = trained(made.estimate.load)
+    recipe, model = made.request.recipe, made.model
+    number = made.estimate.training.trained_parameters
     share = f"{count(number)} of them trained" if recipe.method.kind != "full" else "all trained"
-    return f"{recipe.model.name}: {count(model.weights)} weights, {share} ({recipe.method.kind})"
+    return f"{recipe.model.name}: {count(model.parameters)} weights, {share} ({recipe.method.kind})"
 
 
 def _machines(made: Forecast) -> str:
-    asked = made.question
-    kind = made.card.name if made.card else "GPU of unknown kind"
-    return f"{asked.nodes} node{'s' * (asked.nodes > 1)} x {asked.per_node} {kind}"
+    asked = made.request
+    kind = made.gpu.name if made.gpu else "GPU of unknown kind"
+    return f"{asked.nodes} node{'s' * (asked.nodes > 1)} x {asked.gpus_per_node} {kind}"
 
 
 def _layout(made: Forecast) -> str:
-    load, lay = made.estimate.load, made.now
+    load, lay = made.estimate.training, made.candidate
     how = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
     spread = f" over {load.shards} GPUs" if load.sharding != "none" else ""
-    recompute = "" if lay.checkpointing else ", nothing recomputed"
+    recompute = "" if lay.activation_checkpointing else ", nothing recomputed"
+    number = lay.gradient_accumulation_steps
     return (
-        f"{how}{spread}, {lay.samples} x {count(load.length)} tokens a GPU at "
-        f"once, {lay.accumulation} time{'s' * (lay.accumulation > 1)} a step{recompute}"
+        f"{how}{spread}, {lay.micro_batch_size} x {count(load.seq_len)} tokens a GPU at "
+        f"once, {number} time{'s' * (number > 1)} a step{recompute}"
     )
 
 
@@ -202,17 +210,17 @@ def _memory_rows(made: Forecast, simulated: Any) -> list[tuple[str, str]]:
         ("gradients", held.gradients),
         ("optimizer", held.optimizer),
         ("activations", held.activations),
-        ("put together", held.gathered),
+        ("put together", held.unsharded),
         ("allocator", held.allocator),
         ("CUDA, NCCL", held.context),
     ]
     lines = [("memory", f"{name:<14}{gib(part):>10}") for name, part in parts if part]
-    lines.append(("", f"{'in all':<14}{gib(held.total):>10}   at most, {held.moment}"))
+    lines.append(("", f"{'in all':<14}{gib(held.total):>10}   at most, {held.phase}"))
     if simulated is not None:
         lines.append(("", f"{'simulated':<14}{gib(simulated):>10}   tensors, where the form says "
                       f"{gib(held.tensors)}"))  # fmt: skip
-    if made.estimate.card is not None:
-        lines.append(("", f"{'usable':<14}{gib(SAFE * made.estimate.card):>10}"))
+    if made.estimate.usable_bytes is not None:
+        lines.append(("", f"{'usable':<14}{gib(SAFE * made.estimate.usable_bytes):>10}"))
     return lines
 
 
@@ -221,31 +229,33 @@ def _time_rows(made: Forecast, limit: str | None) -> list[tuple[str, str]]:
     lines = []
     if step is not None:
         lines.append(("step", f"{duration(step.seconds)}: computing {duration(step.compute)}, "
-                      f"waiting for others {duration(step.communication)}, optimizer "
+                      f"waiting for others {duration(step.exposed_communication)}, optimizer "
                       f"{duration(step.optimizer)}"))  # fmt: skip
         if step.waits_for_launches:
-            lines.append(("", f"{duration(step.launching)} of the computing waits for kernels to "
+            lines.append(("", f"{duration(step.launch_wait)} of the computing waits for kernels to "
                           "be launched: larger micro-batches cost little more"))  # fmt: skip
-        peak = UNKNOWN if step.of_peak is None else f"{step.of_peak:.0%}"
-        lines.append(("speed", f"{count(step.tokens_per_gpu)} tokens/s a GPU, {peak} of its peak"))
+        peak = UNKNOWN if step.mfu is None else f"{step.mfu:.0%}"
+        lines.append(
+            ("speed", f"{count(step.tokens_per_second_per_gpu)} tokens/s a GPU, {peak} of its peak")
+        )
         steps = f"{count(whole.steps)} steps, "
         lines.append(("time", f"{steps if whole.steps else ''}{duration(whole.seconds)}"))
         if whole.gpu_hours is not None:
             lines.append(("", f"{whole.gpu_hours:,.1f} GPU-hours"))
         if limit and whole.seconds is not None:
             lines.append(("", _allocations(whole.seconds, limit)))
-    lines.append(("checkpoint", f"{size(whole.checkpoint)}, {_saving(made)}"))
-    lines.append(("host", f"{size(whole.host)} of a node's memory while the model is loaded"))
+    lines.append(("checkpoint", f"{size(whole.checkpoint_bytes)}, {_saving(made)}"))
+    lines.append(("host", f"{size(whole.host_bytes)} of a node's memory while the model is loaded"))
     return lines
 
 
 def _saving(made: Forecast) -> str:
     """Say how long a checkpoint takes, and how often there is one."""
-    every = made.question.recipe.checkpoints.every_steps
+    every = made.request.recipe.checkpoints.every_steps
     often = f"every {every} steps" if every else "not asked for"
-    if made.saving is None or made.checkpoint_seconds is None:
+    if made.checkpoint_rate is None or made.checkpoint_seconds is None:
         return f"{often}; how long it takes is unknown until a run here has saved one as large"
-    pace = f"{made.saving.gb_s:.2g} GB/s, as run {made.saving.run} wrote"
+    pace = f"{made.checkpoint_rate.gb_s:.2g} GB/s, as run {made.checkpoint_rate.run} wrote"
     return f"{duration(made.checkpoint_seconds)} ({pace}), {often}"
 
 

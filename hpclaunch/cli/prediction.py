@@ -20,7 +20,7 @@ def prediction(job: Job, *, force: bool) -> str | None:
         return f"plan: unknown: {error.message}"
     if made is None:
         return None
-    if made.estimate.never and not force:
+    if made.estimate.never_fits and not force:
         raise UserError(
             f"the plan {verdict(made.estimate)}",
             "hpclaunch plan --compare shows what does; --force submits it all the same",

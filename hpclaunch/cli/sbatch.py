@@ -66,14 +66,14 @@ def sbatch(
     # Said once it has come to pass: what is refused is refused in one line.
     if dry_run or no_submit:
         (_print_dry if dry_run else _write)(job, as_json)
-        say_findings(job.plan.findings)
+        say_findings(job.plan.notes)
         say_if(note)
         return 0
     from hpclaunch.launch.start import submit
 
     with patience():
         done = submit(job)
-    say_findings(job.plan.findings)
+    say_findings(job.plan.notes)
     say_if(note)
     print_submitted(done, as_json)
     if not wait:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpclaunch.plan.notes import Finding
+    from hpclaunch.plan.notes import PlanNote
 
 
 def say(text: str) -> None:
@@ -41,7 +41,7 @@ def patience(seconds: float = 3.0) -> Iterator[None]:
         timer.cancel()
 
 
-def say_findings(findings: Iterable[Finding]) -> None:
+def say_findings(findings: Iterable[PlanNote]) -> None:
     """Say what a careful colleague would."""
     for finding in findings:
         say(f"note: {finding.evidence}; {finding.fix}")

@@ -7,43 +7,52 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.forecast import Question, forecast
-from hpclaunch.predict.compare import Choice, Layout, compare
+from hpclaunch.forecast.forecast import PredictionRequest, forecast
+from hpclaunch.predict.compare import Candidate, Choice, compare
 from hpclaunch.recipe.schema import Recipe
 
 
-def settle(
-    question: Question, environment: Mapping[str, str], *, sharding: bool, batch: bool
+def resolve_auto(
+    request: PredictionRequest, environment: Mapping[str, str], *, sharding: bool, batch: bool
 ) -> Recipe:
     """Return the recipe with its sharding, its micro-batch, or both, chosen by predicted time.
 
-    Samples of a step, checkpointing and offload stay as they are. Raises UserError where the GPU is
-    not known, or nothing fits.
+    The global batch, activation checkpointing and offload do not change. Raises UserError where
+    the GPU is not known, or nothing fits.
     """
-    made = forecast(question, environment, ask_hub=False)
-    if made.card is None or made.machine is None:
+    predicted = forecast(request, environment, ask_hub=False)
+    if predicted.gpu is None or predicted.hardware is None:
         raise UserError("auto needs to know the GPU", "add --gpu KIND")
-    _, fitting = compare(made.load, made.now, made.work, made.card, made.machine)
-    now = made.now
+    _, fitting = compare(
+        predicted.training,
+        predicted.candidate,
+        predicted.workload,
+        predicted.gpu,
+        predicted.hardware,
+    )
+    own = predicted.candidate
 
     def allowed(choice: Choice) -> bool:
-        lay = choice.layout
+        candidate = choice.candidate
         return (
-            (sharding or lay.sharding == now.sharding)
-            and (batch or lay.samples == now.samples)
-            and (lay.checkpointing, lay.offload) == (now.checkpointing, now.offload)
+            (sharding or candidate.sharding == own.sharding)
+            and (batch or candidate.micro_batch_size == own.micro_batch_size)
+            and candidate.activation_checkpointing == own.activation_checkpointing
+            and candidate.offload == own.offload
         )
 
     best = next(filter(allowed, fitting), None)
     if best is None:
-        raise UserError("no layout fits", "see hpclaunch plan --compare, with larger cards or more")
-    return _with(question.recipe, best.layout)
+        raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")
+    return _with(request.recipe, best.candidate)
 
 
-def _with(recipe: Recipe, lay: Layout) -> Recipe:
+def _with(recipe: Recipe, candidate: Candidate) -> Recipe:
     training = {
         **recipe.training,
-        "per_device_train_batch_size": lay.samples,
-        "gradient_accumulation_steps": lay.accumulation,
+        "per_device_train_batch_size": candidate.micro_batch_size,
+        "gradient_accumulation_steps": candidate.gradient_accumulation_steps,
     }
-    return replace(recipe, fsdp=replace(recipe.fsdp, sharding=lay.sharding), training=training)
+    return replace(
+        recipe, fsdp=replace(recipe.fsdp, sharding=candidate.sharding), training=training
+    )

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError, nearest
-from hpclaunch.forecast.measurements import Saving, known_of, saving_at
+from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture, architecture
-from hpclaunch.predict.compare import Layout, laid_out, layout_of
-from hpclaunch.predict.estimate import Estimate, Work, estimate, load_of, work_of
+from hpclaunch.predict.compare import Candidate, candidate_of, with_candidate
+from hpclaunch.predict.estimate import Estimate, Workload, estimate, training_step_of, workload_of
 from hpclaunch.predict.hardware import OFFLOADED, Basis, hardware_of
 from hpclaunch.predict.kernels import EXPERTS
 from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.optimizer import adamw_assumed
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
@@ -30,56 +31,58 @@ COUNTED = 500_000_000
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is to be predicted."""
+class PredictionRequest:
+    """What is to be predicted: a recipe on so many nodes."""
 
     recipe: Recipe
     site: Site
     nodes: int
-    per_node: int
-    """GPUs of a node."""
+    gpus_per_node: int
     gpu: str | None = None
     network_gb_s: float | None = None
-    """Between nodes, where the user says."""
+    """Between nodes, in GB/s, where the user gives it."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The answer, and what it was made from."""
+    """The prediction, and what it was made from."""
 
-    question: Question
+    request: PredictionRequest
     model: Architecture
     config: dict[str, Any]
     """The model's config.json."""
     origin: str
     """Where it comes from."""
-    load: TrainingStep
-    now: Layout
+    training: TrainingStep
+    """One GPU's part of a step, without sharding."""
+    candidate: Candidate
     """The recipe's own layout."""
-    work: Work
-    card: Gpu | None
-    machine: Hardware | None
+    workload: Workload
+    gpu: Gpu | None
+    hardware: Hardware | None
     estimate: Estimate
     basis: Basis
     unknown: tuple[str, ...]
     """What is not known, and what would make it known."""
-    saving: Saving | None
+    checkpoint_rate: CheckpointRate | None
     """How fast checkpoints of such a size are written here; None: no run has saved one yet."""
 
     @property
     def checkpoint_seconds(self) -> float | None:
-        """Of writing one checkpoint; None where that is not known."""
-        if self.saving is None:
+        """Seconds to write one checkpoint; None where that is not known."""
+        if self.checkpoint_rate is None:
             return None
-        return self.estimate.checkpoint / (self.saving.gb_s * 1e9)
+        return self.estimate.checkpoint_bytes / (self.checkpoint_rate.gb_s * 1e9)
 
 
-def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: bool) -> Forecast:
+def forecast(
+    request: PredictionRequest, environment: Mapping[str, str], *, ask_hub: bool
+) -> Forecast:
     """Return the memory, the time and the disk that a fine-tune will take.
 
-    Raises UserError where the model's shape cannot be had, or the GPU kind is none.
+    Raises UserError where the model's shape cannot be had, or the GPU type is unknown.
     """
-    recipe, site = question.recipe, question.site
+    recipe, site = request.recipe, request.site
     config, origin = model_config(recipe.model, environment, ask_hub=ask_hub)
     if config is None:
         raise UserError(
@@ -87,43 +90,46 @@ def forecast(question: Question, environment: Mapping[str, str], *, ask_hub: boo
             f"fetch it: hf download {recipe.model.name} config.json",
         )
     model = architecture(config, recipe.model.name)
-    kind, card, unknown = _card(question)
-    machine: Hardware | None = None
+    kind, gpu, unknown = _gpu(request)
+    hardware: Hardware | None = None
     basis = Basis()
-    if card is not None and kind is not None:
-        known = known_of(site.name, kind, recipe, model)
-        machine, basis = hardware_of(
-            site, card, question.nodes, question.per_node, question.network_gb_s, known
+    if gpu is not None and kind is not None:
+        known = measured_hardware(site.name, kind, recipe, model)
+        hardware, basis = hardware_of(
+            site, gpu, request.nodes, request.gpus_per_node, request.network_gb_s, known
         )
-    now = layout_of(recipe)
-    base = load_of(recipe, model)
-    load, replicas = laid_out(base, now, question.nodes, question.per_node)
-    if load.offload:
+    own = candidate_of(recipe)
+    base = training_step_of(recipe, model)
+    training, replicas = with_candidate(base, own, request.nodes, request.gpus_per_node)
+    if training.offload:
         basis = replace(basis, assumed=(*basis.assumed, OFFLOADED))
-    if model.stacked and machine is not None:
+    if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
-    work = work_of(recipe, question.nodes * question.per_node, _samples(recipe))
-    made = estimate(load, replicas, work, card, machine)
-    if made.steps is None:
+    assumed = adamw_assumed(recipe)
+    if assumed is not None:
+        basis = replace(basis, assumed=(*basis.assumed, assumed))
+    workload = workload_of(recipe, request.nodes * request.gpus_per_node, _samples(recipe))
+    estimated = estimate(training, replicas, workload, gpu, hardware)
+    if estimated.steps is None:
         unknown.append(
             "how many samples there are, so how long it takes: set data.limit or training.max_steps"
         )
-    if made.step is not None and made.step.communication is None:
-        unknown.append("the network between nodes: tell it by --network 200gb, or in the profile")
+    if estimated.step is not None and estimated.step.exposed_communication is None:
+        unknown.append("the network between nodes: give it by --network 200gb, or in the profile")
     return Forecast(
-        question,
+        request,
         model,
         config,
         origin,
         base,
-        now,
-        work,
-        card,
-        machine,
-        made,
+        own,
+        workload,
+        gpu,
+        hardware,
+        estimated,
         basis,
         tuple(unknown),
-        saving_at(site.name, made.checkpoint),
+        checkpoint_rate_at(site.name, estimated.checkpoint_bytes),
     )
 
 
@@ -135,17 +141,17 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
     if plan.device != "gpu" or not plan.builtin_trainer:
         return None
     per_node, gpu = plan.processes_per_node, plan.resources.gpu
-    question = Question(plan.recipe, plan.site, plan.nodes, per_node, gpu)
-    return forecast(question, environment, ask_hub=False)
+    request = PredictionRequest(plan.recipe, plan.site, plan.nodes, per_node, gpu)
+    return forecast(request, environment, ask_hub=False)
 
 
-def _card(question: Question) -> tuple[str | None, Gpu | None, list[str]]:
-    """Return the GPU and its kind: as asked, or the only one that the site has."""
-    kinds, name = gpus(), question.gpu
-    if name is None and len(question.site.gpus) == 1:
-        (name,) = question.site.gpus
+def _gpu(request: PredictionRequest) -> tuple[str | None, Gpu | None, list[str]]:
+    """Return the GPU and its type: as requested, or the only one that the site has."""
+    kinds, name = gpus(), request.gpu
+    if name is None and len(request.site.gpus) == 1:
+        (name,) = request.site.gpus
     if name is None:
-        return None, None, ["the GPU: tell its kind by --gpu"]
+        return None, None, ["the GPU: give its type by --gpu"]
     if name not in kinds:
         raise UserError(f"--gpu {name}: no such kind", f"{nearest(name, kinds)}")
     return name, kinds[name], []

@@ -10,9 +10,9 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.predict.architecture import Architecture
-from hpclaunch.predict.compare import laid_out, layout_of
-from hpclaunch.predict.estimate import load_of
-from hpclaunch.predict.hardware import Known, Pace, hardware_of, pace_of
+from hpclaunch.predict.compare import candidate_of, with_candidate
+from hpclaunch.predict.estimate import training_step_of
+from hpclaunch.predict.hardware import MeasuredHardware, SpeedFit, fit_speed, hardware_of
 from hpclaunch.predict.memory import GIB
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
@@ -32,7 +32,7 @@ STEPS = 5
 
 
 @dataclass(frozen=True)
-class Saving:
+class CheckpointRate:
     """How fast checkpoints are written at a site."""
 
     gb_s: float
@@ -41,7 +41,7 @@ class Saving:
     """Which run did."""
 
 
-def saving_at(site: str, size: int) -> Saving | None:
+def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
     """Return the pace of the last checkpoint of the newest run that saved one at `site`.
 
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
@@ -54,14 +54,16 @@ def saving_at(site: str, size: int) -> Saving | None:
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 continue
             if held > 0 and held >= size / 10:
-                return Saving(held / seconds / 1e9, run.name)
+                return CheckpointRate(held / seconds / 1e9, run.name)
     return None
 
 
-def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known:
+def measured_hardware(
+    site: str, kind: str, recipe: Recipe, model: Architecture
+) -> MeasuredHardware:
     """What was measured of `kind` at `site`. Raises UserError where its record is damaged."""
     record = measured(site)
-    found = Known(inside=record.inside.get(kind), across=record.across.get(kind))
+    found = MeasuredHardware(intra_node=record.inside.get(kind), inter_node=record.across.get(kind))
     for folder, run in _alike(site, kind):
         own = _recipe(folder)
         if own is None or own.model.name != recipe.model.name:
@@ -71,9 +73,9 @@ def known_of(site: str, kind: str, recipe: Recipe, model: Architecture) -> Known
         marks = read_last_events(folder.events)
         if not found.memory:
             found = replace(found, memory=_memory(run, marks))
-        pace = _pace_of(run, marks, found, own, model)
-        if pace != Pace():
-            return replace(found, pace=pace, run=f"as run {run.name} showed")
+        fit = _fit_of(run, marks, found, own, model)
+        if fit != SpeedFit():
+            return replace(found, fit=fit, run=f"as run {run.name} showed")
     return found
 
 
@@ -107,28 +109,36 @@ def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _pace_of(
-    run: Record, marks: Sequence[Mapping[str, Any]], found: Known, own: Recipe, model: Architecture
-) -> Pace:
+def _fit_of(
+    run: Record,
+    marks: Sequence[Mapping[str, Any]],
+    found: MeasuredHardware,
+    own: Recipe,
+    model: Architecture,
+) -> SpeedFit:
     """Return what a run's steps tell."""
     steps = _steps(marks)
     try:
         site = load_site(run.site)
     except UserError:
-        return Pace()
+        return SpeedFit()
     if steps is None or run.gpu is None:
-        return Pace()
+        return SpeedFit()
     seconds, tokens = steps
-    lay = layout_of(own)
-    if lay.offload:
-        return Pace()
-    done, replicas = laid_out(load_of(own, model), lay, run.nodes, run.processes_per_node)
+    candidate = candidate_of(own)
+    if candidate.offload:
+        return SpeedFit()
+    done, replicas = with_candidate(
+        training_step_of(own, model), candidate, run.nodes, run.processes_per_node
+    )
     ranks = run.nodes * run.processes_per_node
-    length = round(tokens / (ranks * lay.samples * lay.accumulation))
-    if not 0 < length <= done.length:
-        return Pace()
+    length = round(
+        tokens / (ranks * candidate.micro_batch_size * candidate.gradient_accumulation_steps)
+    )
+    if not 0 < length <= done.seq_len:
+        return SpeedFit()
     machine, _ = hardware_of(site, gpus()[run.gpu], run.nodes, run.processes_per_node, None, found)
-    return pace_of(replace(done, length=length), replicas, machine, seconds)
+    return fit_speed(replace(done, seq_len=length), replicas, machine, seconds)
 
 
 def _steps(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:

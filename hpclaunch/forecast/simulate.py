@@ -11,22 +11,22 @@ from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.forecast.forecast import Forecast
 
 
-def simulate(made: Forecast, config: dict[str, Any]) -> int:
+def simulate(predicted: Forecast, config: dict[str, Any]) -> int:
     """Return the bytes of tensors at the peak of a step on one GPU.
 
     Raises UserError without the training's packages, JobFailed where the model cannot be built.
     """
-    load, recipe = made.estimate.load, made.question.recipe
+    load, recipe = predicted.estimate.training, predicted.request.recipe
     question = {
         "config": config,
         "method": load.method,
         "lora": {"r": recipe.method.lora.r, "target_modules": recipe.method.lora.target_modules},
-        "double": load.double,
+        "double": load.double_quant,
         "sharding": load.sharding,
         "shards": load.shards,
-        "samples": load.samples,
-        "tokens": load.length,
-        "checkpointing": load.checkpointing,
+        "samples": load.micro_batch_size,
+        "tokens": load.seq_len,
+        "checkpointing": load.activation_checkpointing,
     }
     done = subprocess.run(
         [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import hpclaunch
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.auto import settle
-from hpclaunch.forecast.forecast import Question
+from hpclaunch.forecast.auto import resolve_auto
+from hpclaunch.forecast.forecast import PredictionRequest
 from hpclaunch.forecast.hub import check_access
 from hpclaunch.launch.local_devices import local_cpus, local_gpus
 from hpclaunch.launch.request import Request, from_environment
@@ -100,9 +100,9 @@ def _settled(
         raise UserError(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
-    question = Question(recipe, site, found.node_count, found.gpus or 1, found.gpu)
+    question = PredictionRequest(recipe, site, found.node_count, found.gpus or 1, found.gpu)
     chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
-    return settle(question, variables, **chosen)
+    return resolve_auto(question, variables, **chosen)
 
 
 def _stem(request: Request, recipe: Recipe) -> str:

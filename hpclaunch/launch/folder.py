@@ -130,8 +130,8 @@ def _prediction(plan: Plan) -> Prediction | None:
         return None
     memory, step = made.estimate.memory, made.estimate.step
     return Prediction(
-        tensors=made.estimate.peak,
+        tensors=made.estimate.peak_tensor_bytes,
         total=memory.total,
         step_seconds=step.seconds if step else None,
-        token_flops=token_flops(made.load),
+        token_flops=token_flops(made.training),
     )

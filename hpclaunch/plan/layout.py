@@ -1,4 +1,4 @@
-"""How the model is spread: which FSDP, over which ranks, in which precision."""
+"""How the model is sharded: which FSDP, over which ranks, in which precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.schema import Recipe, Sharding
 
 Precision = Literal["bf16", "fp16", "no"]
@@ -21,7 +22,7 @@ class Layout:
     replicas: int
     """Copies of the model: the nodes under hybrid sharding, every rank under none, else one."""
     shards: int
-    """Ranks that one copy is spread over."""
+    """Ranks that share one copy."""
     precision: Precision
     offload: bool
     activation_checkpointing: bool
@@ -52,19 +53,17 @@ def layout(
             "hybrid sharding spreads the model inside a node, and each node has one process",
             "use --sharding full, or none",
         )
-    ranks = nodes * per_node
     # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
     sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding
-    replicas = {"full": 1, "grad": 1, "hybrid": nodes, "none": ranks}[sharding]
-    checkpointing = bool(recipe.training.get("gradient_checkpointing", True))
+    shards, replicas = shards_and_replicas(sharding, nodes, per_node)
     return Layout(
         version=fsdp.version,
         sharding=sharding,
         replicas=replicas,
-        shards=ranks // replicas,
+        shards=shards,
         precision=_PRECISION[recipe.model.dtype],
         offload=fsdp.offload,
-        activation_checkpointing=checkpointing and own_program,
+        activation_checkpointing=own_program and bool(recipe.training["gradient_checkpointing"]),
         cpu_ram_efficient_loading=fsdp.cpu_ram_efficient_loading,
         state_dict=fsdp.state_dict,
     )

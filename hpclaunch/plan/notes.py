@@ -1,7 +1,7 @@
-"""What a careful colleague would say about the plan before it is submitted.
+"""Notes on a plan before it is submitted: what a careful colleague would point out.
 
-One small function a rule: it gives a Finding, or nothing. Findings warn; what cannot work at all
-is refused where it is decided.
+One small function a rule: it returns a PlanNote, or None. Notes warn; what cannot work at all is
+refused where it is decided.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
+from hpclaunch.predict.optimizer import adamw_assumed
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -25,8 +26,8 @@ LOADABLE = 0.9
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something worth knowing: what was seen, and the exact change to make."""
+class PlanNote:
+    """A warning: what was seen, and the exact change to make."""
 
     evidence: str
     fix: str
@@ -34,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class PlanInput:
-    """What a rule looks at."""
+    """What the rules check."""
 
     recipe: Recipe
     site: Site
@@ -42,52 +43,52 @@ class PlanInput:
     layout: Layout
     own_program: bool
     kind_by_count: bool = False
-    """A GPU kind was named, and nobody knows how the cluster is asked for it."""
+    """A GPU type was named, and it is not known how this cluster is asked for it."""
 
 
-Rule = Callable[[PlanInput], Finding | None]
+Rule = Callable[[PlanInput], PlanNote | None]
 
 
-def hybrid_on_one_node(case: PlanInput) -> Finding | None:
+def hybrid_on_one_node(planned: PlanInput) -> PlanNote | None:
     """Hybrid means copies across nodes; one node has one copy."""
-    if case.recipe.fsdp.sharding == "hybrid" and case.resources.node_count == 1:
-        return Finding("hybrid sharding on one node is full sharding", "leave --sharding out")
+    if planned.recipe.fsdp.sharding == "hybrid" and planned.resources.node_count == 1:
+        return PlanNote("hybrid sharding on one node is full sharding", "leave --sharding out")
     return None
 
 
-def full_shard_on_sockets(case: PlanInput) -> Finding | None:
-    """Full sharding moves all weights twice a micro-batch: across nodes, that wants a fabric."""
-    across = case.layout.sharding in {"full", "grad"} and case.resources.node_count > 1
-    if across and case.site.network == "ethernet" and not case.own_program:
-        return Finding(
+def full_shard_on_sockets(planned: PlanInput) -> PlanNote | None:
+    """Full sharding moves all parameters twice a micro-batch: across nodes, that needs a fabric."""
+    across = planned.layout.sharding in {"full", "grad"} and planned.resources.node_count > 1
+    if across and planned.site.network == "ethernet" and not planned.own_program:
+        return PlanNote(
             "full sharding gathers the whole model over Ethernet twice every micro-batch",
             "try --sharding hybrid, or --method qlora with --sharding hybrid",
         )
     return None
 
 
-def packing_without_flash(case: PlanInput) -> Finding | None:
+def packing_without_flash(planned: PlanInput) -> PlanNote | None:
     """Packed samples see each other unless the attention kernel keeps them apart."""
-    packing = case.recipe.training.get("packing")
-    if packing and case.recipe.model.attention in {"sdpa", "eager"}:
-        return Finding(
-            f"packing with {case.recipe.model.attention} attention lets samples see each other",
+    packing = planned.recipe.training.get("packing")
+    if packing and planned.recipe.model.attention in {"sdpa", "eager"}:
+        return PlanNote(
+            f"packing with {planned.recipe.model.attention} attention lets samples see each other",
             "set model.attention=flash_attention_2, or training.packing=false",
         )
     return None
 
 
-def quantized_while_loading(case: PlanInput) -> Finding | None:
-    """Loading wants the whole 4-bit model on every GPU, before FSDP shares it out."""
-    card, billions = gpus().get(case.resources.gpu or ""), _billions(case.recipe.model.name)
-    if case.recipe.method.kind != "qlora" or case.own_program or not (card and billions):
+def quantized_while_loading(planned: PlanInput) -> PlanNote | None:
+    """Loading needs the whole 4-bit model on every GPU, before FSDP shards it."""
+    gpu, billions = gpus().get(planned.resources.gpu or ""), _billions(planned.recipe.model.name)
+    if planned.recipe.method.kind != "qlora" or planned.own_program or not (gpu and billions):
         return None
     whole = billions * QUANTIZED_GB_PER_BILLION
-    if whole <= card.memory_gb * LOADABLE:
+    if whole <= gpu.memory_gb * LOADABLE:
         return None
-    return Finding(
+    return PlanNote(
         f"each GPU quantizes the whole model while it loads, some {whole:.0f} GB before it is "
-        f"sharded: {card.name} is likely too small",
+        f"sharded: {gpu.name} is likely too small",
         "take GPUs with more memory, or --method lora with --sharding full",
     )
 
@@ -98,40 +99,48 @@ def _billions(model: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def kind_not_asked_for(case: PlanInput) -> Finding | None:
+def kind_not_asked_for(planned: PlanInput) -> PlanNote | None:
     """GPUs by count alone may come as another kind than the plan is for."""
-    if not case.kind_by_count:
+    if not planned.kind_by_count:
         return None
-    return Finding(
-        f"the job asks for GPUs by count, and not for {case.resources.gpu}: there is no Slurm here "
-        f"to ask, and site {case.site.name} does not say how",
+    return PlanNote(
+        f"the job asks for GPUs by count, and not for {planned.resources.gpu}: there is no Slurm "
+        f"here to ask, and site {planned.site.name} does not say how",
         "submit from the login node, or write it into a site profile (gpus: ...)",
     )
 
 
-def old_fsdp(case: PlanInput) -> Finding | None:
+def old_fsdp(planned: PlanInput) -> PlanNote | None:
     """FSDP 1 is on its way out."""
-    if case.layout.version == 1:
-        return Finding(
+    if planned.layout.version == 1:
+        return PlanNote(
             "FSDP 1 is deprecated in PyTorch", "use --fsdp 2 unless a file of old needs it"
         )
     return None
 
 
-def old_fsdp_adapter(case: PlanInput) -> Finding | None:
+def old_fsdp_adapter(planned: PlanInput) -> PlanNote | None:
     """FSDP 1 makes a unit of every adapter matrix: many small collectives."""
-    if case.layout.version == 1 and case.recipe.method.kind != "full":
-        return Finding(
+    if planned.layout.version == 1 and planned.recipe.method.kind != "full":
+        return PlanNote(
             "FSDP 1 gathers each adapter matrix by itself: some twelve times the collectives",
             "use --fsdp 2",
         )
     return None
 
 
-def no_checkpoints(case: PlanInput) -> Finding | None:
+def optimizer_not_counted(planned: PlanInput) -> PlanNote | None:
+    """Memory, checkpoints and time are predicted for AdamW, whatever the recipe sets."""
+    assumed = adamw_assumed(planned.recipe)
+    if assumed is None or planned.own_program:
+        return None
+    return PlanNote(assumed, "measure it: a short run's report has the memory and the step time")
+
+
+def no_checkpoints(planned: PlanInput) -> PlanNote | None:
     """A job that ends early keeps what its last checkpoint held."""
-    if case.recipe.checkpoints.every_steps == 0 and not case.own_program:
-        return Finding(
+    if planned.recipe.checkpoints.every_steps == 0 and not planned.own_program:
+        return PlanNote(
             "no checkpoints: a stopped job keeps nothing", "set checkpoints.every_steps=20"
         )
     return None
@@ -145,21 +154,22 @@ RULES: tuple[Rule, ...] = (
     kind_not_asked_for,
     old_fsdp,
     old_fsdp_adapter,
+    optimizer_not_counted,
     no_checkpoints,
 )
 
 
-def findings(
+def plan_notes(
     recipe: Recipe,
     site: Site,
     resources: Resources,
     layout: Layout,
     own_program: bool,
     kind_by_count: bool = False,
-) -> Iterator[Finding]:
-    """Return what the rules find, in their order."""
-    case = PlanInput(recipe, site, resources, layout, own_program, kind_by_count)
+) -> Iterator[PlanNote]:
+    """Yield the notes of all rules, in their order."""
+    planned = PlanInput(recipe, site, resources, layout, own_program, kind_by_count)
     for rule in RULES:
-        finding = rule(case)
-        if finding:
-            yield finding
+        note = rule(planned)
+        if note:
+            yield note

@@ -1,4 +1,4 @@
-"""Recipe + site + resources -> Plan. Pure: the same words give the same plan."""
+"""Recipe + site + resources -> Plan. Pure: the same input gives the same plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.layout import Layout, layout
-from hpclaunch.plan.notes import Finding, findings
+from hpclaunch.plan.notes import PlanNote, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
 from hpclaunch.plan.slurm_options import Option, slurm_options
 from hpclaunch.recipe.schema import Recipe
@@ -39,7 +39,7 @@ class Plan:
     """What sbatch and salloc are asked for; empty for a local run."""
     environment: tuple[tuple[str, str], ...]
     """Set for every process of the job, in this order."""
-    findings: tuple[Finding, ...]
+    notes: tuple[PlanNote, ...]
     restarts: int = 0
     """How often the job goes back into the queue by itself; 0 for attached runs."""
 
@@ -87,18 +87,19 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
         restarts=_restarts(resources, launch),
-        findings=tuple(findings(recipe, site, resources, lay, bool(launch.program), by_count)),
+        notes=tuple(plan_notes(recipe, site, resources, lay, bool(launch.program), by_count)),
     )
 
 
 def _restarts(resources: Resources, launch: Launch) -> int:
     """How often the job may start again. Raises UserError where it cannot go on by itself."""
-    asked = resources.max_restarts
+    requested = resources.max_restarts
     if launch.mode == "sbatch" and not launch.program:
-        return MAX_RESTARTS if asked is None else asked
-    if asked:
+        return MAX_RESTARTS if requested is None else requested
+    if requested:
         raise UserError(
-            f"--max-restarts {asked}: only batch jobs of the built-in trainer go on by themselves",
+            f"--max-restarts {requested}: only batch jobs of the built-in trainer go on by "
+            "themselves",
             "leave it out",
         )
     return 0

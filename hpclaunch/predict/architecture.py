@@ -1,4 +1,4 @@
-"""A model's shape, read from its config.json: enough to count weights, bytes and work by.
+"""A model's shape, read from its config.json: enough to count parameters, bytes and FLOPs.
 
 Decoder-only families that Transformers builds from the usual parts: Llama, Mistral, Qwen, Gemma,
 Phi, and mixtures of experts among them. For any other there is the simulation.
@@ -6,9 +6,9 @@ Phi, and mixtures of experts among them. For any other there is the simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpclaunch.errors import UserError
 
@@ -30,49 +30,60 @@ class Linear:
     """One matrix of every layer."""
 
     name: str
-    inputs: int
-    outputs: int
+    in_features: int
+    out_features: int
     bias: bool = False
     copies: int = 1
     """How many such matrices a layer has: the experts."""
-    ranks: int = 1
+    adapter_ranks: int = 1
     """Adapters' ranks that PEFT's `all-linear` gives it, in multiples of r: two where two matrices
     are stacked in one, none where it leaves it out."""
     quantized: bool = True
     """4-bit loading quantizes it: not the experts, whose matrices are stacked in one tensor."""
 
     @property
-    def weights(self) -> int:
-        """Numbers in it, biases with them."""
-        return self.copies * (self.inputs * self.outputs + (self.outputs if self.bias else 0))
+    def parameters(self) -> int:
+        """Parameters of all copies, biases with them."""
+        bias = self.out_features if self.bias else 0
+        return self.copies * (self.in_features * self.out_features + bias)
+
+
+class AdaptedMatrices(NamedTuple):
+    """Matrices of a layer that have LoRA adapters."""
+
+    number: int
+    in_features: int
+    """Sum over them."""
+    out_features: int
+    """Sum over them."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a decoder is made of."""
+    """What a decoder is made of, by the names of config.json."""
 
     family: str
-    width: int
+    hidden_size: int
     """Values of a token between layers."""
     layers: int
-    vocabulary: int
-    tied: bool
+    vocab_size: int
+    tie_word_embeddings: bool
     """Input and output embeddings are one matrix."""
-    heads: int
-    head_width: int
-    kv_heads: int
-    mlp_width: int
+    num_heads: int
+    head_dim: int
+    num_kv_heads: int
+    intermediate_size: int
     """Values of a token inside the MLP; with experts, of all those that a token goes through."""
     linears: tuple[Linear, ...]
-    norm_weights: int
-    """Numbers in a layer beside the matrices."""
-    active: int
-    """Numbers of a layer's matrices that one token meets."""
+    norm_parameters: int
+    """Parameters of a layer beside the matrices."""
+    active_layer_parameters: int
+    """Parameters of a layer's matrices that one token is multiplied by."""
 
     @property
-    def layer_weights(self) -> int:
-        """Numbers in a layer."""
-        return sum(each.weights for each in self.linears) + self.norm_weights
+    def layer_parameters(self) -> int:
+        """Parameters of a layer."""
+        return sum(each.parameters for each in self.linears) + self.norm_parameters
 
     @property
     def norms(self) -> int:
@@ -81,69 +92,77 @@ class Architecture:
         return heads + (4 if self.family in _FOUR_NORMS else 2)
 
     @property
-    def normed(self) -> int:
+    def normed_values(self) -> int:
         """Values of a token that a layer's norms take in."""
-        heads = self.heads + self.kv_heads if self.family in _NORMED_HEADS else 0
-        return heads * self.head_width + self.width * (4 if self.family in _FOUR_NORMS else 2)
+        heads = self.num_heads + self.num_kv_heads if self.family in _NORMED_HEADS else 0
+        return heads * self.head_dim + self.hidden_size * (4 if self.family in _FOUR_NORMS else 2)
 
     @property
-    def adaptable(self) -> tuple[int, int, int]:
-        """Matrices of a layer that get adapters by default; the widths in and out of them all.
+    def all_linear(self) -> AdaptedMatrices:
+        """Return the matrices of a layer that PEFT's `all-linear` gives adapters.
 
         Stacked experts are left out: their adapters are added to the weights.
         """
-        some = [each for each in self.linears if each.ranks and each.copies == 1]
-        inputs, outputs = (sum(e.inputs for e in some), sum(e.outputs for e in some))
-        return len(some), inputs, outputs
+        return adapted(each for each in self.linears if each.adapter_ranks and each.copies == 1)
 
     @property
-    def stacked(self) -> int:
-        """Numbers of a layer's experts, each kind of whose matrices is one tensor."""
-        return sum(each.weights for each in self.linears if each.copies > 1)
+    def stacked_parameters(self) -> int:
+        """Parameters of a layer's experts, each kind of whose matrices is one tensor."""
+        return sum(each.parameters for each in self.linears if each.copies > 1)
 
     @property
-    def merged(self) -> int:
-        """Numbers of a layer's stacked experts that have adapters.
+    def merged_parameters(self) -> int:
+        """Parameters of a layer's stacked experts that have adapters.
 
         PEFT adds an adapter of theirs to the weights themselves: a step makes another copy of them.
         """
-        return sum(each.weights for each in self.linears if each.copies > 1 and each.ranks)
+        return sum(e.parameters for e in self.linears if e.copies > 1 and e.adapter_ranks)
 
     def padding(self, ranks: int) -> int:
-        """Numbers that a layer is more when FSDP 2 shares it out: whole experts, to ranks alike.
+        """Return the parameters that FSDP 2 pads a layer with, to give all ranks whole experts.
 
-        It splits tensors along their first dimension, which is the expert where they are stacked:
-        eight over sixteen ranks are eight ranks with one each, and room for sixteen put together.
+        It shards tensors along their first dimension, which is the expert where they are stacked:
+        eight over sixteen ranks are eight ranks with one each, and sixteen when unsharded.
         """
         stacked = (each for each in self.linears if each.copies > 1)
-        return sum(-each.copies % ranks * (each.weights // each.copies) for each in stacked)
+        return sum(-each.copies % ranks * (each.parameters // each.copies) for each in stacked)
 
     @property
-    def embedding(self) -> int:
-        """Numbers in one embedding matrix."""
-        return self.vocabulary * self.width
+    def embedding_parameters(self) -> int:
+        """Parameters of one embedding matrix."""
+        return self.vocab_size * self.hidden_size
 
     @property
-    def weights(self) -> int:
-        """Numbers in the whole model."""
-        ends = self.embedding * (1 if self.tied else 2)
-        return self.layers * self.layer_weights + ends + self.width
+    def parameters(self) -> int:
+        """Parameters of the whole model."""
+        ends = self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
+        return self.layers * self.layer_parameters + ends + self.hidden_size
 
     @property
-    def active_weights(self) -> int:
-        """Numbers that one token is multiplied by, the output head among them."""
-        return self.layers * self.active + self.embedding
+    def active_parameters(self) -> int:
+        """Parameters that one token is multiplied by, the output head's among them."""
+        return self.layers * self.active_layer_parameters + self.embedding_parameters
 
     @property
-    def quantized(self) -> int:
-        """Numbers that 4-bit loading quantizes."""
+    def quantized_parameters(self) -> int:
+        """Parameters that 4-bit loading quantizes."""
         smaller = (each for each in self.linears if each.quantized)
-        return self.layers * sum(each.copies * each.inputs * each.outputs for each in smaller)
+        return self.layers * sum(e.copies * e.in_features * e.out_features for e in smaller)
 
-    def adapter(self, rank: int) -> int:
-        """Numbers in a LoRA adapter of this rank on all linear layers."""
-        ends = (e.copies * e.ranks * (e.inputs + e.outputs) for e in self.linears)
+    def adapter_parameters(self, rank: int) -> int:
+        """Return the parameters of a LoRA adapter of this rank on all linear layers."""
+        ends = (e.copies * e.adapter_ranks * (e.in_features + e.out_features) for e in self.linears)
         return self.layers * rank * sum(ends)
+
+
+def adapted(linears: Iterable[Linear]) -> AdaptedMatrices:
+    """Return how many matrices these are, and the sums of their inputs and outputs."""
+    matrices = list(linears)
+    return AdaptedMatrices(
+        len(matrices),
+        sum(each.in_features for each in matrices),
+        sum(each.out_features for each in matrices),
+    )
 
 
 def architecture(config: Mapping[str, Any], name: str = "the model") -> Architecture:
@@ -167,17 +186,17 @@ def architecture(config: Mapping[str, Any], name: str = "the model") -> Architec
         norms += (heads + kv_heads) * head_width if whole else 2 * head_width
     return Architecture(
         family=family,
-        width=width,
+        hidden_size=width,
         layers=read("num_hidden_layers"),
-        vocabulary=read("vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", family in _TIED)),
-        heads=heads,
-        head_width=head_width,
-        kv_heads=kv_heads,
-        mlp_width=mlp_width,
+        vocab_size=read("vocab_size"),
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", family in _TIED)),
+        num_heads=heads,
+        head_dim=head_width,
+        num_kv_heads=kv_heads,
+        intermediate_size=mlp_width,
         linears=attention + mlp,
-        norm_weights=norms,
-        active=sum(each.weights for each in attention) + active_mlp,
+        norm_parameters=norms,
+        active_layer_parameters=sum(each.parameters for each in attention) + active_mlp,
     )
 
 
@@ -191,8 +210,8 @@ class _Reader:
         value = self._config.get(key)
         value = default if value is None else value
         if type(value) is not int or value < 1:
-            said = "is missing" if value is None else f"is {value!r}"
-            raise UserError(f"the config of {self._name} cannot be read: {key} {said}")
+            problem = "is missing" if value is None else f"is {value!r}"
+            raise UserError(f"the config of {self._name} cannot be read: {key} {problem}")
         return value
 
 
@@ -217,7 +236,7 @@ def _attention(
 def _mlp(
     family: str, config: Mapping[str, Any], read: _Reader, width: int
 ) -> tuple[tuple[Linear, ...], int, int]:
-    """Return the matrices, the width a token takes in them, and the numbers it meets."""
+    """Return the matrices, a token's values inside them, and the parameters it meets."""
     if family in {"mixtral", "qwen2_moe", "qwen3_moe"}:
         return _experts(family, config, read, width)
     inner = read("intermediate_size")
@@ -232,7 +251,7 @@ def _mlp(
             Linear("up_proj", width, inner),
             Linear("down_proj", inner, width),
         )
-    return made, inner, sum(each.weights for each in made)
+    return made, inner, sum(each.parameters for each in made)
 
 
 def _experts(
@@ -245,7 +264,7 @@ def _experts(
     made = [
         Linear("gate_up_proj", width, 2 * inner, False, number, 2 * once, quantized=False),
         Linear("down_proj", inner, width, False, number, once, quantized=False),
-        Linear("gate", width, number, ranks=once, quantized=False),
+        Linear("gate", width, number, adapter_ranks=once, quantized=False),
     ]
     active = taken * 3 * width * inner + width * number
     span = taken * inner
@@ -258,6 +277,6 @@ def _experts(
             Linear("shared_expert_gate", width, 1),
         ]
         made += own
-        active += sum(each.weights for each in own)
+        active += sum(each.parameters for each in own)
         span += shared
     return tuple(made), span, active

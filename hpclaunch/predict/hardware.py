@@ -1,4 +1,4 @@
-"""The machines of a plan: from data sheets and the site's profile, or as they were measured."""
+"""The hardware of a plan: from data sheets and the site's profile, or as measured."""
 
 from __future__ import annotations
 
@@ -9,123 +9,130 @@ from datetime import UTC, datetime
 
 from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import (
-    HOST_LINK,
-    HOST_MEMORY,
-    LAUNCH,
-    MOVING,
-    PRODUCTS,
+    HOST_LINK_GB_S,
+    HOST_MEMORY_GB_S,
+    LAUNCH_S,
+    MATMUL_SHARE,
+    MEMORY_SHARE,
     Hardware,
-    Step,
+    StepTime,
     reached,
-    step,
+    step_time,
 )
 from hpclaunch.site.measured import Rates
 from hpclaunch.site.schema import Gpu, Site
 
-NETWORKS = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
-"""GB/s of a node's way out where a site names its kind and not its rate: one port of 200 Gb/s, or
+NETWORKS_GB_S = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
+"""GB/s between nodes where a site names the network and not its rate: one port of 200 Gb/s, or
 10 Gb/s Ethernet. Assumptions."""
 OFFLOADED = (
-    f"{HOST_LINK:g} GB/s between a GPU and its host and {HOST_MEMORY:g} GB/s of a node's memory, "
-    "for what is offloaded"
+    f"{HOST_LINK_GB_S:g} GB/s between a GPU and its host and {HOST_MEMORY_GB_S:g} GB/s of a "
+    "node's memory, for what is offloaded"
 )
-"""What the time of an offloaded layout rests on, in words."""
+"""What the time of an offloaded layout rests on, for the list of assumptions."""
 SHARES = (
-    f"{PRODUCTS:.0%} of the GPU's bf16 peak in the products of large matrices, {MOVING:.0%} of its "
-    "memory's rate between them"
+    f"{MATMUL_SHARE:.0%} of the GPU's bf16 peak in large matrix products, {MEMORY_SHARE:.0%} of "
+    "its memory bandwidth between them"
 )
-"""What a GPU's work rests on, in words."""
-TELLING = 0.7
-"""Share of a step that must be computing for its time to tell how fast the GPUs compute."""
-BOUNDS = 0.03, 3.0
-"""Of a pace that is believed."""
-LAUNCHES = 1e-6, 200e-6
-"""Seconds of a launch that are believed."""
+"""What the compute time rests on, for the list of assumptions."""
+COMPUTE_BOUND = 0.7
+"""Share of a step that must be compute for its time to show how fast the GPUs compute."""
+SPEED_FACTORS = 0.03, 3.0
+"""Bounds of a believable speed factor."""
+LAUNCH_BOUNDS_S = 1e-6, 200e-6
+"""Bounds of a believable launch time, in seconds."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What the time of a step tells; None: nothing."""
+class SpeedFit:
+    """What the measured time of a step shows; None: nothing."""
 
-    pace: float | None = None
-    """How many times as fast as predicted the GPUs worked."""
-    launch: float | None = None
+    speed_factor: float | None = None
+    """Ratio of the GPUs' speed to the predicted one."""
+    launch_s: float | None = None
     """Seconds that launching a kernel took."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What was measured of a kind of GPU at a site; None: not yet."""
+class MeasuredHardware:
+    """What was measured of a GPU type at a site; None: not yet."""
 
-    inside: Rates | None = None
-    across: Rates | None = None
-    pace: Pace = Pace()
-    """Of a run of this kind."""
+    intra_node: Rates | None = None
+    inter_node: Rates | None = None
+    fit: SpeedFit = SpeedFit()
+    """From a run of this kind."""
     run: str = ""
     """Which run that was."""
     memory: str = ""
-    """What the last run of this kind took, in words."""
+    """One line on what the last run of this kind took."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What the figures of a machine rest on, in words."""
+    """What the figures rest on: one line each."""
 
     assumed: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
 
 
 def hardware_of(
-    site: Site, card: Gpu, nodes: int, per_node: int, network: float | None, known: Known = Known()
+    site: Site,
+    gpu: Gpu,
+    nodes: int,
+    per_node: int,
+    network_gb_s: float | None,
+    known: MeasuredHardware = MeasuredHardware(),
 ) -> tuple[Hardware, Basis]:
-    """Return the machine, and what its figures rest on.
+    """Return the hardware, and what its figures rest on.
 
-    `network`: GB/s of a node by its data sheet, where told; it wins over what was measured.
+    `network_gb_s`: of a node by its data sheet, where the user gives it; it wins over measurements.
     """
     assumed, seen = [], []
-    rate = None if network is None else reached(network)
+    rate = None if network_gb_s is None else reached(network_gb_s)
     if nodes > 1 and rate is None:
         rate = _network(site, known)
-        if known.across is not None:
-            seen.append(f"{rate:.3g} GB/s between nodes ({_measured(known.across)})")
+        if known.inter_node is not None:
+            seen.append(f"{rate:.3g} GB/s between nodes ({_measured(known.inter_node)})")
         elif site.network_gb_s is None and rate is not None:
             assumed.append(
-                f"{NETWORKS[site.network]:g} GB/s between nodes ({site.network}); measure it by "
-                "hpclaunch preflight, or tell it by --network"
+                f"{NETWORKS_GB_S[site.network]:g} GB/s between nodes ({site.network}); measure it "
+                "by hpclaunch preflight, or give it by --network"
             )
-    link = reached(card.link_gb_s)
-    if per_node > 1 and known.inside is not None:
-        link = known.inside.gather_gb_s
-        seen.append(f"{link:.3g} GB/s between GPUs of a node ({_measured(known.inside)})")
-    learnt = known.pace
-    if learnt.pace is not None:
-        seen.append(f"GPUs {learnt.pace:.2f} times as fast as the assumptions say ({known.run})")
-    launch = LAUNCH if learnt.launch is None else learnt.launch
-    launching = f"{1e6 * launch:.0f} µs to launch a kernel"
-    if learnt.launch is not None:
+    link = reached(gpu.link_gb_s)
+    if per_node > 1 and known.intra_node is not None:
+        link = known.intra_node.gather_gb_s
+        seen.append(f"{link:.3g} GB/s between GPUs of a node ({_measured(known.intra_node)})")
+    fit = known.fit
+    if fit.speed_factor is not None:
+        seen.append(
+            f"GPUs {fit.speed_factor:.2f} times as fast as the assumptions say ({known.run})"
+        )
+    launch_s = LAUNCH_S if fit.launch_s is None else fit.launch_s
+    launching = f"{1e6 * launch_s:.0f} µs to launch a kernel"
+    if fit.launch_s is not None:
         seen.append(f"{launching} ({known.run})")
-    assumed.append(SHARES if learnt.launch is not None else f"{SHARES}, {launching}")
+    assumed.append(SHARES if fit.launch_s is not None else f"{SHARES}, {launching}")
     seen += [known.memory] if known.memory else []
     return (
         Hardware(
             nodes=nodes,
-            per_node=per_node,
-            tflops=card.bf16_tflops or 0.0,
-            memory_gb_s=card.bandwidth_gb_s,
+            gpus_per_node=per_node,
+            tflops=gpu.bf16_tflops or 0.0,
+            memory_gb_s=gpu.bandwidth_gb_s,
             link_gb_s=link,
             network_gb_s=rate,
-            pace=learnt.pace or 1.0,
-            launch=launch,
+            speed_factor=fit.speed_factor or 1.0,
+            launch_s=launch_s,
         ),
         Basis(tuple(assumed), tuple(seen)),
     )
 
 
-def _network(site: Site, known: Known) -> float | None:
+def _network(site: Site, known: MeasuredHardware) -> float | None:
     """Return what collectives reach between nodes."""
-    if known.across is not None:
-        return known.across.gather_gb_s
-    rate = site.network_gb_s or NETWORKS.get(site.network)
+    if known.inter_node is not None:
+        return known.inter_node.gather_gb_s
+    rate = site.network_gb_s or NETWORKS_GB_S.get(site.network)
     return None if rate is None else reached(rate)
 
 
@@ -134,31 +141,33 @@ def _measured(rates: Rates) -> str:
     return f"measured by preflight on {day}, {rates.ranks} ranks"
 
 
-def pace_of(load: TrainingStep, replicas: int, machine: Hardware, seconds: float) -> Pace:
-    """Return what a step of so many seconds tells of the machine's GPUs, or of launches.
+def fit_speed(training: TrainingStep, replicas: int, machine: Hardware, seconds: float) -> SpeedFit:
+    """Return what a measured step of `seconds` shows of the GPUs' speed, or of kernel launches.
 
-    Nothing where most of it went to the network, or the figure is out of all bounds.
+    Nothing where most of it was communication, or the figure is out of bounds.
     """
-    prediction = step(load, replicas, machine)
+    prediction = step_time(training, replicas, machine)
     if prediction.waits_for_launches:
-        launch = _solved(
-            lambda trial: step(load, replicas, replace(machine, launch=trial)), LAUNCHES, seconds
+        launch_s = _solve(
+            lambda trial: step_time(training, replicas, replace(machine, launch_s=trial)),
+            LAUNCH_BOUNDS_S,
+            seconds,
         )
-        return Pace(launch=launch)
-    pace = _solved(
-        lambda trial: step(load, replicas, replace(machine, pace=1 / trial)),
-        (1 / BOUNDS[1], 1 / BOUNDS[0]),
+        return SpeedFit(launch_s=launch_s)
+    slowness = _solve(
+        lambda trial: step_time(training, replicas, replace(machine, speed_factor=1 / trial)),
+        (1 / SPEED_FACTORS[1], 1 / SPEED_FACTORS[0]),
         seconds,
     )
-    return Pace(pace=None if pace is None else round(1 / pace, 3))
+    return SpeedFit(speed_factor=None if slowness is None else round(1 / slowness, 3))
 
 
-def _solved(
-    slower: Callable[[float], Step], bounds: tuple[float, float], seconds: float
+def _solve(
+    slower: Callable[[float], StepTime], bounds: tuple[float, float], seconds: float
 ) -> float | None:
-    """Find the figure, of those that make a step slower as they grow, at which it takes `seconds`.
+    """Return the figure at which a step takes `seconds`; larger figures make it slower.
 
-    None where none of the bounds does, or where that step would mostly wait for the network.
+    None where none within the bounds does, or where that step would be mostly communication.
     """
     low, high = bounds
 
@@ -171,4 +180,4 @@ def _solved(
     for _ in range(40):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if takes(middle) > seconds else (middle, high)
-    return low if slower(low).compute >= TELLING * seconds else None
+    return low if slower(low).compute >= COMPUTE_BOUND * seconds else None

@@ -1,39 +1,42 @@
-"""What a GPU does for a micro-batch: operations of products, bytes moved, kernels launched.
+"""What a GPU does for a micro-batch: FLOPs of matrix products, bytes moved, kernels launched.
 
-Most of a step is matrix products. Between them PyTorch runs norms, rotations, activations,
+Most of a step is matrix products. Between them PyTorch runs norms, rotary embeddings, activations,
 residuals and adapters one kernel at a time, each of which reads and writes whole tensors: of a LoRA
-a sixth of the time at a width of 8,192 and two fifths at 2,048. And each kernel is launched by a
-CPU, which short micro-batches of small models wait for.
+a sixth of the time at a hidden size of 8,192 and two fifths at 2,048. And each kernel is launched
+by a CPU: short micro-batches of small models wait for it.
 
 Bytes and kernels were counted over tensors without values, layer by layer, of Transformers' Llama
 and Qwen3 under PEFT and accelerate; tests/train/test_moved.py counts again. Mixtures of experts
-are taken for dense models of as many active weights whose experts are read once a pass.
+are taken for dense models of as many active parameters whose experts are read once a pass.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.memory import NF4_SAVED_BYTES, TrainingStep
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What a GPU does once for a micro-batch, forth or back."""
+    """What a GPU does once for a micro-batch, forward or backward."""
 
     flops: float
-    """Of matrix products and attention, but for adapters'."""
+    """FLOPs of matrix products and attention, but for adapters'."""
     narrow_flops: float
-    """Of adapters' products, which move more than they compute: their time is that of `moved`."""
+    """FLOPs of adapters' products: memory-bound, so their time is that of `moved`."""
     moved: float
     """Bytes that all other kernels read and write."""
     launches: float
-    """Kernels of the layers."""
+    """Number of kernels of the layers."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """What a layer moves between its products: bytes a token and value, and kernels."""
+    """What a layer moves between its matrix products: bytes a token and value, and kernels.
+
+    Counted by PyTorch's dispatch over tensors without values: tests/train/test_moved.py.
+    """
 
     norm: int
     """Bytes, for each value that a norm takes in."""
@@ -47,20 +50,20 @@ class _Layer:
     """With no norm."""
     norm_kernels: int
 
-    def moved(self, load: TrainingStep) -> float:
-        """Bytes a token."""
-        model = load.model
+    def moved(self, training: TrainingStep) -> float:
+        """Return the bytes a token."""
+        model = training.model
         return float(
-            self.norm * model.normed
-            + self.width * model.width
-            + self.queries * model.heads * model.head_width
-            + self.keys * model.kv_heads * model.head_width
-            + self.mlp * model.mlp_width
+            self.norm * model.normed_values
+            + self.width * model.hidden_size
+            + self.queries * model.num_heads * model.head_dim
+            + self.keys * model.num_kv_heads * model.head_dim
+            + self.mlp * model.intermediate_size
         )
 
-    def launched(self, load: TrainingStep) -> int:
-        """Kernels in all."""
-        return self.kernels + self.norm_kernels * load.model.norms
+    def launched(self, training: TrainingStep) -> int:
+        """Return the number of kernels."""
+        return self.kernels + self.norm_kernels * training.model.norms
 
 
 @dataclass(frozen=True)
@@ -71,161 +74,174 @@ class _Adapter:
     outputs: int
     kernels: int
 
-    def moved(self, load: TrainingStep) -> float:
-        """Bytes a token, in a layer."""
-        _, inputs, outputs = load.adapters
-        return float(self.inputs * inputs + self.outputs * outputs)
+    def moved(self, training: TrainingStep) -> float:
+        """Return the bytes a token, in a layer."""
+        matrices = training.adapted_matrices
+        return float(self.inputs * matrices.in_features + self.outputs * matrices.out_features)
 
-    def launched(self, load: TrainingStep) -> int:
-        """Kernels of a layer."""
-        return self.kernels * load.adapters[0]
+    def launched(self, training: TrainingStep) -> int:
+        """Return the number of kernels of a layer."""
+        return self.kernels * training.adapted_matrices.number
 
 
 # Weights that are trained on one GPU are cast by autocast, and norms give 32 bits then.
-_FORTH, _FORTH_CAST = _Layer(36, 12, 24, 24, 10, 27, 8), _Layer(48, 10, 48, 36, 10, 37, 8)
-_BACK, _BACK_CAST = _Layer(92, 30, 36, 40, 18, 45, 15), _Layer(116, 54, 70, 62, 18, 60, 15)
-_BACK_FROZEN = _Layer(84, 30, 36, 40, 18, 36, 14)
-"""Going back without gradients of the layer's own weights."""
-_AGAIN = 16
-"""Bytes a token and value between layers that one computed again need not move: its last sum."""
+_FORWARD, _FORWARD_CAST = _Layer(36, 12, 24, 24, 10, 27, 8), _Layer(48, 10, 48, 36, 10, 37, 8)
+_BACKWARD, _BACKWARD_CAST = _Layer(92, 30, 36, 40, 18, 45, 15), _Layer(116, 54, 70, 62, 18, 60, 15)
+_BACKWARD_FROZEN = _Layer(84, 30, 36, 40, 18, 36, 14)
+"""Backward without gradients of the layer's own weights."""
+_RECOMPUTED_LESS = 16
+"""Bytes a token and hidden value that a recomputed layer need not move: its last sum."""
 
 # An adapter's two products are so narrow that their work is to read and write their ends: two bytes
-# each forth, and twice that back. FSDP casts the adapter; autocast casts what goes through it.
-_ADAPTER_FORTH = {True: _Adapter(2, 12, 4), False: _Adapter(14, 12, 8)}
-_ADAPTER_BACK = {True: _Adapter(10, 8, 6), False: _Adapter(22, 8, 10)}
+# each forward, twice that backward. FSDP casts the adapter; autocast casts what goes through it.
+_ADAPTER_FORWARD = {True: _Adapter(2, 12, 4), False: _Adapter(14, 12, 8)}
+_ADAPTER_BACKWARD = {True: _Adapter(10, 8, 6), False: _Adapter(22, 8, 10)}
 """By whether FSDP casts."""
 
-_ENDS_FORTH, _ENDS_BACK = 45, 98
-"""Bytes a token and value between layers of embedding, last norm and loss."""
-_LOGITS_FORTH, _LOGITS_BACK = 4, 6
-"""Bytes a token and word of the vocabulary that the fused loss moves: written by a product and
-read, and once more going back, where the gradient takes their place. An estimate."""
-_CAST = 6
-"""Bytes a weight that autocast moves to have a copy in 16 bits, or a gradient in 32."""
-_PUT_TOGETHER = 2
-"""Times that FSDP moves what it has gathered, to lay it out as the weights."""
-_SHARED_OUT, _ADDED_UP = 4, 6
-"""Bytes a weight that FSDP moves to lay out gradients for the others, and of its own share."""
+_ENDS_FORWARD, _ENDS_BACKWARD = 45, 98
+"""Bytes a token and hidden value of embedding, last norm and loss."""
+_LOGITS_FORWARD, _LOGITS_BACKWARD = 4, 6
+"""Bytes a token and entry of the vocabulary that the fused loss moves: written by a product and
+read, and once more in the backward pass, where the gradient takes their place. An estimate."""
+_AUTOCAST = 6
+"""Bytes a parameter that autocast moves: fp32 to bf16, or a gradient back to fp32."""
+_COPY_OUT = 2
+"""Times that FSDP moves what it has all-gathered: from the flat buffer into parameters."""
+_REDUCE_COPY_IN, _REDUCE_ADD = 4, 6
+"""Bytes a parameter that FSDP moves: gradients into the reduce-scatter's buffer (bf16, read and
+written), and this rank's shard of the sum into its fp32 gradient."""
 _MERGE, _READ = 6, 2
-"""Bytes a weight of an expert that PEFT moves to add an adapter to it, and that a product reads.
-The first is an estimate."""
+"""Bytes a parameter of an expert that PEFT moves to add an adapter to it, and that a matrix product
+reads. The first is an estimate."""
 
-_HOOKS_FORTH, _HOOKS_BACK = {True: 65, False: 30}, {True: 110, False: 75}
-"""CPU time that FSDP's hooks of a layer take, in launches, with and without adapters: measured on a
-CPU, with collectives that do nothing."""
+_HOOKS_FORWARD, _HOOKS_BACKWARD = {True: 65, False: 30}, {True: 110, False: 75}
+"""CPU time that FSDP's hooks of a layer take, in kernel launches, with and without adapters:
+measured on a CPU, with collectives that do nothing."""
 
 
 EXPERTS = "kernels and bytes between an expert's products as those of a dense model's"
-"""What the time of a mixture of experts rests on, in words."""
+"""What the time of a mixture of experts rests on, for the list of assumptions."""
 
 
-def passes(load: TrainingStep) -> tuple[Pass, Pass]:
-    """Return what is done forth and back, what is computed again with the latter."""
-    forth, back = _flops(load)
-    moved_forth, moved_back = _moved(load)
-    launches_forth, launches_back = _launches(load)
-    layers, narrow = load.model.layers, 2.0 * load.adapter * load.tokens
+def passes(training: TrainingStep) -> tuple[Pass, Pass]:
+    """Return the forward and the backward pass; the latter with what is recomputed."""
+    forward, backward = _flops(training)
+    moved_forward, moved_backward = _moved(training)
+    launches_forward, launches_backward = _launches(training)
+    layers, narrow = training.model.layers, 2.0 * training.adapter_parameters * training.tokens
     return (
-        Pass(forth, narrow, moved_forth, layers * launches_forth),
-        Pass(back, narrow * (2 if load.checkpointing else 1), moved_back, layers * launches_back),
+        Pass(forward, narrow, moved_forward, layers * launches_forward),
+        Pass(
+            backward,
+            narrow * (2 if training.activation_checkpointing else 1),
+            moved_backward,
+            layers * launches_backward,
+        ),
     )
 
 
-def _layers_of(load: TrainingStep) -> tuple[_Layer, _Layer]:
-    if load.method != "full":
-        return _FORTH, _BACK_FROZEN
-    return (_FORTH_CAST, _BACK_CAST) if load.sharding == "none" else (_FORTH, _BACK)
+def _layers_of(training: TrainingStep) -> tuple[_Layer, _Layer]:
+    if training.method != "full":
+        return _FORWARD, _BACKWARD_FROZEN
+    return (_FORWARD_CAST, _BACKWARD_CAST) if training.sharding == "none" else (_FORWARD, _BACKWARD)
 
 
-def _flops(load: TrainingStep) -> tuple[float, float]:
-    """Return the operations forth and back, but for adapters'."""
-    model = load.model
-    head = 2.0 * model.embedding * load.tokens
-    layers = 2.0 * model.layers * model.active * load.tokens
-    attention = attention_flops(load) * load.tokens
-    # The weights' own gradients are a third of the work; without them there is half as much to do
-    # going back. Attention's backward pass recomputes its scores: two and a half forward ones. The
-    # fused loss computes its logits again whether layers are or not.
-    back = (head + layers) * (2 if load.method == "full" else 1) + 2.5 * attention + head
-    if load.checkpointing:
-        back += layers + attention
-    return head + layers + attention, back
+def _flops(training: TrainingStep) -> tuple[float, float]:
+    """Return the FLOPs forward and backward, but for adapters'."""
+    model = training.model
+    head = 2.0 * model.embedding_parameters * training.tokens
+    layers = 2.0 * model.layers * model.active_layer_parameters * training.tokens
+    attention = attention_flops(training) * training.tokens
+    # The weights' own gradients are a third of the work; without them the backward pass has half as
+    # much to do. Attention's backward pass recomputes its scores: two and a half forward ones. The
+    # fused loss recomputes its logits whether layers are recomputed or not.
+    backward = (head + layers) * (2 if training.method == "full" else 1) + 2.5 * attention + head
+    if training.activation_checkpointing:
+        backward += layers + attention
+    return head + layers + attention, backward
 
 
-def _moved(load: TrainingStep) -> tuple[float, float]:
-    """Return the bytes forth and back."""
-    model, casts = load.model, load.sharding != "none"
-    layer, layer_back = _layers_of(load)
-    forth, back = layer.moved(load), layer_back.moved(load)
-    if load.method != "full":
-        forth += _ADAPTER_FORTH[casts].moved(load)
-        back += _ADAPTER_BACK[casts].moved(load)
-    if load.checkpointing:
-        back += forth - _AGAIN * model.width
-    ends = _ENDS_FORTH * model.width + _LOGITS_FORTH * model.vocabulary
-    ends_back = _ENDS_BACK * model.width + _LOGITS_BACK * model.vocabulary
-    once, once_back = _of_weights(load)
+def _moved(training: TrainingStep) -> tuple[float, float]:
+    """Return the bytes moved forward and backward."""
+    model, casts = training.model, training.sharding != "none"
+    layer, layer_backward = _layers_of(training)
+    forward, backward = layer.moved(training), layer_backward.moved(training)
+    if training.method != "full":
+        forward += _ADAPTER_FORWARD[casts].moved(training)
+        backward += _ADAPTER_BACKWARD[casts].moved(training)
+    if training.activation_checkpointing:
+        backward += forward - _RECOMPUTED_LESS * model.hidden_size
+    ends = _ENDS_FORWARD * model.hidden_size + _LOGITS_FORWARD * model.vocab_size
+    ends_backward = _ENDS_BACKWARD * model.hidden_size + _LOGITS_BACKWARD * model.vocab_size
+    once, once_backward = _of_weights(training)
     return (
-        (model.layers * forth + ends) * load.tokens + once,
-        (model.layers * back + ends_back) * load.tokens + once_back,
+        (model.layers * forward + ends) * training.tokens + once,
+        (model.layers * backward + ends_backward) * training.tokens + once_backward,
     )
 
 
-def _of_weights(load: TrainingStep) -> tuple[float, float]:
-    """Bytes forth and back that are moved for the weights' sake, however many tokens there are."""
-    model, full = load.model, load.method == "full"
-    once = float(_READ * model.layers * model.stacked)
-    once += 0.0 if full else _MERGE * model.layers * model.merged
-    if full and load.sharding == "none":
-        once += _CAST * model.layers * model.layer_weights
-    back = once * (2 if load.checkpointing else 1)
-    if load.sharding != "none" and load.shards > 1:
-        gathered = _PUT_TOGETHER * gathered_bytes(load)
+def _of_weights(training: TrainingStep) -> tuple[float, float]:
+    """Return the bytes that are moved for the weights, however many tokens there are."""
+    model, full = training.model, training.method == "full"
+    once = float(_READ * model.layers * model.stacked_parameters)
+    once += 0.0 if full else _MERGE * model.layers * model.merged_parameters
+    if full and training.sharding == "none":
+        once += _AUTOCAST * model.layers * model.layer_parameters
+    backward = once * (2 if training.activation_checkpointing else 1)
+    if training.sharding != "none" and training.shards > 1:
+        gathered = _COPY_OUT * gathered_bytes(training)
         once += gathered
-        back += gathered if load.sharding == "full" else 0.0
-        back += (_SHARED_OUT + _ADDED_UP / load.shards) * model.weights if full else 0.0
-    return once, back
+        backward += gathered if training.sharding == "full" else 0.0
+        backward += (
+            (_REDUCE_COPY_IN + _REDUCE_ADD / training.shards) * model.parameters if full else 0.0
+        )
+    return once, backward
 
 
-def _launches(load: TrainingStep) -> tuple[int, int]:
-    """Return the kernels of a layer forth and back, and what else a CPU does in their time."""
-    casts, adapted = load.sharding != "none", load.method != "full"
-    layer, layer_back = _layers_of(load)
-    forth, back = layer.launched(load), layer_back.launched(load)
+def _launches(training: TrainingStep) -> tuple[int, int]:
+    """Return the kernels of a layer forward and backward, FSDP's hooks counted as kernels."""
+    casts, adapted = training.sharding != "none", training.method != "full"
+    layer, layer_backward = _layers_of(training)
+    forward, backward = layer.launched(training), layer_backward.launched(training)
     if adapted:
-        forth += _ADAPTER_FORTH[casts].launched(load)
-        back += _ADAPTER_BACK[casts].launched(load)
-    if load.method == "qlora":
+        forward += _ADAPTER_FORWARD[casts].launched(training)
+        backward += _ADAPTER_BACKWARD[casts].launched(training)
+    if training.method == "qlora":
         # bitsandbytes writes each matrix out by a kernel; with double quantization by one more for
         # its scales, and one for their offset.
-        written = (3 if load.double else 1) * sum(each.quantized for each in load.model.linears)
-        forth, back = forth + written, back + written
-    if load.checkpointing:
-        back += forth
-    if casts and load.shards > 1:
-        forth, back = forth + _HOOKS_FORTH[adapted], back + _HOOKS_BACK[adapted]
-    return forth, back
+        kernels = 3 if training.double_quant else 1
+        written = kernels * sum(each.quantized for each in training.model.linears)
+        forward, backward = forward + written, backward + written
+    if training.activation_checkpointing:
+        backward += forward
+    if casts and training.shards > 1:
+        forward, backward = forward + _HOOKS_FORWARD[adapted], backward + _HOOKS_BACKWARD[adapted]
+    return forward, backward
 
 
-def gathered_bytes(load: TrainingStep) -> float:
-    """Bytes of the whole model as it goes over the links, padding of stacked experts with it."""
-    padding = load.model.layers * load.model.padding(load.shards)
-    whole = 2.0 * (load.model.weights + padding + load.adapter)
-    return whole - (1.5 * load.model.quantized if load.method == "qlora" else 0.0)
+def gathered_bytes(training: TrainingStep) -> float:
+    """Return the bytes of an all-gather of the whole model, padding of stacked experts with it."""
+    padding = training.model.layers * training.model.padding(training.shards)
+    whole = 2.0 * (training.model.parameters + padding + training.adapter_parameters)
+    return whole - (
+        NF4_SAVED_BYTES * training.model.quantized_parameters if training.method == "qlora" else 0.0
+    )
 
 
-def token_flops(load: TrainingStep) -> float:
-    """FLOPs that the model's own work takes for a token of a sample of full length, forth and back.
+def token_flops(training: TrainingStep) -> float:
+    """Return the FLOPs of a token, forward and backward, in a sample of full length.
 
     What is recomputed does not count, nor do gradients of weights that are not trained.
     """
     # Of the adapters of experts a token meets as many as of the experts.
-    met = load.model.active / sum(each.weights for each in load.model.linears)
-    forward = 2.0 * (load.model.active_weights + met * load.adapter)
-    return forward * (3 if load.method == "full" else 2) + 3.5 * attention_flops(load)
+    met = training.model.active_layer_parameters / sum(
+        each.parameters for each in training.model.linears
+    )
+    forward = 2.0 * (training.model.active_parameters + met * training.adapter_parameters)
+    return forward * (3 if training.method == "full" else 2) + 3.5 * attention_flops(training)
 
 
-def attention_flops(load: TrainingStep) -> float:
-    """FLOPs of a token's attention to those before it, on average half of the sample's."""
-    model = load.model
-    return 2.0 * model.layers * load.length * model.heads * model.head_width
+def attention_flops(training: TrainingStep) -> float:
+    """Return the FLOPs of a token's attention to those before it: on average half of the sample."""
+    model = training.model
+    return 2.0 * model.layers * training.seq_len * model.num_heads * model.head_dim

@@ -1,9 +1,10 @@
 """How much of a GPU's memory a training step takes, by a closed form.
 
-The form follows FSDP 2 as accelerate lays it: every layer a unit, the input embedding one, the
-final norm with the output head one that stays gathered; each is gathered while another works.
-A step's peak lies in one of a few moments; each is the sum of what is held then. Held against
-PyTorch's memory tracker on tensors without values (`plan --exact`): tests/predict/test_memory.py.
+The form follows FSDP 2 as accelerate applies it: every layer is a unit, the input embedding one,
+the final norm with the output head one that stays unsharded; each is all-gathered while another
+computes. A step's peak lies in one of a few phases; each is the sum of what is held then. Checked
+against PyTorch's memory tracker on tensors without values (`plan --exact`):
+tests/predict/test_memory.py.
 """
 
 from __future__ import annotations
@@ -11,230 +12,268 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hpclaunch.predict.architecture import Architecture
+from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
 
 GIB = 2**30
 
+BF16_BYTES, FP32_BYTES = 2, 4
+"""Bytes of a parameter: computed with in bf16; trained ones, and gradients, are held in fp32."""
+ADAM_STATE_BYTES = 8
+"""Bytes of AdamW's state for a trained parameter: two moments (exp_avg, exp_avg_sq) in fp32. Every
+prediction counts AdamW, whatever `training.optim` says; the plan notes another one."""
+
 ALLOCATOR = 0.06
-"""Share of the tensors that the caching allocator holds beside them, with expandable segments."""
+"""Share of the tensors that the caching allocator reserves beside them, with expandable segments;
+an estimate."""
 CONTEXT = 1.0 * GIB
 """Bytes of the CUDA context with the libraries' workspaces; an estimate."""
 COLLECTIVES = 1.0 * GIB
 """Bytes of NCCL's buffers where there are several GPUs; an estimate."""
 
 BLOCK, NESTED_BLOCK = 64, 256
-"""4-bit weights that share a scale, and scales that share one with double quantization."""
+"""4-bit parameters that share a scale, and scales that share one with double quantization:
+bitsandbytes' defaults (`blocksize`, `nested` of quantize_4bit)."""
+NF4_SAVED_BYTES = 1.5
+"""Bytes that a parameter in 4 bits (half a byte) is smaller than one in bf16."""
 
 HEAD_ROWS, HEAD_COLUMNS = 4096, 32768
-"""Tile of logits that TRL's fused loss works on."""
+"""Tile of logits that TRL's fused loss works on (trl/kernels/chunked_logprob.py)."""
 
-MLP_WORK, TOKEN_WORK = 9, 4
-"""What the backward pass of a checkpointed layer holds at once: tensors of the MLP's width, and of
-the model's. Of a gated MLP, recomputed: its two halves, their activation and product, and what
-flows back through them."""
-MLP_KEPT, TOKEN_KEPT, FULL_KEPT = 4, 9.9, 12
-"""The same for what each layer keeps without checkpointing; a full fine-tune also keeps the inputs
-of all matrices, for their gradients."""
-CAST = 11
-"""Tensors of the model's width more where autocast works in place of FSDP: casts of the adapters'
-inputs. Without checkpointing 4.3 of them are kept."""
-CAST_KEPT = 4.3
+# Sizes of activations, in bf16 tensors of a token: `FFN` ones are as wide as the MLP, `HIDDEN` ones
+# as the model. Fitted to the simulated steps of tests/predict/simulated.jsonl (torch 2.13).
+BACKWARD_FFN, BACKWARD_HIDDEN = 9, 4
+"""Tensors that the backward pass of a checkpointed layer holds at once. Of a gated MLP, recomputed:
+its two halves, their activation and product, and their gradients."""
+SAVED_FFN, SAVED_HIDDEN, SAVED_HIDDEN_FULL = 4, 9.9, 12
+"""Tensors that each layer saves for the backward pass without activation checkpointing; a full
+fine-tune also saves the inputs of all matrices, for their gradients (`SAVED_HIDDEN_FULL`)."""
+AUTOCAST_HIDDEN, AUTOCAST_SAVED_HIDDEN = 11, 4.3
+"""More of the `HIDDEN` tensors where autocast casts in place of FSDP (the adapters' inputs): in the
+backward pass, and saved by each layer without activation checkpointing."""
 MERGED_GRADIENT = 1 / 3
 """Share of a layer's merged experts whose gradient is held beside them: the smaller of two tensors.
-(PEFT adds the adapters of experts to the weights; the sum is kept for the way back.)"""
-SAVED = 5.3
-"""Tensors of the model's width beside the layers' inputs at the end of the forward pass."""
+(PEFT adds the adapters of experts to the weights; the sum is saved for the backward pass.)"""
+FORWARD_END_HIDDEN = 5.3
+"""`HIDDEN` tensors beside the layers' inputs at the end of the forward pass."""
+LAYER_GRADIENTS = 1.5
+"""Gradients of a full fine-tune that are unsharded at once, in layers: the layer's own while they
+are computed, and those of the one before, while they are reduce-scattered."""
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What is trained, and how it is laid out."""
+    """What one GPU does in a training step: model, method, sharding, batch."""
 
     model: Architecture
     method: Literal["full", "lora", "qlora"]
-    adapter: int
-    """Numbers in the adapter, 0 for a full fine-tune."""
+    adapter_parameters: int
+    """Parameters in the adapter, 0 for a full fine-tune."""
     sharding: Literal["full", "grad", "none"]
-    """Within the ranks that share one copy."""
+    """FULL_SHARD, SHARD_GRAD_OP or DDP, within the ranks that share one copy."""
     shards: int
-    samples: int
-    """Of a micro-batch on one GPU."""
-    length: int
-    """Tokens of each, padding with them."""
-    checkpointing: bool = True
-    double: bool = True
-    """Double quantization."""
+    """Ranks that share one copy."""
+    micro_batch_size: int
+    """Samples of a micro-batch on one GPU."""
+    seq_len: int
+    """Tokens of each sample, padding with them."""
+    activation_checkpointing: bool = True
+    double_quant: bool = True
+    """Double quantization of 4-bit weights."""
     offload: bool = False
-    accumulation: int = 1
+    """Parameters, gradients and optimizer lie in the host's memory."""
+    gradient_accumulation_steps: int = 1
     """Micro-batches of a step."""
-    adapted: tuple[int, int, int] | None = None
-    """Matrices of a layer with adapters, and the widths in and out of them all; None: every one."""
+    target_matrices: AdaptedMatrices | None = None
+    """Matrices of a layer with adapters; None: all that PEFT's `all-linear` takes."""
 
     @property
-    def adapters(self) -> tuple[int, int, int]:
-        """The same, told."""
-        return self.model.adaptable if self.adapted is None else self.adapted
+    def adapted_matrices(self) -> AdaptedMatrices:
+        """Return the matrices of a layer with adapters: those named, else all linear ones."""
+        return self.model.all_linear if self.target_matrices is None else self.target_matrices
 
     @property
     def tokens(self) -> int:
-        """Of a micro-batch on one GPU."""
-        return self.samples * self.length
+        """Tokens of a micro-batch on one GPU."""
+        return self.micro_batch_size * self.seq_len
+
+    @property
+    def trained_parameters(self) -> int:
+        """Parameters that are trained, over all ranks."""
+        return self.model.parameters if self.method == "full" else self.adapter_parameters
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU when the step needs most."""
+    """Bytes on one GPU at the peak of a step."""
 
-    moment: str
+    phase: str
     """What the step does then."""
     weights: int
+    """Bytes of this rank's shard of the parameters."""
     scales: int
-    """Of 4-bit weights; every rank holds all of them."""
+    """Bytes of the scales of 4-bit weights; every rank holds all of them."""
     gradients: int
     optimizer: int
     activations: int
-    """Kept for the backward pass, and what the layer or the loss at work needs."""
-    gathered: int
-    """Layers and embeddings put together from all ranks for a while."""
+    """Bytes saved for the backward pass, and what the layer or the loss at work needs."""
+    unsharded: int
+    """Bytes of layers and embeddings that are unsharded (all-gathered) then."""
     allocator: int
+    """Bytes that the caching allocator reserves and no tensor uses."""
     context: int
-    """CUDA, and NCCL's buffers."""
+    """Bytes of CUDA's context, and of NCCL's buffers."""
 
     @property
     def tensors(self) -> int:
-        """What PyTorch counts as allocated."""
+        """Bytes that PyTorch counts as allocated."""
         held = self.weights + self.scales + self.gradients + self.optimizer
-        return held + self.activations + self.gathered
+        return held + self.activations + self.unsharded
 
     @property
     def total(self) -> int:
-        """What the GPU shows as used."""
+        """Bytes that the GPU shows as used."""
         return self.tensors + self.allocator + self.context
 
 
 @dataclass(frozen=True)
-class _Moment:
+class _PeakPhase:
+    """A phase in which the peak may lie, with the bytes that differ between phases."""
+
     name: str
     gradients: float
     activations: float
-    gathered: float
+    unsharded: float
 
     @property
     def total(self) -> float:
-        return self.gradients + self.activations + self.gathered
+        return self.gradients + self.activations + self.unsharded
 
 
-def memory(load: TrainingStep) -> Memory:
-    """Return a step's peak. `Load` describes one GPU's share of the work."""
-    weights, scales, gradients, optimizer = _held(load)
-    moment = max(_moments(load, gradients), key=lambda each: each.total)
-    if load.offload:
-        weights = optimizer = gradients = 0
-    tensors = weights + scales + optimizer + moment.total
+@dataclass(frozen=True)
+class _Shard:
+    """Bytes that a rank holds all the time."""
+
+    weights: float
+    scales: float
+    gradients: float
+    optimizer: float
+
+
+def memory(training: TrainingStep) -> Memory:
+    """Return the memory of a step's peak on one GPU, in bytes."""
+    shard = _shard(training)
+    peak = max(_phases(training, shard.gradients), key=lambda phase: phase.total)
+    weights, optimizer = (0.0, 0.0) if training.offload else (shard.weights, shard.optimizer)
+    tensors = weights + shard.scales + optimizer + peak.total
     return Memory(
-        moment=moment.name,
+        phase=peak.name,
         weights=int(weights),
-        scales=int(scales),
-        gradients=int(moment.gradients),
+        scales=int(shard.scales),
+        gradients=int(peak.gradients),
         optimizer=int(optimizer),
-        activations=int(moment.activations),
-        gathered=int(moment.gathered),
+        activations=int(peak.activations),
+        unsharded=int(peak.unsharded),
         allocator=int(ALLOCATOR * tensors),
-        context=int(CONTEXT + (COLLECTIVES if load.shards > 1 else 0)),
+        context=int(CONTEXT + (COLLECTIVES if training.shards > 1 else 0)),
     )
 
 
-def trained(load: TrainingStep) -> int:
-    """Numbers that are trained."""
-    return load.model.weights if load.method == "full" else load.adapter
-
-
-def _held(load: TrainingStep) -> tuple[float, float, float, float]:
-    """Bytes of weights, scales, gradients and optimizer on one rank, all of them sharded."""
-    model, shards = load.model, 1 if load.sharding == "none" else load.shards
-    number = trained(load)
+def _shard(training: TrainingStep) -> _Shard:
+    """Return what one rank holds of weights, gradients and optimizer, all of them sharded."""
+    model = training.model
+    shards = 1 if training.sharding == "none" else training.shards
+    trained = training.trained_parameters
     padding = model.layers * model.padding(shards)
-    number += padding if load.method == "full" else 0
-    # Trained weights are held in 32 bits and worked with in 16; frozen ones are 16 or 4 bits.
-    frozen = 0.0 if load.method == "full" else 2.0 * (model.weights + padding)
+    trained += padding if training.method == "full" else 0
+    frozen = 0.0 if training.method == "full" else BF16_BYTES * (model.parameters + padding)
     scales = 0.0
-    if load.method == "qlora":
-        frozen -= 1.5 * model.quantized
-        blocks = model.quantized / BLOCK
-        scales = blocks + 4 * blocks / NESTED_BLOCK if load.double else 4 * blocks
-    return (frozen + 4 * number) / shards, scales, 4 * number / shards, 8 * number / shards
+    if training.method == "qlora":
+        frozen -= NF4_SAVED_BYTES * model.quantized_parameters
+        blocks = model.quantized_parameters / BLOCK
+        nested = blocks + FP32_BYTES * blocks / NESTED_BLOCK  # one byte each, and their own scales
+        scales = nested if training.double_quant else FP32_BYTES * blocks
+    return _Shard(
+        weights=(frozen + FP32_BYTES * trained) / shards,
+        scales=scales,
+        gradients=FP32_BYTES * trained / shards,
+        optimizer=ADAM_STATE_BYTES * trained / shards,
+    )
 
 
-def _moments(load: TrainingStep, gradients: float) -> list[_Moment]:
-    """List the moments at which the peak may lie."""
-    model, shards = load.model, load.shards
-    full, sharded = load.method == "full", load.sharding != "none"
-    token, span = 2.0 * model.width * load.tokens, 2.0 * model.mlp_width * load.tokens
-    layer, head = _layer_bytes(load), 2.0 * model.embedding
-    mask = 2.0 * load.tokens * load.length
-    """Of attention: one a micro-batch where samples are padded."""
-    kept = model.layers * _kept(load, token, span, mask)
-    work = MLP_WORK * span + (TOKEN_WORK + (0 if sharded or full else CAST)) * token + mask
-    if not load.checkpointing:
-        work /= 2
+def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
+    """Return the phases in which the peak may lie."""
+    model, shards = training.model, training.shards
+    full, sharded = training.method == "full", training.sharding != "none"
+    hidden_bytes = float(BF16_BYTES * model.hidden_size * training.tokens)
+    ffn_bytes = float(BF16_BYTES * model.intermediate_size * training.tokens)
+    layer, head = _layer_bytes(training), float(BF16_BYTES * model.embedding_parameters)
+    # Of attention: one a micro-batch where samples are padded.
+    mask = float(BF16_BYTES * training.tokens * training.seq_len)
+    saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
+    hidden = BACKWARD_HIDDEN + (0 if sharded or full else AUTOCAST_HIDDEN)
+    backward = BACKWARD_FFN * ffn_bytes + hidden * hidden_bytes + mask
+    if not training.activation_checkpointing:
+        backward /= 2
     if not full:
-        work += (MERGED_GRADIENT + load.checkpointing) * 2.0 * model.merged
-    tile = 2.0 * min(load.tokens, HEAD_ROWS) * min(HEAD_COLUMNS, model.vocabulary)
-    # What stays put together from its turn in the forward pass to its turn in the backward one.
-    stays = model.layers * layer + head if load.sharding == "grad" else 0.0
+        merged = MERGED_GRADIENT + training.activation_checkpointing
+        backward += merged * BF16_BYTES * model.merged_parameters
+    tile = float(BF16_BYTES * min(training.tokens, HEAD_ROWS))
+    tile *= min(HEAD_COLUMNS, model.vocab_size)
+    # What stays unsharded from its turn in the forward pass to its turn in the backward one.
+    stays = model.layers * layer + head if training.sharding == "grad" else 0.0
     own = 1.0 if sharded else 0.0
-    back = 0.0 if load.sharding == "grad" else own
+    again = 0.0 if training.sharding == "grad" else own
     # All-gather fills one flat buffer, and copies out of it. A single rank copies its parameters
     # one by one, without the buffer (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py).
     buffers = 2 if shards > 1 else 1
-    # A layer's own gradients while they are made, and those of the one before on their way.
     # Of stacked experts one set more: so the simulation has it; why was not looked at.
-    grads = 1.5 * layer + 2.0 * model.stacked if full and sharded else 0.0
-    before = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
-    weight_grad = 3 * head if full else 0.0  # in 32 bits, then once more in 16
-    ended = kept + SAVED * token
-    moments = [
-        _Moment("gathering the output head", 0, ended, stays + own * (buffers * head + layer)),
-        _Moment("scoring the tokens", 0, ended + tile, stays + own * buffers * head),
-        _Moment("the loss", 0, ended + 3 * token + tile + weight_grad, stays + own * head),
-        _Moment(
-            "the last layer, going back", 0, kept + work, stays + back * buffers * layer + grads
+    experts = BF16_BYTES * model.stacked_parameters
+    layer_grads = LAYER_GRADIENTS * layer + experts if full and sharded else 0.0
+    reduced = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
+    head_grad = 3 * head if full else 0.0  # in fp32, then once more in bf16
+    ended = saved + FORWARD_END_HIDDEN * hidden_bytes
+    loss = ended + 3 * hidden_bytes + tile + head_grad
+    last = stays + again * buffers * layer + layer_grads
+    first = stays + again * (layer + head) + layer_grads
+    phases = [
+        _PeakPhase(
+            "all-gather of the output head", 0, ended, stays + own * (buffers * head + layer)
         ),
-        _Moment(
-            "the first layer, going back",
-            before,
-            work + token,
-            stays + back * (layer + head) + grads,
-        ),
+        _PeakPhase("logits", 0, ended + tile, stays + own * buffers * head),
+        _PeakPhase("loss", 0, loss, stays + own * head),
+        _PeakPhase("backward of the last layer", 0, saved + backward, last),
+        _PeakPhase("backward of the first layer", reduced, backward + hidden_bytes, first),
     ]
-    # The output head's share of a tied embedding's gradient waits for the input's.
-    waits = head if model.tied else 0.0
+    # The output head's part of a tied embedding's gradient waits for the input's.
+    tied = head if model.tie_word_embeddings else 0.0
     if full and sharded:
-        own_share = gradients + 2 * head / shards
-        moments.append(_Moment("the embedding's gradient", own_share, 0, 2 * head + waits))
+        own_part = gradients + 2 * head / shards
+        phases.append(_PeakPhase("gradient of the embedding", own_part, 0, 2 * head + tied))
     elif full:
-        moments.append(_Moment("the optimizer", gradients, 0, 0))
-        moments.append(_Moment("the embedding's gradient", gradients + 2 * waits, 0, 0))
-    return moments
+        phases.append(_PeakPhase("optimizer", gradients, 0, 0))
+        phases.append(_PeakPhase("gradient of the embedding", gradients + 2 * tied, 0, 0))
+    return phases
 
 
-def _kept(load: TrainingStep, token: float, span: float, mask: float) -> float:
-    """Bytes that a layer keeps for the backward pass."""
-    if load.checkpointing:
-        return token
-    full = load.method == "full"
-    tokens = FULL_KEPT if full else TOKEN_KEPT
-    if load.sharding == "none" and not full:
-        tokens += CAST_KEPT
-    merged = 0.0 if full else 2.0 * load.model.merged
-    return MLP_KEPT * span + tokens * token + mask + merged
+def _saved_bytes(
+    training: TrainingStep, hidden_bytes: float, ffn_bytes: float, mask: float
+) -> float:
+    """Return the bytes that a layer saves for the backward pass."""
+    if training.activation_checkpointing:
+        return hidden_bytes
+    full = training.method == "full"
+    hidden = SAVED_HIDDEN_FULL if full else SAVED_HIDDEN
+    if training.sharding == "none" and not full:
+        hidden += AUTOCAST_SAVED_HIDDEN
+    merged = 0.0 if full else BF16_BYTES * training.model.merged_parameters
+    return SAVED_FFN * ffn_bytes + hidden * hidden_bytes + mask + merged
 
 
-def _layer_bytes(load: TrainingStep) -> float:
-    """Bytes of one layer put together for work."""
-    model = load.model
-    ranks = 1 if load.sharding == "none" else load.shards
-    whole = 2.0 * (model.layer_weights + model.padding(ranks))
-    if load.method == "qlora":
-        whole -= 1.5 * model.quantized / model.layers
-    return whole + 2.0 * load.adapter / model.layers
+def _layer_bytes(training: TrainingStep) -> float:
+    """Return the bytes of one unsharded layer."""
+    model = training.model
+    ranks = 1 if training.sharding == "none" else training.shards
+    layer = float(BF16_BYTES * (model.layer_parameters + model.padding(ranks)))
+    if training.method == "qlora":
+        layer -= NF4_SAVED_BYTES * model.quantized_parameters / model.layers
+    return layer + BF16_BYTES * training.adapter_parameters / model.layers

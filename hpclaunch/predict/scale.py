@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpclaunch.predict.compare import Choice, Layout, compare
-from hpclaunch.predict.estimate import Work
+from hpclaunch.predict.compare import Candidate, Choice, compare
+from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.site.schema import Gpu
 
 KNEE = 0.7
-"""Efficiency below which more nodes cost more than they bring."""
+"""Efficiency (a share) below which more nodes cost more than they bring."""
 
 
 @dataclass(frozen=True)
@@ -23,36 +23,42 @@ class Point:
     best: Choice | None
     """None where nothing fits."""
     tokens_per_second: float | None
-    """Of all GPUs."""
+    """Throughput of all GPUs."""
     efficiency: float | None
-    """Tokens a second and GPU, as a share of the best point's."""
+    """Throughput of a GPU, as a share of the best point's."""
 
 
 def scale(
-    base: TrainingStep, now: Layout, work: Work, card: Gpu, machine: Hardware, nodes: Sequence[int]
+    base: TrainingStep,
+    now: Candidate,
+    work: Workload,
+    gpu: Gpu,
+    machine: Hardware,
+    nodes: Sequence[int],
 ) -> list[Point]:
-    """Return a point for each number of nodes. The batch of one GPU stays, so more GPUs take more
-    samples in a step.
+    """Return a point for each number of nodes.
+
+    The batch of one GPU does not change, so the global batch grows with the nodes.
     """
     points = []
     for number in nodes:
         there = replace(machine, nodes=number)
-        lay = now
+        candidate = now
         if number == 1 and now.sharding == "hybrid":
-            lay = replace(now, sharding="full")
-        _, fitting = compare(base, lay, _more(work, number, machine.nodes), card, there)
+            candidate = replace(now, sharding="full")
+        _, fitting = compare(base, candidate, _more(work, number, machine.nodes), gpu, there)
         # What offload costs is assumed of a host: in a table of times it has no place.
-        best = next((each for each in fitting if not each.layout.offload), None)
+        best = next((each for each in fitting if not each.candidate.offload), None)
         rate = None
-        if best and best.estimate.step and best.estimate.step.tokens_per_gpu is not None:
-            rate = best.estimate.step.tokens_per_gpu
+        if best and best.estimate.step and best.estimate.step.tokens_per_second_per_gpu is not None:
+            rate = best.estimate.step.tokens_per_second_per_gpu
         points.append((number, best, rate))
     most = max((rate for _, _, rate in points if rate is not None), default=None)
     return [
         Point(
             number,
             best,
-            None if rate is None else rate * number * machine.per_node,
+            None if rate is None else rate * number * machine.gpus_per_node,
             None if rate is None or most is None else rate / most,
         )
         for number, best, rate in points
@@ -67,6 +73,6 @@ def knee(points: Sequence[Point]) -> int | None:
     return max(good, default=None)
 
 
-def _more(work: Work, nodes: int, were: int) -> Work:
-    """A step's samples on another number of nodes."""
+def _more(work: Workload, nodes: int, were: int) -> Workload:
+    """Return the workload with a step's samples on another number of nodes."""
     return replace(work, samples_per_step=max(1, work.samples_per_step * nodes // were))

@@ -1,8 +1,7 @@
-"""How long a training step takes: the GPUs' work, and what of the network does not hide in it.
+"""How long a training step takes: compute, exposed communication, optimizer.
 
-The GPUs' work is that of `work.py`, traffic the bytes that FSDP gathers. What cannot be read off a
-data sheet (which share of a peak is reached) is an assumption until a run of this kind was
-measured.
+Compute is that of `kernels.py`; communication the bytes that FSDP all-gathers and reduces. What no
+data sheet says (which share of a peak is reached) is an assumption until a run was measured.
 """
 
 from __future__ import annotations
@@ -10,100 +9,104 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
-from hpclaunch.predict.memory import TrainingStep, trained
+from hpclaunch.predict.memory import ADAM_STATE_BYTES, FP32_BYTES, TrainingStep
 
-PRODUCTS = 0.82
+MATMUL_SHARE = 0.82
 """Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""
-NARROW = 750
-"""Width of a model at which half of that is reached. Fitted, like the one before, to what others
+HALF_RATE_HIDDEN = 750
+"""Hidden size at which half of that is reached. Fitted, like the one before, to what others
 published: three LoRA steps of Qwen-1.8B on one A100, and three runs of 70B on several. Steps of 7B
-and 14B and a run on H100 were held against them afterwards (tests/predict/published.py)."""
-SHORT = 150
+and 14B and a run on H100 were compared afterwards (tests/predict/published.py)."""
+HALF_RATE_TOKENS = 150
 """Tokens of a micro-batch at which half of that is reached; an estimate."""
-MOVING = 0.85
+MEMORY_SHARE = 0.85
 """Share of a memory's data-sheet rate that kernels reach which do little else; an estimate."""
-LAUNCH = 16e-6
-"""Seconds to launch a kernel from Python, forth or back: published LoRA steps of Qwen-1.8B take the
-same second at 256 and at 512 tokens. A fast CPU takes less."""
-LAUNCHING = 0.1
-"""Share of the computing above which waiting for launches is told, and learnt from."""
+LAUNCH_S = 16e-6
+"""Seconds to launch a kernel from Python, forward or backward: published LoRA steps of Qwen-1.8B
+take the same second at 256 and at 512 tokens. A fast CPU takes less."""
+LAUNCH_BOUND = 0.1
+"""Share of the compute time from which waiting for launches is reported, and fitted to runs."""
 LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
 
-HOST_LINK, HOST_MEMORY = 20.0, 150.0
+HOST_LINK_GB_S, HOST_MEMORY_GB_S = 20.0, 150.0
 """GB/s that a GPU gets from its host's memory over sixteen lanes of PCIe 4 (31.5 by its sheet), and
 that the processors of a node get from theirs: assumptions, used for what is offloaded."""
+OPTIMIZER_BYTES = 2 * (FP32_BYTES + ADAM_STATE_BYTES) + FP32_BYTES
+"""Bytes that AdamW moves for a trained parameter: parameter and two moments read and written, the
+gradient read, all in fp32."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the work runs on. Rates in 10^9 bytes a second (GB/s) and 10^12 operations (TFLOP/s).
+    """What the step runs on.
 
-    Those of links are what collectives reach, measured or by `reached`.
+    Rates of links are what collectives reach, measured or by `reached`.
     """
 
     nodes: int
-    per_node: int
-    """GPUs of a node."""
+    gpus_per_node: int
     tflops: float
-    """Dense bf16 peak of a GPU."""
+    """Dense bf16 peak of a GPU in TFLOP/s."""
     memory_gb_s: float
-    """Of a GPU's memory."""
+    """Bandwidth of a GPU's memory in GB/s."""
     link_gb_s: float | None
-    """Between a GPU and the others of its node, one way; None: not known."""
+    """Between a GPU and the others of its node, one way, in GB/s; None: not known."""
     network_gb_s: float | None
-    """Between a node and the others, one way; None: not known."""
-    pace: float = 1.0
-    """How many times as fast as predicted the GPUs work, where a run has shown it."""
-    launch: float = LAUNCH
+    """Between a node and the others, one way, in GB/s; None: not known."""
+    speed_factor: float = 1.0
+    """Ratio of the GPUs' speed to the predicted one, where a run has shown it."""
+    launch_s: float = LAUNCH_S
     """Seconds to launch a kernel."""
-    short: float = SHORT
+    half_rate_tokens: float = HALF_RATE_TOKENS
     """Tokens of a micro-batch at which half of a rate is reached."""
-    fitted: bool = False
-    """The rates are those of whole steps: nothing but operations counts, nor a model's width."""
+    rates_of_whole_steps: bool = False
+    """`tflops` is what whole steps reached: neither hidden size nor memory rate counts."""
     overlap: float = 1.0
-    """Share of what moves while a GPU computes that hides behind it; CPUs wait for all of it."""
+    """Share of communication that hides behind the compute of its time; on CPUs none does."""
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTime:
     """Seconds of one optimizer step, by part."""
 
     compute: float
-    launching: float
-    """Of these, in which a GPU waits for its kernels to be launched: micro-batches are small."""
-    communication: float | None
-    """Not hidden behind compute; None: the network's rate is not known."""
+    """Seconds, those that wait for launches among them."""
+    launch_wait: float
+    """Seconds of `compute` in which a GPU waits for its kernels to be launched."""
+    exposed_communication: float | None
+    """Seconds of communication that no compute hides; None: the network's rate is not known."""
     optimizer: float
+    """Seconds."""
     tokens: int
-    """Of all GPUs, in the step."""
+    """Tokens of all GPUs in the step."""
     flops: float
-    """Of one GPU, recomputation not counted: what a model FLOPs utilization goes by."""
+    """FLOPs of one GPU in the step, recomputation not counted."""
     gpus: int
-    peak: float
-    """FLOP/s of one GPU."""
+    peak_flops: float
+    """FLOP/s of one GPU's bf16 peak."""
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole step."""
-        if self.communication is None:
+        """Seconds of the whole step; None: the network's rate is not known."""
+        if self.exposed_communication is None:
             return None
-        return self.compute + self.communication + self.optimizer
+        return self.compute + self.exposed_communication + self.optimizer
 
     @property
     def waits_for_launches(self) -> bool:
-        """Whether GPUs wait so long for kernels to be launched that it is worth telling."""
-        return self.launching > LAUNCHING * self.compute
+        """Whether GPUs wait long enough for kernel launches to report it."""
+        return self.launch_wait > LAUNCH_BOUND * self.compute
 
     @property
-    def tokens_per_gpu(self) -> float | None:
-        """Tokens a second and GPU."""
+    def tokens_per_second_per_gpu(self) -> float | None:
+        """Throughput of a GPU."""
         return None if self.seconds is None else self.tokens / self.gpus / self.seconds
 
     @property
-    def of_peak(self) -> float | None:
-        """Share of the GPU's bf16 peak that the model's own FLOPs take."""
-        return None if self.seconds is None else self.flops / self.seconds / self.peak
+    def mfu(self) -> float | None:
+        """Model FLOPs utilization: share of the GPU's bf16 peak, recomputation not counted."""
+        return None if self.seconds is None else self.flops / self.seconds / self.peak_flops
 
 
 def reached(rate: float) -> float:
@@ -111,91 +114,99 @@ def reached(rate: float) -> float:
     return LINK_SHARE * rate
 
 
-def step(load: TrainingStep, replicas: int, machine: Hardware) -> Step:
+def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepTime:
     """Return the time of a step. `replicas`: copies of the model."""
-    forth, back = passes(load)
-    spread = _dequantize(load, machine)
-    ahead, idle = _work_seconds(forth, load, machine, spread)
-    spread *= 2 if load.checkpointing else 1
-    behind, idle_behind = _work_seconds(back, load, machine, spread)
-    gather = _gather_seconds(load, replicas, machine)
-    reduce = _reduce_seconds(load, replicas, machine)
-    if load.offload and gather is not None and reduce is not None:
-        gather += gathered_bytes(load) / load.shards / (HOST_LINK * 1e9)
-        reduce += 4 * trained(load) / load.shards / (HOST_LINK * 1e9)
+    forward_pass, backward_pass = passes(training)
+    dequantize = _dequantize_seconds(training, machine)
+    forward, forward_wait = _pass_seconds(forward_pass, training, machine, dequantize)
+    dequantize *= 2 if training.activation_checkpointing else 1
+    backward, backward_wait = _pass_seconds(backward_pass, training, machine, dequantize)
+    gather = _gather_seconds(training, replicas, machine)
+    reduce = _reduce_seconds(training, replicas, machine)
+    if training.offload and gather is not None and reduce is not None:
+        gather += gathered_bytes(training) / training.shards / (HOST_LINK_GB_S * 1e9)
+        reduce += (
+            FP32_BYTES * training.trained_parameters / training.shards / (HOST_LINK_GB_S * 1e9)
+        )
     exposed: float | None = None
     if gather is not None and reduce is not None:
-        once = 0.0 if load.sharding == "grad" else gather
-        # A full fine-tune shares its gradients out every time, an adapter's wait for the last.
-        every, last = (reduce, 0.0) if load.method == "full" else (0.0, reduce)
+        once = 0.0 if training.sharding == "grad" else gather
+        # A full fine-tune reduces gradients in every micro-batch, an adapter's in the last one.
+        every, last = (reduce, 0.0) if training.method == "full" else (0.0, reduce)
         share = machine.overlap
-        exposed = load.accumulation * (
-            _exposed(gather, ahead, share) + _exposed(once + every, behind, share)
+        exposed = training.gradient_accumulation_steps * (
+            _exposed(gather, forward, share) + _exposed(once + every, backward, share)
         )
-        exposed += _exposed(last, max(0.0, behind - once), share)
-    return Step(
-        compute=load.accumulation * (ahead + behind),
-        launching=load.accumulation * (idle + idle_behind),
-        communication=exposed,
-        optimizer=_optimizer_seconds(load, machine),
-        tokens=load.tokens * load.accumulation * machine.nodes * machine.per_node,
-        flops=load.accumulation * load.tokens * token_flops(load),
-        gpus=machine.nodes * machine.per_node,
-        peak=machine.tflops * 1e12,
+        exposed += _exposed(last, max(0.0, backward - once), share)
+    return StepTime(
+        compute=training.gradient_accumulation_steps * (forward + backward),
+        launch_wait=training.gradient_accumulation_steps * (forward_wait + backward_wait),
+        exposed_communication=exposed,
+        optimizer=_optimizer_seconds(training, machine),
+        tokens=training.tokens
+        * training.gradient_accumulation_steps
+        * machine.nodes
+        * machine.gpus_per_node,
+        flops=training.gradient_accumulation_steps * training.tokens * token_flops(training),
+        gpus=machine.nodes * machine.gpus_per_node,
+        peak_flops=machine.tflops * 1e12,
     )
 
 
-def _work_seconds(
-    work: Pass, load: TrainingStep, machine: Hardware, spread: float
+def _pass_seconds(
+    work: Pass, training: TrainingStep, machine: Hardware, dequantize: float
 ) -> tuple[float, float]:
-    """Seconds of a pass in which nothing waits for the network; and of these, for launches.
+    """Return the seconds of a pass without communication; and of these, the wait for launches.
 
-    `spread`: those that writing out 4-bit weights takes.
+    `dequantize`: seconds that it takes to write out 4-bit weights.
     """
-    peak = machine.tflops * 1e12 * load.tokens / (load.tokens + machine.short)
-    if machine.fitted:
-        return (work.flops + work.narrow_flops) / peak + spread, 0.0
-    wide = load.model.width / (load.model.width + NARROW)
-    moving = (work.moved / (machine.memory_gb_s * 1e9) + spread) / MOVING
-    busy = (work.flops / (peak * PRODUCTS * wide) + moving) / machine.pace
-    taken = max(busy, work.launches * machine.launch)
-    return taken, taken - busy
+    peak = machine.tflops * 1e12 * training.tokens / (training.tokens + machine.half_rate_tokens)
+    if machine.rates_of_whole_steps:
+        return (work.flops + work.narrow_flops) / peak + dequantize, 0.0
+    hidden = training.model.hidden_size
+    wide = hidden / (hidden + HALF_RATE_HIDDEN)
+    moving = (work.moved / (machine.memory_gb_s * 1e9) + dequantize) / MEMORY_SHARE
+    busy = (work.flops / (peak * MATMUL_SHARE * wide) + moving) / machine.speed_factor
+    seconds = max(busy, work.launches * machine.launch_s)
+    return seconds, seconds - busy
 
 
 def _exposed(moving: float, computing: float, overlap: float) -> float:
-    """Seconds of a transfer that do not hide behind the work of the meantime."""
+    """Return the seconds of a transfer that the compute of its time does not hide."""
     return moving - overlap * min(moving, computing)
 
 
-def _optimizer_seconds(load: TrainingStep, machine: Hardware) -> float:
-    """Seconds to read weight, gradient and both moments and write three of them, in 32 bits."""
-    held = 1 if load.sharding == "none" else load.shards
-    rate = HOST_MEMORY / machine.per_node if load.offload else machine.memory_gb_s
-    return 28 * trained(load) / held / (rate * 1e9)
+def _optimizer_seconds(training: TrainingStep, machine: Hardware) -> float:
+    """Return the seconds of AdamW: it is bound by memory."""
+    held = 1 if training.sharding == "none" else training.shards
+    rate = HOST_MEMORY_GB_S / machine.gpus_per_node if training.offload else machine.memory_gb_s
+    return OPTIMIZER_BYTES * training.trained_parameters / held / (rate * 1e9)
 
 
-def _dequantize(load: TrainingStep, machine: Hardware) -> float:
-    """Seconds to write all 4-bit weights out once: half a byte read, two written."""
-    if load.method != "qlora":
+def _dequantize_seconds(training: TrainingStep, machine: Hardware) -> float:
+    """Return the seconds to write all 4-bit weights out once: half a byte read, two written."""
+    if training.method != "qlora":
         return 0.0
-    return 2.5 * load.model.quantized / (machine.memory_gb_s * 1e9)
+    return 2.5 * training.model.quantized_parameters / (machine.memory_gb_s * 1e9)
 
 
-def _gather_seconds(load: TrainingStep, replicas: int, machine: Hardware) -> float | None:
-    """Seconds to gather all weights once, None where a rate is not known."""
-    if load.sharding == "none" or load.shards == 1:
+def _gather_seconds(training: TrainingStep, replicas: int, machine: Hardware) -> float | None:
+    """Return the seconds of one all-gather of the model, None where a rate is not known."""
+    if training.sharding == "none" or training.shards == 1:
         return 0.0
-    moved = gathered_bytes(load) * (load.shards - 1) / load.shards
-    return _over(moved, machine, across=load.shards > machine.per_node)
+    moved = gathered_bytes(training) * (training.shards - 1) / training.shards
+    return _over(moved, machine, across=training.shards > machine.gpus_per_node)
 
 
-def _reduce_seconds(load: TrainingStep, replicas: int, machine: Hardware) -> float | None:
-    """Seconds to share out the gradients once, in 16 bits, over shards and then over copies."""
-    own = 2.0 * trained(load)
+def _reduce_seconds(training: TrainingStep, replicas: int, machine: Hardware) -> float | None:
+    """Return the seconds to reduce the gradients once, in bf16, over shards, then over copies."""
+    own = 2.0 * training.trained_parameters
     seconds: float | None = 0.0
-    if load.sharding != "none" and load.shards > 1:
+    if training.sharding != "none" and training.shards > 1:
         seconds = _over(
-            own * (load.shards - 1) / load.shards, machine, across=load.shards > machine.per_node
+            own * (training.shards - 1) / training.shards,
+            machine,
+            across=training.shards > machine.gpus_per_node,
         )
     if replicas > 1 and seconds is not None:
         # A ring sums in one round and hands out in another. All GPUs of a node send their shards.
@@ -206,8 +217,8 @@ def _reduce_seconds(load: TrainingStep, replicas: int, machine: Hardware) -> flo
 
 
 def _over(moved: float, machine: Hardware, *, across: bool) -> float | None:
-    """Seconds for bytes over the slowest link of a ring."""
-    rates = [machine.link_gb_s] if machine.per_node > 1 else []
+    """Return the seconds for bytes over the slowest link of a ring; None: it is not known."""
+    rates = [machine.link_gb_s] if machine.gpus_per_node > 1 else []
     rates += [machine.network_gb_s] if across else []
     if any(rate is None for rate in rates):
         return None

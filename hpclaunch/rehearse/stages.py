@@ -148,7 +148,7 @@ def _plan(way: _Way, request: Request) -> Job:
         plan = job.plan
         where = f"{plan.nodes} x {plan.processes_per_node} processes"
         said.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
-        said.extend(f"note: {finding.evidence}" for finding in plan.findings)
+        said.extend(f"note: {finding.evidence}" for finding in plan.notes)
     if request.mode != "local" and commands.available():
         with way.stage("script") as said:
             said.append("Slurm: " + commands.test_only(job.script, plan.launch.cwd))

@@ -19,9 +19,9 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby, product
 
-from hpclaunch.predict.compare import Layout, laid_out
+from hpclaunch.predict.compare import Candidate, with_candidate
 from hpclaunch.predict.memory import TrainingStep
-from hpclaunch.predict.step_time import Hardware, step
+from hpclaunch.predict.step_time import Hardware, step_time
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site.measured import Rates
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, RANK, Bench, bench
@@ -33,7 +33,7 @@ SHARDINGS: list[Sharding] = ["full", "hybrid"]
 METHODS: list[MethodKind] = ["lora", "qlora"]
 ACCUMULATIONS = [1, 4]
 FREE = [
-    (Layout("hybrid", samples, accumulation, True), method)
+    (Candidate("hybrid", samples, accumulation, True), method)
     for method in METHODS
     for samples, accumulation in ((1, 4), (8, 1))
 ]
@@ -47,23 +47,24 @@ class Case:
 
     rate: str
     method: MethodKind
-    layout: Layout
+    layout: Candidate
 
     @property
     def name(self) -> str:
         """Return the layout in words: micro-batches of how many samples, times how many."""
-        return f"{self.layout.sharding}, {self.layout.samples} x {self.layout.accumulation}"
+        accumulation = self.layout.gradient_accumulation_steps
+        return f"{self.layout.sharding}, {self.layout.micro_batch_size} x {accumulation}"
 
 
 def load(on: Bench, method: MethodKind) -> TrainingStep:
     """Return the bench's fine-tune, not yet laid out."""
-    adapter = on.model.adapter(RANK)
+    adapter = on.model.adapter_parameters(RANK)
     return TrainingStep(on.model, method, adapter, "none", 1, 1, LENGTH)
 
 
-def predicted(on: Bench, lay: Layout, method: MethodKind, machine: Hardware) -> float:
+def predicted(on: Bench, lay: Candidate, method: MethodKind, machine: Hardware) -> float:
     """Return the plan's seconds of a step."""
-    seconds = step(*laid_out(load(on, method), lay, NODES, PER_NODE), machine).seconds
+    seconds = step_time(*with_candidate(load(on, method), lay, NODES, PER_NODE), machine).seconds
     assert seconds is not None
     return seconds
 
@@ -78,7 +79,7 @@ def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Har
     # On CPUs FSDP has no streams: it waits for all that it gathers and shares out.
     machine = Hardware(
         NODES, PER_NODE, 1.0, 1.0, inside.gather_gb_s, across.gather_gb_s, 1.0,
-        fitted=True, overlap=0.0,
+        rates_of_whole_steps=True, overlap=0.0,
     )  # fmt: skip
 
     def off(trial: Hardware, some: slice) -> float:
@@ -93,7 +94,7 @@ def fitted(on: Bench, inside: Rates, across: Rates, seconds: list[float]) -> Har
 
     machine = min(
         (
-            replace(machine, tflops=tflops, short=short, memory_gb_s=1e6)
+            replace(machine, tflops=tflops, half_rate_tokens=short, memory_gb_s=1e6)
             for tflops in fine(1e-3, 10)
             for short in fine(1, 5000)
         ),
@@ -119,7 +120,7 @@ def _cases(rates: list[str]) -> list[Case]:
     cases = []
     for rate, method, sharding, accumulation in product(rates, METHODS, SHARDINGS, ACCUMULATIONS):
         # The same global batch: fewer samples at once, more often.
-        lay = Layout(sharding, max(ACCUMULATIONS) // accumulation, accumulation, True)
+        lay = Candidate(sharding, max(ACCUMULATIONS) // accumulation, accumulation, True)
         cases.append(Case(rate, method, lay))
     return cases
 
@@ -164,7 +165,7 @@ def main() -> int:
         ]
     print(
         f"calibrated: {machine.tflops * 1e3:.0f} GFLOP/s a rank, half of it at "
-        f"{machine.short:.0f} tokens, 4-bit weights at {machine.memory_gb_s:.2f} GB/s, "
+        f"{machine.half_rate_tokens:.0f} tokens, 4-bit weights at {machine.memory_gb_s:.2f} GB/s, "
         f"{machine.link_gb_s:.2f} GB/s inside a node\n"
     )
     print("| link | method | layout | measured, by round | predicted | off the lesser |")

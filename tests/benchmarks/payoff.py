@@ -14,14 +14,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from hpclaunch.predict.compare import Layout, compare
-from hpclaunch.predict.estimate import Work
+from hpclaunch.predict.compare import Candidate, compare
+from hpclaunch.predict.estimate import Workload
 from hpclaunch.site.schema import Gpu
 from tests.benchmarks.layouts import calibrated, load
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, bench
 
 RATE = "500mbit"
-ORIGIN = Layout("full", 1, 8, True)
+ORIGIN = Candidate("full", 1, 8, True)
 ROUNDING = 0.01
 """Nats of loss: bfloat16 has eight bits, and sums in another order."""
 
@@ -36,18 +36,19 @@ def main() -> int:
         machine = replace(machine, network_gb_s=across.gather_gb_s)
         # Of the card only the memory is asked: the rates are the machine's.
         card = Gpu(name="a CPU rank", memory_gb=8, bandwidth_gb_s=1.0, link_gb_s=1.0)
-        work = Work(None, 1, 10, 8 * NODES * PER_NODE)
+        work = Workload(None, 1, 10, 8 * NODES * PER_NODE)
         now, fitting = compare(load(on, "lora"), ORIGIN, work, card, machine)
-        best = next(each for each in fitting if each.layout.checkpointing)
+        best = next(each for each in fitting if each.candidate.activation_checkpointing)
         found = {}
         for name, choice in (("origin's", now), ("auto's", best)):
-            lay = choice.layout
+            lay = choice.candidate
             trained = on.train(lay, "lora")
             found[name] = trained
             tokens = 8 * NODES * PER_NODE * LENGTH
             told = choice.estimate.step.seconds if choice.estimate.step else None
             print(
-                f"{name:<9} {lay.sharding:<7} {lay.samples} x {lay.accumulation}: "
+                f"{name:<9} {lay.sharding:<7} {lay.micro_batch_size} x "
+                f"{lay.gradient_accumulation_steps}: "
                 f"{tokens / trained.seconds:>7,.0f} tokens/s ({trained.seconds:.2f} s a step, "
                 f"{told:.2f} s predicted), last loss {trained.losses[-1]:.4f}",
                 flush=True,

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hpclaunch.predict.architecture import Architecture, architecture
-from hpclaunch.predict.compare import Layout
+from hpclaunch.predict.compare import Candidate
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import read_events
 from hpclaunch.site.measured import CPU, Rates
@@ -78,7 +78,7 @@ class Bench:
         record = json.loads(kept.read_text())
         return Rates(**record["inside"][CPU]), Rates(**record["across"][CPU])
 
-    def train(self, lay: Layout, method: MethodKind, steps: int = 5) -> Trained:
+    def train(self, lay: Candidate, method: MethodKind, steps: int = 5) -> Trained:
         """Train so many steps in a layout; ends the program where that fails."""
         runs = self.user.folder / "runs"
         shutil.rmtree(runs, ignore_errors=True)
@@ -86,7 +86,7 @@ class Bench:
         words = [
             "--cpus",
             f"{PER_NODE}",
-            *" ".join(lay.changes).split(),
+            *" ".join(lay.arguments).split(),
             f"training.max_steps={steps}",
         ]
         self._call(

@@ -41,7 +41,7 @@ def test_the_first_job_of_the_readme_fits(home: Home) -> None:
 
 def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     done = home.call("plan", "--nodes", "4", *A100)
-    assert "the network between nodes: tell it by --network" in done.out
+    assert "the network between nodes: give it by --network" in done.out
     assert "waiting for others unknown" in done.out
     found = planned(home, "--nodes", "4", *A100)
     assert (found["step"]["seconds"], found["seconds"], found["gpu_hours"]) == (None, None, None)
@@ -49,7 +49,7 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     blind = home.call("plan", "--nodes", "4", "--gpus", "4")
     assert blind.code == 0
     assert "the card is not known" in blind.out
-    assert "the GPU: tell its kind by --gpu" in blind.out
+    assert "the GPU: give its type by --gpu" in blind.out
 
 
 def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
@@ -58,7 +58,7 @@ def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
     short = home.call("plan", *one, "training.max_length=512", "--compare")
     assert short.code == 0, short.err
     assert "of the computing waits for kernels to be launched" in short.out
-    assert "a step for kernels to be launched" in short.out
+    assert "a step waiting for kernel launches" in short.out
     step = planned(home, *one, "training.max_length=512")["step"]
     assert 0.5 * step["compute"] < step["launching"] < step["compute"]
     long = home.call("plan", *one, "training.max_length=8192")
@@ -111,7 +111,7 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     assert after["seconds"] < before["seconds"] / 2
     for found in (before, after):
         layout = found["layout"]
-        assert layout["samples"] * layout["accumulation"] == 8
+        assert layout["micro_batch_size"] * layout["gradient_accumulation_steps"] == 8
     # The same words reach the recipe of a job.
     (home.folder / "sites").mkdir(parents=True)
     site = home.folder / ".config/hpclaunch/sites"
@@ -124,7 +124,7 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     assert chosen.code == 0, chosen.err
     recipe = json.loads(chosen.out)["recipe"]
     assert f"sharding: {after['layout']['sharding']}" in recipe
-    assert f"per_device_train_batch_size: {after['layout']['samples']}" in recipe
+    assert f"per_device_train_batch_size: {after['layout']['micro_batch_size']}" in recipe
 
 
 def test_a_range_of_nodes(home: Home) -> None:
@@ -220,7 +220,7 @@ def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:
     record = json.loads((home.runs / "held/run.json").read_text())
     assert record["gpu"] is None, "the card is known by its name alone"
     flops = record["prediction"]["token_flops"]
-    weights = architecture(SHAPES["small"]).active_weights
+    weights = architecture(SHAPES["small"]).active_parameters
     assert 4 * weights < flops < 6 * weights, "LoRA: there, half of the way back, and attention"
     samples = [tick(n, GpuSample(0), GpuSample(1)) for n in range(5)]
     write_samples(home.runs / "held/metrics", [start(GPU_A, GPU_B), *samples])

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.hardware import Pace, pace_of
+from hpclaunch.predict.hardware import SpeedFit, fit_speed
 from hpclaunch.predict.memory import TrainingStep
-from hpclaunch.predict.step_time import Hardware, step
+from hpclaunch.predict.step_time import Hardware, step_time
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import log_event
 from hpclaunch.site.measured import Measured, Rates, text_of
@@ -26,7 +26,7 @@ from tests.predict.shapes import SHAPES
 FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
 MODEL = architecture(SHAPES["8b"])
 METHODS: list[MethodKind] = ["lora", "full"]
-LOAD = TrainingStep(MODEL, "lora", MODEL.adapter(16), "full", 8, 4, 2048)
+LOAD = TrainingStep(MODEL, "lora", MODEL.adapter_parameters(16), "full", 8, 4, 2048)
 MACHINE = Hardware(2, 4, 312, 1555, 225, 20)
 
 
@@ -92,20 +92,20 @@ def test_a_damaged_record_is_named_and_what_to_do(home: Home, text: str) -> None
     method=st.sampled_from(METHODS),
 )
 def test_the_pace_of_a_step_is_found_again(pace: float, length: int, method: Any) -> None:
-    load = replace(LOAD, length=length, method=method)
-    machine = replace(MACHINE, pace=pace, network_gb_s=2000.0, link_gb_s=2000.0)
-    seconds = step(load, 1, machine).seconds
+    load = replace(LOAD, seq_len=length, method=method)
+    machine = replace(MACHINE, speed_factor=pace, network_gb_s=2000.0, link_gb_s=2000.0)
+    seconds = step_time(load, 1, machine).seconds
     assert seconds is not None
-    found = pace_of(load, 1, replace(machine, pace=1.0), seconds)
-    assert found.pace == pytest.approx(pace, rel=0.005, abs=0.0006)
+    found = fit_speed(load, 1, replace(machine, speed_factor=1.0), seconds)
+    assert found.speed_factor == pytest.approx(pace, rel=0.005, abs=0.0006)
 
 
 def test_a_step_that_waited_for_the_network_tells_nothing_of_the_gpus() -> None:
     slow = replace(MACHINE, network_gb_s=0.2)
-    seconds = step(LOAD, 1, slow).seconds
+    seconds = step_time(LOAD, 1, slow).seconds
     assert seconds is not None
-    assert pace_of(LOAD, 1, slow, seconds) == Pace()
-    assert pace_of(LOAD, 1, slow, seconds / 100) == Pace(), "faster than any card can be"
+    assert fit_speed(LOAD, 1, slow, seconds) == SpeedFit()
+    assert fit_speed(LOAD, 1, slow, seconds / 100) == SpeedFit(), "faster than any card can be"
 
 
 def ran(home: Home, name: str, seconds: float, *words: str) -> None:
@@ -122,7 +122,7 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     keep(home, Measured(across={"a100_40": rates(20.0)}))
     before = planned(home)
     (assumed,) = before["assumed"]
-    assert assumed.startswith("82% of the GPU's bf16 peak in the products of large matrices, 85%")
+    assert assumed.startswith("82% of the GPU's bf16 peak in large matrix products, 85%")
     assert assumed.endswith("16 µs to launch a kernel")
     seconds = before["step"]["seconds"]
     ran(home, "slower", 1.5 * seconds)

@@ -1,20 +1,20 @@
-"""Findings: each speaks where it should, and is silent where it should not."""
+"""Notes: each speaks where it should, and is silent where it should not."""
 
 import pytest
 
-from hpclaunch.plan.notes import Finding
+from hpclaunch.plan.notes import PlanNote
 from hpclaunch.site.schema import Site
 from tests.plan.making import GENERIC, launch, plan, recipe
 
 ETHERNET = Site(name="e", network="ethernet")
 
 
-def said(found: tuple[Finding, ...]) -> str:
-    return " ".join(f"{finding.evidence}: {finding.fix}" for finding in found)
+def said(found: tuple[PlanNote, ...]) -> str:
+    return " ".join(f"{note.evidence}: {note.fix}" for note in found)
 
 
 def test_a_sound_plan_gives_none() -> None:
-    assert plan(nodes=4, gpus=4).findings == ()
+    assert plan(nodes=4, gpus=4).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,15 @@ def test_a_sound_plan_gives_none() -> None:
         (("fsdp.version=1", "method.kind=full"), 1, GENERIC, "deprecated"),
         (("fsdp.version=1",), 1, GENERIC, "adapter matrix"),
         (("checkpoints.every_steps=0",), 1, GENERIC, "no checkpoints"),
+        (("training.optim=adafactor",), 1, GENERIC, "AdamW is assumed"),
     ],
 )
 def test_each_speaks_with_a_fix(
     overrides: tuple[str, ...], nodes: int, site: Site, word: str
 ) -> None:
-    found = plan(recipe(*overrides), site=site, nodes=nodes, gpus=4).findings
+    found = plan(recipe(*overrides), site=site, nodes=nodes, gpus=4).notes
     assert word in said(found)
-    assert all(finding.fix for finding in found)
+    assert all(note.fix for note in found)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_each_speaks_with_a_fix(
     ],
 )
 def test_none_speaks_out_of_turn(overrides: tuple[str, ...], nodes: int, site: Site) -> None:
-    assert plan(recipe(*overrides), site=site, nodes=nodes, gpus=4).findings == ()
+    assert plan(recipe(*overrides), site=site, nodes=nodes, gpus=4).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_none_speaks_out_of_turn(overrides: tuple[str, ...], nodes: int, site: S
 def test_a_model_that_cannot_be_quantized_on_the_card_is_told(
     name: str, gpu: str | None, speaks: bool
 ) -> None:
-    found = said(plan(recipe(name=name), nodes=2, gpus=4, gpu=gpu).findings)
+    found = said(plan(recipe(name=name), nodes=2, gpus=4, gpu=gpu).notes)
     assert ("quantizes the whole model" in found) is speaks
 
 
@@ -82,10 +83,10 @@ def test_a_model_that_cannot_be_quantized_on_the_card_is_told(
 )
 def test_a_models_size_is_read_off_its_name(model: str, speaks: bool) -> None:
     made = plan(recipe(f"model.name={model}", name="llama3-70b-qlora"), gpus=4, gpu="a100_40")
-    assert ("quantizes the whole model" in said(made.findings)) is speaks
+    assert ("quantizes the whole model" in said(made.notes)) is speaks
 
 
 def test_an_own_program_is_not_told_about_the_trainers_checkpoints() -> None:
     own = launch(program=("train.py",))
     silent = plan(recipe("checkpoints.every_steps=0"), site=ETHERNET, how=own, nodes=2, gpus=4)
-    assert silent.findings == ()
+    assert silent.notes == ()

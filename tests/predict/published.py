@@ -15,7 +15,9 @@ A100 = Hardware(1, 8, 312, 2039, reached(300), None)
 
 def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> TrainingStep:
     """Return a LoRA of the 70B, fully sharded."""
-    return TrainingStep(MODEL, "lora", MODEL.adapter(rank), "full", shards, samples, length)
+    return TrainingStep(
+        MODEL, "lora", MODEL.adapter_parameters(rank), "full", shards, samples, length
+    )
 
 
 def full(shards: int) -> TrainingStep:
@@ -42,7 +44,7 @@ RUNS = (
     Published(
         "fsdp_qlora, QLoRA on 4 A100-40",
         replace(lora(4, 8, 512, 64), method="qlora"),
-        replace(A100, per_node=4),
+        replace(A100, gpus_per_node=4),
         414,
     ),
     Published(
@@ -58,8 +60,8 @@ RUNS = (
     ),
     Published(
         "LoRA by hand on 4 x 4 A100-40, over sockets",
-        replace(lora(16, length=512), accumulation=8),
-        replace(A100, nodes=4, per_node=4, network_gb_s=reached(1.25)),
+        replace(lora(16, length=512), gradient_accumulation_steps=8),
+        replace(A100, nodes=4, gpus_per_node=4, network_gb_s=reached(1.25)),
         step_seconds=3000,
         within=0.25,  # how long its samples were is not known
     ),
@@ -93,4 +95,13 @@ def qwen(size: str, length: int) -> TrainingStep:
         "vocab_size": vocabulary, "tie_word_embeddings": False,
     }  # fmt: skip
     model = architecture(config)
-    return TrainingStep(model, "lora", model.adapter(64), "none", 1, 1, length, accumulation=8)
+    return TrainingStep(
+        model,
+        "lora",
+        model.adapter_parameters(64),
+        "none",
+        1,
+        1,
+        length,
+        gradient_accumulation_steps=8,
+    )

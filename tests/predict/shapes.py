@@ -52,10 +52,10 @@ def load_for(row: dict[str, Any]) -> TrainingStep:
     return TrainingStep(
         model=model,
         method=row["method"],
-        adapter=0 if row["method"] == "full" else model.adapter(RANK),
+        adapter_parameters=0 if row["method"] == "full" else model.adapter_parameters(RANK),
         sharding=row["sharding"],
         shards=row["shards"],
-        samples=1,
-        length=row["length"],
-        checkpointing=row["checkpointing"],
+        micro_batch_size=1,
+        seq_len=row["length"],
+        activation_checkpointing=row["checkpointing"],
     )

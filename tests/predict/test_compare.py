@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.compare import Layout, compare, layouts
-from hpclaunch.predict.estimate import SAFE, Work, usable
+from hpclaunch.predict.compare import Candidate, candidates, compare
+from hpclaunch.predict.estimate import SAFE, Workload, usable
 from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.scale import knee, scale
 from hpclaunch.predict.step_time import Hardware, reached
@@ -19,13 +19,13 @@ from tests.predict.shapes import SHAPES
 
 SMALL, LARGE = architecture(SHAPES["8b"]), architecture(SHAPES["70b"])
 CARD = gpus()["a100_80"]
-WORK = Work(1000, 1.0, None, 64)
-NOW = Layout("full", 1, 8, True)
+WORK = Workload(1000, 1.0, None, 64)
+NOW = Candidate("full", 1, 8, True)
 
 
 def lora(model: str = "8b", length: int = 512) -> TrainingStep:
     shape = {"8b": SMALL, "70b": LARGE}[model]
-    return TrainingStep(shape, "lora", shape.adapter(16), "none", 1, 1, length)
+    return TrainingStep(shape, "lora", shape.adapter_parameters(16), "none", 1, 1, length)
 
 
 def machine(nodes: int, network: float = 25.0) -> Hardware:
@@ -36,8 +36,8 @@ def machine(nodes: int, network: float = 25.0) -> Hardware:
 def test_a_slow_network_wants_copies_and_large_micro_batches(network: float) -> None:
     now, fitting = compare(lora(), NOW, WORK, CARD, machine(2, network))
     best = fitting[0]
-    assert best.layout.sharding in {"hybrid", "none"}
-    assert best.layout.samples > NOW.samples
+    assert best.candidate.sharding in {"hybrid", "none"}
+    assert best.candidate.micro_batch_size > NOW.micro_batch_size
     assert best.estimate.seconds and now.estimate.seconds
     if network < 2:
         assert now.estimate.seconds > 2 * best.estimate.seconds
@@ -46,7 +46,7 @@ def test_a_slow_network_wants_copies_and_large_micro_batches(network: float) -> 
 
 def test_what_fits_no_copy_is_sharded_over_all() -> None:
     _, fitting = compare(lora("70b", 2048), NOW, WORK, gpus()["a100_40"], machine(4))
-    assert {each.layout.sharding for each in fitting} == {"full"}
+    assert {each.candidate.sharding for each in fitting} == {"full"}
 
 
 def test_nothing_fits_a_small_card() -> None:
@@ -54,6 +54,7 @@ def test_nothing_fits_a_small_card() -> None:
     assert fitting == []
 
 
+@settings(deadline=None)
 @given(
     samples=st.integers(1, 12), accumulation=st.integers(1, 12),
     nodes=st.integers(1, 8), length=st.sampled_from([256, 2048, 8192]),
@@ -61,18 +62,21 @@ def test_nothing_fits_a_small_card() -> None:
 def test_every_choice_fits_and_keeps_the_samples_of_a_step(
     samples: int, accumulation: int, nodes: int, length: int
 ) -> None:
-    now = Layout("full", samples, accumulation, True)
+    now = Candidate("full", samples, accumulation, True)
     _, fitting = compare(lora(length=length), now, WORK, CARD, machine(nodes))
     for each in fitting:
-        assert each.layout.samples * each.layout.accumulation == samples * accumulation
+        assert (
+            each.candidate.micro_batch_size * each.candidate.gradient_accumulation_steps
+            == samples * accumulation
+        )
         assert each.estimate.memory.total <= SAFE * usable(CARD)
     times = [each.estimate.step.seconds or 0.0 for each in fitting if each.estimate.step]
     assert times == sorted(times, key=lambda seconds: round(seconds, 3))
 
 
 def test_one_node_has_no_hybrid_and_one_gpu_nothing_to_shard() -> None:
-    assert "hybrid" not in {each.sharding for each in layouts(NOW, 1, 4)}
-    assert {each.sharding for each in layouts(NOW, 1, 1)} == {"none"}
+    assert "hybrid" not in {each.sharding for each in candidates(NOW, 1, 4)}
+    assert {each.sharding for each in candidates(NOW, 1, 1)} == {"none"}
 
 
 def test_more_nodes_take_less_time_and_cost_no_less() -> None:
@@ -89,7 +93,7 @@ def test_more_nodes_take_less_time_and_cost_no_less() -> None:
 def test_offload_is_for_what_fits_no_other_way() -> None:
     for nodes, offloaded in ((1, {True}), (4, {False})):
         _, fitting = compare(lora("70b", 2048), NOW, WORK, gpus()["a100_40"], machine(nodes))
-        assert {each.layout.offload for each in fitting} == offloaded
+        assert {each.candidate.offload for each in fitting} == offloaded
 
 
 def test_the_smallest_that_fits() -> None:

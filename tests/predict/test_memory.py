@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pytest
 
 from hpclaunch.predict.architecture import Architecture, architecture
-from hpclaunch.predict.estimate import Work, estimate
+from hpclaunch.predict.estimate import Workload, estimate
 from hpclaunch.predict.known_models import known_config
 from hpclaunch.predict.memory import CONTEXT, GIB, TrainingStep, memory
 from tests.predict.shapes import SHAPES, load_for
@@ -36,7 +36,7 @@ def name(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("row", SIMULATED, ids=name)
 def test_the_form_agrees_with_the_simulation(row: dict[str, Any]) -> None:
     predicted = memory(load_for(row)).tensors
-    within = EXPERTS_WITHIN if load_for(row).model.stacked else WITHIN
+    within = EXPERTS_WITHIN if load_for(row).model.stacked_parameters else WITHIN
     assert predicted == pytest.approx(row["bytes"], rel=within)
 
 
@@ -58,7 +58,7 @@ def llama_70b() -> Architecture:
 def lora(shards: int, length: int, **more: Any) -> TrainingStep:
     model = llama_70b()
     return replace(
-        TrainingStep(model, "lora", model.adapter(16), "full", shards, 1, length), **more
+        TrainingStep(model, "lora", model.adapter_parameters(16), "full", shards, 1, length), **more
     )
 
 
@@ -71,7 +71,9 @@ def test_more_ranks_and_shorter_samples_need_less() -> None:
     totals = [memory(lora(shards, 4096)).total for shards in (4, 8, 16, 64)]
     assert totals == sorted(totals, reverse=True)
     assert memory(lora(16, 1024)).total < memory(lora(16, 8192)).total
-    assert memory(lora(16, 4096)).total < memory(lora(16, 4096, checkpointing=False)).total
+    assert (
+        memory(lora(16, 4096)).total < memory(lora(16, 4096, activation_checkpointing=False)).total
+    )
 
 
 def test_scales_of_four_bit_weights_are_on_every_rank() -> None:
@@ -79,7 +81,7 @@ def test_scales_of_four_bit_weights_are_on_every_rank() -> None:
     once = memory(lora(16, 4096, method="qlora"))
     assert once.scales == memory(lora(4, 4096, method="qlora")).scales
     assert once.scales / 1e9 == pytest.approx(1.09, rel=0.02)
-    assert memory(lora(16, 4096, method="qlora", double=False)).scales > 3.9 * once.scales
+    assert memory(lora(16, 4096, method="qlora", double_quant=False)).scales > 3.9 * once.scales
 
 
 def test_offload_keeps_the_shards_off_the_card() -> None:
@@ -91,7 +93,7 @@ def test_offload_keeps_the_shards_off_the_card() -> None:
 def test_the_parts_make_the_whole() -> None:
     held = memory(lora(16, 4096, method="qlora"))
     parts = (held.weights, held.scales, held.gradients, held.optimizer, held.activations)
-    assert sum(parts) + held.gathered == held.tensors
+    assert sum(parts) + held.unsharded == held.tensors
     assert held.total == held.tensors + held.allocator + held.context
 
 
@@ -107,15 +109,17 @@ def test_one_rank_under_fsdp_as_measured_on_an_h200(
 ) -> None:
     """Llama 3.1 8B, 4,096 tokens: what PyTorch's allocator counted, docs/evidence/gpu.md."""
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
-    load = TrainingStep(model, method, model.adapter(16), "full", 1, samples, 4096, checkpointing)
+    load = TrainingStep(
+        model, method, model.adapter_parameters(16), "full", 1, samples, 4096, checkpointing
+    )
     assert memory(load).tensors / GIB == pytest.approx(measured_gib, rel=within)
 
 
 def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
     """Llama 3.1 8B on one H200: 10.68 GiB at the peak, which lay before the first step."""
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
-    load = TrainingStep(model, "qlora", model.adapter(16), "full", 1, 1, 4096)
-    work = Work(samples=64, epochs=1, max_steps=8, samples_per_step=8)
-    loading = estimate(load, 1, work, None, None).loading
+    load = TrainingStep(model, "qlora", model.adapter_parameters(16), "full", 1, 1, 4096)
+    work = Workload(samples=64, epochs=1, max_steps=8, samples_per_step=8)
+    loading = estimate(load, 1, work, None, None).loading_bytes
     assert (loading - CONTEXT) / GIB == pytest.approx(10.68, rel=0.01)
     assert loading > memory(load).total

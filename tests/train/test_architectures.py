@@ -37,12 +37,12 @@ def test_weights_and_adapters(family: str, tied: bool) -> None:
     counted = architecture(config.to_dict())
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    assert counted.weights == sum(each.numel() for each in model.parameters())
+    assert counted.parameters == sum(each.numel() for each in model.parameters())
     settings = LoraConfig(task_type="CAUSAL_LM", r=RANK, target_modules="all-linear")
     with torch.device("meta"):
         adapted = get_peft_model(model, settings)
     trained = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
-    assert counted.adapter(RANK) == trained
+    assert counted.adapter_parameters(RANK) == trained
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_weights_and_adapters(family: str, tied: bool) -> None:
 def test_the_known_models_have_their_published_number_of_weights(name: str, weights: int) -> None:
     config = known_config(name)
     assert config is not None
-    assert architecture(config).weights == weights
+    assert architecture(config).parameters == weights
 
 
 def test_the_builtin_model_is_as_it_is_built() -> None:

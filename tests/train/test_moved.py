@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.kernels import _HOOKS_BACK, _HOOKS_FORTH, Pass, passes
+from hpclaunch.predict.kernels import _HOOKS_BACKWARD, _HOOKS_FORWARD, Pass, passes
 from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from tests.predict.shapes import RANK, SHAPES
@@ -39,9 +39,11 @@ CASES: list[tuple[dict[str, Any], MethodKind, Sharding, bool]] = [
 def by_plan(config: dict[str, Any], layers: int, length: int, *how: Any) -> tuple[Pass, Pass]:
     method, sharding, again = how
     model = architecture({**config, "num_hidden_layers": layers})
-    adapter = model.adapter(RANK) if method == "lora" else 0
+    adapter = model.adapter_parameters(RANK) if method == "lora" else 0
     shards = 1 if sharding == "none" else 2
-    load = TrainingStep(model, method, adapter, sharding, shards, 1, length, checkpointing=again)
+    load = TrainingStep(
+        model, method, adapter, sharding, shards, 1, length, activation_checkpointing=again
+    )
     return passes(load)
 
 
@@ -79,4 +81,4 @@ def test_a_layer_moves_what_the_plan_counts(
 
 def hooks(method: MethodKind, way: int) -> int:
     """Return the launches that FSDP's hooks are taken for; they run few kernels."""
-    return (_HOOKS_FORTH, _HOOKS_BACK)[way][method != "full"]
+    return (_HOOKS_FORWARD, _HOOKS_BACKWARD)[way][method != "full"]
