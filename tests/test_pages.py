@@ -24,7 +24,7 @@ SLURMS_OWN = "While it waits"
 
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        for target in re.findall(r'(?:\]\(|(?:href|src)=")([^)#"]+)', page.read_text()):
             assert (page.parent / target).exists() or "://" in target, f"{page}: {target}"
 
 
