@@ -14,6 +14,7 @@ from hpclaunch.forecast.forecast import predict
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.kernels import token_flops
 from hpclaunch.render.job import Job
+from hpclaunch.render.static_scripts import checksums
 from hpclaunch.run.find import remember
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
@@ -43,9 +44,7 @@ def write_folder(job: Job) -> tuple[RunFolder, Record]:
     try:
         for inner in (folder.logs, folder.metrics):
             inner.mkdir()
-        write_atomic(folder.recipe, job.recipe)
-        write_atomic(folder.accelerate, job.accelerate)
-        write_atomic(folder.script, job.script, mode=0o755)
+        _write_files(folder, job)
         record = _record(job)
         write_record(folder, record)
     except OSError as error:
@@ -70,15 +69,22 @@ def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
             mark.unlink(missing_ok=True)
         for inner in (folder.logs, folder.metrics):  # a folder had back from a copy has none
             inner.mkdir(exist_ok=True)
-        write_atomic(folder.recipe, job.recipe)
-        write_atomic(folder.accelerate, job.accelerate)
-        write_atomic(folder.script, job.script, mode=0o755)
+        _write_files(folder, job)
         write_record(folder, record)
     except OSError as error:
         raise UserError(
             f"run folder {folder.root} cannot be written: {error.strerror}", "free some space"
         ) from None
     return folder, record
+
+
+def _write_files(folder: RunFolder, job: Job) -> None:
+    """Write what the job reads. Raises OSError."""
+    write_atomic(folder.recipe, job.recipe)
+    write_atomic(folder.accelerate, job.accelerate)
+    write_atomic(folder.script, job.script, mode=0o755)
+    write_atomic(folder.launch_functions, job.static_scripts[folder.launch_functions.name])
+    write_atomic(folder.node_checks, job.static_scripts[folder.node_checks.name], mode=0o755)
 
 
 def check_writable(runs_dir: Path) -> None:
@@ -116,6 +122,7 @@ def _record(job: Job) -> Record:
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),
         modules=list(plan.launch.modules),
+        static_scripts=checksums(job.static_scripts),
         prediction=_prediction(plan),
     )
 

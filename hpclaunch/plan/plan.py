@@ -134,8 +134,6 @@ def _environment(
         values |= {
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
             "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
-            "NCCL_DEBUG": "INFO",
-            "NCCL_DEBUG_SUBSYS": "INIT,NET",
             "NCCL_DEBUG_FILE": f"{launch.folder}/logs/nccl-%h-%p.log",
         }
     else:

@@ -57,7 +57,7 @@ def slurm_options(
     mem = resources.mem or _mem(site, launch, request.per_node, per_node, cpus, resources)
     if mem:
         why = "all of the node's memory" if mem == "0" else "per node"
-        found.append(Option("--mem", mem, why))
+        found.append(Option("--mem", _in_gib(mem), why))
     if site.exclusive:
         found.append(Option("--exclusive", None))
     for flag, value in (
@@ -100,13 +100,16 @@ def _mem(
 
 
 def _part(mem: str, share: float) -> str | None:
-    """A share of an amount as Slurm writes it, whole MiB; None for a share of 0, which is all.
-
-    0 is Slurm's word for the whole node, and no figure that could be divided.
-    """
+    """Return a share of an amount in MiB; None for a share of 0, which would be all of the node."""
     unit = mem[-1].upper() if mem[-1].isalpha() else "M"
-    mib = int(mem.rstrip(string.ascii_letters)) * _MIB[unit] * share
-    return str(int(mib)) if mib >= 1 else None
+    mib = int(int(mem.rstrip(string.ascii_letters)) * _MIB[unit] * share)
+    return str(mib) if mib else None
+
+
+def _in_gib(mem: str) -> str:
+    """Return an amount in whole GiB where it is one, as `480G` for 491520 MiB; else as it is."""
+    gib, rest = divmod(int(mem), 1024) if mem.isdigit() else (0, 0)
+    return f"{gib}G" if gib and not rest else mem
 
 
 def _gpus_of_any_node(site: Site) -> int | None:

@@ -176,6 +176,7 @@ def job_text(name: str) -> str:
         + (f" {examples} are examples: put your own." if examples else ""),
         "Then prepare the run folder, from this repository,",
         f"  mkdir -p {run}/logs",
+        f"  cp hpclaunch/render/static/*.sh {run}",
         f"  cp accelerate_configs/{job.config}.yaml {run}/accelerate.yaml",
         f"  hpclaunch recipes validate {job.recipe} fsdp.sharding={config.sharding} --show \\",
         f"      >{run}/recipe.yaml",

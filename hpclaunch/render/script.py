@@ -21,6 +21,8 @@ _SUFFIX = re.compile(r"[A-Za-z0-9_.-]*")
 _HEADER = re.compile(r"[A-Za-z0-9_.,:;@+/*=|&!<>()\[\]-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:@+/%=-]+")
 _PYTHON_SUFFIXES = (".py",)
+_PROGRAM_WIDTH = 110
+"""Characters of a line that holds the words of the user's own program."""
 
 
 def script(plan: Plan) -> str:
@@ -44,17 +46,17 @@ def script(plan: Plan) -> str:
         version=launch.version,
         command=_comment(shlex.join(launch.command)),
         run=shlex.quote(str(launch.folder)),
-        cwd=shlex.quote(str(launch.cwd)) if launch.program else '"$HPCLAUNCH_RUN"',
+        cwd=shlex.quote(str(launch.cwd)),
         modules={"names": _modules(plan), "setup": plan.site.setup},
-        activation=_activation(plan),
+        activation=_activation(plan) + (" || exit 1" if launch.python.kind == "venv" else ""),
         python=shlex.quote(str(launch.python.path)),
         environment=[(name, shlex.quote(value)) for name, value in plan.environment],
+        nccl=plan.device == "gpu" and "NCCL_DEBUG" not in dict(plan.environment),
         address_suffix=site.address_suffix,
         internet=site.internet,
         port=plan.resources.port,
         builtin=plan.builtin_trainer,
         restarts=plan.restarts,
-        ends=launch.mode != "local" and plan.builtin_trainer,
         nodes=plan.nodes,
         per_node=plan.processes_per_node,
         processes=plan.processes,
@@ -154,17 +156,24 @@ def _activation(plan: Plan) -> str:
 
 
 def _program(plan: Plan) -> list[str]:
-    """Return what accelerate launches: the trainer, or the user's program, word by quoted word."""
-    if plan.builtin_trainer:
-        return ["-m hpclaunch.train", '"$HPCLAUNCH_RUN"']
+    """Return what accelerate launches in place of the trainer: quoted words, wrapped into lines."""
     words = list(plan.launch.program)
+    if not words:
+        return []
     if words[0].startswith("-") and (words[0] != "-m" or len(words) == 1):
         raise UserError(
             f"{shlex.join(words)!r} names no program",
             "write -- train.py ..., -- -m module ... or -- program ...",
         )
     quoted = [shlex.quote(word) for word in words]
-    if words[0] == "-m" or words[0].endswith(_PYTHON_SUFFIXES):
-        return quoted
-    # Not Python: accelerate would otherwise hand it to the interpreter.
-    return ["--no_python", *quoted]
+    if words[0] != "-m" and not words[0].endswith(_PYTHON_SUFFIXES):
+        # Not Python: accelerate would otherwise hand it to the interpreter.
+        quoted.insert(0, "--no_python")
+    lines = [quoted[0]]
+    for word in quoted[1:]:
+        joined = f"{lines[-1]} {word}"
+        if len(joined) <= _PROGRAM_WIDTH:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines

@@ -35,6 +35,16 @@ class RunFolder:
         return self.root / "job.sbatch"
 
     @property
+    def launch_functions(self) -> Path:
+        """What the script sources: signals, exit code, requeue, port. The same for every job."""
+        return self.root / "launch.sh"
+
+    @property
+    def node_checks(self) -> Path:
+        """What the script runs on every node in front of the launcher. The same for every job."""
+        return self.root / "node.sh"
+
+    @property
     def logs(self) -> Path:
         """The job's output, and each rank's error file."""
         return self.root / "logs"

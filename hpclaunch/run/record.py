@@ -61,6 +61,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The job's Python environment."""
     modules: list[str] = []
     """Environment modules beside the site's."""
+    static_scripts: dict[str, str] = {}
+    """SHA-256 in hexadecimal of launch.sh and node.sh as they were written, by file name."""
     prediction: Prediction | None = None
     """None where nothing is known of the model's size, on CPUs and of an own program."""
 

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from hpclaunch.cli.invocation import split
+from hpclaunch.run.folder import RunFolder
 from tests.cli.running import Home
+from tests.render.standins import write_script
 
 WORDS = ["tiny", "--nodes", "4", "--gpus", "4", "--gpu", "a100_40", "training.seed=7"]
 
@@ -90,13 +92,27 @@ def test_only_the_first_double_dash_divides() -> None:
 def test_an_environment_that_is_gone_by_then_stops_the_job(home: Home) -> None:
     """Another Python would train with other versions, or none of the packages."""
     venv.create(home.folder / "mine", symlinks=True)
-    words = ["sbatch", "tiny", "--venv", "mine", "--dry-run"]
-    script = home.call(*words).out
+    script = home.call("sbatch", "tiny", "--venv", "mine", "--dry-run").out
     (home.folder / "mine").rename(home.folder / "moved")
-    done = subprocess.run(
-        ["bash"], input=script, cwd=home.folder, env=home.environment | {"SLURM_JOB_ID": "1"},
+    folder = home.runs / "tiny-1"
+    write_script(RunFolder(folder), script)
+    ran = subprocess.run(
+        ["bash", folder / "job.sbatch"], env=home.environment | {"SLURM_JOB_ID": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert f"no Python environment in {home.folder}/mine" in done.stderr
-    assert not home.runs.exists()
+    assert ran.returncode == 1
+    assert f"no Python environment in {home.folder}/mine" in ran.stderr
+    assert (folder / "exit_code").read_text() == "1\n", "nobody has to wait for Slurm's word"
+    assert (folder / "job_id").read_text() == "1\n"
+
+
+def test_the_record_holds_the_checksums_of_the_static_scripts(home: Home) -> None:
+    assert home.call("sbatch", "tiny", "--no-submit").code == 0
+    folder = home.runs / "tiny-1"
+    record = json.loads((folder / "run.json").read_text())
+    lines = "".join(f"{sum}  {name}\n" for name, sum in record["static_scripts"].items())
+    done = subprocess.run(
+        ["sha256sum", "--check"], input=lines, cwd=folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == "launch.sh: OK\nnode.sh: OK\n", done.stderr

@@ -1,4 +1,4 @@
-"""Runs a rendered local script for real, with stand-ins for `accelerate` and `python`.
+"""Runs a rendered local script for real, with stand-ins for `accelerate-launch` and `python`.
 
 The stand-ins write down what they were called with, byte by byte, and then behave as told.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpclaunch.plan.resources import PythonEnvironment
+from hpclaunch.render.static_scripts import static_scripts
 from hpclaunch.run.folder import RunFolder, write_atomic
 
 ACCELERATE = """#!/bin/bash
@@ -71,7 +72,7 @@ class Stage:
         folder = self.root / "env" / "bin"
         folder.mkdir(parents=True, exist_ok=True)
         self.notes.mkdir(exist_ok=True)
-        for name, text in (("accelerate", ACCELERATE), ("python", PYTHON)):
+        for name, text in (("accelerate-launch", ACCELERATE), ("python", PYTHON)):
             # twice: what the parts say about {notes} is filled in by the second
             parts = {"training": self.training, "prepare": self.prepare, "sidecar": self.sidecar}
             filled = text
@@ -83,8 +84,7 @@ class Stage:
 
     def start(self, folder: RunFolder, script: str) -> subprocess.Popen[str]:
         """Write the script into the run folder as the launcher does, and start it."""
-        folder.root.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder.script, script, mode=0o755)
+        write_script(folder, script)
         return subprocess.Popen(
             ["/bin/bash", str(folder.script)],
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.root)} | self.environment,
@@ -122,6 +122,14 @@ class Stage:
         except ProcessLookupError:
             return False
         return True
+
+
+def write_script(folder: RunFolder, script: str) -> None:
+    """Write a script and the static files beside it, as the launcher does."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder.script, script, mode=0o755)
+    for name, text in static_scripts().items():
+        write_atomic(folder.root / name, text)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:

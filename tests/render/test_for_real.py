@@ -12,7 +12,7 @@ from hpclaunch.render.accelerate import plan_config
 from hpclaunch.render.script import script
 from hpclaunch.run.folder import RunFolder, write_atomic
 from tests.plan.making import launch, plan, recipe
-from tests.render.standins import Stage
+from tests.render.standins import Stage, write_script
 from tests.slurm.cluster import ThrowawayCluster
 
 TINY = recipe("model.dtype=float32", name="tiny")
@@ -32,7 +32,7 @@ def test_slurm_runs_it_on_every_node(slurm: ThrowawayCluster, tmp_path: Path, co
     how = launch(folder=folder.root, cwd=tmp_path, python=stage.python(), program=("prog", *WORDS))
     made = plan(TINY, how=how, nodes=2, cpu_processes=1, cpus=1, mem="100M")
     folder.logs.mkdir(parents=True)
-    write_atomic(folder.script, script(made))
+    write_script(folder, script(made))
     sent = slurm.run("sbatch", "--parsable", str(folder.script))
     assert sent.returncode == 0, sent.stderr
     deadline = time.monotonic() + 60
@@ -68,7 +68,7 @@ def test_accelerate_hands_every_word_to_every_rank(program: str, tmp_path: Path)
     )
     made = plan(TINY, how=how, cpu_processes=2)
     write_atomic(folder.accelerate, plan_config(made))
-    write_atomic(folder.script, script(made))
+    write_script(folder, script(made))
     done = subprocess.run(
         ["/bin/bash", folder.script],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},

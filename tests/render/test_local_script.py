@@ -44,7 +44,7 @@ def test_the_trainer_is_launched_with_everything_on_the_command_line(tmp_path: P
     folder, text = rendered(stage)
     assert stage.run(folder, text)[0] == 0
     words = stage.read("argv")
-    assert words[:3] == ["launch", "--config_file", str(folder.accelerate)]
+    assert words[:2] == ["--config_file", str(folder.accelerate)]
     for flag, value in (
         ("--machine_rank", "0"),
         ("--main_process_ip", "127.0.0.1"),
@@ -169,3 +169,12 @@ def test_the_gpus_that_are_there_are_held_against_those_asked_for(
     found, said = stage.run(folder, text)
     assert found == code
     assert ("gives GPUs 0, 2 were asked for" in said) == (code == 1)
+
+
+def test_an_environment_that_is_gone_leaves_its_exit_code(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    folder, text = rendered(stage)
+    (stage.root / "env").rename(stage.root / "moved")
+    code, said = stage.run(folder, text)
+    assert (code, folder.exit_code_file.read_text()) == (1, "1\n")
+    assert f"no Python environment in {stage.root}/env" in said

@@ -118,8 +118,8 @@ def test_a_sampler_that_fails_takes_nothing_down(user: User) -> None:
     folder = user.folder / "runs/blind"
     (folder / "metrics").rmdir()
     (folder / "metrics").symlink_to("/dev/full")
-    script = (folder / "job.sbatch").read_text().replace("mkdir -p", "mkdir -p . #")
-    (folder / "job.sbatch").write_text(script)
+    functions = (folder / "launch.sh").read_text().replace("mkdir -p", "mkdir -p . #")
+    (folder / "launch.sh").write_text(functions)
     job = user.run("sbatch", "--parsable", str(folder / "job.sbatch")).stdout.strip()
     assert user.cluster.wait(job, 120) == ("COMPLETED", 0, 0)
     assert "sidecar: cannot record" in (folder / "logs/sidecar.log").read_text()
@@ -227,7 +227,9 @@ def test_a_module_that_is_not_there_ends_the_job(user: User) -> None:
     done = user.hpclaunch(*words, "--", "show_rank.py")
     assert done.returncode != 0
     assert ranks_in(done.stdout) == []
-    assert user.status("bare")["state"] == "failed"
+    said = user.status("bare")
+    assert (said["state"], said["exit_code"]) == ("failed", 1)
+    assert (user.folder / "runs/bare/exit_code").read_text() == "1\n"
 
 
 def test_a_project_of_the_users_is_not_taken_for_the_sampler(user: User) -> None:

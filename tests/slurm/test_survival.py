@@ -82,12 +82,9 @@ def test_a_start_that_gets_no_further_is_the_last(user: User) -> None:
     script = folder / "job.sbatch"
     # Training is stood in for by what a start without a step leaves: its word, and no checkpoint.
     text = script.read_text()
-    before, _, rest = text.partition("\nsrun --overlap --label")
-    after = rest[rest.index("\ncode=0\nattend") :]
-    script.write_text(
-        before.replace("    python -m hpclaunch.train.prepare", "    true")
-        + '\necho "time limit" >"$HPCLAUNCH_RUN/stop"\ntrue &' + after
-    )  # fmt: skip
+    text = text[: text.index("\ntrain ")].replace("python -m hpclaunch.train.prepare", "true")
+    stands_in = """train bash -c 'echo "time limit" >"$HPCLAUNCH_RUN/stop"'"""
+    script.write_text(f"{text}\n{stands_in}\nfinish\n")
     job = user.run("sbatch", "--parsable", str(script)).stdout.strip()
     assert user.cluster.wait(job, 60) == ("FAILED", 1, 0)
     assert "no new checkpoint since this start" in user.hpclaunch("logs", "stuck").stdout

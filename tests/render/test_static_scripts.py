@@ -1,0 +1,189 @@
+"""launch.sh and node.sh by themselves, with stand-ins for Slurm's commands."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.render.static_scripts import checksums, static_scripts
+from hpclaunch.run.folder import RunFolder
+from tests.render.standins import write_script
+
+VERSIONS = Path(__file__).parent / "golden/static_scripts.txt"
+JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODEID": "1"}
+
+
+def test_a_changed_file_has_a_new_version() -> None:
+    """UPDATE_GOLDEN=1 pytest tests/render writes the new checksums, once the version is raised."""
+    scripts = static_scripts()
+    versions = {name: re.findall(r"version (\d+)", text)[0] for name, text in scripts.items()}
+    rows = {name: f"{versions[name]} {sha256}" for name, sha256 in checksums(scripts).items()}
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        VERSIONS.write_text("".join(f"{name} {row}\n" for name, row in rows.items()))
+    kept = dict(line.split(" ", 1) for line in VERSIONS.read_text().splitlines())
+    assert rows == kept, "raise the version in its first lines, then UPDATE_GOLDEN=1 keeps it"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder, and beside it a folder `bin` for stand-ins, with a squeue that knows no job."""
+    (tmp_path / "bin").mkdir()
+    stand_in(tmp_path, "squeue", "exit 1")
+    stand_in(tmp_path, "scontrol", "echo n1; echo n2")
+    run = RunFolder(tmp_path / "run")
+    run.logs.mkdir(parents=True)
+    return run
+
+
+def stand_in(place: Path, name: str, body: str) -> None:
+    (place / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
+    (place / "bin" / name).chmod(0o755)
+
+
+def run_script(
+    folder: RunFolder, lines: str, mode: str = "slurm", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run lines of a job's script after launch.sh was sourced."""
+    write_script(folder, f'source "$HPCLAUNCH_RUN/launch.sh" {mode}\n{lines}\n')
+    return in_folder(folder, ["bash", str(folder.script)], **variables)
+
+
+def in_folder(
+    folder: RunFolder, argv: list[str], **variables: str
+) -> subprocess.CompletedProcess[str]:
+    path = f"{folder.root.parent}/bin:/usr/bin:/bin"
+    environment = {"PATH": path, "HPCLAUNCH_RUN": str(folder.root), **JOB, **variables}
+    return subprocess.run(
+        argv, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_what_fails_before_begin_leaves_its_exit_code(folder: RunFolder) -> None:
+    done = run_script(folder, "module load nope || exit 3")
+    assert done.returncode == 3
+    assert folder.exit_code_file.read_text() == "3\n"
+    assert folder.job_file.read_text() == "7\n"
+    assert folder.attempt_file.read_text() == "7.0\n"
+
+
+def test_a_job_that_is_queued_again_before_begin_has_not_ended(folder: RunFolder) -> None:
+    stand_in(folder.root.parent, "squeue", "echo PENDING")
+    assert run_script(folder, "exit 3").returncode == 3
+    assert not folder.exit_code_file.exists()
+
+
+@pytest.mark.parametrize("lines", ["begin", "exit 1"])
+def test_a_second_job_leaves_the_first_ones_folder_alone(folder: RunFolder, lines: str) -> None:
+    stand_in(folder.root.parent, "squeue", '[[ "$*" != *"--jobs 5"* ]] || echo 5')
+    folder.job_file.write_text("5\n")
+    done = run_script(folder, lines)
+    assert done.returncode == (2 if lines == "begin" else 1)
+    assert "job 5 is at work" in done.stderr
+    assert folder.job_file.read_text() == "5\n"
+    assert not folder.exit_code_file.exists()
+    assert not folder.attempt_file.exists()
+
+
+def test_modules_are_defined_where_a_batch_shell_lacks_them(folder: RunFolder) -> None:
+    done = run_script(folder, "module load nope")
+    assert done.returncode == 127, "nothing in /etc/profile.d defines it here"
+    done = run_script(folder, "module load mine/1", **{"BASH_FUNC_module%%": "() { echo $*; }"})
+    assert done.stdout == "load mine/1\n", "the site's own is taken"
+
+
+def test_more_restarts_than_allowed_end_the_job(folder: RunFolder) -> None:
+    done = run_script(folder, "begin --max-restarts 2", SLURM_RESTART_COUNT="3")
+    assert done.returncode == 1
+    assert "restarted 2 times" in done.stderr
+    assert folder.exit_code_file.read_text() == "1\n"
+
+
+def test_an_older_attempt_writes_nothing_into_a_later_ones_folder(folder: RunFolder) -> None:
+    taken_over = 'echo 7.1 >"$HPCLAUNCH_RUN/start"'
+    done = run_script(folder, f"begin --own-program\ntrain bash -c '{taken_over}; exit 4'\nfinish")
+    assert done.returncode == 4
+    assert not folder.exit_code_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "end"),
+    [("1-02:03:04", 93784), ("2:03:04", 7384), ("03:04", 184), ("UNLIMITED", None)],
+)
+def test_the_end_of_the_allocation(folder: RunFolder, left: str, end: int | None) -> None:
+    stand_in(folder.root.parent, "squeue", f'[[ "$*" != *%L* ]] || echo {left}')
+    stand_in(folder.root.parent, "date", "echo 1000")
+    done = run_script(folder, 'begin\necho "ends=$HPCLAUNCH_ENDS"')
+    assert f"ends={'' if end is None else 1000 + end}\n" in done.stdout
+    told = run_script(folder, 'begin\necho "ends=$HPCLAUNCH_ENDS"', SLURM_JOB_END_TIME="55")
+    assert "ends=55\n" in told.stdout
+
+
+def test_a_checkpoint_after_the_start_brings_the_job_back(folder: RunFolder) -> None:
+    stand_in(folder.root.parent, "squeue", "echo RUNNING")
+    stand_in(folder.root.parent, "python", 'echo "$@" >>"$HPCLAUNCH_RUN/logs/calls"')
+    training = "sleep 0.05; mkdir -p checkpoints; touch checkpoints/step-2; exit 9"
+    lines = f"begin --max-restarts 2\ntrain bash -c {shlex.quote(training)}\nfinish"
+    done = run_script(folder, lines)
+    assert "failed with code 9 after a new checkpoint" in done.stderr
+    called = (folder.logs / "calls").read_text()
+    assert called == f"-P -m hpclaunch.requeue {folder.root} failed 9\n"
+    (folder.logs / "calls").unlink()
+    done = run_script(folder, lines, SLURM_RESTART_COUNT="2")
+    assert "restarted 2 times" in done.stderr
+    assert "failed" not in (folder.logs / "calls").read_text()
+    run_script(folder, lines.replace("step-2", "other"))
+    assert not any("failed" in line for line in (folder.logs / "calls").read_text().splitlines())
+
+
+def node(folder: RunFolder, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run node.sh as a job's step does; returns its exit code and what it wrote to stderr."""
+    write_script(folder, "")
+    variables = {"HPCLAUNCH_START": "7.0", **variables}
+    done = in_folder(folder, ["bash", str(folder.node_checks), *arguments], **variables)
+    return done.returncode, done.stderr
+
+
+def test_the_first_node_that_fails_is_kept(folder: RunFolder) -> None:
+    folder.attempt_file.write_text("7.0\n")
+    assert node(folder, "--", "bash", "-c", "exit 5")[0] == 5
+    assert node(folder, "--", "bash", "-c", "exit 6", SLURM_NODEID="0")[0] == 6
+    code, number, _host = folder.first_failure.read_text().split()
+    assert (code, number) == ("5", "1")
+
+
+def test_a_node_of_an_older_attempt_keeps_quiet(folder: RunFolder) -> None:
+    folder.attempt_file.write_text("7.1\n")
+    assert node(folder, "--", "false")[0] == 1
+    assert not folder.first_failure.exists()
+
+
+@pytest.mark.parametrize(
+    ("visible", "attempt", "code"),
+    [("0,1", "7.0", 0), ("0", "7.0", 1), ("0,1,2", "7.0", 1), ("0,1,2", "", 0), ("0", "", 1)],
+)
+def test_visible_gpus_are_compared_with_the_requested_ones(
+    folder: RunFolder, visible: str, attempt: str, code: int
+) -> None:
+    found, said = node(
+        folder, "--gpus", "2", "--", "true", CUDA_VISIBLE_DEVICES=visible, HPCLAUNCH_START=attempt
+    )
+    assert found == code
+    assert (f"gives GPUs {visible}, 2 were asked for" in said) == (code == 1)
+
+
+@pytest.mark.parametrize(("there", "code"), [(1, 1), (2, 0), (8, 0)])
+def test_without_visible_devices_the_driver_is_asked(
+    folder: RunFolder, there: int, code: int
+) -> None:
+    stand_in(folder.root.parent, "nvidia-smi", f"seq -f 'GPU %g' {there}")
+    assert node(folder, "--gpus", "2", "--", "true")[0] == code
+
+
+@pytest.mark.parametrize("arguments", [(), ("--cpus", "2", "--", "true"), ("true",)])
+def test_node_refuses_what_it_does_not_know(folder: RunFolder, arguments: tuple[str, ...]) -> None:
+    code, said = node(folder, *arguments)
+    assert code == 2
+    assert said.startswith("usage: bash node.sh")
