@@ -67,6 +67,8 @@ def recipe_page() -> str:
 
 def site_page() -> str:
     """Return the page on site profiles, from the schema, and those that come along."""
+    from hpclaunch.site.sbatch_options import SITE_NAMES, rows
+
     found = classes("hpclaunch/site/schema.py")
     parts = [
         GENERATED.format("hpclaunch/site/schema.py") + "\n# Site profile\n",
@@ -74,6 +76,10 @@ def site_page() -> str:
         "go into `~/.config/hpclaunch/sites/NAME.yaml`. [Sites](../guides/sites.md) shows how to "
         "write one.\n",
         table(found["Site"]),
+        *(
+            f"| `{name}` | text | none | `{rows()[name].flag}` where the user gives none. |"
+            for name in SITE_NAMES
+        ),
         f"\n## `gpus`\n\n{about(found['GpuRequest'])}\n",
         table(found["GpuRequest"]),
         "\n## Profiles that come along\n\n| name | what it is |\n|---|---|",

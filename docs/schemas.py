@@ -61,7 +61,7 @@ ALIASES = {
     "Count": "whole number, at least 0",
     "Name": "text",
     "Fraction": "number from 0 to below 1",
-    "Need": "account, qos, partition, time",
+    "Need": "time, partition, account, qos",
     "Any": "any",
     "str": "text",
     "int": "whole number",

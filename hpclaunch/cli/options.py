@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from hpclaunch.site.sbatch_options import SbatchOptions
+
 if TYPE_CHECKING:
     from hpclaunch.recipe.schema import MethodKind, Sharding
 
@@ -75,18 +77,19 @@ class NodeOptions:
 
 
 @dataclass(frozen=True)
-class SlurmOptions:
+class SlurmOptions(SbatchOptions):
     """What Slurm is told beside the nodes."""
 
     site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
-    account: str | None = _option("--account", help="Account to charge.")
-    qos: str | None = _option("--qos", help="Quality of service.")
-    partition: str | None = _option("--partition", help="Partition.")
-    time: str | None = _option("--time", help="Time limit, as 3:00:00 or 1-12:00:00.")
-    mem: str | None = _option("--mem", help="Host memory a node, as 480G; 0 is all.")
     cpus: int | None = _option("--cpus", type=int, help="CPU cores a node.")
     max_restarts: int | None = _option(
         "--max-restarts", type=int, help="How often a stopped job goes on by itself; 50 by default."
+    )
+    sbatch_arguments: tuple[str, ...] = _option(
+        "--sbatch-arg",
+        default=(),
+        multiple=True,
+        help="Any other option of sbatch, as --sbatch-arg=--reservation=NAME; repeatable.",
     )
     module: tuple[str, ...] = _option(
         "--module", default=(), multiple=True, help="Environment module to load; repeatable."

@@ -14,6 +14,7 @@ from hpclaunch.cli.options import (
 )
 from hpclaunch.launch.request import Changes, Request
 from hpclaunch.plan.resources import Mode, Resources
+from hpclaunch.site.sbatch_options import rows
 
 
 def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
@@ -37,13 +38,10 @@ def resources(nodes: NodeOptions, queue: SlurmOptions) -> Resources:
         gpu=nodes.gpu,
         cpu_processes=nodes.cpu_processes,
         port=nodes.port,
-        time=queue.time,
-        mem=queue.mem,
         cpus=queue.cpus,
-        account=queue.account,
-        qos=queue.qos,
-        partition=queue.partition,
+        sbatch_arguments=queue.sbatch_arguments,
         max_restarts=queue.max_restarts,
+        **{name: getattr(queue, name) for name in rows()},
     )
 
 

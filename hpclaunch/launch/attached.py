@@ -18,7 +18,7 @@ from hpclaunch.run.events import is_full
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
 
-GRACE = 60.0
+STOP_TIMEOUT = 60.0
 """Seconds that a stopped job gets to end by itself before it is killed."""
 
 STOPPED = 130
@@ -59,14 +59,14 @@ def run_attached(
     on_job: Callable[[str], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Run to the end, every line to the log and to `show`; returns the exit code.
+    """Run to the end, with every line to the log and to `show`; returns the exit code.
 
     Ctrl-C and SIGTERM stop the job: its first process gets SIGTERM (the script ends its steps,
     salloc its allocation), then the rest of the output is read until it has ended; the launchers'
-    accounts of being stopped go to the log alone. A second Ctrl-C, or GRACE seconds, kills it.
-    A reader that has gone (`| head`, a closed terminal) stops it as well, for the job belongs to
-    this terminal; under nohup it goes on.
-    `on_job` is told the job id of a fresh allocation, `on_start` the number of the process.
+    messages about being stopped go to the log alone. A second Ctrl-C, or STOP_TIMEOUT seconds,
+    kills it. A reader that has gone (`| head`, a closed terminal) stops it as well, for the job
+    belongs to this terminal; under nohup it goes on.
+    `on_job` is called with the job id of a fresh allocation, `on_start` with the process id.
     """
     # A session of its own: the terminal's Ctrl-C must reach this program alone, which then ends
     # the job in order, instead of every process in the pipeline at once.
@@ -82,7 +82,7 @@ def run_attached(
         start_new_session=True,
     )
     stopping = threading.Event()
-    unread: list[bool] = []
+    reader_gone: list[bool] = []
 
     def interrupt(_number: int, _frame: object) -> None:
         if stopping.is_set():
@@ -95,18 +95,18 @@ def run_attached(
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"hpclaunch: {why}", file=sys.stderr, flush=True)
         process.send_signal(signal.SIGTERM)
-        killer = threading.Timer(GRACE, _kill, [process])
+        killer = threading.Timer(STOP_TIMEOUT, _kill, [process])
         killer.daemon = True
         killer.start()
 
     def show_unless_stopped(line: Line) -> None:
         from_launcher = line.node is not None and line.local_rank is None
-        if stopping.is_set() and (unread or from_launcher):
+        if stopping.is_set() and (reader_gone or from_launcher):
             return
         try:
             show(line)
         except OSError:
-            unread.append(True)
+            reader_gone.append(True)
             if not stopping.is_set():
                 stop("nobody reads the output any more: stopping the job; its log is kept")
 

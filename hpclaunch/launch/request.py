@@ -1,14 +1,15 @@
-"""What a person asks for, before anything is read or looked up: the door's one value."""
+"""A request: what a person typed, before anything is read or looked up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from hpclaunch.plan.resources import Mode, Resources
 from hpclaunch.recipe.schema import MethodKind, Sharding
+from hpclaunch.site import sbatch_options
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Request:
-    """A run as asked for. Everything left out is the recipe's, the site's or this tool's choice."""
+    """A run as requested. What is left out is decided by the recipe, the site or the plan."""
 
     mode: Mode = "sbatch"
     recipe: str | None = None
@@ -68,7 +69,7 @@ class Request:
     auto_sharding: bool = False
     """Take the fastest sharding that fits, by prediction."""
     auto_batch: bool = False
-    """The same for the samples that a GPU works on at once; those of a step stay."""
+    """The same for the per-device batch size; the global batch size does not change."""
     resources: Resources = field(default_factory=Resources)
     site: str | None = None
     name: str | None = None
@@ -86,17 +87,9 @@ class Request:
 
 
 def from_environment(resources: Resources, mode: Mode, variables: Mapping[str, str]) -> Resources:
-    """Fill in what Slurm's own variables say (SBATCH_ACCOUNT and such), as sbatch and salloc would.
+    """Return the resources with Slurm's own variables (SBATCH_ACCOUNT ...) where they are silent.
 
     They are read here, once, and kept from the submission: there they would override the script.
     """
-    prefix = "SALLOC" if mode == "srun" else "SBATCH"
-    return Resources(
-        **{
-            **vars(resources),
-            "account": resources.account or variables.get(f"{prefix}_ACCOUNT"),
-            "partition": resources.partition or variables.get(f"{prefix}_PARTITION"),
-            "qos": resources.qos or variables.get(f"{prefix}_QOS"),
-            "time": resources.time or variables.get(f"{prefix}_TIMELIMIT"),
-        }
-    )
+    prefix: Literal["SALLOC", "SBATCH"] = "SALLOC" if mode == "srun" else "SBATCH"
+    return replace(resources, **sbatch_options.from_environment(resources, prefix, variables))

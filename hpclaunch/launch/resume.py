@@ -61,9 +61,10 @@ def redraft(
 
 
 def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
-    """Return what was asked for then, with what is asked for now over it."""
+    """Return what was requested then, overridden by what is requested now."""
     names = {field.name for field in fields(Resources)}
     kept = {name: value for name, value in record.resources.items() if name in names}
+    kept["sbatch_arguments"] = tuple(kept.get("sbatch_arguments", ()))
     if changes.get("gpus"):
         kept["cpu_processes"] = None
     if changes.get("cpu_processes"):

@@ -42,17 +42,17 @@ class Submitted:
     folder: RunFolder
     record: Record
     estimate: str
-    """Slurm's words on when it would start, '' where it said nothing."""
+    """Slurm's estimate of the start, in its own words; '' where it made none."""
 
 
 def check(job: Job) -> None:
-    """Refuse what can be seen to fail before anything is written. Raises UserError."""
+    """Refuse a job that is sure to fail, before anything is written. Raises UserError."""
     _check_here(job)
     check_model_access(job)
 
 
 def _check_here(job: Job) -> None:
-    """Refuse what this machine's files tell. Raises UserError."""
+    """Refuse a job that this machine's files show to fail. Raises UserError."""
     launch = job.plan.launch
     refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
@@ -102,8 +102,10 @@ def submit(job: Job, before: Record | None = None) -> Submitted:
     except UserError as error:
         if before is None:
             shutil.rmtree(folder.root, ignore_errors=True)
-        asked = " ".join(str(option) for option in job.plan.options if option.flag != "--job-name")
-        raise UserError(error.message, f"{error.fix}; asked for: {asked}") from None
+        requested = " ".join(
+            str(option) for option in job.plan.options if option.flag != "--job-name"
+        )
+        raise UserError(error.message, f"{error.fix}; requested: {requested}") from None
     record = msgspec.structs.replace(record, job_id=job_id)
     write_record(folder, record)
     if folder.job_file.exists():  # the job before this one, in a run that goes on
@@ -112,7 +114,7 @@ def submit(job: Job, before: Record | None = None) -> Submitted:
 
 
 Started = Callable[[RunFolder, Record], Callable[[Line], None]]
-"""Told the folder before the first line; gives what every line is shown to."""
+"""Called with the folder before the first line; returns the function that shows each line."""
 
 
 def execute(
@@ -120,7 +122,7 @@ def execute(
     started: Started = lambda _folder, _record: lambda _line: None,
     before: Record | None = None,
 ) -> int:
-    """Run the job attached (modes srun and local); gives its exit code, STOPPED when it was ended.
+    """Run the job attached (modes srun and local); returns its exit code, or STOPPED.
 
     Returns once it has ended. `before` and errors are as in `submit`.
     """
@@ -131,14 +133,14 @@ def execute(
     check(job)
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
     if local or inside:
-        record = _carried_by(record, os.getpid())
+        record = _owned_by(record, os.getpid())
         record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)
     write_record(folder, record)
     show = started(folder, record)
 
     def on_start(pid: int) -> None:
         # The script's own process: it is at work, and can be ended, whatever becomes of this one.
-        write_record(folder, _carried_by(record, pid))
+        write_record(folder, _owned_by(record, pid))
 
     if local:
         attached = local_job(folder, without_launcher_state(os.environ))
@@ -159,8 +161,8 @@ def execute(
     return STOPPED if code and folder.cancelled_file.exists() else code
 
 
-def _carried_by(record: Record, pid: int) -> Record:
-    """Return the record of a run that a process of this machine carries."""
+def _owned_by(record: Record, pid: int) -> Record:
+    """Return the record of a run that is attached to a process of this machine."""
     return msgspec.structs.replace(record, pid=pid, pid_started=process_started(pid))
 
 
@@ -172,7 +174,7 @@ def _in_fresh_allocation(
     Without an allocation nothing has happened: the folder goes, unless it is to be kept.
     """
     granted: list[str] = []
-    said: list[str] = []
+    salloc_output: list[str] = []
 
     def on_job(job_id: str) -> None:
         granted.append(job_id)
@@ -180,7 +182,7 @@ def _in_fresh_allocation(
 
     def watch(line: Line) -> None:
         if not granted:
-            said.append(line.text)
+            salloc_output.append(line.text)
         show(line)
 
     argv = [*allocation_command(job), "bash", str(folder.script)]
@@ -195,7 +197,7 @@ def _in_fresh_allocation(
             shutil.rmtree(folder.root, ignore_errors=True)
         if code == STOPPED:
             return code
-        raise UserError(f"Slurm gave no allocation: {commands.words(chr(10).join(said))}")
+        raise UserError(f"Slurm gave no allocation: {commands.words(chr(10).join(salloc_output))}")
     return code
 
 

@@ -1,4 +1,4 @@
-"""What the user asks for beside the recipe: machines, time, and how to be found on the site."""
+"""What the user requests beside the recipe: nodes, GPUs, time, and how the run is started."""
 
 from __future__ import annotations
 
@@ -8,39 +8,32 @@ from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.site.sbatch_options import SbatchOptions, check_arguments, check_values
 from hpclaunch.site.schema import GpuRequest, Site
 
 Mode = Literal["sbatch", "srun", "local"]
 
 # Held against the whole text: a '$' would let a line break pass at the end.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TIME = re.compile(r"[0-9]+-[0-9]+(:[0-9]+(:[0-9]+)?)?|[0-9]+(:[0-9]+){0,2}")
-_MEM = re.compile(r"[0-9]+[KMGT]?", re.IGNORECASE | re.ASCII)
-_WORD = re.compile(r"[A-Za-z0-9_.,:@+/-]+")
 _FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`\ud800-\udfff]*")
 
 
 @dataclass(frozen=True)
-class Resources:
-    """How much, per node; what is None is the site's or this tool's to choose."""
+class Resources(SbatchOptions):
+    """What is requested; None leaves the choice to the site or to the plan."""
 
     nodes: int | None = None
     """None: all of the allocation we are in, 1 elsewhere."""
     gpus: int | None = None
-    """GPUs a node."""
+    """GPUs per node."""
     gpu: str | None = None
-    """Kind, from the catalogue."""
+    """GPU type, from the catalogue."""
     cpu_processes: int | None = None
-    """Processes a node that train on CPUs instead of GPUs."""
-    time: str | None = None
-    """Walltime as Slurm writes it: minutes, H:MM:SS, D-HH:MM:SS."""
-    mem: str | None = None
-    """Host memory a node as Slurm writes it: `480G`, `491520` (MiB), `0` for all."""
+    """Processes per node that train on CPUs instead of GPUs."""
     cpus: int | None = None
-    """CPU cores a node."""
-    account: str | None = None
-    qos: str | None = None
-    partition: str | None = None
+    """CPU cores per node."""
+    sbatch_arguments: tuple[str, ...] = ()
+    """Further options for sbatch and salloc, each in one word: `--reservation=x`."""
     port: int | None = None
     """Rendezvous port; None derives one from the job id."""
     max_restarts: int | None = None
@@ -52,7 +45,7 @@ class Resources:
         return 1 if self.nodes is None else self.nodes
 
     def check(self) -> None:
-        """Refuse what could not be meant, or would not survive a script. Raises UserError."""
+        """Refuse values that no job can have, or no script can hold. Raises UserError."""
         self._check_types()
         if self.node_count < 1:
             raise UserError(f"--nodes {self.nodes}: at least one node is needed")
@@ -69,20 +62,17 @@ class Resources:
             raise UserError("--gpus and --cpu-processes exclude each other", "give one")
         if self.port is not None and not 1024 <= self.port <= 65535:
             raise UserError(f"--port {self.port}: must be 1024 to 65535")
-        for flag, text, form, example in (
-            ("--time", self.time, _TIME, "3:00:00 or 1-12:00:00"),
-            ("--mem", self.mem, _MEM, "480G"),
-            ("--account", self.account, _WORD, "letters, digits and _.,:@+/-"),
-            ("--qos", self.qos, _WORD, "letters, digits and _.,:@+/-"),
-            ("--partition", self.partition, _WORD, "letters, digits and _.,:@+/-"),
-        ):
-            if text is not None and not form.fullmatch(text):
-                raise UserError(f"{flag} {text!r} is not in Slurm's form", f"write {example}")
+        check_values(self)
+        check_arguments(self.sbatch_arguments)
 
     def _check_types(self) -> None:
         """Refuse what only a Python program can give: the command line gives the right types."""
         for each in fields(self):
             value = getattr(self, each.name)
+            if each.name == "sbatch_arguments":
+                if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
+                    raise UserError(f"Resources: {each.name}={value!r}: expected a tuple of texts")
+                continue
             wanted, what = (int, "a whole number") if "int" in str(each.type) else (str, "text")
             if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
                 raise UserError(f"Resources: {each.name}={value!r}: expected {what}")
@@ -99,7 +89,7 @@ class PythonEnvironment:
 
 @dataclass(frozen=True)
 class Launch:
-    """Where and how this run is to be started; what the door read off the machine."""
+    """Where and how this run is started, and what was read off the machine."""
 
     mode: Mode
     name: str
@@ -115,11 +105,11 @@ class Launch:
     program: tuple[str, ...] = ()
     """The user's own program and its arguments; empty runs the built-in trainer."""
     gpu_request: GpuRequest | None = None
-    """How this cluster asks for the GPU kind, where the cluster itself was asked."""
+    """How this cluster is asked for the GPU type, where Slurm itself answered."""
     node_cpus: int | None = None
-    """CPU cores of the nodes asked for, where the cluster said so."""
+    """CPU cores of the requested nodes, where Slurm answered."""
     node_gpus: int | None = None
-    """GPUs of the nodes asked for, where the cluster said so."""
+    """GPUs of the requested nodes, where Slurm answered."""
     modules: tuple[str, ...] = field(default=())
     """Modules to load after the site's."""
 
@@ -144,13 +134,7 @@ def check_name(name: str) -> None:
 
 def check_needs(site: Site, resources: Resources) -> None:
     """Refuse a job that the site would refuse for lack of an account and such."""
-    given = {
-        "account": resources.account or site.account,
-        "qos": resources.qos or site.qos,
-        "partition": resources.partition or site.partition,
-        "time": resources.time or site.time,
-    }
-    missing = [need for need in site.needs if not given[need]]
+    missing = [need for need in site.needs if not (getattr(resources, need) or getattr(site, need))]
     if missing:
         flags = " and ".join(f"--{need} NAME" for need in missing)
         raise UserError(

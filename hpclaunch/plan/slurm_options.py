@@ -1,4 +1,4 @@
-"""What sbatch and salloc are asked for, each option with its reason."""
+"""The options of sbatch and salloc, each with its reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpclaunch.errors import UserError
 from hpclaunch.plan.resources import Launch, Resources
 from hpclaunch.site.load import gpu_request
+from hpclaunch.site.sbatch_options import SITE_NAMES, rows
 from hpclaunch.site.schema import Site
 
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
@@ -30,20 +31,20 @@ class Option:
 def slurm_options(
     site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
 ) -> tuple[Option, ...]:
-    """Return everything sbatch is asked for, in the order a reader wants it.
+    """Return the options for sbatch, in the order a reader wants them.
 
     Raises UserError for more GPUs than a node of the site has.
     """
     request = launch.gpu_request or gpu_request(site, resources.gpu)
     if request.per_node and per_node > request.per_node and not resources.cpu_processes:
         raise UserError(
-            f"--gpus {per_node}: site {site.name} has {request.per_node} of them a node",
+            f"--gpus {per_node}: site {site.name} has {request.per_node} of them per node",
             f"use --gpus {request.per_node} and more --nodes",
         )
     found = [
         Option("--job-name", launch.name),
         Option("--nodes", str(resources.node_count)),
-        Option("--ntasks-per-node", "1", "one launcher a node; it starts the process of each GPU"),
+        Option("--ntasks-per-node", "1", "one launcher per node; it starts one process per GPU"),
     ]
     if not resources.cpu_processes:
         typed = f"{request.gres_type}:{per_node}" if request.gres_type else str(per_node)
@@ -52,22 +53,24 @@ def slurm_options(
         else:
             found.append(Option("--gpus-per-node", typed))
         if request.constraint:
-            found.append(Option("--constraint", request.constraint, "this site's word for the GPU"))
-    found.append(Option("--cpus-per-task", str(cpus), "cores of a node: its one task holds them"))
+            found.append(
+                Option("--constraint", request.constraint, "this site's name for the GPU type")
+            )
+    found.append(Option("--cpus-per-task", str(cpus), "cores per node: its one task holds them"))
     mem = resources.mem or _mem(site, launch, request.per_node, per_node, cpus, resources)
     if mem:
         why = "all of the node's memory" if mem == "0" else "per node"
         found.append(Option("--mem", _in_gib(mem), why))
     if site.exclusive:
         found.append(Option("--exclusive", None))
-    for flag, value in (
-        ("--time", resources.time or site.time),
-        ("--partition", resources.partition or request.partition or site.partition),
-        ("--account", resources.account or site.account),
-        ("--qos", resources.qos or site.qos),
-    ):
+    of_gpu = {"partition": request.partition}
+    for name in SITE_NAMES:
+        value = getattr(resources, name) or of_gpu.get(name) or getattr(site, name)
         if value:
-            found.append(Option(flag, value))
+            found.append(Option(rows()[name].flag, value))
+    for argument in resources.sbatch_arguments:
+        flag, _, text = argument.partition("=")
+        found.append(Option(flag, text or None))
     return tuple(found)
 
 

@@ -86,7 +86,7 @@ def _template() -> jinja2.Template:
 
 
 def _check_words(what: str, *words: str) -> None:
-    """Refuse what no program can be given, or no script hold. Raises UserError."""
+    """Refuse bytes that no argument and no script can hold. Raises UserError."""
     for word in words:
         if "\0" in word or any("\ud800" <= char <= "\udfff" for char in word):
             raise UserError(f"{what} holds bytes that are no text: {word!r}")
@@ -95,7 +95,7 @@ def _check_words(what: str, *words: str) -> None:
 def _header(plan: Plan) -> Iterator[str]:
     """Return the #SBATCH lines, reasons aligned. Literals only: Slurm expands no variables here.
 
-    What the user gave was checked at the door; a site profile's word is checked here.
+    The user's values were checked before; a site profile's are checked here.
     """
     for option in plan.options:
         if option.value is not None and not _HEADER.fullmatch(option.value):
@@ -116,7 +116,7 @@ def _header_value(value: str) -> str:
 
 
 def _title(plan: Plan) -> str:
-    """Say in a line what the script does."""
+    """Return in a line what the script does."""
     what = plan.recipe.name if plan.builtin_trainer else shlex.join(plan.launch.program)
     kind = plan.resources.gpu or ("CPU processes" if plan.device == "cpu" else "GPUs")
     nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"

@@ -1,1 +1,1 @@
-"""What a job asks when it failed: whose fault it was, and where it may go on."""
+"""A job's way back into the queue: why this attempt ended, and which nodes the next leaves out."""

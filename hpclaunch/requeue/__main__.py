@@ -1,4 +1,4 @@
-"""`python -m hpclaunch.requeue RUN failed|paused|again ...`: what job.sbatch calls on its node."""
+"""`python -m hpclaunch.requeue RUN failed|paused|again ...`: what launch.sh calls."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ USAGE = "usage: python -m hpclaunch.requeue RUN failed CODE | paused | again NOD
 
 
 def main(arguments: list[str]) -> int:
-    """Do what is asked; a requeue that Slurm takes ends this process, and any return means none.
+    """Record the failure or requeue the job; a requeue that Slurm accepts ends this process.
 
-    Gives 0 where the script is to go on, 1 where Slurm refused or something broke.
+    Returns the exit code: 0 where the script is to go on, 1 where Slurm refused or something broke.
     """
     match arguments:
-        case [run, ("failed" | "paused" | "again") as what, *rest]:
+        case [run, ("failed" | "paused" | "again") as command, *rest]:
             pass
         case _:
             print(USAGE, file=sys.stderr)
@@ -32,9 +32,9 @@ def main(arguments: list[str]) -> int:
     try:
         folder = RunFolder(Path(run).absolute())
         record = read_record(folder)
-        if what == "again":
+        if command == "again":
             return again(folder, record, job, rest)
-        if what == "failed":
+        if command == "failed":
             failed(folder, record, int(rest[0]) if rest and rest[0].isdigit() else None)
         return go_back(folder, record, job)
     except UserError as error:

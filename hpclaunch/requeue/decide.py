@@ -14,12 +14,12 @@ from hpclaunch.run.record import Record
 from hpclaunch.slurm import requeue
 from hpclaunch.slurm.commands import job_fields
 
-PATIENCE = 300.0
+REQUEUE_TIMEOUT = 300.0
 """Seconds to wait for Slurm to end a job that it has requeued."""
 
 
 def failed(folder: RunFolder, record: Record, code: int | None) -> None:
-    """Mark why this start failed, and on which node."""
+    """Log as an event why this attempt failed, and on which node."""
     found = last_failure(folder, record, code=code)
     log_event(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
 
@@ -43,15 +43,15 @@ def go_back(folder: RunFolder, record: Record, job: str) -> int:
             if done
             else f"{_named(out)} failed twice, but Slurm does not let the job leave it out"
         )
-    time.sleep(PATIENCE)
+    time.sleep(REQUEUE_TIMEOUT)
     return 1
 
 
 def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> int:
-    """Look, at a start after the first, whether the one before could tell of its end.
+    """Log why the attempt before this one ended, where it could not do so itself.
 
     One whose node was lost could not: Slurm itself requeued it. Where a node that failed twice is
-    among those of this start, the job goes back once more, without it. Gives 0 to go on.
+    among those of this attempt, the job is requeued once more, without it. Returns 0: go on.
     """
     marks = read_events(folder.events)
     if not end_recorded(marks):

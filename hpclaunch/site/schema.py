@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Need = Literal["account", "qos", "partition", "time"]
+from hpclaunch.site.sbatch_options import Need, SiteDefaults
 
 
 class GpuRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,8 +20,12 @@ class GpuRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Number of these GPUs in a node."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """A site profile. The fields are the keys of its YAML file."""
+class Site(SiteDefaults, msgspec.Struct, frozen=True, kw_only=True):
+    """A site profile. The fields are the keys of its YAML file.
+
+    Beside these there are the options of sbatch that a job takes where its user names none: time,
+    partition, account and qos (sbatch_options.py).
+    """
 
     name: str
     """Name of the profile, as `--site` takes it; by default the file's."""
@@ -37,14 +41,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The GPU types of the site, by name. Empty: not known; any is asked for by count alone."""
     needs: list[Need] = []
     """Options that every job at this site must have."""
-    account: str | None = None
-    """Account where the user names none."""
-    qos: str | None = None
-    """QoS where the user names none."""
-    partition: str | None = None
-    """Partition where neither the user nor the GPU type names one."""
-    time: str | None = None
-    """Time limit where the user names none, as Slurm writes it (`3:00:00`)."""
     mem: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+[KMGTkmgt]?\Z")] | None = None
     """Host memory of a whole node, as Slurm writes it (`480G`); `0` is all of it. A job that takes
     some of a node's GPUs asks for its share."""

@@ -108,7 +108,10 @@ def test_an_unknown_profile_gets_the_nearest_and_the_place_for_ones_own(own: Pat
         ("extends: nowhere\n", "no site profile called .nowhere.; .*mine.yaml extends it"),
         ("extends: [a]\n", r"mine.yaml:1: extends: expected"),
         ("moduls: [a]\n", r"mine.yaml:1: unknown key 'moduls'; did you mean 'modules'"),
-        ("\nneeds: [money]\n", r"mine.yaml:2: needs.0: 'money' .*valid: account, qos, partition"),
+        (
+            "\nneeds: [money]\n",
+            r"mine.yaml:2: needs.0: 'money' .*valid: time, partition, acc",
+        ),
         ("gpus: {h100: {per-node: 4}}\n", r"unknown key 'gpus.h100.per-node'; .*'per_node'"),
         ("network: wet\n", "valid: infiniband, slingshot, ethernet, unknown"),
         ("a: [\n", "not valid YAML"),
