@@ -187,3 +187,13 @@ def test_node_refuses_what_it_does_not_know(folder: RunFolder, arguments: tuple[
     code, said = node(folder, *arguments)
     assert code == 2
     assert said.startswith("usage: bash node.sh")
+
+
+def test_without_the_package_slurm_itself_is_asked_to_requeue(folder: RunFolder) -> None:
+    stand_in(folder.root.parent, "squeue", "echo RUNNING")
+    stand_in(folder.root.parent, "python", "exit 1")
+    stand_in(folder.root.parent, "sleep", "")
+    stand_in(folder.root.parent, "scontrol", 'echo "$@" >>"$HPCLAUNCH_RUN/logs/calls"; echo n1')
+    training = "/bin/sleep 0.05; mkdir checkpoints; touch checkpoints/step-2; exit 9"
+    run_script(folder, f"begin --max-restarts 2\ntrain bash -c {shlex.quote(training)}\nfinish")
+    assert "requeue 7" in (folder.logs / "calls").read_text().splitlines()

@@ -74,7 +74,7 @@ def ranks(folder: Path, rank: int | None = None) -> list[int]:
         words = _words(pid)
         if b"hpclaunch.train" not in words or str(folder).encode() not in words:
             continue
-        if b"launch" not in words and rank in {None, _rank(pid)} and not _ended(pid):
+        if not _launches(words) and rank in {None, _rank(pid)} and not _ended(pid):
             found.append(pid)
     return sorted(found)
 
@@ -91,7 +91,15 @@ def node_of(pid: int) -> str | None:
 def launchers(folder: Path) -> list[int]:
     """Return the processes of accelerate itself, one a node."""
     of_run = [pid for pid in _processes() if str(folder).encode() in _words(pid)]
-    return sorted(pid for pid in of_run if b"launch" in _words(pid) and b"-m" in _words(pid))
+    # Its interpreter has the whole path; srun and node.sh in front of it have the name alone.
+    return sorted(
+        pid for pid in of_run if any(w.endswith(b"/accelerate-launch") for w in _words(pid))
+    )
+
+
+def _launches(words: list[bytes]) -> bool:
+    """Whether a command line is the launcher's, or of what starts it: srun, node.sh."""
+    return any(b"accelerate-launch" in word for word in words)
 
 
 def samplers(folder: Path) -> list[int]:

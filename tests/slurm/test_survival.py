@@ -144,7 +144,7 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
 
 def is_launcher(pid: int) -> bool:
     """Whether a process is accelerate's own, which has the trainer's name among its arguments."""
-    return b"launch" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return b"accelerate-launch" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_cancelled_job_stays_cancelled(user: User) -> None:
