@@ -167,7 +167,8 @@ def commands_page() -> str:
         "done, 2 an invalid request (one line with the fix), 1 failed.",
     ]
     for name in app.list_commands(context):
-        command = app.commands[name]
+        command = app.get_command(context, name)
+        assert command is not None  # noqa: S101 - it is listed
         parts += command_parts(command, click.Context(command, context, name))
     return "\n".join(parts) + "\n"
 

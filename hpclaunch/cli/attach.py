@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hpclaunch.cli.follow import printer, say_end
-from hpclaunch.cli.text import say, say_findings, say_if
+from hpclaunch.cli.follow import print_end, printer
+from hpclaunch.cli.text import print_notes, say, say_if
 from hpclaunch.diagnose.status import status
 from hpclaunch.launch.start import execute
 from hpclaunch.render.job import Job
@@ -16,11 +16,11 @@ from hpclaunch.run.record import Record
 
 
 def run_to_its_end(job: Job, before: Record | None = None, note: str | None = None) -> int:
-    """Run it, every line shown; returns the exit code. `before`: the record of a run that goes on.
+    """Run a job to its end and print its lines; returns the exit code.
 
-    `note` is said once it has begun.
+    `before` is the record of a run that is resumed; `note` is printed once the job has begun.
     """
-    say_findings(job.plan.notes)
+    print_notes(job.plan.notes)
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
         say(f"run {record.name} in {folder.root}")
@@ -30,7 +30,7 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
     code = execute(job, started, before)
     launch = job.plan.launch
     if not launch.folder.is_dir():
-        return code  # stopped before Slurm gave anything: no trace is left
+        return code  # stopped before an allocation: nothing was written
     folder, record = find(str(launch.folder))
-    ended = say_end(status(folder, record))
+    ended = print_end(status(folder, record))
     return code or ended

@@ -5,26 +5,33 @@ from __future__ import annotations
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import patience
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import waiting_message
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("By name", "hpclaunch cancel my-run"),
+        ("By job id", "hpclaunch cancel 123456"),
+    ],
+)
 @options.run
 def cancel(run: str | None) -> None:
     """Cancel a run that waits or runs."""
-    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.diagnose.status import status
     from hpclaunch.errors import UserError
-    from hpclaunch.launch.cancel import cancel as end
+    from hpclaunch.launch.cancel import cancel as cancel_run
     from hpclaunch.run.find import find
 
     folder, record = find(run)
-    with patience():
-        found = look(folder, record)
-        if found.state == "unknown":
-            why = f"whether run {record.name} is at work is not known: {found.reason}"
-            raise UserError(why, f"scancel {record.job_id}" if record.job_id else "")
-        if not found.active:
-            raise UserError(f"run {record.name} is not running: {found.state}")
-        end(folder, record)
-    job = f" (job {found.job_id})" if found.job_id else ""
+    with waiting_message():
+        current = status(folder, record)
+        if current.state == "unknown":
+            problem = f"it is unknown whether run {record.name} is running: {current.reason}"
+            raise UserError(problem, f"scancel {record.job_id}" if record.job_id else "")
+        if not current.active:
+            raise UserError(f"run {record.name} is not running: {current.state}")
+        cancel_run(folder, record)
+    job = f" (job {current.job_id})" if current.job_id else ""
     print(f"cancelled {record.name}{job}")

@@ -7,23 +7,33 @@ from typing import Literal
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.cli.help import Command
 from hpclaunch.errors import UserError
 
 
-@click.command()
-@options.words
+@click.command(
+    cls=Command,
+    examples=[
+        ("For 16 GPUs on four nodes", "hpclaunch config --nodes 4 --gpus 4 > accelerate.yaml"),
+        (
+            "With HSDP on two nodes",
+            "hpclaunch config --nodes 2 --gpus 8 --sharding hybrid",
+        ),
+    ],
+)
+@options.recipe_and_changes
 @options.grouped(
-    nodes=options.NodeOptions, sharding=options.ShardingOptions, recipe=options.RecipeOptions
+    recipe=options.RecipeOptions, sharding=options.ShardingOptions, nodes=options.NodeOptions
 )
 def config(
-    words: tuple[str, ...],
-    nodes: options.NodeOptions,
-    sharding: options.ShardingOptions,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
+    sharding: options.ShardingOptions,
+    nodes: options.NodeOptions,
 ) -> None:
-    """Print the accelerate config for so many nodes and GPUs.
+    """Print the accelerate config alone.
 
-    For use by hand: accelerate launch --config_file FILE --machine_rank RANK ... train.py
+    For use by hand: accelerate launch --config_file FILE --machine_rank RANK train.py
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cli.resources import changes, resources
@@ -34,15 +44,15 @@ def config(
     from hpclaunch.site.load import GENERIC, gpu_request, load_site
 
     if "auto" in {sharding.sharding, sharding.batch}:
-        raise UserError("nothing is predicted for a file alone", "name the sharding")
-    reference, overrides = recipe_and_overrides(words)
+        raise UserError("auto needs a prediction, and config makes none", "name the sharding")
+    reference, overrides = recipe_and_overrides(arguments)
     flags = changes(recipe, sharding).flags()
-    # The file alone is for a program of the user's own: checkpointing only when asked for.
+    # The file is for a program of the user's own: activation checkpointing only on request.
     flags.setdefault("training.gradient_checkpointing", False)
     resolved = load(reference or library.DEFAULT, overrides, flags)
     needs = resources(nodes, options.SlurmOptions())
     needs.check()
-    gpu_request(load_site(GENERIC), needs.gpu)  # a kind that nobody knows is refused
+    gpu_request(load_site(GENERIC), needs.gpu)  # raises for an unknown GPU type
     device: Literal["gpu", "cpu"] = "cpu" if needs.cpu_processes else "gpu"
     per_node = needs.cpu_processes or needs.gpus or 1
     lay = layout(resolved, needs.node_count, per_node, device, own_program=True)

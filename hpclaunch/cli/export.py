@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from hpclaunch.cli import options
+from hpclaunch.cli.help import Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class _Format(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -26,20 +30,30 @@ class _Format(click.ParamType):  # type: ignore[type-arg]  # generic only since 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("A CSV file per node", "hpclaunch export my-run --to csv --out samples"),
+        ("One node, as nvidia-smi dmon prints it", "hpclaunch export --to dmon --node node1"),
+    ],
+)
 @options.run
 @click.option("--to", "form", type=_Format(), required=True, help="Format to write.")
 @click.option("--node", "nodes", multiple=True, help="Only this node; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file a node into this folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write one file per node into this folder."
+)
 def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None) -> int:
-    """Write a run's samples as other tools read them.
+    """Export the samples of a run for other tools.
 
     dmon and vmstat are the tables of `nvidia-smi dmon -o TD -s puct` and `vmstat -t 1 -y`; the
-    others hold every value, with what was not known left out. Goes to the screen unless --out names
-    a folder; parquet and tensorboard need one.
+    other formats hold every value, and leave out unknown ones. The output goes to stdout unless
+    --out names a folder; parquet and tensorboard need one.
     """
     from hpclaunch.errors import UserError
     from hpclaunch.run.find import find
@@ -51,6 +65,6 @@ def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None)
         for path in write(folder.metrics, form, out, nodes):
             print(path)
     except ExportError as error:
-        what, _, fix = str(error).partition("; ")
-        raise UserError(what, fix) from None
+        message, _, fix = str(error).partition("; ")
+        raise UserError(message, fix) from None
     return 0

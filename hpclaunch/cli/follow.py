@@ -1,10 +1,12 @@
-"""Show a job's lines as they come, and its end."""
+"""Print a job's lines as they come, and how it ended."""
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 
+from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
 from hpclaunch.diagnose.state import Status
 from hpclaunch.diagnose.status import status
@@ -17,11 +19,11 @@ from hpclaunch.slurm.commands import JobState
 
 
 def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[[Line], None]:
-    """Return a function that prints a line with who said it.
+    """Return a function that prints a line after the node and process that it is from.
 
-    `whole`: with the launchers' own accounts of ranks that failed, which the log has in any case.
+    `whole`: with the launchers' own reports of failed ranks, which the log has in any case.
     """
-    gc.enable()  # off for the sake of the start; from here on this process may live for days
+    gc.enable()  # off for a fast start; from here on this process may live for days
     names: list[tuple[str, ...]] = []
 
     launchers = LauncherFilter()
@@ -29,7 +31,7 @@ def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[
     def print_line(line: Line) -> None:
         if not whole and not launchers.wanted(line):
             return
-        # The hosts are known once the script runs, so before its first labelled line.
+        # The script writes the hosts before its first labelled line.
         if not names and line.node is not None:
             names.append(folder.node_names())
         print(show(line, record.nodes, names[0] if names else ()), flush=True)
@@ -37,43 +39,44 @@ def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[
     return print_line
 
 
-def waiting_teller(record: Record) -> Callable[[JobState], None]:
-    """Return a function that says a job's state whenever it has changed."""
-    said: list[str] = []
+def state_printer(record: Record) -> Callable[[JobState], None]:
+    """Return a function that prints a job's state whenever it has changed."""
+    printed: list[str] = []
 
-    def waiting(state: JobState) -> None:
-        told = "Slurm does not answer" if state.silent else state.state.lower()
-        text = f"job {record.job_id}: {told}"
-        text += f" ({state.reason})" if state.reason else ""
-        if text not in said[-1:]:
-            said.append(text)
+    def print_state(job: JobState) -> None:
+        state = "Slurm does not answer" if job.silent else job.state.lower()
+        text = f"job {record.job_id}: {state}"
+        text += f" ({job.reason})" if job.reason else ""
+        if text not in printed[-1:]:
+            printed.append(text)
             say(text)
 
-    return waiting
+    return print_state
 
 
 def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None) -> int:
-    """Follow a run to its end, say how it ended, and give its exit code."""
-    waiting = waiting_teller(record)
+    """Follow a run to its end and print how it ended; returns its exit code."""
     try:
-        follow(folder, record.job_id, printer(folder, record), waiting, reader)
+        follow(folder, record.job_id, printer(folder, record), state_printer(record), reader)
     except KeyboardInterrupt:
         say(f"no longer following; the job goes on: hpclaunch logs -f {record.name}")
         return 130
-    return say_end(status(folder, record))
+    return print_end(status(folder, record))
 
 
-def say_end(found: Status) -> int:
-    """Say how a run ended and what to do next; gives its exit code."""
-    if found.state in {"done", "stopped"}:
-        what = f"; weights in {found.final}" if found.final else ""
-        say(f"{found.state}{what}; report: hpclaunch report {found.name}")
+def print_end(run: Status) -> int:
+    """Print how a run ended and what to do next; returns its exit code."""
+    if run.state in {"done", "stopped"}:
+        state = paint(run.state, "good", sys.stderr) if run.state == "done" else run.state
+        weights = f"; weights in {run.final}" if run.final else ""
+        say(f"{state}{weights}; report: hpclaunch report {run.name}")
         return 0
-    code = found.exit_code if found.exit_code else 1
-    detail = f" ({found.reason})" if found.reason else ""
-    say(f"{found.state}{detail}, exit code {code}; see: hpclaunch status {found.name}")
-    if found.failure:
-        who = f"rank {found.failure.rank}" if found.failure.rank is not None else "job"
-        where = f" on {found.failure.host}" if found.failure.host else ""
-        say(f"first failure: {who}{where}: {found.failure.error}")
+    code = run.exit_code if run.exit_code else 1
+    detail = f" ({run.reason})" if run.reason else ""
+    state = paint(run.state, "bad", sys.stderr)
+    say(f"{state}{detail}, exit code {code}; see: hpclaunch status {run.name}")
+    if run.failure:
+        rank = f"rank {run.failure.rank}" if run.failure.rank is not None else "job"
+        host = f" on {run.failure.host}" if run.failure.host else ""
+        say(f"first failure: {rank}{host}: {run.failure.error}")
     return code

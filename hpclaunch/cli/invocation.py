@@ -1,4 +1,4 @@
-"""What was typed: the command's own words, and the user's program after `--`."""
+"""What was typed: the command's own arguments, and the user's program after `--`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from hpclaunch.errors import UserError, nearest
 WITH_PROGRAM = ("sbatch", "srun", "local", "monitor")
 """Commands that take a program after `--`."""
 
-_ABOUT_THE_CALL = {"--dry-run", "--no-submit", "--wait", "--json"}
+_NOT_RECORDED = {"--dry-run", "--no-submit", "--wait", "--json"}
 """Options that change what is done with the script and not the script: left out of it, so that a
 dry run prints the very bytes that are submitted."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line taken apart."""
+    """A parsed command line."""
 
-    words: tuple[str, ...]
-    """For the command itself, its name first."""
+    arguments: tuple[str, ...]
+    """Of the command itself, its name first."""
     program: tuple[str, ...] = ()
 
     @property
     def command(self) -> tuple[str, ...]:
         """Return what goes into the script's comment and the record."""
-        kept = tuple(word for word in self.words if word not in _ABOUT_THE_CALL)
+        kept = tuple(word for word in self.arguments if word not in _NOT_RECORDED)
         return ("hpclaunch", *kept, *(("--", *self.program) if self.program else ()))
 
 
@@ -35,32 +35,32 @@ def split(arguments: Sequence[str]) -> Invocation:
     if "--" not in arguments:
         return Invocation(tuple(arguments))
     at = list(arguments).index("--")
-    words, program = tuple(arguments[:at]), tuple(arguments[at + 1 :])
-    if not words or words[0] not in WITH_PROGRAM:
+    own, program = tuple(arguments[:at]), tuple(arguments[at + 1 :])
+    if not own or own[0] not in WITH_PROGRAM:
         raise UserError("'--' and a program after it go with sbatch, srun, local and monitor")
     if not program or program == ("-m",):
         raise UserError(
             "nothing stands after '--'", "write your program there: -- train.py my.yaml"
         )
-    return Invocation(words, program)
+    return Invocation(own, program)
 
 
-def recipe_and_overrides(words: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Tell the recipe from the `key=value` words. Raises UserError for more than one recipe."""
+def recipe_and_overrides(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the recipe and the `key=value` overrides. Raises UserError for several recipes."""
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import is_override, split_override
 
-    recipes = [word for word in words if not is_override(word)]
-    overrides = tuple(word for word in words if is_override(word))
-    for word in overrides:
-        split_override(word)
+    recipes = [argument for argument in arguments if not is_override(argument)]
+    overrides = tuple(argument for argument in arguments if is_override(argument))
+    for override in overrides:
+        split_override(override)
     if len(recipes) > 1:
         known = library.names()
-        extra = next((word for word in recipes if word not in known), None)
+        extra = next((name for name in recipes if name not in known), None)
         raise UserError(
             f"one recipe at a time: {' and '.join(recipes)}",
             "leave one out"
             if extra is None
-            else f"'{extra}' is no key=value word; {nearest(extra, known)}",
+            else f"'{extra}' is neither a recipe nor key=value; {nearest(extra, known)}",
         )
     return (recipes[0] if recipes else None), overrides

@@ -7,47 +7,56 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.cli.help import Command
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
 
 
-@click.command()
-@options.words
-@click.option("--gpus", type=int, help="GPUs; by default all.")
-@click.option("--cpu-processes", type=int, help="CPU processes; 2 where there is no GPU.")
-@click.option("--port", type=int, help="Rendezvous port; by default one that is free.")
+@click.command(
+    cls=Command,
+    takes_program=True,
+    examples=[
+        ("The tiny recipe, in a minute or two, on a GPU or two CPU processes", "hpclaunch local"),
+        (
+            "Your own data on all GPUs of this machine",
+            "hpclaunch local llama3-8b-lora --dataset my.jsonl",
+        ),
+    ],
+)
+@options.recipe_and_changes
 @options.grouped(
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
+    nodes=options.LocalOptions,
     run=options.RunOptions,
 )
 @options.dry_run
 @click.pass_obj
 def local(
     typed: Invocation,
-    words: tuple[str, ...],
-    gpus: int | None,
-    cpu_processes: int | None,
-    port: int | None,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
+    nodes: options.LocalOptions,
     run: options.RunOptions,
     dry_run: bool,
 ) -> int:
     """Run a fine-tune on this machine.
 
-    On its GPUs, or on CPU processes where it has none.
-
-    Without a recipe: the tiny one, in a minute or two. What stands after -- runs in place of the
-    built-in trainer.
+    On its GPUs, or on CPU processes where it has none. Without a recipe it trains the tiny one,
+    in a minute or two. A program after -- runs in place of the built-in trainer.
     """
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
-    nodes = options.NodeOptions(gpus=gpus, cpu_processes=cpu_processes, port=port)
-    asked = request("local", typed, words, recipe=recipe, sharding=sharding, run=run, nodes=nodes)
-    job = draft(asked)
+    requested = request(
+        "local", typed, arguments, recipe=recipe, sharding=sharding, run=run,
+        nodes=options.NodeOptions(
+            gpus=nodes.gpus, cpu_processes=nodes.cpu_processes, port=nodes.port
+        ),
+    )  # fmt: skip
+    job = draft(requested)
     if dry_run:
         print(job.script, end="")
         return 0

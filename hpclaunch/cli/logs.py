@@ -1,4 +1,4 @@
-"""`hpclaunch logs`: what the job, its nodes and its ranks said."""
+"""`hpclaunch logs`: the output of the job, its nodes and its ranks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
+from hpclaunch.cli.help import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,17 +17,23 @@ if TYPE_CHECKING:
     from hpclaunch.run.record import Record
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("Follow the newest run", "hpclaunch logs -f"),
+        ("One rank of a run", "hpclaunch logs my-run --rank 3"),
+    ],
+)
 @options.run
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the job has ended.")
 @click.option("--node", help="Only this node: its name, or its number (0 is the first).")
 @click.option("--rank", type=int, help="Only this global rank.")
 def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> None:
-    """Print a run's log.
+    """Print the log of a run.
 
-    Each line has the node and process that said it before it.
+    Each line begins with the node and process that printed it.
     """
-    from hpclaunch.cli.follow import printer, waiting_teller
+    from hpclaunch.cli.follow import printer, state_printer
     from hpclaunch.errors import UserError
     from hpclaunch.launch.current_job import current
     from hpclaunch.launch.follow import LogReader
@@ -45,8 +52,8 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     reader = LogReader(folder)
     if follow and (record.job_id or record.pid):
         record, _ = current(folder, record)
-        waiting = waiting_teller(record)
-        follow_log(folder, record.job_id, show, waiting, reader, lambda: alive(record))
+        print_state = state_printer(record)
+        follow_log(folder, record.job_id, show, print_state, reader, lambda: alive(record))
         return
     if folder.log() is None:
         raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")

@@ -1,4 +1,4 @@
-"""The command line's door: parse, call, print, and turn every error into one line and a code."""
+"""The command line: parse, call, print, and turn every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -12,76 +12,74 @@ import click
 
 import hpclaunch
 from hpclaunch.cli import invocation
-from hpclaunch.cli.cancel import cancel
-from hpclaunch.cli.config import config
-from hpclaunch.cli.export import export
-from hpclaunch.cli.local import local
-from hpclaunch.cli.logs import logs
-from hpclaunch.cli.monitor import monitor
-from hpclaunch.cli.plan import plan
-from hpclaunch.cli.preflight import preflight
-from hpclaunch.cli.recipes import recipes
-from hpclaunch.cli.rehearse import rehearse
-from hpclaunch.cli.report import report
-from hpclaunch.cli.resume import resume
-from hpclaunch.cli.sbatch import sbatch
-from hpclaunch.cli.srun import srun
-from hpclaunch.cli.status import status
+from hpclaunch.cli.help import CommandLine, Entry
+from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
-from hpclaunch.cli.watch import watch
-from hpclaunch.cli.why import why
 from hpclaunch.errors import JobFailed, UserError
 
-COMMANDS = (
-    sbatch,
-    srun,
-    local,
-    plan,
-    preflight,
-    rehearse,
-    config,
-    recipes,
-    status,
-    watch,
-    why,
-    logs,
-    cancel,
-    resume,
-    report,
-    export,
-    monitor,
+SECTIONS = {
+    "Before submission": {
+        "recipes": Entry("hpclaunch.cli.recipes", "List, show, copy and check recipes."),
+        "plan": Entry("hpclaunch.cli.plan", "Predict memory, time and cost, and compare layouts."),
+        "rehearse": Entry(
+            "hpclaunch.cli.rehearse", "Try a fine-tune on a small scale before it queues."
+        ),
+        "config": Entry("hpclaunch.cli.config", "Print the accelerate config alone."),
+    },
+    "Start a run": {
+        "sbatch": Entry("hpclaunch.cli.sbatch", "Submit a fine-tune as a batch job."),
+        "srun": Entry("hpclaunch.cli.srun", "Run a fine-tune attached to this terminal."),
+        "local": Entry("hpclaunch.cli.local", "Run a fine-tune on this machine."),
+    },
+    "While it runs, and after a failure": {
+        "status": Entry("hpclaunch.cli.status", "Print the state of a run."),
+        "watch": Entry(
+            "hpclaunch.cli.watch", "Watch a run live: training, nodes and GPUs on one screen."
+        ),
+        "logs": Entry("hpclaunch.cli.logs", "Print the log of a run."),
+        "why": Entry("hpclaunch.cli.why", "Explain why a run failed, ended or waits."),
+        "cancel": Entry("hpclaunch.cli.cancel", "Cancel a run that waits or runs."),
+        "resume": Entry("hpclaunch.cli.resume", "Resume a run that ended early."),
+    },
+    "Afterwards": {
+        "report": Entry("hpclaunch.cli.report", "Report what a run did and what held it back."),
+        "export": Entry("hpclaunch.cli.export", "Export the samples of a run for other tools."),
+    },
+    "The cluster, and programs of your own": {
+        "preflight": Entry(
+            "hpclaunch.cli.preflight", "Measure the bandwidth inside and between nodes."
+        ),
+        "monitor": Entry("hpclaunch.cli.monitor", "Run any program and record this node."),
+        "completion": Entry(
+            "hpclaunch.cli.completion",
+            "Print the script that lets Tab complete commands.",
+        ),
+    },
+}
+"""Every command, in the order in which a newcomer meets them."""
+
+
+@click.group(
+    cls=CommandLine,
+    sections=SECTIONS,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    epilog="hpclaunch COMMAND -h shows the options of a command, with examples.",
 )
-
-
-class _InOrder(click.Group):
-    """Lists commands as a newcomer meets them, not by the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands' names in the order they were added."""
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, context_settings={"max_content_width": 100})
 @click.version_option(hpclaunch.__version__, message="hpclaunch %(version)s")
 def app() -> None:
     """Fine-tune large language models on a Slurm cluster, or on this machine."""
 
 
-for _command in COMMANDS:
-    app.add_command(_command)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 what was asked cannot be, 1 it failed."""
+    """Run the command line and exit: 0 done, 2 invalid request, 1 failed."""
     code = 1
-    # Most of what a command makes is modules, and stays: less often than by default is enough to
-    # look for garbage among them.
+    # Most of what a command allocates is modules, which stay: collecting less often is enough.
     gc.set_threshold(20_000)
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`| head`): nobody is left to tell, and the flush at exit must not.
+        # The reader has gone (`| head`); the flush at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 1
     sys.exit(code)
@@ -92,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         _check_folder()
         typed = invocation.split(arguments or ["--help"])
-        code = app.main(list(typed.words), "hpclaunch", standalone_mode=False, obj=typed)
+        code = app.main(list(typed.arguments), "hpclaunch", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(str(error), 2)
@@ -107,8 +105,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("HPCLAUNCH_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {error}".replace("\n", " ")
-        return _fail(f"a fault of hpclaunch itself: {what}; HPCLAUNCH_DEBUG=1 shows where", 1)
+        message = f"{type(error).__name__}: {error}".replace("\n", " ")
+        return _fail(f"a bug in hpclaunch: {message}; HPCLAUNCH_DEBUG=1 shows the traceback", 1)
 
 
 def _check_folder() -> None:
@@ -120,7 +118,7 @@ def _check_folder() -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    say(line)
+    say(paint(line, "bad", sys.stderr))
     return code
 
 

@@ -1,4 +1,4 @@
-"""`hpclaunch monitor`: records a node while any program runs."""
+"""`hpclaunch monitor`: record a node while any program runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpclaunch.cli.help import Command
 from hpclaunch.cli.text import say
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    takes_program=True,
+    examples=[
+        ("Around a script, on this node", "hpclaunch monitor --out rec -- ./train.sh"),
+        ("In a batch script, on every node", "srun hpclaunch monitor --out rec -- ./train.sh"),
+    ],
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the record.")
 @click.option("--node", help="Name of this node; by default Slurm's, or the host's.")
 @click.option(
@@ -25,11 +33,11 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def monitor(typed: Invocation, out: Path, node: str | None, interval: float) -> int:
-    """Run any program and record this node's GPUs, CPUs and memory until it ends.
+    """Run any program and record this node.
 
-    The program stands after --. It keeps the terminal, its signals and its exit code. Several nodes
-    may record into one folder; of several tasks on a node the first one records. Afterwards:
-    hpclaunch report FOLDER.
+    GPUs, CPUs, memory, disks and networks are sampled until it ends. The program keeps
+    the terminal, its signals and its exit code. Several nodes may record into one folder; of
+    several tasks on a node the first one records. Afterwards: hpclaunch report FOLDER.
     """
     from hpclaunch.errors import UserError
     from monitors.recorder.around import around, records_here
@@ -41,14 +49,14 @@ def monitor(typed: Invocation, out: Path, node: str | None, interval: float) -> 
     if node is not None and (not node or "/" in node or node.startswith(".")):
         raise UserError(f"--node {node!r} cannot begin a file name")
     try:
-        ended = around(typed.program, out, node, interval)
+        result = around(typed.program, out, node, interval)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.filename == typed.program[0]:
             raise UserError(f"{error.filename} cannot be started: {reason}") from None
         raise UserError(f"{out} cannot be written: {reason}", "name another folder") from None
-    if not ended.recorded:
-        say(f"the record in {out} was not kept to its end; the program was not touched by it")
+    if not result.recorded:
+        say(f"the recording in {out} ended early; the program was not affected")
     elif records_here():
         say(f"recorded in {out}; see: hpclaunch report {out}")
-    return ended.code
+    return result.code

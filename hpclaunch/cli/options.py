@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from hpclaunch.cli import complete
+from hpclaunch.cli.help import Option
 from hpclaunch.site.sbatch_options import SbatchOptions
 
 if TYPE_CHECKING:
@@ -19,15 +21,16 @@ if TYPE_CHECKING:
 Command = Callable[..., int | None]
 
 
-def _option(*names: str, default: Any = None, **how: Any) -> Any:
-    """Return a field that is an option of the command line."""
-    return field(default=default, metadata={"names": names, "how": how})
+def _option(*names: str, default: Any = None, **attributes: Any) -> Any:
+    """Return a field that is an option of the command line, with click's attributes of it."""
+    return field(default=default, metadata={"names": names, "attributes": attributes})
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
     """What is changed in the recipe."""
 
+    TITLE = "Recipe"
     method: MethodKind | None = _option(
         "--method", type=click.Choice(["full", "lora", "qlora"]), help="What is trained."
     )
@@ -37,39 +40,49 @@ class RecipeOptions:
 
 @dataclass(frozen=True)
 class ShardingOptions:
-    """How the model is spread."""
+    """How the model is sharded over the ranks, and what a step holds."""
 
+    TITLE = "Sharding and batch"
     fsdp: Literal["1", "2"] | None = _option(
-        "--fsdp", type=click.Choice(["1", "2"]), help="FSDP's version; 2 by default."
+        "--fsdp", type=click.Choice(["1", "2"]), help="FSDP version; by default 2."
     )
     sharding: Sharding | Literal["auto"] | None = _option(
         "--sharding",
         type=click.Choice(["full", "hybrid", "grad", "none", "auto"]),
-        help="full: over all ranks. hybrid: inside a node, copies across nodes. grad: gradients "
-        "and optimizer only. none: a copy on every rank. auto: the fastest that fits.",
+        help="full: FULL_SHARD over all ranks. hybrid: HSDP, sharded inside a node and replicated "
+        "across nodes. grad: SHARD_GRAD_OP (ZeRO-2). none: DDP. auto: the fastest that fits.",
     )
     batch: Literal["auto"] | None = _option(
         "--batch",
         type=click.Choice(["auto"]),
-        help="auto: as many samples at once as are fastest and fit; a step's samples stay.",
+        help="auto: the fastest per-device batch size that fits; the global batch size stays.",
     )
-    offload: bool | None = _option("--offload/--no-offload", help="Keep shards in host memory.")
-    checkpointing: bool | None = _option(
-        "--checkpointing/--no-checkpointing", help="Recompute activations: less memory, more time."
+    offload: bool | None = _option(
+        "--offload/--no-offload", help="CPU offload: keep the shards in host memory."
+    )
+    activation_checkpointing: bool | None = _option(
+        "--activation-checkpointing/--no-activation-checkpointing",
+        former_flags=("--checkpointing", "--no-checkpointing"),
+        help="Recompute activations in the backward pass: less memory, more time.",
     )
 
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What is asked for on each node."""
+    """How many nodes, and what is requested of each."""
 
+    TITLE = "Nodes"
     nodes: int | None = _option(
-        "--nodes", type=int, help="Nodes; by default 1, or all of the allocation you are in."
+        "--nodes", type=int, help="Nodes; by default 1, inside an allocation all of its nodes."
     )
-    gpus: int | None = _option("--gpus", type=int, help="GPUs a node; 1 by default.")
-    gpu: str | None = _option("--gpu", help="Kind, as a100_80; an unknown one lists all.")
+    gpus: int | None = _option("--gpus", type=int, help="GPUs per node; by default 1.")
+    gpu: str | None = _option(
+        "--gpu",
+        shell_complete=complete.gpu_types,
+        help="GPU type, for example a100_80; an unknown one lists all.",
+    )
     cpu_processes: int | None = _option(
-        "--cpu-processes", type=int, help="Train on CPUs instead, so many processes a node."
+        "--cpu-processes", type=int, help="Train on CPUs instead, with so many processes per node."
     )
     port: int | None = _option(
         "--port", type=int, help="Rendezvous port; by default from the job id."
@@ -77,19 +90,38 @@ class NodeOptions:
 
 
 @dataclass(frozen=True)
-class SlurmOptions(SbatchOptions):
-    """What Slurm is told beside the nodes."""
+class LocalOptions:
+    """What is used of this machine."""
 
-    site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
-    cpus: int | None = _option("--cpus", type=int, help="CPU cores a node.")
+    TITLE = "This machine"
+    gpus: int | None = _option("--gpus", type=int, help="GPUs; by default all.")
+    cpu_processes: int | None = _option(
+        "--cpu-processes", type=int, help="CPU processes; by default 2 where there is no GPU."
+    )
+    port: int | None = _option(
+        "--port", type=int, help="Rendezvous port; by default one that is free."
+    )
+
+
+@dataclass(frozen=True)
+class SlurmOptions(SbatchOptions):
+    """What is requested of Slurm beside the nodes."""
+
+    TITLE = "Slurm"
+    site: str | None = _option(
+        "--site", shell_complete=complete.sites, help="Site profile; by default the cluster's own."
+    )
+    cpus: int | None = _option("--cpus", type=int, help="CPU cores per node.")
     max_restarts: int | None = _option(
-        "--max-restarts", type=int, help="How often a stopped job goes on by itself; 50 by default."
+        "--max-restarts",
+        type=int,
+        help="Restarts of a stopped job by itself; by default 50.",
     )
     sbatch_arguments: tuple[str, ...] = _option(
         "--sbatch-arg",
         default=(),
         multiple=True,
-        help="Any other option of sbatch, as --sbatch-arg=--reservation=NAME; repeatable.",
+        help="Any other sbatch option: --sbatch-arg=--reservation=NAME; repeatable.",
     )
     module: tuple[str, ...] = _option(
         "--module", default=(), multiple=True, help="Environment module to load; repeatable."
@@ -98,8 +130,9 @@ class SlurmOptions(SbatchOptions):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The run's name and place."""
+    """The run's name, folder and Python environment."""
 
+    TITLE = "Run"
     name: str | None = _option("--name", help="The run's name; by default RECIPE-N.")
     runs_dir: Path | None = _option(
         "--runs-dir",
@@ -115,20 +148,27 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PlaceOptions:
-    """Which machines."""
+    """The machines that a plan is for."""
 
+    TITLE = "Nodes"
     nodes: str = _option(
-        "--nodes", default="1", help="Nodes, as 4; or a range, as 1..8, for a table of them."
+        "--nodes", default="1", help="Number of nodes: 4; or a range for a table: 1..8."
     )
-    gpus: int = _option("--gpus", type=click.IntRange(min=1), default=1, help="GPUs a node.")
+    gpus: int = _option("--gpus", type=click.IntRange(min=1), default=1, help="GPUs per node.")
     gpu: tuple[str, ...] = _option(
-        "--gpu", multiple=True, default=(), help="Kind, as a100_80; repeatable with a range."
+        "--gpu",
+        multiple=True,
+        default=(),
+        shell_complete=complete.gpu_types,
+        help="GPU type, for example a100_80; repeatable with a range of nodes.",
     )
     network: str | None = _option(
-        "--network", help="A node's way to the others: 200gb, 4x200gb, 10gbe, 25GB/s."
+        "--network", help="Network of a node: 200gb, 4x200gb, 10gbe, 25GB/s."
     )
-    site: str | None = _option("--site", help="Site profile; by default the cluster's own.")
-    time: str | None = _option("--time", help="Time limit of a job, as 3:00:00.")
+    site: str | None = _option(
+        "--site", shell_complete=complete.sites, help="Site profile; by default the cluster's own."
+    )
+    time: str | None = _option("--time", help="Time limit of a job: 3:00:00.")
 
 
 def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
@@ -136,28 +176,32 @@ def grouped(**groups: type[Any]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def gather(*words: Any, **given: Any) -> int | None:
+        def gather(*arguments: Any, **values: Any) -> int | None:
             for name, group in groups.items():
-                fields = {item.name: given.pop(item.name) for item in dataclasses.fields(group)}
-                given[name] = group(**fields)
-            return command(*words, **given)
+                fields = {item.name: values.pop(item.name) for item in dataclasses.fields(group)}
+                values[name] = group(**fields)
+            return command(*arguments, **values)
 
-        found: Command = gather
+        decorated: Command = gather
         for group in reversed(groups.values()):
             for item in reversed(dataclasses.fields(group)):
-                how = {"default": item.default, **item.metadata["how"]}
-                found = click.option(*item.metadata["names"], item.name, **how)(found)
-        return found
+                attributes = {"default": item.default, **item.metadata["attributes"]}
+                decorated = click.option(
+                    *item.metadata["names"], item.name, cls=Option, group=group.TITLE, **attributes
+                )(decorated)
+        return decorated
 
     return decorate
 
 
-words = click.argument("words", nargs=-1, metavar="[RECIPE] [KEY=VALUE ...]")
+recipe_and_changes = click.argument(
+    "arguments", nargs=-1, metavar="[RECIPE] [KEY=VALUE ...]", shell_complete=complete.recipes
+)
 """The recipe's name or file, and changes to it."""
 
-run = click.argument("run", required=False, metavar="[RUN]")
+run = click.argument("run", required=False, metavar="[RUN]", shell_complete=complete.runs)
 """A run's name, folder or job id; the newest where it is left out."""
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 dry_run = click.option("--dry-run", is_flag=True, help="Write nothing; print the script.")
 force = click.option("--force", is_flag=True, help="Submit it although the plan does not fit.")

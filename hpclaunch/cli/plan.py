@@ -1,4 +1,4 @@
-"""`hpclaunch plan`: what fits, how long it takes, and which layout is fastest, before any queue."""
+"""`hpclaunch plan`: what fits, how long it takes and which layout is fastest, before any queue."""
 
 from __future__ import annotations
 
@@ -10,59 +10,74 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import print_json
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.forecast.forecast import Forecast, PredictionRequest
 
 
-@click.command()
-@options.words
-@options.grouped(
-    place=options.PlaceOptions, recipe=options.RecipeOptions, sharding=options.ShardingOptions
+@click.command(
+    cls=Command,
+    examples=[
+        (
+            "Memory and time, and the layouts that fit",
+            "hpclaunch plan llama3-70b-lora --nodes 4 --gpus 4 --gpu a100_40 --compare",
+        ),
+        (
+            "How many nodes to request",
+            "hpclaunch plan --nodes 1..16 --gpus 4 --gpu a100_80 --network 200gb",
+        ),
+    ],
 )
-@click.option("--compare", "comparing", is_flag=True, help="All layouts that fit, fastest first.")
+@options.recipe_and_changes
+@options.grouped(
+    recipe=options.RecipeOptions, sharding=options.ShardingOptions, place=options.PlaceOptions
+)
+@click.option("--compare", "comparing", is_flag=True, help="List layouts that fit, fastest first.")
 @click.option("--exact", is_flag=True, help="Simulate the step's memory (needs hpclaunch[train]).")
 @options.as_json
 def plan(
-    words: tuple[str, ...],
-    place: options.PlaceOptions,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
+    place: options.PlaceOptions,
     comparing: bool,
     exact: bool,
     as_json: bool,
 ) -> int:
-    """Foresee a fine-tune: memory, time, cost, and better layouts.
+    """Predict memory, time and cost, and compare layouts.
 
-    Exits with 2 where it cannot fit. Times are for samples of full length (training.max_length);
-    shorter ones take less.
+    Times are for samples of full length (training.max_length); shorter ones take less. Exits with
+    2 where the fine-tune cannot fit.
     """
     from hpclaunch.forecast.forecast import forecast
 
     numbers = _numbers(place.nodes)
-    question = _question(words, place, recipe, sharding, numbers[0])
+    question = _question(arguments, place, recipe, sharding, numbers[0])
     if len(numbers) > 1:
         if comparing or exact:
-            raise UserError("--compare and --exact look at one number of nodes", "--nodes 4")
+            raise UserError("--compare and --exact need one number of nodes", "--nodes 4")
         return _scale(question, numbers, place, as_json)
     if len(place.gpu) > 1:
-        raise UserError("several --gpu kinds are compared over a range of nodes", "--nodes 1..8")
+        raise UserError("several GPU types need a range of nodes", "--nodes 1..8")
     made = forecast(question, os.environ, ask_hub=True)
     simulated = _simulated(made) if exact else None
     if as_json:
-        answer_json(_as_json(made, comparing, simulated))
+        print_json(_as_json(made, comparing, simulated))
     else:
         _print(made, comparing, simulated, place.time)
     return 2 if made.estimate.never_fits else 0
 
 
 def _print(made: Forecast, comparing: bool, simulated: Any, limit: str | None) -> None:
-    from hpclaunch.cli.plan_text import render_forecast, render_layouts
+    from hpclaunch.cli.plan_text import render_forecast
 
     print(render_forecast(made, simulated, limit))
     if comparing:
+        from hpclaunch.cli.plan_layouts import render_layouts
+
         print("\n" + render_layouts(made))
 
 
@@ -81,7 +96,7 @@ def _scale(
     kinds = place.gpu or (question.gpu,)
     tables = [forecast_over(question, numbers, kind, os.environ) for kind in kinds]
     if as_json:
-        answer_json([scale_json(each) for each in tables])
+        print_json([scale_json(each) for each in tables])
     else:
         print("\n\n".join(render_scale(each) for each in tables))
     fits = any(point.best for each in tables for point in each.points)
@@ -95,7 +110,7 @@ def _simulated(made: Forecast) -> Any:
 
 
 def _question(
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     place: options.PlaceOptions,
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
@@ -111,7 +126,7 @@ def _question(
     from hpclaunch.recipe.load import load
     from hpclaunch.site.load import load_site
 
-    reference, overrides = recipe_and_overrides(words)
+    reference, overrides = recipe_and_overrides(arguments)
     resolved = load(reference or library.DEFAULT, overrides, changes(recipe, sharding).flags())
     question = PredictionRequest(
         recipe=resolved,

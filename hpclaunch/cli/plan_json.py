@@ -11,8 +11,8 @@ from hpclaunch.predict.estimate import Estimate
 
 
 def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dict[str, Any]:
-    """Return everything that the text says."""
-    found: dict[str, Any] = {
+    """Return all figures of the text: bytes, seconds, tokens."""
+    figures: dict[str, Any] = {
         "model": made.request.recipe.model.name,
         "weights": made.model.parameters,
         "trained": made.estimate.training.trained_parameters,
@@ -29,8 +29,8 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
     }
     if comparing and made.gpu and made.hardware:
         _, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
-        found["layouts"] = [_choice(each) for each in fitting]
-    return found
+        figures["layouts"] = [_choice(each) for each in fitting]
+    return figures
 
 
 def _figures(made: Estimate) -> dict[str, Any]:

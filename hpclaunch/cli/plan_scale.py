@@ -1,65 +1,84 @@
-"""How a table over numbers of nodes is written."""
+"""A table over numbers of nodes as text: `hpclaunch plan --nodes 1..8`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpclaunch.cli.plan_text import SHARDINGS, gib, table
+from hpclaunch.cli.plan_text import SHARDINGS, batch, gib
+from hpclaunch.cli.terminal import fold, paint, width
+from hpclaunch.cli.text import table
 from hpclaunch.forecast.scaling import NodeSweep
-from hpclaunch.predict.scale import Point, knee
+from hpclaunch.predict.scale import KNEE, Point, knee
 from hpclaunch.units import UNKNOWN, count, duration
+
+if TYPE_CHECKING:
+    from hpclaunch.cli.terminal import Style
 
 BAR = 20
 """Characters of the longest bar."""
+_BAR_FROM = 120
+"""Columns of a terminal from which there is room for bars."""
+_HEADS = ("nodes", "memory/GPU", "time", "GPU-hours", "efficiency", "tokens/s")
 
 
 def render_scale(made: NodeSweep) -> str:
-    """Return the table: the smallest that fits and the knee are marked."""
-    per_node = made.first.request.gpus_per_node
-    card = made.first.gpu
+    """Return the table, and below it the smallest number that fits and the knee."""
+    per_node, card = made.first.request.gpus_per_node, made.first.gpu
     head = (
         f"{made.first.request.recipe.model.name}, nodes of {per_node} {card.name if card else ''}"
     )
+    columns = width()
+    bars = columns is None or columns >= _BAR_FROM
     most = max((each.tokens_per_second or 0 for each in made.points), default=0)
-    lines: list[tuple[str, ...]] = [
-        ("nodes", "a GPU", "time", "GPU-hours", "efficiency", "tokens/s, and its layout")
-    ]
-    lines += [_row(each, most) for each in made.points]
-    said = [head, "", table(lines)]
+    lines = [(*_HEADS, *(("",) if bars else ()), "layout")]
+    lines += [_row(each, most, bars) for each in made.points]
+    styles: list[Style] = ["", *("" if each.best else "bad" for each in made.points)]
+    notes = [part for note in _notes(made) for part in fold(note, columns)]
     smallest = next((each.nodes for each in made.points if each.best), None)
-    end = knee(made.points)
     if smallest is None:
-        said += ["", "fits on none of these: larger cards, more nodes, or --method qlora"]
-    else:
-        said += ["", f"smallest that fits: {smallest} node{'s' * (smallest > 1)}"]
-        rest = [each for each in made.points if each.best]
-        if any(each.tokens_per_second is None for each in rest):
-            said.append("the time across nodes is unknown: tell the network by --network 200gb, or")
-            said.append("measure it: hpclaunch preflight")
-        elif end is not None:
-            said.append(
-                f"worth it up to: {end} node{'s' * (end > 1)} (70% of the best speed a GPU)"
-            )
-    return "\n".join(said)
+        notes = [paint(note, "bad") for note in notes]
+    return "\n".join([head, "", table(lines, styles), "", *notes])
 
 
-def _row(point: Point, most: float) -> tuple[str, ...]:
+def _notes(made: NodeSweep) -> list[str]:
+    """Return what the table comes to."""
+    fitting = [each for each in made.points if each.best]
+    if not fitting:
+        return ["fits on none of these: use larger GPUs, more nodes, or --method qlora"]
+    smallest, end = fitting[0].nodes, knee(made.points)
+    notes = [f"smallest that fits: {smallest} node{'s' * (smallest > 1)}"]
+    if any(each.tokens_per_second is None for each in fitting):
+        notes.append(
+            "the time across nodes is unknown: name the network with --network 200gb, or measure "
+            "it: hpclaunch preflight"
+        )
+    elif end is not None:
+        share = f"{KNEE:.0%} of the best throughput per GPU"
+        notes.append(f"worth it up to: {end} node{'s' * (end > 1)} ({share})")
+    return notes
+
+
+def _row(point: Point, most: float, bars: bool) -> tuple[str, ...]:
     best = point.best
+    empty = ("",) if bars else ()
     if best is None:
-        return (str(point.nodes), "", "", "", "", "does not fit")
+        return (str(point.nodes), "", "", "", "", "", *empty, "does not fit")
     made, lay = best.estimate, best.candidate
-    bar = "#" * round(BAR * (point.tokens_per_second or 0) / most) if most else ""
-    layout = (
-        f"{SHARDINGS[lay.sharding]}, {lay.micro_batch_size} x {lay.gradient_accumulation_steps}"
+    share = (point.tokens_per_second or 0) / most if most else 0
+    return (
+        str(point.nodes),
+        gib(made.memory.total),
+        duration(made.seconds),
+        UNKNOWN if made.gpu_hours is None else f"{made.gpu_hours:,.1f}",
+        UNKNOWN if point.efficiency is None else f"{point.efficiency:.0%}",
+        count(point.tokens_per_second),
+        *((f"{'#' * round(BAR * share):<{BAR}}",) if bars else ()),
+        f"{SHARDINGS[lay.sharding]}, {batch(lay)}",
     )
-    hours = UNKNOWN if made.gpu_hours is None else f"{made.gpu_hours:,.1f}"
-    share = UNKNOWN if point.efficiency is None else f"{point.efficiency:.0%}"
-    speed = f"{count(point.tokens_per_second):>9} {bar:<{BAR}} {layout}"
-    return (str(point.nodes), gib(made.memory.total), duration(made.seconds), hours, share, speed)
 
 
 def scale_json(made: NodeSweep) -> dict[str, Any]:
-    """Return the table for programs: bytes, seconds, tokens a second."""
+    """Return the table for programs: bytes, seconds, tokens per second."""
     return {
         "model": made.first.request.recipe.model.name,
         "gpu": made.first.gpu.name if made.first.gpu else None,

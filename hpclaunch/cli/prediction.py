@@ -1,4 +1,4 @@
-"""What a job will take, in a line where it is submitted; what cannot fit is refused."""
+"""The plan of a job in one line where it is submitted; a job that cannot fit is refused."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hpclaunch.render.job import Job
 
 
 def prediction(job: Job, *, force: bool) -> str | None:
-    """Return a line on memory and time of a job on GPUs. Raises UserError for what cannot fit.
+    """Return a line on memory and time of a job on GPUs. Raises UserError if it cannot fit.
 
-    None on CPUs and of an own program. The hub is not asked before a submission.
+    None on CPUs and for a program of the user's own. The hub is not queried before a submission.
     """
     from hpclaunch.cli.plan_text import short, verdict
     from hpclaunch.forecast.forecast import predict
@@ -23,6 +23,6 @@ def prediction(job: Job, *, force: bool) -> str | None:
     if made.estimate.never_fits and not force:
         raise UserError(
             f"the plan {verdict(made.estimate)}",
-            "hpclaunch plan --compare shows what does; --force submits it all the same",
+            "hpclaunch plan --compare lists layouts that fit; --force submits it anyway",
         )
     return f"plan: {short(made)}"

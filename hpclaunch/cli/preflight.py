@@ -1,4 +1,4 @@
-"""`hpclaunch preflight`: measure how fast the nodes exchange tensors, for plans that know."""
+"""`hpclaunch preflight`: measure the bandwidth of collectives, for better plans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import patience, say
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import say, waiting_message
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,24 +17,30 @@ if TYPE_CHECKING:
     from hpclaunch.forecast.preflight import Kept
 
 LIMIT = "10:00"
-"""Walltime where the user names none: it takes a minute or two."""
+"""Time limit where the user names none: it takes a minute or two."""
 
 
-@click.command()
-@options.grouped(nodes=options.NodeOptions, queue=options.SlurmOptions, run=options.RunOptions)
+@click.command(
+    cls=Command,
+    examples=[
+        ("Between two nodes of four GPUs", "hpclaunch preflight --nodes 2 --gpus 4"),
+        ("Inside one node", "hpclaunch preflight --gpus 8 --gpu h100"),
+    ],
+)
+@options.grouped(nodes=options.NodeOptions, slurm=options.SlurmOptions, run=options.RunOptions)
 @options.dry_run
 @click.pass_obj
 def preflight(
     typed: Invocation,
     nodes: options.NodeOptions,
-    queue: options.SlurmOptions,
+    slurm: options.SlurmOptions,
     run: options.RunOptions,
     dry_run: bool,
 ) -> int:
-    """Measure the links inside and between nodes.
+    """Measure the bandwidth inside and between nodes.
 
-    Gathers and reduces tensors over all GPUs, for a minute or two: in the allocation you are in,
-    or in a short job of its own. The rates are kept for this site, and later plans go by them.
+    Runs all-gathers and all-reduces over all GPUs for a minute or two, in the allocation you are
+    in or in a short job of its own. The bandwidths are kept for this site; later plans use them.
     """
     from hpclaunch.cli.resources import request
     from hpclaunch.forecast.preflight import PROGRAM, keep
@@ -41,16 +48,18 @@ def preflight(
     from hpclaunch.run.find import default_runs_dir, find, next_name
 
     runs_dir = (run.runs_dir or default_runs_dir()).absolute()
-    asked = request(
+    requested = request(
         "srun", typed, (),
         recipe=options.RecipeOptions(), sharding=options.ShardingOptions(), nodes=nodes,
         run=replace(run, name=run.name or next_name(runs_dir, "preflight")),
-        queue=replace(queue, time=queue.time or LIMIT),
+        slurm=replace(slurm, time=slurm.time or LIMIT),
     )  # fmt: skip
-    with patience():
-        job = draft(replace(asked, program=PROGRAM))
+    with waiting_message():
+        job = draft(replace(requested, program=PROGRAM))
     if job.plan.nodes * job.plan.processes_per_node == 1:
-        raise UserError("one rank alone has nobody to exchange with", "add --nodes 2 or --gpus 2")
+        raise UserError(
+            "a single rank has no other to exchange data with", "add --nodes 2 or --gpus 2"
+        )
     if dry_run:
         print(job.script, end="")
         return 0
@@ -58,15 +67,15 @@ def preflight(
 
     code = run_to_its_end(job)
     if not code:
-        _tell(keep(*find(str(job.plan.launch.folder))))
+        _print_rates(keep(*find(str(job.plan.launch.folder))))
     return code
 
 
-def _tell(kept: Kept) -> None:
+def _print_rates(kept: Kept) -> None:
     for where, rates in (("inside a node", kept.inside), ("between nodes", kept.across)):
         if rates is not None:
             print(
                 f"{where}: all-gather {rates.gather_gb_s:.3g} GB/s, "
                 f"all-reduce {rates.reduce_gb_s:.3g} GB/s ({kept.kind}, {rates.ranks} ranks)"
             )
-    say(f"kept in {kept.path}; plans for this site go by it")
+    say(f"kept in {kept.path}; plans for this site use it")

@@ -6,18 +6,25 @@ from pathlib import Path
 
 import click
 
-from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json
+from hpclaunch.cli import complete, options
+from hpclaunch.cli.help import Group
+from hpclaunch.cli.text import print_json
 
-_recipe = click.argument("recipe")
+_recipe = click.argument("recipe", shell_complete=complete.recipes)
+_ready = click.argument("recipe", shell_complete=complete.ready_recipes)
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def recipes() -> None:
     """List, show, copy and check recipes."""
 
 
-@recipes.command()
+@recipes.command(
+    examples=[
+        ("All ready recipes", "hpclaunch recipes ls"),
+        ("For a script", "hpclaunch recipes ls --json"),
+    ]
+)
 @options.as_json
 def ls(as_json: bool) -> None:
     """List the ready recipes."""
@@ -26,28 +33,38 @@ def ls(as_json: bool) -> None:
 
     found = [load(name) for name in library.names()]
     if as_json:
-        answer_json([{"name": recipe.name, "description": recipe.description} for recipe in found])
+        print_json([{"name": recipe.name, "description": recipe.description} for recipe in found])
         return
     width = max(len(recipe.name) for recipe in found)
     for recipe in found:
         print(f"{recipe.name:<{width}}  {recipe.description}")
 
 
-@recipes.command()
-@_recipe
+@recipes.command(
+    examples=[
+        ("On the screen", "hpclaunch recipes cat llama3-8b-lora"),
+        ("Into a file", "hpclaunch recipes cat llama3-8b-lora > mine.yaml"),
+    ]
+)
+@_ready
 def cat(recipe: str) -> None:
-    """Print a ready recipe, comments and all."""
+    """Print a ready recipe with its comments."""
     from hpclaunch.recipe import library
 
     print(library.text(recipe), end="")
 
 
-@recipes.command()
-@_recipe
+@recipes.command(
+    examples=[
+        ("To llama3-8b-lora.yaml in this folder", "hpclaunch recipes cp llama3-8b-lora"),
+        ("To another file", "hpclaunch recipes cp llama3-8b-lora mine.yaml"),
+    ]
+)
+@_ready
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def cp(recipe: str, file: Path | None, force: bool) -> None:
-    """Copy a ready recipe to FILE (by default RECIPE.yaml), to edit it."""
+    """Copy a ready recipe to FILE, by default RECIPE.yaml, to edit it."""
     from hpclaunch.errors import UserError
     from hpclaunch.recipe import library
     from hpclaunch.run.folder import write_atomic
@@ -64,12 +81,20 @@ def cp(recipe: str, file: Path | None, force: bool) -> None:
     print(target)
 
 
-@recipes.command()
+@recipes.command(
+    examples=[
+        ("A recipe of your own", "hpclaunch recipes validate mine.yaml"),
+        (
+            "With a change, printed as resolved",
+            "hpclaunch recipes validate tiny training.max_steps=10 --show",
+        ),
+    ]
+)
 @_recipe
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
-@click.option("--show", is_flag=True, help="Print it as resolved.")
+@click.option("--show", is_flag=True, help="Print the resolved recipe.")
 def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
-    """Check a recipe; the first thing wrong is named with file, line and key."""
+    """Check a recipe; the first error names file, line and key."""
     from hpclaunch.recipe.load import check_data, load, to_yaml
 
     resolved = load(recipe, overrides)

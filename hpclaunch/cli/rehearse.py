@@ -1,4 +1,4 @@
-"""`hpclaunch rehearse`: a fine-tune in small, before hours in a queue."""
+"""`hpclaunch rehearse`: a fine-tune on a small scale, before hours in a queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, say
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.terminal import paint
+from hpclaunch.cli.text import print_json, say
 from hpclaunch.units import duration
 
 if TYPE_CHECKING:
@@ -15,32 +17,44 @@ if TYPE_CHECKING:
     from hpclaunch.rehearse.result import Rehearsal, Stage
 
 
-@click.command()
-@options.words
+@click.command(
+    cls=Command,
+    examples=[
+        (
+            "What would be submitted, tried on two CPU processes here",
+            "hpclaunch rehearse llama3-8b-lora --dataset my.jsonl --nodes 2 --gpus 4",
+        ),
+        ("The same on one GPU of this machine", "hpclaunch rehearse llama3-8b-lora --here-gpus 1"),
+    ],
+)
+@options.recipe_and_changes
 @options.grouped(
-    nodes=options.NodeOptions,
-    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
+    nodes=options.NodeOptions,
+    slurm=options.SlurmOptions,
     run=options.RunOptions,
 )
 @click.option(
-    "--processes", type=click.IntRange(1), default=2, help="CPU processes here; 2 by default."
+    "--processes",
+    type=click.IntRange(1),
+    default=2,
+    help="CPU processes here; by default 2.",
 )
 @click.option(
-    "--here-gpus", type=click.IntRange(1), help="Rehearse on so many GPUs of this machine instead."
+    "--here-gpus", type=click.IntRange(1), help="Use so many GPUs of this machine instead."
 )
-@click.option("--verbose", "-v", is_flag=True, help="Show the training's own lines.")
-@click.option("--keep", is_flag=True, help="Keep the run folder of a rehearsal that passed.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the output of the training.")
+@click.option("--keep", is_flag=True, help="Keep the run folder although it passed.")
 @options.as_json
 @click.pass_obj
 def rehearse(
     typed: Invocation,
-    words: tuple[str, ...],
-    nodes: options.NodeOptions,
-    queue: options.SlurmOptions,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
+    nodes: options.NodeOptions,
+    slurm: options.SlurmOptions,
     run: options.RunOptions,
     processes: int,
     here_gpus: int | None,
@@ -48,26 +62,26 @@ def rehearse(
     keep: bool,
     as_json: bool,
 ) -> int:
-    """Try a fine-tune in small, before it queues.
+    """Try a fine-tune on a small scale before it queues.
 
-    Takes what sbatch takes. On this machine, in minutes: a two-layer model of the same
-    architecture, the first samples of the real data; train, forced stop, resume, final save, load
-    back. Exits 0 where all passed, 1 where something would have broken.
+    Takes the arguments of sbatch. On this machine, in minutes, with a two-layer model of the same
+    architecture and the first samples of the real data: train, forced stop, resume, final save,
+    load back. Exits with 0 where every stage passed, with 1 where one failed.
     """
     from dataclasses import asdict
 
     from hpclaunch.cli.resources import request
     from hpclaunch.plan.resources import Resources
-    from hpclaunch.rehearse.stages import rehearse as go
+    from hpclaunch.rehearse.stages import rehearse as run_stages
     from hpclaunch.run.lines import show
 
-    asked = request(
-        "sbatch", typed, words,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
+    requested = request(
+        "sbatch", typed, arguments,
+        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
     )  # fmt: skip
     local = Resources(gpus=here_gpus) if here_gpus else Resources(cpu_processes=processes)
-    found = go(
-        asked,
+    result = run_stages(
+        requested,
         local,
         show=(lambda line: print(show(line, 1), flush=True)) if verbose else (lambda _: None),
         passed=(lambda _: None) if as_json else _print_stage,
@@ -75,29 +89,30 @@ def rehearse(
         keep=keep,
     )
     if as_json:
-        answer_json(asdict(found) | {"passed": found.passed})
+        print_json(asdict(result) | {"passed": result.passed})
     else:
-        _print_end(found)
-    return 130 if found.interrupted else 0 if found.passed else 1
+        _print_result(result)
+    return 130 if result.interrupted else 0 if result.passed else 1
 
 
 def _print_stage(stage: Stage) -> None:
-    """Return a stage's line, and what to do where it failed."""
-    mark = "ok  " if stage.passed else "FAIL"
+    """Print a stage's line, and what to do where it failed."""
     from textwrap import shorten
 
-    said = shorten(stage.said, 300, placeholder=" ...")
-    print(f"{mark}  {stage.name:<16}{said} ({duration(stage.seconds)})", flush=True)
+    label = paint("ok  ", "good") if stage.passed else paint("FAIL", "bad")
+    text = shorten(stage.said, 300, placeholder=" ...")
+    print(f"{label}  {stage.name:<16}{text} ({duration(stage.seconds)})", flush=True)
     for step in stage.advice:
         print(f"      {'next':<16}{step}", flush=True)
 
 
-def _print_end(found: Rehearsal) -> None:
-    if found.interrupted:
+def _print_result(result: Rehearsal) -> None:
+    if result.interrupted:
         print("interrupted")
-    elif found.passed:
-        print(f"passed in {duration(found.seconds)}; not rehearsed: {', '.join(found.missing)}")
+    elif result.passed:
+        passed = paint(f"passed in {duration(result.seconds)}", "good")
+        print(f"{passed}; not rehearsed: {', '.join(result.missing)}")
     else:
-        print("it would have broken")
-    if found.folder:
-        print(f"      {'folder':<16}{found.folder}")
+        print(paint("this run would have failed", "bad"))
+    if result.folder:
+        print(f"      {'folder':<16}{result.folder}")

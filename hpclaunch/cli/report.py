@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, patience, rows, say
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.terminal import Style, paint
+from hpclaunch.cli.text import print_json, rows, say, waiting_message
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,13 +23,22 @@ if TYPE_CHECKING:
 _file = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("The newest run", "hpclaunch report"),
+        (
+            "A job that was recorded by other tools",
+            "hpclaunch report --gpu dmon.txt --cpu vmstat.txt --html job.html",
+        ),
+    ],
+)
 @options.run
 @click.option(
-    "--gpu", type=_file, multiple=True, help="What nvidia-smi dmon wrote, in place of a run."
+    "--gpu", type=_file, multiple=True, help="Output of nvidia-smi dmon, in place of a run."
 )
-@click.option("--cpu", type=_file, multiple=True, help="What vmstat wrote, in place of a run.")
-@click.option("--html", type=_file, help="The page's file; by default report.html of the run.")
+@click.option("--cpu", type=_file, multiple=True, help="Output of vmstat, in place of a run.")
+@click.option("--html", type=_file, help="File of the page; by default report.html of the run.")
 @click.option(
     "--all-gpus", is_flag=True, help="Print every node and GPU, not the worst, median and best."
 )
@@ -40,17 +51,17 @@ def report(
     all_gpus: bool,
     as_json: bool,
 ) -> int:
-    """Report on a run: what held it back, the training, its nodes and GPUs.
+    """Report what a run did and what held it back.
 
-    Of more than 16 GPUs it prints the worst, the median and the best; --all-gpus prints each.
-    Writes the same with plots over time into the run folder, as report.html: a page that needs
-    no network. RUN may also be a folder that `hpclaunch monitor` recorded into. --gpu and --cpu
-    report on a job that was not started by hpclaunch; given several times, the first of each are of
-    one node, the second of another.
+    Prints findings, the training, the nodes and GPUs; of more than 16 GPUs the worst, the median
+    and the best, with --all-gpus each. Writes the same with plots over time to report.html in the
+    run folder, a page that needs no network. RUN may also be a folder that `hpclaunch monitor`
+    recorded into. --gpu and --cpu report on a job that was not started by hpclaunch; repeated, the
+    first of each are of one node, the second of another.
     """
     if gpu or cpu:
         if run is not None:
-            raise UserError("--gpu and --cpu stand in place of a run", "leave the run out")
+            raise UserError("--gpu and --cpu exclude a run", "leave the run out")
         return _files(gpu, cpu, html, all_gpus, as_json)
     from dataclasses import asdict
 
@@ -58,37 +69,37 @@ def report(
 
     from hpclaunch.cli.plan_text import predicted_rows
     from hpclaunch.cli.status import progress_rows
-    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.diagnose.status import status
     from hpclaunch.run.find import find
     from monitors.analysis.analysis import analyse_folder
     from monitors.report.build import to_dict
-    from monitors.report.text import render_findings, render_text
+    from monitors.report.text import render_text
 
     if run is not None and _is_record(Path(run)):
         return _record(Path(run), html, all_gpus, as_json)
     folder, record = find(run)
-    with patience():
-        found = look(folder, record)
-    metrics = analyse_folder(folder.metrics, _context(folder, record, found))
+    with waiting_message():
+        current = status(folder, record)
+    metrics = analyse_folder(folder.metrics, _context(folder, record, current))
     page = _write_page(html or folder.report, metrics)
     if as_json:
         prediction = msgspec.to_builtins(record.prediction)
-        training = asdict(found.progress)
-        answer_json({"training": training, "prediction": prediction, "metrics": to_dict(metrics)})
+        training = asdict(current.progress)
+        print_json({"training": training, "prediction": prediction, "metrics": to_dict(metrics)})
     else:
-        head = [("run", f"{record.name}, {found.state}"), *progress_rows(found.progress, False)]
-        head += predicted_rows(record, found.progress)
+        head = [("run", f"{record.name}, {current.state}"), *progress_rows(current.progress, False)]
+        head += predicted_rows(record, current.progress)
         head += metrics.rows
         if page:
             head.append(("page", str(page)))
         parts = [rows(head), render_text(metrics.report, all_gpus)]
         if metrics.report.nodes:
-            parts.insert(0, render_findings(metrics.verdict, metrics.findings))
+            parts.insert(0, _findings(metrics))
         print("\n\n".join(parts))
     return 0 if metrics.report.nodes and (page or html is None) else 1
 
 
-def _context(folder: RunFolder, record: Record, found: Status) -> JobContext:
+def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
     """Return what is known of the run beside its samples."""
     from hpclaunch.cli.report_setup import setup_rows
     from hpclaunch.cli.status import progress_rows
@@ -96,9 +107,9 @@ def _context(folder: RunFolder, record: Record, found: Status) -> JobContext:
     from hpclaunch.run.events import read_events
     from monitors.analysis.analysis import JobContext
 
-    facts = [("state", str(found.state)), *progress_rows(found.progress, False)]
-    if found.failure:
-        facts.append(("error", found.failure.error))
+    facts = [("state", str(current.state)), *progress_rows(current.progress, False)]
+    if current.failure:
+        facts.append(("error", current.failure.error))
     events = tuple(read_events(folder.events))
     return JobContext(
         title=record.name,
@@ -129,7 +140,7 @@ def _is_record(folder: Path) -> bool:
 
 
 def _record(folder: Path, html: Path | None, all_gpus: bool, as_json: bool) -> int:
-    """Report on a record of nodes without a run."""
+    """Report on a folder that `hpclaunch monitor` recorded into."""
     from monitors.analysis.analysis import JobContext, analyse_folder
 
     metrics = analyse_folder(folder, JobContext(title=str(folder)))
@@ -147,7 +158,7 @@ def _files(
     all_gpus: bool,
     as_json: bool,
 ) -> int:
-    """Report on what other programs recorded. Raises UserError where a file cannot be opened."""
+    """Report on what other tools recorded. Raises UserError where a file cannot be opened."""
     from monitors.analysis.analysis import analyse_files
 
     for path in (*gpu, *cpu):
@@ -164,17 +175,26 @@ def _files(
 
 def _show(metrics: Analysis, all_gpus: bool, as_json: bool) -> None:
     from monitors.report.build import to_dict
-    from monitors.report.text import render_findings, render_text
+    from monitors.report.text import render_text
 
     if as_json:
-        answer_json({"metrics": to_dict(metrics)})
+        print_json({"metrics": to_dict(metrics)})
     else:
-        print(render_findings(metrics.verdict, metrics.findings))
+        print(_findings(metrics))
         print("\n" + render_text(metrics.report, all_gpus))
 
 
+def _findings(metrics: Analysis) -> str:
+    """Return the verdict and the findings, the verdict in colour."""
+    from monitors.report.text import render_findings
+
+    verdict, blank, findings = render_findings(metrics.verdict, metrics.findings).partition("\n\n")
+    style: Style = "warning" if metrics.findings else "good"
+    return "\n".join(paint(line, style) for line in verdict.split("\n")) + blank + findings
+
+
 def _write_page(path: Path, metrics: Analysis) -> Path | None:
-    """Write the page; None where there is nothing to show or it cannot be written."""
+    """Write the page; returns its path, None where it has no node or cannot be written."""
     from hpclaunch.run.folder import write_atomic
     from monitors.report.build import render_html
 

@@ -1,4 +1,4 @@
-"""From the options of a command to the values the rooms behind it take."""
+"""From the options of a command to the values that the packages below take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpclaunch.site.sbatch_options import rows
 
 
 def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
-    """Gather what is changed in the recipe."""
+    """Return what is changed in the recipe."""
     return Changes(
         method=recipe.method,
         model=recipe.model,
@@ -26,39 +26,39 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
         fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
         sharding=None if sharding.sharding == "auto" else sharding.sharding,
         offload=sharding.offload,
-        checkpointing=sharding.checkpointing,
+        checkpointing=sharding.activation_checkpointing,
     )
 
 
-def resources(nodes: NodeOptions, queue: SlurmOptions) -> Resources:
-    """Gather how much is asked for."""
+def resources(nodes: NodeOptions, slurm: SlurmOptions) -> Resources:
+    """Return how much is requested."""
     return Resources(
         nodes=nodes.nodes,
         gpus=nodes.gpus,
         gpu=nodes.gpu,
         cpu_processes=nodes.cpu_processes,
         port=nodes.port,
-        cpus=queue.cpus,
-        sbatch_arguments=queue.sbatch_arguments,
-        max_restarts=queue.max_restarts,
-        **{name: getattr(queue, name) for name in rows()},
+        cpus=slurm.cpus,
+        sbatch_arguments=slurm.sbatch_arguments,
+        max_restarts=slurm.max_restarts,
+        **{name: getattr(slurm, name) for name in rows()},
     )
 
 
 def request(
     mode: Mode,
     typed: Invocation,
-    words: Sequence[str],
+    arguments: Sequence[str],
     *,
     recipe: RecipeOptions,
     sharding: ShardingOptions,
     run: RunOptions,
     nodes: NodeOptions,
-    queue: SlurmOptions | None = None,
+    slurm: SlurmOptions | None = None,
 ) -> Request:
-    """Gather a whole request. Raises UserError for words that are neither recipe nor change."""
-    queue = queue or SlurmOptions()
-    reference, overrides = recipe_and_overrides(words)
+    """Return the whole request. Raises UserError for arguments that are no recipe or change."""
+    slurm = slurm or SlurmOptions()
+    reference, overrides = recipe_and_overrides(arguments)
     return Request(
         mode=mode,
         recipe=reference,
@@ -66,12 +66,12 @@ def request(
         changes=changes(recipe, sharding),
         auto_sharding=sharding.sharding == "auto",
         auto_batch=sharding.batch == "auto",
-        resources=resources(nodes, queue),
-        site=queue.site,
+        resources=resources(nodes, slurm),
+        site=slurm.site,
         name=run.name,
         runs_dir=run.runs_dir,
         venv=run.venv,
-        modules=queue.module,
+        modules=slurm.module,
         program=typed.program,
         command=typed.command,
     )

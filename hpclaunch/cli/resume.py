@@ -1,4 +1,4 @@
-"""`hpclaunch resume`: go on with a run that ended before its time."""
+"""`hpclaunch resume`: resume a run that ended early."""
 
 from __future__ import annotations
 
@@ -6,57 +6,70 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpclaunch.cli import options
-from hpclaunch.cli.text import patience, say
+from hpclaunch.cli import complete, options
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import say, waiting_message
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.diagnose.state import Status
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[RUN] [KEY=VALUE ...]")
-@click.option("--nodes", type=int, help="On another number of nodes.")
-@click.option("--gpus", type=int, help="With another number of GPUs a node.")
-@click.option("--gpu", help="On another kind of GPU.")
-@click.option("--cpu-processes", type=int, help="With another number of CPU processes a node.")
-@click.option("--time", help="With another time limit.")
-@click.option("--max-restarts", type=int, help="How often it may go on by itself.")
-@click.option("--force", is_flag=True, help="Go on with another dataset.")
-@click.option("--wait", is_flag=True, help="Follow to the end; exit with the job's code.")
+@click.command(
+    cls=Command,
+    examples=[
+        ("The newest run, from its newest checkpoint", "hpclaunch resume"),
+        (
+            "On fewer nodes, with a longer time limit",
+            "hpclaunch resume my-run --nodes 2 --time 12:00:00",
+        ),
+    ],
+)
+@click.argument(
+    "arguments", nargs=-1, metavar="[RUN] [KEY=VALUE ...]", shell_complete=complete.runs
+)
+@click.option("--nodes", type=int, help="Another number of nodes.")
+@click.option("--gpus", type=int, help="Another number of GPUs per node.")
+@click.option("--gpu", shell_complete=complete.gpu_types, help="Another GPU type.")
+@click.option("--cpu-processes", type=int, help="Another number of CPU processes per node.")
+@click.option("--time", help="Another time limit.")
+@click.option("--max-restarts", type=int, help="How often it may restart by itself.")
+@click.option("--force", is_flag=True, help="Resume although the dataset differs.")
+@click.option("--wait", is_flag=True, help="Follow the job to its end; exit with its exit code.")
 @options.as_json
 @click.pass_obj
 def resume(
     typed: Invocation,
     /,
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     force: bool,
     wait: bool,
     as_json: bool,
-    **asked: Any,
+    **resources: Any,
 ) -> int:
-    """Go on with a run that ended early.
+    """Resume a run that ended early.
 
-    From its newest checkpoint, after a stop, a cancel or a failure. In its own shape by default;
-    fields of training, checkpoints, tracking and monitoring may change.
+    It continues from its newest checkpoint after a stop, a cancel or a failure, by default on as
+    many nodes and GPUs as before. KEY=VALUE may change fields of training, checkpoints, tracking
+    and monitoring.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
-    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.diagnose.status import status
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
 
-    reference, overrides = recipe_and_overrides(words)
+    reference, overrides = recipe_and_overrides(arguments)
     folder, record = find(reference)
-    with patience():
-        found = look(folder, record)
-    _check_state(found)
-    changes = {name: value for name, value in asked.items() if value is not None}
+    with waiting_message():
+        current = status(folder, record)
+    _check_state(current)
+    changes = {name: value for name, value in resources.items() if value is not None}
     job = redraft(
         folder, record, changes=changes, overrides=overrides, force=force, command=typed.command
     )
-    if found.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
-        say("there is no checkpoint: it starts from the beginning")
-    _say_shape(record.nodes * record.processes_per_node, job.plan.processes)
+    if current.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
+        say("there is no checkpoint: the run starts from the beginning")
+    _print_shape_note(record.nodes * record.processes_per_node, job.plan.processes)
     if record.mode != "sbatch":
         from hpclaunch.cli.attach import run_to_its_end
 
@@ -64,33 +77,34 @@ def resume(
     from hpclaunch.cli.sbatch import print_submitted
     from hpclaunch.launch.start import submit
 
-    with patience():
-        done = submit(job, record)
-    print_submitted(done, as_json)
+    with waiting_message():
+        submitted = submit(job, record)
+    print_submitted(submitted, as_json)
     if not wait:
         return 0
     from hpclaunch.cli.follow import wait_for
 
-    return wait_for(done.folder, done.record)
+    return wait_for(submitted.folder, submitted.record)
 
 
-def _check_state(found: Status) -> None:
-    """Refuse a run that is at work or has nothing left to do. Raises UserError."""
+def _check_state(current: Status) -> None:
+    """Refuse a run that is active or has finished. Raises UserError."""
     from hpclaunch.errors import UserError
 
-    if found.active:
-        raise UserError(f"run {found.name} is {found.state}", "cancel it first, or let it go on")
-    if found.state == "unknown":
+    if current.active:
+        raise UserError(f"run {current.name} is {current.state}", "cancel it first, or let it run")
+    if current.state == "unknown":
         raise UserError(
-            f"whether run {found.name} is at work is not known: {found.reason}", "try again later"
+            f"it is unknown whether run {current.name} is running: {current.reason}",
+            "try again later",
         )
-    if found.state == "done":
-        raise UserError(f"run {found.name} is done", f"its weights are in {found.final}")
+    if current.state == "done":
+        raise UserError(f"run {current.name} is done", f"its weights are in {current.final}")
 
 
-def _say_shape(before: int, now: int) -> None:
+def _print_shape_note(before: int, now: int) -> None:
     if before != now:
         say(
-            f"note: {now} processes instead of {before}: weights and optimizer go on, the order of "
-            "the data and the random state differ, and a step may hold another number of samples"
+            f"note: {now} processes instead of {before}: weights and optimizer state are kept, the "
+            "order of the data and the random state differ, the global batch size may change"
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, patience, rows, say, say_findings, say_if
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import print_json, print_notes, rows, say, say_if, waiting_message
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -16,28 +17,45 @@ if TYPE_CHECKING:
     from hpclaunch.render.job import Job
 
 
-@click.command()
-@options.words
+@click.command(
+    cls=Command,
+    takes_program=True,
+    examples=[
+        (
+            "LoRA of Llama 3 70B on 16 GPUs",
+            "hpclaunch sbatch llama3-70b-lora --nodes 4 --gpus 4 --gpu a100_40",
+        ),
+        (
+            "Your own data, for 500 steps",
+            "hpclaunch sbatch llama3-8b-lora --dataset my.jsonl training.max_steps=500",
+        ),
+        (
+            "A program of your own in place of the trainer",
+            "hpclaunch sbatch --nodes 4 --gpus 4 -- train.py my.yaml",
+        ),
+    ],
+)
+@options.recipe_and_changes
 @options.grouped(
-    nodes=options.NodeOptions,
-    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
+    nodes=options.NodeOptions,
+    slurm=options.SlurmOptions,
     run=options.RunOptions,
 )
-@click.option("--no-submit", is_flag=True, help="Write the run folder only.")
+@click.option("--no-submit", is_flag=True, help="Write the run folder, and do not submit.")
 @options.dry_run
 @options.force
-@click.option("--wait", is_flag=True, help="Follow to the end; exit with the job's code.")
+@click.option("--wait", is_flag=True, help="Follow the job to its end; exit with its exit code.")
 @options.as_json
 @click.pass_obj
 def sbatch(
     typed: Invocation,
-    words: tuple[str, ...],
-    nodes: options.NodeOptions,
-    queue: options.SlurmOptions,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
+    nodes: options.NodeOptions,
+    slurm: options.SlurmOptions,
     run: options.RunOptions,
     no_submit: bool,
     dry_run: bool,
@@ -47,40 +65,39 @@ def sbatch(
 ) -> int:
     """Submit a fine-tune as a batch job.
 
-    RECIPE is the name of a ready one (hpclaunch recipes ls) or a YAML file.
-
-    What stands after -- runs in place of the built-in trainer: hpclaunch sbatch --nodes 4 --gpus 4
-    -- train.py my.yaml
+    RECIPE is the name of a ready recipe (hpclaunch recipes ls) or a YAML file; KEY=VALUE changes
+    one of its values. The command plans the run, writes its folder and submits the job script.
+    A program after -- runs in place of the built-in trainer.
     """
     from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
-    asked = request(
-        "sbatch", typed, words,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
+    requested = request(
+        "sbatch", typed, arguments,
+        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
     )  # fmt: skip
-    with patience():
-        job = draft(asked)
+    with waiting_message():
+        job = draft(requested)
     note = prediction(job, force=force)
-    # Said once it has come to pass: what is refused is refused in one line.
+    # Notes come after the work: a refused request prints one line and nothing else.
     if dry_run or no_submit:
         (_print_dry if dry_run else _write)(job, as_json)
-        say_findings(job.plan.notes)
+        print_notes(job.plan.notes)
         say_if(note)
         return 0
     from hpclaunch.launch.start import submit
 
-    with patience():
-        done = submit(job)
-    say_findings(job.plan.notes)
+    with waiting_message():
+        submitted = submit(job)
+    print_notes(job.plan.notes)
     say_if(note)
-    print_submitted(done, as_json)
+    print_submitted(submitted, as_json)
     if not wait:
         return 0
     from hpclaunch.cli.follow import wait_for
 
-    return wait_for(done.folder, done.record)
+    return wait_for(submitted.folder, submitted.record)
 
 
 def _print_dry(job: Job, as_json: bool) -> None:
@@ -88,7 +105,7 @@ def _print_dry(job: Job, as_json: bool) -> None:
         print(job.script, end="")
         return
     files = {"script": job.script, "accelerate": job.accelerate, "recipe": job.recipe}
-    answer_json({"name": job.plan.launch.name, "folder": job.plan.launch.folder, **files})
+    print_json({"name": job.plan.launch.name, "folder": job.plan.launch.folder, **files})
 
 
 def _write(job: Job, as_json: bool) -> None:
@@ -102,20 +119,20 @@ def _write(job: Job, as_json: bool) -> None:
     except UserError as error:
         say(f"note: {error}")
     if as_json:
-        answer_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
+        print_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
     else:
         print(rows([("folder", str(folder.root)), ("next", f"sbatch {quote(str(folder.script))}")]))
 
 
-def print_submitted(done: Submitted, as_json: bool) -> None:
-    """Answer with the job, its folder and what to type next."""
-    name = done.record.name
-    if done.estimate:
-        say(done.estimate)
+def print_submitted(submitted: Submitted, as_json: bool) -> None:
+    """Print the job, its folder and what to type next."""
+    record, folder = submitted.record, submitted.folder.root
+    if submitted.estimate:
+        say(submitted.estimate)
     if as_json:
-        answer_json({"name": name, "folder": done.folder.root, "job_id": done.record.job_id})
+        print_json({"name": record.name, "folder": folder, "job_id": record.job_id})
         return
-    lines = [("job", str(done.record.job_id)), ("run", name), ("folder", str(done.folder.root))]
+    lines = [("job", str(record.job_id)), ("run", record.name), ("folder", str(folder))]
     for command in ("status", "logs -f", "cancel", "report"):
-        lines.append(("next", f"hpclaunch {command} {name}"))
+        lines.append(("next", f"hpclaunch {command} {record.name}"))
     print(rows(lines), flush=True)

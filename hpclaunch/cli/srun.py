@@ -7,33 +7,44 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import patience, say
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import say, waiting_message
 from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
 
 
-@click.command()
-@options.words
+@click.command(
+    cls=Command,
+    takes_program=True,
+    examples=[
+        (
+            "Two nodes of four GPUs, with the log on this terminal",
+            "hpclaunch srun llama3-8b-lora --nodes 2 --gpus 4 --gpu a100_80",
+        ),
+        ("A shell on the first node, to try things", "hpclaunch srun --gpus 4 --shell"),
+    ],
+)
+@options.recipe_and_changes
 @options.grouped(
-    nodes=options.NodeOptions,
-    queue=options.SlurmOptions,
     recipe=options.RecipeOptions,
     sharding=options.ShardingOptions,
+    nodes=options.NodeOptions,
+    slurm=options.SlurmOptions,
     run=options.RunOptions,
 )
-@click.option("--shell", is_flag=True, help="A shell on the first node, environment loaded.")
+@click.option("--shell", is_flag=True, help="Open a shell on the first node instead.")
 @options.dry_run
 @options.force
 @click.pass_obj
 def srun(
     typed: Invocation,
-    words: tuple[str, ...],
-    nodes: options.NodeOptions,
-    queue: options.SlurmOptions,
+    arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
+    nodes: options.NodeOptions,
+    slurm: options.SlurmOptions,
     run: options.RunOptions,
     shell: bool,
     dry_run: bool,
@@ -41,21 +52,21 @@ def srun(
 ) -> int:
     """Run a fine-tune attached to this terminal.
 
-    From a login node it gets an allocation; inside one (salloc, srun --pty) it uses that, on all
-    its nodes. Ctrl-C stops everything. What stands after -- runs in place of the built-in trainer.
+    On a login node it requests an allocation; inside one (salloc, srun --pty) it runs on all of
+    its nodes. Ctrl-C stops everything. A program after -- runs in place of the built-in trainer.
     """
     from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
     if shell and typed.program:
-        raise UserError("--shell opens a shell, and runs no program", "leave one of them out")
-    asked = request(
-        "srun", typed, words,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, queue=queue,
+        raise UserError("--shell opens a shell and runs no program", "leave one of them out")
+    requested = request(
+        "srun", typed, arguments,
+        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
     )  # fmt: skip
-    with patience():
-        job = draft(asked)
+    with waiting_message():
+        job = draft(requested)
     note = prediction(job, force=force)
     if dry_run:
         print(job.script, end="")
@@ -63,7 +74,7 @@ def srun(
     if shell:
         from hpclaunch.launch.shell import open_shell
 
-        say("the nodes are yours, and charged, until you leave the shell: exit")
+        say("the nodes are allocated and charged until you leave the shell: exit")
         open_shell(job)
     from hpclaunch.cli.attach import run_to_its_end
 

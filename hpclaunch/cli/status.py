@@ -1,4 +1,4 @@
-"""`hpclaunch status`: where a run stands."""
+"""`hpclaunch status`: the state of a run."""
 
 from __future__ import annotations
 
@@ -7,99 +7,120 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, patience, rows
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.text import Row, print_json, rows, waiting_message
 from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
+    from hpclaunch.cli.terminal import Style
     from hpclaunch.diagnose.progress import Progress
     from hpclaunch.diagnose.state import Status
 
+STATE_STYLES: dict[str, Style] = {
+    "done": "good",
+    "failed": "bad",
+    "timed out": "bad",
+    "cancelled": "bad",
+    "unknown": "warning",
+}
+"""Colours of a run's states."""
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("The newest run", "hpclaunch status"),
+        ("By job id, for a script", "hpclaunch status 123456 --json"),
+    ],
+)
 @options.run
 @options.as_json
 def status(run: str | None, as_json: bool) -> int:
-    """Say where a run stands.
+    """Print the state of a run.
 
-    Its state, step, loss and pace, and why it failed if it did.
-
-    Exits 0 where the run waits, runs or is done, 1 where it failed or was ended.
+    Its step, loss and throughput, and its first error if it failed. Exits with 0 where the run
+    waits, runs or is done, with 1 where it failed or was cancelled.
     """
     from dataclasses import asdict
 
-    from hpclaunch.diagnose.status import status as look
+    from hpclaunch.diagnose.status import status as run_status
     from hpclaunch.run.find import find
 
-    with patience():
-        found = look(*find(run))
+    with waiting_message():
+        current = run_status(*find(run))
     if as_json:
-        answer_json(asdict(found) | {"seconds_left": found.progress.seconds_left})
+        print_json(asdict(current) | {"seconds_left": current.progress.seconds_left})
     else:
-        print(_screen(found))
-    return 1 if found.state in {"failed", "cancelled", "timed out"} else 0
+        print(_text(current))
+    return 1 if current.state in {"failed", "cancelled", "timed out"} else 0
 
 
-def _screen(found: Status) -> str:
-    """Return the whole answer as text."""
-    lines = [("run", found.name), ("state", _state(found))]
-    if found.job_id:
-        where = f" on {found.nodes}" if found.nodes else ""
-        left = f", {found.time_left} left" if found.time_left else ""
-        lines.append(("job", f"{found.job_id}{where}{left}"))
-    if found.state == "unknown" and found.job_id:
-        lines.append(("next", f"ask again later, or: squeue --jobs {found.job_id}"))
-    if found.before:
-        lines.append(("before", found.before))
-    if found.left_out:
-        lines.append(("left out", f"{', '.join(found.left_out)} (failed twice)"))
-    if found.kept:
-        lines.append(("note", f"{', '.join(found.kept)} failed twice; the job cannot do without"))
-    lines += progress_rows(found.progress, found.active)
-    if found.failure:
-        failure = found.failure
-        who = "" if failure.rank is None else f"rank {failure.rank}"
-        who += f" on {failure.host}" if failure.host else ""
-        lines.append(("error", f"{who}: {failure.error}" if who else failure.error))
+def _text(run: Status) -> str:
+    """Return the whole state as text."""
+    lines: list[Row] = [("run", run.name), ("state", _state(run), STATE_STYLES.get(run.state, ""))]
+    if run.job_id:
+        where = f" on {run.nodes}" if run.nodes else ""
+        left = f", {run.time_left} left" if run.time_left else ""
+        lines.append(("job", f"{run.job_id}{where}{left}"))
+    if run.state == "unknown" and run.job_id:
+        lines.append(("next", f"try again later, or: squeue --jobs {run.job_id}"))
+    if run.before:
+        lines.append(("before", run.before))
+    if run.left_out:
+        lines.append(("excluded", f"{', '.join(run.left_out)} (failed twice)", "warning"))
+    if run.kept:
+        note = f"{', '.join(run.kept)} failed twice, and the job needs as many nodes"
+        lines.append(("note", note, "warning"))
+    lines += progress_rows(run.progress, run.active)
+    if run.failure:
+        failure = run.failure
+        origin = "" if failure.rank is None else f"rank {failure.rank}"
+        origin += f" on {failure.host}" if failure.host else ""
+        error = f"{origin}: {failure.error}" if origin else failure.error
+        lines.append(("error", error, "bad"))
         if failure.file:
             lines.append(("error", f"more: {failure.file}"))
-    if found.final:
-        lines.append(("weights", str(found.final)))
-    lines.append(("folder", str(found.folder)))
+    if run.final:
+        lines.append(("weights", str(run.final)))
+    lines.append(("folder", str(run.folder)))
     return rows(lines)
 
 
-def _state(found: Status) -> str:
-    text = str(found.state)
-    if found.reason:
-        text += f" ({found.reason})"
-    if found.exit_code:
-        text += f", exit code {found.exit_code}"
+def _state(run: Status) -> str:
+    text = str(run.state)
+    if run.reason:
+        text += f" ({run.reason})"
+    if run.exit_code:
+        text += f", exit code {run.exit_code}"
     return text
 
 
 def progress_rows(progress: Progress, active: bool) -> list[tuple[str, str]]:
-    """Return the lines on the training itself, none before it has said anything."""
+    """Return the lines on the training itself; none before its first event."""
     lines: list[tuple[str, str]] = []
     if progress.trainable is not None:
-        share = f"{count(progress.trainable)} of {count(progress.parameters)} parameters"
-        lines.append(("training", share))
+        trainable = f"{count(progress.trainable)} of {count(progress.parameters)} parameters"
+        lines.append(("training", trainable))
     if progress.step is not None:
         text = f"{progress.step} of {count(progress.total)}"
         if active:
-            text += f", {duration(progress.seconds_left)} left at this pace"
+            text += f", {duration(progress.seconds_left)} left at the latest step time"
         if progress.restarts:
-            text += f", {progress.restarts + 1} starts"
+            text += f", {progress.restarts + 1} attempts"
         lines.append(("step", text))
         if progress.loss is not None:
             first = f"{progress.first_loss:.4f}" if progress.first_loss is not None else UNKNOWN
-            lines.append(("loss", f"{progress.loss:.4f}, from {first}"))
-        pace = duration(progress.seconds_per_step)
-        lines.append(("pace", f"{pace} a step, {count(progress.tokens_per_second)} tokens/s"))
+            lines.append(("loss", f"{progress.loss:.4f}, first {first}"))
+        lines.append(
+            ("step time", f"{duration(progress.seconds_per_step)}, median of the last steps")
+        )
+        throughput = f"{count(progress.tokens_per_second)} tokens/s in all, over the last steps"
+        lines.append(("throughput", throughput))
     if progress.checkpoint is not None:
         lines.append(("checkpoint", f"step {progress.checkpoint}"))
     if progress.synced_to is not None:
         step = "" if progress.synced is None else f"step {progress.synced}; "
-        lines.append(("copied", f"{step}newest: {progress.synced_to}"))
+        lines.append(("uploaded", f"{step}newest: {progress.synced_to}"))
     if progress.sync_error is not None:
-        lines.append(("copied", f"since then not: {progress.sync_error}"))
+        lines.append(("uploaded", f"failed since then: {progress.sync_error}"))
     return lines

@@ -1,19 +1,31 @@
-"""How the command line writes lines, numbers and times."""
+"""What the command line prints: results on stdout, messages on stderr, rows and tables."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from hpclaunch.cli.terminal import Style, fold, paint, width
 
 if TYPE_CHECKING:
     from hpclaunch.plan.notes import PlanNote
 
+Row = tuple[str, str] | tuple[str, str, Style]
+"""A label, its text, and how to colour the text."""
+
+LABEL_WIDTH = 12
+"""Columns of the labels before the texts."""
+_LEAST_TEXT = 16
+"""Columns that a column of text is folded to at least."""
+_GAP = "  "
+"""Between two columns of a table."""
+
 
 def say(text: str) -> None:
-    """Talk to the person: on stderr, so that stdout carries the answer alone.
+    """Print a message on stderr, so that stdout holds results only.
 
     A terminal that was closed is no reason to leave the work half done.
     """
@@ -22,14 +34,14 @@ def say(text: str) -> None:
 
 
 def say_if(text: str | None) -> None:
-    """Say it, where there is something to say."""
+    """Print a message on stderr where there is one."""
     if text is not None:
         say(text)
 
 
 @contextlib.contextmanager
-def patience(seconds: float = 3.0) -> Iterator[None]:
-    """Say that Slurm is waited for, where the work inside takes longer than `seconds`."""
+def waiting_message(seconds: float = 3.0) -> Iterator[None]:
+    """Print that Slurm has not answered yet where the work inside takes longer than `seconds`."""
     import threading
 
     timer = threading.Timer(seconds, say, ["waiting for Slurm to answer"])
@@ -41,22 +53,65 @@ def patience(seconds: float = 3.0) -> Iterator[None]:
         timer.cancel()
 
 
-def say_findings(findings: Iterable[PlanNote]) -> None:
-    """Say what a careful colleague would."""
-    for finding in findings:
-        say(f"note: {finding.evidence}; {finding.fix}")
+def print_notes(notes: Iterable[PlanNote]) -> None:
+    """Print the plan's warnings on stderr, each with what was found and its fix."""
+    for note in notes:
+        say(paint(f"note: {note.evidence}; {note.fix}", "warning", sys.stderr))
 
 
-def answer_json(value: Any) -> None:
-    """Answer a script."""
+def print_json(value: Any) -> None:
+    """Print a result for scripts."""
     print(json.dumps(value, indent=2, default=str))
 
 
-def rows(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return label and text in two columns; a repeated label is left blank."""
-    lines = []
+def rows(lines: Iterable[Row]) -> str:
+    """Return label and text in two columns; a repeated label is left blank.
+
+    On a terminal the texts are folded at its width.
+    """
+    columns = width()
+    room = None if columns is None else max(_LEAST_TEXT, columns - LABEL_WIDTH)
+    printed = []
     before = None
-    for label, text in pairs:
-        lines.append(f"{'' if label == before else label:<12}{text}")
+    for label, text, *styles in lines:
+        style: Style = styles[0] if styles else ""
+        first, *rest = fold(text, room)
+        printed.append(
+            f"{'' if label == before else label:<{LABEL_WIDTH}}{paint(first, style)}".rstrip()
+        )
+        printed += [f"{'':<{LABEL_WIDTH}}{paint(line, style)}" for line in rest]
         before = label
-    return "\n".join(lines)
+    return "\n".join(printed)
+
+
+def table(lines: Sequence[Sequence[str]], styles: Sequence[Style] = ()) -> str:
+    """Return rows in columns; those between the first and the last are aligned to the right.
+
+    On a terminal the first and the last column, which hold text, are folded at its width. `styles`
+    has a colour for the whole of each row, as far as it goes.
+    """
+    widths = _column_widths(lines, width())
+    printed = []
+    for number, line in enumerate(lines):
+        style: Style = styles[number] if number < len(styles) else ""
+        # Folded lines of the first column are indented, so that rows stay apart.
+        firsts, lasts = fold(line[0], widths[0], "    "), fold(line[-1], widths[-1])
+        for at in range(max(len(firsts), len(lasts))):
+            first = firsts[at] if at < len(firsts) else ""
+            middle = line[1:-1] if at == 0 else [""] * (len(line) - 2)
+            cells = [first.ljust(widths[0])]
+            cells += [cell.rjust(size) for cell, size in zip(middle, widths[1:-1], strict=True)]
+            text = _GAP.join([*cells, lasts[at] if at < len(lasts) else ""]).rstrip()
+            printed.append(paint(text, style))
+    return "\n".join(printed)
+
+
+def _column_widths(lines: Sequence[Sequence[str]], columns: int | None) -> list[int]:
+    """Return the width of each column, those of text made narrower where it is too much."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    if columns is None or sum(widths) + len(_GAP) * (len(widths) - 1) <= columns:
+        return widths
+    room = columns - sum(widths[1:-1]) - len(_GAP) * (len(widths) - 1)
+    last = min(widths[-1], max(_LEAST_TEXT, room - widths[0], room // 2))
+    first = min(widths[0], max(_LEAST_TEXT, room - last))
+    return [first, *widths[1:-1], last]

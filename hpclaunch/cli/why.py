@@ -1,4 +1,4 @@
-"""`hpclaunch why`: what became of a run, cause first."""
+"""`hpclaunch why`: why a run failed, ended or waits, the cause first."""
 
 from __future__ import annotations
 
@@ -8,55 +8,68 @@ from typing import TYPE_CHECKING
 import click
 
 from hpclaunch.cli import options
-from hpclaunch.cli.text import answer_json, patience, rows
+from hpclaunch.cli.help import Command
+from hpclaunch.cli.status import STATE_STYLES
+from hpclaunch.cli.text import print_json, rows, waiting_message
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.cause import Cause, Clue, Diagnosis
 
 WIDTH = 160
-"""Characters of a log's line that are shown."""
+"""Characters of a log line that are printed."""
 SHOWN = 10
-"""Lines of evidence on the screen; --json has all that were kept."""
+"""Lines of evidence that are printed; --json has all that were kept."""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("The newest run", "hpclaunch why"),
+        ("For a script, with all the evidence", "hpclaunch why my-run --json"),
+    ],
+)
 @options.run
 @options.as_json
 def why(run: str | None, as_json: bool) -> None:
-    """Say why a run failed, ended or waits.
+    """Explain why a run failed, ended or waits.
 
-    The cause, what shows it, and what to do next.
-
-    Reads the logs of job and ranks, the samples of the nodes, and Slurm's own word. Exits 0.
+    Prints the cause, the evidence and what to do next, from the logs of the job and its ranks, the
+    samples of the nodes, and Slurm's accounting. Exits with 0.
     """
     from dataclasses import asdict
 
-    from hpclaunch.diagnose.why import why as ask
+    from hpclaunch.diagnose.why import why as diagnose
     from hpclaunch.run.find import find
 
-    with patience():
-        found = ask(*find(run))
+    with waiting_message():
+        diagnosis = diagnose(*find(run))
     if as_json:
-        answer_json(asdict(found))
+        print_json(asdict(diagnosis))
     else:
-        print(_screen(found))
+        print(_text(diagnosis))
 
 
-def _screen(found: Diagnosis) -> str:
-    """Return the whole answer as text."""
-    cause = found.cause
+def _text(diagnosis: Diagnosis) -> str:
+    """Return the whole diagnosis as text."""
+    cause, state = diagnosis.cause, diagnosis.state
+    style = STATE_STYLES.get(state, "")
     parts = [
-        rows([("run", f"{found.name} ({found.state})"), ("cause", _short(cause.line, 400))]),
-        _evidence(cause, found.folder),
+        rows(
+            [
+                ("run", f"{diagnosis.name} ({state})"),
+                ("cause", _short(cause.line, 400), style),
+            ]
+        ),
+        _evidence(cause, diagnosis.folder),
         rows([("next", step) for step in cause.advice]),
-        rows([("also seen", _short(other.line)) for other in found.also]),
-        rows([("note", note) for note in found.notes]),
+        rows([("also seen", _short(other.line)) for other in diagnosis.also]),
+        rows([("note", note, "warning") for note in diagnosis.notes]),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _evidence(cause: Cause, folder: Path) -> str:
-    """Return the lines that show the cause, under the file they stand in."""
+    """Return the lines that show the cause, under the file that each is from."""
     lines: list[str] = []
     file: Path | None = None
     for clue in cause.evidence[:SHOWN]:
@@ -69,8 +82,8 @@ def _evidence(cause: Cause, folder: Path) -> str:
 
 def _clue(clue: Clue) -> str:
     number = "" if clue.line is None else f"{clue.line}:"
-    said_by = "" if clue.node is None or not clue.text.strip() else f"node {clue.node} | "
-    return f"  {number:>7} {said_by}{_short(clue.text)}"
+    node = "" if clue.node is None or not clue.text.strip() else f"node {clue.node} | "
+    return f"  {number:>7} {node}{_short(clue.text)}"
 
 
 def _place(file: Path, folder: Path) -> str:
@@ -78,7 +91,7 @@ def _place(file: Path, folder: Path) -> str:
 
 
 def _short(text: str, width: int = WIDTH) -> str:
-    """Return a line that fits: its beginning, where messages say what happened."""
+    """Return the beginning of a line, where messages say what happened."""
     import textwrap
 
     indent = text[: len(text) - len(text.lstrip())]

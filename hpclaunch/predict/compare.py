@@ -36,7 +36,7 @@ class Candidate:
         """Command-line arguments that choose it."""
         arguments = [f"--sharding {self.sharding}"]
         arguments += ["--offload"] if self.offload else []
-        arguments += [] if self.activation_checkpointing else ["--no-checkpointing"]
+        arguments += [] if self.activation_checkpointing else ["--no-activation-checkpointing"]
         arguments.append(f"training.per_device_train_batch_size={self.micro_batch_size}")
         steps = self.gradient_accumulation_steps
         return (*arguments, f"training.gradient_accumulation_steps={steps}")

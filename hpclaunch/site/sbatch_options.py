@@ -41,8 +41,8 @@ class Row:
 def _row(flag: str, **columns: Any) -> Any:
     """Return a field of SbatchOptions, which is an option of the command line, too."""
     row = Row(flag, **columns)
-    click = {"help": row.help}
-    return field(default=None, metadata={"row": row, "names": (flag,), "how": click})
+    attributes = {"help": row.help}
+    return field(default=None, metadata={"row": row, "names": (flag,), "attributes": attributes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class SbatchOptions:
 
     time: str | None = _row(
         "--time",
-        help="Time limit, as 3:00:00 or 1-12:00:00.",
+        help="Time limit: 3:00:00 or 1-12:00:00.",
         pattern=TIME,
         example="3:00:00 or 1-12:00:00",
         variable="TIMELIMIT",
@@ -61,7 +61,7 @@ class SbatchOptions:
     qos: str | None = _row("--qos", help="Quality of service.", variable="QOS")
     mem: str | None = _row(
         "--mem",
-        help="Host memory a node, as 480G; 0 is all.",
+        help="Host memory per node: 480G; 0 is all.",
         pattern=MEMORY,
         example="480G",
         of_site=False,  # the profile's is that of a whole node

@@ -1,1 +1,1 @@
-"""What `hpclaunch watch` shows: gathered once a tick, then drawn, printed or served."""
+"""What `hpclaunch watch` shows: read once per refresh, then drawn, printed or served."""

@@ -1,4 +1,4 @@
-"""The marks of a run, kept up with: a day of one-second steps is not to be read every second."""
+"""The events of a run, read as they are appended: never the whole file at every refresh."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from hpclaunch.diagnose.progress import RECENT
 
-Mark = dict[str, Any]
+Event = dict[str, Any]
 KEPT_STEPS = max(240, RECENT + 2)
-"""Steps that are remembered: what the curve of the loss is drawn from."""
+"""Steps that are kept: the curve of the loss is drawn from them."""
 _MOST_OTHERS = 5000
 
 
 class EventReader:
-    """Reads what was appended since the last look, and remembers what progress is told from."""
+    """Reads what was appended since the last refresh, and keeps what progress is made from."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,13 +25,13 @@ class EventReader:
         self._clear()
 
     def _clear(self) -> None:
-        self._first: tuple[int, Mark] | None = None
-        self._steps: deque[tuple[int, Mark]] = deque(maxlen=KEPT_STEPS)
-        self._others: deque[tuple[int, Mark]] = deque(maxlen=_MOST_OTHERS)
+        self._first: tuple[int, Event] | None = None
+        self._steps: deque[tuple[int, Event]] = deque(maxlen=KEPT_STEPS)
+        self._others: deque[tuple[int, Event]] = deque(maxlen=_MOST_OTHERS)
         self._count = 0
 
-    def read(self) -> list[Mark]:
-        """Return the marks in their order; of the steps the first that has a loss, and the last.
+    def read(self) -> list[Event]:
+        """Return the events in their order; of the steps the first that has a loss, and the last.
 
         Never raises for what the file holds or lacks.
         """
@@ -51,23 +51,23 @@ class EventReader:
             self._take(line)
         return self._kept()
 
-    def _kept(self) -> list[Mark]:
+    def _kept(self) -> list[Event]:
         pairs = [*self._steps, *self._others]
         if self._first is not None and self._first not in self._steps:
             pairs.append(self._first)
-        return [mark for _, mark in sorted(pairs, key=lambda pair: pair[0])]
+        return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
 
     def _take(self, line: bytes) -> None:
         try:
-            mark = json.loads(line)
+            event = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if not isinstance(mark, dict) or not isinstance(mark.get("event"), str):
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             return
         self._count += 1
-        if mark["event"] != "step":
-            self._others.append((self._count, mark))
+        if event["event"] != "step":
+            self._others.append((self._count, event))
             return
-        self._steps.append((self._count, mark))
-        if self._first is None and isinstance(mark.get("loss"), int | float):
-            self._first = (self._count, mark)
+        self._steps.append((self._count, event))
+        if self._first is None and isinstance(event.get("loss"), int | float):
+            self._first = (self._count, event)

@@ -1,4 +1,4 @@
-"""Figures of nodes and GPUs as they stand in a column, and sums over many."""
+"""Values of nodes and GPUs as text, and sums over many."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from monitors.samples.fields import known_values
 from monitors.storage.live import NodeNow, Point
 
 NONE = "-"
-"""Stands where a figure is not known."""
+"""Stands for an unknown value."""
 HOT = 0x20 | 0x40
-"""NVML's reasons that hold the clocks back for heat."""
+"""NVML's clock event reasons for heat."""
 LATELY = 12
-"""Ticks back to which a value counts that the sampler asks for only now and then."""
+"""Ticks for which a value counts that is sampled only now and then."""
 PRESSED_PCT = 10.0
-"""Pressure from which it is worth a place on the screen."""
+"""Pressure (PSI some, percent) from which it is shown."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Gpu:
 def gpus(node: NodeNow) -> list[Gpu]:
     """Return the GPUs of a node, those that were listed and those that were sampled."""
     sampled = node.newest.tick.gpus or () if node.newest else ()
-    # Of a GPU that was lost the sampler knows the number alone.
+    # A lost GPU is sampled with its index alone.
     samples = {sample.index: sample if known_values(sample) else None for sample in sampled}
     infos = {info.index: info for info in node.gpus}
     return [Gpu(node.node, i, infos.get(i), samples.get(i)) for i in sorted({*infos, *samples})]
@@ -55,7 +55,7 @@ def gpu_value(point: Point, index: int, name: str) -> float | None:
 
 
 def lately(node: NodeNow, index: int, name: str) -> float | None:
-    """Return the last known of a GPU's values that are not asked for at every tick."""
+    """Return the last known of a GPU's values that are not sampled at every tick."""
     for point in reversed(node.points[-LATELY:]):
         value = gpu_value(point, index, name)
         if value is not None:
@@ -64,10 +64,10 @@ def lately(node: NodeNow, index: int, name: str) -> float | None:
 
 
 def traffic(point: Point) -> tuple[float | None, float | None]:
-    """Return MB/s in and out, network and InfiniBand together."""
+    """Return MB/s received and sent, network and InfiniBand together."""
     ways = (point.net_rx_mb_s, point.ib_rx_mb_s), (point.net_tx_mb_s, point.ib_tx_mb_s)
-    come, go = (total(way) for way in ways)
-    return come, go
+    received, sent = (total(way) for way in ways)
+    return received, sent
 
 
 def total(values: Iterable[float | None]) -> float | None:
@@ -87,6 +87,11 @@ def percent(value: float | None) -> str:
     return f"{NONE:>4}" if value is None else f"{_bounded(value):>3.0f}%"
 
 
+def number(value: float | None) -> str:
+    """Return a whole number of at most five characters."""
+    return NONE if value is None else f"{min(99999.0, max(-999.0, value)):.0f}"
+
+
 def watts(value: float | None) -> str:
     """Return `365 W`, `12.4 kW`, `1.2 MW`."""
     if value is None:
@@ -104,7 +109,7 @@ def gib(mib: float | None) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
-def speed(mb_s: float | None) -> str:
+def rate(mb_s: float | None) -> str:
     """Return MB/s as `0`, `12 KB/s`, `3.4 MB/s`, `1.2 GB/s`."""
     if mb_s is None:
         return NONE
@@ -122,14 +127,14 @@ def age(seconds: float | None) -> str:
 
 
 def pressure(node: NodeNow) -> list[tuple[str, float]]:
-    """Return what tasks of a node stand still for, and for which share of the time in percent."""
+    """Return the pressures of a node that are worth showing: of what, and PSI some in percent."""
     if node.newest is None:
         return []
     host = node.newest.tick.host
     found = (
-        ("cores", host.psi_cpu_pct),
+        ("CPU", host.psi_cpu_pct),
         ("memory", host.psi_memory_pct),
-        ("disks", host.psi_io_pct),
+        ("I/O", host.psi_io_pct),
     )
     return [(what, value) for what, value in found if value is not None and value >= PRESSED_PCT]
 
@@ -148,29 +153,29 @@ class Sum:
     total_mib: float | None
     cpu_pct: float | None
     unknown: int
-    """Nodes without figures of now: silent, ended or not begun."""
+    """Nodes without current values: silent, ended or not begun."""
 
 
 def add_up(nodes: Sequence[NodeNow]) -> Sum:
-    """Add nodes up; only figures of now count."""
+    """Return the sums over nodes; only current values count."""
     now = [node for node in nodes if node.current]
-    cards = [gpu for node in now for gpu in gpus(node)]
-    samples = [gpu.sample for gpu in cards if gpu.sample is not None]
-    busy = [(gpu.sample.sm_pct, gpu) for gpu in cards
+    all_gpus = [gpu for node in now for gpu in gpus(node)]
+    samples = [gpu.sample for gpu in all_gpus if gpu.sample is not None]
+    busy = [(gpu.sample.sm_pct, gpu) for gpu in all_gpus
             if gpu.sample is not None and gpu.sample.sm_pct is not None]  # fmt: skip
     return Sum(
         nodes=len(nodes),
-        gpus=len(cards),
+        gpus=len(all_gpus),
         sm_pct=mean(sample.sm_pct for sample in samples),
         lowest=min(busy, key=lambda pair: pair[0]) if busy else None,
         power_w=total(sample.power_w for sample in samples),
         used_mib=total(sample.memory_used_mib for sample in samples),
-        total_mib=total(gpu.info.memory_total_mib if gpu.info else None for gpu in cards),
+        total_mib=total(gpu.info.memory_total_mib if gpu.info else None for gpu in all_gpus),
         cpu_pct=mean(node.newest.tick.host.cpu_busy_pct for node in now if node.newest),
         unknown=len(nodes) - len(now),
     )
 
 
 def _bounded(value: float) -> float:
-    """Keep damage from widening a column: nothing real is beyond."""
+    """Return a value within bounds: only damaged ones are beyond, and would widen a column."""
     return min(1e6, max(-1e6, value))

@@ -1,4 +1,4 @@
-"""What is shown at one moment: plain values, whoever draws them."""
+"""What the screen shows at one time: plain values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.units import UNKNOWN
-from hpclaunch.watch.state import Told
+from hpclaunch.watch.state import StateAnswer
 from monitors.storage.live import NodeNow
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A run at one moment. None and '' are not known, or not there."""
+    """A run at one time. None and '' are unknown, or not there."""
 
     at: float
     """Unix seconds on this machine."""
@@ -30,27 +30,27 @@ class Frame:
     why: str = ""
     """The first line of `hpclaunch why` where something is wrong, or the run waits."""
     before: str = ""
-    """How the last start ended, of a run that was started again."""
+    """How the last attempt ended, of a run that was restarted."""
     left_out: tuple[str, ...] = ()
-    """Nodes that failed twice, and are given to this job no more."""
+    """Nodes that failed twice, and are excluded from this job."""
     progress: Progress = field(default_factory=Progress)
     phase: str = ""
     """What comes before the first step."""
     started: float | None = None
-    """When the ranks of this start began, in Unix seconds."""
+    """When the ranks of this attempt began, in Unix seconds."""
     losses: tuple[float, ...] = ()
     """Of the last steps, oldest first."""
     checkpoint_age_s: float | None = None
     nodes: tuple[NodeNow, ...] = ()
-    """Those of this start."""
+    """Those of this attempt."""
     absent: tuple[str, ...] = ()
     """Nodes of the job that have left no sample yet."""
     earlier: tuple[str, ...] = ()
-    """Nodes with samples that are not this start's."""
+    """Nodes with samples of earlier attempts only."""
     trouble: tuple[str, ...] = ()
     """What is wrong with nodes, a line each."""
     on_gpus: bool = False
-    """It was asked to train on GPUs: a node without them is in trouble."""
+    """Whether the run trains on GPUs: a node without them is in trouble."""
     ended: bool = False
     """Nothing more will come."""
 
@@ -63,55 +63,55 @@ class Frame:
 def make(
     at: float,
     name: str,
-    told: Told | None,
+    answer: StateAnswer | None,
     progress: Progress,
-    marks: Sequence[dict[str, Any]],
+    events: Sequence[dict[str, Any]],
     nodes: Sequence[NodeNow],
     hosts: Sequence[str],
     own_program: bool,
 ) -> Frame:
-    """Put together what was read. `hosts` are the nodes of this start as far as they are known."""
-    found = told.status if told else None
+    """Return the frame of what was read. `hosts`: the nodes of this attempt, as far as known."""
+    found = answer.status if answer else None
     state = str(found.state) if found else UNKNOWN
     here = [node for node in nodes if not hosts or node.node in hosts]
     if state == "queued":  # whatever was sampled was before
         here = []
     names = {node.node for node in nodes if node.points}
     absent = [host for host in hosts if host not in names] if state == "running" else []
-    checkpoint = _time(marks, "checkpoint")
+    checkpoint = _time(events, "checkpoint")
     return Frame(
         at=at,
         name=name,
         state=state,
-        reason=found.reason if found else "not told yet",
+        reason=found.reason if found else "not known yet",
         job_id=found.job_id if found else None,
         hosts=found.nodes if found else "",
         time_left=found.time_left if found else "",
-        why=told.why if told else "",
+        why=answer.why if answer else "",
         before=found.before if found else "",
         left_out=found.left_out if found else (),
         progress=progress,
-        phase=_phase(marks, own_program) if state == "running" and progress.step is None else "",
-        started=_time(marks, "start"),
-        losses=tuple(_losses(marks)),
+        phase=_phase(events, own_program) if state == "running" and progress.step is None else "",
+        started=_time(events, "start"),
+        losses=tuple(_losses(events)),
         checkpoint_age_s=None if checkpoint is None else max(0.0, at - checkpoint),
         nodes=tuple(here),
         absent=tuple(absent),
         earlier=tuple(node.node for node in nodes if node not in here),
-        ended=told is not None and told.ended,
+        ended=answer is not None and answer.ended,
     )
 
 
-def _time(marks: Sequence[dict[str, Any]], event: str) -> float | None:
-    """Return when the newest mark of a kind was left."""
-    for mark in reversed(marks):
-        if mark["event"] == event:
-            return _number(mark.get("time"))
+def _time(events: Sequence[dict[str, Any]], kind: str) -> float | None:
+    """Return when the newest event of a kind was written, in Unix seconds."""
+    for event in reversed(events):
+        if event["event"] == kind:
+            return _number(event.get("time"))
     return None
 
 
-def _losses(marks: Sequence[dict[str, Any]]) -> list[float]:
-    values = [_number(mark.get("loss")) for mark in marks if mark["event"] == "step"]
+def _losses(events: Sequence[dict[str, Any]]) -> list[float]:
+    values = [_number(event.get("loss")) for event in events if event["event"] == "step"]
     return [value for value in values if value is not None]
 
 
@@ -121,15 +121,15 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-def _phase(marks: Sequence[dict[str, Any]], own_program: bool) -> str:
+def _phase(events: Sequence[dict[str, Any]], own_program: bool) -> str:
     if own_program:
-        return "a program of your own: its steps are not known here"
-    last = next((m["event"] for m in reversed(marks) if m["event"] in _PHASES), "")
-    return _PHASES.get(last, "starting: the ranks have said nothing yet")
+        return "a program of your own: its steps are unknown"
+    last = next((m["event"] for m in reversed(events) if m["event"] in _PHASES), "")
+    return _PHASES.get(last, "starting: no rank has reported yet")
 
 
 _PHASES = {
-    "start": "the ranks have met, and load the model",
-    "load": "the model is loaded; the data is read",
-    "data": "the data is read; the first step is made",
+    "start": "the ranks are connected, and load the model",
+    "load": "the model is loaded; the data is being read",
+    "data": "the data is read; the first step is running",
 }

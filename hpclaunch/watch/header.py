@@ -1,7 +1,8 @@
-"""The lines above the nodes: the run, its training, and what is wrong."""
+"""The lines above the nodes: the run, its training, and problems."""
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 from rich.text import Text
@@ -9,33 +10,34 @@ from rich.text import Text
 from hpclaunch.units import count, duration
 from hpclaunch.watch.figures import add_up, age, gib, percent, watts
 from hpclaunch.watch.frame import Frame
-from hpclaunch.watch.rows import BAD, QUIET, STRONG, WARN, clean
 from hpclaunch.watch.sparkline import Glyphs, bar, curve
+from hpclaunch.watch.styles import BAD, QUIET, STRONG, WARN, clean
 
 _STATES = {"running": "bold green", "failed": BAD, "timed out": BAD, "cancelled": BAD,
            "queued": "bold yellow", "unknown": "bold yellow"}  # fmt: skip
+LABEL_WIDTH = 12
 _MOST_TROUBLE = 4
+_MOST_FOLDED = 3
 _BAR = 20
 _CURVE = 40
 _HOSTS = 24
-"""Characters of a list of nodes that are shown: their names stand below."""
+"""Characters up to which a list of nodes is shown: their names stand below."""
 
 
 def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
-    """Return the lines; none of them is known to fit, the screen cuts what does not."""
+    """Return the lines; the screen cuts those that are too long."""
     lines = [_run(frame, width), *_training(frame, width, glyphs)]
     found = add_up(frame.nodes)
     if found.gpus and len(frame.nodes) > 1:
         low = found.lowest
-        text = f"{found.gpus} on {found.nodes} nodes: sm {percent(found.sm_pct).strip()}"
+        text = f"{found.gpus} on {found.nodes} nodes: {percent(found.sm_pct).strip()} busy"
         text += f", lowest {low[0]:.0f}% ({low[1].node} GPU {low[1].index})" if low else ""
         text += f"; {watts(found.power_w)}; {gib(found.used_mib)} of {gib(found.total_mib)} GiB"
-        lines.append(_labelled("gpus", text))
+        lines.append(_labelled("GPUs", text))
     if frame.why:
-        style = BAD if frame.ended else WARN
-        lines.append(_labelled("why", frame.why, style))
+        lines += _folded("why", frame.why, width, BAD if frame.ended else WARN)
     shown = frame.trouble[:_MOST_TROUBLE]
-    lines += [_labelled("wrong" if at == 0 else "", text, BAD) for at, text in enumerate(shown)]
+    lines += [_labelled("problem" if at == 0 else "", text, BAD) for at, text in enumerate(shown)]
     if len(frame.trouble) > len(shown):
         lines.append(_labelled("", f"{glyphs.more} {len(frame.trouble) - len(shown)} more"))
     return lines
@@ -68,21 +70,22 @@ def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
         if progress.total:
             share = progress.step / progress.total
             line.append(bar(share, _BAR, glyphs), style="cyan")
-            # Rounded down: 100% is said when it is there.
+            # Rounded down: 100% is shown at the end only.
             line.append(f" {min(100, int(100 * share))}%")
         if frame.state == "running":
-            line.append(f", {duration(progress.seconds_left)} to go")
-        pace = f"{duration(progress.seconds_per_step)} a step"
-        lines += [line, _labelled("pace", f"{pace}, {count(progress.tokens_per_second)} tokens/s")]
+            line.append(f", {duration(progress.seconds_left)} left")
+        throughput = f"{count(progress.tokens_per_second)} tokens/s in all"
+        step_time = f"{duration(progress.seconds_per_step)}, {throughput}"
+        lines += [line, _labelled("step time", step_time)]
     if progress.loss is not None:
         line = _labelled("loss", f"{progress.loss:.4f}")
-        line.append(f", from {progress.first_loss:.4f}" if progress.first_loss is not None else "")
+        line.append(f", first {progress.first_loss:.4f}" if progress.first_loss is not None else "")
         room = min(_CURVE, width - line.cell_len - 2)
         line.append(f"  {curve(frame.losses, room, glyphs)}", style="cyan")
         lines.append(line)
     saved = _saved(frame)
     if saved:
-        lines.append(_labelled("saved", saved))
+        lines.append(_labelled("checkpoint", saved))
     return lines
 
 
@@ -92,17 +95,26 @@ def _saved(frame: Frame) -> str:
         when = "" if frame.ended else f", {age(frame.checkpoint_age_s)} ago"
         parts.append(f"step {count(progress.checkpoint)}{when}")
     elif progress.step is not None:
-        parts.append("no checkpoint yet" if not frame.ended else "no checkpoint")
+        parts.append("none yet" if not frame.ended else "none")
     if progress.sync_error:
-        parts.append(f"not copied: {progress.sync_error}")
+        parts.append(f"not uploaded: {progress.sync_error}")
     if progress.restarts:
         parts.append(f"{progress.restarts} restart{'s' if progress.restarts > 1 else ''}")
     if frame.before:
-        parts.append(f"the last start ended: {frame.before}")
+        parts.append(f"the last attempt ended: {frame.before}")
     if frame.left_out:
-        parts.append(f"left out: {', '.join(frame.left_out)} (failed twice)")
+        parts.append(f"excluded: {', '.join(frame.left_out)} (failed twice)")
     return "; ".join(parts)
 
 
+def _folded(label: str, text: str, width: int, style: str) -> list[Text]:
+    """Return a text in as many lines as it takes, at most three."""
+    room = max(20, width - LABEL_WIDTH)
+    lines = textwrap.wrap(clean(text), room, max_lines=_MOST_FOLDED, placeholder=" ...") or [""]
+    return [_labelled(label if at == 0 else "", line, style) for at, line in enumerate(lines)]
+
+
 def _labelled(label: str, text: str, style: str = "") -> Text:
-    return Text(f"{label:<7}", style=QUIET).append(clean(text), style=f"not dim {style}".strip())
+    return Text(f"{label:<{LABEL_WIDTH}}", style=QUIET).append(
+        clean(text), style=f"not dim {style}".strip()
+    )

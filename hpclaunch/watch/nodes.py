@@ -1,77 +1,151 @@
-"""All nodes within the rows there are: from a line for every GPU down to a line for many nodes."""
+"""All nodes within the rows there are: from a row for every GPU down to a row for many nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from rich.text import Text
 
 from hpclaunch.watch import rows
-from hpclaunch.watch.figures import Gpu, gpus
+from hpclaunch.watch.columns import Fitted, fit, least_width
+from hpclaunch.watch.figures import gpus
+from hpclaunch.watch.gpu_columns import GPU_COLUMNS, GpuRow
+from hpclaunch.watch.node_columns import NODE_COLUMNS, name_width
 from hpclaunch.watch.sparkline import Glyphs
+from hpclaunch.watch.styles import BAD, QUIET
+from hpclaunch.watch.view import View
 from monitors.storage.live import NodeNow
 
-Cell = Callable[[NodeNow, Gpu, int, Glyphs], Text]
+_GAP = " "
+"""Between two GPUs in one row."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The rows of a screen, and how many nodes stand in them."""
+
+    rows: list[Text]
+    nodes: int = 0
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A way to lay GPUs out under their node."""
+    """So many GPUs side by side in one row."""
 
-    cell: Cell
-    columns: int
+    across: int
+    fitted: Fitted[GpuRow]
 
     def height(self, counts: Sequence[int]) -> int:
-        return sum(1 + ceil(count / self.columns) for count in counts)
+        """Return the rows of nodes with so many GPUs each, the heads not counted."""
+        return sum(1 + ceil(count / self.across) for count in counts)
 
 
 def node_rows(
-    nodes: Sequence[NodeNow], width: int, height: int | None, glyphs: Glyphs
-) -> list[Text]:
+    nodes: Sequence[NodeNow],
+    width: int,
+    height: int | None,
+    glyphs: Glyphs,
+    view: View | None = None,
+) -> Shown:
     """Return the rows of all nodes, at most `height`; None: as many as there are to be shown."""
-    if not nodes:
-        return []
-    name = min(24, max(len(rows.clean(node.node)) for node in nodes))
-    if height is not None and height < 1:
-        return []
+    view = view or View()
+    if not nodes or (height is not None and height < 1):
+        return Shown([])
+    nodes = view.ordered(nodes)
     counts = [len(gpus(node)) for node in nodes]
-    for grid in _grids(width, max(counts)):
-        if height is None or grid.height(counts) <= height:
-            return [row for node in nodes for row in _block(node, grid, name, width, glyphs)]
-    if height is None or len(nodes) <= height:
-        return [rows.strip(node, name, width, glyphs) for node in nodes]
-    shown = _chosen(nodes, height - 1)
-    hidden = [node for node in nodes if node not in shown]
-    found = [rows.strip(node, name, width, glyphs) for node in shown]
-    return [*found, rows.rest(hidden, glyphs)]
+    heads = 1 if any(counts) else 0
+    grids = _grids(nodes, width, max(counts))
+    for grid in grids:
+        if height is None or heads + grid.height(counts) <= height:
+            return Shown(_blocks(nodes, grid, width, glyphs), len(nodes))
+    if view.all_gpus and grids and height is not None:
+        return _gpu_page(nodes, grids[-1], width, height, glyphs, view)
+    return _node_table(nodes, width, height, glyphs, view)
 
 
-def _grids(width: int, most: int) -> list[_Grid]:
-    """Return the ways that fit into the width, the one that shows most first."""
-    wide = min(max(1, most), max(1, width // rows.WIDE_LEAST))
-    found = [_Grid(rows.gpu_cell, columns) for columns in range(1, wide + 1)]
-    small = max(1, (width + 1) // (rows.NARROW_LEAST + 1))
-    if most > wide and small > wide:
-        # As many lines as it takes, and no GPU alone on the last.
-        lines = ceil(most / min(small, most))
-        found.append(_Grid(rows.small_cell, ceil(most / lines)))
+def _grids(nodes: Sequence[NodeNow], width: int, most: int) -> list[_Grid]:
+    """Return the ways to lay GPUs out within the width, the one that shows most first."""
+    lines = [GpuRow(node, gpu) for node in nodes for gpu in gpus(node)]
+    if not lines:
+        return [_Grid(1, fit(GPU_COLUMNS, lines, width))]
+    found: list[_Grid] = []
+    least = least_width(GPU_COLUMNS, lines)
+    for across in range(1, most + 1):
+        each = (width - (across - 1) * len(_GAP)) // across
+        if across > 1 and each < least:
+            break
+        # Only where it saves a row: else GPUs would be made narrower for nothing.
+        if not found or ceil(most / across) < ceil(most / found[-1].across):
+            found.append(_Grid(across, fit(GPU_COLUMNS, lines, each)))
     return found
 
 
-def _block(node: NodeNow, grid: _Grid, name: int, width: int, glyphs: Glyphs) -> list[Text]:
-    block = [rows.host_row(node, name, width, glyphs)]
-    cards = gpus(node)
-    each = (width - (grid.columns - 1)) // grid.columns
-    for begin in range(0, len(cards), grid.columns):
-        line = [grid.cell(node, gpu, each, glyphs) for gpu in cards[begin : begin + grid.columns]]
-        block.append(Text(" ").join(line))
-    return block
+def _blocks(nodes: Sequence[NodeNow], grid: _Grid, width: int, glyphs: Glyphs) -> list[Text]:
+    """Return the heads, and under them every node with its GPUs."""
+    most = max(len(gpus(node)) for node in nodes)
+    name = name_width(nodes)
+    heads = [grid.fitted.heads(QUIET)] * min(grid.across, most)
+    found = [Text(_GAP).join(heads)] if most else []
+    for node in nodes:
+        found.append(rows.host_row(node, name, width, glyphs))
+        cells = [_gpu_cell(GpuRow(node, gpu), grid.fitted, glyphs) for gpu in gpus(node)]
+        for begin in range(0, len(cells), grid.across):
+            found.append(Text(_GAP).join(cells[begin : begin + grid.across]))
+    return found
 
 
-def _chosen(nodes: Sequence[NodeNow], count: int) -> list[NodeNow]:
-    """Choose whom to show where not all can be: those in trouble before the others."""
-    ordered = sorted(nodes, key=lambda node: not node.silent)  # stable: else in natural order
-    kept = {node.node for node in ordered[: max(0, count)]}
+def _gpu_cell(row: GpuRow, fitted: Fitted[GpuRow], glyphs: Glyphs) -> Text:
+    if row.gpu.sample is not None:
+        return fitted.row(row, glyphs)
+    cell = Text(f"{row.gpu.index:>2} ").append("does not answer", style=row.style(BAD))
+    cell.truncate(fitted.width, overflow="crop", pad=True)
+    return cell
+
+
+def _gpu_page(
+    nodes: Sequence[NodeNow], grid: _Grid, width: int, height: int, glyphs: Glyphs, view: View
+) -> Shown:
+    """Return a page of nodes with all their GPUs, and the others in one row."""
+    first = min(view.first, len(nodes) - 1)
+    shown: list[NodeNow] = []
+    for node in nodes[first:]:
+        counts = [len(gpus(each)) for each in [*shown, node]]
+        if shown and 2 + grid.height(counts) > height:
+            break
+        shown.append(node)
+    page = _blocks(shown, grid, width, glyphs)[: max(1, height - 1)]
+    others = [node for node in nodes if node not in shown]
+    return Shown([*page, rows.rest(others, glyphs)] if others else page, len(shown))
+
+
+def _node_table(
+    nodes: Sequence[NodeNow], width: int, height: int | None, glyphs: Glyphs, view: View
+) -> Shown:
+    """Return a row for each node as far as there is room, and the others in one row."""
+    fitted = fit(NODE_COLUMNS, nodes, width)
+    # Heads have a row of their own as long as that costs no node its place.
+    heads = [fitted.heads(QUIET, view.sorted_by)]
+    if height is not None and height < len(nodes) + 1:
+        heads = heads if height > 3 else []
+        shown = _chosen(nodes, height - len(heads) - 1, view)
+    else:
+        shown = list(nodes)
+    name = fitted.widths[0]
+    found = [
+        rows.stale_row(node, name) if rows.not_current(node) else fitted.row(node, glyphs)
+        for node in shown
+    ]
+    hidden = [node for node in nodes if node not in shown]
+    bottom = [rows.rest(hidden, glyphs)] if hidden else []
+    return Shown([*heads, *found, *bottom], len(shown))
+
+
+def _chosen(nodes: Sequence[NodeNow], count: int, view: View) -> list[NodeNow]:
+    """Return a page of nodes. In Slurm's order the silent ones are on the first page."""
+    ordered = list(nodes)
+    if not view.sort:
+        ordered.sort(key=lambda node: not node.silent)  # stable: else as they come
+    kept = {node.node for node in ordered[view.first : view.first + max(0, count)]}
     return [node for node in nodes if node.node in kept]

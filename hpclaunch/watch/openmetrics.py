@@ -11,23 +11,25 @@ from monitors.exports.current import current
 from monitors.exports.families import END, Family
 
 _INFO = Family("job", "The run that is watched.", kind="info")
-_STATE = Family("job_state", "Where the run stands, as `hpclaunch status` has it.", kind="stateset")
-_STEP = Family("job_training_step", "Steps made.")
-_TOTAL = Family("job_training_steps", "Steps to be made in all.")
+_STATE = Family("job_state", "State of the run, as in `hpclaunch status`.", kind="stateset")
+_STEP = Family("job_training_step", "Steps done.")
+_TOTAL = Family("job_training_steps", "Steps of the whole training.")
 _LOSS = Family("job_training_loss", "Loss at the last step that logged one.")
 _TOKENS = Family(
     "job_training_tokens_per_second", "Tokens of all ranks, without padding, over the last steps."
 )
 _SECONDS = Family("job_training_step_duration_seconds", "Median of the last steps.", "seconds")
-_LEFT = Family("job_training_left_seconds", "Time to the last step at this pace.", "seconds")
+_LEFT = Family(
+    "job_training_left_seconds", "Time to the last step at the latest step time.", "seconds"
+)
 _SAVED = Family("job_training_checkpoint_step", "Step of the newest checkpoint.")
-_AGE = Family("job_training_checkpoint_age_seconds", "Time since it was in place.", "seconds")
-_RESTARTS = Family("job_restarts", "Starts after the first.", kind="counter")
+_AGE = Family("job_training_checkpoint_age_seconds", "Time since it was complete.", "seconds")
+_RESTARTS = Family("job_restarts", "Attempts after the first.", kind="counter")
 _ABSENT = Family("job_nodes_without_samples", "Nodes of the job that have left no sample.")
 
 
 def page(frame: Frame) -> str:
-    """Return the whole page. What is not known is left out."""
+    """Return the whole page. Unknown values are left out."""
     return "".join([*_run(frame), *current(frame.nodes if frame.active else ()), END])
 
 
@@ -44,7 +46,7 @@ def _run(frame: Frame) -> Iterator[str]:
         (_STEP, progress.step),
         (_TOTAL, progress.total),
         (_LOSS, progress.loss),
-        # Of a run that waits or has ended these would be an earlier time's.
+        # Of a run that waits or has ended these would be out of date.
         (_TOKENS, progress.tokens_per_second if running else None),
         (_SECONDS, progress.seconds_per_step if running else None),
         (_LEFT, progress.seconds_left if running else None),

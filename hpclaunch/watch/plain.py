@@ -1,4 +1,4 @@
-"""A frame for a pipe: one line, or one object."""
+"""A frame for a pipe: one line, or one JSON object."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def line(frame: Frame) -> str:
             parts.append(f"loss {progress.loss:.4f}")
         parts.append(f"{count(progress.tokens_per_second)} tokens/s")
         if frame.state == "running":
-            parts.append(f"{duration(progress.seconds_left)} to go")
+            parts.append(f"{duration(progress.seconds_left)} left")
     if progress.checkpoint is not None:
-        parts.append(f"saved step {count(progress.checkpoint)}")
+        parts.append(f"checkpoint {count(progress.checkpoint)}")
     if progress.restarts:
         parts.append(f"{progress.restarts} restarts")
     if frame.active and frame.nodes:
@@ -40,13 +40,13 @@ def _sums(frame: Frame) -> list[str]:
     found = add_up(frame.nodes)
     parts = [f"{found.nodes - found.unknown} of {found.nodes + len(frame.absent)} nodes"]
     if found.gpus:
-        parts.append(f"{found.gpus} GPUs sm {percent(found.sm_pct).strip()}")
+        parts.append(f"{found.gpus} GPUs {percent(found.sm_pct).strip()} busy")
         parts += [watts(found.power_w), f"{gib(found.used_mib)}/{gib(found.total_mib)} GiB"]
     return [*parts, f"cpu {percent(found.cpu_pct).strip()}"]
 
 
 def to_dict(frame: Frame) -> dict[str, Any]:
-    """A frame for a script. Units are in the names; what is not known is null or left out."""
+    """Return a frame for a script. Units are in the names; unknown values are null or left out."""
     progress = asdict(frame.progress) | {"seconds_left": frame.progress.seconds_left}
     return {
         "time": round(frame.at, 3),
@@ -65,12 +65,12 @@ def to_dict(frame: Frame) -> dict[str, Any]:
         "trouble": frame.trouble,
         "nodes": [_node(node) for node in frame.nodes],
         "nodes_without_samples": frame.absent,
-        "nodes_of_earlier_starts": frame.earlier,
+        "nodes_of_earlier_attempts": frame.earlier,
     }
 
 
 def _node(node: NodeNow) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "node": node.node,
         "current": node.current,
         "silent": node.silent,
@@ -79,21 +79,21 @@ def _node(node: NodeNow) -> dict[str, Any]:
     }
     point = node.newest
     if point is None:
-        return found
-    come, go = traffic(point)
-    found |= {
+        return values
+    received, sent = traffic(point)
+    values |= {
         "sampled": point.tick.wall,
         "host": _known(asdict(point.tick.host)),
-        "traffic_in_mb_s": _rounded(come),
-        "traffic_out_mb_s": _rounded(go),
-        "pressed": dict(pressure(node)),
+        "traffic_in_mb_s": _rounded(received),
+        "traffic_out_mb_s": _rounded(sent),
+        "pressure_pct": dict(pressure(node)),
         "gpus": [],
     }
     for gpu in gpus(node):
         info = _known(asdict(gpu.info)) if gpu.info else {}
         sample = _known(asdict(gpu.sample)) if gpu.sample else {}
-        found["gpus"].append(info | {"index": gpu.index, "answers": bool(gpu.sample)} | sample)
-    return found
+        values["gpus"].append(info | {"index": gpu.index, "answers": bool(gpu.sample)} | sample)
+    return values
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

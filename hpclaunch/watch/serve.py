@@ -27,9 +27,9 @@ CLIENT_S = 10.0
 MOST_CLIENTS = 16
 """Clients at a time; further ones are let go at once."""
 CHECK_S = 30.0
-"""Seconds between two looks at whether the run has ended."""
+"""Seconds between two checks whether the run has ended."""
 LAST_S = 90.0
-"""Seconds that an ended run is still served for: Prometheus is to see its end."""
+"""Seconds for which an ended run is still served, so that Prometheus sees its end."""
 
 Address = tuple[str, int]
 
@@ -53,11 +53,11 @@ def serve_run(
     Raises UserError where the address cannot be had, or the run is over already.
     """
     source = _Source(Watcher(folder, record))
-    frame = source.look(None)
+    frame = source.refresh(None)
     if frame.ended:
         fix = f"hpclaunch export {record.name} --to openmetrics writes what was recorded"
         raise UserError(f"run {record.name} is over: {frame.state}", fix)
-    server = _bound(address, source)
+    server = _bind(address, source)
     with _stop_requests() as stopped, server:
         thread = threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True)
         thread.start()
@@ -67,7 +67,7 @@ def serve_run(
         if not _loopback(str(host)):
             say("note: whoever reaches this address can read it; without one it is 127.0.0.1")
         while not stopped.wait(CHECK_S):
-            if source.look(0.0).ended:
+            if source.refresh(0.0).ended:
                 say(f"the run is over; serving for {LAST_S:.0f} s more")
                 stopped.wait(LAST_S)
                 break
@@ -82,9 +82,9 @@ class _Source:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher, self._lock = watcher, threading.Lock()
 
-    def look(self, wait: float | None) -> Frame:
+    def refresh(self, wait: float | None) -> Frame:
         with self._lock:
-            return self._watcher.look(wait)
+            return self._watcher.refresh(wait)
 
 
 class _Server(ThreadingHTTPServer):
@@ -129,9 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self._answer(page(self.server.source.look(0.0)), CONTENT_TYPE)
+            self._answer(page(self.server.source.refresh(0.0)), CONTENT_TYPE)
         elif path == "/":
-            self._answer(_about(self.server.source.look(0.0)), "text/plain; charset=utf-8")
+            self._answer(_index_page(self.server.source.refresh(0.0)), "text/plain; charset=utf-8")
         else:
             self._answer("there are / and /metrics\n", "text/plain", HTTPStatus.NOT_FOUND)
 
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep no log of who asked."""
 
 
-def _about(frame: Frame) -> str:
+def _index_page(frame: Frame) -> str:
     return (
         f"hpclaunch watch --serve: the run {frame.name} ({frame.state}).\n\n"
         "/metrics   its newest values as OpenMetrics, for Prometheus\n\n"
@@ -158,9 +158,9 @@ def _about(frame: Frame) -> str:
     )
 
 
-def _bound(address: Address, source: _Source) -> _Server:
+def _bind(address: Address, source: _Source) -> _Server:
     host, port = address
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family, _, _, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -170,9 +170,9 @@ def _bound(address: Address, source: _Source) -> _Server:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"cannot be had: {error.strerror or error}"
         fix = "another port; 0 takes any that is free" if taken or not error.errno else ""
-        raise UserError(f"--serve: {place} {why}", fix) from None
+        raise UserError(f"--serve: {shown} {why}", fix) from None
     except UnicodeError:
-        raise UserError(f"--serve: {place} is no address") from None
+        raise UserError(f"--serve: {shown} is no address") from None
 
 
 def _loopback(host: str) -> bool:

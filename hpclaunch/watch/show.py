@@ -1,4 +1,4 @@
-"""Watch until the end: on the whole screen, or a line a tick into a pipe."""
+"""Watch until the end: on the whole screen, or one line per refresh into a pipe."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hpclaunch.watch import plain, screen
 from hpclaunch.watch.frame import Frame
 from hpclaunch.watch.sparkline import Glyphs
 from hpclaunch.watch.terminal import Terminal
+from hpclaunch.watch.view import View
 from hpclaunch.watch.watcher import Watcher
 
 _FIRST_WAIT = 0.5
@@ -27,30 +28,31 @@ def can_draw(console: Console) -> bool:
 
 
 def on_screen(watcher: Watcher, interval_s: float, console: Console) -> Frame:
-    """Draw until the run ends or `q`, Ctrl-C or SIGTERM is met; gives the last frame."""
-    gc.enable()  # off for the sake of the start; from here on this process may live for days
-    signs, terminal = screen.glyphs(console), Terminal(console)
-    frame = watcher.look(_FIRST_WAIT)
+    """Draw until the run ends, or until `q`, Ctrl-C or SIGTERM; returns the last frame."""
+    gc.enable()  # off for a fast start; from here on this process may live for days
+    signs, terminal, view = screen.glyphs(console), Terminal(console), View()
+    frame = watcher.refresh(_FIRST_WAIT)
     with contextlib.suppress(KeyboardInterrupt), terminal.taken():
         for due in _deadlines(interval_s):
-            _draw(frame, console, signs)
+            shown = _draw(frame, console, signs, view)
             if frame.ended:
                 break
             event = terminal.wait(due - time.monotonic())
-            while event == "resize":
-                _draw(frame, console, signs)
+            while event is not None and event != "quit":
+                view = view.press(event, shown, len(frame.nodes))
+                shown = _draw(frame, console, signs, view)
                 event = terminal.wait(due - time.monotonic())
             if event == "quit":
                 break
-            frame = watcher.look()
+            frame = watcher.refresh()
     if frame.ended:
         _print(frame, console, max(8, console.height - 2))
     return frame
 
 
 def once(watcher: Watcher, as_json: bool, console: Console) -> Frame:
-    """Print one snapshot, as long as it takes."""
-    frame = watcher.look(None)
+    """Print one snapshot of any length; returns it."""
+    frame = watcher.refresh(None)
     if as_json:
         print(json.dumps(plain.to_dict(frame)))
     else:
@@ -59,37 +61,39 @@ def once(watcher: Watcher, as_json: bool, console: Console) -> Frame:
 
 
 def in_lines(watcher: Watcher, interval_s: float, as_json: bool) -> Frame:
-    """Print a line a tick until the run ends; gives the last frame."""
+    """Print one line per refresh until the run ends; returns the last frame."""
     gc.enable()
-    tell: Callable[[Frame], str] = plain.line
+    as_text: Callable[[Frame], str] = plain.line
     if as_json:
 
-        def tell(frame: Frame) -> str:
+        def as_text(frame: Frame) -> str:
             return json.dumps(plain.to_dict(frame))
 
-    frame = watcher.look(None)
+    frame = watcher.refresh(None)
     for due in _deadlines(interval_s):
-        print(tell(frame), flush=True)
+        print(as_text(frame), flush=True)
         if frame.ended:
             break
         time.sleep(max(0.0, due - time.monotonic()))
-        frame = watcher.look()
+        frame = watcher.refresh()
     return frame
 
 
 def _deadlines(interval_s: float) -> Iterator[float]:
-    """Return moments to look again, an interval apart; those that were missed are left out."""
+    """Return when to refresh (monotonic seconds), an interval apart; missed ones are left out."""
     due = time.monotonic()
     while True:
         due = max(due + interval_s, time.monotonic())
         yield due
 
 
-def _draw(frame: Frame, console: Console, signs: Glyphs) -> None:
+def _draw(frame: Frame, console: Console, signs: Glyphs, view: View) -> int:
+    """Draw the screen; returns how many nodes are on it."""
     width, height = console.size
-    found = screen.lines(frame, width, height, signs, screen.HINT)
+    lines, shown = screen.page(frame, width, height, signs, view)
     options = console.options.update(width=width, height=height)
-    console.update_screen(Group(*found), options=options)
+    console.update_screen(Group(*lines), options=options)
+    return shown
 
 
 def _print(frame: Frame, console: Console, height: int | None) -> None:

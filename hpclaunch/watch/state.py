@@ -1,4 +1,4 @@
-"""Where the run stands, asked beside the screen: Slurm may take long to answer, or never."""
+"""The state of the run, queried in a thread: Slurm may take long to answer, or never."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ENDED = {"done", "stopped", "failed", "cancelled", "timed out"}
 """States after which nothing more comes by itself."""
 FAILED = {"failed", "cancelled", "timed out"}
 _QUICK_S = 3.0
-"""Seconds between two questions once something has happened: Slurm takes time to end a job."""
-_HAPPENED_S = 60.0
+"""Seconds between two queries once something has changed: Slurm takes time to end a job."""
+_CHANGED_S = 60.0
 _PLAIN = {"running", "done", "stopped"}
-"""First words of `why` that say nothing which the state does not say."""
+"""Kinds of causes that add nothing to the state."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """The answer."""
+class StateAnswer:
+    """The state of the run, and why it is not as it should be."""
 
     status: Status
     why: str = ""
@@ -38,76 +38,77 @@ class Told:
         return self.status.state in ENDED or self.status.state == "written"
 
 
-def ask(folder: RunFolder, record: Record, marks: list[dict[str, Any]]) -> Told:
-    """Ask now; takes as long as Slurm takes to answer."""
+def query(folder: RunFolder, record: Record, events: list[dict[str, Any]]) -> StateAnswer:
+    """Return the state now; takes as long as Slurm takes to answer."""
     from hpclaunch.diagnose.causes import first_cause, gather_evidence
     from hpclaunch.diagnose.evidence import RunEvidence
     from hpclaunch.diagnose.last_attempt import last_end
 
-    found = run_state(folder, record, marks)
+    found = run_state(folder, record, events)
     if found.state in FAILED:
         cause = first_cause(gather_evidence(folder, record, found))
-        return Told(found, cause.line)
+        return StateAnswer(found, cause.line)
     if found.active and found.progress.restarts:
         found = replace(found, before=last_end(folder, record, found.state == "queued"))
     if found.state == "unknown":
-        return Told(found, f"not known: {found.reason}")
-    # Of a run that has not failed the rules look at nothing else: no log is read.
+        return StateAnswer(found, f"unknown: {found.reason}")
+    # For a run that has not failed the rules need nothing else: no log is read.
     known = RunEvidence(
         folder, record, found.state, found.slurm or "", found.reason, found.exit_code,
-        found.progress, tuple(marks),
+        found.progress, tuple(events),
     )  # fmt: skip
     cause = first_cause(known)
-    return Told(found, "" if cause.kind in _PLAIN else cause.line)
+    return StateAnswer(found, "" if cause.kind in _PLAIN else cause.line)
 
 
 class StateWatch:
-    """Asks every half minute, and at once where the run folder shows that something happened."""
+    """Queries every half minute, and at once where the run folder shows a change."""
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self._folder, self._record = folder, record
-        self._told: Told | None = None
-        self._asked = self._happened = float("-inf")
-        self._signs = self._look_for_signs()
+        self._answer: StateAnswer | None = None
+        self._queried = self._changed = float("-inf")
+        self._last_times = self._modified_times()
         self._thread: threading.Thread | None = None
 
     @property
-    def told(self) -> Told | None:
+    def answer(self) -> StateAnswer | None:
         """The last answer; None before the first."""
-        return self._told
+        return self._answer
 
-    def refresh(self, marks: list[dict[str, Any]], now: float) -> None:
-        """Ask in the background where it is time to; `now` in seconds of a monotonic clock."""
-        signs = self._look_for_signs()
-        if signs != self._signs:
-            self._signs, self._happened = signs, now
-            self._asked = float("-inf")
-        recent = now - self._happened < _HAPPENED_S
+    def refresh(self, events: list[dict[str, Any]], now: float) -> None:
+        """Start a query in the background where it is time to; `now` in monotonic seconds."""
+        times = self._modified_times()
+        if times != self._last_times:
+            self._last_times, self._changed = times, now
+            self._queried = float("-inf")
+        recent = now - self._changed < _CHANGED_S
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and now - self._asked >= (_QUICK_S if recent else ASK_EVERY):
-            self._asked = now
-            self._thread = threading.Thread(target=self._ask, args=(marks,), daemon=True)
+        if not busy and now - self._queried >= (_QUICK_S if recent else ASK_EVERY):
+            self._queried = now
+            self._thread = threading.Thread(target=self._query, args=(events,), daemon=True)
             self._thread.start()
 
     def wait(self, seconds: float | None) -> None:
-        """Wait so long for the answer to the question that is being asked."""
+        """Wait so many seconds for the query that is under way; None: until it has ended."""
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _ask(self, marks: list[dict[str, Any]]) -> None:
+    def _query(self, events: list[dict[str, Any]]) -> None:
         with contextlib.suppress(UserError):  # where it is gone, the job stays known
             self._record = read_record(self._folder)
         try:
-            self._told = ask(self._folder, self._record, marks)
-        except Exception as error:  # whatever a log holds: who watches sees it, and the rest
-            told, text = self._told, f"the state cannot be told: {type(error).__name__}: {error}"
-            self._told = replace(told, why=text) if told else None
+            self._answer = query(self._folder, self._record, events)
+        except Exception as error:  # whatever a log holds: the rest of the screen stays
+            last, text = self._answer, f"the state is unknown: {type(error).__name__}: {error}"
+            self._answer = replace(last, why=text) if last else None
 
-    def _look_for_signs(self) -> tuple[object, ...]:
+    def _modified_times(self) -> tuple[object, ...]:
+        """Return what differs once the job has begun, ended or been cancelled."""
         folder = self._folder
-        marks = (folder.exit_code_file, folder.job_file, folder.attempt_file, folder.cancelled_file)
+        paths = (folder.exit_code_file, folder.job_file, folder.attempt_file, folder.cancelled_file)
         times: list[object] = []
-        for path in marks:
+        for path in paths:
             try:
                 times.append(path.stat().st_mtime_ns)
             except OSError:

@@ -1,24 +1,34 @@
-"""The terminal while it is ours: the other screen, keys as they are pressed, and changes of size.
+"""The terminal in full-screen mode: the alternate screen, keys as they are pressed, new sizes.
 
-Whatever happens it is given back as it was: also at SIGTERM, and while we are stopped (Ctrl-Z).
+It is always restored: also at SIGTERM, and while the program is stopped (Ctrl-Z).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import sys
 import termios
 import tty
+from collections import deque
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-Event = Literal["quit", "resize"]
+_SEQUENCES = {
+    "\x1b[A": "up", "\x1b[B": "down", "\x1b[C": "right", "\x1b[D": "left",
+    "\x1bOA": "up", "\x1bOB": "down", "\x1bOC": "right", "\x1bOD": "left",
+    "\x1b[5~": "page up", "\x1b[6~": "page down",
+    "\x1b[H": "home", "\x1bOH": "home", "\x1b[1~": "home", "\x1b[7~": "home",
+}  # fmt: skip
+"""What terminals send for keys that are no characters."""
+_KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
+_QUIT = {"q", "Q", "\x03"}
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,6 +40,7 @@ class Terminal:
         self._keys: int | None = sys.stdin.fileno() if sys.stdin.isatty() else None
         self._before: list[Any] | None = None
         self._ending = False
+        self._pressed: deque[str] = deque()
         self._pipe, self._wake = os.pipe()
         for end in (self._pipe, self._wake):
             os.set_blocking(end, False)
@@ -51,30 +62,39 @@ class Terminal:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
-    def wait(self, seconds: float) -> Event | None:
-        """Wait for a key, a new size or the time to pass; gives what is to be done."""
+    def wait(self, seconds: float) -> str | None:
+        """Wait for a key, a new size or the time to pass.
+
+        Returns the key (`up`, `page down`, `s`, ...), `quit`, `resize`, or None after the time.
+        """
         if self._ending:
             return "quit"
+        if self._pressed:
+            return self._pressed.popleft()
         watched = [self._pipe] + ([self._keys] if self._keys is not None else [])
         ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
-        if self._ending or (self._keys in ready and self._quit_pressed()):
+        if self._ending:
             return "quit"
+        if self._keys in ready:
+            self._pressed.extend(self._read_keys())
         if self._pipe in ready:
             os.read(self._pipe, 4096)
             return "resize"
-        return None
+        return self._pressed.popleft() if self._pressed else None
 
-    def _quit_pressed(self) -> bool:
+    def _read_keys(self) -> list[str]:
+        """Return the keys that were pressed; unknown sequences, such as of F1, are left out."""
         assert self._keys is not None  # noqa: S101 - for mypy
         try:
-            pressed = os.read(self._keys, 1024)
+            data = os.read(self._keys, 1024)
         except OSError:
-            pressed = b""
-        if not pressed:  # the terminal is gone
+            data = b""
+        if not data:  # the terminal is gone
             self._keys = None
-            return True
-        # Keys such as the arrows come as an escape and letters.
-        return not pressed.startswith(b"\x1b") and bool({*pressed} & {*b"qQ\x03"})
+            return ["quit"]
+        found = _KEY.findall(data.decode("latin-1"))
+        keys = [_SEQUENCES.get(each, each if len(each) == 1 else "") for each in found]
+        return ["quit" if key in _QUIT else key for key in keys if key and key != "\x1b"]
 
     def _enter(self) -> None:
         if self._keys is not None:

@@ -1,4 +1,4 @@
-"""What is wrong with nodes and GPUs right now, as far as the newest samples tell."""
+"""What is wrong with nodes and GPUs right now, by the newest samples."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from hpclaunch.watch.frame import Frame
 from monitors.storage.live import NodeNow
 
 NEAR = 0.95
-"""Share of the memory from which a node is close to its end."""
+"""Share of the memory from which a node counts as full."""
 NOTE_S = 600.0
-"""Seconds for which what a sampler noted is told."""
+"""Seconds for which a sampler's note is shown."""
 _NAMED = 4
 _STARTING_S = 30.0
-"""Seconds that a sampler may take to begin, from the start of the ranks on."""
+"""Seconds that a sampler may take to begin, from the start of the ranks."""
 
 
 def trouble(frame: Frame) -> tuple[str, ...]:
-    """Return a line for each kind of trouble, the gravest first."""
+    """Return a line for each problem, the gravest first."""
     lines = []
     if frame.state == "running":
         silent = [node for node in frame.nodes if node.silent]
         if silent:
-            told = [f"{node.node} for {age(node.age_s)}" for node in silent]
-            lines.append(f"no sign of life from {_several(told)}")
+            ages = [f"{node.node} for {age(node.age_s)}" for node in silent]
+            lines.append(f"no samples from {_several(ages)}")
         begun = frame.started is not None and frame.at - frame.started > _STARTING_S
         if frame.absent and begun:
-            lines.append(f"no samples at all from {_several(frame.absent)}")
+            lines.append(f"no samples yet from {_several(frame.absent)}")
     lines += [
         line for node in frame.nodes if node.current for line in _of_node(node, frame.on_gpus)
     ]
@@ -40,14 +40,16 @@ def _of_node(node: NodeNow, on_gpus: bool) -> list[str]:
         return []
     lines, host = [], tick.host
     if host.oom_kills:
-        lines.append(f"{node.node}: the kernel killed {host.oom_kills} of the job for memory")
+        lines.append(
+            f"{node.node}: the kernel killed {host.oom_kills} processes of the job for memory (OOM)"
+        )
     used, limit = memory(node)
     if used is not None and limit and used >= NEAR * limit:
         lines.append(f"{node.node}: memory is {used / limit:.0%} full")
-    cards = gpus(node)
-    lost = [str(gpu.index) for gpu in cards if gpu.sample is None]
+    all_gpus = gpus(node)
+    lost = [str(gpu.index) for gpu in all_gpus if gpu.sample is None]
     if lost:
-        which = "its GPUs do" if len(lost) == len(cards) else f"GPU {', '.join(lost)} does"
+        which = "its GPUs do" if len(lost) == len(all_gpus) else f"GPU {', '.join(lost)} does"
         lines.append(f"{node.node}: {which} not answer")
     problem = node.start.gpu_problem if node.start else None
     if on_gpus and problem and not node.gpus:

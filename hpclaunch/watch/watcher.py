@@ -1,4 +1,4 @@
-"""One look after the other at a run: marks, samples and state, put together."""
+"""One refresh after the other of a run: events, samples and state in one frame."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from monitors.storage.live import Live
 
 
 class Watcher:
-    """Keeps up with one run. Changes nothing of it."""
+    """Follows one run, and changes nothing of it."""
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self._folder, self._record = folder, record
-        self._marks = EventReader(folder.events)
+        self._events = EventReader(folder.events)
         self._live = Live(folder.metrics)
         self._state = StateWatch(folder, record)
 
-    def look(self, wait: float | None = 0.0) -> Frame:
-        """Look now; waits so many seconds (None: for good) for the state where that is asked."""
-        marks = self._marks.read()
-        self._state.refresh(marks, time.monotonic())
+    def refresh(self, wait: float | None = 0.0) -> Frame:
+        """Return the run as it is now.
+
+        `wait`: seconds to wait for Slurm's answer, where a query is under way; None: until it is
+        there.
+        """
+        events = self._events.read()
+        self._state.refresh(events, time.monotonic())
         self._state.wait(wait)
         now = time.time()
         frame = make(
             now,
             self._record.name,
-            self._state.told,
-            progress(marks),
-            marks,
+            self._state.answer,
+            progress(events),
+            events,
             self._live.look(now),
             self._folder.node_names(),
             bool(self._record.program),

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.watch [NODES] [GPUS] [HOURS]
 
-Writes samples and marks of so many hours, appends a second's worth of every node at each look, and
-counts the CPU time of looking and drawing alone. Ends with 1 where a look a second would take more
-than a tenth of a core. 64 x 8 x 1 hour are some 0.3 GB on disk.
+Writes samples and events of so many hours, appends a second's worth of every node at each refresh,
+and counts the CPU time of reading and drawing alone. Ends with 1 where one refresh a second would
+take more than a tenth of a core. One hour of 64x8 is some 0.3 GB on disk.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from rich.console import Console, Group
 from hpclaunch.run.find import find
 from hpclaunch.watch import screen
 from hpclaunch.watch.sparkline import UNICODE
+from hpclaunch.watch.view import View
 from hpclaunch.watch.watcher import Watcher
 from tests.watch.alive import Alive
 
-LOOKS = 20
+REFRESHES = 20
 SHARE = 0.1
 SIZES = ((80, 24), (200, 50))
 
@@ -57,30 +58,30 @@ def main() -> int:
         run = big_run(Path(place) / "big", nodes, gpus, hours)
         watcher = Watcher(*find(str(run.root)))
         began = time.process_time()
-        watcher.look(None)
+        watcher.refresh(None)
         print(f"{nodes} nodes x {gpus} GPUs, {hours:g} h before")
-        print(f"first look            {time.process_time() - began:7.2f} s of CPU")
-        looking, drawing = 0.0, dict.fromkeys(SIZES, 0.0)
-        for _ in range(LOOKS):
+        print(f"first refresh          {time.process_time() - began:7.2f} s of CPU")
+        reading, drawing = 0.0, dict.fromkeys(SIZES, 0.0)
+        for _ in range(REFRESHES):
             run.tick()
             run.train(1, 10**6)
             began = time.process_time()
-            frame = watcher.look()
-            looking += time.process_time() - began
+            frame = watcher.refresh()
+            reading += time.process_time() - began
             for columns, lines in SIZES:
                 console = Console(
                     force_terminal=True, width=columns, height=lines, file=io.StringIO()
                 )
                 console.set_alt_screen(True)
                 began = time.process_time()
-                shown = screen.lines(frame, columns, lines, UNICODE, screen.HINT)
+                shown, _ = screen.page(frame, columns, lines, UNICODE, View())
                 options = console.options.update(width=columns, height=lines)
                 console.update_screen(Group(*shown), options=options)
                 drawing[columns, lines] += time.process_time() - began
-    print(f"a look                {1000 * looking / LOOKS:7.1f} ms")
+    print(f"one refresh           {1000 * reading / REFRESHES:7.1f} ms")
     for (columns, lines), seconds in drawing.items():
-        print(f"drawing {columns:>4} x {lines:<8}{1000 * seconds / LOOKS:7.1f} ms")
-    worst = (looking + max(drawing.values())) / LOOKS
+        print(f"drawing {columns:>4} x {lines:<8}{1000 * seconds / REFRESHES:7.1f} ms")
+    worst = (reading + max(drawing.values())) / REFRESHES
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"once a second: {worst:.1%} of a core, wanted: at most {SHARE:.0%}; {rss:.0f} MiB")
     return 0 if worst <= SHARE else 1

@@ -21,7 +21,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch ./nosuch.yaml", "nosuch.yaml"),
         ("sbatch tiny llama3-8b-lora", "one recipe at a time"),
         ("sbatch tiny tiny", "one recipe at a time: tiny and tiny; leave one out"),
-        ("sbatch tiny mine", "'mine' is no key=value word"),
+        ("sbatch tiny mine", "'mine' is neither a recipe nor key=value"),
         ("plan tiny --nodes 10000", "neither a number from 1 to 9999 nor a range of them"),
         ("plan tiny --nodes 1..4 --compare --gpu h100", "one number of nodes"),
         ("srun tiny --shell --cpu-processes 1 -- python", "--shell opens a shell"),

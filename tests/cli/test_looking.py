@@ -185,7 +185,16 @@ def test_config_is_the_yaml_alone(home: Home) -> None:
     assert config["fsdp_config"]["fsdp_version"] == 2
     assert config["fsdp_config"]["fsdp_activation_checkpointing"] is False
     assert config["num_processes"] == 16
-    words = ["--fsdp", "1", "--offload", "--checkpointing", "--sharding", "grad", "--port", "2000"]
+    words = [
+        "--fsdp",
+        "1",
+        "--offload",
+        "--activation-checkpointing",
+        "--sharding",
+        "grad",
+        "--port",
+        "2000",
+    ]
     config = yaml.safe_load(home.call("config", "--nodes", "2", "--gpus", "8", *words).out)
     assert config["fsdp_config"]["fsdp_version"] == 1
     assert config["fsdp_config"]["fsdp_sharding_strategy"] == "SHARD_GRAD_OP"

@@ -33,22 +33,22 @@ def planned(home: Home, *words: str) -> dict[str, Any]:
 def test_the_first_job_of_the_readme_fits(home: Home) -> None:
     done = home.call("plan", "--nodes", "4", *A100, "--network", "200gb", "--compare")
     assert done.code == 0, done.err
-    assert "fits: needs 29.6 GiB a GPU of 37.2 GiB usable" in done.out
-    assert "207,093,760 of them trained (lora)" in done.out
-    assert "* full shard, 2 x 1" in done.out
+    assert "fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.out
+    assert "207,093,760 trainable (lora)" in done.out
+    assert "* full shard, batch 2, accumulation 1" in done.out
     assert home.files() == set(), "nothing is written"
 
 
 def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     done = home.call("plan", "--nodes", "4", *A100)
     assert "the network between nodes: give it by --network" in done.out
-    assert "waiting for others unknown" in done.out
+    assert "exposed communication unknown" in done.out
     found = planned(home, "--nodes", "4", *A100)
     assert (found["step"]["seconds"], found["seconds"], found["gpu_hours"]) == (None, None, None)
     assert found["step"]["compute"] > 1
     blind = home.call("plan", "--nodes", "4", "--gpus", "4")
     assert blind.code == 0
-    assert "the card is not known" in blind.out
+    assert "the GPU type is unknown" in blind.out
     assert "the GPU: give its type by --gpu" in blind.out
 
 
@@ -57,7 +57,7 @@ def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
            "--gpu", "h100", "training.per_device_train_batch_size=1"]  # fmt: skip
     short = home.call("plan", *one, "training.max_length=512", "--compare")
     assert short.code == 0, short.err
-    assert "of the computing waits for kernels to be launched" in short.out
+    assert "of the compute is spent on kernel launches" in short.out
     assert "a step waiting for kernel launches" in short.out
     step = planned(home, *one, "training.max_length=512")["step"]
     assert 0.5 * step["compute"] < step["launching"] < step["compute"]
@@ -90,7 +90,7 @@ def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
 
 def test_sbatch_says_in_a_line_what_it_will_take(home: Home) -> None:
     done = home.call("sbatch", "--nodes", "4", *A100, "--dry-run")
-    assert "hpclaunch: plan: fits: needs 29.6 GiB a GPU of 37.2 GiB usable" in done.err
+    assert "hpclaunch: plan: fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.err
 
 
 def test_long_samples_fit_up_to_a_length(home: Home) -> None:
@@ -202,9 +202,9 @@ def test_what_was_predicted_is_held_against_what_was_measured(home: Home) -> Non
     assert 0 < prediction["tensors"] < prediction["total"]
     before = home.call("report", "held").out
     predicted = f"{prediction['tensors'] / 2**30:.1f} GiB predicted"
-    assert f"unknown of tensors on the fullest GPU at most, {predicted}" in before
+    assert f"unknown of tensors at most on the fullest GPU, {predicted}" in before
     log_event(home.runs / "held/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
-    assert "3.0 GiB of tensors on the fullest GPU at most" in home.call("report", "held").out
+    assert "3.0 GiB of tensors at most on the fullest GPU" in home.call("report", "held").out
     said = json.loads(home.call("report", "held", "--json").out)
     assert said["prediction"] == prediction
     assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
@@ -239,7 +239,7 @@ def test_a_range_over_an_unknown_network_claims_no_best_number(home: Home) -> No
     words = ["plan", "llama3-8b-lora", "--nodes", "1..3", "--gpus", "4", "--gpu", "a100_80"]
     unknown = home.call(*words).out
     assert "worth it" not in unknown
-    assert "the time across nodes is unknown: tell the network by --network" in unknown
+    assert "the time across nodes is unknown: name the network with --network" in unknown
     assert "worth it up to: " in home.call(*words, "--network", "200gb").out
 
 

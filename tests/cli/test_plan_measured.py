@@ -66,7 +66,7 @@ def test_measured_links_are_known_to_later_plans(home: Home) -> None:
     told = planned(home, "--network", f"{0.5 / 0.75}GB/s")["step"]["communication"]
     assert told == pytest.approx(slow, rel=0.01)
     other = home.call("plan", "llama3-8b-lora", *FOUR[:-1], "a100_80")
-    assert "waiting for others unknown" in other.out, "another kind may have another network"
+    assert "exposed communication unknown" in other.out, "another kind may have another network"
 
 
 def test_links_inside_a_node_are_measured_too(home: Home) -> None:
@@ -147,7 +147,7 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
 def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Home) -> None:
     assert planned(home)["checkpoint_seconds"] is None
     text = home.call("plan", "llama3-8b-lora", *FOUR).out
-    assert "GB, every 50 steps; how long it takes is unknown until a run here has saved" in text
+    assert "GB, every 50 steps; its time is unknown until a run here has saved" in text
     ran(home, "saved", 9.0)
     events = home.runs / "saved/events.jsonl"
     log_event(events, "checkpoint", step=5, seconds=0.0, bytes=10**9, path="x")
@@ -161,7 +161,7 @@ def test_how_long_a_checkpoint_takes_is_known_from_runs_that_saved_one(home: Hom
     found = planned(home, "checkpoints.every_steps=0")
     assert found["checkpoint_seconds"] == pytest.approx(found["checkpoint_bytes"] / 0.25e9)
     text = home.call("plan", "llama3-8b-lora", *FOUR).out
-    assert "(0.25 GB/s, as run saved wrote), every 50 steps" in text
+    assert "(0.25 GB/s, as in run saved), every 50 steps" in text
 
 
 def test_runs_that_cannot_be_read_are_passed_over(home: Home) -> None:

@@ -84,9 +84,9 @@ def test_odd_words_reach_the_script_as_data(home: Home, word: str) -> None:
 
 def test_only_the_first_double_dash_divides() -> None:
     typed = split(["sbatch", "--nodes", "2", "--", "prog", "--", "x", "--dry-run"])
-    assert typed.words == ("sbatch", "--nodes", "2")
+    assert typed.arguments == ("sbatch", "--nodes", "2")
     assert typed.program == ("prog", "--", "x", "--dry-run")
-    assert typed.command == ("hpclaunch", *typed.words, "--", *typed.program)
+    assert typed.command == ("hpclaunch", *typed.arguments, "--", *typed.program)
 
 
 def test_an_environment_that_is_gone_by_then_stops_the_job(home: Home) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpclaunch.cli.why import _screen
+from hpclaunch.cli.why import _text
 from hpclaunch.diagnose.causes import diagnose
 from hpclaunch.diagnose.evidence import gather
 from hpclaunch.run.folder import RunFolder
@@ -79,6 +79,6 @@ def test_an_answer_is_always_given(
     assert found.cause.headline.strip()
     assert found.cause.advice
     json.dumps(asdict(found), default=str)
-    screen = _screen(found)
+    screen = _text(found)
     assert screen.isprintable() or all(line.isprintable() for line in screen.split("\n")), screen
     assert len(screen.split("\n")) < 40

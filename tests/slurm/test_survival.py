@@ -45,7 +45,7 @@ def test_a_preempted_job_comes_back_and_goes_on(user: User) -> None:
     # Every step once, in order: none is lost, none is done twice.
     assert [mark["step"] for mark in marks(user, "back", "step")] == list(range(1, 21))
     assert (Path(said["folder"]) / "final/adapter_model.safetensors").is_file()
-    assert "2 starts" in user.hpclaunch("status", "back").stdout
+    assert "2 attempts" in user.hpclaunch("status", "back").stdout
 
 
 def test_a_stop_that_a_person_asked_for_is_no_pause_and_can_be_resumed(user: User) -> None:

@@ -168,7 +168,7 @@ def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
     first = home.call(*words, "training.max_steps=6")
     assert first.code == 0, first.out + first.err
     status = home.call("status", "far")
-    assert f"copied      step 6; newest: s3://{BUCKET}/hand/far/" in status.out
+    assert f"uploaded    step 6; newest: s3://{BUCKET}/hand/far/" in status.out
     folder = RunFolder(tmp_path / "runs/far")
     record = json.loads(server.read("hand/far/run.json"))
     assert record["created"] == json.loads(folder.record.read_text())["created"]

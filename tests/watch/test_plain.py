@@ -21,9 +21,9 @@ def test_one_snapshot(home: Home, make: Make) -> None:
     done = home.call("watch", "--once")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0].startswith("run    one, running")
-    assert lines[1].startswith("step   12 of 200")
-    assert sum(" W " in line and "GiB" in line for line in lines) == 8
+    assert lines[0].startswith("run         one, running")
+    assert lines[1].startswith("step        12 of 200")
+    assert sum(" 400 " in line and " 80.0 " in line for line in lines) == 8
     assert "\x1b" not in done.out
     assert max(map(len, lines)) <= 100
 
@@ -46,7 +46,7 @@ def test_one_object(home: Home, make: Make) -> None:
     assert first["gpus"][0]["memory_total_mib"] == 81920
     assert "energy_j" not in first["gpus"][0]
     assert 6000 < first["traffic_in_mb_s"] < 6200
-    assert said["trouble"] == [f"no sign of life from n2 for {round(second['age_s'])} s"]
+    assert said["trouble"] == [f"no samples from n2 for {round(second['age_s'])} s"]
 
 
 def test_a_line_a_look_until_the_end(home: Home, make: Make) -> None:
@@ -56,8 +56,8 @@ def test_a_line_a_look_until_the_end(home: Home, make: Make) -> None:
     process = home.start("watch", "--interval", "0.2")
     assert process.stdout is not None
     first = process.stdout.readline()
-    assert "running  step 12 of 200  loss 1.3330  8,192 tokens/s  4 min 42 s to go" in first
-    assert "1 of 1 nodes  2 GPUs sm 9" in first
+    assert "running  step 12 of 200  loss 1.3330  8,192 tokens/s  4 min 42 s left" in first
+    assert "1 of 1 nodes  2 GPUs 9" in first
     run.train(1)
     while "step 13" not in process.stdout.readline():
         pass

@@ -25,21 +25,24 @@ def test_all_gpus_beside_the_training(make: Make, watch: Open, columns: int, lin
     run.begin(seconds=30)
     screen = watch("--interval", "0.3", columns=columns, lines=lines)
     text = screen.until("running")
-    assert "step   12 of 200" in text
-    assert "6%, 4 min 42 s to go" in text
-    assert "1.5 s a step, 8,192 tokens/s" in text
-    assert "loss   1.3330, from 2.4000" in text
-    assert re.search(r"saved  step 10, \d+ s ago", text)
-    assert "8 on 2 nodes: sm 9" in text
-    rows = [line for line in screen.lines if re.match(r"  [0-3] sm +(9\d|100)% ", line)]
+    assert "step        12 of 200" in text
+    assert "6%, 4 min 42 s left" in text
+    assert "1.5 s, 8,192 tokens/s in all" in text
+    assert "loss        1.3330, first 2.4000" in text
+    assert re.search(r"checkpoint  step 10, \d+ s ago", text)
+    assert "8 on 2 nodes: 9" in text
+    (heads,) = (line for line in screen.lines if "gpu %" in line)
+    assert " ".join(heads.split()) == "# gpu % last 3 min W of W last 3 min GiB of GiB temp C"
+    rows = [line for line in screen.lines if re.match(r" [0-3] +(9\d|100)% ", line)]
     assert len(rows) == 8
-    assert all(re.search(r"[▆▇█]{3,} 3\d\d/400 W .*[▆▇█]{3,} 64.\d/80.0 GiB +\d\d°C", row)
+    assert all(re.search(r"[▆▇█]{3,} +3\d\d +400 .*[▆▇█]{3,} +64.\d +80.0 +\d\d°", row)
                for row in rows)  # fmt: skip
+    assert heads.index("W") == rows[0].index("400") - 4, "a head stands above its numbers"
     assert sum(line.startswith(("n1 cpu  1", "n2 cpu  1")) for line in screen.lines) == 2
     assert screen.lines[-1] == HINT
     run.train(1)
     run.tick()
-    screen.until("step   13 of 200")
+    screen.until("step        13 of 200")
 
 
 @pytest.mark.parametrize("key", ["q", "\x03"])
@@ -49,7 +52,7 @@ def test_quitting_leaves_the_job_and_the_terminal_alone(make: Make, watch: Open,
     before = sorted(path for path in run.root.rglob("*"))
     screen = watch("--interval", "60")
     screen.until("running")
-    screen.press("\x1b[A")  # an arrow is no q
+    screen.press("\x1b[A\x1bOP")  # neither an arrow nor F1 is a q
     time.sleep(0.3)
     screen.press(key)
     code, left = screen.end()
@@ -92,17 +95,19 @@ def test_a_new_size_is_filled_at_once(make: Make, watch: Open) -> None:
     run.begin(seconds=4)
     screen = watch("--interval", "60", columns=200, lines=50)
     text = screen.until("n16 cpu")
-    assert len(re.findall(r" [0-7] [▁-█ ]+ ?\d+% +3\d\dW +64.\dG", text)) == 16 * 8
+    assert text.count("gpu %") == 8, "every GPU of a row has its heads"
+    assert len(re.findall(r" [0-7] +\d+% [▁-█ ]+ 3\d\d +64.\d", text)) == 16 * 8
     screen.resize(80, 24)
-    text = screen.until(lambda text: "n16 ████████ sm" in text)
+    text = screen.until(lambda text: "n16  ████████" in text)
+    assert re.search(r"^node GPUs +gpu % +power +gpu GiB +cpu % ", text, re.M)
     assert screen.lines[-1] == HINT
     screen.resize(80, 16)
     text = screen.until("more nodes")
-    shown = re.findall(r"^n\d+ +[▇█]{8} sm", text, re.M)
-    (hidden,) = re.findall(r"… (\d+) more nodes: sm 9\d%, lowest 9\d% \(n\d+ GPU \d\)", text)
+    shown = re.findall(r"^n\d+ +[▇█]{8} +\d+%", text, re.M)
+    (hidden,) = re.findall(r"… (\d+) more nodes: gpu 9\d%, lowest 9\d% \(n\d+ GPU \d\)", text)
     assert len(shown) + int(hidden) == 16
     screen.resize(30, 5)
-    screen.until(lambda text: "run    one, running" in text and "n1 " not in text)
+    screen.until(lambda text: "run         one" in text and "n1 " not in text)
 
 
 def test_the_end_of_the_run_ends_it_with_a_last_screen(make: Make, watch: Open) -> None:
@@ -110,15 +115,15 @@ def test_the_end_of_the_run_ends_it_with_a_last_screen(make: Make, watch: Open) 
     run.train(20, total=20)
     run.begin(seconds=3)
     screen = watch("--interval", "0.3")
-    screen.until("step   20 of 20")
+    screen.until("step        20 of 20")
     for name in run.names:
         run.end_node(name)
     run.finish()
     code, left = screen.end()
     assert code == 0
     lines = re.sub(r"\x1b\[[0-9;]*m", "", left).splitlines()
-    assert lines[0].startswith("run    one, done")
-    assert any("step   20 of 20" in line and "100%" in line for line in lines)
+    assert lines[0].startswith("run         one, done")
+    assert any("step        20 of 20" in line and "100%" in line for line in lines)
     assert lines[-1] == "hpclaunch: done; see: hpclaunch report one"
 
 
@@ -144,14 +149,13 @@ def test_a_silent_node_is_told_and_its_figures_are_old(make: Make, watch: Open) 
     for _ in range(12):
         run.tick(silent=("n2",))
     screen = watch("--interval", "0.3", NO_COLOR="1")
-    text = screen.until("no sign of life")
-    assert re.search(r"wrong  no sign of life from n2 for 1\d s", text)
-    assert re.search(r"^n2 no sign of life for 1\d s; its last figures:\n  0 was +\d+%", text, re.M)
-    assert "0 sm " in text
-    assert "1 on 2 nodes" in text, "what is old is not added up"
+    text = screen.until("no samples for")
+    assert re.search(r"problem     no samples from n2 for 1\d s", text)
+    assert re.search(r"^n2 no samples for 1\d s; its last values:\n 0 +\d+%", text, re.M)
+    assert "1 on 2 nodes" in text, "old values are not added up"
     assert re.search(rb"\x1b\[[0-9;]*3[0-9]m", screen.raw) is None, "no colour"
     run.tick()
-    screen.until(lambda text: "no sign" not in text)
+    screen.until(lambda text: "no samples for" not in text)
 
 
 def test_a_run_that_waits_says_why(make: Make, watch: Open, tmp_path: Path) -> None:
@@ -171,8 +175,9 @@ def test_a_run_that_waits_says_why(make: Make, watch: Open, tmp_path: Path) -> N
         (programs / name).chmod(0o755)
     screen = watch("--interval", "0.3", PATH=f"{programs}:{os.environ['PATH']}")
     text = screen.until("queued")
-    assert "run    one, queued, job 77" in text
-    assert "jobs of higher priority are before it (Priority)" in text
+    assert "run         one, queued, job 77" in text
+    folded = " ".join(text.split())
+    assert "jobs of higher priority are before it (Priority)" in folded
     answer.write_text("77|RUNNING|None|n[1-2]|0:59:00\n")
     run.folder.attempt_file.write_text("77.0\n")  # the script begins with it
     run.begin(seconds=2)
@@ -184,8 +189,8 @@ def test_no_metrics_and_garbage(make: Make, watch: Open) -> None:
     run = make(nodes=3, gpus=1)
     run.folder.nodes.unlink()
     screen = watch("--interval", "0.3")
-    text = screen.until("no node has left samples yet")
-    assert "starting: the ranks have said nothing yet" in text
+    text = screen.until("no node has recorded samples yet")
+    assert "starting: no rank has reported yet" in text
     assert not re.search(r"\b0%|\b0 W", text), "unknown is no zero"
     (run.folder.metrics / "n1.samples.jsonl").write_bytes(os.urandom(100_000))
     (run.folder.metrics / "n2.samples.jsonl").mkdir()
@@ -199,8 +204,8 @@ def test_no_metrics_and_garbage(make: Make, watch: Open) -> None:
 def test_a_terminal_without_unicode(make: Make, watch: Open) -> None:
     make(nodes=1, gpus=1).begin(seconds=20)
     screen = watch("--interval", "0.3", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
-    text = screen.until("400 W")
-    assert re.search(r"  0 sm +\d+% +[#%*]+ 3\d\d/400 W", text)
+    text = screen.until(" 400 ")
+    assert re.search(r" 0 +\d+% +[#%*]+ +3\d\d +400", text)
     assert text.isascii()
 
 
@@ -209,3 +214,24 @@ def test_a_dumb_terminal_gets_lines(make: Make, watch: Open) -> None:
     screen = watch("--interval", "0.3", TERM="dumb", columns=150)
     screen.until(lambda text: text.count("running") > 1)
     assert b"\x1b[?1049h" not in screen.raw
+
+
+def test_keys_turn_pages_sort_and_show_help(make: Make, watch: Open) -> None:
+    run = make(nodes=30, gpus=2)
+    run.begin(seconds=3)
+    screen = watch("--interval", "60")
+    text = screen.until("node GPUs")
+    assert re.search(r"^n1 +[▇█]", text, re.M) and not re.search(r"^n30 ", text, re.M)
+    screen.press("?")
+    screen.until("next page")
+    screen.press("?")
+    screen.until(lambda text: "next page" not in text)
+    screen.press("\x1b[6~\x1b[6~")
+    text = screen.until(lambda text: re.search(r"^n30 ", text, re.M) is not None)
+    assert "of 30" in screen.lines[-1] and not re.search(r"^n1 ", text, re.M)
+    screen.press("\x1b[C")
+    screen.until("by gpu %, lowest first")
+    screen.press("s")
+    screen.until("by power, highest first")
+    screen.press("q")
+    assert screen.end()[0] == 0

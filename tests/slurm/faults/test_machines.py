@@ -105,7 +105,7 @@ def test_a_node_that_fails_twice_is_left_out(case: Case, table: Table) -> None:
     case.wait_for(lambda: case.cost().on is not None, 120)
     said = case.status()
     assert (said["left_out"], said["nodes"]) == (["node2"], "node[1,3]")
-    assert "left out" in case.user.hpclaunch("status", "hurt").stdout
+    assert "excluded" in case.user.hpclaunch("status", "hurt").stdout
     cost = resumed(case, restarts=2, steps=60)
     assert blamed(case) == [("killed", "node2")] * 2
     table.add("a rank killed twice on the same node", cost, "resumed without that node")
