@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hpclaunch.diagnose.progress import Progress
 
 SHARDINGS = {
-    "full": "full shard",
+    "full": "FULL_SHARD (ZeRO-3)",
     "grad": "SHARD_GRAD_OP (ZeRO-2)",
     "hybrid": "HSDP (hybrid)",
     "none": "DDP",

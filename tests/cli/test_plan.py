@@ -35,7 +35,7 @@ def test_the_first_job_of_the_readme_fits(home: Home) -> None:
     assert done.code == 0, done.err
     assert "fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.out
     assert "207,093,760 trainable (lora)" in done.out
-    assert "* full shard, batch 2, accumulation 1" in done.out
+    assert "* FULL_SHARD (ZeRO-3), batch 2, accumulation 1" in done.out
     assert home.files() == set(), "nothing is written"
 
 
