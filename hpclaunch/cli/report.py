@@ -116,7 +116,7 @@ def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
         setup=setup_rows(folder, record, events),
         facts=tuple(facts),
         events=events,
-        changes=changes(folder, record),
+        fixes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,
         bf16_peak=lambda name: _bf16_peak(record.gpu or name),

@@ -1,4 +1,4 @@
-"""A job's records and events, read and judged: everything that a report shows."""
+"""Reading and analysing a job's records and events: everything that a report shows."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class JobContext:
     """As `monitors.analysis.events` understands them."""
     began: float | None = None
     """When the job began, in Unix seconds."""
-    changes: Mapping[str, str] = field(default_factory=dict)
-    """What to do about a finding, by its key, in the words of the caller's own settings."""
+    fixes: Mapping[str, str] = field(default_factory=dict)
+    """What to do about a finding, by its key, in terms of the caller's own settings."""
     transport: str | None = None
-    """How collectives travelled, where the log says it: `Socket`, `IB`."""
+    """Network that NCCL uses according to its log: `Socket`, `IB`; None where unknown."""
     token_flops: float | None = None
-    """FLOPs of the model's own work for a token, forth and back; what is recomputed not counted."""
+    """FLOPs of a token, forward and backward, without those that are recomputed."""
     bf16_peak: Peak | None = None
-    """A card's FLOP/s by its name."""
+    """Returns a GPU's bf16 FLOP/s by its name."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Analysis:
 
     @property
     def figures(self) -> Figures:
-        """What the job took and gave."""
+        """GPU-hours, energy, tokens, throughput, MFU."""
         return figures(self.report, self.events, self.context.token_flops, self.context.bf16_peak)
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The same as labels and texts."""
+        """The known figures as labels and texts."""
         return rows(self.figures)
 
 
@@ -71,7 +71,7 @@ def build(metrics_dir: Path) -> Report:
 
 
 def analyse_folder(metrics_dir: Path, context: JobContext | None = None) -> Analysis:
-    """Read all records and judge them. Never raises for what the files hold or lack.
+    """Read all records and analyse them. Never raises for what the files hold or lack.
 
     Raises ModuleNotFoundError where numpy is not installed.
     """
@@ -86,19 +86,19 @@ def analyse_folder(metrics_dir: Path, context: JobContext | None = None) -> Anal
 def analyse_files(
     gpu: Sequence[Path], cpu: Sequence[Path], context: JobContext | None = None
 ) -> Analysis:
-    """Judge files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
-    from monitors.analysis.external_logs import read_foreign
+    """Analyse files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
+    from monitors.analysis.external_logs import read_external_logs
 
-    records = read_foreign(gpu, cpu)
+    records = read_external_logs(gpu, cpu)
     names = ", ".join(path.name for path in (*gpu, *cpu))
     problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
     return analyse(Report(names, problems=problems), records, context or JobContext(title=names))
 
 
 def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) -> Analysis:
-    """Judge records that were read already."""
+    """Analyse records that were read already."""
     from monitors.analysis.evidence import Evidence
-    from monitors.analysis.findings import judge, verdict
+    from monitors.analysis.findings import apply_rules, verdict
     from monitors.analysis.timeline import joined
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
@@ -106,8 +106,8 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:
         return Analysis(report, context, events, None, (), verdict(None, ()))
-    evidence = Evidence(timeline, report, events, context.changes, context.transport)
-    findings = judge(evidence)
+    evidence = Evidence(timeline, report, events, context.fixes, context.transport)
+    findings = apply_rules(evidence)
     return Analysis(report, context, events, timeline, findings, verdict(evidence, findings))
 
 

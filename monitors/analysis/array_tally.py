@@ -57,7 +57,7 @@ class ArrayTally(NodeTally):
         if not len(ticks.answered):
             return
         tallies = [self._card(index) for index in ticks.gpus]
-        told = np.zeros((len(tallies), len(ticks.answered)), dtype=bool)
+        known_rows = np.zeros((len(tallies), len(ticks.answered)), dtype=bool)
         for name in GPU_VALUES:
             values = ticks.cards.get(name)
             if values is None:
@@ -68,16 +68,16 @@ class ArrayTally(NodeTally):
                 known = ~np.isnan(values)
                 counts, totals = known.sum(axis=1), np.where(known, values, 0.0).sum(axis=1)
                 peaks = np.fmax.reduce(values, axis=1)
-                told |= known
+                known_rows |= known
             else:
-                told[:] = True
+                known_rows[:] = True
             merged = zip(tallies, totals.tolist(), peaks.tolist(), counts.tolist(), strict=True)
             for tally, total, peak, count in merged:
                 tally.values[name].merge(total, peak, count)
         mono = ticks.mono[ticks.answered]
         joules = ticks.cards.get("energy_j")
         for row, tally in enumerate(tallies):
-            tally.samples += int(told[row].sum())
+            tally.samples += int(known_rows[row].sum())
             if joules is not None:
                 _grow(tally.energy, joules[row], mono)
 

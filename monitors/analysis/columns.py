@@ -105,7 +105,7 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
 
 
 def held(column: Column, session: NDArray[np.int64]) -> Column:
-    """A column told every few ticks, where each value is of the ticks before it as well."""
+    """Return a column read every few ticks, where each value is of the ticks before it as well."""
     at = np.arange(len(column))
     known = np.flatnonzero(~np.isnan(column))
     if not len(known):

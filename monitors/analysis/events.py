@@ -1,18 +1,18 @@
-"""What the program itself said about its work: steps, checkpoints, loading; and where time went.
+"""The events that a program logs: steps, checkpoints, loading; and where the time went.
 
-Marks are JSON objects with `time` (Unix seconds) and `event`. Read are, each with `seconds` that
-ended at `time`:
+An event is a JSON object with `time` (Unix seconds) and `event`. These are read, each with the
+`seconds` that ended at `time`:
 
     load, data
     step        step, tokens, loss, waited (seconds the step waited for its batches)
-    checkpoint  stalled (seconds the training stood still, where it went on before all was written)
+    checkpoint  stalled (seconds in which training stood still, where it is saved asynchronously)
 
 and `start`, `eval`, `end`, `checkpoint failed`, and
 
-    clocks      ahead, within: objects with seconds by the name of a node, of how far its clock is
-                ahead of the one that all events go by, and by how much that may be wrong
+    clocks      ahead, within: objects from a node's name to the seconds that its clock is ahead of
+                the clock of the events, and to the error of that
 
-Others are passed over.
+Others are ignored.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ PHASES = {
     "finish": "finishing",
     "other": "between",
 }
-"""What the parts of the wall time are called, in the order in which they are shown."""
+"""Names of the phases of the wall time, in the order in which they are shown."""
 _FIRST_COUNTS = ("checkpoint", "load", "data", "step", "eval")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One logged step, which may speak for several. Times in seconds; None is not known."""
+    """One logged step, or several logged as one. Times in seconds; None is unknown."""
 
     end: float
     seconds: float
@@ -63,22 +63,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
-    """How far a node's clock is ahead of the one that the events go by, in seconds."""
+class ClockOffset:
+    """How far a node's clock is ahead of the clock of the events, in seconds."""
 
     seconds: float
     within: float
     """By how much that may be wrong."""
 
     @property
-    def known(self) -> float:
-        """What to take off its times: nothing where it may be right."""
+    def correction_s(self) -> float:
+        """Seconds to subtract from its times; 0 where the offset is within its error."""
         return self.seconds if abs(self.seconds) > self.within else 0.0
 
 
 @dataclass(frozen=True)
 class Events:
-    """All that was said."""
+    """All events of a run."""
 
     steps: tuple[Step, ...] = ()
     spans: tuple[Span, ...] = ()
@@ -87,7 +87,7 @@ class Events:
     ended: float | None = None
     outcome: str | None = None
     checkpoints_failed: int = 0
-    clocks: Mapping[str, Ahead] = field(default_factory=dict)
+    clocks: Mapping[str, ClockOffset] = field(default_factory=dict)
     """By node, where they were compared; the last time counts."""
 
     @property
@@ -126,7 +126,7 @@ def read_events(lines: Iterable[Mapping[str, Any]]) -> Events:
     ended: float | None = None
     outcome: str | None = None
     failed = 0
-    clocks: dict[str, Ahead] = {}
+    clocks: dict[str, ClockOffset] = {}
     before: float | None = None
     for line in lines:
         end, event = _number(line.get("time")), line.get("event")
@@ -158,7 +158,10 @@ def read_events(lines: Iterable[Mapping[str, Any]]) -> Events:
 
 
 def phases(events: Events, begin: float, end: float) -> dict[str, float]:
-    """Seconds from `begin` to `end` by kind, in the order of `PHASES`; they add up to the whole."""
+    """Return the seconds from `begin` to `end` by phase, in the order of `PHASES`.
+
+    They add up to the whole.
+    """
     if end <= begin:
         return {}
     covers = [*events.spans, *(Span("step", s.end - s.seconds, s.end) for s in events.steps)]
@@ -202,13 +205,13 @@ def _step(line: Mapping[str, Any], end: float, seconds: float) -> Step:
     )
 
 
-def _clocks(ahead: Any, within: Any) -> dict[str, Ahead]:
-    found: dict[str, Ahead] = {}
+def _clocks(ahead: Any, within: Any) -> dict[str, ClockOffset]:
+    found: dict[str, ClockOffset] = {}
     if isinstance(ahead, Mapping) and isinstance(within, Mapping):
         for node in ahead:
             seconds, error = _number(ahead[node]), _number(within.get(node))
             if isinstance(node, str) and seconds is not None and error is not None and error >= 0:
-                found[node] = Ahead(seconds, error)
+                found[node] = ClockOffset(seconds, error)
     return found
 
 

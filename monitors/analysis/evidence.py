@@ -1,4 +1,4 @@
-"""What findings are judged on: all nodes on one axis, the events, and the time under training."""
+"""What rules find things in: all nodes on one time axis, the events, the time under training."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Evidence:
     timeline: Timeline
     report: Report
     events: Events = field(default_factory=Events)
-    changes: Mapping[str, str] = field(default_factory=dict)
-    """Exact changes by the key of a finding, in the words of the caller's own settings."""
+    fixes: Mapping[str, str] = field(default_factory=dict)
+    """Exact fixes by the key of a finding, in terms of the caller's own settings."""
     transport: str | None = None
-    """How the collectives travelled, where the job's log says it: `Socket`, `IB`."""
+    """Network that NCCL uses according to its log: `Socket`, `IB`; None where unknown."""
 
-    def change(self, key: str, otherwise: str) -> str:
-        """What to do about a finding."""
-        return self.changes.get(key, otherwise)
+    def fix(self, key: str, otherwise: str) -> str:
+        """Return what to do about a finding: the caller's fix, or else `otherwise`."""
+        return self.fixes.get(key, otherwise)
 
     @cached_property
     def training(self) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ _HEAD_LINES = 200
 _WRITERS = {"dmon": "nvidia-smi dmon", "vmstat": "vmstat"}
 
 
-def read_foreign(gpu: Sequence[Path], cpu: Sequence[Path]) -> list[NodeRecord]:
+def read_external_logs(gpu: Sequence[Path], cpu: Sequence[Path]) -> list[NodeRecord]:
     """Read files of both kinds: the first of each belong to one node, the second to another.
 
     A file of the other kind is taken for what it is, and that is told. Never raises for what files
@@ -64,7 +64,7 @@ def _node(name: str, files: Sequence[tuple[str, Path]]) -> NodeRecord:
             used.append(path.name)
     for kind, program in _WRITERS.items():
         if kind not in seen:
-            problems.append(f"nothing from {program} was given")
+            problems.append(f"no file of {program}")
     problems += built.problems()
     summary = replace(tally.summary(name), files=tuple(used), problems=tuple(problems))
     return NodeRecord(summary, reduced(built.trace(name)))

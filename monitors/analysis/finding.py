@@ -10,19 +10,19 @@ class Finding:
     """One thing that held the job back, or will. Texts are plain; whole sentences."""
 
     key: str
-    """What it is about; `changes` of the caller are found by it."""
-    says: str
+    """What it is about: `JobContext.fixes` has the caller's own fix under it."""
+    headline: str
     """The finding in one sentence, fit to be the verdict."""
     evidence: str
     """The numbers it rests on."""
     cause: str
-    change: str
+    fix: str
     """What exactly to do."""
-    lost: float | None = None
+    lost_share: float | None = None
     """Share of the time under training that it cost, 0 to 1; None where that is not known."""
     where: tuple[str, ...] = ()
     """GPUs (`n3 GPU 2`) or nodes (`n3`) that stand out; the plots show them in another colour."""
     columns: tuple[str, ...] = ()
     """Columns over time that show it, the clearest first; the page links to their plots."""
-    grave: bool = False
+    critical: bool = False
     """Worth the first place whatever it cost: something is broken, or about to be."""

@@ -13,17 +13,17 @@ LATE_S = 10.0
 
 
 def cut_off(nodes: Iterable[NodeSummary]) -> tuple[NodeSummary, ...]:
-    """The same nodes; of those without an end that fell silent before others, it is said."""
+    """Return the nodes; those whose samples end early get a problem that says so."""
     known = tuple(nodes)
     moments = [_moment(node) for node in known]
     end = max((moment for moment in moments if moment is not None), default=None)
     return tuple(
-        node if end is None or last is None else _said(node, (end - last).total_seconds())
+        node if end is None or last is None else _with_problem(node, (end - last).total_seconds())
         for node, last in zip(known, moments, strict=True)
     )
 
 
-def _said(node: NodeSummary, late_s: float) -> NodeSummary:
+def _with_problem(node: NodeSummary, late_s: float) -> NodeSummary:
     if late_s < LATE_S or node.end_reason is not None or not node.starts:
         return node
     text = f"no samples in the last {late_s:.0f} s of the job: what happened then is unknown"

@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from monitors.analysis.events import Ahead
+from monitors.analysis.events import ClockOffset
 from monitors.analysis.read import NodeRecord, read_node
 from monitors.storage import filenames
 
@@ -21,7 +21,7 @@ MOST_PROCESSES = 4
 
 
 def read_nodes(
-    directory: Path, nodes: Sequence[str], clocks: Mapping[str, Ahead] | None = None
+    directory: Path, nodes: Sequence[str], clocks: Mapping[str, ClockOffset] | None = None
 ) -> Iterator[NodeRecord]:
     """`read_node` for several, in their order; in several processes where there is much to read.
 
@@ -43,7 +43,7 @@ def read_nodes(
         yield read(node)
 
 
-def _read(directory: Path, clocks: Mapping[str, Ahead], node: str) -> NodeRecord:
+def _read(directory: Path, clocks: Mapping[str, ClockOffset], node: str) -> NodeRecord:
     return read_node(directory, node, clocks.get(node))
 
 

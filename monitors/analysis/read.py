@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitors.analysis.events import Ahead
+from monitors.analysis.events import ClockOffset
 from monitors.analysis.external_summary import TableTally
 from monitors.analysis.summary import NodeSummary
 from monitors.analysis.tally import NodeTally
@@ -43,7 +43,7 @@ def read_summary(directory: Path, node: str) -> NodeSummary:
     return _summary(directory, node, store, tally, None)
 
 
-def read_node(directory: Path, node: str, clock: Ahead | None = None) -> NodeRecord:
+def read_node(directory: Path, node: str, clock: ClockOffset | None = None) -> NodeRecord:
     """As `read_summary`, with the values over time beside it, by one clock. Needs numpy."""
     from monitors.analysis.array_tally import ArrayTally
     from monitors.analysis.external_trace import TableBuilder
@@ -58,7 +58,7 @@ def read_node(directory: Path, node: str, clock: Ahead | None = None) -> NodeRec
     summary = _summary(directory, node, store, tally, tables)
     if clock is not None:
         summary = replace(summary, clock_ahead_s=clock.seconds, clock_within_s=clock.within)
-    ahead_s = 0.0 if clock is None else clock.known
+    ahead_s = 0.0 if clock is None else clock.correction_s
     traces = (builder.trace(node) for builder in (trace, tables))
     lines = (reduced(each, ahead_s=ahead_s) for each in traces)
     return NodeRecord(summary, next((line for line in lines if line is not None), None))

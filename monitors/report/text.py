@@ -29,8 +29,8 @@ def render_findings(verdict: str, findings: Sequence[Finding]) -> str:
     """Return the verdict, then each finding with its evidence, cause and fix."""
     blocks = ["\n".join(fold(verdict))]
     for number, found in enumerate(findings, start=1):
-        rows = [("evidence", found.evidence), ("cause", found.cause), ("fix", found.change)]
-        head = fold(found.says, first=f"{number}. ", later="   ")
+        rows = [("evidence", found.evidence), ("cause", found.cause), ("fix", found.fix)]
+        head = fold(found.headline, first=f"{number}. ", later="   ")
         blocks.append("\n".join([*head, *(row(label, text) for label, text in rows)]))
     return "\n\n".join(blocks)
 

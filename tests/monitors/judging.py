@@ -12,7 +12,7 @@ from tests.monitors import traces
 from tests.monitors.traces import LOAD_S, STEP_S, Values
 
 SECONDS = 400
-CHANGES = {"data": "more workers", "slow-peer": "leave it out"}
+FIXES = {"data": "more workers", "slow-peer": "leave it out"}
 
 
 def job(
@@ -28,17 +28,17 @@ def job(
 ) -> Analysis:
     traces.record(folder, nodes=nodes, gpus=gpus, seconds=seconds, gpu=gpu, host=host)
     context = JobContext(
-        events=tuple(traces.events(seconds, **events)), changes=CHANGES, transport=transport
+        events=tuple(traces.events(seconds, **events)), fixes=FIXES, transport=transport
     )
     return analyse_folder(folder, context)
 
 
 def only(found: Analysis) -> Finding:
-    assert len(found.findings) == 1, [finding.says for finding in found.findings]
+    assert len(found.findings) == 1, [finding.headline for finding in found.findings]
     (finding,) = found.findings
     assert finding.evidence.strip(" .")
     assert finding.cause.endswith(".")
-    assert finding.change
+    assert finding.fix
     return finding
 
 

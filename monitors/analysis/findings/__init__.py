@@ -10,9 +10,9 @@ from monitors.analysis.findings import errors, host, memory, peers, ranks, waits
 
 MOST = 5
 NOTHING = "Nothing stands out."
-UNJUDGED = "Too few samples for a verdict."
+TOO_FEW_SAMPLES = "Too few samples for a verdict."
 _CAUSES = ("thermal", "power")
-_WORTH_SAYING = 0.03
+_LEAST_SHARE = 0.03
 """Share of the training that a finding has to cost to be listed, where its cost is known."""
 
 
@@ -45,25 +45,25 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
 )
 
 
-def judge(evidence: Evidence) -> tuple[Finding, ...]:
-    """The findings that matter, the gravest and dearest first, `MOST` at most."""
+def apply_rules(evidence: Evidence) -> tuple[Finding, ...]:
+    """Return the findings that matter, `MOST` at most: critical ones first, then by their cost."""
     if not evidence.enough:
         return ()
     found = [finding for rule in RULES if (finding := rule(evidence)) is not None]
-    worth = [f for f in found if f.grave or f.lost is None or f.lost >= _WORTH_SAYING]
+    worth = [f for f in found if f.critical or f.lost_share is None or f.lost_share >= _LEAST_SHARE]
     # Idle GPUs are what most others look like from outside: alone it says something new.
-    if any(f.lost for f in worth if f.key != "idle"):
+    if any(f.lost_share for f in worth if f.key != "idle"):
         worth = [f for f in worth if f.key != "idle"]
-    worth.sort(key=lambda f: (not f.grave, -(f.lost or 0.0)))
+    worth.sort(key=lambda f: (not f.critical, -(f.lost_share or 0.0)))
     slow = {name for f in worth if f.key == "slow-peer" for name in f.where}
-    # Why a slow GPU is slow is told with it.
+    # Why a slow GPU is slow is part of its own finding.
     worth = [f for f in worth if f.key not in _CAUSES or not slow.issuperset(f.where)]
     return tuple(worth[:MOST])
 
 
 def verdict(evidence: Evidence | None, findings: tuple[Finding, ...]) -> str:
-    """One sentence: what held the job back."""
+    """Return one sentence: what held the job back."""
     if evidence is None or not evidence.enough:
-        return UNJUDGED
-    first = next((f for f in findings if f.grave or f.lost is not None), None)
-    return first.says if first else NOTHING
+        return TOO_FEW_SAMPLES
+    first = next((f for f in findings if f.critical or f.lost_share is not None), None)
+    return first.headline if first else NOTHING

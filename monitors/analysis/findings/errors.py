@@ -73,10 +73,10 @@ def _noted(
         says.format(who=several(names)),
         f"{found[0][1]}: {found[0][2]}{more}",
         cause,
-        evidence.change(key, change.format(nodes=several(nodes))),
+        evidence.fix(key, change.format(nodes=several(nodes))),
         where=tuple(names),
         columns=("sm_pct", "power_w"),
-        grave=True,
+        critical=True,
     )
 
 

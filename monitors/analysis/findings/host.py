@@ -46,8 +46,8 @@ def out_of_memory(evidence: Evidence) -> Finding | None:
         f"{several(names)} {what}.",
         text + ".",
         "The job's processes on a node need more memory than it was given.",
-        evidence.change("host-memory", "Ask for more memory a node; fewer loader workers."),
-        grave=True,
+        evidence.fix("host-memory", "Ask for more memory a node; fewer loader workers."),
+        critical=True,
         where=tuple(names),
         columns=("cgroup_mem_mib", "mem_used_mib"),
     )
@@ -70,19 +70,19 @@ def swapping(evidence: Evidence) -> Finding | None:
         parts.append(f"{max(moved[name] for name in busy):.1f} MiB/s moved")
     most = max((grown.get(name, 0.0) for name in swapped), default=0.0)
     if most >= 1:
-        parts.append(f"{gib(most)} more in swap than at the begin")
+        parts.append(f"{gib(most)} more in swap than at the start")
     pressed = evidence.each_node("psi_memory_pct")
     mine = [pressed[name] for name in swapped if name in pressed]
     if mine:
-        parts.append(f"some task stood still for memory {max(mine):.0f}% of the time")
+        parts.append(f"memory pressure (PSI some) {max(mine):.0f}%")
     return Finding(
         "swapping",
         f"{several(swapped)} swapped memory to disk during the training.",
         sentence(parts),
         "The machine's memory was not enough for all that ran on it.",
-        evidence.change("host-memory", "Ask for more memory a node, or the whole node."),
-        lost=max(mine) / 100 if mine else None,
-        grave=True,
+        evidence.fix("host-memory", "Ask for more memory a node, or the whole node."),
+        lost_share=max(mine) / 100 if mine else None,
+        critical=True,
         where=tuple(swapped),
         columns=("swap_used_mib", "psi_memory_pct"),
     )
@@ -100,15 +100,15 @@ def few_cores(evidence: Evidence) -> Finding | None:
         f"The job had too few CPU cores on {several(slow)}.",
         f"The kernel held the job's threads back {worst:.2f} s in every second, all together.",
         "The CPU limit of the job is lower than what its processes need.",
-        evidence.change("few-cores", "Ask for more cores on each node."),
-        lost=min(1.0, worst) if not evidence.gpus else _idle_part(evidence, min(1.0, worst)),
+        evidence.fix("few-cores", "Ask for more cores on each node."),
+        lost_share=min(1.0, worst) if not evidence.gpus else _idle_part(evidence, min(1.0, worst)),
         where=tuple(slow),
         columns=("cpu_busy_pct", "psi_cpu_pct", "rank_queued_pct"),
     )
 
 
 def full_cores(evidence: Evidence) -> Finding | None:
-    """All cores were busy, or tasks stood in line for one."""
+    """All cores were busy, or tasks waited for one."""
     pressed = evidence.each_node("psi_cpu_pct")
     busy = evidence.each_node("cpu_busy_pct")
     if not evidence.gpus:  # training on the CPUs themselves is meant to keep them busy
@@ -123,14 +123,14 @@ def full_cores(evidence: Evidence) -> Finding | None:
     parts = [f"CPUs {max(busy[name] for name in slow if name in busy):.0f}% busy"]
     mine = [pressed[name] for name in slow if name in pressed]
     if mine:
-        parts.append(f"some task waited for a core {max(mine):.0f}% of the time")
+        parts.append(f"CPU pressure (PSI some) {max(mine):.0f}%")
     return Finding(
         "full-cores",
         f"The CPUs of {several(slow)} were the bottleneck.",
         sentence(parts),
         "More runs on the node than its cores can carry, or the job has too few of them.",
-        evidence.change("few-cores", "Ask for more cores on each node."),
-        lost=_idle_part(evidence, max(mine, default=0.0) / 100),
+        evidence.fix("few-cores", "Ask for more cores on each node."),
+        lost_share=_idle_part(evidence, max(mine, default=0.0) / 100),
         where=tuple(slow),
         columns=("cpu_busy_pct", "psi_cpu_pct"),
     )

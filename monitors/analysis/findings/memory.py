@@ -1,4 +1,4 @@
-"""Findings on the memory of the cards."""
+"""Findings on the GPUs' memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _IN_USE = 0.05
 
 
 def nearly_full(evidence: Evidence) -> Finding | None:
-    """A card was all but full: the next longer batch may not fit."""
+    """A GPU's memory was nearly full: the next longer batch may not fit."""
     shares = _shares(evidence)
     full = sorted(name for name, (share, _, _) in shares.items() if share >= _FULL)
     if not full:
@@ -21,17 +21,17 @@ def nearly_full(evidence: Evidence) -> Finding | None:
     share, used, total = shares[worst]
     return Finding(
         "gpu-memory",
-        f"The memory of {several(full)} was all but full.",
+        f"The memory of {several(full)} was nearly full.",
         f"{worst} held up to {gib(used)} of {gib(total)} ({percent(share)}).",
         "Little is left for a longer batch or for fragments.",
-        evidence.change("gpu-memory", "Fewer tokens in a micro-batch, or more sharding."),
+        evidence.fix("gpu-memory", "Fewer tokens in a micro-batch, or more sharding."),
         where=tuple(full),
         columns=("memory_used_mib",),
     )
 
 
 def headroom(evidence: Evidence) -> Finding | None:
-    """All cards had room to spare all the time."""
+    """All GPUs had memory to spare all the time."""
     if not evidence.events.steps:
         return None
     used = {n: found for n, found in _shares(evidence).items() if found[0] >= _IN_USE}
@@ -46,8 +46,8 @@ def headroom(evidence: Evidence) -> Finding | None:
         f"The GPUs' memory was never more than {percent(share)} used.",
         f"{worst} held the most, {gib(peak)} of {gib(total)}: "
         f"{gib(total * _FULL - peak)} to spare.",
-        "Micro-batches could be larger, which hides communication and fills the card.",
-        evidence.change("gpu-room", "More tokens in a micro-batch; fewer accumulation steps."),
+        "Micro-batches could be larger, which hides communication and uses the GPU better.",
+        evidence.fix("gpu-room", "More tokens in a micro-batch; fewer accumulation steps."),
         columns=("memory_used_mib",),
     )
 

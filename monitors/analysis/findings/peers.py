@@ -37,15 +37,15 @@ def slow_gpu(evidence: Evidence) -> Finding | None:
         f"The other GPUs spun at under half their power {percent(typical)} of the training, "
         f"{several(slow)} {percent(own)}{_marks_of(evidence, slow)}.",
         _cause(evidence, slow),
-        evidence.change("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
+        evidence.fix("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
         where=tuple(slow),
-        lost=lost,
+        lost_share=lost,
         columns=("power_w", "sm_clock_mhz", "temperature_c"),
     )
 
 
 def _slow_clock(evidence: Evidence) -> Finding | None:
-    """One GPU runs at a lower clock than its like."""
+    """One GPU runs at a lower clock than its peers."""
     clocks = evidence.each_gpu("sm_clock_mhz")
     use = evidence.each_gpu("sm_pct")
     clocks = {name: clock for name, clock in clocks.items() if use.get(name, 0) >= _USED_PCT}
@@ -64,9 +64,9 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         f"{worst} ran at {clocks[worst]:.0f} MHz, the others at {typical:.0f} MHz"
         f"{_marks_of(evidence, slow)}.",
         _cause(evidence, slow),
-        evidence.change("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
+        evidence.fix("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
         where=tuple(slow),
-        lost=lost,
+        lost_share=lost,
         columns=("sm_clock_mhz", "power_w", "temperature_c"),
     )
 
@@ -91,8 +91,8 @@ def slow_node(evidence: Evidence) -> Finding | None:
         f"The kernel held back {several(slow)} {worst:.2f} s in every second (all threads "
         f"together), the other nodes at most {max(others):.2f} s.",
         "The job's CPU limit on that node is lower than what its processes need.",
-        evidence.change("few-cores", "Ask for more cores on each node."),
-        lost=lost,
+        evidence.fix("few-cores", "Ask for more cores on each node."),
+        lost_share=lost,
         where=tuple(slow),
         columns=("cpu_busy_pct", "psi_cpu_pct", "rank_queued_pct"),
     )
@@ -117,17 +117,17 @@ def too_hot(evidence: Evidence) -> Finding | None:
         f"The driver gave {reason} as the reason for lower clocks in {percent(shares[worst])} of "
         f"the seconds{degrees}{_clock_loss_text(evidence, worst)}.",
         "Cooling or power of that machine: nothing a job can set.",
-        evidence.change("thermal", f"Leave {several(_nodes(hot))} out and tell the site."),
+        evidence.fix("thermal", f"Leave {several(_nodes(hot))} out and tell the site."),
         where=tuple(hot),
-        lost=max(_clock_loss(evidence, worst), _HOT),
+        lost_share=max(_clock_loss(evidence, worst), _HOT),
         columns=("sm_clock_mhz", "temperature_c"),
     )
 
 
 def held_by_power(evidence: Evidence) -> Finding | None:
-    """Clocks were lowered to stay under the power limit, and it cost speed.
+    """Clocks were lowered to stay under the power limit, and it cost time.
 
-    A power limit that is reached under full load is how these cards are meant to run; it is told
+    A power limit that is reached under full load is how these GPUs are meant to run; it is reported
     only where the clock fell well below the best of the same run.
     """
     shares = evidence.each_gpu("power_capped")
@@ -145,10 +145,10 @@ def held_by_power(evidence: Evidence) -> Finding | None:
         f"{percent(shares[worst])} of the training.",
         f"In {percent(shares[worst])} of the seconds the power limit held the clock of {worst} "
         f"down{_clock_loss_text(evidence, worst)}.",
-        "The limit is set below what the card could use.",
-        evidence.change("power", "Ask the site whether the limit is meant to be that low."),
+        "The limit is set below what the GPU could use.",
+        evidence.fix("power", "Ask the site whether the limit is meant to be that low."),
         where=tuple(slow),
-        lost=losses[worst],
+        lost_share=losses[worst],
         columns=("power_w", "sm_clock_mhz"),
     )
 
@@ -165,9 +165,9 @@ def unused_gpus(evidence: Evidence) -> Finding | None:
         f"Their use was under {_UNUSED_PCT:.0f}% on average; that of the others up to "
         f"{max(use.values()):.0f}%.",
         "The job has more GPUs than processes.",
-        evidence.change("unused", "Start one process for each GPU, or ask for fewer."),
+        evidence.fix("unused", "Start one process for each GPU, or ask for fewer."),
         where=tuple(unused),
-        lost=len(unused) / len(use),
+        lost_share=len(unused) / len(use),
         columns=("sm_pct",),
     )
 
@@ -190,7 +190,7 @@ def _cause(evidence: Evidence, slow: list[str]) -> str:
     busy = evidence.each_gpu("low")
     if busy and max(busy.get(name, 0.0) for name in slow) >= _WAITING:
         return "It was itself idle at times: its process, its CPUs or its data were late."
-    return "It does the same work more slowly than its like."
+    return "It does the same work more slowly than its peers."
 
 
 def _marks_of(evidence: Evidence, slow: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Findings on what the ranks' main threads did: which node the others waited for, and the network.
 
-Of ranks that train on CPUs these times say all: they run, stand in line for a core, or wait. Of
+A rank that trains on CPUs either runs, waits for a core, or waits for others. Of
 ranks on GPUs only the standing in line counts, for they may spin while they wait.
 """
 
@@ -16,7 +16,7 @@ _FEW = 0.25
 _APART = 0.25
 """Share of the training by which a node's ranks must be busier than the others', to be too slow."""
 _IN_LINE = 0.15
-"""Share of the training in which ranks on GPUs stood in line for a core, to be worth a word."""
+"""Share of the training in which ranks on GPUs waited for a core, to be reported."""
 _WAITED = 0.15
 
 
@@ -37,7 +37,7 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
     starved = queued.get(worst, 0.0) - median(others) > lost / 2
     text = f"the ranks on {worst} were at work or wanted to be {percent(busy[worst])} of the time"
     if evidence.gpus:
-        text = f"the ranks on {worst} stood in line for a core {percent(busy[worst])} of the time"
+        text = f"the ranks on {worst} waited for a core {percent(busy[worst])} of the time"
     text += f", those of the other nodes {percent(typical)}"
     if starved and not evidence.gpus:
         text += f"; {percent(queued[worst])} of it in line for a core"
@@ -50,8 +50,8 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
         "Something else on that node takes its cores, or its CPU limit is lower."
         if starved
         else "Its ranks have more to do than the others, or do the same more slowly.",
-        evidence.change("slow-peer", f"Leave {several(slow)} out and tell the site."),
-        lost=lost,
+        evidence.fix("slow-peer", f"Leave {several(slow)} out and tell the site."),
+        lost_share=lost,
         where=tuple(slow),
         columns=("rank_ran_pct", "rank_queued_pct", "cpu_busy_pct"),
     )
@@ -79,17 +79,17 @@ def waiting_ranks(evidence: Evidence) -> Finding | None:
         f"The ranks waited for the network {percent(lost)} of the training.",
         sentence([text, sent] if sent else [text]),
         "Collectives take longer than the computing that could hide them.",
-        evidence.change(
+        evidence.fix(
             "communication",
             "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes.",
         ),
-        lost=lost,
+        lost_share=lost,
         columns=("rank_ran_pct", "net_tx_mb_s", "ib_tx_mb_s"),
     )
 
 
 def busy_ranks(evidence: Evidence) -> dict[str, float]:
-    """Share of the training in which a node's ranks ran, or stood in line for a core."""
+    """Share of the training in which a node's ranks ran, or waited for a core."""
     queued = evidence.shares_of_nodes("rank_queued_pct")
     ran = evidence.shares_of_nodes("rank_ran_pct")
     return {name: share + queued[name] for name, share in ran.items() if name in queued}

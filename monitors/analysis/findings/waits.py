@@ -10,9 +10,9 @@ from monitors.analysis.findings.phrases import STILL_LINK_MB_S, percent, sentenc
 
 _WAITED = 0.05
 _LOW = 0.10
-"""Share of the training in which GPUs had next to nothing to do, for it to be worth a word."""
+"""Share of the training in which GPUs had next to nothing to do, for it to be reported."""
 _BAD_USE, _POOR_USE = 15, 25
-"""Percent of GPU use; the first is bad, the second worth a note."""
+"""Percent of GPU utilization; the first is bad, the second worth a note."""
 _SPINNING = 0.15
 _CHECKPOINTS = 0.05
 _BUSY_LINK_MB_S = 50.0
@@ -21,8 +21,8 @@ _BUSY_LINK_MB_S = 50.0
 def data(evidence: Evidence) -> Finding | None:
     """The steps waited for their batches.
 
-    By the program's own clock where it tells it, bounded by how long the GPUs were idle where they
-    are known: a batch fetched while they work costs nothing.
+    Their own clock counts, but no more than the GPUs were idle, where that is known: a batch that
+    is fetched while they work costs nothing.
     """
     steps = evidence.steps_with_data_wait
     if not steps:
@@ -48,10 +48,10 @@ def data(evidence: Evidence) -> Finding | None:
         else f"The training waited for data {percent(share)} of its time.",
         text + ".",
         "Batches are made more slowly than they are used.",
-        evidence.change(
+        evidence.fix(
             "data", "Prepare (tokenize, pack) the data beforehand, or give the loader more workers."
         ),
-        lost=share,
+        lost_share=share,
         columns=("sm_pct", "cpu_busy_pct"),
     )
 
@@ -76,13 +76,13 @@ def communication(evidence: Evidence) -> Finding | None:
         f"The GPUs waited for {where} {percent(typical)} of the training.",
         sentence([text]),
         "Collectives take longer than the computing that could hide them.",
-        evidence.change(
+        evidence.fix(
             "communication",
             "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes."
             if across
             else "More tokens in a micro-batch; fewer GPUs, each with a larger part.",
         ),
-        lost=typical,
+        lost_share=typical,
         columns=("power_w", "net_tx_mb_s", "ib_tx_mb_s"),
     )
 
@@ -104,8 +104,8 @@ def checkpoints(evidence: Evidence) -> Finding | None:
         f"Checkpoints took {percent(share)} of the training.",
         f"{number} checkpoints took {seconds:.0f} s, {seconds / number:.1f} s each.",
         "They are written too often for how long each takes.",
-        evidence.change("checkpoints", "Save less often, or to a faster file system."),
-        lost=share,
+        evidence.fix("checkpoints", "Save less often, or to a faster file system."),
+        lost_share=share,
         columns=("sm_pct", "psi_io_pct"),
     )
 
@@ -135,11 +135,9 @@ def sockets(evidence: Evidence) -> Finding | None:
         "The nodes talked over Ethernet sockets although they have InfiniBand.",
         text + ".",
         "The collectives did not find or may not use the InfiniBand ports.",
-        evidence.change(
-            "sockets", "Set NCCL_IB_HCA to the ports that are up, unset NCCL_IB_DISABLE."
-        ),
-        lost=lost,
-        grave=True,
+        evidence.fix("sockets", "Set NCCL_IB_HCA to the ports that are up, unset NCCL_IB_DISABLE."),
+        lost_share=lost,
+        critical=True,
         columns=("net_tx_mb_s", "ib_tx_mb_s"),
     )
 
@@ -155,7 +153,8 @@ def idle(evidence: Evidence) -> Finding | None:
         return None
     strength = "hardly used" if typical < _BAD_USE else "idle"
     busy = evidence.each_node("cpu_busy_pct")
-    text = f"GPU use was {typical:.0f}% on average; under 15% in {percent(share)} of the seconds"
+    text = f"GPU utilization was {typical:.0f}% on average"
+    text += f"; under 15% in {percent(share)} of the seconds"
     if busy:
         text += f"; CPUs {min(busy.values()):.0f} to {max(busy.values()):.0f}% busy"
     return Finding(
@@ -163,7 +162,7 @@ def idle(evidence: Evidence) -> Finding | None:
         f"The GPUs were {strength} {percent(share)} of the training.",
         text + ".",
         "They waited for the program: for data, for disks, or for work of one process on a core.",
-        evidence.change("idle", "Look at what the program does between its steps; larger batches."),
-        lost=share,
+        evidence.fix("idle", "Look at what the program does between its steps; larger batches."),
+        lost_share=share,
         columns=("sm_pct", "cpu_busy_pct"),
     )

@@ -8,7 +8,7 @@ import pytest
 
 from monitors.analysis.analysis import JobContext, analyse_folder
 from tests.monitors import traces
-from tests.monitors.judging import CHANGES, in_training, job, only, part, spins
+from tests.monitors.judging import FIXES, in_training, job, only, part, spins
 from tests.monitors.traces import LOAD_S, Values
 
 
@@ -41,9 +41,9 @@ def test_waiting_for_data(tmp_path: Path) -> None:
     hungry = in_training(lambda _n, _i, t: {"sm_pct": 2, "power_w": 80.0} if part(t, 0.3) else {})
     finding = only(found := job(tmp_path, hungry, waited=3.2))
     assert finding.key == "data"
-    assert found.verdict == finding.says == "The GPUs waited for data 30% of the training."
-    assert finding.lost == pytest.approx(0.30, abs=0.02)
-    assert finding.change == "more workers"
+    assert found.verdict == finding.headline == "The GPUs waited for data 30% of the training."
+    assert finding.lost_share == pytest.approx(0.30, abs=0.02)
+    assert finding.fix == "more workers"
 
 
 def test_batches_fetched_while_the_gpus_work_cost_nothing(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_idle_gpus_of_an_unknown_program_are_not_blamed_on_its_data(tmp_path: Pa
 def test_waiting_for_the_network(tmp_path: Path) -> None:
     finding = only(job(tmp_path, spins(0.4)))
     assert finding.key == "communication"
-    assert finding.says == "The GPUs waited for the network 40% of the training."
+    assert finding.headline == "The GPUs waited for the network 40% of the training."
     assert "6,0" in finding.evidence
     assert "over InfiniBand" in finding.evidence
 
@@ -70,7 +70,7 @@ def test_waiting_for_the_network(tmp_path: Path) -> None:
 def test_within_a_node_the_network_is_not_named(tmp_path: Path) -> None:
     finding = only(job(tmp_path, spins(0.4), nodes=1))
     assert finding.key == "communication"
-    assert "network" not in finding.says
+    assert "network" not in finding.headline
 
 
 def test_one_gpu_alone_waits_for_nobody(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_gpu_that_the_others_wait_for_is_named(tmp_path: Path) -> None:
     assert finding.key == "slow-peer"
     assert finding.where == ("n2 GPU 3",)
     assert found.verdict.startswith("n2 GPU 3 held the job back: the others waited for it 30%")
-    assert finding.change == "leave it out"
+    assert finding.fix == "leave it out"
 
 
 def test_why_the_slow_gpu_is_slow(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_lower_clock_names_the_gpu_too(tmp_path: Path) -> None:
         )
     )
     assert (finding.key, finding.where) == ("slow-peer", ("n1 GPU 2",))
-    assert finding.lost == pytest.approx(0.21, abs=0.02)
+    assert finding.lost_share == pytest.approx(0.21, abs=0.02)
 
 
 def test_clocks_that_differ_a_little_are_no_finding(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_node_whose_cpus_are_held_back_is_named(tmp_path: Path) -> None:
 
     finding = only(job(tmp_path, host=squeezed, gpus=0))
     assert finding.key == "slow-peer"
-    assert finding.says.startswith("n2 held the job back")
+    assert finding.headline.startswith("n2 held the job back")
 
 
 # Heat and power
@@ -141,8 +141,8 @@ def test_lowered_clocks_say_why(tmp_path: Path, bit: int, word: str) -> None:
     )
     finding = only(job(tmp_path, hot))
     assert finding.key == "thermal"
-    assert word in finding.says
-    assert "up to 50%" in finding.says
+    assert word in finding.headline
+    assert "up to 50%" in finding.headline
     assert finding.where == ("n1 GPU 1", "n2 GPU 1")
 
 
@@ -152,7 +152,7 @@ def test_a_power_limit_that_costs_clock_is_told(tmp_path: Path) -> None:
 
     finding = only(job(tmp_path, in_training(capped)))
     assert finding.key == "power"
-    assert "400 W" in finding.says
+    assert "400 W" in finding.headline
 
 
 def test_a_power_limit_reached_under_full_load_is_how_it_should_be(tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_gpus_that_did_nothing_are_named(tmp_path: Path) -> None:
     )
     finding = only(job(tmp_path, unused))
     assert finding.key == "unused"
-    assert finding.says == "n1 GPU 3 and n2 GPU 3 did nothing: 2 of 8 GPUs."
+    assert finding.headline == "n1 GPU 3 and n2 GPU 3 did nothing: 2 of 8 GPUs."
 
 
 def test_gpus_that_are_hardly_used_at_all(tmp_path: Path) -> None:
     finding = only(job(tmp_path, in_training(lambda _n, _i, _t: {"sm_pct": 8, "power_w": 90.0})))
     assert finding.key == "idle"
-    assert "hardly used" in finding.says
+    assert "hardly used" in finding.headline
 
 
 # Memory of the cards
@@ -202,7 +202,7 @@ def test_room_on_the_cards_is_told_but_is_no_verdict(tmp_path: Path) -> None:
 def test_checkpoints_that_take_their_share(tmp_path: Path) -> None:
     finding = only(job(tmp_path, every=5, checkpoint_s=20.0))
     assert finding.key == "checkpoints"
-    assert finding.lost == pytest.approx(0.26, abs=0.04)
+    assert finding.lost_share == pytest.approx(0.26, abs=0.04)
     assert "20.0 s each" in finding.evidence
 
 
@@ -216,8 +216,8 @@ def test_the_checkpoint_of_a_stop_is_not_too_often(tmp_path: Path) -> None:
     last = max(event["time"] for event in events)
     events.append({"time": last + 90, "event": "checkpoint", "step": 9, "seconds": 89.0})
     events.append({"time": last + 91, "event": "stop", "step": 9, "why": "asked to"})
-    found = analyse_folder(tmp_path, JobContext(events=tuple(events), changes=CHANGES))
+    found = analyse_folder(tmp_path, JobContext(events=tuple(events), fixes=FIXES))
     assert "checkpoints" not in {finding.key for finding in found.findings}
     events.append({"time": last + 93, "event": "step", "step": 10, "seconds": 2.0})
-    found = analyse_folder(tmp_path, JobContext(events=tuple(events), changes=CHANGES))
+    found = analyse_folder(tmp_path, JobContext(events=tuple(events), fixes=FIXES))
     assert "checkpoints" in {finding.key for finding in found.findings}, "training went on after it"

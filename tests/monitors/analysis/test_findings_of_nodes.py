@@ -23,7 +23,7 @@ def test_memory_pressure_is_told_before_the_kill(tmp_path: Path) -> None:
     near = lambda n, t: {"cgroup_mem_mib": 250_000.0} if (n, t) == ("n2", 300) else {}  # noqa: E731
     finding = only(job(tmp_path, host=near))
     assert finding.key == "host-memory"
-    assert finding.says == "n2 came close to running out of memory."
+    assert finding.headline == "n2 came close to running out of memory."
 
 
 def test_a_kill_for_memory_comes_first(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_kill_for_memory_comes_first(tmp_path: Path) -> None:
         return {"oom_kills": 1 if node == "n1" and t > 300 else 0}
 
     found = job(tmp_path, spins(0.4), killed)
-    assert found.findings[0].says == found.verdict == "n1 ran out of memory."
+    assert found.findings[0].headline == found.verdict == "n1 ran out of memory."
     assert found.findings[1].key == "communication"
 
 
@@ -40,7 +40,7 @@ def test_swapping(tmp_path: Path) -> None:
         return {"swap_mib_s": 40.0, "psi_memory_pct": 30.0} if node == "n2" else {}
 
     finding = only(job(tmp_path, host=swaps))
-    assert finding.says == "n2 swapped memory to disk during the training."
+    assert finding.headline == "n2 swapped memory to disk during the training."
     assert "40.0 MiB/s" in finding.evidence
 
 
@@ -54,7 +54,9 @@ def test_too_few_cores(tmp_path: Path) -> None:
     hungry = in_training(lambda _n, _i, t: {"sm_pct": 2, "power_w": 80.0} if part(t, 0.3) else {})
     found = job(tmp_path, hungry, squeezed)
     assert found.verdict == "The job had too few CPU cores on n1 and n2."
-    assert found.findings[0].lost == pytest.approx(0.3, abs=0.02), "no more than the GPUs idled"
+    assert found.findings[0].lost_share == pytest.approx(0.3, abs=0.02), (
+        "no more than the GPUs idled"
+    )
 
 
 def test_full_cores_matter_where_the_gpus_wait_for_them(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_what_a_program_does_to_itself_is_not_put_down_to_the_card(
     path = filenames.path_of(tmp_path, "n2", filenames.SAMPLES)
     path.write_text(path.read_text() + samples.line(Note(NOON + 30, f"GPU 2: Xid {number}")))
     found = analyse_folder(tmp_path)
-    assert [finding.key for finding in found.findings if finding.grave] == keys
+    assert [finding.key for finding in found.findings if finding.critical] == keys
     assert (found.verdict == "The program did something illegal on n2 GPU 2.") == bool(keys)
 
 
@@ -141,7 +143,7 @@ def test_at_most_five_findings_and_the_dearest_first(tmp_path: Path) -> None:
     )
     found = job(tmp_path, gpu, everything, waited=4.0, every=5, checkpoint_s=20.0)
     assert len(found.findings) == 5
-    ordinary = [finding.lost or 0.0 for finding in found.findings if not finding.grave]
+    ordinary = [finding.lost_share or 0.0 for finding in found.findings if not finding.critical]
     assert ordinary == sorted(ordinary, reverse=True)
 
 
@@ -179,8 +181,10 @@ def test_a_node_whose_ranks_do_not_wait_is_waited_for(tmp_path: Path, nodes: int
     host = ranks(others=(30, 2), n3=(90, 3))
     finding = only(job(tmp_path, host=host, nodes=nodes, gpus=0))
     assert finding.key == "slow-peer"
-    assert finding.lost == pytest.approx(0.61, abs=0.01)
-    assert finding.says == ("n3 held the job back: the others waited for it 61% of the training.")
+    assert finding.lost_share == pytest.approx(0.61, abs=0.01)
+    assert finding.headline == (
+        "n3 held the job back: the others waited for it 61% of the training."
+    )
     assert "have more to do" in finding.cause
 
 
@@ -196,7 +200,7 @@ def test_where_half_of_the_nodes_do_not_wait_none_is_named(tmp_path: Path) -> No
 
 def test_a_node_whose_cores_others_take_is_told_so(tmp_path: Path) -> None:
     finding = only(on_cpus(tmp_path, ranks(others=(21, 20), n2=(20, 70))))
-    assert finding.says.startswith("n2 held the job back: the others waited for it 49%")
+    assert finding.headline.startswith("n2 held the job back: the others waited for it 49%")
     assert "70% of it in line for a core" in finding.evidence
     assert "takes its cores" in finding.cause
 
@@ -205,21 +209,21 @@ def test_a_node_with_gpus_whose_ranks_stand_in_line_for_cores(tmp_path: Path) ->
     """While they wait for their GPU they spin, so that alone says nothing."""
     spin = ranks(others=(99, 0), n2=(60, 38))
     finding = only(job(tmp_path, host=spin, nodes=4))
-    assert finding.says == "n2 held the job back: the others waited for it 38% of the training."
+    assert finding.headline == "n2 held the job back: the others waited for it 38% of the training."
     assert job(tmp_path / "well", host=ranks(others=(60, 0), n2=(99, 0)), nodes=4).findings == ()
 
 
 def test_ranks_that_all_wait_at_once_wait_for_the_network(tmp_path: Path) -> None:
     finding = only(on_cpus(tmp_path, ranks(others=(20, 2))))
     assert finding.key == "communication"
-    assert finding.lost == pytest.approx(0.715, abs=0.01)
+    assert finding.lost_share == pytest.approx(0.715, abs=0.01)
     assert "6,000 MB/s a node out over InfiniBand" in finding.evidence
 
 
 def test_what_they_wait_for_data_is_not_the_networks(tmp_path: Path) -> None:
     finding = only(on_cpus(tmp_path, ranks(others=(20, 1)), waited=7.0))
     assert finding.key == "data"
-    assert finding.lost == pytest.approx(0.7, abs=0.01)
+    assert finding.lost_share == pytest.approx(0.7, abs=0.01)
 
 
 def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> None:

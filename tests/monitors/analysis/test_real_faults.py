@@ -80,7 +80,7 @@ def test_the_node_with_the_small_cpu_limit_is_named(tmp_path: Path) -> None:
     found = analyse_folder(tmp_path)
     assert found.verdict.startswith("n2 held the job back: its processes were kept off their cores")
     assert [finding.key for finding in found.findings] == ["slow-peer"]
-    lost = found.findings[0].lost
+    lost = found.findings[0].lost_share
     assert lost is not None
     assert 0.3 <= lost <= 1, "nearly all of the time, less what the machine could not give"
 
@@ -122,12 +122,10 @@ def test_a_slow_data_loader_is_the_verdict(tmp_path: Path, pause: float, key: st
         outcome = launch(folder, 1, program=(str(program),), PYTHONPATH=str(ROOT))
         end(sidecar)
     assert outcome.code == 0, outcome.said
-    context = JobContext(
-        events=tuple(read_events(folder.events)), changes=changes(folder, record())
-    )
+    context = JobContext(events=tuple(read_events(folder.events)), fixes=changes(folder, record()))
     found = analyse_folder(folder.metrics, context)
     keys = [finding.key for finding in found.findings]
     assert (keys[:1] == ["data"]) == (key == "data"), found.verdict
     if key:
         assert found.verdict.startswith("The training waited for data ")
-        assert "dataloader_num_workers=" in found.findings[0].change
+        assert "dataloader_num_workers=" in found.findings[0].fix

@@ -35,5 +35,5 @@ def test_what_was_done_is_what_is_said(at: int) -> None:
     if window["wanted"] is None:
         assert said == []
     else:
-        assert said[0].says.startswith(window["wanted"])
+        assert said[0].headline.startswith(window["wanted"])
         assert len(said) == 1

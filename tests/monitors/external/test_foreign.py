@@ -179,7 +179,7 @@ def test_the_wrong_file_is_taken_for_what_it_is(tmp_path: Path) -> None:
     (node,) = found.report.nodes
     assert "dmon.txt is from vmstat, not from nvidia-smi dmon" in node.problems
     assert node.cpu_busy_pct.mean == 25
-    assert "nothing from nvidia-smi dmon was given" in node.problems
+    assert "no file of nvidia-smi dmon" in node.problems
 
 
 @pytest.mark.parametrize("text", ["", "hello\n" * 50, "\0\0\0", DMON, " 20260816 09:22:34 0 6\n"])

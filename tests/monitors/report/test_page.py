@@ -121,7 +121,7 @@ def test_no_text_from_outside_becomes_code(tmp_path: Path) -> None:
     ]
     write_samples(tmp_path, records, node)
     context = JobContext(
-        EVIL, ((EVIL, EVIL),), ((EVIL, EVIL),), changes={"lost-gpu": EVIL, "idle": EVIL}
+        EVIL, ((EVIL, EVIL),), ((EVIL, EVIL),), fixes={"lost-gpu": EVIL, "idle": EVIL}
     )
     page = render_html(analyse_folder(tmp_path, context))
     assert page.count("<script") == 4, "the data, the plotting library, and the page's own two"

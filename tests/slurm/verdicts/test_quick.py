@@ -43,6 +43,6 @@ def test_the_verdict_follows_what_is_done_to_the_nodes(
     verdicts.add("node2's link held to 40 Mbit/s", slow_link)
     assert (well.verdict, well.findings) == ("Nothing stands out.", ())
     assert slow_node.verdict.startswith("node3 held the job back: "), slow_node.findings
-    assert slow_node.findings[0].lost is not None
-    assert 0.2 <= slow_node.findings[0].lost <= 1
+    assert slow_node.findings[0].lost_share is not None
+    assert 0.2 <= slow_node.findings[0].lost_share <= 1
     assert slow_link.verdict.startswith("The ranks waited for the network "), slow_link.findings

@@ -67,7 +67,7 @@ class Training:
         folder, record = find(str(self.folder))
         marks = within(read_events(folder.events), begin, end)
         found = analyse_folder(
-            folder.metrics, JobContext(events=marks, changes=changes(folder, record))
+            folder.metrics, JobContext(events=marks, fixes=changes(folder, record))
         )
         with (self.folder / "windows.jsonl").open("a") as file:
             window = {"name": name, "begin": begin, "end": end, "verdict": found.verdict}
