@@ -141,7 +141,7 @@ class Storage:
             return False
         found = manifest.parse(self.read(prefix + manifest.NAME).decode())
         return found is not None and all(
-            manifest.Part(len(data), zlib.crc32(data)) == part
+            manifest.FileEntry(len(data), zlib.crc32(data)) == part
             for name, part in found[1].items()
             if (data := self.read(prefix + name)) is not None
         )

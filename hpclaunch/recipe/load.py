@@ -62,7 +62,7 @@ def load(
         if key.startswith("builtin:") and key not in builtin:
             where = document.where((section, "name"))
             raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
-    training = with_defaults(recipe.training, recipe.method.kind)
+    training = with_defaults(recipe.training, recipe.objective, recipe.method.kind)
     return msgspec.structs.replace(recipe, training=training)
 
 
@@ -112,7 +112,7 @@ def check_data(recipe: Recipe) -> None:
     used = 1 if "[" in data.split else data.limit
     for name, rows in ((data.name, used), (data.validation, None)):
         if name is not None and not name.startswith("builtin:") and is_local(name):
-            glance(Path(name), data.format, rows)
+            glance(Path(name), data.format, rows, recipe.objective)
 
 
 def _document(reference: str) -> tuple[Document, Path]:

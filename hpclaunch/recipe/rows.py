@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 from hpclaunch.recipe.shapes import COLUMNS, Shape, detect, row_problem
 
 READERS = {
@@ -52,7 +53,12 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
-def glance(path: Path, wanted: str, rows: int | None = None) -> None:
+def glance(
+    path: Path,
+    wanted: str,
+    rows: int | None = None,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> None:
     """Look at local data before a job is queued. `wanted` is the recipe's `data.format`,
     `rows` how many of the rows are used; None is all.
 
@@ -60,12 +66,12 @@ def glance(path: Path, wanted: str, rows: int | None = None) -> None:
     """
     for file in files_of(path):
         try:
-            _glance_at(file, wanted, rows)
+            _glance_at(file, wanted, rows, objective)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _glance_at(file: Path, wanted: str, rows: int | None) -> None:
+def _glance_at(file: Path, wanted: str, rows: int | None, objective: Objective) -> None:
     """Look at one file, by its kind."""
     size = file.stat().st_size
     if size == 0:
@@ -79,15 +85,19 @@ def _glance_at(file: Path, wanted: str, rows: int | None) -> None:
                 "write it anew, or give it the suffix of what it is",
             )
     elif file.suffix == ".csv":
-        _check_table(file, wanted, rows)
+        _check_table(file, wanted, rows, objective)
     elif file.suffix == ".jsonl":
-        check_lines(file, wanted, GLANCE, rows)
+        check_lines(file, wanted, GLANCE, rows, objective)
         if size > GLANCE:
             _check_tail(file, size)
 
 
 def check_lines(
-    file: Path, wanted: str = "auto", most: int | None = None, rows: int | None = None
+    file: Path,
+    wanted: str = "auto",
+    most: int | None = None,
+    rows: int | None = None,
+    objective: Objective = DEFAULT_OBJECTIVE,
 ) -> None:
     """Raise UserError for the first line of a jsonl file that is no row like those before it.
 
@@ -99,7 +109,7 @@ def check_lines(
         where = f"{file}:{number}"
         row = _row(raw, where)
         if shape is None:
-            shape = detect(list(row), wanted, where)
+            shape = detect(list(row), wanted, where, objective)
         if rows is not None and at >= rows:
             continue
         missing = [name for name in COLUMNS[shape] if name not in row]
@@ -156,7 +166,7 @@ def _not_utf8(raw: bytes, error: UnicodeDecodeError, where: str) -> UserError:
     )
 
 
-def _check_table(file: Path, wanted: str, rows: int | None) -> None:
+def _check_table(file: Path, wanted: str, rows: int | None, objective: Objective) -> None:
     """Look at the beginning of a CSV file: its columns, and whether cells are empty.
 
     Raises UserError naming the line.
@@ -180,7 +190,7 @@ def _check_table(file: Path, wanted: str, rows: int | None) -> None:
             if not cells:
                 continue
             if shape is None:
-                header, shape = cells, detect(cells, wanted, f"{file}:{number}")
+                header, shape = cells, detect(cells, wanted, f"{file}:{number}", objective)
                 seen = 0
                 continue
             if not whole and number > lines:

@@ -1,7 +1,7 @@
 """What a recipe says, typed: model, data, method, sharding, training, checkpoints, watching.
 
 Every field's docstring is what `hpclaunch recipes validate` means by it. Values here are what the
-user wrote with defaults filled in; nothing in this room knows about clusters or torch.
+user wrote with defaults filled in; nothing in this package knows about clusters or torch.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 MethodKind = Literal["full", "lora", "qlora"]
+Objective = Literal["sft"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
+DEFAULT_OBJECTIVE: Objective = "sft"
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -95,7 +97,7 @@ class Quantization(Section, frozen=True, kw_only=True):
 
 
 class Method(Section, frozen=True, kw_only=True):
-    """What is trained: all weights, or an adapter over plain or 4-bit weights."""
+    """Which weights are trained: all, or an adapter over plain or 4-bit weights."""
 
     kind: MethodKind = "lora"
     lora: Lora = Lora()
@@ -165,6 +167,9 @@ class Recipe(Section, frozen=True, kw_only=True):
     model: Model
     data: Data
     description: str = ""
+    objective: Objective = DEFAULT_OBJECTIVE
+    """Which loss is trained. sft: supervised fine-tuning (TRL's SFTTrainer). The method says which
+    weights."""
     method: Method = Method()
     fsdp: Fsdp = Fsdp()
     training: dict[str, Any] = {}

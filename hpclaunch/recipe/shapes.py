@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 
 Shape = Literal["messages", "conversations", "prompt_completion", "text", "alpaca"]
 
@@ -18,16 +19,31 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
 }
 """The columns each shape must have; alpaca may have `input` too."""
 
+SHAPES: dict[Objective, tuple[Shape, ...]] = {
+    "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
+}
+"""The shapes that an objective's data may have, in the order in which they are detected."""
+
 ROLES = {"system", "user", "assistant", "tool"}
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+SHAREGPT_SHAPES: dict[Objective, tuple[Shape, ...]] = {
+    "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
+}
+"""The shapes that an objective's data may have, in the order in which they are detected."""
+
+ROLES = {"human": "user", "gpt": "assistant"}
 KEPT = ("tools", "chat_template_kwargs")
 """Columns that chat templates use beside the conversation itself."""
 
 
-def detect(columns: list[str], wanted: str, source: str) -> Shape:
-    """Return the shape of a dataset with these columns. Raises UserError where none fits."""
+def detect(
+    columns: list[str], wanted: str, source: str, objective: Objective = DEFAULT_OBJECTIVE
+) -> Shape:
+    """Return the shape of a dataset with these columns. Raises UserError where none fits.
+
+    `wanted`: the recipe's `data.format`; `source`: the file or dataset, for the error.
+    """
     have = set(columns)
-    candidates = [shape for shape in COLUMNS if wanted in ("auto", shape)]
+    candidates = [shape for shape in SHAPES[objective] if wanted in ("auto", shape)]
     if wanted == "messages":
         candidates.append("conversations")
     for shape in candidates:
@@ -42,18 +58,18 @@ def detect(columns: list[str], wanted: str, source: str) -> Shape:
 
 
 def row_problem(row: Mapping[str, Any], shape: Shape) -> str | None:
-    """Say what is wrong with a row, or None."""
+    """Return what is wrong with a row, None if nothing is."""
     if shape == "text":
-        return None if _said(row.get("text")) else "'text' is empty or no text"
+        return None if _is_text(row.get("text")) else "'text' is empty or no text"
     if shape == "alpaca":
-        missing = [k for k in COLUMNS["alpaca"] if not _said(row.get(k))]
+        missing = [k for k in COLUMNS["alpaca"] if not _is_text(row.get(k))]
         return f"'{missing[0]}' is empty or no text" if missing else None
     if shape == "prompt_completion":
         return _pair_problem(row)
     return _turns_problem(row.get(shape), shape, must_answer=True)
 
 
-def _said(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -62,7 +78,7 @@ def _pair_problem(row: Mapping[str, Any]) -> str | None:
     if isinstance(prompt, str) != isinstance(completion, str):
         return "'prompt' and 'completion' must both be texts, or both lists of messages"
     if isinstance(prompt, str):
-        return None if _said(completion) else "'completion' is empty"
+        return None if _is_text(completion) else "'completion' is empty"
     return _turns_problem(prompt, "prompt", must_answer=False) or _turns_problem(
         completion, "completion", must_answer=True
     )
@@ -79,7 +95,7 @@ def _turns_problem(turns: Any, column: str, *, must_answer: bool) -> str | None:
             return f"'{column}': message {number} has the role {role!r}, not one of {_listed()}"
         if not isinstance(content, str) and not (isinstance(turn, dict) and turn.get("tool_calls")):
             return f"'{column}': message {number} has no text as content"
-        answered |= role == "assistant" and _said(content)
+        answered |= role == "assistant" and _is_text(content)
     return f"'{column}' has no answer of the assistant" if must_answer and not answered else None
 
 
@@ -104,7 +120,7 @@ def convert(row: Mapping[str, Any], shape: Shape, *, chat: bool) -> dict[str, An
     """
     if shape == "alpaca":
         question = row["instruction"].strip()
-        if _said(row.get("input")):
+        if _is_text(row.get("input")):
             question += "\n\n" + row["input"].strip()
         if not chat:
             return {"prompt": question + "\n\n", "completion": row["output"]}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import typing
 from functools import cache
 from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.ranges import out_of_range
-from hpclaunch.recipe.schema import MethodKind
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, MethodKind, Objective
 from hpclaunch.shipped import shipped
 
 OWNED: dict[str, str] = {
@@ -37,9 +38,11 @@ OWNED: dict[str, str] = {
     "push_to_hub": "compute nodes work offline: upload RUN/final afterwards by 'hf upload'",
     "do_train": "hpclaunch always trains",
 }
-"""Fields the launcher sets itself, each with where the user's say is."""
+"""Fields that hpclaunch sets, each with what the user sets instead."""
 
-LEARNING_RATE: dict[MethodKind, float] = {"full": 2e-5, "lora": 1e-4, "qlora": 2e-4}
+LEARNING_RATE: dict[Objective, dict[MethodKind, float]] = {
+    "sft": {"full": 2e-5, "lora": 1e-4, "qlora": 2e-4},
+}
 """Where a recipe names none: an adapter bears more than the weights themselves."""
 
 DEFAULTS: dict[str, Any] = {
@@ -55,13 +58,14 @@ DEFAULTS: dict[str, Any] = {
     "logging_steps": 1,
     "seed": 42,
 }
-"""Starting points for a fine-tune; a recipe's own values win."""
+"""Defaults of a fine-tune, of any objective; a recipe's own values win. The only place that has
+them: everything else reads the resolved recipe."""
 
 
 @cache
-def sft_fields() -> dict[str, list[str]]:
-    """Return SFTConfig's field names and the YAML types each takes."""
-    text = shipped("recipe", "sft_fields.json").read_text("utf-8")
+def config_fields(objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, list[str]]:
+    """Return the field names of an objective's TRL config and the YAML types each takes."""
+    text = shipped("recipe", f"{objective}_fields.json").read_text("utf-8")
     fields: dict[str, list[str]] = json.loads(text)
     return fields
 
@@ -71,7 +75,10 @@ def check_training(document: Document) -> None:
     section = document.data.get("training") or {}
     if not isinstance(section, dict):
         return  # the schema says so, with its place
-    fields = sft_fields()
+    objective = document.data.get("objective", DEFAULT_OBJECTIVE)
+    if objective not in typing.get_args(Objective):
+        return  # the schema says so
+    fields = config_fields(objective)
     for key, value in section.items():
         where = document.where(("training", key))
         if key in OWNED:
@@ -105,6 +112,8 @@ def _fits(value: Any, kinds: list[str]) -> bool:
     return type(value).__name__ in kinds
 
 
-def with_defaults(training: dict[str, Any], kind: MethodKind) -> dict[str, Any]:
-    """Return the section with this tool's defaults under the user's values."""
-    return {**DEFAULTS, "learning_rate": LEARNING_RATE[kind], **training}
+def with_defaults(
+    training: dict[str, Any], objective: Objective, method: MethodKind
+) -> dict[str, Any]:
+    """Return the section with hpclaunch's defaults; the user's own values win."""
+    return {**DEFAULTS, "learning_rate": LEARNING_RATE[objective][method], **training}

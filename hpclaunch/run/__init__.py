@@ -1,1 +1,1 @@
-"""The run folder: paths, record, marks, state."""
+"""The run folder: paths, record, events, state."""

@@ -1,6 +1,6 @@
-"""Marks that rank 0 leaves while it works: one JSON object a line, appended.
+"""Events that rank 0 logs while it works: one JSON object a line, appended.
 
-Every mark has `time` (Unix seconds) and `event`. The kinds:
+Every event has `time` (Unix seconds) and `event`. The kinds:
 
 | event | fields |
 |---|---|
@@ -8,16 +8,17 @@ Every mark has `time` (Unix seconds) and `event`. The kinds:
 | load | seconds, parameters, trainable (both counted over all ranks) |
 | data | samples, tokens (of one epoch), seconds |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
-| | waited (seconds the first rank waited for its batches) |
+| | waited (seconds that rank 0 waited for its batches) |
 | eval | step, loss |
-| memory | allocated, reserved (bytes of the fullest GPU, over this start) |
+| memory | allocated, reserved (bytes of the fullest GPU, peak of this attempt's steps), |
+| | loading_allocated (bytes, peak before the first step; missing in older runs) |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
 | synced | name, step (None for the final weights), seconds, bytes, url |
 | sync failed | name, why (once, until something arrives again) |
 | stop | step, why |
-| failure | kind, node, why (of a start that is followed by another) |
+| failure | kind, node, why (of an attempt that is followed by another) |
 | left out | job, nodes (failed twice; Slurm gives them to this job no more) |
 | kept | job, nodes (failed twice, but the job cannot do without) |
 | end | step, seconds, outcome (done, stopped), final |
@@ -29,6 +30,7 @@ import errno
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def is_full(error: OSError) -> bool:
 
 
 def log_event(path: Path, event: str, /, **fields: Any) -> None:
-    """Append one mark. One write of one line: a reader sees it whole or not at all.
+    """Append one event. One write of one line: a reader sees it whole or not at all.
 
     Where the disk is full it is lost: that is no reason for the run to end.
     """
@@ -61,16 +63,16 @@ def _append(path: Path, line: str) -> None:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Return the marks so far; a torn last line or a missing file gives what there is."""
+    """Return the events so far; a torn last line or a missing file gives what there is."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return _marks(text)
+    return _parse(text)
 
 
 def read_last_events(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
-    """Return the marks in the last `most` bytes of the file, as `read_events` does all of them."""
+    """Return the events in the last `most` bytes of the file, as `read_events` does all of them."""
     try:
         with path.open("rb") as stream:
             begin = max(0, stream.seek(0, os.SEEK_END) - most)
@@ -80,21 +82,27 @@ def read_last_events(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
         return []
     if begin:
         data = data.partition(b"\n")[2]
-    return _marks(data.decode(errors="replace"))
+    return _parse(data.decode(errors="replace"))
 
 
-def _marks(text: str) -> list[dict[str, Any]]:
-    marks = []
+def _parse(text: str) -> list[dict[str, Any]]:
+    events = []
     for line in text.split("\n"):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and isinstance(value.get("event"), str):
-            marks.append(value)
-    return marks
+            events.append(value)
+    return events
 
 
-def newest(marks: list[dict[str, Any]], event: str) -> dict[str, Any] | None:
-    """Return the last mark of one kind, if any."""
-    return next((m for m in reversed(marks) if m["event"] == event), None)
+def newest(events: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    """Return the last event of one kind, if any."""
+    return next((event for event in reversed(events) if event["event"] == kind), None)
+
+
+def peak_allocated(memory: Mapping[str, Any]) -> int | None:
+    """Return the most bytes of tensors on a GPU, while loading or in a step, of a `memory` event."""
+    peaks = [memory.get("allocated"), memory.get("loading_allocated")]
+    return max((peak for peak in peaks if isinstance(peak, int)), default=None)

@@ -59,6 +59,11 @@ class RunFolder:
         """`exit-code node-number host` of the node whose launcher failed first."""
         return self.logs / "first-failure"
 
+    @property
+    def first_failed_rank(self) -> Path:
+        """Created by the rank that failed first, which alone prints its traceback."""
+        return self.logs / "first-failed-rank"
+
     def log(self) -> Path | None:
         """Return the newest of the job's own logs, None before it has written any."""
         logs = sorted(self.logs.glob("job-*.out"), key=lambda path: path.stat().st_mtime)
@@ -83,7 +88,7 @@ class RunFolder:
 
     @property
     def events(self) -> Path:
-        """Marks from rank 0: load, step, checkpoint, stop, end."""
+        """Events of rank 0: load, step, checkpoint, stop, end."""
         return self.root / "events.jsonl"
 
     @property
@@ -92,9 +97,9 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
-    def sync(self) -> Path:
-        """What the nodes' copiers tell each other."""
-        return self.root / "sync"
+    def upload(self) -> Path:
+        """What the nodes' copiers tell each other (`checkpoints.sync_to`)."""
+        return self.root / "upload"
 
     @property
     def final(self) -> Path:

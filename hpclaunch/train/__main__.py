@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpclaunch.recipe.load import load
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.failure import report
+from hpclaunch.train.failure import write_failure
 from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
 
         run(folder)
     except Exception as error:
-        code = report(folder, error)
+        code = write_failure(folder, error)
         sys.stdout.flush()
         sys.stderr.flush()
         # Not through the interpreter's end: the process group is still up, and threads of a broken

@@ -1,4 +1,4 @@
-"""How far the nodes' clocks are apart, so that what they record can be put side by side."""
+"""How far the nodes' clocks are apart, so that their records can be compared."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROUNDS = 7
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a rank's clock said between two moments of the first rank's clock."""
+class ClockReading:
+    """A node's clock, read between two readings of the first rank's clock. Unix seconds."""
 
     node: str
     at: float
@@ -26,38 +26,38 @@ class Said:
     before: float
 
 
-def tell(folder: RunFolder, world: DistContext) -> None:
-    """Mark how far each node's clock is ahead of the first rank's; every rank must call it."""
-    if world.nodes < 2:
+def log_clock_offsets(folder: RunFolder, context: DistContext) -> None:
+    """Log how far each node's clock is ahead of the first rank's; every rank must call it."""
+    if context.nodes < 2:
         return
-    barrier()  # whoever was late is not measured
-    said = [each for _ in range(ROUNDS) for each in _round(world, time.time)]
-    if world.first:
-        ahead = offsets(said)
+    barrier()  # a rank that comes late would be measured as distance
+    readings = [each for _ in range(ROUNDS) for each in _round(context, time.time)]
+    if context.is_main_process:
+        offsets = clock_offsets(readings)
         log_event(
             folder.events,
             "clocks",
-            ahead={node: round(middle, 4) for node, (middle, _) in ahead.items()},
-            within={node: round(error, 4) for node, (_, error) in ahead.items()},
+            ahead={node: round(middle, 4) for node, (middle, _) in offsets.items()},
+            within={node: round(error, 4) for node, (_, error) in offsets.items()},
         )
 
 
-def _round(world: DistContext, clock: Callable[[], float]) -> list[Said]:
-    begun = clock()
+def _round(context: DistContext, clock: Callable[[], float]) -> list[ClockReading]:
+    before_barrier = clock()
     barrier()
-    # Later than the first rank began, for it had to come; and earlier than it has heard of it.
-    shares = all_gather_object(world, (_node(), clock()) if world.local_rank == 0 else None)
-    heard = clock()
-    return [Said(*share, after=begun, before=heard) for share in shares if share is not None]
+    # Read after the first rank came to the barrier, and before it has received the reading.
+    shares = all_gather_object(context, (_node(), clock()) if context.local_rank == 0 else None)
+    received = clock()
+    return [ClockReading(*share, after=before_barrier, before=received) for share in shares if share is not None]
 
 
-def offsets(said: Iterable[Said]) -> dict[str, tuple[float, float]]:
+def clock_offsets(readings: Iterable[ClockReading]) -> dict[str, tuple[float, float]]:
     """Return by node how many seconds its clock is ahead, and by how much that may be wrong."""
     bounds: dict[str, tuple[float, float]] = {}
-    for each in said:
+    for each in readings:
         low, high = bounds.get(each.node, (-inf, inf))
         bounds[each.node] = max(low, each.at - each.before), min(high, each.at - each.after)
-    # Bounds that exclude each other come of a clock that was set meanwhile: nothing is known.
+    # Bounds that exclude each other: a clock was set meanwhile, and nothing is known.
     return {
         node: ((low + high) / 2, (high - low) / 2)
         for node, (low, high) in bounds.items()
@@ -66,5 +66,5 @@ def offsets(said: Iterable[Said]) -> dict[str, tuple[float, float]]:
 
 
 def _node() -> str:
-    """Return the node's name as its sampler has it."""
+    """Return the node's name, as its sampler writes it."""
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename

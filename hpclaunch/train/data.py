@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import READERS, REPAIR, check_lines, files_of
-from hpclaunch.recipe.schema import Data
+from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, row_problem
 from hpclaunch.shipped import shipped
 from hpclaunch.train.hub import explain
@@ -31,10 +31,10 @@ class Rows:
     """Rows go through the chat template."""
 
 
-def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
-    """Load and convert the rows of a recipe.
+def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> Rows:
+    """Load and convert the rows of a recipe, to what the objective's trainer takes.
 
-    `chat`: the tokenizer has a chat template. `check`: look at every row (one process does, before
+    `chat`: the tokenizer has a chat template. `check`: check every row (one process does, before
     the ranks start). Raises UserError naming the file and line, or the dataset and row.
     """
     train = _load(data.name, data, data.split)
@@ -47,15 +47,15 @@ def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
         validation = _load(data.name, data, data.validation_split)
     if len(train) == 0:
         raise UserError(f"{data.name} has no rows in split '{data.split}'", SPLITS)
-    shape = detect(train.column_names, data.format, data.name)
+    shape = detect(train.column_names, data.format, data.name, objective)
     parts = {data.name: train, data.validation or "validation": validation}
     for source, part in parts.items():
         if part is not None and check:
-            detect(part.column_names, shape, source)
+            detect(part.column_names, shape, source, objective)
             _check(part, shape, source)
     converted = _convert(train, shape, chat)
-    talks = _talks(converted)
-    if talks and not chat:
+    chat_rows = _has_messages(converted)
+    if chat_rows and not chat:
         raise UserError(
             f"{data.name} holds conversations, and the model's tokenizer has no chat template",
             "use an Instruct model, or name one's template by training.chat_template_path",
@@ -64,11 +64,11 @@ def load_rows(data: Data, *, chat: bool, check: bool) -> Rows:
         train=converted,
         validation=None if validation is None else _convert(validation, shape, chat),
         messages="messages" in converted.column_names,
-        chat=talks,
+        chat=chat_rows,
     )
 
 
-def _talks(rows: Any) -> bool:
+def _has_messages(rows: Any) -> bool:
     """Return whether converted rows hold messages rather than text."""
     row = rows[0]
     return "messages" in row or isinstance(row.get("prompt"), list)
@@ -131,7 +131,7 @@ def _as_text(file: Path) -> dict[str, Any]:
 
 
 def _check(rows: Any, shape: Shape, source: str) -> None:
-    """Look at every row; the first bad one raises UserError, a jsonl file's with its line."""
+    """Check every row. Raises UserError for the first bad one, with its line in a jsonl file."""
     for number, row in enumerate(rows, 1):
         problem = row_problem(row, shape)
         if problem is None:

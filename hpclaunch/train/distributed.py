@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeVar
 
 from hpclaunch.errors import UserError
 
-Share = TypeVar("Share")
+T = TypeVar("T")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
 
-LAST_TENSORS = 0.1
+LAST_COLLECTIVE_SECONDS = 0.1
 """Seconds that the last collective's tensors get to be freed; some thousand times what it takes."""
 
 
@@ -26,9 +26,9 @@ class DistContext:
     """The ranks as this one sees them."""
 
     rank: int
-    size: int
+    world_size: int
     device: Literal["cpu", "cuda"]
-    fsdp: int
+    fsdp_version: int
     """FSDP's version, 0 where every rank holds the whole model."""
     local_rank: int = 0
     """Number within the node."""
@@ -36,7 +36,7 @@ class DistContext:
     nodes: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """This is the rank that writes marks, lines and the final weights."""
         return self.rank == 0
 
@@ -71,16 +71,16 @@ def context_from_env() -> DistContext:
         )
     return DistContext(
         rank=int(os.environ.get("RANK", "0")),
-        size=int(os.environ.get("WORLD_SIZE", "1")),
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
         device="cpu" if on_cpu else "cuda",
-        fsdp=fsdp,
+        fsdp_version=fsdp,
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         node=int(os.environ.get("GROUP_RANK", "0")),
         nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
     )
 
 
-def join(world: DistContext, arguments: Any) -> None:
+def init_process_group(context: DistContext, arguments: Any) -> None:
     """Enter the process group, and let FSDP run on CPUs too.
 
     accelerate knows FSDP only among accelerators: a multi-CPU world becomes plain DDP. Telling its
@@ -91,15 +91,15 @@ def join(world: DistContext, arguments: Any) -> None:
     from accelerate.utils import DistributedType
 
     arguments.device  # noqa: B018 - reading it makes the process group
-    if world.fsdp == 2:
-        keep_head_whole()
-    if world.device == "cpu" and world.fsdp:
+    if context.fsdp_version == 2:
+        patch_final_norm_lookup()
+    if context.device == "cpu" and context.fsdp_version:
         state = PartialState._shared_state
         if state["distributed_type"] == DistributedType.MULTI_CPU:
             state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-def keep_head_whole() -> None:
+def patch_final_norm_lookup() -> None:
     """Let accelerate find the final norm of a PEFT model, as it does of a plain one.
 
     It shards norm and output head as one unit, which is whole from the norm on. In a PEFT model it
@@ -110,42 +110,42 @@ def keep_head_whole() -> None:
     from accelerate.utils import fsdp_utils
 
     find = fsdp_utils._find_final_norm
-    if getattr(find, "looks_inside", False):
+    if getattr(find, "handles_peft", False):
         return
 
-    def inside(model: Any) -> Any:
+    def find_in_base_model(model: Any) -> Any:
         return find(model.get_base_model() if hasattr(model, "get_base_model") else model)
 
-    inside.looks_inside = True  # type: ignore[attr-defined]  # marks that it is done
-    fsdp_utils._find_final_norm = inside
+    find_in_base_model.handles_peft = True  # type: ignore[attr-defined]  # marks that it is done
+    fsdp_utils._find_final_norm = find_in_base_model
 
 
-def broadcast_number(world: DistContext, number: int) -> int:
+def broadcast_number(context: DistContext, number: int) -> int:
     """Return the first rank's `number` to all ranks; every rank must call it at the same place."""
     import torch
     import torch.distributed as dist
 
     if not dist.is_initialized():
         return number
-    value = torch.tensor([number], device=world.device)
+    value = torch.tensor([number], device=context.device)
     dist.broadcast(value, src=0)
     return int(value.item())
 
 
-def all_gather_object(world: DistContext, share: Share) -> list[Share]:
+def all_gather_object(context: DistContext, value: T) -> list[T]:
     """Return what every rank has, by rank; every rank must call it at the same place."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        return [share]
-    shares: list[Any] = [None] * world.size
-    dist.all_gather_object(shares, share)
-    return shares
+        return [value]
+    values: list[Any] = [None] * context.world_size
+    dist.all_gather_object(values, value)
+    return values
 
 
-def peak_memory(world: DistContext) -> tuple[int, int] | None:
+def peak_memory(context: DistContext) -> tuple[int, int] | None:
     """Return the most bytes that this rank's tensors took, and its allocator held; None on CPUs."""
-    if world.device != "cuda":
+    if context.device != "cuda":
         return None
     import torch
 
@@ -160,12 +160,12 @@ def barrier() -> None:
         dist.barrier()
 
 
-def leave() -> None:
+def destroy_process_group() -> None:
     """End the process group. Without it a finished run sometimes dies at exit with code -6."""
     import torch.distributed as dist
 
     if dist.is_initialized():
         # gloo's threads need the interpreter's lock to let go of the last collective's tensors, and
         # the end of the group holds that lock while it waits for them: let them have it first.
-        time.sleep(LAST_TENSORS)
+        time.sleep(LAST_COLLECTIVE_SECONDS)
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What a failing rank leaves behind: one small file that says which, where, when and why."""
+"""A failing rank's error file: which rank, on which node, when and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.run.attempt import taken_over
 from hpclaunch.run.folder import RunFolder, write_atomic
 
-FIRST = ".first-failure"
-"""In the logs folder: made by the rank that failed first, which alone prints its traceback."""
-
-_LOST_PEER = re.compile(
+_PEER_LOST = re.compile(
     r"connection (was )?(closed|reset|refused)|connection closed by peer|broken pipe"
     r"|remote process exited|socket closed|timed? ?out waiting",
     re.IGNORECASE,
@@ -33,17 +30,17 @@ def one_line(error: BaseException) -> str:
 
 
 def collateral(error: BaseException) -> bool:
-    """Return whether an error looks like another rank's death seen from here."""
-    return isinstance(error, RuntimeError) and bool(_LOST_PEER.search(str(error)))
+    """Return whether an error is probably the consequence of another rank's failure."""
+    return isinstance(error, RuntimeError) and bool(_PEER_LOST.search(str(error)))
 
 
 def forget_failures(run: RunFolder) -> None:
     """Remove what an earlier attempt in this folder left, before the ranks of a new one start."""
-    for path in [*run.rank_errors(), run.logs / FIRST]:
+    for path in [*run.rank_errors(), run.first_failed_rank]:
         path.unlink(missing_ok=True)
 
 
-def record_failure(run: RunFolder, error: BaseException) -> None:
+def write_error_file(run: RunFolder, error: BaseException) -> None:
     """Write logs/rank-R.error.json.
 
     Fields: rank, local_rank, host, time (Unix seconds), error (a line), fix (for what the user can
@@ -65,39 +62,39 @@ def record_failure(run: RunFolder, error: BaseException) -> None:
     write_atomic(run.rank_error(rank), json.dumps(document, indent=2) + "\n")
 
 
-def report(run: RunFolder, error: BaseException) -> int:
-    """Record a failure, say it, and give the exit code: 2 for what the user can change, else 1.
+def write_failure(run: RunFolder, error: BaseException) -> int:
+    """Write a rank's failure to its error file and to stderr; return the exit code.
 
-    Of all ranks the first to fail prints its traceback; the others a line, or nothing where it is
-    the same complaint about the recipe.
+    2 for what the user can change, else 1. Of all ranks the first to fail prints its traceback; the
+    others a line, or nothing where it is the same error in the recipe.
     """
     first = True
-    if taken_over(run):  # the folder is another start's, whose files these would become
+    if taken_over(run):  # these files would be taken for the later attempt's
         print(f"hpclaunch: a start cut off earlier has ended: {one_line(error)}", file=sys.stderr)
         return 1
     try:
-        record_failure(run, error)
-        first = _claim(run)
+        write_error_file(run, error)
+        first = _is_first_failure(run)
     except OSError as disk:  # a full or vanished disk must not hide the failure itself
         print(f"hpclaunch: the failure cannot be recorded: {disk}", file=sys.stderr)
-    user = isinstance(error, UserError)
-    if first and user:
+    user_error = isinstance(error, UserError)
+    if first and user_error:
         print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
     elif first and not collateral(error):
         traceback.print_exception(error)
-    elif not user:
+    elif not user_error:
         rank = os.environ.get("RANK", "0")
-        what = one_line(error)
+        message = one_line(error)
         if collateral(error):
-            what = f"lost touch with another rank: {what}"
-        print(f"hpclaunch: rank {rank} failed too: {what}", file=sys.stderr)
-    return 2 if user else 1
+            message = f"lost touch with another rank: {message}"
+        print(f"hpclaunch: rank {rank} failed too: {message}", file=sys.stderr)
+    return 2 if user_error else 1
 
 
-def _claim(run: RunFolder) -> bool:
+def _is_first_failure(run: RunFolder) -> bool:
     """Return whether this is the first rank to fail: one process alone can make the file."""
     try:
-        (run.logs / FIRST).touch(exist_ok=False)
+        run.first_failed_rank.touch(exist_ok=False)
     except FileExistsError:
         return False
     return True

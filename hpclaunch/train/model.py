@@ -58,33 +58,37 @@ def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
     return tokenizer, ids
 
 
-def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp: int) -> Any:
-    """Return the model in the recipe's dtype, with embeddings for `vocabulary` tokens at least.
+def load_model(
+    recipe: Recipe, where: Source, attn_implementation: str, vocab_size: int, fsdp_version: int
+) -> Any:
+    """Return the model in the recipe's dtype, with embeddings for `vocab_size` tokens at least.
 
     The dtype is always passed: by name alone a model would load in float32. That is what weights
     need that are trained themselves, for small updates are rounded away in 16 bits: accelerate
-    sees to it under FSDP (`fsdp` is its version), and here it is done without.
+    casts them under FSDP (`fsdp_version`, 0 without), and this function otherwise.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, recipe.model.dtype)
-    held = torch.float32 if recipe.method.kind == "full" and not fsdp else dtype
-    # Not every model can do with it (Gemma 2 cannot): left to itself, Transformers takes it where
-    # it can, and the eager kernel elsewhere.
-    free = recipe.model.attention == "auto" and kernel == "sdpa"
-    more: dict[str, Any] = {} if free else {"attn_implementation": kernel}
+    load_dtype = torch.float32 if recipe.method.kind == "full" and not fsdp_version else dtype
+    # Not every model supports SDPA (Gemma 2 does not): by default Transformers uses it where it
+    # can, and the eager kernel elsewhere.
+    is_default = recipe.model.attention == "auto" and attn_implementation == "sdpa"
+    options: dict[str, Any] = (
+        {} if is_default else {"attn_implementation": attn_implementation}
+    )
     if recipe.method.kind == "qlora":
-        more["quantization_config"] = quantization(recipe.method.quantization, dtype)
+        options["quantization_config"] = quantization(recipe.method.quantization, dtype)
     with explain("model", where.path):
         model, report = AutoModelForCausalLM.from_pretrained(
             where.path,
             revision=where.revision,
-            dtype=held,
+            dtype=load_dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **more,
+            **options,
         )
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
@@ -92,17 +96,17 @@ def load_model(recipe: Recipe, where: Source, kernel: str, vocabulary: int, fsdp
             f"model {where.path} lacks weights that would start at random: {names}",
             "take a complete model; an adapter alone is none",
         )
-    if vocabulary > model.get_input_embeddings().weight.shape[0]:
-        chatty = logging.getLogger("transformers.modeling_utils")
-        before = chatty.level
-        chatty.setLevel(logging.ERROR)  # it tells how new rows start; they are trained
-        model.resize_token_embeddings(vocabulary)
-        chatty.setLevel(before)
+    if vocab_size > model.get_input_embeddings().weight.shape[0]:
+        logger = logging.getLogger("transformers.modeling_utils")
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # it warns how new rows start; they are trained
+        model.resize_token_embeddings(vocab_size)
+        logger.setLevel(level)
     return model
 
 
-def complete_head(model: Any) -> None:
-    """Let a PEFT-wrapped output head say that it has no bias: TRL's fused loss asks it."""
+def add_head_bias_attribute(model: Any) -> None:
+    """Give a PEFT-wrapped output head the attribute `bias`, which TRL's fused loss reads."""
     head = model.get_output_embeddings()
     inner = getattr(head, "original_module", None)
     if inner is not None and getattr(inner, "bias", None) is None and not hasattr(head, "bias"):
@@ -128,11 +132,11 @@ def quantization(settings: Quantization, dtype: Any) -> Any:
     )
 
 
-def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp: int) -> Any | None:
-    """Return PEFT's settings, None for a full fine-tune. `fsdp` is its version, 0 for none.
+def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version: int) -> Any | None:
+    """Return PEFT's settings, None for a full fine-tune.
 
     The embeddings of new tokens are trained row by row, in the input and (where it is a matrix of
-    its own) in the output: a frozen random row would never be learnt.
+    its own) in the output: a frozen random row would never be learnt. `fsdp_version`: 0 without FSDP.
     """
     if recipe.method.kind == "full":
         return None
@@ -141,7 +145,7 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp: int) ->
 
     fields = msgspec.to_builtins(recipe.method.lora)
     if new_tokens:
-        if fsdp and model.config.tie_word_embeddings:
+        if fsdp_version and model.config.tie_word_embeddings:
             raise UserError(
                 "data.special_tokens: this model's input and output share their embeddings, and "
                 "PEFT cannot train new rows of them under FSDP",
@@ -158,26 +162,26 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp: int) ->
 
 
 def _with_tokens(
-    given: list[int] | dict[str, list[int]] | None, model: Any, new: list[int], saved: list[str]
+    indices: list[int] | dict[str, list[int]] | None, model: Any, new: list[int], modules_to_save: list[str]
 ) -> dict[str, list[int]] | None:
     """Add new tokens to the rows to train, except in modules that are trained whole anyway."""
     names = {id(module): name.rpartition(".")[2] for name, module in model.named_modules()}
     embedding = names[id(model.get_input_embeddings())]
-    rows = dict(given) if isinstance(given, dict) else {embedding: list(given or [])}
+    rows = dict(indices) if isinstance(indices, dict) else {embedding: list(indices or [])}
     layers = [embedding]
     head = model.get_output_embeddings()
     if head is not None and head.weight is not model.get_input_embeddings().weight:
         layers.append(names[id(head)])
     for layer in layers:
-        if layer not in saved:
+        if layer not in modules_to_save:
             rows[layer] = sorted({*rows.get(layer, []), *new})
     return {layer: ids for layer, ids in rows.items() if ids} or None
 
 
-def count(model: Any) -> tuple[int, int]:
+def count_parameters(model: Any) -> tuple[int, int]:
     """Return parameters and trainable parameters of the whole model, whatever this rank holds.
 
-    Asked before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
+    To be called before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
     holds several parameters in each of its elements.
     """
     total = trainable = 0

@@ -31,21 +31,21 @@ def prepare(folder: RunFolder) -> None:
 
     recipe = load(str(folder.recipe))
     device = device_of(folder)
-    kernel = kernel_for(recipe, device)
+    attention = attention_for(recipe, device)
     check_storage(recipe, folder)
     fetch(recipe.model)
     where = model.source(recipe.model)
     tokenizer, _ = model.load_tokenizer(where, recipe)
-    chat = bool(tokenizer.chat_template or recipe.training.get("chat_template_path"))
-    rows = data.load_rows(recipe.data, chat=chat, check=True)
-    alone = DistContext(rank=0, size=1, device="cpu", fsdp=0)
-    arguments = settings.sft_config(
+    chat = template.has_chat_template(tokenizer, recipe.training)
+    rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
+    alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
+    arguments = settings.training_arguments(
         recipe,
         folder,
         alone,
-        messages=rows.messages,
-        validating=rows.validation is not None,
-        kernel=kernel,
+        conversations=rows.messages,
+        has_eval_set=rows.validation is not None,
+        attn_implementation=attention,
     )
     template.check_samples(tokenizer, rows, arguments)
     kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
@@ -58,8 +58,8 @@ def device_of(folder: RunFolder) -> str:
     return "cpu" if config.data.get("use_cpu") else "cuda"
 
 
-def kernel_for(recipe: Recipe, device: str) -> str:
-    """Return the attention kernel of the ranks; check packages of the method. Raises UserError."""
+def attention_for(recipe: Recipe, device: str) -> str:
+    """Return the ranks' attention implementation; check packages of the method. Raises UserError."""
     import importlib.util
 
     from hpclaunch.train import settings
@@ -69,22 +69,22 @@ def kernel_for(recipe: Recipe, device: str) -> str:
             "method.kind: qlora needs the package bitsandbytes, which is not installed",
             "install hpclaunch[train] in the job's environment, or set method.kind: lora",
         )
-    return settings.attention(recipe.model.attention, device)
+    return settings.attn_implementation(recipe.model.attention, device)
 
 
 def check_storage(recipe: Recipe, folder: RunFolder) -> None:
-    """Look at where copies go. One that does not answer is no reason not to train.
+    """Check the address that checkpoints are copied to; training starts even if it does not answer.
 
     Raises UserError where a package is missing, or another run's copies lie there.
     """
     url = recipe.checkpoints.sync_to
     if url is None:
         return
-    from hpclaunch.train.upload.remote import Remote, of_run, refuse_stranger
+    from hpclaunch.train.upload.remote import RemoteFolder, check_owner, run_url
 
-    remote = Remote(of_run(url, folder))
+    remote = RemoteFolder(run_url(url, folder))
     try:
-        refuse_stranger(folder, remote)
+        check_owner(folder, remote)
     except UserError:
         raise
     except Exception as error:  # whatever a storage's library raises

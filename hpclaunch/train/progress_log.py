@@ -1,4 +1,4 @@
-"""What the first rank says and marks while it trains: one line a logged step, no progress bars."""
+"""What the main process logs while it trains: a line and an event a logged step, no progress bars."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.units import duration
 
 
-def say(text: str) -> None:
-    """Print a line at once, in one piece: print() writes the line's end by itself, and a launcher
+def log_line(text: str) -> None:
+    """Print a line with one write; on a full disk it is lost.
 
-    that joins the output of many ranks may put another's line between the two. The launcher's file
-    that it goes to may lie on a disk that is full: then it is lost.
+    print() writes the line's end separately, and a launcher that joins the output of many ranks may
+    put another's line between the two.
     """
     try:
         sys.stdout.write(f"{text}\n")
@@ -29,49 +29,50 @@ def say(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Where the last logged step ended."""
+class Totals:
+    """Totals at the end of a logged step."""
 
     time: float
+    """Seconds, by the monotonic clock."""
     step: int
     tokens: int
-    waited: float
+    data_wait_seconds: float
 
 
 class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Marks and says each logged step and each evaluation."""
+    """Logs each logged step and each evaluation, as an event and a line."""
 
-    def __init__(self, run: RunFolder, tokens: Any, waited: Any) -> None:
-        """`tokens()` gives the tokens trained on so far, over all ranks, without padding.
+    def __init__(self, run: RunFolder, tokens: Any, data_wait_seconds: Any) -> None:
+        """`tokens()` returns the tokens trained on so far, over all ranks, without padding.
 
-        `waited()` gives the seconds that this rank has waited for its batches so far.
+        `data_wait_seconds()` returns how long this rank has waited for its batches so far.
         """
         self.run = run
         self.tokens = tokens
-        self.waited = waited
-        self.began: Clock | None = None
-        self.last: Clock | None = None
+        self.data_wait_seconds = data_wait_seconds
+        self.first: Totals | None = None
+        self.last: Totals | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
-        self.began = self.last = self._now(state.global_step)
+        self.first = self.last = self._now(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Mark and say what was logged; the trainer's closing summary is left out."""
+        """Log what the trainer reports; the trainer's closing summary is left out."""
         logs = logs or {}
         if "eval_loss" in logs:
             loss = round(float(logs["eval_loss"]), 6)
             log_event(self.run.events, "eval", step=state.global_step, loss=loss)
-            say(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
-            if self.last:  # the time of an evaluation is no step's
+            log_line(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
+            if self.last:  # the time of an evaluation belongs to no step
                 self.last = replace(self._now(self.last.step), tokens=self.last.tokens)
-        elif "loss" in logs and self.last and self.began:
-            self._step(state, logs, self.last, self.began)
+        elif "loss" in logs and self.last and self.first:
+            self._step(state, logs, self.last, self.first)
 
-    def _now(self, step: int) -> Clock:
-        return Clock(time.monotonic(), step, self.tokens(), self.waited())
+    def _now(self, step: int) -> Totals:
+        return Totals(time.monotonic(), step, self.tokens(), self.data_wait_seconds())
 
-    def _step(self, state: Any, logs: dict[str, Any], last: Clock, began: Clock) -> None:
+    def _step(self, state: Any, logs: dict[str, Any], last: Totals, first: Totals) -> None:
         now = self._now(state.global_step)
         self.last = now
         seconds = now.time - last.time
@@ -84,14 +85,14 @@ class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             total=state.max_steps,
             seconds=round(seconds, 4),
             tokens=tokens,
-            waited=round(now.waited - last.waited, 4),
+            waited=round(now.data_wait_seconds - last.data_wait_seconds, 4),
             loss=round(loss, 6),
             learning_rate=rate,
         )
-        done = now.step - began.step
-        left = (state.max_steps - now.step) * (now.time - began.time) / done if done else 0.0
-        speed = tokens / seconds if seconds > 0 else 0.0
-        say(
+        done = now.step - first.step
+        eta = (state.max_steps - now.step) * (now.time - first.time) / done if done else 0.0
+        throughput = tokens / seconds if seconds > 0 else 0.0
+        log_line(
             f"step {now.step}/{state.max_steps}  loss {loss:.3f}  lr {rate:.1e}  "
-            f"{speed:,.0f} tokens/s  eta {duration(left)}"
+            f"{throughput:,.0f} tokens/s  eta {duration(eta)}"
         )

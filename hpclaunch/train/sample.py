@@ -40,7 +40,7 @@ def default_prompt(recipe: Recipe, chat: bool) -> str:
     """Return a question to ask: the first row to validate on, else the first sample's."""
     from hpclaunch.train.data import load_rows
 
-    rows = load_rows(recipe.data, chat=chat, check=False)
+    rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     row = (rows.train if rows.validation is None else rows.validation)[0]
     if "prompt" in row:
         prompt = row["prompt"]

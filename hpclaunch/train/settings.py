@@ -1,16 +1,18 @@
-"""From a recipe to TRL's arguments: the user's own fields, and those that are not theirs to set."""
+"""From a recipe to TRL's training arguments: the user's own, defaults, and what hpclaunch sets."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import Objective, Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import DistContext
+from hpclaunch.train.objectives import config_class
 
 LONG_TIMEOUT = 7200
 """Seconds that ranks wait for each other while a large model is loaded or saved."""
@@ -19,14 +21,14 @@ FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash
 """What each FlashAttention needs installed."""
 
 
-_SHARED_OUT = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
-"""Gradients are shared out after every micro-batch. Otherwise every rank keeps the gradients of the
-whole model until the last one, in 16 bits: 16 GB of an 8B, and as much for a sum that rounds. An
+_SYNC_EACH_BATCH = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+"""Gradients are reduce-scattered after every micro-batch. Otherwise every rank keeps those of the
+whole model until the last one, in 16 bits: 16 GB for an 8B model, and sums that are rounded. An
 adapter's are small, and wait."""
 
 
-def attention(wanted: str, device: str) -> str:
-    """Return the attention kernel for `model.attention`; auto takes FlashAttention where it runs.
+def attn_implementation(wanted: str, device: str) -> str:
+    """Return the attention implementation for `model.attention`; auto takes FlashAttention where it runs.
 
     Raises UserError where a FlashAttention is asked for that is not installed, or has no GPU.
     """
@@ -44,28 +46,28 @@ def attention(wanted: str, device: str) -> str:
     return wanted
 
 
-def packing(training: dict[str, Any], kernel: str) -> bool:
-    """Return whether samples are packed: where unsaid, only with FlashAttention.
+def packing(training: dict[str, Any], attn_implementation: str) -> bool:
+    """Return whether samples are packed; by default, only with FlashAttention.
 
-    Any other kernel lets packed samples look into each other, so asking for it raises UserError.
+    With any other kernel packed samples see each other: to request it raises UserError.
     """
-    flash = kernel.startswith("flash_attention")
-    asked = training.get("packing")
-    if asked and not flash:
+    flash = attn_implementation.startswith("flash_attention")
+    requested = training.get("packing")
+    if requested and not flash:
         raise UserError(
-            f"training.packing with the {kernel} kernel would let samples see each other",
+            f"training.packing with the {attn_implementation} kernel would let samples see each other",
             "leave training.packing out (it is on where FlashAttention is), or set it to false",
         )
-    return flash if asked is None else bool(asked)
+    return flash if requested is None else bool(requested)
 
 
 def check_tracking(recipe: Recipe) -> None:
     """Refuse tracking whose package is not installed. Raises UserError."""
-    for asked, package in (
+    for enabled, package in (
         (recipe.tracking.tensorboard, "tensorboard"),
         (recipe.tracking.wandb.enabled, "wandb"),
     ):
-        if asked and importlib.util.find_spec(package) is None:
+        if enabled and importlib.util.find_spec(package) is None:
             key = f"tracking.{package}" + (".enabled" if package == "wandb" else "")
             raise UserError(
                 f"{key} is on, but the package {package} is not installed",
@@ -73,8 +75,8 @@ def check_tracking(recipe: Recipe) -> None:
             )
 
 
-def point_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
-    """Tell the trackers, by their variables, to write into the run folder; give their names."""
+def set_up_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
+    """Set the trackers' environment variables to the run folder; return their names for `report_to`."""
     check_tracking(recipe)
     names = []
     if recipe.tracking.tensorboard:
@@ -94,53 +96,66 @@ def point_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
     return names
 
 
-def sft_config(
+def _sft_defaults(
+    training: dict[str, Any], *, conversations: bool, attn_implementation: str
+) -> dict[str, Any]:
+    """Return the SFTConfig fields that depend on the data and the attention implementation."""
+    fields: dict[str, Any] = {"packing": packing(training, attn_implementation)}
+    if conversations:
+        fields["assistant_only_loss"] = training.get("assistant_only_loss", True)
+    return fields
+
+
+OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {"sft": _sft_defaults}
+"""What each objective's config gets beside what all of them share."""
+
+
+def training_arguments(
     recipe: Recipe,
     run: RunFolder,
-    world: DistContext,
+    context: DistContext,
     *,
-    messages: bool,
-    validating: bool,
-    kernel: str,
+    conversations: bool,
+    has_eval_set: bool,
+    attn_implementation: str,
 ) -> Any:
-    """Return TRL's SFTConfig for a rank.
+    """Return TRL's config of the recipe's objective (SFTConfig for sft) for a rank.
 
-    `messages`: rows are whole conversations, so the loss falls on the assistant's turns unless the
-    recipe says otherwise. `validating`: there is an eval set. Raises UserError for values that
-    TRL or Transformers refuse.
+    `conversations`: rows are whole conversations, so the loss counts the assistant's turns alone
+    unless the recipe says otherwise. Raises UserError for values that TRL or Transformers refuse.
     """
-    from trl import SFTConfig
-
-    given = dict(recipe.training)
-    if Path(given.get("chat_template_path") or "").is_file():
-        del given["chat_template_path"]  # the tokenizer has it already
-    given["packing"] = packing(given, kernel)
-    given.setdefault("ddp_timeout", LONG_TIMEOUT)
-    given.setdefault("disable_tqdm", True)
-    given.setdefault("logging_first_step", True)  # the last one is seen to in stop.py
-    given.setdefault("run_name", run.root.name)
-    if recipe.method.kind == "full" and world.fsdp:
-        given.setdefault("accelerator_config", _SHARED_OUT)
-    if messages:
-        given.setdefault("assistant_only_loss", True)
-    if validating:
-        given.setdefault("eval_strategy", "epoch")
+    fields = dict(recipe.training)
+    if Path(fields.get("chat_template_path") or "").is_file():
+        del fields["chat_template_path"]  # the tokenizer has it already
+    fields.update(
+        OBJECTIVE_DEFAULTS[recipe.objective](
+            fields, conversations=conversations, attn_implementation=attn_implementation
+        )
+    )
+    fields.setdefault("ddp_timeout", LONG_TIMEOUT)
+    fields.setdefault("disable_tqdm", True)
+    fields.setdefault("logging_first_step", True)  # stop.py logs the last one
+    fields.setdefault("run_name", run.root.name)
+    if recipe.method.kind == "full" and context.fsdp_version:
+        fields.setdefault("accelerator_config", _SYNC_EACH_BATCH)
+    if has_eval_set:
+        fields.setdefault("eval_strategy", "epoch")
     else:
-        given["eval_strategy"] = "no"
-    every = recipe.checkpoints.every_steps
+        fields["eval_strategy"] = "no"
+    save_steps = recipe.checkpoints.every_steps
     owned = {
         "output_dir": str(run.checkpoints),
-        "save_strategy": "steps" if every else "no",
-        "save_steps": every or 1,
-        "report_to": point_trackers(recipe, run),
-        "use_cpu": world.device == "cpu",
+        "save_strategy": "steps" if save_steps else "no",
+        "save_steps": save_steps or 1,
+        "report_to": set_up_trackers(recipe, run),
+        "use_cpu": context.device == "cpu",
         "bf16": recipe.model.dtype == "bfloat16",
         "fp16": recipe.model.dtype == "float16",
         "do_train": True,
         "trust_remote_code": False,
     }
     try:
-        return SFTConfig(**{**given, **owned})
+        return config_class(recipe.objective)(**{**fields, **owned})
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"recipe section training is refused: {text}") from error

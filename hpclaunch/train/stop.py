@@ -1,8 +1,9 @@
-"""Stops at the end of a step, with a checkpoint: asked for by the file RUN/stop, or for time."""
+"""Stops training after a step, with a checkpoint: on request (the file RUN/stop) or for time."""
 
 from __future__ import annotations
 
 import os
+from enum import IntEnum
 from typing import Any
 
 from transformers import TrainerCallback
@@ -11,72 +12,87 @@ from hpclaunch.run.attempt import taken_over
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.train.distributed import DistContext, broadcast_number
-from hpclaunch.train.progress_log import say
-from hpclaunch.train.walltime import LIMIT, Walltime, ends, slowest_checkpoint
+from hpclaunch.train.progress_log import log_line
+from hpclaunch.train.walltime import TIME_LIMIT, Walltime, allocation_end, slowest_checkpoint
 
-GO_ON, SAVE, STOP, PAUSE, LEAVE = range(5)
-"""What the first rank tells all after a step. PAUSE: stop to go on in a later allocation. LEAVE: at
-once, and without a trace in the folder."""
+EXIT_TAKEN_OVER = 3
+"""Exit code of ranks whose run folder is in use by a later attempt of the job."""
 
-TAKEN_OVER = 3
-"""Exit code of ranks whose run folder a later start of the job is at work in."""
+PREEMPTED = "preempted"
+"""Text of the stop file after a preemption's notice."""
 
-PAUSES = {LIMIT, "preempted"}
-"""Words of the stop file after which the job comes back by itself: no final weights are due."""
+PAUSE_REASONS = {TIME_LIMIT, PREEMPTED}
+"""Texts of the stop file after which the job is requeued: no final weights are due."""
+
+
+class Decision(IntEnum):
+    """What the main process decides after a step, for all ranks."""
+
+    CONTINUE = 0
+    SAVE = 1
+    STOP = 2
+    PAUSE = 3
+    """Stop, and resume in a later attempt."""
+    EXIT = 4
+    """At once, without writing anything into the folder."""
 
 
 class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Decides after each step. What the first rank sees holds for all of them:
+    """Decides after each step whether to save or stop. The main process decides for all ranks.
 
-    on a shared file system two ranks may see the file a step apart, and one would wait for ever.
+    On a shared file system two ranks may see the stop file a step apart; one would wait forever.
     """
 
-    def __init__(self, run: RunFolder, world: DistContext) -> None:
+    def __init__(self, run: RunFolder, context: DistContext) -> None:
         self.run = run
-        self.world = world
+        self.context = context
         self.stopped = False
         self.paused = False
-        """Stopped with more to come: the weights are not final."""
-        self.why = ""
-        """What the stop was asked for, on the first rank."""
-        self.walltime = Walltime(ends(), slowest_checkpoint(read_events(run.events)))
+        """Stopped to resume in a later attempt: the weights are not final."""
+        self.reason = ""
+        """Why it stopped, on the main process."""
+        self.walltime = Walltime(allocation_end(), slowest_checkpoint(read_events(run.events)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Ask all ranks to save, or to save and stop."""
-        self.walltime.step()
+        """Have all ranks save, or save and stop."""
+        self.walltime.step_ended()
         last = state.global_step >= state.max_steps
         if last:
             control.should_log = True  # a training shorter than logging_steps has a loss too
-        told = broadcast_number(self.world, self._decide() if self.world.first else GO_ON)
-        if told == LEAVE:
-            if self.world.first:
-                say("a later start is at work in this folder: this one ends without saving")
-            os._exit(TAKEN_OVER)
-        if told == SAVE:
+        decision = broadcast_number(
+            self.context, self._decide() if self.context.is_main_process else Decision.CONTINUE
+        )
+        if decision == Decision.EXIT:
+            if self.context.is_main_process:
+                log_line("a later start is at work in this folder: this one ends without saving")
+            os._exit(EXIT_TAKEN_OVER)
+        if decision == Decision.SAVE:
             control.should_save = True
-        elif told in {STOP, PAUSE} and not self.stopped and not last:
-            self.stopped, self.paused = True, told == PAUSE
+        elif decision in {Decision.STOP, Decision.PAUSE} and not self.stopped and not last:
+            self.stopped, self.paused = True, decision == Decision.PAUSE
             control.should_save = control.should_log = True
             control.should_training_stop = True
-            if self.world.first:
-                self.why = self._words() or "asked to"
-                log_event(self.run.events, "stop", step=state.global_step, why=self.why)
-                say(f"stopping after step {state.global_step}/{state.max_steps}: {self.why}")
+            if self.context.is_main_process:
+                self.reason = self._requested_reason() or "asked to"
+                log_event(self.run.events, "stop", step=state.global_step, why=self.reason)
+                log_line(
+                    f"stopping after step {state.global_step}/{state.max_steps}: {self.reason}"
+                )
         return control
 
-    def _decide(self) -> int:
-        """Look at the folder and at the clock; the stop file tells the script afterwards why."""
+    def _decide(self) -> Decision:
+        """Check the folder and the clock; the stop file tells the job's script the reason."""
         if taken_over(self.run):
-            return LEAVE
+            return Decision.EXIT
         if self.run.stop_request.exists():
-            return PAUSE if self._words() in PAUSES else STOP
+            return Decision.PAUSE if self._requested_reason() in PAUSE_REASONS else Decision.STOP
         if self.walltime.must_stop():
-            write_atomic(self.run.stop_request, f"{LIMIT}\n")
-            return PAUSE
-        return SAVE if self.walltime.must_measure() else GO_ON
+            write_atomic(self.run.stop_request, f"{TIME_LIMIT}\n")
+            return Decision.PAUSE
+        return Decision.SAVE if self.walltime.must_measure() else Decision.CONTINUE
 
-    def _words(self) -> str:
-        """Return the file's own words, if it has any."""
+    def _requested_reason(self) -> str:
+        """Return the text of the stop file in one line, '' without one."""
         try:
             words = self.run.stop_request.read_text("utf-8", errors="replace").split()
         except OSError:

@@ -1,9 +1,10 @@
-"""Chat templates: which one training uses, so that the loss falls on the assistant's words."""
+"""Chat templates: which one training uses, so that the loss counts the assistant's turns alone."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -13,14 +14,14 @@ from hpclaunch.train.data import Rows
 SAMPLES_TO_CHECK = 8
 """How many samples are written out before anything is trained."""
 
-MARKS = ("{% generation", "{%- generation")
+GENERATION_TAGS = ("{% generation", "{%- generation")
 SYSTEM_TURN = "<|start_header_id|>system<|end_header_id|>\n\n"
 PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
 
 
-def has_marks(template: str | None) -> bool:
-    """Return whether a template marks what the assistant generates."""
-    return template is not None and any(mark in template for mark in MARKS)
+def has_generation_tags(template: str | None) -> bool:
+    """Return whether a template has generation tags around what the assistant writes."""
+    return template is not None and any(tag in template for tag in GENERATION_TAGS)
 
 
 def is_llama3(template: str | None) -> bool:
@@ -50,7 +51,7 @@ def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -
     """
     own = tokenizer.chat_template
     template = None
-    if not has_marks(own):
+    if not has_generation_tags(own):
         template = llama3_variant(tokenizer) if is_llama3(own) else _from_trl(tokenizer)
     for messages in samples:
         if template is not None:
@@ -63,26 +64,49 @@ def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -
     return template
 
 
-def training_variant(tokenizer: Any, rows: Rows) -> str | None:
-    """Return the template to train with for the first of these conversations. Raises UserError."""
+def masks_assistant(arguments: Any, rows: Rows) -> bool:
+    """Return whether the loss counts the assistant's turns alone. `arguments`: TRL's config."""
+    return rows.messages and bool(getattr(arguments, "assistant_only_loss", False))
+
+
+def has_chat_template(tokenizer: Any, training: dict[str, Any]) -> bool:
+    """Return whether conversations can be written out. `training`: the recipe's section."""
+    return bool(tokenizer.chat_template or training.get("chat_template_path"))
+
+
+@contextlib.contextmanager
+def chat_template(tokenizer: Any, template: str | None) -> Iterator[None]:
+    """Let a tokenizer use another chat template meanwhile; None: its own. It is saved with its own."""
+    own = tokenizer.chat_template
+    if template is not None:
+        tokenizer.chat_template = template
+    yield
+    if template is not None:
+        tokenizer.chat_template = own
+
+
+def training_template_of(tokenizer: Any, rows: Rows) -> str | None:
+    """Return the template to train these conversations with; None to keep the tokenizer's own.
+
+    Raises UserError, as `training_template` does for the first of them.
+    """
     few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
     return training_template(tokenizer, [row["messages"] for row in few])
 
 
 def check_samples(tokenizer: Any, rows: Rows, arguments: Any) -> None:
-    """Write the first samples out as training will, and look where the loss falls.
+    """Tokenize the first samples as training will, and check that the loss counts some of it.
 
     `arguments` is the SFTConfig. Raises UserError where the template marks nothing, or where none
     of the samples has anything to learn from before it is cut at max_length tokens.
     """
-    variant = None
-    if rows.messages and arguments.assistant_only_loss:
-        variant = training_variant(tokenizer, rows)
+    masked = masks_assistant(arguments, rows)
+    variant = training_template_of(tokenizer, rows) if masked else None
     few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
     limit = arguments.max_length
     if limit is None or arguments.packing or arguments.truncation_mode != "keep_start":
         return
-    if rows.messages and arguments.assistant_only_loss:
+    if masked:
         starts = [loss_mask(tokenizer, row["messages"], variant).index(1) for row in few]
     elif "prompt" in few.column_names:
         starts = [_prompt_length(tokenizer, row["prompt"]) for row in few]

@@ -1,4 +1,4 @@
-"""TensorBoard's curves, which a full disk may cost, but not the run."""
+"""TensorBoard, for which a full disk costs the curves and not the run."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from transformers.integrations import TensorBoardCallback
 from hpclaunch.run.events import is_full
 
 
-class Curves(TensorBoardCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Begins a new file once there is room again; what came meanwhile is in the marks, or lost."""
+class FullDiskTensorBoard(TensorBoardCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Starts a new file once there is space again; what came meanwhile is in events.jsonl, or lost."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Open the file."""
-        self._spare(lambda: super(Curves, self).on_train_begin(args, state, control, **more))
+        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_train_begin(args, state, control, **more))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         """Write what was logged."""
-        self._spare(lambda: super(Curves, self).on_log(args, state, control, logs=logs, **more))
+        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_log(args, state, control, logs=logs, **more))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Close the file."""
-        self._spare(lambda: super(Curves, self).on_train_end(args, state, control, **more))
+        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_train_end(args, state, control, **more))
 
-    def _spare(self, work: Callable[[], object]) -> None:
+    def _unless_full(self, work: Callable[[], object]) -> None:
         try:
             work()
         except OSError as error:

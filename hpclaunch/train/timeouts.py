@@ -1,7 +1,7 @@
-"""How long ranks wait for each other: minutes in a step, longer while they load or save.
+"""Time-outs of collectives: minutes within a step, longer while ranks load or save.
 
-One time-out for all would be that of the longest save: with one rank stuck, a job of hundreds of
-GPUs would sit out two hours in silence.
+One time-out for all would have to be that of the longest save: with one rank hanging, a job of
+hundreds of GPUs would wait two hours in silence.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ STEP_TIMEOUT = 600
 class Timeouts(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Shortens the time-out once the first step has shown that all ranks are there."""
 
-    def __init__(self, chosen: int | None) -> None:
-        """`chosen`: the recipe's own ddp_timeout, which then holds from beginning to end."""
-        self.step = chosen or STEP_TIMEOUT
-        self.long = chosen or LONG_TIMEOUT
-        self.short = False
-        self.savings = 0
-        """Saves that are under way, one within the other."""
-        self.alone: list[Any] = []
+    def __init__(self, ddp_timeout: int | None) -> None:
+        """`ddp_timeout`: the recipe's own, in seconds, which then holds from beginning to end."""
+        self.step_seconds = ddp_timeout or STEP_TIMEOUT
+        self.save_seconds = ddp_timeout or LONG_TIMEOUT
+        self.first_step_done = False
+        self.saves = 0
+        """Saves in progress, one within the other."""
+        self.excluded: list[Any] = []
 
-    def leave_alone(self, groups: list[Any]) -> None:
-        """Keep the time-out of `groups`, which do not train: theirs is for writing to a disk."""
-        self.alone = groups
+    def exclude(self, groups: list[Any]) -> None:
+        """Leave the time-out of `groups` as it is: they write checkpoints and do not train."""
+        self.excluded = groups
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The first step takes longest: kernels are compiled, memory is laid out."""
-        if not self.short:
-            self.short = True
-            self._set(self.step)
+        """Shorten it after the first step, the slowest: kernels are compiled, memory allocated."""
+        if not self.first_step_done:
+            self.first_step_done = True
+            self._set(self.step_seconds)
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """Wait longer for each other: one rank's disk may be much slower than another's."""
-        self.savings += 1
-        self._set(self.long)
+        """Use the long time-out meanwhile: one rank's disk may be much slower than another's."""
+        self.saves += 1
+        self._set(self.save_seconds)
         yield
-        self.savings -= 1
-        if self.short and not self.savings:
-            self._set(self.step)
+        self.saves -= 1
+        if self.first_step_done and not self.saves:
+            self._set(self.step_seconds)
 
     def _set(self, seconds: int) -> None:
-        """Set how long every collective waits that begins from now on, in every group but those."""
+        """Set the time-out of collectives that begin from now on, in all groups not excluded."""
         import torch.distributed as dist
         from torch.distributed import distributed_c10d
 
         if not dist.is_initialized():
             return
         for group in list(distributed_c10d._world.pg_map):
-            if group not in self.alone:
+            if group not in self.excluded:
                 distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)

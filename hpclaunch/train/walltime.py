@@ -1,4 +1,7 @@
-"""When to stop for the time limit: as late as the measured times allow, and in time to save."""
+"""When to stop for the time limit: as late as the measured times allow, and in time to save.
+
+The time line and the constants are in `hpclaunch/run/stop_timing.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MARGIN = 45.0
-"""Seconds kept for what follows the checkpoint: processes ending, the sampler, the way back into
-the queue (a second or two each where tried; file systems of a busy cluster take longer)."""
+from hpclaunch.run.stop_timing import AFTER_CHECKPOINT_SECONDS, SLOWDOWN_FACTOR
 
-SLOWER = 1.3
-"""How much longer than the longest so far the next step or checkpoint may take."""
-
-LIMIT = "time limit"
-"""What the stop file says, so that the script knows to go back into the queue."""
+TIME_LIMIT = "time limit"
+"""Text of the stop file, by which the script knows to requeue the job."""
 
 
-def ends(variables: Mapping[str, str] = os.environ) -> float | None:
+def allocation_end(variables: Mapping[str, str] = os.environ) -> float | None:
     """Return when the allocation ends, in Unix seconds; None without a limit.
 
-    One that has passed is a mistake of whoever said it: believed, it would stop every start after
-    its first step.
+    A time in the past is a mistake and ignored: it would stop every attempt after its first step.
     """
     try:
         end = float(variables.get("HPCLAUNCH_ENDS", ""))
@@ -34,63 +31,67 @@ def ends(variables: Mapping[str, str] = os.environ) -> float | None:
 
 @dataclass
 class Walltime:
-    """Watches the steps of a run against the end of its allocation."""
+    """Compares the steps of a run with the end of its allocation."""
 
     end: float | None
     """Unix seconds; None: no limit."""
-    checkpoint: float | None = None
-    """Seconds of the slowest checkpoint so far, earlier starts of this run included."""
+    checkpoint_seconds: float | None = None
+    """The slowest checkpoint so far, earlier attempts of this run included."""
     now: Callable[[], float] = time.time
-    _began: float = field(init=False)
-    _last: float = field(init=False)
-    _slowest: float = 0.0
-    _flying: float | None = None
+    _started: float = field(init=False)
+    _step_started: float = field(init=False)
+    _step_seconds: float = 0.0
+    """The slowest step so far, evaluation and logging included."""
+    _pending_since: float | None = None
     """Since when a checkpoint is being written while training goes on."""
 
     def __post_init__(self) -> None:
-        self._began = self._last = self.now()
+        self._started = self._step_started = self.now()
 
-    def stalled(self, flying: bool = False) -> None:
-        """Take note that training goes on after a save, whose time is no step's.
+    def training_continues(self, save_pending: bool = False) -> None:
+        """Record that training goes on after a save, whose time belongs to no step.
 
-        `flying`: it is still being written, and another one would have to wait for it.
+        `save_pending`: it is still being written, and the next one would have to wait for it.
         """
-        self._last = self.now()
-        self._flying = self._last if flying else None
+        self._step_started = self.now()
+        self._pending_since = self._step_started if save_pending else None
 
-    def saved(self, seconds: float) -> None:
-        """Take note of a checkpoint that is in place, so many seconds after it was begun."""
-        self.checkpoint = max(self.checkpoint or 0.0, seconds)
-        self._flying = None
+    def checkpoint_saved(self, seconds: float) -> None:
+        """Record a checkpoint that is in place, so many seconds after it was begun."""
+        self.checkpoint_seconds = max(self.checkpoint_seconds or 0.0, seconds)
+        self._pending_since = None
 
-    def step(self) -> None:
-        """Take note of the end of a step, evaluation and logging included."""
+    def step_ended(self) -> None:
+        """Record the end of a step."""
         now = self.now()
-        self._slowest = max(self._slowest, now - self._last)
-        self._last = now
+        self._step_seconds = max(self._step_seconds, now - self._step_started)
+        self._step_started = now
 
     def must_stop(self) -> bool:
         """Return whether another step and a checkpoint might not fit before the end."""
         if self.end is None:
             return False
-        save = self.checkpoint or 0.0
-        if self._flying is not None:
-            save = 2 * max(save, self.now() - self._flying)
-        needed = SLOWER * (self._slowest + save) + MARGIN
+        save = self.checkpoint_seconds or 0.0
+        if self._pending_since is not None:
+            save = 2 * max(save, self.now() - self._pending_since)
+        needed = SLOWDOWN_FACTOR * (self._step_seconds + save) + AFTER_CHECKPOINT_SECONDS
         return self.now() + needed >= self.end
 
     def must_measure(self) -> bool:
-        """Whether to save now to learn how long it takes: half the time is gone, none known."""
-        if self.end is None or self.checkpoint is not None or self._flying is not None:
+        """Return whether to save now, to learn how long a checkpoint takes.
+
+        True when half the time is over and none has been saved yet.
+        """
+        if self.end is None or self.checkpoint_seconds is not None or self._pending_since is not None:
             return False
-        return self.now() >= self._began + (self.end - self._began) / 2
+        return self.now() >= self._started + (self.end - self._started) / 2
 
 
-def slowest_checkpoint(marks: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the seconds of the slowest checkpoint a run has marked, None where it has none."""
-    taken = [
-        float(mark["seconds"])
-        for mark in marks
-        if mark.get("event") == "checkpoint" and isinstance(mark.get("seconds"), int | float)
+def slowest_checkpoint(events: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the seconds of the slowest checkpoint among a run's events, None without one."""
+    seconds = [
+        float(event["seconds"])
+        for event in events
+        if event.get("event") == "checkpoint" and isinstance(event.get("seconds"), int | float)
     ]
-    return max(taken, default=None)
+    return max(seconds, default=None)

@@ -11,7 +11,7 @@ from hpclaunch.document import parse_value
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.recipe.training import OWNED, sft_fields
+from hpclaunch.recipe.training import OWNED, config_fields
 
 FAST = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -80,7 +80,7 @@ KNOWN = [
     "wandb",
     "interval",
 ]
-FIELDS = sorted(sft_fields().keys() - OWNED.keys())[:20]
+FIELDS = sorted(config_fields().keys() - OWNED.keys())[:20]
 SECTION = st.dictionaries(st.sampled_from(KNOWN + FIELDS), ANY, max_size=4)
 NEARLY = st.fixed_dictionaries(
     {"name": st.just("x"), "model": SECTION | ANY, "data": SECTION | ANY},

@@ -7,7 +7,7 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_override, load, split_override
-from hpclaunch.recipe.training import OWNED, sft_fields
+from hpclaunch.recipe.training import OWNED, config_fields
 
 SMALL = """\
 name: mine
@@ -89,7 +89,7 @@ def test_what_the_launcher_sets_is_refused_with_the_place_to_say_it(here: Path, 
 
 def test_owned_keys_are_never_suggested(here: Path) -> None:
     assert "output_dir'" not in refusal(SMALL + "training: {output_dirs: x}\n")
-    assert OWNED.keys() - {"logging_dir"} <= sft_fields().keys(), "no owned key but a real one"
+    assert OWNED.keys() - {"logging_dir"} <= config_fields().keys(), "no owned key but a real one"
 
 
 def test_overrides_win_over_the_file_and_flags_over_both(here: Path) -> None:

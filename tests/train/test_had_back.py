@@ -108,4 +108,4 @@ def test_a_damaged_one_here_is_replaced_by_its_copy(
     assert outcome.code == 0, outcome.said
     assert f"step-6 cannot be resumed from: {SHARD}" in outcome.out
     assert "resuming from checkpoints/step-6" in outcome.out
-    assert manifest.damage(folder.checkpoints / "step-6") is None
+    assert manifest.find_damage(folder.checkpoints / "step-6") is None

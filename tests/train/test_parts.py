@@ -18,7 +18,7 @@ SMALL = tiny_llama.Size(vocabulary=400, hidden=32, feed_forward=64, layers=1, st
 
 def written(run: RunFolder, step: int, text: str = "weights") -> None:
     """Put a checkpoint where the trainer writes it."""
-    folder = folders.aside(run) / f"checkpoint-{step}"
+    folder = folders.partial_folder(run) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "model").write_text(text, "utf-8")
 
@@ -28,7 +28,7 @@ def test_a_checkpoint_is_there_once_it_is_whole(tmp_path: Path) -> None:
     assert folders.newest(run) is None
     written(run, 5)
     assert folders.newest(run) is None, "half written is not there"
-    path = folders.promote(run, 5, keep=2)
+    path = folders.move_into_place(run, 5, keep=2)
     assert folders.newest(run) == path == run.checkpoints / "step-5"
 
 
@@ -36,7 +36,7 @@ def test_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step in (8, 9, 10):
         written(run, step)
-        folders.promote(run, step, keep=2)
+        folders.move_into_place(run, step, keep=2)
     assert [path.name for path in folders.complete(run)] == ["step-9", "step-10"]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-10", "step-9"]
 
@@ -45,7 +45,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for text in ("first", "second"):
         written(run, 3, text)
-        path = folders.promote(run, 3, keep=1)
+        path = folders.move_into_place(run, 3, keep=1)
     assert (path / "model").read_text("utf-8") == "second"
 
 

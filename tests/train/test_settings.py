@@ -14,7 +14,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import distributed, model, settings, sft_fields
+from hpclaunch.train import config_fields, distributed, model, settings
 from tests.train.conftest import short
 
 
@@ -24,9 +24,9 @@ def recipe(tiny: Path, rows: Path) -> Recipe:
 
 
 def config(recipe: Recipe, tmp_path: Path, fsdp: int = 0, **more: Any) -> Any:
-    here = distributed.DistContext(rank=0, size=1, device="cpu", fsdp=fsdp)
-    options = {"messages": True, "validating": False, "kernel": "sdpa", **more}
-    return settings.sft_config(recipe, RunFolder(tmp_path), here, **options)
+    context = distributed.DistContext(rank=0, world_size=1, device="cpu", fsdp_version=fsdp)
+    options = {"conversations": True, "has_eval_set": False, "attn_implementation": "sdpa", **more}
+    return settings.training_arguments(recipe, RunFolder(tmp_path), context, **options)
 
 
 def changed(recipe: Recipe, **training: Any) -> Recipe:
@@ -35,7 +35,7 @@ def changed(recipe: Recipe, **training: Any) -> Recipe:
 
 def test_the_list_of_fields_is_the_installed_trls() -> None:
     text = resources.files("hpclaunch.recipe").joinpath("sft_fields.json").read_text("utf-8")
-    assert json.loads(text) == sft_fields.fields()
+    assert json.loads(text) == config_fields.fields("sft")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float16"])
@@ -94,9 +94,9 @@ def test_the_loss_is_the_assistants_unless_the_recipe_says_otherwise(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     assert config(recipe, tmp_path).assistant_only_loss is True
-    assert config(recipe, tmp_path, messages=False).assistant_only_loss is False
-    all_words = changed(recipe, assistant_only_loss=False)
-    assert config(all_words, tmp_path).assistant_only_loss is False
+    assert config(recipe, tmp_path, conversations=False).assistant_only_loss is False
+    all_tokens = changed(recipe, assistant_only_loss=False)
+    assert config(all_tokens, tmp_path).assistant_only_loss is False
 
 
 def test_precision_is_the_models(tiny: Path, rows: Path, tmp_path: Path) -> None:
@@ -120,17 +120,17 @@ def test_a_full_fine_tune_keeps_no_whole_gradients_between_micro_batches(
 ) -> None:
     """Accelerate's default keeps those of the whole model on every rank until the last one."""
 
-    def shared_out(of: Recipe, fsdp: int) -> bool:
+    def syncs_each_batch(of: Recipe, fsdp: int) -> bool:
         made = config(of, tmp_path, fsdp).accelerator_config
         return bool((made.gradient_accumulation_kwargs or {}).get("sync_each_batch"))
 
     method = msgspec.structs.replace(recipe.method, kind="full")
     full = msgspec.structs.replace(recipe, method=method)
-    assert shared_out(full, fsdp=2)
-    assert not shared_out(full, fsdp=0)
-    assert not shared_out(recipe, fsdp=2), "an adapter's are small"
+    assert syncs_each_batch(full, fsdp=2)
+    assert not syncs_each_batch(full, fsdp=0)
+    assert not syncs_each_batch(recipe, fsdp=2), "an adapter's are small"
     own = {"gradient_accumulation_kwargs": {"sync_each_batch": False}}
-    assert not shared_out(changed(full, accelerator_config=own), fsdp=2)
+    assert not syncs_each_batch(changed(full, accelerator_config=own), fsdp=2)
 
 
 def test_packing_needs_flash_attention(recipe: Recipe) -> None:
@@ -142,12 +142,12 @@ def test_packing_needs_flash_attention(recipe: Recipe) -> None:
 
 
 def test_a_kernel_that_is_not_there_is_refused() -> None:
-    assert settings.attention("auto", "cpu") == "sdpa"
-    assert settings.attention("eager", "cuda") == "eager"
+    assert settings.attn_implementation("auto", "cpu") == "sdpa"
+    assert settings.attn_implementation("eager", "cuda") == "eager"
     with pytest.raises(UserError, match="needs a GPU"):
-        settings.attention("flash_attention_2", "cpu")
+        settings.attn_implementation("flash_attention_2", "cpu")
     with pytest.raises(UserError, match="not installed"):
-        settings.attention("flash_attention_3", "cuda")
+        settings.attn_implementation("flash_attention_3", "cuda")
 
 
 def test_an_eval_set_is_used(recipe: Recipe, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_an_eval_set_is_used(recipe: Recipe, tmp_path: Path) -> None:
     import msgspec
 
     plain = msgspec.structs.replace(recipe, training=unsaid)
-    assert config(plain, tmp_path, validating=True).eval_strategy == "epoch"
+    assert config(plain, tmp_path, has_eval_set=True).eval_strategy == "epoch"
     assert config(plain, tmp_path).eval_strategy == "no"
 
 
@@ -182,7 +182,7 @@ def test_fsdps_own_checkpointing_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UserError, match="loses the adapter"):
         distributed.context_from_env()
     monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "false")
-    assert distributed.context_from_env().fsdp == 2
+    assert distributed.context_from_env().fsdp_version == 2
 
 
 def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_sharegpt_turns_become_messages() -> None:
 
 
 def rows_of(path: Path, **more: Any) -> Any:
-    return load_rows(Data(name=str(path), **more), chat=True, check=True)
+    return load_rows(Data(name=str(path), **more), "sft", chat=True, check=True)
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_validation_file_stands_beside_the_training_rows(tmp_path: Path) -> No
 
 def test_the_builtin_questions_are_whole_and_apart() -> None:
     data = Data(name="builtin:cluster-questions", validation_split="validation")
-    rows = load_rows(data, chat=True, check=True)
+    rows = load_rows(data, "sft", chat=True, check=True)
     asked = {row["messages"][0]["content"] for row in rows.train}
     assert rows.validation is not None
     held = {row["messages"][0]["content"] for row in rows.validation}
@@ -131,18 +131,18 @@ def test_the_builtin_questions_are_whole_and_apart() -> None:
 def test_conversations_need_a_chat_template(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "d.jsonl", [{"messages": TALK}])
     with pytest.raises(UserError, match="no chat template"):
-        load_rows(Data(name=str(path)), chat=False, check=True)
+        load_rows(Data(name=str(path)), "sft", chat=False, check=True)
 
 
 def test_an_unknown_builtin_dataset_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'builtin:cluster-questions'"):
-        load_rows(Data(name="builtin:cluster-question"), chat=True, check=True)
+        load_rows(Data(name="builtin:cluster-question"), "sft", chat=True, check=True)
 
 
 def test_rows_of_a_csv_file(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text('instruction,input,output\n"Add, please",1 and 2,3\nSay hello,,hello\n')
-    rows = load_rows(Data(name=str(file)), chat=False, check=True)
+    rows = load_rows(Data(name=str(file)), "sft", chat=False, check=True)
     assert rows.train[0] == {"prompt": "Add, please\n\n1 and 2\n\n", "completion": "3"}
     assert rows.train[1] == {"prompt": "Say hello\n\n", "completion": "hello"}
 
@@ -150,6 +150,6 @@ def test_rows_of_a_csv_file(tmp_path: Path) -> None:
 def test_cells_of_a_csv_file_stay_as_they_are(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes("\ufeffprompt,completion,id\n1+1,2,1\nname?,007,2\nempty?,NA,\n".encode())
-    rows = load_rows(Data(name=str(file)), chat=False, check=True)
+    rows = load_rows(Data(name=str(file)), "sft", chat=False, check=True)
     assert rows.train["completion"] == ["2", "007", "NA"]
     assert rows.train["prompt"] == ["1+1", "name?", "empty?"]

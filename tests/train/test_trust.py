@@ -53,7 +53,7 @@ def test_a_manifest_names_every_file(lora_run: Done) -> None:
         assert facts["step"] == folders.step_of(checkpoint)
         assert facts["ranks"] == 2
         assert facts["versions"]["torch"]
-        assert manifest.damage(checkpoint) is None
+        assert manifest.find_damage(checkpoint) is None
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_harm_to_any_file_is_found(
     checkpoint = stopped.checkpoints / "step-6"
     harm(checkpoint / name)
     # Whichever of several ranks it falls to, one of them finds it.
-    found = [manifest.damage(checkpoint, rank, 3) for rank in range(3)]
+    found = [manifest.find_damage(checkpoint, rank, 3) for rank in range(3)]
     assert any(each is not None and name in each and said in each for each in found)
-    assert manifest.damage(stopped.checkpoints / "step-3") is None
+    assert manifest.find_damage(stopped.checkpoints / "step-3") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {"a": 1}}'])
 def test_a_damaged_manifest(stopped: RunFolder, text: str) -> None:
     (stopped.checkpoints / "step-6" / manifest.NAME).write_text(text)
-    assert manifest.damage(stopped.checkpoints / "step-6") == "manifest.json is missing or damaged"
+    assert manifest.find_damage(stopped.checkpoints / "step-6") == "manifest.json is missing or damaged"
 
 
 def test_a_damaged_newest_is_passed_over(stopped: RunFolder, lora_run: Done) -> None:
@@ -94,7 +94,7 @@ def test_a_damaged_newest_is_passed_over(stopped: RunFolder, lora_run: Done) -> 
     assert damaged["path"] == "step-6"
     first = losses(lora_run.folder)
     assert losses(stopped) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
-    assert manifest.damage(stopped.checkpoints / "step-6") is None, "it was written again"
+    assert manifest.find_damage(stopped.checkpoints / "step-6") is None, "it was written again"
 
 
 def test_no_whole_checkpoint_is_no_silent_new_start(stopped: RunFolder) -> None:
@@ -122,7 +122,7 @@ def test_a_full_disk_costs_that_checkpoint_only(
     assert "No space left" in failed["why"] or "the disk has" in failed["why"]
     assert "step-3 stays the newest" in outcome.out
     assert [path.name for path in folder.checkpoints.iterdir()] == ["step-3"]
-    assert manifest.damage(folder.checkpoints / "step-3") is None
+    assert manifest.find_damage(folder.checkpoints / "step-3") is None
     # The training itself lost nothing.
     assert losses(folder) == pytest.approx(losses(lora_run.folder), rel=1e-3)
     assert adapter_of(folder).keys() == adapter_of(lora_run.folder).keys()

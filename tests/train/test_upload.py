@@ -107,7 +107,7 @@ def test_a_folder_serves_as_well(tmp_path: Path, tiny: Path, rows: Path) -> None
     outcome = launch(folder, 2)
     assert outcome.code == 0, outcome.said
     for name in ("checkpoints/step-9", "final"):
-        assert manifest.damage(attic / "run" / name) is None
+        assert manifest.find_damage(attic / "run" / name) is None
     steps = [path.name for path in (attic / "run/checkpoints").iterdir()]
     assert "step-9" in steps and len(steps) <= 2
 

@@ -1,7 +1,7 @@
-"""A checkpoint that is still being written while training goes on (DCP's asynchronous save).
+"""Asynchronous checkpoints: torch.distributed.checkpoint writes while training goes on.
 
-The weights and the optimizer are copied into the host's memory, and written from there by threads
-that speak over process groups of their own: on the training's group their collectives would come
+The weights and the optimizer's state are copied into the host's memory and written from there by
+threads that use process groups of their own. On the training's group their collectives would come
 between the training's, in another order on each rank.
 """
 
@@ -21,25 +21,26 @@ from hpclaunch.train.distributed import DistContext, all_gather_object
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.settings import LONG_TIMEOUT
 
-AT_ONCE = 2
-"""Parts that are written at the same time: the weights and the optimizer, each with its group."""
+CONCURRENT_SAVES = 2
+"""Parts of a checkpoint written at the same time, each with its own process group: the weights
+and the optimizer's state."""
 
 
 @dataclass
-class Flight:
-    """One checkpoint on its way to the disk, as one rank sees it."""
+class PendingSave:
+    """One checkpoint that is being written, as one rank sees it."""
 
     step: int
     folder: Path
-    world: DistContext
-    parts: list[Future[Any]]
-    """What is still being written; empty where all of it is."""
-    began: float
+    context: DistContext
+    futures: list[Future[Any]]
+    """What DCP is still writing; empty where all of it is written."""
+    started: float
     """By the monotonic clock."""
-    stalled: float
-    """Seconds that training waited for it."""
+    blocked_seconds: float
+    """How long training waited for it."""
     problem: str | None = None
-    share: dict[str, manifest.Part] = field(default_factory=dict)
+    files: dict[str, manifest.FileEntry] = field(default_factory=dict)
     """This rank's files, read back."""
 
     def __post_init__(self) -> None:
@@ -47,66 +48,69 @@ class Flight:
         self._thread.start()
 
     def _watch(self) -> None:
-        """Wait for the writing and read back what is there: neither is the training's business."""
-        for part in self.parts:
-            self.problem = tried(part.result) or self.problem
+        """Wait for the writing, then read the files back, both without holding up training."""
+        for future in self.futures:
+            self.problem = error_of(future.result) or self.problem
         if self.problem is None:
-            self.problem = tried(self._measure)
+            self.problem = error_of(self._read_back)
 
-    def _measure(self) -> None:
-        self.share = manifest.parts_of(self.folder, self.world.rank, self.world.size)
+    def _read_back(self) -> None:
+        self.files = manifest.read_back(self.folder, self.context.rank, self.context.world_size)
 
     @property
-    def over(self) -> bool:
+    def done(self) -> bool:
         """True once this rank's part is on the disk, or has failed."""
         return not self._thread.is_alive()
 
-    def wait(self) -> tuple[str | None, dict[str, manifest.Part]]:
-        """Wait until it is over; gives what went wrong, and this rank's files."""
+    def wait(self) -> tuple[str | None, dict[str, manifest.FileEntry]]:
+        """Wait until it is done; return the error, None if there was none, and this rank's files."""
         self._thread.join()
-        return self.problem, self.share
+        return self.problem, self.files
 
 
-def own_groups(world: DistContext) -> list[Any] | None:
-    """Make the groups that the writing threads speak over. Every rank must call it.
+def new_save_groups(context: DistContext) -> list[Any] | None:
+    """Create the process groups that the writing threads use. Every rank must call it.
 
-    None where that cannot be: without ranks there is nothing to share, and without FSDP no DCP.
-    Raises RuntimeError, on all ranks, where gloo finds no way between the nodes.
+    Return None where asynchronous saves are impossible: with one process, or without FSDP (and so
+    without DCP). Raises RuntimeError, on all ranks, where gloo cannot connect the nodes.
     """
     import torch.distributed as dist
 
-    if not dist.is_initialized() or not world.fsdp:
+    if not dist.is_initialized() or not context.fsdp_version:
         return None
-    # GPUs' own group speaks NCCL, which knows no tensors on the CPU: gloo it is, on all devices.
+    # On GPUs the training's group is NCCL's, which has no tensors on the CPU: gloo works on both.
     timeout = timedelta(seconds=LONG_TIMEOUT)
     groups: list[Any] = []
 
-    def make() -> None:
-        groups.extend(dist.new_group(backend="gloo", timeout=timeout) for _ in range(AT_ONCE))
+    def create() -> None:
+        groups.extend(
+            dist.new_group(backend="gloo", timeout=timeout) for _ in range(CONCURRENT_SAVES)
+        )
 
-    failed = next((said for said in all_gather_object(world, tried(make)) if said), None)
-    if failed:
-        raise RuntimeError(failed)
+    errors = all_gather_object(context, error_of(create))
+    error = next((each for each in errors if each), None)
+    if error:
+        raise RuntimeError(error)
     return groups
 
 
 @contextlib.contextmanager
-def in_flight(groups: list[Any] | None) -> Iterator[list[Future[Any]]]:
-    """Within it DCP's save returns before it has written; gives what is then still to be awaited.
+def dcp_async_save(groups: list[Any] | None) -> Iterator[list[Future[Any]]]:
+    """Make `torch.distributed.checkpoint.save` asynchronous, and collect its futures.
 
-    accelerate calls it by this name. Without groups everything stays as it is.
+    accelerate calls DCP's save by that name. With `groups` None it stays as it is.
     """
     import torch.distributed.checkpoint as dcp
 
-    plain = dcp.save
-    parts: list[Future[Any]] = []
+    blocking_save = dcp.save
+    futures: list[Future[Any]] = []
 
     def save(state_dict: Any, *, storage_writer: Any, planner: Any) -> None:
-        if groups is None or len(parts) == len(groups):
-            plain(state_dict, storage_writer=storage_writer, planner=planner)
+        if groups is None or len(futures) == len(groups):
+            blocking_save(state_dict, storage_writer=storage_writer, planner=planner)
             return
-        group = groups[len(parts)]
-        parts.append(
+        group = groups[len(futures)]
+        futures.append(
             dcp.async_save(
                 state_dict, storage_writer=storage_writer, planner=planner, process_group=group
             )
@@ -114,13 +118,16 @@ def in_flight(groups: list[Any] | None) -> Iterator[list[Future[Any]]]:
 
     dcp.save = save
     try:
-        yield parts
+        yield futures
     finally:
-        dcp.save = plain
+        dcp.save = blocking_save
 
 
-def tried(work: Callable[[], object]) -> str | None:
-    """Do it; gives what went wrong. Any error of a save is that save's alone."""
+def error_of(work: Callable[[], object]) -> str | None:
+    """Call `work`; return its error in one line, None if it succeeded.
+
+    An error of a save costs that checkpoint, never the run.
+    """
     from torch.distributed.checkpoint.api import CheckpointException
 
     try:

@@ -11,11 +11,11 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import DistContext, barrier
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
-SHARD = "5GB"
+MAX_SHARD_SIZE = "5GB"
 """Size of a file of a full model."""
 
 
-def save_final(run: RunFolder, world: DistContext, trainer: Any, dtype: Any) -> Path:
+def save_final_weights(run: RunFolder, context: DistContext, trainer: Any, dtype: Any) -> Path:
     """Write RUN/final: the adapter of a PEFT model, else the model; with its tokenizer.
 
     Every rank must call it. Trainer.save_model writes nothing when checkpoints are sharded, so
@@ -25,31 +25,31 @@ def save_final(run: RunFolder, world: DistContext, trainer: Any, dtype: Any) -> 
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapter = hasattr(model, "peft_config")
-    written = run.root / ".final.partial"
+    partial = run.root / ".final.partial"
     state: dict[str, Any] = {}
     # FSDP 1 is a module around the model, and the outermost holds the embeddings.
-    sharded = trainer.model_wrapped if world.fsdp == 1 else model
-    for name, tensor in _whole(sharded, world, trainable_only=adapter):
-        if world.first:
+    sharded = trainer.model_wrapped if context.fsdp_version == 1 else model
+    for name, tensor in _full_tensors(sharded, context, trainable_only=adapter):
+        if context.is_main_process:
             state[name] = tensor if adapter else _cast(tensor, dtype)
-    if world.first:
+    if context.is_main_process:
         if not state:
             raise RuntimeError("there are no weights to save: nothing was trainable")
-        shutil.rmtree(written, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if adapter:
             # Rows of new tokens are saved as such, so whole embeddings need not be.
-            model.save_pretrained(written, state_dict=state, save_embedding_layers=False)
+            model.save_pretrained(partial, state_dict=state, save_embedding_layers=False)
         else:
-            model.save_pretrained(written, state_dict=state, max_shard_size=SHARD)
+            model.save_pretrained(partial, state_dict=state, max_shard_size=MAX_SHARD_SIZE)
             model.config.dtype = dtype  # the line above writes the type of the float32 masters
             if trainer.use_cache is not None:
                 model.config.use_cache = trainer.use_cache
-            model.config.save_pretrained(written)
-        (written / "README.md").unlink(missing_ok=True)  # PEFT's form, nothing filled in
-        trainer.processing_class.save_pretrained(written)
-        _check(written, adapter)
+            model.config.save_pretrained(partial)
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, nothing filled in
+        trainer.processing_class.save_pretrained(partial)
+        _check_not_empty(partial, adapter)
         shutil.rmtree(run.final, ignore_errors=True)
-        written.rename(run.final)
+        partial.rename(run.final)
     barrier()
     return run.final
 
@@ -58,7 +58,7 @@ def _cast(tensor: Any, dtype: Any) -> Any:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _check(folder: Path, adapter: bool) -> None:
+def _check_not_empty(folder: Path, adapter: bool) -> None:
     """Refuse a folder whose safetensors hold nothing."""
     from safetensors import safe_open
 
@@ -70,25 +70,25 @@ def _check(folder: Path, adapter: bool) -> None:
         raise RuntimeError(f"no {'adapter' if adapter else 'model'} weights were written: {folder}")
 
 
-def _whole(model: Any, world: DistContext, *, trainable_only: bool) -> Iterator[tuple[str, Any]]:
+def _full_tensors(model: Any, context: DistContext, *, trainable_only: bool) -> Iterator[tuple[str, Any]]:
     """Return each parameter (and saved buffer of a full model) whole, on the CPU of the first rank.
 
     One at a time: what is gathered on an accelerator at once is one parameter, not the model.
     """
-    if world.fsdp == 1:
-        yield from _whole_fsdp1(model, trainable_only)
+    if context.fsdp_version == 1:
+        yield from _full_tensors_fsdp1(model, trainable_only)
         return
     for name, parameter in model.named_parameters():  # a tied weight comes once
         if parameter.requires_grad or not trainable_only:
-            yield _plain(name), _gathered(parameter, world)
+            yield _unwrapped_name(name), _full_tensor(parameter, context)
     if not trainable_only:
         saved = model.state_dict().keys()
         for name, buffer in model.named_buffers():
             if name in saved:
-                yield _plain(name), _gathered(buffer, world)
+                yield _unwrapped_name(name), _full_tensor(buffer, context)
 
 
-def _gathered(value: Any, world: DistContext) -> Any:
+def _full_tensor(value: Any, context: DistContext) -> Any:
     """Return a parameter whole: collective for a sharded one. Only the first rank keeps it."""
     from torch.distributed.tensor import DTensor
 
@@ -97,10 +97,10 @@ def _gathered(value: Any, world: DistContext) -> Any:
         if value.device_mesh.device_type != "cpu" and value.to_local().device.type == "cpu":
             value = value.to(value.device_mesh.device_type)  # offloaded shards gather on GPUs
         value = value.full_tensor()
-    return value.to("cpu", copy=True) if world.first else None
+    return value.to("cpu", copy=True) if context.is_main_process else None
 
 
-def _whole_fsdp1(model: Any, trainable_only: bool) -> Iterator[tuple[str, Any]]:
+def _full_tensors_fsdp1(model: Any, trainable_only: bool) -> Iterator[tuple[str, Any]]:
     """FSDP 1 keeps flat shards: unit by unit is made whole, copied and released."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -114,10 +114,10 @@ def _whole_fsdp1(model: Any, trainable_only: bool) -> Iterator[tuple[str, Any]]:
                 if id(parameter) in elsewhere or (trainable_only and not parameter.requires_grad):
                     continue
                 full = f"{prefix}.{name}" if prefix else name
-                yield _plain(full), parameter.detach().to("cpu", copy=True)
+                yield _unwrapped_name(full), parameter.detach().to("cpu", copy=True)
 
 
-def _plain(name: str) -> str:
+def _unwrapped_name(name: str) -> str:
     """Return a parameter's name without the layers that wrappers put in."""
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpclaunch.run.folder import RunFolder
 
 _STEP = re.compile(r"^step-(\d+)$")
-ASIDE = ".partial"
+PARTIAL = ".partial"
 """Where a checkpoint is written before it is renamed into place."""
 
 
@@ -23,8 +23,8 @@ def complete(run: RunFolder) -> list[Path]:
     """Return the checkpoints there are, oldest first."""
     if not run.checkpoints.is_dir():
         return []
-    found = [path for path in run.checkpoints.iterdir() if path.is_dir() and step_of(path) >= 0]
-    return sorted(found, key=step_of)
+    steps = [path for path in run.checkpoints.iterdir() if path.is_dir() and step_of(path) >= 0]
+    return sorted(steps, key=step_of)
 
 
 def newest(run: RunFolder) -> Path | None:
@@ -32,55 +32,55 @@ def newest(run: RunFolder) -> Path | None:
     return next(reversed(complete(run)), None)
 
 
-def aside(run: RunFolder) -> Path:
+def partial_folder(run: RunFolder) -> Path:
     """Return the folder that a checkpoint is written into."""
-    return run.checkpoints / ASIDE
+    return run.checkpoints / PARTIAL
 
 
-def clear_aside(run: RunFolder) -> None:
+def remove_partial(run: RunFolder) -> None:
     """Remove what an interrupted save left behind."""
-    shutil.rmtree(aside(run), ignore_errors=True)
+    shutil.rmtree(partial_folder(run), ignore_errors=True)
 
 
-def begin(run: RunFolder) -> None:
+def create_partial(run: RunFolder) -> None:
     """Make an empty folder to write a checkpoint into. Raises OSError."""
-    clear_aside(run)
-    aside(run).mkdir(parents=True)
+    remove_partial(run)
+    partial_folder(run).mkdir(parents=True)
 
 
-def promote(run: RunFolder, step: int, keep: int, held: str | None = None) -> Path:
+def move_into_place(run: RunFolder, step: int, keep: int, in_use: str | None = None) -> Path:
     """Rename the checkpoint of `step` into place, then remove all but the newest `keep`.
 
-    The one named `held` is being copied elsewhere, and stays until the next.
+    The one named `in_use` is being uploaded, and stays until the next call.
     """
-    written = aside(run) / f"checkpoint-{step}"
+    written = partial_folder(run) / f"checkpoint-{step}"
     target = run.checkpoints / f"step-{step}"
     if target.exists():  # the step was resumed from and is saved again
-        replaced = aside(run) / f"replaced-{step}"
+        replaced = partial_folder(run) / f"replaced-{step}"
         target.rename(replaced)
     written.rename(target)
-    clear_aside(run)
+    remove_partial(run)
     for old in complete(run)[:-keep]:
-        if old.name == held:
+        if old.name == in_use:
             continue
-        doomed = run.checkpoints / f".old-{old.name}"
-        old.rename(doomed)  # first out of sight, so that half a removal is no checkpoint
-        shutil.rmtree(doomed, ignore_errors=True)
+        obsolete = run.checkpoints / f".old-{old.name}"
+        old.rename(obsolete)  # first out of sight, so that half a removal is no checkpoint
+        shutil.rmtree(obsolete, ignore_errors=True)
     return target
 
 
-def put_into_place(run: RunFolder, folder: Path, name: str) -> None:
-    """Rename a whole checkpoint that came from elsewhere, in place of a damaged one if need be."""
+def replace(run: RunFolder, folder: Path, name: str) -> None:
+    """Rename a downloaded checkpoint into place; it replaces a damaged one of the same name."""
     target = run.checkpoints / name
     if target.exists():
-        doomed = run.checkpoints / f".old-{name}"
-        target.rename(doomed)
+        obsolete = run.checkpoints / f".old-{name}"
+        target.rename(obsolete)
         folder.rename(target)
-        shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(obsolete, ignore_errors=True)
     else:
         folder.rename(target)
 
 
-def size(folder: Path) -> int:
+def total_bytes(folder: Path) -> int:
     """Return the bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

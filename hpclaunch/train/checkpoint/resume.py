@@ -1,4 +1,4 @@
-"""Which checkpoint a start goes on from: the newest whole one, here or where copies are kept."""
+"""Which checkpoint to resume from: the newest complete one, here or at the address of `sync_to`."""
 
 from __future__ import annotations
 
@@ -7,64 +7,66 @@ from pathlib import Path
 from hpclaunch.errors import UserError
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import distributed
 from hpclaunch.train.checkpoint import folders, manifest
-from hpclaunch.train.progress_log import say
-from hpclaunch.train.upload import uploader
+from hpclaunch.train.distributed import DistContext, all_gather_object
+from hpclaunch.train.progress_log import log_line
+from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints, was_uploaded
 
 
-def resume_point(
-    folder: RunFolder, here: distributed.DistContext, store: uploader.Store
+def find_resume_checkpoint(
+    folder: RunFolder, context: DistContext, remote: RemoteCheckpoints
 ) -> Path | None:
-    """Return the newest whole checkpoint to go on from, here or in the store, if any, and say so.
+    """Return the newest complete checkpoint, downloaded if need be; None if there is none at all.
 
-    A damaged one is named and passed over for the one before. Raises UserError where there are
-    checkpoints and none is whole, or the store with the only ones does not answer: to start over
-    unasked would cost what they may still be worth.
+    A damaged one is logged and passed over for the one before. Raises UserError where there are
+    checkpoints and none is complete, or where the address that may hold some does not answer: to
+    start over unasked would throw away what they hold.
     """
-    local = {path.name for path in distributed.all_gather_object(here, folders.complete(folder))[0]}
-    if store.problem and here.first:
-        say(f"{store.url} cannot be asked for checkpoints: {store.problem}")
-    for name in sorted({*local, *store.whole}, key=lambda n: folders.step_of(Path(n)))[::-1]:
+    local = {path.name for path in all_gather_object(context, folders.complete(folder))[0]}
+    if remote.problem and context.is_main_process:
+        log_line(f"{remote.url} cannot be asked for checkpoints: {remote.problem}")
+    for name in sorted({*local, *remote.complete}, key=lambda n: folders.step_of(Path(n)))[::-1]:
         checkpoint = folder.checkpoints / name
-        if name in local and _whole(folder, here, checkpoint):
+        if name in local and _is_complete(folder, context, checkpoint):
             return checkpoint
-        if name in store.whole:
-            problem = store.fetch(name)
+        if name in remote.complete:
+            problem = remote.fetch(name)
             if problem is None:
-                _tell_resume(folder, here, checkpoint)
+                _log_resume(folder, context, checkpoint)
                 return checkpoint
-            store.tell_damage(name, problem)
-    if local or store.whole:
+            remote.log_damage(name, problem)
+    if local or remote.complete:
         raise UserError(
             f"none of the checkpoints in {folder.checkpoints} is whole",
             "to start over, remove or rename that folder",
         )
-    if store.problem and distributed.all_gather_object(here, uploader.has_been_there(folder))[0]:
+    if remote.problem and all_gather_object(context, was_uploaded(folder))[0]:
         raise UserError(
-            f"this run's checkpoints are at {store.url}, which cannot be asked: {store.problem}",
+            f"this run's checkpoints are at {remote.url}, which cannot be asked: {remote.problem}",
             "try again later; to start over, take another --name",
         )
     return None
 
 
-def _whole(folder: RunFolder, here: distributed.DistContext, checkpoint: Path) -> bool:
-    """Return whether a checkpoint here can be resumed from; name what is wrong with it."""
-    seen = distributed.all_gather_object(here, manifest.damage(checkpoint, here.rank, here.size))
-    wrong = next((each for each in seen if each is not None), None)
-    if wrong is None:
-        _tell_resume(folder, here, checkpoint)
-    elif here.first:
-        log_event(folder.events, "checkpoint damaged", path=checkpoint.name, why=wrong)
-        say(f"{checkpoint.name} cannot be resumed from: {wrong}")
-    return wrong is None
+def _is_complete(folder: RunFolder, context: DistContext, checkpoint: Path) -> bool:
+    """Return whether a checkpoint here can be resumed from; log what is wrong with it."""
+    damage = manifest.find_damage(checkpoint, context.rank, context.world_size)
+    problem = next((each for each in all_gather_object(context, damage) if each is not None), None)
+    if problem is None:
+        _log_resume(folder, context, checkpoint)
+    elif context.is_main_process:
+        log_event(folder.events, "checkpoint damaged", path=checkpoint.name, why=problem)
+        log_line(f"{checkpoint.name} cannot be resumed from: {problem}")
+    return problem is None
 
 
-def _tell_resume(folder: RunFolder, here: distributed.DistContext, checkpoint: Path) -> None:
-    if not here.first:
+def _log_resume(folder: RunFolder, context: DistContext, checkpoint: Path) -> None:
+    if not context.is_main_process:
         return
-    say(f"resuming from {checkpoint.relative_to(folder.root)}")
-    facts = manifest.read(checkpoint)
-    before = facts[0].get("ranks") if facts else None
-    if before not in (None, here.size):
-        say(f"  it was written by {before} ranks, now {here.size}: the data's order differs")
+    log_line(f"resuming from {checkpoint.relative_to(folder.root)}")
+    parsed = manifest.read(checkpoint)
+    ranks = parsed[0].get("ranks") if parsed else None
+    if ranks not in (None, context.world_size):
+        log_line(
+            f"  it was written by {ranks} ranks, now {context.world_size}: the data's order differs"
+        )

@@ -94,7 +94,7 @@ def laid_out(question: dict[str, Any], layers: int) -> Iterator[Any]:
         model = _model(question, layers)
         with FakeTensorMode(), _as_on_a_gpu():
             _materialize(model)
-            if question.get("checkpointing", True):
+            if question["checkpointing"]:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
                 model.enable_input_require_grads()
             model.train()

@@ -1,11 +1,11 @@
-"""`python -m hpclaunch.train.upload.copier RUN`: copies checkpoints away, one process a node.
+"""`python -m hpclaunch.train.upload.copier RUN NODE NODES`: uploads checkpoints, one process a node.
 
 A process of its own, at low priority, and not a thread of a rank: a thread would take the
-interpreter from the training each time it sums or sends a block, and a storage's library that
-hangs or crashes would take the rank with it.
+interpreter from the training for each block it reads or sends, and a storage's library that hangs
+or crashes would take the rank with it.
 
-Its life hangs on the pipe to the rank that started it: a line wakes it, a JSON object asks it to
-finish, and the pipe's end is its own end, whatever it is doing.
+The rank that started it holds the other end of its stdin: a line wakes it, a JSON object asks it to
+finish, and when the pipe closes it exits at once.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.failure import one_line
-from hpclaunch.train.upload.node import First, Node, say
-from hpclaunch.train.upload.remote import Remote, of_run
+from hpclaunch.train.upload.lead_copier import LeadCopier
+from hpclaunch.train.upload.node_copier import NodeCopier, log_line
+from hpclaunch.train.upload.remote import RemoteFolder, run_url
 
 
 @dataclass
-class Parent:
-    """The rank that started this process, at the other end of the pipe."""
+class PipeRank:
+    """The rank that started this process, through the pipe on stdin."""
 
     finishing: bool = False
     final: bool = False
@@ -36,7 +37,7 @@ class Parent:
     _woken: threading.Event = field(default_factory=threading.Event)
 
     def listen(self) -> None:
-        """Read what it says from now on, in a thread that does nothing else."""
+        """Start a thread that reads what the rank sends."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -56,7 +57,7 @@ class Parent:
         os._exit(0)
 
     def wait(self, seconds: float) -> None:
-        """Wait for so long, or until it says something."""
+        """Wait for so long, or until the rank sends something."""
         self._woken.wait(seconds)
         self._woken.clear()
 
@@ -66,21 +67,21 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 3:
         print("usage: python -m hpclaunch.train.upload.copier RUN NODE NODES", file=sys.stderr)
         return 2
-    rank = Parent()
+    rank = PipeRank()
     rank.listen()
     os.nice(10)
     run = RunFolder(Path(arguments[0]))
     settings = load(str(run.recipe)).checkpoints
     node, nodes = int(arguments[1]), int(arguments[2])
     try:
-        remote = Remote(of_run(settings.sync_to or "", run))
+        remote = RemoteFolder(run_url(settings.sync_to or "", run))
     except UserError as error:
-        say(one_line(error))
+        log_line(one_line(error))
         return 1
     if node == 0:
-        First(run, remote, node, nodes, keep=settings.keep).lead(rank)
+        LeadCopier(run, remote, node, nodes, keep=settings.keep).lead(rank)
     else:
-        Node(run, remote, node, nodes).follow(rank)
+        NodeCopier(run, remote, node, nodes).follow(rank)
     return 0
 
 

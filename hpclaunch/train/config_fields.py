@@ -1,6 +1,7 @@
-"""Write the list of SFTConfig fields and their types, so that recipes are checked without torch.
+"""Write the fields of a TRL config and their types, so that recipes are checked without torch.
 
-`python -m hpclaunch.train.sft_fields > hpclaunch/recipe/sft_fields.json`; a test keeps it equal.
+`python -m hpclaunch.train.config_fields sft > hpclaunch/recipe/sft_fields.json`; a test keeps it
+equal.
 """
 
 from __future__ import annotations
@@ -8,9 +9,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import sys
 import types
 import typing
-from typing import Any
+from typing import Any, cast
+
+from hpclaunch.recipe.schema import Objective
+from hpclaunch.train.objectives import config_class
 
 PLAIN = {bool: "bool", int: "int", float: "float", str: "str", dict: "dict", list: "list"}
 
@@ -30,15 +35,15 @@ def kinds(hint: Any) -> list[str]:
     return [PLAIN[base]] if base in PLAIN else []
 
 
-def fields() -> dict[str, list[str]]:
-    """Return every SFTConfig field that YAML can express, with the types it takes."""
-    from trl import SFTConfig
-
-    hints = typing.get_type_hints(SFTConfig)
-    found = {field.name: kinds(hints[field.name]) for field in dataclasses.fields(SFTConfig)}
+def fields(objective: Objective) -> dict[str, list[str]]:
+    """Return every field of the objective's TRL config that YAML can express, with its types."""
+    config = config_class(objective)
+    hints = typing.get_type_hints(config)
+    found = {field.name: kinds(hints[field.name]) for field in dataclasses.fields(config)}
     return {name: found[name] for name in sorted(found) if found[name]}
 
 
 if __name__ == "__main__":
-    rows = (f'  "{name}": {json.dumps(types)}' for name, types in fields().items())
+    written = fields(cast("Objective", sys.argv[1]))
+    rows = (f'  "{name}": {json.dumps(types)}' for name, types in written.items())
     print("{\n" + ",\n".join(rows) + "\n}")

@@ -1,0 +1,116 @@
+"""What the main process logs of a run, beside its steps: events, and lines on the console."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.events import log_event
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import model
+from hpclaunch.train.checkpoint import folders
+from hpclaunch.train.distributed import DistContext, all_gather_object
+from hpclaunch.train.peak_memory import PeakMemory
+from hpclaunch.train.progress_log import log_line
+from hpclaunch.units import duration
+
+REPORTED_VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft")
+"""Libraries whose versions the report names."""
+
+
+def log_start(folder: RunFolder, context: DistContext) -> None:
+    """Log that an attempt begins."""
+    if context.is_main_process:
+        log_event(
+            folder.events,
+            "start",
+            world=context.world_size,
+            device=context.device,
+            hpclaunch=metadata.version("hpclaunch"),
+            versions={name: metadata.version(name) for name in REPORTED_VERSIONS},
+        )
+
+
+def log_loaded(
+    recipe: Recipe, folder: RunFolder, context: DistContext, trainer: Any, seconds: float
+) -> None:
+    """Log the model, the method and the layout, and how many seconds loading took."""
+    if not context.is_main_process:
+        return
+    total, trainable = model.count_parameters(trainer.model)
+    log_event(
+        folder.events,
+        "load",
+        seconds=round(seconds, 3),
+        parameters=total,
+        trainable=trainable,
+    )
+    attention = trainer.model.config._attn_implementation
+    ranks = "1 rank" if context.world_size == 1 else f"{context.world_size} ranks"
+    sharding = f"FSDP {context.fsdp_version}" if context.fsdp_version else "no sharding"
+    name, dtype = recipe.model.name, recipe.model.dtype
+    log_line(f"{name}: {total:,} parameters, {dtype}, {attention} attention")
+    log_line(
+        f"{recipe.method.kind}: {trainable:,} trainable ({100 * trainable / total:.2f}%), "
+        f"{ranks} ({context.device}, {sharding}), loaded in {duration(seconds)}"
+    )
+
+
+def log_data(folder: RunFolder, context: DistContext, trainer: Any, seconds: float) -> None:
+    """Log the samples and tokens of an epoch, and how many seconds preparing them took."""
+    if not context.is_main_process:
+        return
+    samples = len(trainer.train_dataset)
+    tokens = sum(len(row) for row in trainer.train_dataset["input_ids"])
+    log_event(folder.events, "data", samples=samples, tokens=tokens, seconds=round(seconds, 3))
+    log_line(f"data: {samples:,} samples, {tokens:,} tokens")
+
+
+def log_peak_memory(folder: RunFolder, context: DistContext, memory: PeakMemory) -> None:
+    """Log the peaks of the fullest GPU, of loading and of training. Collective."""
+    peaks = [peak for peak in all_gather_object(context, memory.peaks()) if peak]
+    if context.is_main_process and peaks:
+        fullest = max(peaks, key=lambda peak: (peak.allocated, peak.reserved))
+        log_event(
+            folder.events,
+            "memory",
+            allocated=fullest.allocated,
+            reserved=fullest.reserved,
+            loading_allocated=max(peak.loading_allocated for peak in peaks),
+        )
+
+
+def log_paused(folder: RunFolder, context: DistContext, trainer: Any) -> None:
+    """Log the end of an attempt that a later one resumes."""
+    if context.is_main_process:
+        step = trainer.state.global_step
+        log_event(folder.events, "end", step=step, seconds=0.0, outcome="stopped", final=None)
+        log_line(f"stopped at step {step}, to go on from checkpoints/step-{step}")
+
+
+def log_finished(
+    folder: RunFolder, context: DistContext, trainer: Any, outcome: str, seconds: float
+) -> None:
+    """Log the end of the training: its outcome, and the seconds that saving the weights took."""
+    if not context.is_main_process:
+        return
+    if outcome == "done":  # a request to pause that came with the last step has no object
+        folder.stop_request.unlink(missing_ok=True)
+    step = trainer.state.global_step
+    log_event(
+        folder.events,
+        "end",
+        step=step,
+        seconds=round(seconds, 3),
+        outcome=outcome,
+        final=str(folder.final.relative_to(folder.root)),
+    )
+    megabytes = folders.total_bytes(folder.final) / 1e6
+    log_line(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
+
+
+def log_ended(context: DistContext, seconds: float) -> None:
+    """Log how long the attempt took."""
+    if context.is_main_process:
+        log_line(f"ended after {duration(seconds)}")
