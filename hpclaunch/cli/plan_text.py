@@ -100,7 +100,7 @@ def predicted_rows(record: Record, progress: Progress) -> list[tuple[str, str]]:
     if prediction is None:
         return []
     memory = (
-        f"{gib(progress.allocated)} of tensors at most on the fullest GPU, "
+        f"{gib(progress.peak_allocated)} of tensors at most on the fullest GPU, "
         f"{gib(prediction.tensors)} predicted"
     )
     lines = [("memory", memory)]

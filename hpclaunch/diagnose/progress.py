@@ -39,13 +39,21 @@ class Progress:
     sync_error: str | None = None
     """Why nothing has arrived there since."""
     allocated: int | None = None
-    """Bytes that tensors took of the fullest GPU, over the newest attempt that has ended."""
+    """Most bytes of tensors on the fullest GPU in a step, of the newest attempt that has ended."""
     reserved: int | None = None
-    """Bytes that the allocator held there."""
+    """Most bytes that the allocator held there in a step."""
+    loading_allocated: int | None = None
+    """Most bytes of tensors on a GPU before the first step."""
     restarts: int = 0
     """Attempts after the first."""
     outcome: str | None = None
     """`done` or `stopped` once the training has ended."""
+
+    @property
+    def peak_allocated(self) -> int | None:
+        """Most bytes of tensors on a GPU, while loading or in a step."""
+        peaks = (self.allocated, self.loading_allocated)
+        return max((peak for peak in peaks if peak is not None), default=None)
 
     @property
     def seconds_left(self) -> float | None:
@@ -89,6 +97,7 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
         sync_error=_text(failed.get("why")),
         allocated=_whole(memory.get("allocated")),
         reserved=_whole(memory.get("reserved")),
+        loading_allocated=_whole(memory.get("loading_allocated")),
         restarts=max(0, len(starts) - 1),
         outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
     )

@@ -99,13 +99,17 @@ def _recipe(folder: RunFolder) -> Recipe | None:
 
 
 def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
-    """Say what a run's fullest GPU took against what was predicted, '' where that is not known."""
-    size = next((m.get("allocated") for m in reversed(marks) if m["event"] == "memory"), None)
-    if run.prediction is None or not isinstance(size, int):
+    """Return what a run's fullest GPU took against what was predicted, '' where that is not known.
+
+    Both are peaks of loading or of a step, whichever is higher.
+    """
+    memory: Mapping[str, Any] = next((m for m in reversed(marks) if m["event"] == "memory"), {})
+    sizes = [memory.get("allocated"), memory.get("loading_allocated", 0)]
+    if run.prediction is None or not all(isinstance(size, int) for size in sizes):
         return ""
     return (
-        f"{size / GIB:.1f} GiB of tensors on a GPU where {run.prediction.tensors / GIB:.1f} were "
-        f"predicted (run {run.name})"
+        f"{max(sizes) / GIB:.1f} GiB of tensors on a GPU where "
+        f"{run.prediction.tensors / GIB:.1f} were predicted (run {run.name})"
     )
 
 

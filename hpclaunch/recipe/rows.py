@@ -1,7 +1,7 @@
-"""Local data files, looked at without the training stack: are they there, are their rows any good.
+"""Check local data files without the training stack: that they exist, and that rows are valid.
 
-At the door the beginning of each file and its end are read, so that the answer comes at once; in
-the job every row is looked at, in the same words.
+Before submission the beginning and the end of each file are read, so that the answer comes at once;
+in the job every row is checked, with the same messages.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def glance(
     rows: int | None = None,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> None:
-    """Look at local data before a job is queued. `wanted` is the recipe's `data.format`,
+    """Check local data before a job is queued. `wanted` is the recipe's `data.format`,
     `rows` how many of the rows are used; None is all.
 
     Raises UserError naming file and line. What it does not see, the job's first step does.

@@ -137,7 +137,7 @@ class Checkpoints(Section, frozen=True, kw_only=True):
 
 
 class Wandb(Section, frozen=True, kw_only=True):
-    """Weights & Biases, when asked for."""
+    """Weights & Biases."""
 
     enabled: bool = False
     project: str | None = None

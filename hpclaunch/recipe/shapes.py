@@ -25,12 +25,7 @@ SHAPES: dict[Objective, tuple[Shape, ...]] = {
 """The shapes that an objective's data may have, in the order in which they are detected."""
 
 ROLES = {"system", "user", "assistant", "tool"}
-SHAREGPT_SHAPES: dict[Objective, tuple[Shape, ...]] = {
-    "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
-}
-"""The shapes that an objective's data may have, in the order in which they are detected."""
-
-ROLES = {"human": "user", "gpt": "assistant"}
+SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 KEPT = ("tools", "chat_template_kwargs")
 """Columns that chat templates use beside the conversation itself."""
 

@@ -19,7 +19,7 @@ OWNED: dict[str, str] = {
     "fsdp_config": "set it in the recipe's fsdp section",
     "deepspeed": "hpclaunch shards with FSDP",
     "parallelism_config": "set fsdp.sharding: hybrid",
-    "local_rank": "each rank is told its own by the launcher",
+    "local_rank": "the launcher sets each rank's own",
     "use_cpu": "use --cpu-processes",
     "resume_from_checkpoint": "the launcher finds the newest whole checkpoint",
     "report_to": "set it in the recipe's tracking section",

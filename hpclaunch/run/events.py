@@ -30,7 +30,6 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +99,3 @@ def _parse(text: str) -> list[dict[str, Any]]:
 def newest(events: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
     """Return the last event of one kind, if any."""
     return next((event for event in reversed(events) if event["event"] == kind), None)
-
-
-def peak_allocated(memory: Mapping[str, Any]) -> int | None:
-    """Return the most bytes of tensors on a GPU, while loading or in a step, of a `memory` event."""
-    peaks = [memory.get("allocated"), memory.get("loading_allocated")]
-    return max((peak for peak in peaks if isinstance(peak, int)), default=None)

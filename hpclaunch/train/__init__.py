@@ -1,4 +1,4 @@
-"""What the ranks execute. The only room that imports torch; started as a program, never imported.
+"""What the ranks execute. The only package that imports torch: started as a program, not imported.
 
 `accelerate launch ... -m hpclaunch.train RUN` trains; `python -m hpclaunch.train.prepare RUN`
 brings model and data onto the machine beforehand; `python -m hpclaunch.train.sample RUN` shows

@@ -51,7 +51,9 @@ def main() -> int:
         torch.cuda.set_device(context.local_rank)
     # torch has begun to rename the gather; both names work, and this one on older versions too.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    distributed.init_process_group("nccl" if context.device == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    distributed.init_process_group(
+        "nccl" if context.device == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT
+    )
     try:
         measured = _measure(context)
     finally:
@@ -73,7 +75,9 @@ def _measure(context: DistContext) -> dict[str, Any]:
         node_group, _ = distributed.new_subgroups_by_enumeration(groups, timeout=COLLECTIVE_TIMEOUT)
         measured["inside"] = _rates(context, node_group, per_node, "inside a node")
     if context.nodes > 1:
-        measured["across"] = _rates(context, distributed.group.WORLD, context.world_size, "across nodes")
+        measured["across"] = _rates(
+            context, distributed.group.WORLD, context.world_size, "across nodes"
+        )
     return measured
 
 
@@ -110,7 +114,10 @@ def _rates(context: DistContext, group: Any, ranks: int, where: str) -> list[dic
                 flush=True,
             )
         size *= GROWTH
-        if size > MAX_BYTES[context.device] or max(gather_seconds, reduce_seconds) > LONG_SECONDS[context.device]:
+        if (
+            size > MAX_BYTES[context.device]
+            or max(gather_seconds, reduce_seconds) > LONG_SECONDS[context.device]
+        ):
             return rows
 
 

@@ -35,7 +35,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The trainer's callbacks that are asked afterwards."""
+    """The trainer's callbacks that the session reads after training."""
 
     stop: StopInTime
     memory: PeakMemory
@@ -109,9 +109,7 @@ def create_trainer(
             train_dataset=inputs.rows.train,
             eval_dataset=inputs.rows.validation,
             processing_class=inputs.tokenizer,
-            peft_config=model.lora_config(
-                recipe, loaded, inputs.new_tokens, context.fsdp_version
-            ),
+            peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
             callbacks=[stop, timeouts, memory],
         )
     trainer.remove_callback(PrinterCallback)

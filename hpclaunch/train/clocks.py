@@ -48,7 +48,11 @@ def _round(context: DistContext, clock: Callable[[], float]) -> list[ClockReadin
     # Read after the first rank came to the barrier, and before it has received the reading.
     shares = all_gather_object(context, (_node(), clock()) if context.local_rank == 0 else None)
     received = clock()
-    return [ClockReading(*share, after=before_barrier, before=received) for share in shares if share is not None]
+    return [
+        ClockReading(*share, after=before_barrier, before=received)
+        for share in shares
+        if share is not None
+    ]
 
 
 def clock_offsets(readings: Iterable[ClockReading]) -> dict[str, tuple[float, float]]:

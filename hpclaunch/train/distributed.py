@@ -1,4 +1,4 @@
-"""Who this process is among the ranks, on which device, and how the model is spread over them."""
+"""torch.distributed as the training uses it: rank, world size, process group, collectives."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from hpclaunch.errors import UserError
 T = TypeVar("T")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+
+LONG_TIMEOUT = 7200
+"""Seconds that ranks wait for each other while a large model is loaded or saved."""
 
 LAST_COLLECTIVE_SECONDS = 0.1
 """Seconds that the last collective's tensors get to be freed; some thousand times what it takes."""
@@ -37,14 +40,14 @@ class DistContext:
 
     @property
     def is_main_process(self) -> bool:
-        """This is the rank that writes marks, lines and the final weights."""
+        """Whether this is rank 0, which writes events, log lines and the final weights."""
         return self.rank == 0
 
 
 def context_from_env() -> DistContext:
-    """Read the world from the environment that `accelerate launch` sets. Imports nothing heavy.
+    """Return the context that `accelerate launch` sets in the environment.
 
-    Raises UserError for what cannot run: it is said before a model is loaded.
+    Raises UserError for what cannot run, before a model is loaded.
     """
     import torch
 
@@ -57,7 +60,7 @@ def context_from_env() -> DistContext:
             "see that torch is built for CUDA and that the job asks for GPUs",
         )
     if on_cpu:
-        os.environ["ACCELERATE_USE_CPU"] = "true"  # so that accelerate comes to the same conclusion
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # so that accelerate decides alike
     fsdp = int(os.environ.get("FSDP_VERSION", "1")) if _flag("ACCELERATE_USE_FSDP") else 0
     if on_cpu and fsdp == 1:
         raise UserError("FSDP 1 cannot run on CPUs", "set fsdp.version: 2")
@@ -81,16 +84,16 @@ def context_from_env() -> DistContext:
 
 
 def init_process_group(context: DistContext, arguments: Any) -> None:
-    """Enter the process group, and let FSDP run on CPUs too.
+    """Create the process group, and enable FSDP on CPUs. `arguments`: TRL's config.
 
-    accelerate knows FSDP only among accelerators: a multi-CPU world becomes plain DDP. Telling its
-    state "several devices" after the group is made (over gloo, on CPUs), and before the trainer
-    asks, takes its ordinary FSDP path with everything that belongs to it.
+    accelerate has FSDP for accelerators only: several CPU processes become plain DDP. Its state is
+    set to "several devices" after the group is created (over gloo, on CPUs) and before the trainer
+    reads it, so that it takes the ordinary FSDP path.
     """
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
 
-    arguments.device  # noqa: B018 - reading it makes the process group
+    arguments.device  # noqa: B018 - reading it creates the process group
     if context.fsdp_version == 2:
         patch_final_norm_lookup()
     if context.device == "cpu" and context.fsdp_version:
@@ -102,10 +105,10 @@ def init_process_group(context: DistContext, arguments: Any) -> None:
 def patch_final_norm_lookup() -> None:
     """Let accelerate find the final norm of a PEFT model, as it does of a plain one.
 
-    It shards norm and output head as one unit, which is whole from the norm on. In a PEFT model it
-    looks for the norm one level too high and shards the head by itself. TRL's fused loss then reads
-    a head that is still sharded, and each rank's part of it gets the gradient of that rank's own
-    samples alone: a head that is trained (new tokens, modules_to_save) learns wrongly, silently.
+    It shards norm and output head as one unit, unsharded from the norm on. In a PEFT model it looks
+    for the norm one level too high and shards the head by itself. TRL's fused loss then reads a
+    head that is still sharded, and each rank's shard gets the gradient of that rank's own samples
+    alone: a head that is trained (new tokens, modules_to_save) learns wrongly, silently.
     """
     from accelerate.utils import fsdp_utils
 
@@ -121,7 +124,7 @@ def patch_final_norm_lookup() -> None:
 
 
 def broadcast_number(context: DistContext, number: int) -> int:
-    """Return the first rank's `number` to all ranks; every rank must call it at the same place."""
+    """Return rank 0's `number` on all ranks. Collective: all must call it at the same place."""
     import torch
     import torch.distributed as dist
 
@@ -133,7 +136,7 @@ def broadcast_number(context: DistContext, number: int) -> int:
 
 
 def all_gather_object(context: DistContext, value: T) -> list[T]:
-    """Return what every rank has, by rank; every rank must call it at the same place."""
+    """Return the values of all ranks, by rank. Collective."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
@@ -143,17 +146,8 @@ def all_gather_object(context: DistContext, value: T) -> list[T]:
     return values
 
 
-def peak_memory(context: DistContext) -> tuple[int, int] | None:
-    """Return the most bytes that this rank's tensors took, and its allocator held; None on CPUs."""
-    if context.device != "cuda":
-        return None
-    import torch
-
-    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-
-
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait for all ranks. Collective."""
     import torch.distributed as dist
 
     if dist.is_initialized():
@@ -161,7 +155,7 @@ def barrier() -> None:
 
 
 def destroy_process_group() -> None:
-    """End the process group. Without it a finished run sometimes dies at exit with code -6."""
+    """Destroy the process group. Without it a finished run sometimes dies at exit with code -6."""
     import torch.distributed as dist
 
     if dist.is_initialized():

@@ -75,9 +75,7 @@ def load_model(
     # Not every model supports SDPA (Gemma 2 does not): by default Transformers uses it where it
     # can, and the eager kernel elsewhere.
     is_default = recipe.model.attention == "auto" and attn_implementation == "sdpa"
-    options: dict[str, Any] = (
-        {} if is_default else {"attn_implementation": attn_implementation}
-    )
+    options: dict[str, Any] = {} if is_default else {"attn_implementation": attn_implementation}
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
     with explain("model", where.path):
@@ -136,7 +134,8 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
     """Return PEFT's settings, None for a full fine-tune.
 
     The embeddings of new tokens are trained row by row, in the input and (where it is a matrix of
-    its own) in the output: a frozen random row would never be learnt. `fsdp_version`: 0 without FSDP.
+    its own) in the output: a frozen random row would never be learnt.
+    `fsdp_version`: 0 without FSDP.
     """
     if recipe.method.kind == "full":
         return None
@@ -162,7 +161,10 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
 
 
 def _with_tokens(
-    indices: list[int] | dict[str, list[int]] | None, model: Any, new: list[int], modules_to_save: list[str]
+    indices: list[int] | dict[str, list[int]] | None,
+    model: Any,
+    new: list[int],
+    modules_to_save: list[str],
 ) -> dict[str, list[int]] | None:
     """Add new tokens to the rows to train, except in modules that are trained whole anyway."""
     names = {id(module): name.rpartition(".")[2] for name, module in model.named_modules()}
@@ -181,7 +183,7 @@ def _with_tokens(
 def count_parameters(model: Any) -> tuple[int, int]:
     """Return parameters and trainable parameters of the whole model, whatever this rank holds.
 
-    To be called before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
+    Call it before the model is sharded: afterwards a rank would count its own part. A 4-bit weight
     holds several parameters in each of its elements.
     """
     total = trainable = 0

@@ -1,6 +1,6 @@
 """`python -m hpclaunch.train.prepare RUN`: one process brings model and data onto the machine.
 
-What cannot be is said here in one line, before any rank has started: a bad row, no access to a
+Errors end it here in one line, before any rank has started: a bad row, no access to a
 model, a chat template that leaves nothing to learn from, a package that is not installed.
 """
 
@@ -59,7 +59,7 @@ def device_of(folder: RunFolder) -> str:
 
 
 def attention_for(recipe: Recipe, device: str) -> str:
-    """Return the ranks' attention implementation; check packages of the method. Raises UserError."""
+    """Return the ranks' attention implementation; check the method's packages. Raises UserError."""
     import importlib.util
 
     from hpclaunch.train import settings

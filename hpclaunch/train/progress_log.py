@@ -1,4 +1,4 @@
-"""What the main process logs while it trains: a line and an event a logged step, no progress bars."""
+"""What the main process logs while it trains: a line and an event a logged step, no bars."""
 
 from __future__ import annotations
 

@@ -11,11 +11,8 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Objective, Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.distributed import DistContext
+from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext
 from hpclaunch.train.objectives import config_class
-
-LONG_TIMEOUT = 7200
-"""Seconds that ranks wait for each other while a large model is loaded or saved."""
 
 FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 """What each FlashAttention needs installed."""
@@ -28,9 +25,10 @@ adapter's are small, and wait."""
 
 
 def attn_implementation(wanted: str, device: str) -> str:
-    """Return the attention implementation for `model.attention`; auto takes FlashAttention where it runs.
+    """Return the attention implementation for `model.attention`.
 
-    Raises UserError where a FlashAttention is asked for that is not installed, or has no GPU.
+    auto: FlashAttention where it is installed and there is a GPU, else sdpa.
+    Raises UserError where FlashAttention is requested but not installed, or without a GPU.
     """
     if wanted == "auto":
         flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
@@ -55,7 +53,8 @@ def packing(training: dict[str, Any], attn_implementation: str) -> bool:
     requested = training.get("packing")
     if requested and not flash:
         raise UserError(
-            f"training.packing with the {attn_implementation} kernel would let samples see each other",
+            f"training.packing with the {attn_implementation} kernel would let samples see each "
+            "other",
             "leave training.packing out (it is on where FlashAttention is), or set it to false",
         )
     return flash if requested is None else bool(requested)
@@ -76,7 +75,7 @@ def check_tracking(recipe: Recipe) -> None:
 
 
 def set_up_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
-    """Set the trackers' environment variables to the run folder; return their names for `report_to`."""
+    """Have the trackers write into the run folder; return their names for `report_to`."""
     check_tracking(recipe)
     names = []
     if recipe.tracking.tensorboard:

@@ -76,7 +76,7 @@ def has_chat_template(tokenizer: Any, training: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def chat_template(tokenizer: Any, template: str | None) -> Iterator[None]:
-    """Let a tokenizer use another chat template meanwhile; None: its own. It is saved with its own."""
+    """Let a tokenizer use another chat template meanwhile, None: its own. It is saved with that."""
     own = tokenizer.chat_template
     if template is not None:
         tokenizer.chat_template = template

@@ -11,19 +11,25 @@ from hpclaunch.run.events import is_full
 
 
 class FullDiskTensorBoard(TensorBoardCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Starts a new file once there is space again; what came meanwhile is in events.jsonl, or lost."""
+    """Starts a new file once there is space again; what was logged meanwhile may be lost."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Open the file."""
-        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_train_begin(args, state, control, **more))
+        self._unless_full(
+            lambda: super(FullDiskTensorBoard, self).on_train_begin(args, state, control, **more)
+        )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         """Write what was logged."""
-        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_log(args, state, control, logs=logs, **more))
+        self._unless_full(
+            lambda: super(FullDiskTensorBoard, self).on_log(args, state, control, logs=logs, **more)
+        )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Close the file."""
-        self._unless_full(lambda: super(FullDiskTensorBoard, self).on_train_end(args, state, control, **more))
+        self._unless_full(
+            lambda: super(FullDiskTensorBoard, self).on_train_end(args, state, control, **more)
+        )
 
     def _unless_full(self, work: Callable[[], object]) -> None:
         try:

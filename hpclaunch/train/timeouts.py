@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from hpclaunch.train.settings import LONG_TIMEOUT
+from hpclaunch.train.distributed import LONG_TIMEOUT
 
 STEP_TIMEOUT = 600
 """Seconds: torch's own for collectives over NCCL. Within a step ranks meet at every layer."""

@@ -49,6 +49,10 @@ class CheckpointOptions:
 class CheckpointingTrainerMixin:
     """Keeps a Transformers Trainer's checkpoints in a run folder. Comes before TRL's class."""
 
+    model: Any
+    state: Any
+    add_callback: Callable[[Any], None]
+
     def __init__(
         self,
         run: RunFolder,

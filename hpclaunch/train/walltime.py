@@ -82,7 +82,11 @@ class Walltime:
 
         True when half the time is over and none has been saved yet.
         """
-        if self.end is None or self.checkpoint_seconds is not None or self._pending_since is not None:
+        if (
+            self.end is None
+            or self.checkpoint_seconds is not None
+            or self._pending_since is not None
+        ):
             return False
         return self.now() >= self._started + (self.end - self._started) / 2
 

@@ -205,9 +205,12 @@ def test_what_was_predicted_is_held_against_what_was_measured(home: Home) -> Non
     assert f"unknown of tensors at most on the fullest GPU, {predicted}" in before
     log_event(home.runs / "held/events.jsonl", "memory", allocated=3 * 2**30, reserved=4 * 2**30)
     assert "3.0 GiB of tensors at most on the fullest GPU" in home.call("report", "held").out
+    peaks = {"allocated": 3 * 2**30, "reserved": 4 * 2**30, "loading_allocated": 5 * 2**30}
+    log_event(home.runs / "held/events.jsonl", "memory", **peaks)
+    assert "5.0 GiB of tensors at most on the fullest GPU" in home.call("report", "held").out
     said = json.loads(home.call("report", "held", "--json").out)
     assert said["prediction"] == prediction
-    assert (said["training"]["allocated"], said["training"]["reserved"]) == (3 * 2**30, 4 * 2**30)
+    assert {name: said["training"][name] for name in peaks} == peaks
 
 
 def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:

@@ -47,10 +47,10 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     times = server.times_written(f"me/far/checkpoints/step-{stopped}/")
     assert {f"pytorch_model_fsdp_0/__{rank}_0.distcp" for rank in (0, 1)} <= times.keys()
     assert set(times.values()) == {1}
-    answered = [
-        json.loads(line) for line in (folder / "sync/node-1.jsonl").read_text().splitlines()
+    replies = [
+        json.loads(line) for line in (folder / "upload/node-1.jsonl").read_text().splitlines()
     ]
-    assert answered and all(answer["problem"] is None for answer in answered)
+    assert replies and all(reply["problem"] is None for reply in replies)
     # No key stands in what Slurm or the run keeps.
     held = (path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert not any(b"let me in" in data for data in held)

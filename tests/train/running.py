@@ -107,11 +107,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def marks(folder: RunFolder, event: str) -> list[dict[str, Any]]:
-    """Return the marks of one kind."""
-    return [m for m in read_events(folder.events) if m["event"] == event]
+def events_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+    """Return the events of one kind."""
+    return [event for event in read_events(folder.events) if event["event"] == kind]
 
 
 def losses(folder: RunFolder) -> dict[int, float]:
     """Return the loss of each step; of a step that ran twice, the later."""
-    return {m["step"]: m["loss"] for m in marks(folder, "step")}
+    return {event["step"]: event["loss"] for event in events_of(folder, "step")}

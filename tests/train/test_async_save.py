@@ -11,7 +11,7 @@ import pytest
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import folders, manifest
 from tests.train.conftest import Done, short, train
-from tests.train.running import launch, losses, make_run, marks
+from tests.train.running import events_of, launch, losses, make_run
 from tests.train.test_ends import after_two_steps
 from tests.train.test_lora import same
 from tests.train.weights import adapter_of, checkpoint_tensors
@@ -34,7 +34,7 @@ def test_it_holds_what_a_waiting_one_holds(async_run: Done, lora_run: Done) -> N
     import torch
 
     assert async_run.outcome.code == 0, async_run.outcome.said
-    assert [mark["step"] for mark in marks(async_run.folder, "checkpoint")] == [3, 6]
+    assert [event["step"] for event in events_of(async_run.folder, "checkpoint")] == [3, 6]
     for step in ("step-3", "step-6"):
         for part in (WEIGHTS, "optimizer_0"):
             here, there = (
@@ -76,13 +76,13 @@ def test_training_goes_on_meanwhile(tiny: Path, rows: Path, tmp_path: Path) -> N
     )
     outcome = launch(folder, 2, program=[str(slow)])
     assert outcome.code == 0, outcome.said
-    first = marks(folder, "checkpoint")[0]
+    first = events_of(folder, "checkpoint")[0]
     assert first["seconds"] > 2
     assert first["stalled"] < 1
     begun = first["time"] - first["seconds"]
-    meanwhile = [m for m in marks(folder, "step") if begun + 0.5 < m["time"] < first["time"]]
+    meanwhile = [m for m in events_of(folder, "step") if begun + 0.5 < m["time"] < first["time"]]
     assert meanwhile, "steps were done while it was written"
-    assert [mark["step"] for mark in marks(folder, "step")] == list(range(1, 61))
+    assert [event["step"] for event in events_of(folder, "step")] == list(range(1, 61))
     newest = folders.newest(folder)
     assert newest is not None and newest.name == "step-60", "the last one was waited for"
     assert manifest.find_damage(newest) is None
@@ -94,8 +94,8 @@ def test_a_full_disk_costs_that_checkpoint_only(
     folder = make_run(small_disk, [*short(tiny, rows), ASYNC])
     outcome = launch(folder, 2)
     assert outcome.code == 0, outcome.said
-    (kept,) = marks(folder, "checkpoint")
-    (failed,) = marks(folder, "checkpoint failed")
+    (kept,) = events_of(folder, "checkpoint")
+    (failed,) = events_of(folder, "checkpoint failed")
     assert (kept["step"], failed["step"]) == (3, 6)
     assert "No space left" in failed["why"] or "the disk has" in failed["why"]
     assert [path.name for path in folder.checkpoints.iterdir()] == ["step-3"]
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_up_while_it_is_written(small_disk: Path, tiny: Path, 
     folder = make_run(small_disk, [*short(tiny, rows), ASYNC])
     outcome = launch(folder, 2)
     assert outcome.code == 0, outcome.said
-    assert [mark["step"] for mark in marks(folder, "checkpoint failed")] == [3, 6]
+    assert [event["step"] for event in events_of(folder, "checkpoint failed")] == [3, 6]
     assert "there is none" in outcome.out
     assert list(folder.checkpoints.iterdir()) == []
     assert adapter_of(folder)
@@ -124,7 +124,7 @@ def test_a_stop_waits_for_it(tiny: Path, rows: Path, tmp_path: Path) -> None:
     path = after_two_steps(tmp_path / "site", folder.events, 0, ask)
     outcome = launch(folder, 2, PYTHONPATH=path)
     assert outcome.code == 0, outcome.said
-    (stop,) = marks(folder, "stop")
+    (stop,) = events_of(folder, "stop")
     assert manifest.find_damage(folder.checkpoints / f"step-{stop['step']}") is None
     assert not folder.final.exists(), "to go on later"
 
@@ -134,4 +134,4 @@ def test_without_ranks_it_is_written_as_ever(tiny: Path, rows: Path, tmp_path: P
     done = train(tmp_path / "alone", overrides, processes=1)
     assert done.outcome.code == 0, done.outcome.said
     assert "checkpoints are written while training waits" in done.outcome.out
-    assert len(marks(done.folder, "checkpoint")) == 2
+    assert len(events_of(done.folder, "checkpoint")) == 2

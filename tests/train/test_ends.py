@@ -11,7 +11,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.train.prepare import prepare
 from tests.train.conftest import question, short, train, write_jsonl
-from tests.train.running import launch, make_run, marks, program
+from tests.train.running import events_of, launch, make_run, program
 from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
@@ -46,9 +46,9 @@ def test_a_training_shorter_than_its_logging_steps_has_losses(
     overrides = [*short(tiny, rows, steps=4), "training.logging_steps=100"]
     done = train(tmp_path / "run", overrides, processes=1)
     assert done.outcome.code == 0, done.outcome.said
-    steps = marks(done.folder, "step")
-    assert [mark["step"] for mark in steps] == [1, 4], "the first and the last"
-    assert all(mark["loss"] > 0 for mark in steps)
+    steps = events_of(done.folder, "step")
+    assert [event["step"] for event in steps] == [1, 4], "the first and the last"
+    assert all(event["loss"] > 0 for event in steps)
 
 
 def test_a_stop_file_ends_the_run_with_a_checkpoint_and_weights(
@@ -60,7 +60,7 @@ def test_a_stop_file_ends_the_run_with_a_checkpoint_and_weights(
     path = after_two_steps(tmp_path / "site", folder.events, 0, touch)
     outcome = launch(folder, 2, PYTHONPATH=path)
     assert outcome.code == 0, outcome.said
-    (stop,) = marks(folder, "stop")
+    (stop,) = events_of(folder, "stop")
     assert stop["why"] == "enough for today"
     assert 2 <= stop["step"] < 300
     end = newest(read_events(folder.events), "end")

@@ -13,7 +13,7 @@ import pytest
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder
 from tests.train.conftest import Done, short, train
-from tests.train.running import launch, losses, marks
+from tests.train.running import events_of, launch, losses
 from tests.train.weights import adapter_of, checkpoint_tensors
 
 pytestmark = pytest.mark.train
@@ -27,7 +27,7 @@ def test_a_run_ends_well_and_says_so(lora_run: Done) -> None:
     assert lora_run.folder.rank_errors() == []
 
 
-def test_each_step_is_one_line_and_one_mark(lora_run: Done) -> None:
+def test_each_step_is_one_line_and_one_event(lora_run: Done) -> None:
     assert list(losses(lora_run.folder)) == [1, 2, 3, 4, 5, 6]
     line = r"step \d/6  loss \d+\.\d{3}  lr 1\.0e-02  [\d,]+ tokens/s  eta \d"
     assert len(re.findall(line, lora_run.outcome.out)) == 6
@@ -47,16 +47,16 @@ def test_tokens_are_those_of_all_ranks_without_padding(
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     talks = [json.loads(line)["messages"] for line in rows.read_text("utf-8").splitlines()]
     epoch = sum(len(tokenizer.apply_chat_template(t, return_dict=True)["input_ids"]) for t in talks)
-    steps = marks(lora_run.folder, "step")
+    steps = events_of(lora_run.folder, "step")
     assert sum(step["tokens"] for step in steps[:4]) == epoch, "4 steps of 2 x 4 are all 32 rows"
-    (data,) = marks(lora_run.folder, "data")
+    (data,) = events_of(lora_run.folder, "data")
     assert (data["samples"], data["tokens"]) == (32, epoch)
 
 
 def test_trainable_parameters_are_counted_over_all_ranks(lora_run: Done) -> None:
     """A rank's own shard would be half of them."""
     adapter = adapter_of(lora_run.folder)
-    (load,) = marks(lora_run.folder, "load")
+    (load,) = events_of(lora_run.folder, "load")
     assert load["trainable"] == sum(tensor.numel() for tensor in adapter.values())
     assert f"{load['trainable']:,} trainable" in lora_run.outcome.out
 
@@ -73,9 +73,9 @@ def test_checkpoints_hold_the_adapter(lora_run: Done) -> None:
 def test_only_whole_checkpoints_are_there(lora_run: Done) -> None:
     folder = lora_run.folder.checkpoints
     assert sorted(path.name for path in folder.iterdir()) == ["step-3", "step-6"]
-    said = marks(lora_run.folder, "checkpoint")
-    assert [mark["path"] for mark in said] == ["checkpoints/step-3", "checkpoints/step-6"]
-    assert all(mark["bytes"] > 100_000 for mark in said)
+    said = events_of(lora_run.folder, "checkpoint")
+    assert [event["path"] for event in said] == ["checkpoints/step-3", "checkpoints/step-6"]
+    assert all(event["bytes"] > 100_000 for event in said)
 
 
 def test_the_final_adapter_loads_plainly_and_changes_what_is_written(
@@ -137,8 +137,8 @@ def test_one_rank_and_two_learn_the_same(
     assert alone.outcome.code == 0, alone.outcome.said
     assert losses(alone.folder) == pytest.approx(losses(lora_run.folder), rel=2e-2)
     assert (
-        marks(alone.folder, "load")[0]["trainable"]
-        == (marks(lora_run.folder, "load")[0]["trainable"])
+        events_of(alone.folder, "load")[0]["trainable"]
+        == (events_of(lora_run.folder, "load")[0]["trainable"])
     )
     assert same(adapter_of(alone.folder), adapter_of(lora_run.folder), tolerance=0.05)
 

@@ -9,7 +9,7 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from tests.train.conftest import Done, short, train
-from tests.train.running import launch, losses, marks
+from tests.train.running import events_of, launch, losses
 from tests.train.weights import adapter_of, checkpoint_tensors
 
 pytestmark = pytest.mark.train
@@ -31,7 +31,7 @@ def test_qlora_keeps_its_adapter_and_loads_on_the_plain_model(qlora_run: Done, t
 
 
 def test_qlora_counts_parameters_not_their_packed_bytes(qlora_run: Done, lora_run: Done) -> None:
-    packed, plain = marks(qlora_run.folder, "load")[0], marks(lora_run.folder, "load")[0]
+    packed, plain = events_of(qlora_run.folder, "load")[0], events_of(lora_run.folder, "load")[0]
     assert packed["parameters"] == plain["parameters"]
     assert packed["trainable"] == plain["trainable"]
 
@@ -93,7 +93,7 @@ def test_a_full_fine_tune_goes_on_where_it_was(full_run: Done, tmp_path: Path) -
 
 
 def test_all_parameters_of_a_full_fine_tune_are_trainable(full_run: Done) -> None:
-    load = marks(full_run.folder, "load")[0]
+    load = events_of(full_run.folder, "load")[0]
     assert load["trainable"] == load["parameters"]
 
 
@@ -122,8 +122,8 @@ def test_hybrid_sharding_learns_what_full_sharding_does(
     first = losses(lora_run.folder)
     assert losses(hybrid.folder) == pytest.approx({s: first[s] for s in (1, 2, 3)}, rel=2e-2)
     assert adapter_of(hybrid.folder).keys() == adapter_of(lora_run.folder).keys()
-    (load,) = marks(hybrid.folder, "load")
-    assert load["trainable"] == marks(lora_run.folder, "load")[0]["trainable"]
+    (load,) = events_of(hybrid.folder, "load")
+    assert load["trainable"] == events_of(lora_run.folder, "load")[0]["trainable"]
 
 
 def test_without_sharding_every_rank_holds_the_model(

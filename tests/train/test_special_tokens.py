@@ -96,4 +96,4 @@ def test_tied_embeddings_under_fsdp_are_refused(calls: Path, tmp_path: Path) -> 
     tied = random_llama(tmp_path / "tied", tied=True)
     loaded = AutoModelForCausalLM.from_pretrained(tied)
     with pytest.raises(UserError, match="share their embeddings"):
-        lora_config(load("tiny", [*short(tied, calls), *TOKENS]), loaded, [390], fsdp=2)
+        lora_config(load("tiny", [*short(tied, calls), *TOKENS]), loaded, [390], fsdp_version=2)

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.train.template import has_marks, llama3_variant, loss_mask, training_template
+from hpclaunch.train.template import (
+    has_generation_tags,
+    llama3_variant,
+    loss_mask,
+    training_template,
+)
 
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
@@ -102,7 +107,7 @@ def test_marks_that_mark_nothing_are_refused(tokenizer: Any) -> None:
         "{% for m in messages %}{{ m['content'] }}"
         "{% if m['role'] == 'robot' %}{% generation %}x{% endgeneration %}{% endif %}{% endfor %}"
     )
-    assert has_marks(tokenizer.chat_template)
+    assert has_generation_tags(tokenizer.chat_template)
     with pytest.raises(UserError, match="leaves no token to learn from"):
         training_template(tokenizer, TALKS)
 

@@ -11,7 +11,7 @@ import pytest
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import folders, manifest
 from tests.train.conftest import Done, short
-from tests.train.running import launch, losses, make_run, marks
+from tests.train.running import events_of, launch, losses, make_run
 from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
@@ -80,7 +80,10 @@ def test_harm_to_any_file_is_found(
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {"a": 1}}'])
 def test_a_damaged_manifest(stopped: RunFolder, text: str) -> None:
     (stopped.checkpoints / "step-6" / manifest.NAME).write_text(text)
-    assert manifest.find_damage(stopped.checkpoints / "step-6") == "manifest.json is missing or damaged"
+    assert (
+        manifest.find_damage(stopped.checkpoints / "step-6")
+        == "manifest.json is missing or damaged"
+    )
 
 
 def test_a_damaged_newest_is_passed_over(stopped: RunFolder, lora_run: Done) -> None:
@@ -90,7 +93,7 @@ def test_a_damaged_newest_is_passed_over(stopped: RunFolder, lora_run: Done) -> 
     assert outcome.code == 0, outcome.said
     assert f"step-6 cannot be resumed from: {SHARD}" in outcome.out
     assert "resuming from checkpoints/step-3" in outcome.out
-    (damaged,) = marks(stopped, "checkpoint damaged")
+    (damaged,) = events_of(stopped, "checkpoint damaged")
     assert damaged["path"] == "step-6"
     first = losses(lora_run.folder)
     assert losses(stopped) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
@@ -115,8 +118,8 @@ def test_a_full_disk_costs_that_checkpoint_only(
     folder = make_run(small_disk, short(tiny, rows))
     outcome = launch(folder, 2)
     assert outcome.code == 0, outcome.said
-    (kept,) = marks(folder, "checkpoint")
-    (failed,) = marks(folder, "checkpoint failed")
+    (kept,) = events_of(folder, "checkpoint")
+    (failed,) = events_of(folder, "checkpoint failed")
     assert (kept["step"], failed["step"]) == (3, 6)
     assert "step 6: no checkpoint: " in outcome.out
     assert "No space left" in failed["why"] or "the disk has" in failed["why"]
@@ -151,6 +154,6 @@ def test_a_checkpoint_without_its_weights_is_not_kept(
     outcome = launch(folder, 2, program=[str(program)])
     assert outcome.code == 0, outcome.said
     assert folders.complete(folder) == []
-    assert len(marks(folder, "checkpoint failed")) == 2
+    assert len(events_of(folder, "checkpoint failed")) == 2
     assert "bytes of weights where" in outcome.out
     assert (folder.final / "adapter_model.safetensors").is_file()

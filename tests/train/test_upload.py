@@ -15,7 +15,7 @@ from hpclaunch.train.checkpoint import manifest
 from tests.cli.running import Home
 from tests.storage import BUCKET, Storage
 from tests.train.conftest import Done, short
-from tests.train.running import Outcome, launch, make_run, marks
+from tests.train.running import Outcome, events_of, launch, make_run
 from tests.train.test_ends import after_two_steps
 
 pytestmark = pytest.mark.train
@@ -33,11 +33,11 @@ def test_everything_is_there_when_the_run_ends(copied: Done, server: Storage) ->
         for file, path in local.items():
             assert server.read(f"done/copied/{name}/{file}") == path.read_bytes()
     assert server.read("done/copied/recipe.yaml") == folder.recipe.read_bytes()
-    said = {mark["name"]: mark for mark in marks(folder, "synced")}
+    said = {event["name"]: event for event in events_of(folder, "synced")}
     assert {"step-6", "final"} <= said.keys()
     assert said["step-6"]["step"] == 6
     assert said["final"]["url"] == f"s3://{BUCKET}/done/copied/final"
-    assert marks(folder, "sync failed") == []
+    assert events_of(folder, "sync failed") == []
     assert "sync: final is at s3://attic/done/copied/final" in copied.outcome.out
     assert "let me in" not in copied.outcome.said
     assert copied.outcome.err == ""
@@ -55,13 +55,13 @@ def test_a_storage_that_is_away_does_not_hold_the_training(
         server.stop()
         try:
             wait_for(folder, "sync failed", running)
-            failed_at = marks(folder, "sync failed")[0]["time"]
+            failed_at = events_of(folder, "sync failed")[0]["time"]
         finally:
             server.start()
         outcome = running.result()
     assert outcome.code == 0, outcome.said
-    assert any(mark["time"] > failed_at for mark in marks(folder, "step")), "training went on"
-    assert len(marks(folder, "sync failed")) == 1, "said once"
+    assert any(event["time"] > failed_at for event in events_of(folder, "step")), "training went on"
+    assert len(events_of(folder, "sync failed")) == 1, "said once"
     assert outcome.out.count("training goes on, and it is tried again") == 1
     assert "which answers again" in outcome.out
     assert server.whole("away/run/checkpoints/step-150/") and server.whole("away/run/final/")
@@ -71,7 +71,7 @@ def test_a_storage_that_is_away_does_not_hold_the_training(
 
 def wait_for(folder: RunFolder, event: str, running: Future[Outcome]) -> None:
     deadline = time.monotonic() + 120
-    while not marks(folder, event):
+    while not events_of(folder, event):
         assert not running.done(), running.result().said
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -88,13 +88,13 @@ def test_a_refusing_storage_costs_the_copy_only(
             running = pool.submit(launch, folder, 2, 240, **server.variables)
             wait_for(folder, "sync failed", running)
             time.sleep(5)
-            assert len(marks(folder, "sync failed")) == 1, "said once, however often tried"
+            assert len(events_of(folder, "sync failed")) == 1, "said once, however often tried"
             server.refuse(False)
             outcome = running.result()
     finally:
         server.refuse(False)
     assert outcome.code == 0, outcome.said
-    (failed,) = marks(folder, "sync failed")
+    (failed,) = events_of(folder, "sync failed")
     assert "PermissionError" in failed["why"]
     assert [path.name for path in folder.checkpoints.iterdir()].count("step-6") == 1
     assert server.whole("forbidden/run/final/"), "allowed again, it was copied at the end"
@@ -179,7 +179,7 @@ def test_by_hand_and_back(server: Storage, tmp_path: Path) -> None:
     again = home.call("resume", "far", "training.max_steps=12")
     assert again.code == 0, again.out + again.err
     assert f"fetching step-6 from s3://{BUCKET}/hand/far" in again.out
-    assert [mark["step"] for mark in marks(folder, "step")] == list(range(1, 13))
+    assert [event["step"] for event in events_of(folder, "step")] == list(range(1, 13))
     assert server.whole("hand/far/checkpoints/step-12/") and server.whole("hand/far/final/")
 
     # What lies there is a run folder: fetched by any tool, it goes on as well.

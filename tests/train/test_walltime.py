@@ -44,7 +44,10 @@ def test_what_was_measured_fits_before_the_end(
     if clock.time > 1000.0 + step:  # it had time for more than one step
         assert clock.time + checkpoint <= walltime.end
     # And it is not wasteful: one more step would have come too close.
-    assert clock.time + SLOWDOWN_FACTOR * (step + checkpoint) + AFTER_CHECKPOINT_SECONDS >= walltime.end - 1e-6
+    assert (
+        clock.time + SLOWDOWN_FACTOR * (step + checkpoint) + AFTER_CHECKPOINT_SECONDS
+        >= walltime.end - 1e-6
+    )
 
 
 def test_a_slow_step_is_remembered() -> None:
@@ -55,7 +58,9 @@ def test_a_slow_step_is_remembered() -> None:
     clock.time += 10
     walltime.step_ended()
     assert not walltime.must_stop()
-    clock.time = walltime.end - SLOWDOWN_FACTOR * 310 - AFTER_CHECKPOINT_SECONDS - 1 if walltime.end else 0.0
+    clock.time = (
+        walltime.end - SLOWDOWN_FACTOR * 310 - AFTER_CHECKPOINT_SECONDS - 1 if walltime.end else 0.0
+    )
     assert not walltime.must_stop()
     clock.time += 2
     assert walltime.must_stop()

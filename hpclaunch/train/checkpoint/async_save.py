@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.train.checkpoint import manifest
-from hpclaunch.train.distributed import DistContext, all_gather_object
+from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext, all_gather_object
 from hpclaunch.train.failure import one_line
-from hpclaunch.train.settings import LONG_TIMEOUT
 
 CONCURRENT_SAVES = 2
 """Parts of a checkpoint written at the same time, each with its own process group: the weights
@@ -63,7 +62,7 @@ class PendingSave:
         return not self._thread.is_alive()
 
     def wait(self) -> tuple[str | None, dict[str, manifest.FileEntry]]:
-        """Wait until it is done; return the error, None if there was none, and this rank's files."""
+        """Wait until done; return the error (None if there was none) and this rank's files."""
         self._thread.join()
         return self.problem, self.files
 

@@ -70,7 +70,9 @@ def _check_not_empty(folder: Path, adapter: bool) -> None:
         raise RuntimeError(f"no {'adapter' if adapter else 'model'} weights were written: {folder}")
 
 
-def _full_tensors(model: Any, context: DistContext, *, trainable_only: bool) -> Iterator[tuple[str, Any]]:
+def _full_tensors(
+    model: Any, context: DistContext, *, trainable_only: bool
+) -> Iterator[tuple[str, Any]]:
     """Return each parameter (and saved buffer of a full model) whole, on the CPU of the first rank.
 
     One at a time: what is gathered on an accelerator at once is one parameter, not the model.

@@ -36,7 +36,7 @@ class FileEntry:
 def read_back(folder: Path, rank: int, ranks: int) -> dict[str, FileEntry]:
     """Read back the files that this rank wrote, and on rank 0 those that belong to no rank.
 
-    Each rank computes the checksums of its own, so that a checkpoint of hundreds of gigabytes is read by all nodes.
+    Each rank computes the checksums of its own: all nodes share the reading of a large checkpoint.
     """
     names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
     return {
@@ -111,7 +111,9 @@ def parse(text: str) -> tuple[dict[str, Any], dict[str, FileEntry]] | None:
     try:
         document = json.loads(text)
         files = document.pop("files")
-        entries = {name: FileEntry(int(at["bytes"]), int(at["crc32"])) for name, at in files.items()}
+        entries = {
+            name: FileEntry(int(at["bytes"]), int(at["crc32"])) for name, at in files.items()
+        }
         if not all(_stays_inside(name) for name in entries):  # it may have come from elsewhere
             return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

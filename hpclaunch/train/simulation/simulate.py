@@ -78,7 +78,7 @@ def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
 
 @contextlib.contextmanager
 def laid_out(question: dict[str, Any], layers: int) -> Iterator[Any]:
-    """Return the model cut to `layers`, sharded as asked, and let tensors have no values meanwhile.
+    """Return the model cut to `layers` and sharded, and let tensors have no values meanwhile.
 
     `question` as `simulate` takes it.
     """

@@ -1,4 +1,4 @@
-"""`python -m hpclaunch.train.upload.copier RUN NODE NODES`: uploads checkpoints, one process a node.
+"""`python -m hpclaunch.train.upload.copier RUN NODE NODES`: uploads a node's share of checkpoints.
 
 A process of its own, at low priority, and not a thread of a rank: a thread would take the
 interpreter from the training for each block it reads or sends, and a storage's library that hangs
@@ -63,7 +63,7 @@ class PipeRank:
 
 
 def main(arguments: list[str]) -> int:
-    """Copy for the run, node and number of nodes given; return the exit code."""
+    """Copy for a run, as one of NODES copiers; return the exit code."""
     if len(arguments) != 3:
         print("usage: python -m hpclaunch.train.upload.copier RUN NODE NODES", file=sys.stderr)
         return 2

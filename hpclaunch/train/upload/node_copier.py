@@ -14,7 +14,7 @@ from hpclaunch.train.upload import copy_protocol
 from hpclaunch.train.upload.remote import FINAL, RemoteFolder
 
 POLL_SECONDS = 2.0
-"""Between checks for new checkpoints. Requests are checked for twice, replies four times as often."""
+"""Between checks for new checkpoints; requests and replies are checked for more often."""
 
 
 class ParentRank(Protocol):

@@ -126,7 +126,7 @@ class RemoteFolder:
         self.fs.get_file(self.path(name, *names), str(local))
 
     def remove(self, name: str, *, manifest_only: bool = False) -> None:
-        """Remove a folder, its manifest first: half a removal leaves nothing that looks complete."""
+        """Remove a folder, its manifest first: what half a removal leaves is not complete."""
         self.fs.invalidate_cache()
         manifest_path = self.path(name, manifest.NAME)
         if self.fs.exists(manifest_path):
@@ -189,7 +189,9 @@ def check_owner(run: RunFolder, remote: RemoteFolder) -> bool:
     return True
 
 
-def missing_file(entries: Mapping[str, manifest.FileEntry], files: Mapping[str, int], prefix: str) -> str | None:
+def missing_file(
+    entries: Mapping[str, manifest.FileEntry], files: Mapping[str, int], prefix: str
+) -> str | None:
     """Return which file is missing or has the wrong size, None where all match the manifest."""
     for name, entry in entries.items():
         size = files.get(prefix + name)

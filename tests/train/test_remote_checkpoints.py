@@ -1,4 +1,4 @@
-"""Checkpoints that are lost or damaged here are had back from their copy, if that is whole."""
+"""Checkpoints that are lost or damaged here are downloaded again, if their copy is complete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def six_steps(copied: Done, server: Storage) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("six_steps")
-def test_lost_checkpoints_are_had_back(lost: RunFolder, copied: Done, server: Storage) -> None:
+def test_lost_checkpoints_are_downloaded(lost: RunFolder, copied: Done, server: Storage) -> None:
     server.remove("done/copied/checkpoints/step-6/")
     outcome = launch(lost, 2, 240, **server.variables)
     assert outcome.code == 0, outcome.said
