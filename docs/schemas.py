@@ -56,6 +56,7 @@ def docstring(node: ast.stmt | None) -> str:
 
 ALIASES = {
     "MethodKind": "full, lora, qlora",
+    "Objective": "sft",
     "Sharding": "full, hybrid, grad, none",
     "PositiveInt": "whole number, at least 1",
     "Count": "whole number, at least 0",

@@ -12,6 +12,7 @@ MethodKind = Literal["full", "lora", "qlora"]
 Objective = Literal["sft"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
 DEFAULT_OBJECTIVE: Objective = "sft"
+"""That of a recipe that names none."""
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -167,7 +168,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     model: Model
     data: Data
     description: str = ""
-    objective: Objective = DEFAULT_OBJECTIVE
+    objective: Objective = "sft"
     """Which loss is trained. sft: supervised fine-tuning (TRL's SFTTrainer). The method says which
     weights."""
     method: Method = Method()

@@ -9,7 +9,7 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
-from hpclaunch.recipe.schema import MethodKind, Objective
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, MethodKind, Objective
 from hpclaunch.recipe.shapes import SHAPES
 from hpclaunch.recipe.training import LEARNING_RATE, config_fields
 from hpclaunch.train.objectives import config_class, trainer_class
@@ -36,3 +36,7 @@ def test_an_unknown_objective_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"recipe\.yaml:2: .*objective"):
         load(str(path))
+
+
+def test_a_recipe_that_names_none_has_the_default() -> None:
+    assert load("tiny").objective == DEFAULT_OBJECTIVE
