@@ -100,6 +100,13 @@ def site_page() -> str:
         values = (gpu.get(key, "none") for key in ("memory_gb", "bf16_tflops", "bandwidth_gb_s"))
         cells = " | ".join(map(str, (*values, gpu["link_gb_s"])))
         parts.append(f"| `{name}` | {gpu['name']} | {cells} |")
+    from hpclaunch.site.sbatch_options import SET_BY_HPCLAUNCH
+
+    parts.append(
+        "\n## Options of sbatch\n\n`--sbatch-arg` passes on any option of sbatch, except those "
+        "that hpclaunch sets itself:\n\n| option | instead |\n|---|---|"
+    )
+    parts += [f"| `{flag}` | {one_line(text)} |" for flag, text in SET_BY_HPCLAUNCH.items()]
     return "\n".join(parts) + "\n"
 
 

@@ -95,6 +95,7 @@ def test_the_site_needs_no_network(tmp_path: Path) -> None:
 
 def test_a_broken_anchor_fails_the_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copytree(ROOT / "sbatch", tmp_path / "sbatch")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs/index.md").open("a") as page:
         page.write("\n[gone](guides/plan.md#not-there)\n")
