@@ -95,7 +95,8 @@ CAUSES: tuple[KnownCause, ...] = (
             "Unable to locate a modulefile", "module(s) are unknown", "Lmod has detected")}),
     KnownCause("no-environment", "inputs.no_environment", {
         "no_command": _phrases(
-            ": command not found", ": not found", "activate: No such file or directory")}),
+            ": command not found", ": not found", "activate: No such file or directory",
+            "no Python environment in")}),
     KnownCause("bad-data", "inputs.bad_row", {
         "bad_row": _phrases(
             "repair the row or take it out", "JSON parse error", "DatasetGenerationError",

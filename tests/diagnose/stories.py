@@ -207,6 +207,11 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
                   code=127),
         "no-environment", None, None, "/gone/bin/activate", "--venv",
     ),
+    "environment gone": (
+        FailedRun(log="hpclaunch: no Python environment in /gone on node1; make it anew, or name "
+                      "another by --venv", code=1),
+        "no-environment", None, None, "no Python environment in /gone on node1", "--venv",
+    ),
     "no module": (
         FailedRun(log="Lmod has detected the following error: The following module(s) are unknown: "
                  '"CUDA/99"\n0: bash: accelerate: command not found', code=127),

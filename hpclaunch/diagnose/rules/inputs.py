@@ -109,8 +109,11 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
         "the job uses the environment of --venv: it must be on shared storage",
         f"see the top of {evidence.folder.script}",
     )
-    text = re.sub(r"^\S*slurm_script: |^\S*job\.sbatch: ", "", line.text)
-    return Cause(f"not found on the node: {text}", steps, (line,))
+    text = re.sub(r"^\S*(?:slurm_script|job\.sbatch|launch\.sh): ", "", line.text)
+    headline = text.removeprefix("hpclaunch: ").partition("; make it anew")[0]
+    if headline == text:
+        headline = f"not found on the node: {text}"
+    return Cause(headline, steps, (line,))
 
 
 def package(evidence: RunEvidence) -> Cause | None:
