@@ -47,9 +47,8 @@ def config(
         raise UserError("auto needs a prediction, and config makes none", "name the sharding")
     reference, overrides = recipe_and_overrides(arguments)
     flags = changes(recipe, sharding).flags()
-    # The file is for a program of the user's own: activation checkpointing only on request.
-    flags.setdefault("training.gradient_checkpointing", False)
-    resolved = load(reference or library.DEFAULT, overrides, flags)
+    # The file is for a program of the user's own.
+    resolved = load(reference or library.DEFAULT, overrides, flags, own_program=True)
     needs = resources(nodes, options.SlurmOptions())
     needs.check()
     gpu_request(load_site(GENERIC), needs.gpu)  # raises for an unknown GPU type

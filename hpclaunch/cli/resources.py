@@ -26,7 +26,7 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
         fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
         sharding=None if sharding.sharding == "auto" else sharding.sharding,
         offload=sharding.offload,
-        checkpointing=sharding.activation_checkpointing,
+        activation_checkpointing=sharding.activation_checkpointing,
     )
 
 

@@ -83,13 +83,14 @@ def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> N
 def _recipe(request: Request) -> Recipe:
     """Load the recipe; an own program takes its sharding from it and nothing it did not ask for."""
     default = library.TINY if request.mode == "local" else library.DEFAULT
-    flags = request.changes.flags()
-    if request.program:
-        # Checkpointing in FSDP and in the program's own trainer exclude each other: ask for it.
-        flags.setdefault("training.gradient_checkpointing", False)
-        if request.mode == "local" and request.recipe is None:
-            default = library.DEFAULT if local_gpus() else library.TINY
-    return load(request.recipe or default, request.overrides, flags)
+    if request.program and request.mode == "local" and request.recipe is None:
+        default = library.DEFAULT if local_gpus() else library.TINY
+    return load(
+        request.recipe or default,
+        request.overrides,
+        request.changes.flags(),
+        own_program=bool(request.program),
+    )
 
 
 def _settled(

@@ -25,8 +25,7 @@ class Changes:
     fsdp: Literal[1, 2] | None = None
     sharding: Sharding | None = None
     offload: bool | None = None
-    checkpointing: bool | None = None
-    """Activation checkpointing."""
+    activation_checkpointing: bool | None = None
 
     def flags(self) -> dict[str, Any]:
         """Return the dotted recipe keys that these set."""
@@ -37,7 +36,7 @@ class Changes:
             "fsdp.version": self.fsdp,
             "fsdp.sharding": self.sharding,
             "fsdp.offload": self.offload,
-            "training.gradient_checkpointing": self.checkpointing,
+            "training.gradient_checkpointing": self.activation_checkpointing,
         }
         found = {key: value for key, value in found.items() if value is not None}
         # What described the recipe's own model or data does not describe another.

@@ -76,7 +76,7 @@ class TrainingStep:
     """Samples of a micro-batch on one GPU."""
     seq_len: int
     """Tokens of each sample, padding with them."""
-    activation_checkpointing: bool = True
+    activation_checkpointing: bool
     double_quant: bool = True
     """Double quantization of 4-bit weights."""
     offload: bool = False

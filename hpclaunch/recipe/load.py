@@ -30,13 +30,18 @@ _PATHS = (
 
 
 def load(
-    reference: str, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    reference: str,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    *,
+    own_program: bool = False,
 ) -> Recipe:
     """Return the recipe called `reference` (a packaged name or a file), resolved.
 
     `overrides` are `section.key=value` words; `flags` maps dotted keys to values that command-line
-    options set (`{"method.kind": "qlora"}`), applied last. Local paths become absolute: those in a
-    file count from the file's folder, those on the command line from the current one.
+    options set (`{"method.kind": "qlora"}`), applied last. `own_program`: a program of the user's
+    trains, with its sharding from the recipe. Local paths become absolute: those in a file count
+    from the file's folder, those on the command line from the current one.
     Raises UserError naming file, line and key.
     """
     document, folder = _document(reference)
@@ -62,7 +67,9 @@ def load(
         if key.startswith("builtin:") and key not in builtin:
             where = document.where((section, "name"))
             raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
-    training = with_defaults(recipe.training, recipe.objective, recipe.method.kind)
+    training = with_defaults(
+        recipe.training, recipe.objective, recipe.method.kind, own_program=own_program
+    )
     return msgspec.structs.replace(recipe, training=training)
 
 

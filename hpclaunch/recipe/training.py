@@ -61,6 +61,10 @@ DEFAULTS: dict[str, Any] = {
 """Defaults of a fine-tune, of any objective; a recipe's own values win. The only place that has
 them: everything else reads the resolved recipe."""
 
+PROGRAM_DEFAULTS: dict[str, Any] = {"gradient_checkpointing": False}
+"""Over DEFAULTS for a program of the user's own: FSDP's activation checkpointing and the program's
+own exclude each other, so it is on only when asked for."""
+
 
 @cache
 def config_fields(objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, list[str]]:
@@ -113,7 +117,12 @@ def _fits(value: Any, kinds: list[str]) -> bool:
 
 
 def with_defaults(
-    training: dict[str, Any], objective: Objective, method: MethodKind
+    training: dict[str, Any],
+    objective: Objective,
+    method: MethodKind,
+    *,
+    own_program: bool = False,
 ) -> dict[str, Any]:
     """Return the section with hpclaunch's defaults; the user's own values win."""
-    return {**DEFAULTS, "learning_rate": LEARNING_RATE[objective][method], **training}
+    defaults = {**DEFAULTS, "learning_rate": LEARNING_RATE[objective][method]}
+    return {**defaults, **(PROGRAM_DEFAULTS if own_program else {}), **training}

@@ -105,10 +105,8 @@ def config_text(name: str) -> str:
             "fsdp.sharding": config.sharding,
             "fsdp.version": config.fsdp,
             "fsdp.offload": config.offload,
-            # FSDP's own checkpointing is only for programs that do none, and empties an adapter's
-            # checkpoint.
-            "training.gradient_checkpointing": False,
         },
+        own_program=True,
     )
     per_node = config.cpu_processes or config.gpus or 1
     processes = config.nodes * per_node

@@ -59,7 +59,7 @@ class Case:
 def load(on: Bench, method: MethodKind) -> TrainingStep:
     """Return the bench's fine-tune, not yet laid out."""
     adapter = on.model.adapter_parameters(RANK)
-    return TrainingStep(on.model, method, adapter, "none", 1, 1, LENGTH)
+    return TrainingStep(on.model, method, adapter, "none", 1, 1, LENGTH, True)
 
 
 def predicted(on: Bench, lay: Candidate, method: MethodKind, machine: Hardware) -> float:

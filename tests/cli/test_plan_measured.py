@@ -26,7 +26,7 @@ from tests.predict.shapes import SHAPES
 FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
 MODEL = architecture(SHAPES["8b"])
 METHODS: list[MethodKind] = ["lora", "full"]
-LOAD = TrainingStep(MODEL, "lora", MODEL.adapter_parameters(16), "full", 8, 4, 2048)
+LOAD = TrainingStep(MODEL, "lora", MODEL.adapter_parameters(16), "full", 8, 4, 2048, True)
 MACHINE = Hardware(2, 4, 312, 1555, 225, 20)
 
 

@@ -16,13 +16,13 @@ A100 = Hardware(1, 8, 312, 2039, reached(300), None)
 def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> TrainingStep:
     """Return a LoRA of the 70B, fully sharded."""
     return TrainingStep(
-        MODEL, "lora", MODEL.adapter_parameters(rank), "full", shards, samples, length
+        MODEL, "lora", MODEL.adapter_parameters(rank), "full", shards, samples, length, True
     )
 
 
 def full(shards: int) -> TrainingStep:
     """Return a full fine-tune of the 70B, fully sharded."""
-    return TrainingStep(MODEL, "full", 0, "full", shards, 1, 4096)
+    return TrainingStep(MODEL, "full", 0, "full", shards, 1, 4096, True)
 
 
 @dataclass(frozen=True)
@@ -103,5 +103,6 @@ def qwen(size: str, length: int) -> TrainingStep:
         1,
         1,
         length,
+        True,
         gradient_accumulation_steps=8,
     )

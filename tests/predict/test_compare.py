@@ -25,7 +25,7 @@ NOW = Candidate("full", 1, 8, True)
 
 def lora(model: str = "8b", length: int = 512) -> TrainingStep:
     shape = {"8b": SMALL, "70b": LARGE}[model]
-    return TrainingStep(shape, "lora", shape.adapter_parameters(16), "none", 1, 1, length)
+    return TrainingStep(shape, "lora", shape.adapter_parameters(16), "none", 1, 1, length, True)
 
 
 def machine(nodes: int, network: float = 25.0) -> Hardware:

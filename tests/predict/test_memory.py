@@ -47,7 +47,7 @@ def test_a_full_fine_tune_with_tied_embeddings(gpus: int, simulated_gib: float) 
     shape = known_config("meta-llama/Llama-3.2-1B")
     assert shape is not None and shape["tie_word_embeddings"]
     how: Literal["none", "full"] = "none" if gpus == 1 else "full"
-    load = TrainingStep(architecture(shape), "full", 0, how, gpus, 1, 2048)
+    load = TrainingStep(architecture(shape), "full", 0, how, gpus, 1, 2048, True)
     assert memory(load).tensors / GIB == pytest.approx(simulated_gib, rel=0.05)
 
 
@@ -58,7 +58,8 @@ def llama_70b() -> Architecture:
 def lora(shards: int, length: int, **more: Any) -> TrainingStep:
     model = llama_70b()
     return replace(
-        TrainingStep(model, "lora", model.adapter_parameters(16), "full", shards, 1, length), **more
+        TrainingStep(model, "lora", model.adapter_parameters(16), "full", shards, 1, length, True),
+        **more,
     )
 
 
@@ -118,7 +119,7 @@ def test_one_rank_under_fsdp_as_measured_on_an_h200(
 def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
     """Llama 3.1 8B on one H200: 10.68 GiB at the peak, which lay before the first step."""
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
-    load = TrainingStep(model, "qlora", model.adapter_parameters(16), "full", 1, 1, 4096)
+    load = TrainingStep(model, "qlora", model.adapter_parameters(16), "full", 1, 1, 4096, True)
     work = Workload(samples=64, epochs=1, max_steps=8, samples_per_step=8)
     loading = estimate(load, 1, work, None, None).loading_bytes
     assert (loading - CONTEXT) / GIB == pytest.approx(10.68, rel=0.01)

@@ -241,7 +241,7 @@ def test_what_must_hold(rate: float, length: int, accumulation: int, method: Met
 def test_a_token_meets_as_many_adapters_as_experts() -> None:
     """Of 128 experts it goes through eight, so their adapters are a small part of its work."""
     model = architecture(SHAPES["30b-a3b"])
-    load = TrainingStep(model, "lora", model.adapter_parameters(16), "none", 1, 1, 2048)
+    load = TrainingStep(model, "lora", model.adapter_parameters(16), "none", 1, 1, 2048, True)
     bare = token_flops(replace(load, adapter_parameters=0))
     assert bare < token_flops(load) < 1.05 * bare
 
@@ -251,7 +251,7 @@ def test_experts_that_ranks_cannot_share_alike_are_gathered_with_their_padding()
     model = architecture(SHAPES["8x7b"])
     eight, sixteen = (
         gathered_bytes(
-            TrainingStep(model, "lora", model.adapter_parameters(16), "full", ranks, 1, 2048)
+            TrainingStep(model, "lora", model.adapter_parameters(16), "full", ranks, 1, 2048, True)
         )
         for ranks in (8, 16)
     )

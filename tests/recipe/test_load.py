@@ -7,7 +7,7 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_override, load, split_override
-from hpclaunch.recipe.training import OWNED, config_fields
+from hpclaunch.recipe.training import DEFAULTS, OWNED, config_fields
 
 SMALL = """\
 name: mine
@@ -159,3 +159,27 @@ def test_words_are_words_and_only_true_and_false_are_not(word: str) -> None:
     assert load("tiny", ["training.eval_strategy=no"]).training["eval_strategy"] == "no"
     with pytest.raises(UserError, match=f"expected bool, got '{word}'"):
         load("tiny", [f"training.packing={word}"])
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_activation_checkpointing_has_one_default(
+    here: Path, monkeypatch: pytest.MonkeyPatch, *, on: bool
+) -> None:
+    """The plan and both predictions follow DEFAULTS; a program of the user's own has it off."""
+    from hpclaunch.plan.layout import layout
+    from hpclaunch.predict.architecture import architecture
+    from hpclaunch.predict.compare import candidate_of
+    from hpclaunch.predict.estimate import training_step_of
+    from hpclaunch.predict.known_models import known_config
+
+    monkeypatch.setitem(DEFAULTS, "gradient_checkpointing", on)
+    Path("r.yaml").write_text(SMALL, encoding="utf-8")
+    recipe = load("r.yaml")
+    model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
+    assert candidate_of(recipe).activation_checkpointing is on
+    assert training_step_of(recipe, model).activation_checkpointing is on
+    assert layout(recipe, 1, 4, "gpu", own_program=True).activation_checkpointing is on
+    own = load("r.yaml", own_program=True)
+    assert not layout(own, 1, 4, "gpu", own_program=True).activation_checkpointing
+    asked = load("r.yaml", ["training.gradient_checkpointing=true"], own_program=True)
+    assert layout(asked, 1, 4, "gpu", own_program=True).activation_checkpointing
