@@ -40,7 +40,7 @@ class Watcher:
             self._state.answer,
             progress(events),
             events,
-            self._live.look(now),
+            self._live.refresh(now),
             self._folder.node_names(),
             bool(self._record.program),
         )

@@ -59,7 +59,7 @@ class ArrayTally(NodeTally):
         tallies = [self._card(index) for index in ticks.gpus]
         known_rows = np.zeros((len(tallies), len(ticks.answered)), dtype=bool)
         for name in GPU_VALUES:
-            values = ticks.cards.get(name)
+            values = ticks.gpu_values.get(name)
             if values is None:
                 continue
             counts = np.full(len(tallies), values.shape[1])
@@ -75,7 +75,7 @@ class ArrayTally(NodeTally):
             for tally, total, peak, count in merged:
                 tally.values[name].merge(total, peak, count)
         mono = ticks.mono[ticks.answered]
-        joules = ticks.cards.get("energy_j")
+        joules = ticks.gpu_values.get("energy_j")
         for row, tally in enumerate(tallies):
             tally.samples += int(known_rows[row].sum())
             if joules is not None:

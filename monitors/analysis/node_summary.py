@@ -6,7 +6,7 @@ from monitors.analysis.array_tally import GPU_WANTED, HOST_WANTED, ArrayTally
 from monitors.analysis.columns import GPU_COLUMNS, HOST_COLUMNS
 from monitors.analysis.trace import TraceBuilder
 from monitors.storage.block_arrays import TickArrays, arrays, joined
-from monitors.storage.formats.unpacked import Block
+from monitors.storage.formats.block_reader import Block
 from monitors.storage.store import NodeStore
 
 _AT_ONCE = 256

@@ -152,8 +152,8 @@ class TraceBuilder:
         rows = None if len(ticks.answered) == count else ticks.answered
         for row, index in enumerate(ticks.gpus if len(ticks.answered) else ()):
             columns = self._gpu(index).columns
-            for name, cards in ticks.cards.items():
-                values = cards[row]
+            for name, rows_of_gpus in ticks.gpu_values.items():
+                values = rows_of_gpus[row]
                 if not np.isnan(values[0]) or not np.isnan(values).all():
                     columns.put_run(name, _Run(at, values, rows))
         return True

@@ -19,7 +19,7 @@ from monitors.exports.rows import Source
 from monitors.records import GpuSample, GpuTable, HostSample, Start, Tick
 from monitors.samples.fields import GPU_FIELDS, GPU_METRICS, HOST_FIELDS, HOST_METRICS
 from monitors.storage.block_arrays import Column, TickArrays, arrays, joined
-from monitors.storage.formats.unpacked import Block
+from monitors.storage.formats.block_reader import Block
 from monitors.storage.store import NodeStore
 
 GROUP_ROWS = 1 << 16
@@ -83,7 +83,9 @@ def _groups(store: NodeStore) -> Iterator[tuple[TickArrays, dict[int, str | None
             if held and (gpus != held[0].gpus or sum(map(_rows, held)) >= GROUP_ROWS):
                 yield joined(held), uuids
                 held = []
-            held.append(replace(piece, gpus=gpus, cards=piece.cards if gpus == piece.gpus else {}))
+            held.append(
+                replace(piece, gpus=gpus, gpu_values=piece.gpu_values if gpus == piece.gpus else {})
+            )
         else:
             if held:
                 yield joined(held), uuids
@@ -151,7 +153,7 @@ def _from_ticks(ticks: Sequence[Tick]) -> TickArrays:
         own={},
         gpus=gpus or (),
         answered=np.arange(answered),
-        cards={
+        gpu_values={
             name: np.array([_column(name, row) for row in samples]).reshape(shape)
             for name in GPU_FIELDS
         },
@@ -194,7 +196,7 @@ def _table(schema: Any, node: str, ticks: TickArrays, uuids: Mapping[int, str | 
         "node": pa.repeat(node, sum(counts)),
         "gpu": by_gpu(list(ticks.gpus), pa.int32()),
         "uuid": by_gpu([uuids.get(index) for index in ticks.gpus], pa.string()),
-        **{name: column(name, None, ticks.cards.get(name)) for name in GPU_FIELDS},
+        **{name: column(name, None, ticks.gpu_values.get(name)) for name in GPU_FIELDS},
         **{name: column(name, ticks.host.get(name), None) for name in HOST_FIELDS},
     }
     return pa.table(columns, schema=schema)

@@ -11,7 +11,7 @@ from monitors.recorder.gpu_thread import GpuSamplerThread
 from monitors.recorder.interfaces import Clock, HostSource, Sink
 from monitors.recorder.processes import FenceWatch, ParentWatch, own_cost
 from monitors.records import End, GpuTable, Note, Record, Start, Tick
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 
 OPEN_PATIENCE_S = 3.0
 """How long the recording waits for the driver to list the GPUs before it begins without them."""
@@ -155,4 +155,4 @@ class Recorder:
         return End(wall, reason, self._ticks, self._missed, own_cost(), self._lost_writes)
 
     def _record(self, record: Record) -> None:
-        self._lost_writes += not self._sink.append(samples.line(record))
+        self._lost_writes += not self._sink.append(json_lines.line(record))

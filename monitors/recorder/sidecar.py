@@ -3,10 +3,10 @@
     python -m monitors.recorder --out DIR [--node NAME] [--interval 1.0] [--parent PID]
         [--fence FILE TOKEN]
 
-Appends to NODE.samples.jsonl in DIR, and moves what gets old from there to NODE.samples.blocks,
-packed; `formats.samples` and `formats.blocks` tell what is in them. Ends with exit code 0 on
-SIGTERM, SIGINT, SIGHUP, SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when
-FILE holds another text than TOKEN; ignores SIGUSR1, Slurm's warning.
+Appends to NODE.samples.jsonl in DIR, and moves older samples from there to NODE.samples.blocks;
+`monitors.storage.formats` describes both files. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP,
+SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when FILE holds another text than
+TOKEN; ignores SIGUSR1, Slurm's warning.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from monitors.storage.journal import Journal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sidecar; returns the exit code: 0 done, 1 it failed and said why in one line."""
+    """Run the sidecar; return the exit code: 0 done, 1 failed, with the reason on stderr."""
     args = _parser().parse_args(arguments)
-    clock = SystemClock()  # first: from here on a signal ends the recording in order
+    clock = SystemClock()  # first: from here on a signal ends the recording cleanly
     gpus = GpuSamplerThread(AnySource())
     fence_file, fence_token = args.fence or (None, "")
     settings = Settings(

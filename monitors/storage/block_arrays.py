@@ -1,4 +1,4 @@
-"""Blocks as arrays: a report over a week must not make an object of every value."""
+"""Blocks as arrays, for reports and exports: no object is made of a value."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.samples.fields import WHOLE_NUMBERS
-from monitors.storage.formats.unpacked import Block, Described
+from monitors.storage.formats.block_reader import Block, ColumnLayout
 
 Column = NDArray[np.float64]
 _MOST = 1e24
-"""As in `formats.samples`: more than any counter."""
+"""As in `formats.json_lines`: more than any counter."""
 
 
 @dataclass(frozen=True, slots=True)
 class TickArrays:
-    """The ticks of a block. Not a number where a value is not known."""
+    """The ticks of a block. NaN where a value is not known."""
 
     n: NDArray[np.int64]
     wall: Column
@@ -27,15 +27,15 @@ class TickArrays:
     host: dict[str, Column]
     own: dict[str, Column]
     gpus: tuple[int, ...]
-    """Numbers of the GPUs, in the order of the rows of `cards`."""
+    """Numbers of the GPUs, in the order of the rows of `gpu_values`."""
     answered: NDArray[np.intp]
-    """The ticks in which the GPUs answered, by their place: the columns of `cards`."""
-    cards: dict[str, Column]
+    """The ticks in which the GPUs answered, by their place: the columns of `gpu_values`."""
+    gpu_values: dict[str, Column]
     """A row for each GPU."""
 
 
 def arrays(block: Block, host: Iterable[str], gpu: Iterable[str]) -> TickArrays:
-    """The wanted values of a block. Raises ValueError for what no sidecar writes."""
+    """Return the wanted values of a block. Raises ValueError for what no sidecar writes."""
     wanted = {
         *(f"host.{name}" for name in host),
         *(f"gpu.{name}" for name in gpu),
@@ -67,7 +67,7 @@ def arrays(block: Block, host: Iterable[str], gpu: Iterable[str]) -> TickArrays:
 
 
 def joined(parts: Sequence[TickArrays]) -> TickArrays:
-    """The ticks of several blocks as one. All must have the same GPUs."""
+    """Return the ticks of several blocks as one. All must have the same GPUs."""
     if len(parts) == 1:
         return parts[0]
     lengths = [len(part.n) for part in parts]
@@ -95,11 +95,11 @@ def joined(parts: Sequence[TickArrays]) -> TickArrays:
         along([part.own for part in parts], flat),
         parts[0].gpus,
         np.concatenate([p.answered + begin for p, begin in zip(parts, begins, strict=True)]),
-        along([part.cards for part in parts], [(rows, width) for width in widths]),
+        along([part.gpu_values for part in parts], [(rows, width) for width in widths]),
     )
 
 
-def _numbers(column: Described, cells: bytes) -> Column:
+def _numbers(column: ColumnLayout, cells: bytes) -> Column:
     known, width = column.known, column.width
     if not width:
         cut: NDArray[Any] = np.zeros(known, dtype=np.int8)
@@ -116,8 +116,8 @@ def _numbers(column: Described, cells: bytes) -> Column:
     return found
 
 
-def _decimals(column: Described, cut: NDArray[Any]) -> Column:
-    # Doubles hold these exactly, see `formats.cells`.
+def _decimals(column: ColumnLayout, cut: NDArray[Any]) -> Column:
+    # Doubles hold these exactly, see `formats.column_encoding`.
     values = cut.astype(np.float64)
     for _ in range(column.order):
         np.cumsum(values, out=values)
@@ -127,7 +127,7 @@ def _decimals(column: Described, cut: NDArray[Any]) -> Column:
     return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE_NUMBERS else values
 
 
-def _others(column: Described, cut: NDArray[Any]) -> Column:
+def _others(column: ColumnLayout, cut: NDArray[Any]) -> Column:
     whole = cut.astype(np.int64)
     for _ in range(column.order):
         np.cumsum(whole, out=whole)

@@ -1,7 +1,7 @@
-"""The last minutes of every node of a folder, kept up with while they are written.
+"""The last minutes of every node of a folder, followed while they are written.
 
-The first look reads the end of each file; from then on only what was appended since, so that a
-look at many nodes once a second costs little.
+The first refresh reads the end of each file; later ones only what was appended since, so that a
+refresh of many nodes once a second costs little.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from monitors.records import End, GpuInfo, GpuTable, HostSample, Note, Record, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats.samples import SamplesReader
-from monitors.storage.lag import Lag
-from monitors.storage.newest import FileMark, ending, file_mark
+from monitors.storage.clock_offset import ClockOffset
+from monitors.storage.formats.json_lines import SamplesReader
+from monitors.storage.newest import FileIdentity, ending, identity_of
 
 HISTORY_S = 180.0
 """Seconds of samples that are held in memory."""
@@ -25,7 +25,7 @@ _FIRST = (1 << 16, 1 << 19)
 _FIRST_OF_ALL = 1 << 23
 """Bytes that are read of all nodes together, as far as the least for each allows."""
 _FAR = 1 << 20
-"""Bytes appended since the last look from which the end is read anew."""
+"""Bytes appended since the last refresh from which the end is read anew."""
 _MOST_NOTES = 20
 _MB = 1e6
 
@@ -43,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class NodeNow:
-    """What is known of one node at a moment."""
+    """What is known of one node at a time."""
 
     node: str
     start: Start | None = None
@@ -70,25 +70,25 @@ class NodeNow:
 
     @property
     def silent(self) -> bool:
-        """Ticks are overdue, and nothing says that the recording has ended."""
+        """Whether ticks are overdue, and nothing says that the recording has ended."""
         late = self.age_s is not None and self.age_s > max(10.0, 5 * self.interval_s)
         return late and self.end is None
 
     @property
     def current(self) -> bool:
-        """The newest point is of now."""
+        """Whether the newest point is of now."""
         return bool(self.points) and not self.silent and self.end is None
 
 
 class Live:
-    """Keeps up with the nodes of one folder. Not to be used by two threads at once."""
+    """Follows the nodes of one folder. Not to be used by two threads at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._nodes: dict[str, _NodeTail] = {}
 
-    def look(self, now: float) -> tuple[NodeNow, ...]:
-        """Every node of the folder, in natural order, at `now` (Unix seconds of this machine).
+    def refresh(self, now: float) -> tuple[NodeNow, ...]:
+        """Return all nodes of the folder at `now` (Unix seconds of this machine), in natural order.
 
         Never raises for what the files hold or lack.
         """
@@ -101,15 +101,15 @@ class Live:
         }
         share = _FIRST_OF_ALL // max(1, len(names))
         least = min(_FIRST[1], max(_FIRST[0], share))
-        return tuple(node.look(now, least) for node in self._nodes.values())
+        return tuple(node.refresh(now, least) for node in self._nodes.values())
 
 
 class _NodeTail:
     def __init__(self, folder: Path, node: str) -> None:
         self._path, self._node = filenames.path_of(folder, node, filenames.SAMPLES), node
-        self._file: FileMark | None = None
+        self._file: FileIdentity | None = None
         self._offset = 0
-        self._lag = Lag()
+        self._clock_offset = ClockOffset()
         self._clear()
 
     def _clear(self) -> None:
@@ -119,13 +119,13 @@ class _NodeTail:
         self._end: End | None = None
         self._notes: deque[Note] = deque(maxlen=_MOST_NOTES)
 
-    def look(self, now: float, least: int) -> NodeNow:
+    def refresh(self, now: float, least: int) -> NodeNow:
         before = self._points[-1] if self._points else None
         self._read(least)
         age = None
         if self._points:
             last = self._points[-1]
-            age = self._lag.age(last.tick.wall, now, new=last is not before)
+            age = self._clock_offset.age(last.tick.wall, now, new=last is not before)
         return NodeNow(
             self._node,
             self._start,
@@ -141,19 +141,19 @@ class _NodeTail:
             with self._path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 near = self._offset <= size <= self._offset + _FAR
-                if near and file_mark(file) == self._file:
+                if near and identity_of(file) == self._file:
                     file.seek(self._offset)
-                    self._take_all(file.read(size - self._offset))
+                    self._add_lines(file.read(size - self._offset))
                     return
         except OSError:
             return  # what was read before stands, and grows old
         self._read_anew(least)
 
-    def _take_all(self, data: bytes) -> None:
+    def _add_lines(self, data: bytes) -> None:
         *whole, torn = data.split(b"\n")
         self._offset += len(data) - len(torn)
         for record in SamplesReader(line.decode(errors="replace") + "\n" for line in whole):
-            self._take(record)
+            self._add(record)
 
     def _read_anew(self, least: int) -> None:
         found = ending(self._path, least)
@@ -161,14 +161,14 @@ class _NodeTail:
         self._clear()
         self._file, self._offset = found.file, found.size
         for record in found.records():
-            self._take(record)
+            self._add(record)
         if start is not None and start == self._start and self._points:
             # The file was begun anew with its last lines: what is known from before goes on.
             first, last = self._points[0].tick.mono, self._points[-1].tick.mono
             older = [point for point in points if last - HISTORY_S <= point.tick.mono < first]
             self._points = deque([*older, *self._points], maxlen=_MOST_POINTS)
 
-    def _take(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:
         match record:
             case Start():
                 self._start, self._gpus, self._end = record, record.gpus, None

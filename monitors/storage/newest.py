@@ -1,4 +1,4 @@
-"""The newest ticks of every node of a folder, cheaply: from the ends of the files alone."""
+"""The newest ticks of every node of a folder, cheaply: only the ends of the files are read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import BinaryIO
 
 from monitors.records import End, GpuInfo, GpuTable, Note, Record, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.formats.json_lines import SamplesReader
 
 _PIECE = 1 << 16
 _MOST = 1 << 22
-"""Bytes looked through from the end for the start; then the file's first lines are asked."""
+"""Bytes searched from the end for the `start`; then the file's first lines are read."""
 _MOST_NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """What one node last wrote. Everything is None or empty where the file does not tell."""
+    """What one node last wrote. A value is None or empty where the file does not hold it."""
 
     node: str
     start: Start | None = None
@@ -39,10 +39,10 @@ class Newest:
 
 
 def newest(folder: Path) -> tuple[Newest, ...]:
-    """What each node of `folder` last wrote, in natural order of the nodes.
+    """Return what each node of `folder` last wrote, in natural order of the nodes.
 
-    Reads some 64 KiB a node. Never raises for what the files hold or lack: a folder or a file that
-    cannot be read gives nothing, or a node without a tick.
+    Reads some 64 KiB a node. Never raises for what the files hold or lack: a folder that
+    cannot be read has no nodes, and a file that cannot be read no tick.
     """
     try:
         nodes = filenames.nodes_in(folder)
@@ -52,7 +52,7 @@ def newest(folder: Path) -> tuple[Newest, ...]:
 
 
 def newest_of(folder: Path, node: str) -> Newest:
-    """What one node last wrote."""
+    """Return what one node last wrote."""
     start: Start | None = None
     gpus: tuple[GpuInfo, ...] = ()
     ticks: list[Tick] = []
@@ -76,21 +76,21 @@ def newest_of(folder: Path, node: str) -> Newest:
 
 
 @dataclass(frozen=True, slots=True)
-class FileMark:
-    """Tells a file from the one that takes its name, and perhaps its inode, when it is gone."""
+class FileIdentity:
+    """What distinguishes a file from one that later takes its name, and perhaps its inode."""
 
     inode: int
     first: bytes
-    """Its first line, at most half a KiB: a journal begun anew says how much is packed by then."""
+    """Its first line, at most half a KiB: each journal's header says how much is in blocks."""
 
 
-def file_mark(file: BinaryIO) -> FileMark:
-    """The mark of an open file, which is left at any place.
+def identity_of(file: BinaryIO) -> FileIdentity:
+    """Return the identity of an open file, whose position changes.
 
     Raises OSError where it cannot be read.
     """
     file.seek(0)
-    return FileMark(os.fstat(file.fileno()).st_ino, file.readline(512))
+    return FileIdentity(os.fstat(file.fileno()).st_ino, file.readline(512))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,13 @@ class Ending:
 
     lines: tuple[bytes, ...] = ()
     """The heads of the last recording, and the whole lines at the end of the file."""
-    file: FileMark | None = None
+    file: FileIdentity | None = None
     """Which file it was, whatever lies under its name later."""
     size: int = 0
     """Bytes of the file up to the end of the last of these lines."""
 
     def records(self) -> Iterator[Record]:
-        """What the lines say."""
+        """Yield the records of the lines."""
         yield from SamplesReader(line.decode(errors="replace") for line in self.lines)
 
 
@@ -124,19 +124,19 @@ def ending(path: Path, least: int = _PIECE) -> Ending:
             if begin:
                 tail = tail.partition(b"\n")[2]
             heads: list[bytes] = []
-            looked = begin
+            searched = begin
             # Only a start lists the GPUs, and where the tail holds one it is all that is needed.
-            while not any(map(_is_start, tail.split(b"\n") + heads)) and looked:
-                looked = max(0, looked - _PIECE) if size - looked < _MOST else 0
-                file.seek(looked)
+            while not any(map(_is_start, tail.split(b"\n") + heads)) and searched:
+                searched = max(0, searched - _PIECE) if size - searched < _MOST else 0
+                file.seek(searched)
                 piece = file.read(2 * _PIECE)  # overlapping, for lines across the border
                 heads = [line for line in piece.split(b"\n") if _is_head(line)] + heads
-            mark = file_mark(file)
+            identity = identity_of(file)
     except OSError:
         return Ending()
     *whole, torn = tail.split(b"\n")
     lines = [line + b"\n" for line in [*dict.fromkeys(heads), *whole]]
-    return Ending(tuple(lines), mark, end - len(torn))
+    return Ending(tuple(lines), identity, end - len(torn))
 
 
 def _is_start(line: bytes) -> bool:

@@ -1,7 +1,8 @@
-"""One node's record as it lies on the disk: packed blocks, then the journal.
+"""One node's record on the disk, read in the order of time: the block file, then the journal.
 
-A reader that comes while the sidecar packs sees a true state: the journal is opened first, and says
-how many bytes of the packed file go before it; those never change.
+A reader sees a consistent state at any moment, also while the recorder compacts: the journal is
+opened first, and its header says how many bytes of the block file come before it; these never
+change.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import IO, Any
 
 from monitors.records import GpuTable, Record, Start
 from monitors.storage import filenames
-from monitors.storage.formats.blocks import HEAD
-from monitors.storage.formats.journal import Head, head_of
-from monitors.storage.formats.samples import parsed, record_of
-from monitors.storage.formats.unpacked import Block, opened, ticks_of
+from monitors.storage.formats.block_reader import Block, decode_block, ticks_of
+from monitors.storage.formats.block_writer import HEAD
+from monitors.storage.formats.journal_header import JournalHeader, parse_header
+from monitors.storage.formats.json_lines import parsed, record_of
 
 _MOST_LINE = 1 << 24
 _MOST_PAYLOAD = 1 << 26
@@ -25,16 +26,16 @@ _BEGIN = b'{"kind":'
 
 
 class NodeStore:
-    """A node's record. Once it was gone through, `problems` tells what is missing or damaged."""
+    """A node's record. After a pass over it `problems` lists what is missing or damaged."""
 
     def __init__(self, directory: Path, node: str) -> None:
         self._journal = filenames.path_of(directory, node, filenames.SAMPLES)
         self._blocks = filenames.path_of(directory, node, filenames.BLOCKS)
-        self._found: list[str] = []
-        self._senseless: Counter[str] = Counter()
+        self._unreadable: list[str] = []
+        self._unparsable: Counter[str] = Counter()
         self._damaged = self._lost = 0
         self._cut: str | None = None
-        """Where the line before this one is that ends in the middle, if it is one."""
+        """Name of the file in which the line before this one was cut off; else None."""
         self._last: float | None = None
         self.files: list[str] = []
         """Names of the files that could be read."""
@@ -42,18 +43,18 @@ class NodeStore:
     @property
     def problems(self) -> list[str]:
         """What is missing, damaged or could not be read, so far."""
-        told = [*self._found]
+        problems = [*self._unreadable]
         if self._damaged:
             blocks = "1 block is" if self._damaged == 1 else f"{self._damaged} blocks are"
             lost = f"{self._lost:,} samples" if self._lost else "what it held"
-            told.append(f"{self._blocks.name}: {blocks} damaged, {lost} lost")
-        for name, count in self._senseless.items():
+            problems.append(f"{self._blocks.name}: {blocks} damaged, {lost} lost")
+        for name, count in self._unparsable.items():
             lines = "1 line makes" if count == 1 else f"{count} lines make"
-            told.append(f"{name}: {lines} no sense and cannot be counted")
-        return told
+            problems.append(f"{name}: {lines} no sense and cannot be counted")
+        return problems
 
     def records(self) -> Iterator[Record]:
-        """All records in their order, blocks unpacked. Raises nothing for what files hold."""
+        """Yield all records in their order. Never raises for what the files hold."""
         for piece in self.pieces():
             if isinstance(piece, Block):
                 yield from self.unpacked(piece)
@@ -61,18 +62,18 @@ class NodeStore:
                 yield piece
 
     def unpacked(self, block: Block) -> Iterator[Record]:
-        """The ticks of a block."""
+        """Yield the ticks of a block."""
         for raw in ticks_of(block):
-            record = self._understood(raw, self._blocks.name)
+            record = self._record_of(raw, self._blocks.name)
             if record is not None:
                 yield record
 
     def pieces(self) -> Iterator[Record | Block]:
-        """Records and whole blocks in their order. Raises nothing for what files hold or lack."""
+        """Yield records and whole blocks in order. Never raises for what files hold or lack."""
         for piece in self._pieces():
-            self._settle(piece)
+            self._end_cut_line(piece)
             yield piece
-        self._settle(None)
+        self._end_cut_line(None)
 
     def _pieces(self) -> Iterator[Record | Block]:
         journal = self._opened(self._journal)
@@ -81,15 +82,15 @@ class NodeStore:
             return
         with journal:
             try:
-                head = head_of(journal.readline(_MOST_LINE))
+                head = parse_header(journal.readline(_MOST_LINE))
                 yield from self._packed(head, beside=True)
                 yield from self._newest(journal, head)
             except OSError as error:
-                self._found.append(f"{self._journal.name} cannot be read: {error.strerror}")
+                self._unreadable.append(f"{self._journal.name} cannot be read: {error.strerror}")
 
-    def _packed(self, head: Head | None, beside: bool = False) -> Iterator[Record | Block]:
-        """The packed file, as far as it counts."""
-        if head is not None and not head.packed:
+    def _packed(self, head: JournalHeader | None, beside: bool = False) -> Iterator[Record | Block]:
+        """The block file, as far as it counts."""
+        if head is not None and not head.blocks_bytes:
             return
         if not self._blocks.exists() and head is None:
             return  # earlier versions wrote a journal alone
@@ -99,18 +100,18 @@ class NodeStore:
             return
         with file:
             size = os.fstat(file.fileno()).st_size
-            end = size if head is None else min(size, head.packed)
-            if head is not None and size < head.packed:
-                self._found.append(f"{name} is cut short: what came next is lost")
+            end = size if head is None else min(size, head.blocks_bytes)
+            if head is not None and size < head.blocks_bytes:
+                self._unreadable.append(f"{name} is cut short: what came next is lost")
             try:
-                for piece in self._taken(file, end):
+                for piece in self._pieces_of(file, end):
                     if beside and head is None:
                         self._note_last(piece)
                     yield piece
             except OSError as error:
-                self._found.append(f"{name} cannot be read: {error.strerror}")
+                self._unreadable.append(f"{name} cannot be read: {error.strerror}")
 
-    def _taken(self, file: IO[bytes], end: int) -> Iterator[Record | Block]:
+    def _pieces_of(self, file: IO[bytes], end: int) -> Iterator[Record | Block]:
         torn = False
         while (at := file.tell()) < end and (line := file.readline(_MOST_LINE)):
             if line.startswith(HEAD):
@@ -122,18 +123,18 @@ class NodeStore:
                     self._lost += size
                     file.seek(at + len(line))
                 torn = block is None
-            elif not torn or line.startswith(_BEGIN):  # the rest of what is damaged is noise
+            elif not torn or line.startswith(_BEGIN):  # what follows damage is noise
                 torn = False
                 record = self._read(line[: end - at], self._blocks.name)
                 if record is not None:
                     yield record
 
-    def _newest(self, journal: IO[bytes], head: Head | None) -> Iterator[Record]:
+    def _newest(self, journal: IO[bytes], head: JournalHeader | None) -> Iterator[Record]:
         kept = 0
         if head is None:
             journal.seek(0)
         elif self._blocks.name in self.files:
-            kept = head.kept
+            kept = head.repeated_lines
         size = os.fstat(journal.fileno()).st_size
         at = -1
         while journal.tell() < size and (line := journal.readline(_MOST_LINE)):
@@ -141,7 +142,7 @@ class NodeStore:
             record = self._read(line, self._journal.name) if at >= kept else None
             if record is None:
                 continue
-            # Without its first line the journal does not tell what of it is packed already.
+            # Without a header the journal does not say which of its lines are in blocks already.
             if self._last is not None and not isinstance(record, GpuTable):
                 if record.wall <= self._last:
                     continue
@@ -159,38 +160,38 @@ class NodeStore:
         try:
             raw = parsed(line.decode(errors="replace"))
         except (ValueError, RecursionError):
-            self._settle(None)
+            self._end_cut_line(None)
             if not line.startswith(_BEGIN[: len(line.rstrip(b"\n"))]):
-                self._senseless[name] += 1
+                self._unparsable[name] += 1
             elif line.endswith(b"\n"):
                 self._cut = name
             return None
-        return self._understood(raw, name)
+        return self._record_of(raw, name)
 
-    def _settle(self, after: Record | Block | None) -> None:
-        """A line cut off before a start is what a kill left of it; any other is damage.
+    def _end_cut_line(self, after: Record | Block | None) -> None:
+        """Count a cut line as damage, unless a start follows: then a kill cut it.
 
-        Linux writes page by page: a kill in the midst of a write leaves what came before a page's
-        end. That line was never told to anybody, and the gap that follows is in the report anyway.
+        Linux writes page by page: a kill during a write leaves what came before a page's end.
+        Nobody was shown that line, and the report has the gap that follows anyway.
         """
         if self._cut is not None and not isinstance(after, Start):
-            self._senseless[self._cut] += 1
+            self._unparsable[self._cut] += 1
         self._cut = None
 
-    def _understood(self, raw: Any, name: str) -> Record | None:
+    def _record_of(self, raw: Any, name: str) -> Record | None:
         try:
             return record_of(raw)
         except (ValueError, KeyError):
-            self._senseless[name] += 1
+            self._unparsable[name] += 1
             return None
 
     def _opened(self, path: Path) -> IO[bytes] | None:
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            self._found.append(f"{path.name} is missing")
+            self._unreadable.append(f"{path.name} is missing")
         except OSError as error:
-            self._found.append(f"{path.name} cannot be read: {error.strerror}")
+            self._unreadable.append(f"{path.name} cannot be read: {error.strerror}")
         else:
             self.files.append(path.name)
             return file
@@ -198,7 +199,7 @@ class NodeStore:
 
 
 def _block(line: bytes, file: IO[bytes], end: int) -> tuple[Block | None, int]:
-    """The block after its line, and how many ticks it has or had, where the line tells."""
+    """The block after its line, and the number of its ticks, where the line says so."""
     ticks = 0
     try:
         head = parsed(line.decode(errors="replace"))
@@ -208,6 +209,6 @@ def _block(line: bytes, file: IO[bytes], end: int) -> tuple[Block | None, int]:
         payload = file.read(size + 1)
         if payload[size:] != b"\n":
             raise ValueError("no end")
-        return opened(line, payload[:size]), ticks
+        return decode_block(line, payload[:size]), ticks
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None, ticks if 0 <= ticks < 1 << 20 else 0

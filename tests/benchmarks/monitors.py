@@ -26,8 +26,8 @@ from monitors.analysis.parallel import MOST_PROCESSES
 from monitors.exports.rows import Source
 from monitors.exports.tables import dmon_text
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.packing import MOST_BYTES
+from monitors.storage.compaction import MOST_BYTES
+from monitors.storage.formats import json_lines
 from tests.monitors import restless
 from tests.monitors.fake_nvml import build_fake_nvml
 from tests.monitors.running import ROOT, environment
@@ -60,8 +60,8 @@ journal = Journal(Path({folder!r}), "n1", 1 << 40)
 for line in sys.stdin:
     journal.append(line)
 before, begin = own_cost(), time.process_time()
-journal._pack()
-journal._renew()
+journal._compact()
+journal._replace()
 print(time.process_time() - begin, own_cost().max_rss_kib - before.max_rss_kib)
 """
 
@@ -150,7 +150,7 @@ def packing() -> Cost:
     """What one packing of a full journal takes: CPU as a share of the time between two."""
     lines, size = [], 0
     for tick in restless.ticks(0, GPUS, 3600):
-        lines.append(samples.line(tick))
+        lines.append(json_lines.line(tick))
         size += len(lines[-1])
         if size >= MOST_BYTES:
             break

@@ -12,7 +12,7 @@ from hpclaunch.diagnose.metrics import node_memories
 from hpclaunch.run.folder import RunFolder
 from monitors.records import HostSample, Note, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats.samples import line
+from monitors.storage.formats.json_lines import line
 from monitors.storage.journal import Journal
 from tests.diagnose import messages
 from tests.diagnose.failed_runs import FailedRun, ask, traceback

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from monitors.records import Record
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.formats.blocks import HEAD
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.block_writer import HEAD
 from monitors.storage.journal import Journal
 from monitors.storage.store import NodeStore
 from tests.monitors import restless
@@ -30,9 +30,9 @@ def read(folder: Path) -> list[Record]:
 
 def write(journal: Journal, records: list[Record]) -> None:
     for record in records:
-        assert journal.append(samples.line(record))
+        assert journal.append(json_lines.line(record))
         journal.maybe_compact()
-        journal.settle()
+        journal.wait_for_compaction()
 
 
 def some(count: int, seed: int = 1) -> list[Record]:

@@ -17,7 +17,7 @@ from monitors.records import (
     Tick,
 )
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 
 NOON = 1_790_000_000.0
 """A moment to begin at: 2026-09-21 14:13:20 UTC."""
@@ -53,7 +53,7 @@ def end(after: float, ticks: int, cpu_s: float = 0.1, lost: int = 0) -> End:
 
 def write_samples(folder: Path, records: Iterable[Record], node: str = "n1") -> Path:
     path = filenames.path_of(folder, node, filenames.SAMPLES)
-    path.write_text("".join(map(samples.line, records)))
+    path.write_text("".join(map(json_lines.line, records)))
     return path
 
 

@@ -18,7 +18,7 @@ from monitors.external.vmstat import COLUMNS
 from monitors.recorder.devices.counters import rough
 from monitors.recorder.devices.gpu import ACTIVITY_EVERY, ENERGY_EVERY, HEALTH_EVERY
 from monitors.records import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from monitors.storage.journal import Journal
 from tests.monitors.recorded import MONO, NOON
 
@@ -209,12 +209,12 @@ def record(folder: Path, number: int, gpus: int, seconds: int) -> str:
     node = f"n{number + 1}"
     journal = Journal(folder, node)
     start = Start(node, NOON, MONO, "UTC", 0, 1.0, infos(number, gpus), None)
-    journal.append(samples.line(start))
+    journal.append(json_lines.line(start))
     for tick in ticks(number, gpus, seconds):
-        journal.append(samples.line(tick))
+        journal.append(json_lines.line(tick))
         journal.maybe_compact()
-        journal.settle()
+        journal.wait_for_compaction()
     cost = OwnCost(0.1 + 0.001 * seconds, 20_000)
-    journal.append(samples.line(End(NOON + seconds, "SIGTERM", seconds, 0, cost)))
+    journal.append(json_lines.line(End(NOON + seconds, "SIGTERM", seconds, 0, cost)))
     journal.close()
     return node

@@ -14,7 +14,7 @@ from typing import Any
 
 from monitors.exports.export import export
 from monitors.records import GpuInfo, GpuSample, GpuTable, Note, Record, Start, Tick
-from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.formats.json_lines import SamplesReader
 from monitors.storage.store import NodeStore
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ FAST = "0.1"
 
 PROBE = """
 import sys, time
-from monitors.storage.formats.samples import line
+from monitors.storage.formats.json_lines import line
 from monitors.records import GpuTable, HostSample, Note, Tick
 from monitors.recorder.devices.nvml import NvmlSource
 source = NvmlSource()

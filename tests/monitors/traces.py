@@ -14,7 +14,7 @@ from typing import Any
 from monitors.external import vmstat
 from monitors.records import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors.recorded import MONO, NOON
 
 LIMIT_W = 400.0
@@ -87,7 +87,7 @@ def record(
     for number in range(nodes):
         node, dice = node_name(number), random.Random(seed + number)  # noqa: S311
         infos = tuple(gpu_info(number, index) for index in range(gpus))
-        lines = [samples.line(Start(node, NOON, MONO, "UTC", 0, 1.0, infos, None))]
+        lines = [json_lines.line(Start(node, NOON, MONO, "UTC", 0, 1.0, infos, None))]
         for t in range(seconds):
             values = {**healthy_host(t, dice), **host(node, t)}
             rows = tuple(
@@ -98,9 +98,9 @@ def record(
             known = {name: value for name, value in values.items() if value is not None}
             wall, mono = round(NOON + moment, 3), round(MONO + moment, 3)
             tick = Tick(t, wall, mono, HostSample(**known), rows, None, IDLE_ROW)
-            lines.append(samples.line(tick))
+            lines.append(json_lines.line(tick))
         end = End(NOON + seconds, "SIGTERM", seconds, 0, OwnCost(0.002 * seconds, 21_000))
-        lines.append(samples.line(end))
+        lines.append(json_lines.line(end))
         filenames.path_of(folder, node, filenames.SAMPLES).write_text("".join(lines))
     return folder
 

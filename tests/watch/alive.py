@@ -14,7 +14,7 @@ from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from monitors.records import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors import traces
 from tests.run.making import run_in
 
@@ -84,7 +84,7 @@ class Alive:
     def append(self, node: str, record: Record) -> None:
         """Append one record to a node's samples."""
         with filenames.path_of(self.folder.metrics, node, filenames.SAMPLES).open("a") as stream:
-            stream.write(samples.line(record))
+            stream.write(json_lines.line(record))
 
     def end_node(self, node: str) -> None:
         """End a node's recording in order."""

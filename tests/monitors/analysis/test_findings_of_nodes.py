@@ -10,7 +10,7 @@ import pytest
 from monitors.analysis.analysis import Analysis, JobContext, analyse_folder
 from monitors.records import Note
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors import traces
 from tests.monitors.judging import in_training, job, only, part, spins
 from tests.monitors.recorded import NOON
@@ -110,7 +110,7 @@ def test_a_cluster_without_infiniband_is_not_told_to_use_it(tmp_path: Path) -> N
 def test_device_errors_are_the_verdict(tmp_path: Path, text: str, key: str) -> None:
     traces.record(tmp_path, seconds=60)
     path = filenames.path_of(tmp_path, "n2", filenames.SAMPLES)
-    path.write_text(path.read_text() + samples.line(Note(NOON + 30, text)))
+    path.write_text(path.read_text() + json_lines.line(Note(NOON + 30, text)))
     found = analyse_folder(tmp_path)
     assert found.findings[0].key == key
     assert found.verdict.startswith("n2 GPU 2 ")
@@ -124,7 +124,7 @@ def test_what_a_program_does_to_itself_is_not_put_down_to_the_card(
 ) -> None:
     traces.record(tmp_path, seconds=60)
     path = filenames.path_of(tmp_path, "n2", filenames.SAMPLES)
-    path.write_text(path.read_text() + samples.line(Note(NOON + 30, f"GPU 2: Xid {number}")))
+    path.write_text(path.read_text() + json_lines.line(Note(NOON + 30, f"GPU 2: Xid {number}")))
     found = analyse_folder(tmp_path)
     assert [finding.key for finding in found.findings if finding.critical] == keys
     assert (found.verdict == "The program did something illegal on n2 GPU 2.") == bool(keys)

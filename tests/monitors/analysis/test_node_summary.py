@@ -29,7 +29,7 @@ from monitors.records import (
     Tick,
 )
 from monitors.report.build import render_html
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors import restless
 from tests.monitors.journals import blocks_in, journal_of
 from tests.monitors.recorded import GPU_A, GPU_B, MONO, NOON, end, start
@@ -39,9 +39,9 @@ def pack(folder: Path, records: list[Record]) -> None:
     """All in the packed file, nothing new in the journal."""
     journal = journal_of(folder, 1 << 30)
     for record in records:
-        journal.append(samples.line(record))
-    journal._pack()
-    journal._renew()
+        journal.append(json_lines.line(record))
+    journal._compact()
+    journal._replace()
 
 
 def bands(line: NodeLine) -> dict[str, Band]:

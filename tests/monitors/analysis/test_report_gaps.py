@@ -9,7 +9,7 @@ import pytest
 from monitors.analysis.analysis import build
 from monitors.analysis.summary import NodeSummary, Stat
 from monitors.records import GpuSample, HostSample, Note, Record
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors.recorded import (
     GPU_A,
     GPU_B,
@@ -180,7 +180,7 @@ def test_no_record_at_all_is_said(tmp_path: Path, what: str) -> None:
         folder.mkdir()
     if what == "unrelated":
         (folder / "notes.txt").write_text("hello")
-        (folder / ".samples.jsonl").write_text(samples.line(start()))
+        (folder / ".samples.jsonl").write_text(json_lines.line(start()))
     report = build(folder)
     assert report.nodes == ()
     (problem,) = report.problems

@@ -21,7 +21,7 @@ from monitors.external.dmon import DmonReader
 from monitors.external.vmstat import COLUMNS, VmstatReader
 from monitors.records import GpuSample, HostSample, Record, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from tests.monitors.generate import damaged, records
 from tests.monitors.recorded import GPU_A, GPU_B, NOON, start, tick, write_samples
 from tests.monitors.running import ROOT
@@ -183,7 +183,7 @@ def test_any_damage_ends_in_an_export_or_a_sentence(
     data: st.DataObject, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
-    whole = "".join(map(samples.line, data.draw(st.lists(records, max_size=6)))).encode()
+    whole = "".join(map(json_lines.line, data.draw(st.lists(records, max_size=6)))).encode()
     filenames.path_of(folder, "n1", filenames.SAMPLES).write_bytes(data.draw(damaged(whole)))
     try:
         export(folder, form, folder / "out")

@@ -8,10 +8,10 @@ from pathlib import Path
 from monitors.analysis.analysis import build
 from monitors.records import End, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.formats.blocks import HEAD
+from monitors.storage.compaction import MOST_BYTES
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.block_writer import HEAD
 from monitors.storage.journal import Journal
-from monitors.storage.packing import MOST_BYTES
 from tests.monitors import restless
 from tests.monitors.recorded import start
 from tests.monitors.running import end, of_kind, records, start_sidecar, wait_for_ticks
@@ -22,9 +22,9 @@ def full_journal(out: Path) -> int:
     out.mkdir()
     journal = Journal(out, "n1", 1 << 40)
     size = 0
-    journal.append(samples.line(start(*restless.infos(0, 8))))
+    journal.append(json_lines.line(start(*restless.infos(0, 8))))
     for tick in restless.ticks(0, 8, 3600):
-        line = samples.line(tick)
+        line = json_lines.line(tick)
         journal.append(line)
         size += len(line)
         if size > MOST_BYTES:

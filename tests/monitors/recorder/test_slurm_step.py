@@ -11,7 +11,7 @@ import pytest
 from monitors.analysis.analysis import build
 from monitors.records import End, Record, Start
 from monitors.storage import filenames
-from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.formats.json_lines import SamplesReader
 from tests.monitors.running import ROOT
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.conftest import slurm  # noqa: F401

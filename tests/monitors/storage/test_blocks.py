@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from monitors.samples.fields import WHOLE_NUMBERS
 from monitors.storage.block_arrays import arrays, joined
-from monitors.storage.formats import samples
-from monitors.storage.formats.blocks import CRC, Raw, TickColumns, fits
-from monitors.storage.formats.unpacked import Block, opened, ticks_of
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.block_reader import Block, decode_block, ticks_of
+from monitors.storage.formats.block_writer import CRC, BlockBuilder, Raw, fits
 from tests.monitors import restless
 from tests.monitors.generate import ticks
 
@@ -27,7 +27,7 @@ CARD_NAMES = ("power_w", "throttle", "energy_j")
 
 
 def packed(raws: list[Raw]) -> bytes | None:
-    columns = TickColumns()
+    columns = BlockBuilder()
     for raw in raws:
         assert fits(raw)
         assert columns.add(raw)
@@ -41,11 +41,11 @@ def parts(block: bytes) -> tuple[bytes, bytes]:
 
 
 def unpacked(block: bytes) -> list[Raw]:
-    return list(ticks_of(opened(*parts(block))))
+    return list(ticks_of(decode_block(*parts(block))))
 
 
 def by_the_documentation(line: bytes, payload: bytes) -> dict[str, list[Any]]:
-    """The decoder that `formats.blocks` speaks of: every column with all its values."""
+    """The decoder that `formats.block_writer` speaks of: every column with all its values."""
     head, found = json.loads(line), {}
     assert zlib.crc32(payload, zlib.crc32(line[: line.index(b',"crc"')])) == head["crc"]
     table, _, cells = zlib.decompress(payload).partition(b"\n")
@@ -118,9 +118,9 @@ def test_what_is_packed_is_unpacked(raws: list[Raw]) -> None:
 @settings(deadline=None, max_examples=100)
 @given(st.lists(ticks, min_size=1, max_size=8))
 def test_ticks_of_any_values_are_packed_or_refused(found: list[Any]) -> None:
-    raws = [json.loads(samples.line(tick)) for tick in found]
+    raws = [json.loads(json_lines.line(tick)) for tick in found]
     kept = [raw for raw in raws if fits(raw)]
-    columns = TickColumns()
+    columns = BlockBuilder()
     taken = [raw for raw in kept if columns.add(raw)]
     block = columns.pack() if taken else None
     if block is not None:
@@ -135,11 +135,11 @@ def test_three_decoders_agree(raws: list[Raw]) -> None:
         return
     plain = by_the_documentation(*parts(block))
     try:
-        found = arrays(opened(*parts(block)), NAMES, CARD_NAMES)
+        found = arrays(decode_block(*parts(block)), NAMES, CARD_NAMES)
     except (ValueError, KeyError):
         assert any(abs(raw["mono"]) >= 1e24 for raw in raws)
         return
-    for prefix, columns in (("host.", found.host), ("gpu.", found.cards)):
+    for prefix, columns in (("host.", found.host), ("gpu.", found.gpu_values)):
         wanted = {
             name: plain[prefix + name] for name in (*NAMES, *CARD_NAMES) if prefix + name in plain
         }
@@ -155,7 +155,7 @@ def test_three_decoders_agree(raws: list[Raw]) -> None:
 
 
 def test_real_looking_ticks_take_a_thirtieth_of_their_lines() -> None:
-    raws = [json.loads(samples.line(tick)) for tick in restless.ticks(0, 8, 300)]
+    raws = [json.loads(json_lines.line(tick)) for tick in restless.ticks(0, 8, 300)]
     block = packed(raws)
     assert block is not None
     assert unpacked(block) == raws
@@ -163,7 +163,7 @@ def test_real_looking_ticks_take_a_thirtieth_of_their_lines() -> None:
 
 
 def small() -> bytes:
-    block = packed([json.loads(samples.line(tick)) for tick in restless.ticks(0, 1, 9)])
+    block = packed([json.loads(json_lines.line(tick)) for tick in restless.ticks(0, 1, 9)])
     assert block is not None
     return block
 
@@ -174,7 +174,7 @@ def test_every_changed_byte_is_noticed() -> None:
         data = bytearray(line + payload)
         data[at] ^= 0x10
         with pytest.raises(ValueError):
-            opened(bytes(data[: len(line)]), bytes(data[len(line) :]))
+            decode_block(bytes(data[: len(line)]), bytes(data[len(line) :]))
 
 
 @settings(deadline=None, max_examples=200)
@@ -189,7 +189,7 @@ def test_a_forged_block_is_refused_or_read(garbage: bytes, data: st.DataObject) 
     begin = line[: line.rindex(CRC)]
     crc = zlib.crc32(forged, zlib.crc32(begin))
     try:
-        block = opened(begin + b"%b%d}\n" % (CRC, crc), forged)
+        block = decode_block(begin + b"%b%d}\n" % (CRC, crc), forged)
         list(ticks_of(block))
         arrays(block, NAMES, CARD_NAMES)
     except (ValueError, KeyError):
@@ -220,7 +220,7 @@ def test_what_cannot_be_stored_does_not_fit(change: Raw) -> None:
 
 
 def test_other_gpus_do_not_go_into_the_same_block() -> None:
-    columns = TickColumns()
+    columns = BlockBuilder()
     tick: Raw = {"kind": "tick", "n": 1, "wall": 1.5, "mono": 2.5, "host": {}}
     assert columns.add(tick | {"gpus": [{"index": 0}]})
     assert columns.add(tick)
@@ -229,7 +229,7 @@ def test_other_gpus_do_not_go_into_the_same_block() -> None:
 
 
 def test_blocks_are_joined_with_what_each_lacks_unknown() -> None:
-    raws = [json.loads(samples.line(tick)) for tick in restless.ticks(0, 2, 30)]
+    raws = [json.loads(json_lines.line(tick)) for tick in restless.ticks(0, 2, 30)]
     for raw in raws[:10]:
         del raw["host"]["load1"]
         for gpu in raw["gpus"]:
@@ -239,12 +239,12 @@ def test_blocks_are_joined_with_what_each_lacks_unknown() -> None:
     for begin in (0, 10, 20):
         block = packed(raws[begin : begin + 10])
         assert block is not None
-        blocks.append(opened(*parts(block)))
+        blocks.append(decode_block(*parts(block)))
     found = joined([arrays(block, NAMES, CARD_NAMES) for block in blocks])
-    whole = arrays(opened(*parts(packed(raws) or b"")), NAMES, CARD_NAMES)
+    whole = arrays(decode_block(*parts(packed(raws) or b"")), NAMES, CARD_NAMES)
     assert found.n.tolist() == whole.n.tolist() == list(range(30))
     assert found.answered.tolist() == [n for n in range(30) if n not in (4, 25)]
-    for mine, theirs in ((found.host, whole.host), (found.cards, whole.cards)):
+    for mine, theirs in ((found.host, whole.host), (found.gpu_values, whole.gpu_values)):
         assert set(mine) == set(theirs)
         for name in mine:
             np.testing.assert_array_equal(mine[name], theirs[name])

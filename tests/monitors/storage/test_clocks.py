@@ -13,7 +13,7 @@ from monitors.records import End, Note, Start, Tick
 from monitors.report.build import render_html
 from monitors.report.text import render_text
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from monitors.storage.store import NodeStore
 from tests.monitors import traces
 from tests.monitors.recorded import NOON
@@ -33,7 +33,7 @@ def move(folder: Path, node: str, seconds: float) -> None:
     for record in NodeStore(folder, node).records():
         if isinstance(record, Start | Tick | Note | End):
             fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-            lines.append(samples.line(type(record)(**{**fields, "wall": record.wall + seconds})))
+            lines.append(json_lines.line(type(record)(**{**fields, "wall": record.wall + seconds})))
     filenames.path_of(folder, node, filenames.SAMPLES).write_text("".join(lines))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitors.storage import filenames
-from monitors.storage.sink import AppendFile
+from monitors.storage.append_file import AppendFile
 from tests.monitors.running import ROOT
 
 

@@ -20,22 +20,22 @@ from monitors.records import GpuInfo, GpuSample, HostSample, Record, Start, Tick
 from monitors.report.build import render_html, to_dict
 from monitors.report.text import render_text
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.formats.blocks import TickColumns
-from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.block_writer import BlockBuilder
+from monitors.storage.formats.json_lines import SamplesReader
 from tests.monitors.generate import damaged, records
 
 _GPU = GpuSample(0, 100, 40, 41, 90, 80, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7)
 WHOLE = {
-    filenames.SAMPLES: samples.line(Start("n1", 1e9, 5, "UTC", 0, 1, (GpuInfo(0, "GPU-0"),)))
+    filenames.SAMPLES: json_lines.line(Start("n1", 1e9, 5, "UTC", 0, 1, (GpuInfo(0, "GPU-0"),)))
     + "".join(
-        samples.line(Tick(n, 1e9 + n, 5 + n, HostSample(load1=1, net_rx_bytes=n), (_GPU,)))
+        json_lines.line(Tick(n, 1e9 + n, 5 + n, HostSample(load1=1, net_rx_bytes=n), (_GPU,)))
         for n in range(4)
     ),
     filenames.DMON: dmon.header() + 4 * dmon.row(1e9, _GPU),
     filenames.VMSTAT: vmstat.header(1e9) + 4 * vmstat.row(1e9, dict.fromkeys(vmstat.COLUMNS, 7)),
 }
-BLOCK = TickColumns()
+BLOCK = BlockBuilder()
 for _line in WHOLE[filenames.SAMPLES].splitlines()[1:]:
     BLOCK.add(json.loads(_line))
 BYTES = {suffix: text.encode() for suffix, text in WHOLE.items()}
@@ -105,7 +105,7 @@ def test_the_report_comes_through_damaged_files(data: st.DataObject) -> None:
 @given(st.lists(records, max_size=8))
 def test_the_report_comes_through_any_records(found: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as name:
-        text = "".join(map(samples.line, found))
+        text = "".join(map(json_lines.line, found))
         (Path(name) / "n1.samples.jsonl").write_text(text)
         check(Path(name))
 

@@ -15,8 +15,8 @@ import pytest
 from monitors.analysis.analysis import build
 from monitors.records import Note, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.formats.journal import Head, head_of
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.journal_header import JournalHeader, parse_header
 from monitors.storage.newest import newest_of
 from monitors.storage.store import NodeStore
 from tests.monitors import restless
@@ -47,7 +47,7 @@ def test_the_journal_alone_tells_what_goes_on(tmp_path: Path) -> None:
     text = (
         filenames.path_of(tmp_path, "n1", filenames.SAMPLES).read_text().splitlines(keepends=True)
     )
-    alone = [r for r in samples.SamplesReader(text) if isinstance(r, Tick)]
+    alone = [r for r in json_lines.SamplesReader(text) if isinstance(r, Tick)]
     assert len(alone) >= 20
     assert alone == records[250 - len(alone) : 250]
 
@@ -71,7 +71,7 @@ def test_several_starts_append_to_the_same_files(tmp_path: Path) -> None:
 def test_what_an_earlier_version_wrote_goes_before(tmp_path: Path) -> None:
     old, new = some(100), some(100, seed=2)
     path = filenames.path_of(tmp_path, "n1", filenames.SAMPLES)
-    path.write_text("".join(map(samples.line, old)) + '{"kind":"tick","n":9')
+    path.write_text("".join(map(json_lines.line, old)) + '{"kind":"tick","n":9')
     journal = journal_of(tmp_path)
     write(journal, new)
     journal.close()
@@ -85,11 +85,11 @@ def test_lines_that_no_block_can_hold_stay_lines(tmp_path: Path) -> None:
     journal = journal_of(tmp_path)
     records = some(200)
     for at, record in enumerate(records):
-        journal.append(samples.line(record))
+        journal.append(json_lines.line(record))
         if at in (50, 51, 99):
             journal.append(odd[at % 3])
         journal.maybe_compact()
-        journal.settle()
+        journal.wait_for_compaction()
     store = NodeStore(tmp_path, "n1")
     assert list(store.records()) == records
     told = " ".join(store.problems)
@@ -107,7 +107,7 @@ def test_a_line_that_a_kill_cut_off_is_no_damage(tmp_path: Path) -> None:
         write(journal, records)
         wanted += records
         with path.open("a") as file:  # by a page's end, as a kill leaves it
-            file.write(samples.line(records[-1])[: 3 + 7 * run])
+            file.write(json_lines.line(records[-1])[: 3 + 7 * run])
         assert read(tmp_path) == wanted
     assert blocks_in(tmp_path) >= 2
 
@@ -116,7 +116,7 @@ def test_a_line_cut_off_amid_a_recording_is_told(tmp_path: Path) -> None:
     records = some(6)
     journal = journal_of(tmp_path)
     write(journal, records[:4])
-    journal.append(samples.line(records[4])[:50] + "\n")
+    journal.append(json_lines.line(records[4])[:50] + "\n")
     write(journal, records[5:])
     store = NodeStore(tmp_path, "n1")
     assert list(store.records()) == [*records[:4], *records[5:]]
@@ -127,17 +127,17 @@ RUN = """
 import sys
 from itertools import count
 from pathlib import Path
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from monitors.storage.journal import Journal
 from tests.monitors.recorded import start, tick
 from monitors.records import HostSample
 
 journal = Journal(Path(sys.argv[1]), "n1", 6000)
 run = int(sys.argv[2])
-journal.append(samples.line(start(after=run)))
+journal.append(json_lines.line(start(after=run)))
 print("ready", flush=True)
 for n in count():
-    journal.append(samples.line(tick(n, host=HostSample(load1=n / 10), after=run)))
+    journal.append(json_lines.line(tick(n, host=HostSample(load1=n / 10), after=run)))
     journal.maybe_compact()
     print(n, flush=True)
 """
@@ -181,16 +181,16 @@ def steps_of_packing(folder: Path) -> Iterator[str]:
     """The states that the files go through while a journal is packed, one by one."""
     journal = journal_of(folder, 1 << 30)
     for record in some(60):
-        journal.append(samples.line(record))
+        journal.append(json_lines.line(record))
     yield "before"
-    journal._pack()
+    journal._compact()
     yield "packed, and nothing said so yet"
-    journal._renew()
+    journal._replace()
     yield "begun anew"
     for record in islice(restless.ticks(0, 2, 70), 60, None):
-        journal.append(samples.line(record))
+        journal.append(json_lines.line(record))
     yield "going on"
-    journal._pack()
+    journal._compact()
     yield "packed again"
     journal._new.write_text("half of a new jour")
     yield "killed while the new journal was written"
@@ -239,9 +239,9 @@ def test_a_reader_at_any_moment_sees_a_true_state(tmp_path: Path) -> None:
         b'{"kind":"journal","packed":5}\n',
         b'{"kind":"journal","packed":"x","kept":0}\n',
         b'{"kind":"journal","packed":-1,"kept":0}\n',
-        Head(7, 3).line()[:-1],
+        JournalHeader(7, 3).line()[:-1],
     ],
 )
 def test_no_head_is_no_head(line: bytes) -> None:
-    assert head_of(line) is None
-    assert head_of(Head(7, 3).line()) == Head(7, 3)
+    assert parse_header(line) is None
+    assert parse_header(JournalHeader(7, 3).line()) == JournalHeader(7, 3)

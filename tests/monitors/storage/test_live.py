@@ -14,10 +14,10 @@ from monitors.exports.current import SELDOM, current
 from monitors.records import GpuSample, GpuTable, HostSample, Note, Record
 from monitors.samples.fields import GPU_FIELDS
 from monitors.storage import filenames, live
-from monitors.storage.formats import samples
-from monitors.storage.formats.journal import Head
+from monitors.storage.clock_offset import ClockOffset
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.journal_header import JournalHeader
 from monitors.storage.journal import Journal
-from monitors.storage.lag import Lag
 from monitors.storage.live import HISTORY_S, Live, NodeNow
 from tests.monitors.generate import damaged, records
 from tests.monitors.recorded import GPU_A, GPU_B, NOON, end, start, tick, write_samples
@@ -28,11 +28,11 @@ HOST = HostSample(12.5, net_rx_bytes=5_000_000)
 
 def append(folder: Path, *added: Record, node: str = "n1") -> None:
     with filenames.path_of(folder, node, filenames.SAMPLES).open("a") as stream:
-        stream.writelines(map(samples.line, added))
+        stream.writelines(map(json_lines.line, added))
 
 
 def look(of: Live, after: float = 10) -> NodeNow:
-    (found,) = of.look(NOON + after)
+    (found,) = of.refresh(NOON + after)
     return found
 
 
@@ -60,7 +60,7 @@ def test_a_line_in_two_pieces_is_one(tmp_path: Path) -> None:
     path = write_samples(tmp_path, [start(), tick(0)])
     kept = Live(tmp_path)
     look(kept)
-    line = samples.line(tick(1))
+    line = json_lines.line(tick(1))
     for piece in (line[:20], line[20:]):
         with path.open("a") as stream:
             stream.write(piece)
@@ -71,12 +71,12 @@ def test_a_line_in_two_pieces_is_one(tmp_path: Path) -> None:
 def test_packing_beside_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """The journal that is really written, begun anew again and again while it is followed."""
     journal = Journal(tmp_path, "n1", most=20_000)
-    journal.append(samples.line(start(GPU_A)))
+    journal.append(json_lines.line(start(GPU_A)))
     kept = Live(tmp_path)
     path = filenames.path_of(tmp_path, "n1", filenames.SAMPLES)
     files, seen = [b""], []
     for number in range(1500):
-        journal.append(samples.line(tick(number)))
+        journal.append(json_lines.line(tick(number)))
         journal.maybe_compact()
         if number % 7 == 0:
             first, _, _ = path.read_bytes().partition(b"\n")
@@ -99,7 +99,7 @@ def test_a_file_that_is_begun_anew_goes_on(tmp_path: Path) -> None:
     look(kept)
     aside = tmp_path / "aside"
     lines: list[Record] = [start(GPU_A), *(tick(n) for n in range(15, 22))]
-    aside.write_text('{"kind":"journal","format":1}\n' + "".join(map(samples.line, lines)))
+    aside.write_text('{"kind":"journal","format":1}\n' + "".join(map(json_lines.line, lines)))
     aside.replace(path)
     assert numbers(look(kept)) == list(range(22))
     append(tmp_path, tick(22))
@@ -109,11 +109,11 @@ def test_a_file_that_is_begun_anew_goes_on(tmp_path: Path) -> None:
 def test_a_file_begun_anew_under_the_same_inode(tmp_path: Path) -> None:
     """A viewer that slept through two packings may find the old number on another file."""
     path = write_samples(tmp_path, [start(GPU_A), *(tick(n) for n in range(20))])
-    path.write_bytes(Head(0, 0).line() + path.read_bytes())
+    path.write_bytes(JournalHeader(0, 0).line() + path.read_bytes())
     kept = Live(tmp_path)
     look(kept)
     lines: list[Record] = [start(GPU_A), *(tick(n) for n in range(300, 350))]
-    path.write_bytes(Head(9000, 1).line() + "".join(map(samples.line, lines)).encode())
+    path.write_bytes(JournalHeader(9000, 1).line() + "".join(map(json_lines.line, lines)).encode())
     assert numbers(look(kept))[-50:] == list(range(300, 350))
 
 
@@ -132,12 +132,12 @@ def test_what_was_known_stays_where_the_file_goes_away(tmp_path: Path) -> None:
     path = write_samples(tmp_path, [start(), tick(0)])
     write_samples(tmp_path, [start(node="n10")], "n10")
     kept = Live(tmp_path)
-    assert [node.node for node in kept.look(NOON)] == ["n1", "n10"]
+    assert [node.node for node in kept.refresh(NOON)] == ["n1", "n10"]
     (tmp_path / "n1.vmstat.txt").touch()
     path.unlink()
-    first, _ = kept.look(NOON + 100)
+    first, _ = kept.refresh(NOON + 100)
     assert (numbers(first), first.silent) == ([0], True)
-    assert Live(tmp_path / "absent").look(NOON) == ()
+    assert Live(tmp_path / "absent").refresh(NOON) == ()
 
 
 def test_rates_are_those_between_two_ticks(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_only_the_last_minutes_are_kept(tmp_path: Path) -> None:
 
 def test_the_age_is_right_whatever_the_nodes_clock_says() -> None:
     for off in (-3600.0, -2.0, 0.0, 2.0, 3600.0):  # by how much the node's clock is behind
-        lag = Lag()
+        lag = ClockOffset()
         for second in range(1, 6):
             shown = lag.age(second - 0.5 - off, float(second), new=True)
         assert abs(shown - 0.5) <= 1, off
@@ -166,7 +166,7 @@ def test_the_age_is_right_whatever_the_nodes_clock_says() -> None:
 
 
 def test_a_clock_that_is_set_is_learnt_again() -> None:
-    lag = Lag()
+    lag = ClockOffset()
     for second in range(1, 5):
         lag.age(float(second), second + 0.1, new=True)
     assert lag.age(4000.0, 5.1, new=True) == 0
@@ -183,7 +183,7 @@ def test_ages_at_first_sight(tmp_path: Path) -> None:
 def test_energy_is_the_one_last_asked_for(tmp_path: Path) -> None:
     asked, since = GpuSample(0, power_w=300, energy_j=5e6), GpuSample(0, power_w=310)
     write_samples(tmp_path, [start(GPU_A), tick(0, asked), tick(1, since)])
-    text = "".join(current(Live(tmp_path).look(NOON + 3)))
+    text = "".join(current(Live(tmp_path).refresh(NOON + 3)))
     assert 'job_gpu_energy_joules_total{node="n1",gpu="0",uuid="GPU-aaaa"} 5000000.0\n' in text
     assert 'job_gpu_power_watts{node="n1",gpu="0",uuid="GPU-aaaa"} 310\n' in text
 
@@ -193,7 +193,7 @@ def test_what_is_asked_now_and_then_is_served_as_last_told(tmp_path: Path) -> No
     newer = GpuSample(0, power_w=310, tensor_active_pct=50)
     ticks = [tick(0, told), tick(5, newer), *(tick(n, GpuSample(0, power_w=1)) for n in (6, 7))]
     write_samples(tmp_path, [start(GPU_A), *ticks])
-    text = "".join(current(Live(tmp_path).look(NOON + 9)))
+    text = "".join(current(Live(tmp_path).refresh(NOON + 9)))
     where = '{node="n1",gpu="0",uuid="GPU-aaaa"}'
     assert f"job_gpu_xid_errors_total{where} 2\n" in text
     assert f"job_gpu_tensor_active_ratio{where} 0.5\n" in text
@@ -203,7 +203,7 @@ def test_what_is_asked_now_and_then_is_served_as_last_told(tmp_path: Path) -> No
 def test_of_a_lost_gpu_nothing_is_served(tmp_path: Path) -> None:
     ticks = [tick(0, GpuSample(0, power_w=300, tensor_active_pct=40)), tick(1, GpuSample(0))]
     write_samples(tmp_path, [start(GPU_A), *ticks])
-    assert "tensor" not in "".join(current(Live(tmp_path).look(NOON + 3)))
+    assert "tensor" not in "".join(current(Live(tmp_path).refresh(NOON + 3)))
 
 
 def test_the_values_that_are_looked_back_for_are_those_a_sidecar_leaves_out(
@@ -229,10 +229,10 @@ def test_any_damage_ends_in_a_page_that_parses(
     path = filenames.path_of(folder, "n1", filenames.SAMPLES)
     kept = Live(folder)
     for _ in range(2):
-        whole = "".join(map(samples.line, data.draw(st.lists(records, max_size=6)))).encode()
+        whole = "".join(map(json_lines.line, data.draw(st.lists(records, max_size=6)))).encode()
         with path.open("ab") as stream:
             stream.write(data.draw(damaged(whole)))
-        found = kept.look(NOON)
+        found = kept.refresh(NOON)
         list(parser.text_string_to_metric_families("".join([*current(found), "# EOF\n"])))
         if data.draw(st.booleans()):
             os.truncate(path, path.stat().st_size // 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitors.records import GpuSample, GpuTable, HostSample, Note, Record
 from monitors.storage import filenames
-from monitors.storage.formats import samples
+from monitors.storage.formats import json_lines
 from monitors.storage.newest import Newest, newest, newest_of
 from tests.monitors.generate import damaged, records
 from tests.monitors.recorded import GPU_A, GPU_B, NOON, end, start, tick, write_samples
@@ -72,7 +72,7 @@ def test_any_damage_gives_what_is_whole(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
-    whole = "".join(map(samples.line, data.draw(st.lists(records, max_size=6)))).encode()
+    whole = "".join(map(json_lines.line, data.draw(st.lists(records, max_size=6)))).encode()
     filenames.path_of(folder, "n1", filenames.SAMPLES).write_bytes(data.draw(damaged(whole)))
     (found,) = newest(folder)
     assert found.node == "n1"

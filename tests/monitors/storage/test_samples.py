@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitors.records import GpuSample, HostSample, Note, Record, Start, Tick
-from monitors.storage.formats import samples
-from monitors.storage.formats.samples import SamplesReader
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.json_lines import SamplesReader
 from tests.monitors.generate import records
 
-NOTE = samples.line(Note(1.0, "here"))
+NOTE = json_lines.line(Note(1.0, "here"))
 
 
 def read(text: str) -> tuple[list[Record], int]:
@@ -23,7 +23,7 @@ def read(text: str) -> tuple[list[Record], int]:
 
 @given(st.lists(records, max_size=6))
 def test_what_is_written_is_read(written: list[Record]) -> None:
-    lines = [samples.line(record) for record in written]
+    lines = [json_lines.line(record) for record in written]
     assert all(line.count("\n") == 1 and line.isascii() for line in lines)
     reader = SamplesReader(lines)
     assert list(reader) == written
@@ -32,7 +32,7 @@ def test_what_is_written_is_read(written: list[Record]) -> None:
 
 @given(records, st.data())
 def test_a_line_cut_anywhere_is_counted(record: Record, data: st.DataObject) -> None:
-    line = samples.line(record)
+    line = json_lines.line(record)
     cut = line[: data.draw(st.integers(1, len(line) - 1))]
     assert read(NOTE + cut) == ([Note(1.0, "here")], 1)
     assert read(NOTE + cut + "\n" + NOTE)[1] in (0, 1)  # whole but for the line end: not torn
@@ -41,7 +41,7 @@ def test_a_line_cut_anywhere_is_counted(record: Record, data: st.DataObject) -> 
 
 def test_the_line_as_documented() -> None:
     tick = Tick(3, 10.5, 2.5, HostSample(load1=0.5), (GpuSample(1, power_w=99.5, sm_pct=0),))
-    assert json.loads(samples.line(tick)) == {
+    assert json.loads(json_lines.line(tick)) == {
         "kind": "tick",
         "n": 3,
         "wall": 10.5,
@@ -49,7 +49,7 @@ def test_the_line_as_documented() -> None:
         "host": {"load1": 0.5},
         "gpus": [{"index": 1, "power_w": 99.5, "sm_pct": 0}],
     }
-    start = json.loads(samples.line(Start("n1", 1, 2, "CET", 3600, 1.0)))
+    start = json.loads(json_lines.line(Start("n1", 1, 2, "CET", 3600, 1.0)))
     assert (start["kind"], start["format"], start["zone"]) == ("start", 1, "CET")
 
 

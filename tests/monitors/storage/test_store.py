@@ -10,9 +10,9 @@ import pytest
 from monitors.analysis.analysis import build
 from monitors.records import End, Record, Tick
 from monitors.storage import filenames
-from monitors.storage.formats import samples
-from monitors.storage.formats.blocks import HEAD
-from monitors.storage.formats.journal import head_of
+from monitors.storage.formats import json_lines
+from monitors.storage.formats.block_writer import HEAD
+from monitors.storage.formats.journal_header import parse_header
 from monitors.storage.store import NodeStore
 from tests.monitors import restless
 from tests.monitors.journals import blocks_in, journal_of, read, some, write
@@ -40,9 +40,9 @@ def test_cut_at_every_byte_what_came_before_is_read(tmp_path: Path) -> None:
     for half in (0, 1):
         records: list[Record] = [start(*restless.infos(0, 1))]
         for record in [*records, *restless.ticks(0, 1, 12, seed=half)]:
-            journal.append(samples.line(record))
-        journal._pack()
-        journal._renew()
+            journal.append(json_lines.line(record))
+        journal._compact()
+        journal._replace()
     packed = filenames.path_of(tmp_path, "n1", filenames.BLOCKS)
     filenames.path_of(tmp_path, "n1", filenames.SAMPLES).unlink()
     whole = packed.read_bytes()
@@ -60,7 +60,7 @@ def test_cut_at_every_byte_what_came_before_is_read(tmp_path: Path) -> None:
 
 def test_cut_files_tell_what_is_missing(tmp_path: Path) -> None:
     packed, newest, _ = two_files(tmp_path)
-    head = head_of(newest.read_bytes().split(b"\n")[0] + b"\n")
+    head = parse_header(newest.read_bytes().split(b"\n")[0] + b"\n")
     assert head is not None
     whole, journal = packed.read_bytes(), newest.read_bytes()
     packed.write_bytes(whole[:-100])
@@ -71,7 +71,7 @@ def test_cut_files_tell_what_is_missing(tmp_path: Path) -> None:
     packed.write_bytes(whole)
     lines = [len(line) + 1 for line in journal.split(b"\n")[:-1]]
     before = 0
-    for cut in range(sum(lines[: 1 + head.kept]), len(journal), 997):
+    for cut in range(sum(lines[: 1 + head.repeated_lines]), len(journal), 997):
         newest.write_bytes(journal[:cut])
         found, problems = numbers(tmp_path)
         assert found == list(range(len(found)))
@@ -116,12 +116,12 @@ def test_a_disk_that_is_full_while_packing_costs_nothing(tmp_path: Path) -> None
     size = packed.stat().st_size
     assert size > 1000
     for record in records[80:160]:
-        journal.append(samples.line(record))
+        journal.append(json_lines.line(record))
         full = size + 500  # for the packed file; the journal would be over it already
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, limits[1]))
         try:
             journal.maybe_compact()
-            journal.settle()
+            journal.wait_for_compaction()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert packed.stat().st_size == size
@@ -138,11 +138,11 @@ def test_an_earlier_start_that_lives_on_loses_and_doubles_nothing(tmp_path: Path
     told = []
     for one, other in zip(mine, theirs, strict=True):
         for journal, record in ((second, other), (first, one)):
-            journal.append(samples.line(record))
+            journal.append(json_lines.line(record))
             told.append(record)
             if journal is second:
                 journal.maybe_compact()
-                journal.settle()
+                journal.wait_for_compaction()
         if blocks_in(tmp_path):
             break
     assert blocks_in(tmp_path)
@@ -154,11 +154,11 @@ def test_an_earlier_start_that_lives_on_loses_and_doubles_nothing(tmp_path: Path
 def test_two_starts_do_not_pack_at_once(tmp_path: Path) -> None:
     first, second = journal_of(tmp_path, 1 << 30), journal_of(tmp_path, 1 << 30)
     for record in some(60):
-        first.append(samples.line(record))
-    first._pack()
-    second._pack()
-    assert second._packed is None
-    first._renew()
+        first.append(json_lines.line(record))
+    first._compact()
+    second._compact()
+    assert second._compacted is None
+    first._replace()
     assert read(tmp_path) == some(60)
 
 
@@ -166,7 +166,7 @@ def test_a_fault_of_the_packing_stops_that_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = journal_of(tmp_path)
-    monkeypatch.setattr("monitors.storage.packing.pack", lambda *_: 1 // 0)
+    monkeypatch.setattr("monitors.storage.compaction.append_blocks", lambda *_: 1 // 0)
     write(journal, some(120))
     assert journal.problem == "ZeroDivisionError: integer division or modulo by zero"
     journal.close()
@@ -187,6 +187,6 @@ def test_times_of_a_tick_are_of_use(tmp_path: Path) -> None:
     """A node with nothing but ticks on time: a block of them is smaller than one line."""
     journal = journal_of(tmp_path, 1 << 30)
     for n in range(200):
-        journal.append(samples.line(tick(n)))
-    journal._pack()
+        journal.append(json_lines.line(tick(n)))
+    journal._compact()
     assert filenames.path_of(tmp_path, "n1", filenames.BLOCKS).stat().st_size < 500

@@ -1,4 +1,4 @@
-"""Files that grow by whole pieces."""
+"""A file to which whole lines are appended."""
 
 from __future__ import annotations
 
@@ -7,33 +7,31 @@ from pathlib import Path
 
 
 class AppendFile:
-    """Appends each piece with one write, so that a reader finds no half of one.
+    """Appends each text with one write, so that a reader never finds half of one.
 
-    A kill can leave the first part of a piece, as far as the end of a page: see
-    `monitors.storage.store`.
-
-    A full disk or a lost file system costs the pieces it swallows and nothing else: the recording
-    goes on, and the next piece that fits starts on a line of its own.
+    Only a kill can leave the first part of a text, up to the end of a memory page: see
+    `monitors.storage.store`. A full disk or a lost file system costs the texts that could not be
+    written and nothing else: the next one that fits starts on a line of its own.
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = self.size
-        # A requeued job finds the file of its forerunner, which may have died in mid-line.
+        # A requeued job finds the file of the attempt before, which may have died in mid-line.
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
     @property
     def size(self) -> int:
-        """Bytes in the file, whoever wrote them."""
+        """Size of the file in bytes, whoever wrote them."""
         return os.fstat(self._fd).st_size
 
     @property
     def inode(self) -> int:
-        """Which file it is, whatever its name has become."""
+        """The file's inode, which stays when it is renamed."""
         return os.fstat(self._fd).st_ino
 
     def append(self, text: str) -> bool:
-        """Write `text` now; False when not all of it could be written."""
+        """Write `text` now; return False when not all of it could be written."""
         data = text.encode(errors="replace")
         if self._torn:
             data = b"\n" + data
@@ -46,7 +44,7 @@ class AppendFile:
         return written == len(data)
 
     def read(self, begin: int) -> bytes:
-        """What lies in the file from byte `begin` on. Raises OSError."""
+        """Return the bytes of the file from `begin` on. Raises OSError."""
         return os.pread(self._fd, max(0, self.size - begin), begin)
 
     def close(self) -> None:

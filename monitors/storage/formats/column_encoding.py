@@ -1,4 +1,8 @@
-"""Numbers as planes of bytes that pack small: the cells of a block. `formats.blocks` tells how."""
+"""How a column of a block becomes bytes: points 2 to 5 of `monitors.storage.formats.block_writer`.
+
+Three steps make such columns small: decimals become integers, neighbours become differences, and
+the bytes of equal weight stand together ("planes"), where zlib finds long runs of like ones.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from typing import Any
 
 Value = int | float
 LOWEST, BEYOND = -(1 << 63), 1 << 64
-"""A whole number from the first to below the second can be stored."""
+"""An integer from the first to below the second can be stored."""
 WIDTHS = ((1, "b"), (2, "h"), (4, "i"), (8, "q"))
 MOST_DIGITS = 6
 _EXACT = 1 << 52
@@ -21,10 +25,10 @@ _EXACT = 1 << 52
 _NEAR = 1 << 60
 
 
-def packed(values: Sequence[Value | None]) -> tuple[list[Any], list[bytes]] | None:
-    """Type, order, width, base and number of known values; and the pieces of the cells.
+def encode_column(values: Sequence[Value | None]) -> tuple[list[Any], list[bytes]] | None:
+    """Return type, order, width, base and number of known values; and the pieces of the cells.
 
-    `None` where a value cannot be stored without losing something.
+    None where a value cannot be stored without losing something.
     """
     known = [value for value in values if value is not None]
     pieces = []
@@ -39,7 +43,7 @@ def packed(values: Sequence[Value | None]) -> tuple[list[Any], list[bytes]] | No
 
 
 def _scaled(values: list[Value]) -> tuple[str | int, list[int]] | None:
-    """The type of a column, and its values as whole numbers below 2**63."""
+    """The type of a column, and its values as integers below 2**63."""
     kinds = set(map(type, values))
     if kinds == {int}:
         if max(values) < -LOWEST:

@@ -1,4 +1,4 @@
-"""The machine-readable record: one JSON object a line, appended one at a time.
+"""A node's newest records as JSON lines: one object a line, appended one at a time.
 
 Every line has `kind`; a value that is not known is left out.
 
@@ -7,14 +7,14 @@ Every line has `kind`; a value that is not known is left out.
     tick    n, wall, mono, host: {...}, gpus: [{...}], own: {...}, vmstat: [17 numbers]
     note    wall, text
     end     wall, reason, ticks, missed, lost_writes, own
-    journal the first line of a file: `formats.journal` tells what it says
+    journal the first line of a file, see `monitors.storage.formats.journal_header`
 
-NODE.samples.jsonl holds the newest such lines. The others go before them, packed, in
-NODE.samples.blocks: `formats.blocks` tells how.
+NODE.samples.jsonl holds the newest such lines. All before them are packed in NODE.samples.blocks,
+see `monitors.storage.formats.block_writer`.
 
 The names inside are those of the dataclasses in `monitors.records` and `monitors.samples`, which
-tell what each means and in which unit. A requeued job appends to the same file, beginning with a
-`start` of its own. Lines of an unknown kind and unknown names are to be passed over: a later format
+say what each means and in which unit. A requeued job appends to the same file, beginning with a
+`start` of its own. Lines of an unknown kind and unknown names are to be skipped: a later format
 only adds.
 """
 
@@ -55,7 +55,7 @@ _T = TypeVar("_T", GpuInfo, GpuSample, HostSample, OwnCost)
 
 
 def line(record: Record) -> str:
-    """One record as a line of text, line end included."""
+    """Return a record as a line of text, line end included."""
     head: dict[str, Any] = {"kind": _KINDS[type(record)]}
     if isinstance(record, Start):
         head["format"] = FORMAT
@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 class SamplesReader:
-    """Iterates over the records of a file; `skipped` counts the lines that made no sense.
+    """Iterates over the records of a file; `skipped` counts the lines that are no records.
 
     `lines` keep their line ends, as a file gives them: a last line without one is a torn one.
     """
@@ -97,16 +97,16 @@ class SamplesReader:
 
 
 def parsed(text: str) -> Any:
-    """What a line holds. Raises ValueError for a torn one, and for what is no JSON."""
+    """Return the JSON value of a line. Raises ValueError for one that is torn, or no JSON."""
     if not text.endswith("\n"):
         raise ValueError("torn")
     return json.loads(text)
 
 
 def record_of(raw: Any) -> Record | None:
-    """The record that a line holds; None for one of a kind not known.
+    """Return the record of a parsed line; None for one of an unknown kind.
 
-    Raises ValueError or KeyError for what makes no sense.
+    Raises ValueError or KeyError for anything that is no record.
     """
     if not isinstance(raw, dict):
         raise ValueError("not an object")

@@ -1,4 +1,8 @@
-"""Blocks back into ticks, by the standard library alone. `formats.blocks` tells the format."""
+"""Blocks back into ticks, by the standard library alone.
+
+`monitors.storage.formats.block_writer` describes the format; `monitors.storage.block_arrays` reads
+it into arrays.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from monitors.storage.formats.blocks import CRC, FORMAT, Raw
-from monitors.storage.formats.cells import LOWEST
+from monitors.storage.formats.block_writer import CRC, FORMAT, Raw
+from monitors.storage.formats.column_encoding import LOWEST
 
 KINDS = ("i", "u", "d", *range(7))
 _NEEDED = {"n", "wall", "mono"}
@@ -22,8 +26,8 @@ _MOST_TICKS, _MOST_GPUS, _MOST_CELLS = 1 << 20, 1 << 10, 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """One column of a block: where its numbers lie, and what they mean."""
+class ColumnLayout:
+    """One column of a block: where its bytes are, and what they mean."""
 
     name: str
     kind: str | int
@@ -34,9 +38,9 @@ class Described:
     count: int
     """Values, known or not."""
     mask: int
-    """Where the bytes begin that tell which are known; -1 where all are."""
+    """Offset of the bytes that say which values are known; -1 where all are."""
     begin: int
-    """Where the numbers begin."""
+    """Offset of the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,12 @@ class Block:
     ticks: int
     answered: int
     gpus: tuple[int, ...]
-    columns: tuple[Described, ...]
+    columns: tuple[ColumnLayout, ...]
     cells: bytes
 
 
-def opened(line: bytes, payload: bytes) -> Block:
-    """A block from its line and its payload. Raises ValueError where it is damaged."""
+def decode_block(line: bytes, payload: bytes) -> Block:
+    """Return a block from its line and its payload. Raises ValueError where it is damaged."""
     head = json.loads(line)
     begin = line[: line.rindex(CRC)]
     if (
@@ -81,7 +85,7 @@ def opened(line: bytes, payload: bytes) -> Block:
                 raise ValueError("no such column")
             mask = -1 if known == count else at
             begins = at + count * (mask >= 0)
-            columns.append(Described(name, kind, order, width, base, known, count, mask, begins))
+            columns.append(ColumnLayout(name, kind, order, width, base, known, count, mask, begins))
             at = begins + known * width
         if at != len(data) or not unpacker.eof:
             raise ValueError("the cells do not end where they should")
@@ -94,21 +98,21 @@ def opened(line: bytes, payload: bytes) -> Block:
 
 
 def ticks_of(block: Block) -> Iterator[Raw]:
-    """The ticks of a block, as they would be parsed from their lines."""
+    """Yield the ticks of a block, as they would be parsed from their lines."""
     columns = {column.name: _values(column, block.cells) for column in block.columns}
     flags = columns.pop("gpus", [int(block.answered > 0)] * block.ticks)
     answered = 0
     for at in range(block.ticks):
         tick: Raw = {"kind": "tick", "host": {}}
         row = []
-        cards: list[dict[str, Any]] = [{"index": index} for index in block.gpus]
+        gpus: list[dict[str, Any]] = [{"index": index} for index in block.gpus]
         for name, values in columns.items():
             part, dot, rest = name.partition(".")
             if part == "gpu":
-                for number, card in enumerate(cards if flags[at] else ()):
+                for number, gpu in enumerate(gpus if flags[at] else ()):
                     value = values[number * block.answered + answered]
                     if value is not None:
-                        card[rest] = value
+                        gpu[rest] = value
             elif values[at] is None:
                 continue
             elif part == "vmstat":
@@ -118,14 +122,14 @@ def ticks_of(block: Block) -> Iterator[Raw]:
             else:
                 tick[name] = values[at]
         if flags[at]:
-            tick["gpus"] = cards
+            tick["gpus"] = gpus
             answered += 1
         if row:
             tick["vmstat"] = row
         yield tick
 
 
-def _values(column: Described, cells: bytes) -> list[Any]:
+def _values(column: ColumnLayout, cells: bytes) -> list[Any]:
     known, width = column.known, column.width
     begins = range(column.begin, column.begin + known * width, known) if known else ()
     planes = [cells[at : at + known] for at in begins]
@@ -135,15 +139,15 @@ def _values(column: Described, cells: bytes) -> list[Any]:
     numbers = numbers or [0] * known
     for _ in range(column.order):
         numbers = list(accumulate(numbers))
-    found = [_meant(number + column.base, column.kind) for number in numbers]
+    values = [_value(number + column.base, column.kind) for number in numbers]
     if column.mask < 0:
-        return found
-    left = iter(found)
+        return values
+    left = iter(values)
     mask = cells[column.mask : column.mask + column.count]
     return [next(left) if flag else None for flag in mask]
 
 
-def _meant(number: int, kind: str | int) -> int | float:
+def _value(number: int, kind: str | int) -> int | float:
     if isinstance(kind, int):
         return float(number / 10**kind)
     if kind == "d":

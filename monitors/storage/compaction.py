@@ -1,4 +1,4 @@
-"""From the lines of a journal to blocks at the end of the packed file."""
+"""Compaction: the lines of a journal become blocks at the end of the block file."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monitors.storage.formats.blocks import TickColumns, fits
-from monitors.storage.formats.journal import head_of
+from monitors.storage.formats.block_writer import BlockBuilder, fits
+from monitors.storage.formats.journal_header import parse_header
 
 MOST_BYTES = 3 << 19
-"""Lines that go into one block, in bytes: what limits the memory it takes to pack."""
+"""Most bytes of lines that go into one block: what bounds the memory of a compaction."""
 KEPT_BYTES = 1 << 16
-"""Ticks that stay in the journal, in bytes of their lines: `why` and `watch` read those alone."""
+"""Bytes of the newest ticks' lines that stay in the journal: `why` and `watch` read only these."""
 LEAST_TICKS = 8
-"""Fewer are smaller as lines."""
+"""Fewer ticks are smaller as lines."""
 _KEPT_NOTES = 20
 
 
 @dataclass
 class _Kept:
-    """The lines that stay, with their numbers, so that they stay in order."""
+    """The lines that stay in the journal, with their numbers, so that they stay in order."""
 
     heads: list[tuple[int, bytes]] = field(default_factory=list)
     notes: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=_KEPT_NOTES))
     ticks: deque[tuple[int, bytes]] = field(default_factory=deque)
     size: int = 0
 
-    def see(self, at: int, line: bytes, kind: str | None) -> None:
+    def add(self, at: int, line: bytes, kind: str | None) -> None:
         match kind:
             case "start":
                 self.heads = [(at, line)]
@@ -51,11 +51,11 @@ class _Kept:
         return [line for _, line in sorted([*self.heads, *self.notes, *self.ticks])]
 
 
-def pack(journal: Path, size: int, blocks: int, begin: int) -> tuple[int, list[bytes]]:
+def append_blocks(journal: Path, size: int, blocks: int, begin: int) -> tuple[int, list[bytes]]:
     """Append what is in the first `size` bytes of a journal to the open file `blocks`.
 
-    It is written from byte `begin` on. Gives the size of that file then, and the lines of the
-    journal that are to be kept. Raises OSError, with nothing changed before `begin`.
+    It is written from byte `begin` on. Returns the size of that file then, in bytes, and the lines
+    that the journal keeps. Raises OSError, with nothing changed before `begin`.
     """
     kept = _Kept()
     end = begin
@@ -81,16 +81,16 @@ def _lines(file: Iterable[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
         size -= len(line)
         if size < 0:
             return
-        head = head_of(line) if at == 0 else None
+        head = parse_header(line) if at == 0 else None
         if head is not None:
-            kept = head.kept + 1
+            kept = head.repeated_lines + 1
         else:
             yield line, at < kept
 
 
 def _pieces(lines: Iterable[tuple[bytes, bool]], kept: _Kept) -> Iterator[bytes]:
-    """What to write, in order: blocks, and the lines that no block can hold."""
-    columns, held = TickColumns(), list[bytes]()
+    """Yield what to write, in order: blocks, and the lines that no block can hold."""
+    columns, held = BlockBuilder(), list[bytes]()
     size = 0
 
     def packed() -> bytes:
@@ -99,7 +99,7 @@ def _pieces(lines: Iterable[tuple[bytes, bool]], kept: _Kept) -> Iterator[bytes]
 
     for at, (line, known) in enumerate(lines):
         raw = _parsed(line)
-        kept.see(at, line, raw.get("kind") if raw is not None else None)
+        kept.add(at, line, raw.get("kind") if raw is not None else None)
         if known:
             continue
         tick = raw if raw is not None and raw.get("kind") == "tick" and fits(raw) else None
@@ -109,7 +109,7 @@ def _pieces(lines: Iterable[tuple[bytes, bool]], kept: _Kept) -> Iterator[bytes]
             continue
         if held:
             yield packed()
-            columns, held, size = TickColumns(), [], 0
+            columns, held, size = BlockBuilder(), [], 0
         if tick is not None and columns.add(tick):
             held, size = [line], len(line)
         else:
