@@ -38,7 +38,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     from hpclaunch.launch.current_job import current
     from hpclaunch.launch.follow import LogReader
     from hpclaunch.launch.follow import follow as follow_log
-    from hpclaunch.launch.process import alive
+    from hpclaunch.launch.local_process import alive
     from hpclaunch.run.find import find
 
     folder, record = find(run)

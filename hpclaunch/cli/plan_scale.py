@@ -8,7 +8,7 @@ from hpclaunch.cli.plan_text import SHARDINGS, batch, gib
 from hpclaunch.cli.terminal import fold, paint, width
 from hpclaunch.cli.text import table
 from hpclaunch.forecast.scaling import NodeSweep
-from hpclaunch.predict.scale import KNEE, Point, knee
+from hpclaunch.predict.scale import KNEE, ScalePoint, knee
 from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _notes(made: NodeSweep) -> list[str]:
     return notes
 
 
-def _row(point: Point, most: float, bars: bool) -> tuple[str, ...]:
+def _row(point: ScalePoint, most: float, bars: bool) -> tuple[str, ...]:
     best = point.best
     empty = ("",) if bars else ()
     if best is None:
@@ -88,7 +88,7 @@ def scale_json(made: NodeSweep) -> dict[str, Any]:
     }
 
 
-def _point(point: Point) -> dict[str, Any]:
+def _point(point: ScalePoint) -> dict[str, Any]:
     best = point.best
     return {
         "nodes": point.nodes,

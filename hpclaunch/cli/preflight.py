@@ -14,7 +14,7 @@ from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
-    from hpclaunch.forecast.preflight import Kept
+    from hpclaunch.forecast.preflight_results import SiteBandwidths
 
 LIMIT = "10:00"
 """Time limit where the user names none: it takes a minute or two."""
@@ -43,7 +43,7 @@ def preflight(
     in or in a short job of its own. The bandwidths are kept for this site; later plans use them.
     """
     from hpclaunch.cli.resources import request
-    from hpclaunch.forecast.preflight import PROGRAM, keep
+    from hpclaunch.forecast.preflight_results import PROGRAM, keep
     from hpclaunch.launch.draft import draft
     from hpclaunch.run.find import default_runs_dir, find, next_name
 
@@ -71,7 +71,7 @@ def preflight(
     return code
 
 
-def _print_rates(kept: Kept) -> None:
+def _print_rates(kept: SiteBandwidths) -> None:
     for where, rates in (("inside a node", kept.inside), ("between nodes", kept.across)):
         if rates is not None:
             print(

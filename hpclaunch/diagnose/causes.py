@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import cast
 
 from hpclaunch.diagnose.cause import Cause, Diagnosis
-from hpclaunch.diagnose.evidence import RunEvidence, gather
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, UNKNOWN, KnownCause
 from hpclaunch.diagnose.rules import no_failure
+from hpclaunch.diagnose.run_evidence import RunEvidence, gather
 from hpclaunch.diagnose.state import Status
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record

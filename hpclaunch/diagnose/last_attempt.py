@@ -7,8 +7,8 @@ from typing import Any
 
 from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.causes import first_cause
-from hpclaunch.diagnose.evidence import gather
 from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.run_evidence import gather
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record

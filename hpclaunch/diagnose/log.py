@@ -78,7 +78,7 @@ def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None
     text = data[start:]
     again = max(_last_start(text), _end_before(text, since))
     start, text = start + again, text[again:]
-    numbers = _Numbers(data)
+    numbers = _LineNumbers(data)
     matches: dict[str, list[Clue]] = {}
     # A mapped file is not for long: what is taken from it is copied out here.
     _collect(file, text, start, numbers, matches)
@@ -123,7 +123,7 @@ def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
 
 
 def _collect(
-    file: Path, text: bytes, offset: int, numbers: _Numbers, matches: dict[str, list[Clue]]
+    file: Path, text: bytes, offset: int, numbers: _LineNumbers, matches: dict[str, list[Clue]]
 ) -> None:
     """Add the lines of a part of the file that have a phrase."""
     lines = {name: places for name in PHRASES if (places := patterns.lines_with(name, text, KEPT))}
@@ -176,7 +176,7 @@ def _last(file: Path, text: bytes) -> Iterator[Clue]:
         yield clue(line, file, None)
 
 
-class _Numbers:
+class _LineNumbers:
     """Line numbers of places in a file, counted once and from the place before on."""
 
     def __init__(self, data: mmap.mmap) -> None:

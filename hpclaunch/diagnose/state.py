@@ -13,7 +13,7 @@ from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.faulty_nodes import kept, left_out
 from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.launch.current_job import current
-from hpclaunch.launch.process import alive, here
+from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.attempt import start_of
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder

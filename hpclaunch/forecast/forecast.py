@@ -24,7 +24,7 @@ from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
-from hpclaunch.site.schema import Gpu, Site
+from hpclaunch.site.schema import GpuType, Site
 
 COUNTED = 500_000_000
 """Bytes of local data up to which its lines are counted."""
@@ -58,7 +58,7 @@ class Forecast:
     candidate: Candidate
     """The recipe's own layout."""
     workload: Workload
-    gpu: Gpu | None
+    gpu: GpuType | None
     hardware: Hardware | None
     estimate: Estimate
     basis: Basis
@@ -145,7 +145,7 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
     return forecast(request, environment, ask_hub=False)
 
 
-def _gpu(request: PredictionRequest) -> tuple[str | None, Gpu | None, list[str]]:
+def _gpu(request: PredictionRequest) -> tuple[str | None, GpuType | None, list[str]]:
     """Return the GPU and its type: as requested, or the only one that the site has."""
     kinds, name = gpus(), request.gpu
     if name is None and len(request.site.gpus) == 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
-from hpclaunch.predict.scale import Point, scale
+from hpclaunch.predict.scale import ScalePoint, scale
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class NodeSweep:
 
     first: Forecast
     """On the first number of nodes."""
-    points: tuple[Point, ...]
+    points: tuple[ScalePoint, ...]
 
 
 def forecast_over(

@@ -7,7 +7,7 @@ import signal
 
 from hpclaunch.errors import UserError
 from hpclaunch.launch.current_job import current
-from hpclaunch.launch.process import alive, here
+from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record, whoami
 from hpclaunch.slurm import commands

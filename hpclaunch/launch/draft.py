@@ -12,7 +12,7 @@ import hpclaunch
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.auto import resolve_auto
 from hpclaunch.forecast.forecast import PredictionRequest
-from hpclaunch.forecast.hub import check_access
+from hpclaunch.forecast.hub_access import check_access
 from hpclaunch.launch.local_devices import local_cpus, local_gpus
 from hpclaunch.launch.request import Request, from_environment
 from hpclaunch.plan.plan import CPUS_PER_PROCESS, make_plan
@@ -28,12 +28,12 @@ from hpclaunch.slurm import commands
 from hpclaunch.slurm.allocation import Allocation, current_allocation
 
 LOCAL_PROCESSES = 2
-"""CPU processes of a local run where nobody says: enough to shard over."""
+"""CPU processes of a local run unless a number is requested: enough to shard over."""
 
 
 @dataclass(frozen=True)
 class _Machine:
-    """What was read off the place where the run will be."""
+    """What is known of where the run will be."""
 
     resources: Resources
     gpu_request: GpuRequest | None = None
@@ -42,7 +42,7 @@ class _Machine:
 
 
 def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
-    """Plan and render what is asked for. Pure but for reading; the same words give the same text.
+    """Return the planned and rendered job of a request. Only reads; equal requests give equal text.
 
     Raises UserError for whatever cannot be.
     """
@@ -50,7 +50,7 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     site = load_site(request.site or site_here(request.mode))
     machine = _machine(request, site, variables)
     if request.auto_sharding or request.auto_batch:
-        recipe = _settled(request, recipe, site, machine.resources, variables)
+        recipe = _with_auto(request, recipe, site, machine.resources, variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
     name = request.name or next_name(runs_dir, _stem(request, recipe))
     launch = Launch(
@@ -93,17 +93,19 @@ def _recipe(request: Request) -> Recipe:
     )
 
 
-def _settled(
-    request: Request, recipe: Recipe, site: Site, found: Resources, variables: Mapping[str, str]
+def _with_auto(
+    request: Request, recipe: Recipe, site: Site, resources: Resources, variables: Mapping[str, str]
 ) -> Recipe:
-    """Choose what was left to be chosen. Raises UserError where nothing can be predicted."""
-    if request.program or found.cpu_processes:
+    """Return the recipe with `auto` resolved. Raises UserError where nothing can be predicted."""
+    if request.program or resources.cpu_processes:
         raise UserError(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
-    question = PredictionRequest(recipe, site, found.node_count, found.gpus or 1, found.gpu)
+    to_predict = PredictionRequest(
+        recipe, site, resources.node_count, resources.gpus or 1, resources.gpu
+    )
     chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
-    return resolve_auto(question, variables, **chosen)
+    return resolve_auto(to_predict, variables, **chosen)
 
 
 def _stem(request: Request, recipe: Recipe) -> str:
@@ -129,71 +131,71 @@ def _python(venv: Path | None) -> PythonEnvironment:
 
 
 def _machine(request: Request, site: Site, variables: Mapping[str, str]) -> _Machine:
-    """Look at the place where the run will be: this machine, this allocation, or the cluster."""
-    asked = request.resources
+    """Return what is known of where the run will be: this machine, this allocation, the cluster."""
+    requested = request.resources
     if request.mode == "local":
-        return _here(asked)
+        return _this_machine(requested)
     if request.mode == "srun" and (allocation := current_allocation(variables)):
-        return _within(asked, allocation)
-    asked = from_environment(asked, request.mode, variables)
-    partition = asked.partition or site.partition
-    if asked.cpu_processes:
-        return _Machine(_cores_that_are_there(asked, site, partition))
+        return _in_allocation(requested, allocation)
+    requested = from_environment(requested, request.mode, variables)
+    partition = requested.partition or site.partition
+    if requested.cpu_processes:
+        return _Machine(_cores_of_smallest_node(requested, site, partition))
     if site.gpus or not commands.available():
-        return _Machine(asked)
+        return _Machine(requested)
     from hpclaunch.slurm.discover import discover, node_types
 
-    found = discover(asked.gpu, node_types(), partition)
-    if found is None:
-        return _Machine(asked)
-    if asked.gpus and asked.gpus > found.most_gpus:
+    discovery = discover(requested.gpu, node_types(), partition)
+    if discovery is None:
+        return _Machine(requested)
+    if requested.gpus and requested.gpus > discovery.most_gpus:
         where = f"partition {partition}" if partition else "this cluster"
         raise UserError(
-            f"--gpus {asked.gpus}: a node of {where} has {found.most_gpus}",
-            f"use --gpus {found.most_gpus} and more --nodes",
+            f"--gpus {requested.gpus}: a node of {where} has {discovery.most_gpus}",
+            f"use --gpus {discovery.most_gpus} and more --nodes",
         )
-    return _Machine(asked, found.request, found.node_cpus, found.node_gpus)
+    return _Machine(requested, discovery.request, discovery.node_cpus, discovery.node_gpus)
 
 
-def _cores_that_are_there(asked: Resources, site: Site, partition: str | None) -> Resources:
-    """Ask for no more cores than the smallest node has, where nobody says how many."""
-    wanted = CPUS_PER_PROCESS * (asked.cpu_processes or 1)
-    if asked.cpus or site.cpus_per_gpu or not commands.available():
-        return asked
+def _cores_of_smallest_node(requested: Resources, site: Site, partition: str | None) -> Resources:
+    """Request no more cores than the smallest node has, unless a number was requested."""
+    wanted = CPUS_PER_PROCESS * (requested.cpu_processes or 1)
+    if requested.cpus or site.cpus_per_gpu or not commands.available():
+        return requested
     from hpclaunch.slurm.discover import node_types, smallest
 
     there = smallest(node_types(), partition)
-    return replace(asked, cpus=there) if there and there < wanted else asked
+    return replace(requested, cpus=there) if there and there < wanted else requested
 
 
-def _here(asked: Resources) -> _Machine:
-    """Take this machine's GPUs, or its CPUs where it has none."""
+def _this_machine(requested: Resources) -> _Machine:
+    """Use this machine's GPUs, or its CPUs where it has none."""
     cpus = local_cpus()
-    if not asked.cpu_processes:
+    if not requested.cpu_processes:
         there = local_gpus()
-        if asked.gpus and asked.gpus > there:
+        if requested.gpus and requested.gpus > there:
             raise UserError(
-                f"--gpus {asked.gpus}: this machine has {there}",
+                f"--gpus {requested.gpus}: this machine has {there}",
                 f"use --gpus {there}" if there else "use --cpu-processes 2",
             )
         if there:
-            asked = replace(asked, gpus=asked.gpus or there)
+            requested = replace(requested, gpus=requested.gpus or there)
         else:
-            asked = replace(asked, cpu_processes=LOCAL_PROCESSES)
-    per_node = asked.cpu_processes or asked.gpus or 1
-    return _Machine(asked, node_cpus=cpus, node_gpus=per_node)
+            requested = replace(requested, cpu_processes=LOCAL_PROCESSES)
+    per_node = requested.cpu_processes or requested.gpus or 1
+    return _Machine(requested, node_cpus=cpus, node_gpus=per_node)
 
 
-def _within(asked: Resources, allocation: Allocation) -> _Machine:
-    """Take the allocation as it is, on all its nodes."""
-    if asked.nodes not in {None, allocation.nodes}:
+def _in_allocation(requested: Resources, allocation: Allocation) -> _Machine:
+    """Use the allocation as it is, on all its nodes."""
+    if requested.nodes not in {None, allocation.nodes}:
         raise UserError(
-            f"--nodes {asked.nodes}: this allocation (job {allocation.job_id}) has "
+            f"--nodes {requested.nodes}: this allocation (job {allocation.job_id}) has "
             f"{allocation.nodes}",
             "leave --nodes out: all of its nodes are used",
         )
-    gpus = asked.gpus or allocation.gpus
-    if not asked.cpu_processes:
+    gpus = requested.gpus or allocation.gpus
+    if not requested.cpu_processes:
         if not gpus:
             raise UserError(
                 f"this allocation (job {allocation.job_id}) holds no GPUs",
@@ -206,9 +208,9 @@ def _within(asked: Resources, allocation: Allocation) -> _Machine:
                 "leave --gpus out: all of them are used",
             )
     resources = replace(
-        asked,
+        requested,
         nodes=allocation.nodes,
-        gpus=None if asked.cpu_processes else gpus,
-        cpus=min(asked.cpus or allocation.cpus or 1, allocation.cpus or asked.cpus or 1),
+        gpus=None if requested.cpu_processes else gpus,
+        cpus=min(requested.cpus or allocation.cpus or 1, allocation.cpus or requested.cpus or 1),
     )
     return _Machine(resources, GpuRequest(), allocation.cpus, allocation.gpus)

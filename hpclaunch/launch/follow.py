@@ -10,13 +10,13 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
 from hpclaunch.slurm.commands import JobState, job_states
 
-POLL = 0.5
-"""Seconds between looks at the log: a file costs the file system little."""
+POLL_S = 0.5
+"""Seconds between reads of the log: a file costs the file system little."""
 
-ASK_EVERY = 30.0
-"""Seconds between questions to Slurm: sites dislike programs that ask more often."""
+SLURM_INTERVAL_S = 30.0
+"""Seconds between calls of Slurm's commands: sites dislike programs that call more often."""
 
-SETTLE = 3.0
+LOG_DELAY_S = 3.0
 """Seconds that the last lines may take to cross a network file system."""
 
 
@@ -59,19 +59,19 @@ def follow(
     reader: LogReader | None = None,
     alive: Callable[[], bool] = lambda: True,
 ) -> JobState | None:
-    """Show the log until the job has ended; gives Slurm's last word on it.
+    """Show the log until the job has ended; return Slurm's last state of it.
 
-    `waiting` is told of the state whenever Slurm was asked. The exit code that the script leaves
-    ends it too, as does the end of the process that `alive` looks at, so that a run without Slurm
-    can be followed. While Slurm does not answer, it goes on.
+    `waiting` is called with each state that Slurm reports. The exit code that the script writes
+    ends it too, as does the end of the process that `alive` checks, so that a run without Slurm can
+    be followed. While Slurm does not answer, it goes on.
     """
     reader = reader or LogReader(folder)
-    asked = 0.0
-    stale = _stale_mark(folder, job_id)
+    checked = 0.0
+    stale = _stale_exit_code(folder, job_id)
     while True:
-        ended = _marked(folder) not in {None, stale}
-        if job_id and not ended and time.monotonic() - asked >= _pause(asked):
-            asked = time.monotonic()
+        ended = _exit_code_time(folder) not in {None, stale}
+        if job_id and not ended and time.monotonic() - checked >= _pause_s(checked):
+            checked = time.monotonic()
             state = job_states([job_id]).get(job_id)
             if state is not None:
                 waiting(state)
@@ -82,11 +82,11 @@ def follow(
             show(line)
         if ended:
             break
-        time.sleep(POLL)
-    return _last_word(folder, job_id, show, reader)
+        time.sleep(POLL_S)
+    return _last_lines(folder, job_id, show, reader)
 
 
-def _marked(folder: RunFolder) -> float | None:
+def _exit_code_time(folder: RunFolder) -> float | None:
     """Return when the script left its exit code, None where it has not."""
     try:
         return folder.exit_code_file.stat().st_mtime
@@ -94,25 +94,25 @@ def _marked(folder: RunFolder) -> float | None:
         return None
 
 
-def _stale_mark(folder: RunFolder, job_id: str | None) -> float | None:
+def _stale_exit_code(folder: RunFolder, job_id: str | None) -> float | None:
     """Return the time of an exit code that is an earlier job's: this one waits, or runs."""
-    mark = _marked(folder)
-    if mark is None or job_id is None:
+    written = _exit_code_time(folder)
+    if written is None or job_id is None:
         return None
     state = job_states([job_id]).get(job_id)
-    return mark if state is not None and not state.ended and not state.silent else None
+    return written if state is not None and not state.ended and not state.silent else None
 
 
-def _pause(asked: float) -> float:
-    """Return the seconds until Slurm is asked again: at once the first time."""
-    return ASK_EVERY if asked else 0.0
+def _pause_s(checked: float) -> float:
+    """Return the seconds until Slurm is called again: at once the first time."""
+    return SLURM_INTERVAL_S if checked else 0.0
 
 
-def _last_word(
+def _last_lines(
     folder: RunFolder, job_id: str | None, show: Callable[[Line], None], reader: LogReader
 ) -> JobState | None:
     """Read the rest of the log while Slurm finishes the job."""
-    deadline = time.monotonic() + SETTLE
+    deadline = time.monotonic() + LOG_DELAY_S
     state = None
     while time.monotonic() < deadline:
         for line in reader.read():
@@ -120,7 +120,7 @@ def _last_word(
         state = job_states([job_id]).get(job_id) if job_id else None
         if state is None or state.ended:
             break
-        time.sleep(POLL)
+        time.sleep(POLL_S)
     for line in [*reader.read(), *reader.rest()]:
         show(line)
     return state

@@ -90,8 +90,8 @@ def _check_same(before: Recipe, after: Recipe, force: bool) -> None:
 def _differences(prefix: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """Return dotted key, old and new value of everything that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = []
+        differences = []
         for key in sorted({*old, *new}):
-            found += _differences(f"{prefix}.{key}", old.get(key), new.get(key))
-        return found
+            differences += _differences(f"{prefix}.{key}", old.get(key), new.get(key))
+        return differences
     return [] if old == new else [(prefix, old, new)]

@@ -21,10 +21,10 @@ from hpclaunch.launch.attached import (
 )
 from hpclaunch.launch.cancel import note_cancelled
 from hpclaunch.launch.draft import check_model_access
-from hpclaunch.launch.folder import check_writable, rewrite_folder, write_folder
-from hpclaunch.launch.process import started as process_started
+from hpclaunch.launch.local_process import started as process_started
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.launch.remote_storage import check_storage
+from hpclaunch.launch.write_folder import check_writable, rewrite_folder, write_folder
 from hpclaunch.recipe.load import check_data
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic

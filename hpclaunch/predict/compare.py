@@ -16,7 +16,7 @@ from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.recipe.schema import Recipe, Sharding
-from hpclaunch.site.schema import Gpu
+from hpclaunch.site.schema import GpuType
 from hpclaunch.units import duration
 
 
@@ -101,7 +101,7 @@ def candidates(now: Candidate, nodes: int, per_node: int) -> Iterator[Candidate]
 
 
 def compare(
-    base: TrainingStep, now: Candidate, work: Workload, gpu: Gpu, machine: Hardware
+    base: TrainingStep, now: Candidate, work: Workload, gpu: GpuType, machine: Hardware
 ) -> tuple[Choice, list[Choice]]:
     """Return the recipe's own layout, and all that fit, the fastest first."""
     nodes, per_node = machine.nodes, machine.gpus_per_node

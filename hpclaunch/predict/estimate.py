@@ -18,7 +18,7 @@ from hpclaunch.predict.memory import (
 )
 from hpclaunch.predict.step_time import Hardware, StepTime, step_time
 from hpclaunch.recipe.schema import Lora, Recipe
-from hpclaunch.site.schema import Gpu
+from hpclaunch.site.schema import GpuType
 
 USABLE = 0.98
 """Share of a GPU's memory that programs get, where the catalogue does not know better."""
@@ -97,7 +97,7 @@ class Estimate:
         return self.seconds / 3600 * self.step.gpus
 
 
-def usable(gpu: Gpu) -> int:
+def usable(gpu: GpuType) -> int:
     """Return the bytes of a GPU's memory that programs get."""
     return int((gpu.usable_gib or USABLE * gpu.memory_gb) * GIB)
 
@@ -168,7 +168,11 @@ def adapter_parameters_of(lora: Lora, model: Architecture) -> int:
 
 
 def estimate(
-    training: TrainingStep, replicas: int, work: Workload, gpu: Gpu | None, machine: Hardware | None
+    training: TrainingStep,
+    replicas: int,
+    work: Workload,
+    gpu: GpuType | None,
+    machine: Hardware | None,
 ) -> Estimate:
     """Return all figures of a plan. Without a GPU there is memory, and no time."""
     timed = None

@@ -20,7 +20,7 @@ from hpclaunch.predict.step_time import (
     step_time,
 )
 from hpclaunch.site.measured import Rates
-from hpclaunch.site.schema import Gpu, Site
+from hpclaunch.site.schema import GpuType, Site
 
 NETWORKS_GB_S = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
 """GB/s between nodes where a site names the network and not its rate: one port of 200 Gb/s, or
@@ -77,7 +77,7 @@ class Basis:
 
 def hardware_of(
     site: Site,
-    gpu: Gpu,
+    gpu: GpuType,
     nodes: int,
     per_node: int,
     network_gb_s: float | None,

@@ -9,14 +9,14 @@ from hpclaunch.predict.compare import Candidate, Choice, compare
 from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware
-from hpclaunch.site.schema import Gpu
+from hpclaunch.site.schema import GpuType
 
 KNEE = 0.7
 """Efficiency (a share) below which more nodes cost more than they bring."""
 
 
 @dataclass(frozen=True)
-class Point:
+class ScalePoint:
     """The best layout on so many nodes."""
 
     nodes: int
@@ -32,10 +32,10 @@ def scale(
     base: TrainingStep,
     now: Candidate,
     work: Workload,
-    gpu: Gpu,
+    gpu: GpuType,
     machine: Hardware,
     nodes: Sequence[int],
-) -> list[Point]:
+) -> list[ScalePoint]:
     """Return a point for each number of nodes.
 
     The batch of one GPU does not change, so the global batch grows with the nodes.
@@ -55,7 +55,7 @@ def scale(
         points.append((number, best, rate))
     most = max((rate for _, _, rate in points if rate is not None), default=None)
     return [
-        Point(
+        ScalePoint(
             number,
             best,
             None if rate is None else rate * number * machine.gpus_per_node,
@@ -65,7 +65,7 @@ def scale(
     ]
 
 
-def knee(points: Sequence[Point]) -> int | None:
+def knee(points: Sequence[ScalePoint]) -> int | None:
     """Return the most nodes that still work well, None where that is not known."""
     good = [
         each.nodes for each in points if each.efficiency is not None and each.efficiency >= KNEE

@@ -67,7 +67,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(words)
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class ReadyJob(msgspec.Struct, frozen=True, kw_only=True):
     """One whole job at a named site, in the words of `hpclaunch sbatch`."""
 
     about: str
@@ -85,7 +85,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """What catalogue.yaml says: every file by its name, without the ending."""
 
     configs: dict[str, Config]
-    jobs: dict[str, Job]
+    jobs: dict[str, ReadyJob]
 
 
 @cache

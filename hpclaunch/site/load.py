@@ -12,7 +12,7 @@ from typing import Any
 from hpclaunch.document import Document, convert, parse
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.shipped import shipped
-from hpclaunch.site.schema import Gpu, GpuRequest, Site
+from hpclaunch.site.schema import GpuRequest, GpuType, Site
 
 GENERIC = "generic"
 
@@ -91,10 +91,10 @@ def site_for_cluster(cluster: str | None) -> str:
 
 
 @cache
-def gpus() -> dict[str, Gpu]:
+def gpus() -> dict[str, GpuType]:
     """Return the catalogue: GPU kind to its data."""
     text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
-    return convert(parse(text, "gpus.yaml"), dict[str, Gpu])
+    return convert(parse(text, "gpus.yaml"), dict[str, GpuType])
 
 
 def kind_named(name: str) -> str | None:

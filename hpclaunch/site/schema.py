@@ -67,7 +67,7 @@ class Site(SiteDefaults, msgspec.Struct, frozen=True, kw_only=True):
     """Whether compute nodes reach the model hub. If not, models must be in the cache beforehand."""
 
 
-class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+class GpuType(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU type, from its data sheet (dense rates, no sparsity)."""
 
     name: str

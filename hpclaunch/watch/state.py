@@ -9,8 +9,8 @@ from typing import Any
 
 from hpclaunch.diagnose.state import Status, run_state
 from hpclaunch.errors import UserError
-from hpclaunch.launch.follow import ASK_EVERY
-from hpclaunch.launch.process import alive
+from hpclaunch.launch.follow import SLURM_INTERVAL_S
+from hpclaunch.launch.local_process import alive
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, read_record
 
@@ -41,8 +41,8 @@ class StateAnswer:
 def query(folder: RunFolder, record: Record, events: list[dict[str, Any]]) -> StateAnswer:
     """Return the state now; takes as long as Slurm takes to answer."""
     from hpclaunch.diagnose.causes import first_cause, gather_evidence
-    from hpclaunch.diagnose.evidence import RunEvidence
     from hpclaunch.diagnose.last_attempt import last_end
+    from hpclaunch.diagnose.run_evidence import RunEvidence
 
     found = run_state(folder, record, events)
     if found.state in FAILED:
@@ -84,7 +84,7 @@ class StateWatch:
             self._queried = float("-inf")
         recent = now - self._changed < _CHANGED_S
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and now - self._queried >= (_QUICK_S if recent else ASK_EVERY):
+        if not busy and now - self._queried >= (_QUICK_S if recent else SLURM_INTERVAL_S):
             self._queried = now
             self._thread = threading.Thread(target=self._query, args=(events,), daemon=True)
             self._thread.start()

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from hpclaunch.predict.compare import Candidate, compare
 from hpclaunch.predict.estimate import Workload
-from hpclaunch.site.schema import Gpu
+from hpclaunch.site.schema import GpuType
 from tests.benchmarks.layouts import calibrated, load
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, bench
 
@@ -35,7 +35,7 @@ def main() -> int:
         _, across = on.preflight()
         machine = replace(machine, network_gb_s=across.gather_gb_s)
         # Of the card only the memory is asked: the rates are the machine's.
-        card = Gpu(name="a CPU rank", memory_gb=8, bandwidth_gb_s=1.0, link_gb_s=1.0)
+        card = GpuType(name="a CPU rank", memory_gb=8, bandwidth_gb_s=1.0, link_gb_s=1.0)
         work = Workload(None, 1, 10, 8 * NODES * PER_NODE)
         now, fitting = compare(load(on, "lora"), ORIGIN, work, card, machine)
         best = next(each for each in fitting if each.candidate.activation_checkpointing)

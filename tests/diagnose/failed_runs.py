@@ -9,8 +9,8 @@ from typing import Any
 
 from hpclaunch.diagnose.cause import Diagnosis
 from hpclaunch.diagnose.causes import diagnose
-from hpclaunch.diagnose.evidence import RunEvidence, gather
 from hpclaunch.diagnose.progress import Progress
+from hpclaunch.diagnose.run_evidence import RunEvidence, gather
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import messages
 from tests.run.making import record

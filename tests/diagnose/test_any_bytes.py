@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpclaunch.cli.why import _text
 from hpclaunch.diagnose.causes import diagnose
-from hpclaunch.diagnose.evidence import gather
+from hpclaunch.diagnose.run_evidence import gather
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import messages
 from tests.run.making import record

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.hub import check_access
+from hpclaunch.forecast.hub_access import check_access
 from hpclaunch.recipe.schema import Model
 
 GATED = Model(name="meta-llama/Llama-3.1-8B", gated=False)

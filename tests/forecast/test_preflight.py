@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.preflight import keep
+from hpclaunch.forecast.preflight_results import keep
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.site.measured import measured

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.launch.attached import STOPPED, Attached, inside_allocation, run_attached
-from hpclaunch.launch.process import started
+from hpclaunch.launch.local_process import started
 from hpclaunch.run.lines import Line
 
 PROGRAM = """

@@ -15,7 +15,7 @@ import pytest
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.cancel import cancel
-from hpclaunch.launch.process import alive, started
+from hpclaunch.launch.local_process import alive, started
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, write_record
 from hpclaunch.slurm import commands as slurm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from hpclaunch.diagnose.evidence import RunEvidence
+from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.training import DEFAULTS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _XID = re.compile(r"Xid (?:\([^)]*\): )?(\d+)")
 MEANINGS = {

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _RANK = re.compile(r"\bRank (\d+)\]")
 _OPERATION = re.compile(r"SeqNum=(\d+), OpType=(\w+)")

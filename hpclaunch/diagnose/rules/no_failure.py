@@ -7,10 +7,10 @@ from pathlib import Path
 from shlex import quote
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.reasons import explain
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.run.events import newest
 from hpclaunch.units import duration
 

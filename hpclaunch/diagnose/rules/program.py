@@ -7,10 +7,10 @@ import signal
 from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, exception_in
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
 
 FRAMES = 8
 """Lines of a traceback that are shown."""

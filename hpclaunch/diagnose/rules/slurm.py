@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _NODE = re.compile(r"Node failure on (\S+)|error: (\S+): .*Communication connection failure")
 NO_LOG = 128 + 53

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.evidence import RunEvidence
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.rules.program import traceback
+from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
 LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import pytest
 
-from hpclaunch.launch.process import alive, started
+from hpclaunch.launch.local_process import alive, started
 from tests.run.making import record
 
 BOOT = 1_790_000_000

@@ -19,22 +19,22 @@ PROGRAM = ("-m", "hpclaunch.train.bandwidths")
 """What runs on every rank."""
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _Bandwidth(msgspec.Struct, frozen=True):
     bytes: float
     gather_gb_s: float
     reduce_gb_s: float
 
 
-class _Found(msgspec.Struct, frozen=True):
+class _PreflightResults(msgspec.Struct, frozen=True):
     when: float
     nodes: int
     per_node: int
-    inside: list[_Row] | None
-    across: list[_Row] | None
+    inside: list[_Bandwidth] | None
+    across: list[_Bandwidth] | None
 
 
 @dataclass(frozen=True)
-class Kept:
+class SiteBandwidths:
     """What went into the site's record."""
 
     kind: str
@@ -46,13 +46,13 @@ class Kept:
     path: Path
 
 
-def keep(folder: RunFolder, record: Record) -> Kept:
+def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
     """Put what a preflight measured into its site's record, in place of what stood there.
 
     Raises UserError where nothing was measured, or the record cannot be written.
     """
     try:
-        found = msgspec.json.decode(folder.rates.read_bytes(), type=_Found)
+        found = msgspec.json.decode(folder.rates.read_bytes(), type=_PreflightResults)
     except (OSError, msgspec.DecodeError):
         raise UserError(
             "the preflight measured nothing", f"see why: hpclaunch why {record.name}"
@@ -76,10 +76,12 @@ def keep(folder: RunFolder, record: Record) -> Kept:
             write_atomic(path, text_of(after))
     except OSError as error:
         raise UserError(f"what was measured cannot be kept in {path}: {error.strerror}") from None
-    return Kept(kind, inside, across, path)
+    return SiteBandwidths(kind, inside, across, path)
 
 
-def _best(found: _Found, rows: list[_Row] | None, ranks: int, nodes: int) -> Rates | None:
+def _best(
+    found: _PreflightResults, rows: list[_Bandwidth] | None, ranks: int, nodes: int
+) -> Rates | None:
     """Take the largest tensors' rates: what FSDP's layers come nearest to."""
     if not rows:
         return None
