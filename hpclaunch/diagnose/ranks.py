@@ -183,6 +183,6 @@ def host_names(folder: RunFolder) -> tuple[str, ...]:
 def _first_node(folder: RunFolder) -> int | None:
     """Return the number of the node whose launcher failed first."""
     try:
-        return int(folder.first_failure.read_text(encoding="utf-8").split()[1])
+        return int(folder.first_failed_node.read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError, IndexError):
         return None

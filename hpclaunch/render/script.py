@@ -12,6 +12,7 @@ import jinja2
 from hpclaunch.errors import UserError
 from hpclaunch.plan.plan import Plan
 from hpclaunch.render.compiled import Compiled
+from hpclaunch.run.stop_timing import SIGNAL_BEFORE_END_SECONDS
 from hpclaunch.shipped import shipped
 
 # Held against the whole text: a '$' would let a line break pass at the end.
@@ -57,6 +58,7 @@ def script(plan: Plan) -> str:
         port=plan.resources.port,
         builtin=plan.builtin_trainer,
         restarts=plan.restarts,
+        signal_seconds=SIGNAL_BEFORE_END_SECONDS,
         nodes=plan.nodes,
         per_node=plan.processes_per_node,
         processes=plan.processes,

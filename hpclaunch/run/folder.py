@@ -55,9 +55,9 @@ class RunFolder:
         return self.logs / "nodes"
 
     @property
-    def first_failure(self) -> Path:
+    def first_failed_node(self) -> Path:
         """`exit-code node-number host` of the node whose launcher failed first."""
-        return self.logs / "first-failure"
+        return self.logs / "first-failed-node"
 
     @property
     def first_failed_rank(self) -> Path:

@@ -56,7 +56,7 @@ class FailedRun:
         if self.log is not None:
             (folder.logs / "job-8.out").write_text("\n".join([*lines, self.log, ""]))
         if self.first is not None:
-            folder.first_failure.write_text(f"1 {self.first} {HOSTS[self.first]}\n")
+            folder.first_failed_node.write_text(f"1 {self.first} {HOSTS[self.first]}\n")
 
     def ask(self, root: Path) -> Diagnosis:
         """Write it, and ask why."""

@@ -21,7 +21,7 @@ TEXTS = [value for value in vars(messages).values() if isinstance(value, str) an
 FILES = (
     "logs/job-8.out",
     "logs/nodes",
-    "logs/first-failure",
+    "logs/first-failed-node",
     "logs/sidecar.log",
     "logs/nccl-node1-3.log",
     "logs/rank-0.error.json",

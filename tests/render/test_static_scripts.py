@@ -150,14 +150,14 @@ def test_the_first_node_that_fails_is_kept(folder: RunFolder) -> None:
     folder.attempt_file.write_text("7.0\n")
     assert node(folder, "--", "bash", "-c", "exit 5")[0] == 5
     assert node(folder, "--", "bash", "-c", "exit 6", SLURM_NODEID="0")[0] == 6
-    code, number, _host = folder.first_failure.read_text().split()
+    code, number, _host = folder.first_failed_node.read_text().split()
     assert (code, number) == ("5", "1")
 
 
 def test_a_node_of_an_older_attempt_keeps_quiet(folder: RunFolder) -> None:
     folder.attempt_file.write_text("7.1\n")
     assert node(folder, "--", "false")[0] == 1
-    assert not folder.first_failure.exists()
+    assert not folder.first_failed_node.exists()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ begin() {
     trap at_exit EXIT
     [ "$launch_mode" = local ] || echo "hpclaunch: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1))"
     # What an earlier attempt left.
-    rm -f "$HPCLAUNCH_RUN"/{exit_code,stop,cancelled,logs/first-failure}
+    rm -f "$HPCLAUNCH_RUN"/{exit_code,stop,cancelled,logs/first-failed-node}
     cd "$HPCLAUNCH_RUN"
     trap stop_running TERM INT
     export HPCLAUNCH_ENDS=
@@ -138,9 +138,11 @@ find_end() {  # HPCLAUNCH_ENDS: when this allocation ends, in Unix seconds; empt
 
 # USR1. Near the time limit the trainer stops by its own measured step and checkpoint times. Long
 # before it, USR1 is the notice of a preemption: stop at the end of the step, with a checkpoint.
+# The time line of both is in hpclaunch/run/stop_timing.py.
+time_limit_signal_seconds=200
 notice() {
     woken=$((woken + 1))
-    if [ -z "$HPCLAUNCH_ENDS" ] || [ $((HPCLAUNCH_ENDS - $(date +%s))) -gt 200 ]; then
+    if [ -z "$HPCLAUNCH_ENDS" ] || [ $((HPCLAUNCH_ENDS - $(date +%s))) -gt "$time_limit_signal_seconds" ]; then
         echo preempted >"$HPCLAUNCH_RUN/stop"
     fi
 }
@@ -232,8 +234,8 @@ train() {
     attend $! || code=$?
     # srun returns the highest code of all nodes, often that of a node it ended itself; node.sh keeps
     # the first. The file can be empty: where the disk was full.
-    if [ "$code" -ne 0 ] && [ -s "$HPCLAUNCH_RUN/logs/first-failure" ]; then
-        read -r code _ <"$HPCLAUNCH_RUN/logs/first-failure"
+    if [ "$code" -ne 0 ] && [ -s "$HPCLAUNCH_RUN/logs/first-failed-node" ]; then
+        read -r code _ <"$HPCLAUNCH_RUN/logs/first-failed-node"
     fi
 }
 

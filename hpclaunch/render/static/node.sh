@@ -4,7 +4,7 @@
 #   bash node.sh [--gpus N] -- COMMAND ...
 #
 # Ends with the command's exit code. Where it is not 0, the first node to fail writes
-# `CODE NODE_NUMBER HOST` into logs/first-failure, before srun ends the others, whose codes hide its own.
+# `CODE NODE_NUMBER HOST` into logs/first-failed-node, before srun ends the others, whose codes hide its own.
 set -eu
 
 gpus=
@@ -40,6 +40,6 @@ trap : TERM INT USR1 USR2  # this shell stays until the launcher has ended, what
 code=0
 "$@" || code=$?
 if [ "$code" -ne 0 ] && [ "$(cat "$HPCLAUNCH_RUN/start" 2>/dev/null)" = "$attempt" ]; then
-    (set -o noclobber; echo "$code $SLURM_NODEID $(hostname)" >"$HPCLAUNCH_RUN/logs/first-failure") 2>/dev/null || :
+    (set -o noclobber; echo "$code $SLURM_NODEID $(hostname)" >"$HPCLAUNCH_RUN/logs/first-failed-node") 2>/dev/null || :
 fi
 exit "$code"
