@@ -1,4 +1,4 @@
-"""Back into the queue from inside a job, and around the nodes that failed twice."""
+"""Requeue a job from inside it, and leave out the nodes that failed twice."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def go_back(folder: RunFolder, record: Record, job: str) -> int:
     Which nodes a job leaves out can be changed only while it waits: at once after the requeue,
     before Slurm has ended this process.
     """
-    out = _to_leave_out(folder, record, job)
-    before = job_fields(job).get("ExcNodeList", "") if out else ""
+    excluded = _nodes_to_leave_out(folder, record, job)
+    before = job_fields(job).get("ExcNodeList", "") if excluded else ""
     if not requeue.requeue(job):
         return 1
-    if out:
-        listed = [name for name in (before, *out) if name not in {"", "(null)"}]
-        done = requeue.leave_out(job, listed)
-        log_event(folder.events, "left out" if done else "kept", job=job, nodes=list(out))
-        _say(
-            f"{_named(out)} failed twice: left out from here on"
-            if done
-            else f"{_named(out)} failed twice, but Slurm does not let the job leave it out"
+    if excluded:
+        listed = [name for name in (before, *excluded) if name not in {"", "(null)"}]
+        accepted = requeue.leave_out(job, listed)
+        log_event(folder.events, "left out" if accepted else "kept", job=job, nodes=list(excluded))
+        _log(
+            f"{_joined(excluded)} failed twice: left out from here on"
+            if accepted
+            else f"{_joined(excluded)} failed twice, but Slurm does not let the job leave it out"
         )
     time.sleep(REQUEUE_TIMEOUT)
     return 1
@@ -53,8 +53,8 @@ def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> 
     One whose node was lost could not: Slurm itself requeued it. Where a node that failed twice is
     among those of this attempt, the job is requeued once more, without it. Returns 0: go on.
     """
-    marks = read_events(folder.events)
-    if not end_recorded(marks):
+    events = read_events(folder.events)
+    if not end_recorded(events):
         found = last_failure(folder, record)
         lost = [node for node in folder.node_names() if node in requeue.nodes_down()]
         if found.kind == "node-failure" or lost:
@@ -63,30 +63,30 @@ def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> 
                 log_event(folder.events, "failure", kind="node-failure", node=name, why=why)
         else:
             log_event(folder.events, "failure", kind=found.kind, node=found.host, why=found.line)
-    if set(_to_leave_out(folder, record, job)) & set(nodes):
+    if set(_nodes_to_leave_out(folder, record, job)) & set(nodes):
         go_back(folder, record, job)
     return 0
 
 
-def _to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[str, ...]:
-    """Return the nodes to leave out that are not yet, none where the rest would be too few."""
-    marks = read_events(folder.events)
-    known = {*faulty_nodes.left_out(marks, job), *faulty_nodes.kept(marks, job)}
-    new = tuple(node for node in faulty_nodes.failed_twice(marks) if node not in known)
+def _nodes_to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[str, ...]:
+    """Return the nodes to leave out from now on; none where the remaining ones are too few."""
+    events = read_events(folder.events)
+    known = {*faulty_nodes.left_out(events, job), *faulty_nodes.kept(events, job)}
+    new = tuple(node for node in faulty_nodes.failed_twice(events) if node not in known)
     if not new:
         return ()
-    out = [*faulty_nodes.left_out(marks, job), *new]
-    words = requeue.test_without(folder.script.read_text(encoding="utf-8"), folder.root, out)
-    if words is None:
+    out = [*faulty_nodes.left_out(events, job), *new]
+    refusal = requeue.test_without(folder.script.read_text(encoding="utf-8"), folder.root, out)
+    if refusal is None:
         return new
     log_event(folder.events, "kept", job=job, nodes=list(new))
-    _say(f"{_named(new)} failed twice, but the job cannot run without it: {words}")
+    _log(f"{_joined(new)} failed twice, but the job cannot run without it: {refusal}")
     return ()
 
 
-def _named(nodes: Sequence[str]) -> str:
+def _joined(nodes: Sequence[str]) -> str:
     return " and ".join(nodes)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
