@@ -61,4 +61,4 @@ def test_the_code_of_the_node_that_failed_first_is_the_jobs(user: User) -> None:
     launcher = text[text.index("accelerate-launch \\") : text.index('"$@"\' node')]
     script.write_text(text.replace(launcher, "").replace("--no_python bash", "bash"))
     assert submit(user, folder) == ("FAILED", 7)
-    assert (folder / "logs/first-failure").read_text().split()[:2] == ["7", "1"]
+    assert (folder / "logs/first-failed-node").read_text().split()[:2] == ["7", "1"]
