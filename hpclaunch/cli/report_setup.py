@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from hpclaunch.run.record import Record
 
 Row = tuple[str, str]
-_SHARDING = {
-    "full": "FULL_SHARD (ZeRO-3)",
-    "hybrid": "HSDP (hybrid: sharded in a node, copies across nodes)",
-    "grad": "SHARD_GRAD_OP (ZeRO-2)",
-    "none": "DDP",
-}
 _METHODS = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}
 
 
@@ -85,8 +79,10 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
         text += f" ({record.gpu})"
     if recipe is None:
         return text
+    from hpclaunch.cli.plan_text import SHARDINGS
+
     fsdp = recipe.fsdp
-    sharding = _SHARDING[fsdp.sharding]
+    sharding = SHARDINGS[fsdp.sharding]
     if fsdp.sharding != "none":
         sharding += f", FSDP {fsdp.version}" + (", CPU offload" if fsdp.offload else "")
     return f"{text}, {sharding}"

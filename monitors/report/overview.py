@@ -64,9 +64,9 @@ def render_overview(report: Report) -> str:
         for label, value, high in _NODE_LINES
     ]
     blocks.append([_head(counted(len(report.nodes), "node")), *filter(None, rows)])
-    said = list(_said(report))
-    if said:
-        blocks.append(said)
+    notes = list(_notes_of_nodes(report))
+    if notes:
+        blocks.append(notes)
     blocks.append(["Means over the whole record. Each node and GPU: --all-gpus"])
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
@@ -97,8 +97,8 @@ def _short(name: str, width: int) -> str:
     return f"{plain if len(plain) <= width else '~' + plain[1 - width :]:<{width}}"
 
 
-def _said(report: Report) -> Iterator[str]:
-    """What is worth a line of single nodes."""
+def _notes_of_nodes(report: Report) -> Iterator[str]:
+    """Notes and problems of single nodes, a line each."""
     for node in report.nodes:
         texts = [f"GPU {g.index} answered in {g.samples} of {node.samples} samples"
                  for g in node.gpus if g.samples < node.samples]  # fmt: skip

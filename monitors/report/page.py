@@ -19,6 +19,7 @@ from monitors.report.gpu_table import COLUMNS, rows
 from monitors.report.text import clock, duration
 
 _NOTES = 20
+_SHORT_S = 10
 _STYLES = ("vendor/uPlot.min.css", "report.css")
 _SCRIPTS = ("vendor/uPlot.iife.min.js", "report.js", "table.js")
 _LICENCE = "vendor/uPlot.LICENSE.txt"
@@ -134,10 +135,14 @@ def _parts(analysis: Analysis) -> list[_Part]:
     spent = phases(events, min(began, *begins), end)
     whole = sum(spent.values())
     return [
-        _Part(PHASES[kind], kind, seconds / whole, duration(seconds))
+        _Part(PHASES[kind], kind, seconds / whole, _seconds(seconds))
         for kind, seconds in spent.items()
         if whole
     ]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < _SHORT_S else duration(seconds)
 
 
 def _quality(node: NodeSummary) -> dict[str, str]:

@@ -126,12 +126,16 @@
       const width = Math.max(1, Math.round(u.bbox.width)), picture = new OffscreenCanvas(width, rows.length);
       const pen = picture.getContext("2d"), image = pen.createImageData(width, rows.length);
       const [normal, strong] = [rgb(colour("hue0")), rgb(colour("flag"))];
+      const cellOf = (x) => Math.floor((view[0] + (x / width) * (view[1] - view[0]) - data.begin) / data.step);
+      const cells = Array.from({ length: width + 1 }, (_, x) => cellOf(x));
       rows.forEach(({ line, node }, row) => {
         const hue = isMarked(line, node) ? strong : normal;
         for (let x = 0; x < width; x += 1) {
-          const [from, to] = [x, x + 1].map((at) => (view[0] + (at / width) * (view[1] - view[0]) - data.begin) / data.step);
-          const found = range(line, Math.floor(from), Math.max(Math.floor(from) + 1, Math.floor(to)));
-          if (found) image.data.set([...hue, 14 + 241 * (found[2] / LEVELS)], 4 * (row * width + x));
+          const found = range(line, cells[x], Math.max(cells[x] + 1, cells[x + 1]));
+          if (!found) continue;
+          const at = 4 * (row * width + x);
+          [image.data[at], image.data[at + 1], image.data[at + 2]] = hue;
+          image.data[at + 3] = 14 + 241 * (found[2] / LEVELS);
         }
       });
       pen.putImageData(image, 0, 0);
@@ -155,7 +159,7 @@
     element("b", caption, "", `${chart.title}${chart.unit ? `, ${chart.unit}` : ""}`);
     if (chart.limit) element("span", caption, "", `limit ${number(chart.limit)} ${chart.unit}, dashed`);
     const plot = { figure, chart, caption, place: element("div", figure, "plot"), draw, pointed, u: null, stale: true, visible: false };
-    plot.label = `${chart.title}${described}`;
+    plot.label = () => `${chart.title}${described()}`;  // takes a while where there are many
     figure.plot = plot; plots.push(plot); seen.observe(figure);
     return plot;
   };
@@ -171,7 +175,7 @@
     const [opts, columns] = plot.draw();
     plot.u = new uPlot({ ...opts, width: plot.place.clientWidth }, columns, plot.place);
     plot.u.ctx.canvas.setAttribute("role", "img");
-    plot.u.ctx.canvas.setAttribute("aria-label", plot.label);
+    plot.u.ctx.canvas.setAttribute("aria-label", plot.label());
     plot.u.over.addEventListener("mousemove", (event) => point(plot, event));
     plot.u.over.addEventListener("mouseleave", () => { tip.hidden = true; });
     plot.u.over.addEventListener("wheel", (event) => {
@@ -207,15 +211,17 @@
       if (!found.length) continue;
       const known = found.map((point) => point[1]), pad = 0.05 * (Math.max(...known) - Math.min(...known)) || 1;
       const chart = { title, unit, low: at === 3 ? 0 : Math.min(...known) - pad, top: Math.max(...known) + pad, points: found };
-      const text = `: ${found.length} steps, first ${number(known[0])}, last ${number(known.at(-1))} ${unit}, ${number(Math.min(...known))} to ${number(Math.max(...known))}`;
+      const text = () => `: ${found.length} steps, first ${number(known[0])}, last ${number(known.at(-1))} ${unit}, ${number(Math.min(...known))} to ${number(Math.max(...known))}`;
       add(parent, `plot-${at === 2 ? "loss" : "throughput"}`, chart, () => points(chart), text, (step) => [["", step ? number(step[at]) : ""]]);
     }
     const gpuCharts = data.charts.filter((chart) => chart.of === "gpu");
     parent = element("div", root, "grid");
     if (mode === "heat") for (const chart of gpuCharts) {
       const rows = data.nodes.flatMap((node) => node.lines[chart.key].map((line) => ({ node: node.name, line })));
-      const means = rows.map(({ line }) => range(line, 0, data.cells)).filter(Boolean).map((found) => scaled(chart, found[2])).sort((a, b) => a - b);
-      const text = ` of all GPUs: mean ${number(means[0])} to ${number(means.at(-1))} ${chart.unit}, median ${number(means[Math.floor(means.length / 2)])}`;
+      const text = () => {
+        const means = rows.map(({ line }) => range(line, 0, data.cells)).filter(Boolean).map((found) => scaled(chart, found[2])).sort((a, b) => a - b);
+        return ` of all GPUs: mean ${number(means[0])} to ${number(means.at(-1))} ${chart.unit}, median ${number(means[Math.floor(means.length / 2)])}`;
+      };
       const plot = add(parent, `plot-${chart.key}`, { ...chart, limit: null }, () => heat(chart, rows), text, (_, a, b, row) => {
         const found = rows[Math.min(Math.max(row, 0), rows.length - 1)];
         return [[`${found.node} ${found.line.name}`, values(chart, found.line, a, b)]];
@@ -235,7 +241,7 @@
       parent = element("div", part, "grid");
       for (const chart of shown) {
         const drawn = node.lines[chart.key];
-        const text = ` of ${node.name}: ${drawn.map((line) => `${line.name} ${values(chart, line)}`).join("; ")}`;
+        const text = () => ` of ${node.name}: ${drawn.map((line) => `${line.name} ${values(chart, line)}`).join("; ")}`;
         const plot = add(parent, `plot-${chart.key}-${index}`, chart, () => lines(chart, node.name, drawn), text,
           (_, a, b) => drawn.map((line) => [line.name, values(chart, line, a, b)]));
         const any = drawn.some((line) => isMarked(line, node.name));
