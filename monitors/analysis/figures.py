@@ -24,8 +24,10 @@ class Figures:
     """By the GPUs' own counters, not from samples of their power."""
     tokens: float | None = None
     tokens_per_second: float | None = None
-    """Over the steps alone."""
+    """Over the steps alone, without those that were a warm-up."""
     tokens_per_second_per_gpu: float | None = None
+    warm_up_left_out: bool = False
+    """Whether a first step was left out of throughput and MFU (see `Events.warm_up`)."""
     mfu: float | None = None
     """Model FLOPs utilization during the steps: share of the GPUs' bf16 peak, 0 to 1."""
 
@@ -42,8 +44,10 @@ def figures(report: Report, events: Events, flops: float | None, peak: Peak | No
     whole = sum(j for j in energies if j is not None) if pairs and None not in energies else None
     steps = [step for step in events.steps if step.tokens is not None]
     tokens = sum(step.tokens or 0.0 for step in steps) if steps else None
-    seconds = sum(step.seconds for step in steps)
-    rate = tokens / seconds if tokens is not None and seconds > 0 else None
+    warm_up = {span.end for span in events.warm_up}
+    timed = [step for step in steps if step.end not in warm_up]
+    seconds = sum(step.seconds for step in timed)
+    rate = sum(step.tokens or 0.0 for step in timed) / seconds if seconds > 0 else None
     return Figures(
         gpu_hours=hours,
         energy_kwh=None if whole is None else whole / _JOULES_A_KWH,
@@ -51,6 +55,7 @@ def figures(report: Report, events: Events, flops: float | None, peak: Peak | No
         tokens=tokens,
         tokens_per_second=rate,
         tokens_per_second_per_gpu=rate / len(pairs) if rate is not None and pairs else None,
+        warm_up_left_out=len(timed) < len(steps),
         mfu=_share(rate, flops, [gpu.name for _, gpu in pairs], peak),
     )
 
@@ -87,7 +92,8 @@ def rows(found: Figures) -> list[tuple[str, str]]:
         text = f"{found.tokens_per_second:,.0f} tokens/s in all"
         if found.tokens_per_second_per_gpu is not None:
             text += f", {found.tokens_per_second_per_gpu:,.0f} a GPU"
-        lines.append(("throughput", f"{text}, all steps of the run"))
+        steps = "all steps but the first (warm-up)" if found.warm_up_left_out else "all steps"
+        lines.append(("throughput", f"{text}, {steps}"))
     if found.mfu is not None:
         lines.append(("MFU", f"{found.mfu:.0%} of the bf16 peak"))
     return lines
