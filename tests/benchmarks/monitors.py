@@ -68,8 +68,9 @@ print(time.process_time() - begin, own_cost().max_rss_kib - before.max_rss_kib)
 REPORT = """
 import resource
 from pathlib import Path
-from monitors.report.build import render_html, study
-page = render_html(study(Path({folder!r})))
+from monitors.analysis.analysis import analyse_folder
+from monitors.report.build import render_html
+page = render_html(analyse_folder(Path({folder!r})))
 own, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 cpu_s = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 print(len(page.encode()), own.ru_maxrss / 1024, others.ru_maxrss / 1024, cpu_s)
