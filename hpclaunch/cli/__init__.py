@@ -2,6 +2,6 @@
 
 import gc
 
-# Looking for garbage while importing takes a tenth of a short command's time and finds none; the
-# commands that stay (following a job) switch it on again.
+# Collecting garbage while importing takes a tenth of a short command's time and finds none; the
+# commands that run for long (following a job) switch it on again.
 gc.disable()

@@ -20,7 +20,7 @@ MOST_RUNS = 200
 
 
 def _completer(values: Callable[[], Iterable[tuple[str, str]]]) -> Complete:
-    """Return a completer over values and what each is in a few words, '' for nothing."""
+    """Return a completer over values, each with a short description or ''."""
 
     @functools.wraps(values)
     def complete(
@@ -54,7 +54,7 @@ def gpu_types() -> Iterable[tuple[str, str]]:
     """Return the GPU types of the catalogue, with their names."""
     from hpclaunch.site.load import gpus
 
-    return [(kind, gpu.name) for kind, gpu in gpus().items()]
+    return [(gpu_type, gpu.name) for gpu_type, gpu in gpus().items()]
 
 
 @_completer

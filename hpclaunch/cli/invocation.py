@@ -26,7 +26,7 @@ class Invocation:
     @property
     def command(self) -> tuple[str, ...]:
         """Return what goes into the script's comment and the record."""
-        kept = tuple(word for word in self.arguments if word not in _NOT_RECORDED)
+        kept = tuple(each for each in self.arguments if each not in _NOT_RECORDED)
         return ("hpclaunch", *kept, *(("--", *self.program) if self.program else ()))
 
 
@@ -40,7 +40,7 @@ def split(arguments: Sequence[str]) -> Invocation:
         raise UserError("'--' and a program after it go with sbatch, srun, local and monitor")
     if not program or program == ("-m",):
         raise UserError(
-            "nothing stands after '--'", "write your program there: -- train.py my.yaml"
+            "there is nothing after '--'", "write your program there: -- train.py my.yaml"
         )
     return Invocation(own, program)
 

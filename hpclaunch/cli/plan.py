@@ -55,14 +55,14 @@ def plan(
     from hpclaunch.forecast.forecast import forecast
 
     numbers = _numbers(place.nodes)
-    question = _question(arguments, place, recipe, sharding, numbers[0])
+    request = _request(arguments, place, recipe, sharding, numbers[0])
     if len(numbers) > 1:
         if comparing or exact:
             raise UserError("--compare and --exact need one number of nodes", "--nodes 4")
-        return _scale(question, numbers, place, as_json)
+        return _scale(request, numbers, place, as_json)
     if len(place.gpu) > 1:
         raise UserError("several GPU types need a range of nodes", "--nodes 1..8")
-    made = forecast(question, os.environ, ask_hub=True)
+    made = forecast(request, os.environ, ask_hub=True)
     simulated = _simulated(made) if exact else None
     if as_json:
         print_json(_as_json(made, comparing, simulated))
@@ -88,13 +88,13 @@ def _as_json(made: Forecast, comparing: bool, simulated: Any) -> dict[str, Any]:
 
 
 def _scale(
-    question: PredictionRequest, numbers: list[int], place: options.PlaceOptions, as_json: bool
+    request: PredictionRequest, numbers: list[int], place: options.PlaceOptions, as_json: bool
 ) -> int:
     from hpclaunch.cli.plan_scale import render_scale, scale_json
     from hpclaunch.forecast.scaling import forecast_over
 
-    kinds = place.gpu or (question.gpu,)
-    tables = [forecast_over(question, numbers, kind, os.environ) for kind in kinds]
+    gpu_types = place.gpu or (request.gpu,)
+    tables = [forecast_over(request, numbers, each, os.environ) for each in gpu_types]
     if as_json:
         print_json([scale_json(each) for each in tables])
     else:
@@ -109,7 +109,7 @@ def _simulated(made: Forecast) -> Any:
     return simulate(made, made.config)
 
 
-def _question(
+def _request(
     arguments: tuple[str, ...],
     place: options.PlaceOptions,
     recipe: options.RecipeOptions,
@@ -128,7 +128,7 @@ def _question(
 
     reference, overrides = recipe_and_overrides(arguments)
     resolved = load(reference or library.DEFAULT, overrides, changes(recipe, sharding).flags())
-    question = PredictionRequest(
+    request = PredictionRequest(
         recipe=resolved,
         site=load_site(place.site or site_here("sbatch")),
         nodes=nodes,
@@ -136,10 +136,10 @@ def _question(
         gpu=place.gpu[0] if place.gpu else None,
         network_gb_s=None if place.network is None else rate(place.network),
     )
-    by_itself = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
-    if any(by_itself.values()):
-        question = replace(question, recipe=resolve_auto(question, os.environ, **by_itself))
-    return question
+    automatic = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
+    if any(automatic.values()):
+        request = replace(request, recipe=resolve_auto(request, os.environ, **automatic))
+    return request
 
 
 def _numbers(text: str) -> list[int]:
@@ -155,6 +155,6 @@ def _numbers(text: str) -> list[int]:
         raise UserError(f"--nodes {text}: the range runs backwards", f"write {last}..{first}")
     if first == last or last - first < 16:
         return list(range(first, last + 1))
-    # Of a long range the powers of two between its ends: nobody reads sixty rows.
+    # Of a long range only the powers of two between its ends: sixty rows are too many.
     powers = [2**n for n in range(13) if first < 2**n < last]
     return [first, *powers, last]

@@ -23,9 +23,9 @@ _HEADS = ("nodes", "memory/GPU", "time", "GPU-hours", "efficiency", "tokens/s")
 
 def render_scale(made: NodeSweep) -> str:
     """Return the table, and below it the smallest number that fits and the knee."""
-    per_node, card = made.first.request.gpus_per_node, made.first.gpu
+    request, gpu = made.first.request, made.first.gpu
     head = (
-        f"{made.first.request.recipe.model.name}, nodes of {per_node} {card.name if card else ''}"
+        f"{request.recipe.model.name}, nodes of {request.gpus_per_node} {gpu.name if gpu else ''}"
     )
     columns = width()
     bars = columns is None or columns >= _BAR_FROM

@@ -127,8 +127,8 @@ def _bf16_peak(gpu: str | None) -> float | None:
     """Return the bf16 FLOP/s of a GPU type or a driver's name of a GPU; None where unknown."""
     from hpclaunch.site.load import gpus, kind_named
 
-    kind = gpu if gpu is None or gpu in gpus() else kind_named(gpu)
-    rate = gpus()[kind].bf16_tflops if kind is not None else None
+    gpu_type = gpu if gpu is None or gpu in gpus() else kind_named(gpu)
+    rate = gpus()[gpu_type].bf16_tflops if gpu_type is not None else None
     return None if rate is None else rate * 1e12
 
 

@@ -21,11 +21,11 @@ class Column(Generic[T]):
     """One column of a table. To add one is to declare it in the table's tuple, and no more."""
 
     head: str
-    """What stands above it, with the unit; shorter than `width`, or cut to it."""
+    """Text above it, with the unit; cut to `width`."""
     width: int | Callable[[Sequence[T]], int]
     """Characters of it, which may depend on the rows; the fewest of a curve."""
     cell: Callable[[T, int, Glyphs], Text]
-    """Returns what stands in a row, given the characters there are."""
+    """Returns the text of a row, at most as wide as its second argument."""
     rank: int = 0
     """Columns of the highest rank are left out first where the width is short; 0: never."""
     curve: bool = False
@@ -50,7 +50,7 @@ class Fitted(Generic[T]):
     """Characters of a whole row."""
 
     def heads(self, style: str, sorted_by: str = "") -> Text:
-        """Return the row of heads; the one that the rows are sorted by stands out."""
+        """Return the row of heads; that of the column which rows are sorted by is bold."""
         row = Text()
         for column, width in zip(self.columns, self.widths, strict=True):
             head = Text(column.head[:width], style="bold" if column.head == sorted_by else style)

@@ -114,4 +114,4 @@ GPU_COLUMNS: tuple[Column[GpuRow], ...] = (
     Column("NVLink", 8, _text(lambda row: rate(_nvlink(row))), rank=4,
            known=lambda row: _nvlink(row) is not None),
 )  # fmt: skip
-"""As they stand from left to right."""
+"""From left to right."""

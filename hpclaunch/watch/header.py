@@ -32,7 +32,7 @@ def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
         low = found.lowest
         text = f"{found.gpus} on {found.nodes} nodes: {percent(found.sm_pct).strip()} busy"
         text += f", lowest {low[0]:.0f}% ({low[1].node} GPU {low[1].index})" if low else ""
-        text += f"; {watts(found.power_w)}; {gib(found.used_mib)} of {gib(found.total_mib)} GiB"
+        text += f"; {watts(found.power_w)}; {gib(found.used_mib)}/{gib(found.total_mib)} GiB"
         lines.append(_labelled("GPUs", text))
     if frame.why:
         lines += _folded("why", frame.why, width, BAD if frame.ended else WARN)

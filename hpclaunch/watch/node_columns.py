@@ -141,7 +141,7 @@ NODE_COLUMNS: tuple[Column[NodeNow], ...] = (
            known=lambda node: bool(alerts(node))),
     Column("last 3 min", 10, _curve, rank=6, curve=True, known=_has_gpus),
 )  # fmt: skip
-"""As they stand from left to right."""
+"""From left to right."""
 
 SORTS = tuple(column for column in NODE_COLUMNS if column.value is not None)
 """The columns that nodes can be sorted by."""

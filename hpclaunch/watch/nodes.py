@@ -24,7 +24,7 @@ _GAP = " "
 
 @dataclass(frozen=True)
 class Shown:
-    """The rows of a screen, and how many nodes stand in them."""
+    """The rows of a screen, and how many nodes they show."""
 
     rows: list[Text]
     nodes: int = 0

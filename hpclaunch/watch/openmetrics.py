@@ -10,7 +10,7 @@ from hpclaunch.watch.frame import Frame
 from monitors.exports.current import current
 from monitors.exports.families import END, Family
 
-_INFO = Family("job", "The run that is watched.", kind="info")
+_INFO = Family("job", "The watched run.", kind="info")
 _STATE = Family("job_state", "State of the run, as in `hpclaunch status`.", kind="stateset")
 _STEP = Family("job_training_step", "Steps done.")
 _TOTAL = Family("job_training_steps", "Steps of the whole training.")

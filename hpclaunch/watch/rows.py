@@ -1,4 +1,4 @@
-"""Rows of the screen that are no tables: a node's own figures, and the nodes without room."""
+"""Rows of the screen that are no tables: a node's own values, and the nodes without room."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def host_row(node: NodeNow, name_width: int, width: int, glyphs: Glyphs) -> Text
 
 def rest(nodes: Sequence[NodeNow], glyphs: Glyphs) -> Text:
     """Return the nodes for which there is no room in one row."""
-    found = add_up(nodes)
-    text = f"{glyphs.more} {found.nodes} more node{'s' if found.nodes > 1 else ''}"
+    sums = add_up(nodes)
+    text = f"{glyphs.more} {sums.nodes} more node{'s' if sums.nodes > 1 else ''}"
     parts = []
-    if found.sm_pct is not None:
-        low = f", lowest {found.lowest[0]:.0f}% ({_named(found.lowest[1])})" if found.lowest else ""
-        parts.append(f"gpu {percent(found.sm_pct).strip()}{low}")
-    if found.power_w is not None:
-        parts.append(watts(found.power_w))
-    if found.cpu_pct is not None:
-        parts.append(f"cpu {percent(found.cpu_pct).strip()}")
-    if found.unknown:
-        parts.append(f"{found.unknown} without current values")
+    if sums.sm_pct is not None:
+        low = f", lowest {sums.lowest[0]:.0f}% ({_named(sums.lowest[1])})" if sums.lowest else ""
+        parts.append(f"gpu {percent(sums.sm_pct).strip()}{low}")
+    if sums.power_w is not None:
+        parts.append(watts(sums.power_w))
+    if sums.cpu_pct is not None:
+        parts.append(f"cpu {percent(sums.cpu_pct).strip()}")
+    if sums.unknown:
+        parts.append(f"{sums.unknown} without current values")
     return Text(clean(f"{text}: {'; '.join(parts)}" if parts else text))
 
 

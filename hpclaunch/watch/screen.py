@@ -14,6 +14,7 @@ from hpclaunch.watch.view import KEYS, View
 
 HINT = "q quit (the job goes on)   ? help"
 """The last line of the screen."""
+_SHORT_HINT = "q quit   ? help"
 PLAIN_WIDTH = 100
 """Columns where stdout is no terminal."""
 
@@ -58,7 +59,7 @@ def _fitted(
 
 def _hint(hint: str, view: View, shown: int, nodes: int) -> Text:
     """Return the last line: the keys, the order, and which nodes are on the screen."""
-    parts = [hint]
+    parts = [_SHORT_HINT if view.text or 0 < shown < nodes else hint]
     if view.text:
         parts.append(view.text)
     if 0 < shown < nodes:

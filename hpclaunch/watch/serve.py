@@ -1,4 +1,4 @@
-"""A run's newest values over HTTP, for Prometheus. Files are read when somebody asks."""
+"""A run's newest values over HTTP, for Prometheus. Files are read at each request."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of clients that go away in the middle."""
 
     def server_bind(self) -> None:
-        """Bind, without asking a name server what this machine is called."""
+        """Bind, without a query for this machine's name."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -147,14 +147,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep no log of who asked."""
+        """Keep no log of requests."""
 
 
 def _index_page(frame: Frame) -> str:
     return (
         f"hpclaunch watch --serve: the run {frame.name} ({frame.state}).\n\n"
         "/metrics   its newest values as OpenMetrics, for Prometheus\n\n"
-        "It is read from the run's folder whenever somebody asks, and ends with the run.\n"
+        "It is read from the run folder at each request, and ends with the run.\n"
     )
 
 

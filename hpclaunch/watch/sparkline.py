@@ -64,7 +64,7 @@ def buckets(
     if not points or cells < 1:
         return [None] * max(0, cells)
     each = span_s / cells
-    # The parts stand still while time goes on: else the whole curve would flicker at each tick.
+    # The parts have fixed times: otherwise the whole curve would flicker at each tick.
     last = int(points[-1].tick.mono // each)
     sums, counts = [0.0] * cells, [0] * cells
     for point in reversed(points):

@@ -64,7 +64,7 @@ class View:
 
     @property
     def text(self) -> str:
-        """Return the order in words, '' for that in which Slurm lists the nodes."""
+        """Return the order as text, '' where nodes are as Slurm lists them."""
         if not self.sort:
             return "in reverse order" if self.reverse else ""
         lowest = SORTS[self.sort - 1].lowest_first != self.reverse

@@ -56,7 +56,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch --bogus", "--bogus"),
         ("sbatch --method lore", "lora"),
         ("sbatc", "'sbatch'"),
-        ("sbatch tiny --", "nothing stands after '--'"),
+        ("sbatch tiny --", "there is nothing after '--'"),
         ("status -- prog", "go with sbatch, srun, local and monitor"),
         (f"sbatch tiny --no-submit -- train.py {TOKEN}", "access token"),
         ("local tiny --gpus 1", "this machine has"),

@@ -118,7 +118,7 @@ def test_a_sampler_that_dies_leaves_the_program_alone(home: Home) -> None:
     os.kill(sidecar, signal.SIGKILL)
     _, talk = process.communicate(timeout=30)
     assert process.returncode == 3
-    assert "was not kept to its end" in talk
+    assert "ended early" in talk
 
 
 def _is_sidecar_of(entry: Path, pid: int) -> bool:
@@ -137,7 +137,7 @@ def _is_sidecar_of(entry: Path, pid: int) -> bool:
         (["--out", "plain", "--", "true"], "plain cannot be written: File exists"),
         (["--out", "/proc/no", "--", "true"], "/proc/no cannot be written: "),
         (["--out", "rec"], "there is no program to run; write it after --"),
-        (["--out", "rec", "--"], "nothing stands after '--'"),
+        (["--out", "rec", "--"], "there is nothing after '--'"),
         (["--out", "rec", "--node", "a/b", "--", "true"], "--node 'a/b' cannot begin a file name"),
         (["--out", "rec", "--interval", "0", "--", "true"], "0.0 is not in the range"),
         (["--", "true"], "Missing option '--out'"),

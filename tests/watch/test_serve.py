@@ -168,7 +168,7 @@ def test_an_address_beyond_this_machine_is_told(home: Home, make: Make) -> None:
         ("--serve ::1:9400", "goes in brackets"),
         ("--serve 203.0.113.7:9400", "cannot be had"),
         ("--serve nosuch.invalid:9400", "cannot be had"),
-        ("--serve 0 --once", "--serve answers Prometheus alone"),
+        ("--serve 0 --once", "--serve excludes --once and --json"),
         ("--interval 0", "--interval 0.0: 0.2 to 3600 seconds"),
         ("--interval nan", "--interval nan"),
         ("--interval soon", "not a valid float"),
