@@ -33,8 +33,8 @@ NOT_THE_ROOT = {"script", "time_limit", "cancelled", "exited", "root", *COLLATER
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d|\b[IWEF]\d{4} (\d\d:\d\d:\d\d)")
 
-_START = re.compile(rb"^hpclaunch: job \d+, start \d+$", re.MULTILINE)
-"""What the script says first."""
+_START = re.compile(rb"^hpclaunch: job \d+, (?:attempt|start) \d+$", re.MULTILINE)
+"""The first line of an attempt; `start` in older logs."""
 
 _STAMP = re.compile(rb"\b(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)")
 

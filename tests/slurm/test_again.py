@@ -46,7 +46,7 @@ def test_a_script_submitted_again_by_hand_is_followed(user: User) -> None:
 
     assert user.hpclaunch("cancel", "again").returncode == 0
     assert user.cluster.wait(second).state == "CANCELLED"
-    assert f"job {second}, start 1" in following.communicate(timeout=60)[0]
+    assert f"job {second}, attempt 1" in following.communicate(timeout=60)[0]
     assert user.status("again")["state"] == "cancelled"
 
 

@@ -87,7 +87,7 @@ def test_a_start_that_gets_no_further_is_the_last(user: User) -> None:
     script.write_text(f"{text}\n{stands_in}\nfinish\n")
     job = user.run("sbatch", "--parsable", str(script)).stdout.strip()
     assert user.cluster.wait(job, 60) == ("FAILED", 1, 0)
-    assert "no new checkpoint since this start" in user.hpclaunch("logs", "stuck").stdout
+    assert "no new checkpoint in this attempt" in user.hpclaunch("logs", "stuck").stdout
     assert user.status("stuck")["state"] == "failed"
 
 
@@ -133,7 +133,7 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
     os.kill(accelerates[-1], signal.SIGKILL)
     assert user.cluster.wait(job, 240) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "hit").stdout
     log = user.hpclaunch("logs", "hit").stdout
-    assert "after a new checkpoint; going on from there" in log
+    assert "after a new checkpoint; the next attempt resumes from it" in log
     assert "resuming from checkpoints/step-5" in log
     said = user.status("hit")
     assert (said["state"], said["progress"]["restarts"]) == ("done", 1)

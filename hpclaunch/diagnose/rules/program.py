@@ -16,7 +16,7 @@ FRAMES = 8
 """Lines of a traceback that are shown."""
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun): (?:error: )?(.*)")
 _CONSEQUENCE = re.compile(
-    r"^hpclaunch: (?:job \d+, start|fetching model|starting \d+ process)"
+    r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
     r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
     r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
 )

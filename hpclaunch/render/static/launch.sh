@@ -65,7 +65,7 @@ begin() {
     [ "$max_restarts" -eq 0 ] || continue_attempt
     mark_attempt
     trap at_exit EXIT
-    [ "$launch_mode" = local ] || echo "hpclaunch: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1))"
+    [ "$launch_mode" = local ] || echo "hpclaunch: job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1))"
     # What an earlier attempt left.
     rm -f "$HPCLAUNCH_RUN"/{exit_code,stop,cancelled,logs/first-failed-node}
     cd "$HPCLAUNCH_RUN"
@@ -260,13 +260,13 @@ decide_requeue() {
     fi
     further=$(find "$HPCLAUNCH_RUN/checkpoints" -maxdepth 1 -name 'step-*' -newer "$HPCLAUNCH_RUN/job_id" 2>/dev/null) || :
     if [ -z "$further" ]; then
-        [ -z "$paused" ] || echo "hpclaunch: no new checkpoint since this start; going on would not get further: ask for more --time" >&2
+        [ -z "$paused" ] || echo "hpclaunch: no new checkpoint in this attempt; the next would not get further: ask for more --time" >&2
     elif [ "${SLURM_RESTART_COUNT:-0}" -ge "$max_restarts" ]; then
         restarts_used_up
     else
         requeue=${paused:-failed $code}
         # On a full disk the message fails: no reason to stay out of the queue.
-        [ -n "$paused" ] || echo "hpclaunch: failed with code $code after a new checkpoint; going on from there" >&2 || :
+        [ -n "$paused" ] || echo "hpclaunch: failed with code $code after a new checkpoint; the next attempt resumes from it" >&2 || :
     fi
 }
 
