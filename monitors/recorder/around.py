@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monitors.recorder.processes import default_node
 
-PASSED_ON = frozenset(
+FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
 _LOCAL = ("SLURM_LOCALID", "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
@@ -40,8 +40,8 @@ class Ended:
 
 def records_here(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is the one to record: of several on a node the first alone."""
-    told = next((environment[name] for name in _LOCAL if environment.get(name)), "0")
-    return not told.isdigit() or int(told) == 0
+    local_rank = next((environment[name] for name in _LOCAL if environment.get(name)), "0")
+    return not local_rank.isdigit() or int(local_rank) == 0
 
 
 def around(program: Sequence[str], out: Path, node: str | None, interval_s: float) -> Ended:
@@ -53,15 +53,15 @@ def around(program: Sequence[str], out: Path, node: str | None, interval_s: floa
     recording = records_here()
     if recording:
         _try_to_write(out)
-    # Under Slurm its own variables tell whose ranks are whose: one task records for all of a node.
+    # Under Slurm its variables mark the job's ranks: one task records for all of a node.
     mark = {} if "SLURM_JOB_ID" in os.environ else {"MONITORED_BY": str(os.getpid())}
     environment = {**os.environ, **mark}
     # Blocked from here on: a signal waits until there is somebody to pass it on to.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     try:
         child = os.posix_spawnp(program[0], list(program), environment, setsigmask=before)
         sidecar = _sidecar(out, node, interval_s, child, environment) if recording else None
-        code = _attend(child)
+        code = _forward_signals(child)
         return Ended(code, sidecar is None or _close(sidecar))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -100,7 +100,7 @@ def _sidecar(
         return None
 
 
-def _attend(child: int) -> int:
+def _forward_signals(child: int) -> int:
     """Pass signals on until the program has ended; gives its exit code."""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -108,7 +108,7 @@ def _attend(child: int) -> int:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else _SIGNALLED - code
         # Not `sigtimedwait`: stopped and continued, it may answer with a signal that nobody sent.
-        came = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
+        came = signal.sigwaitinfo({*FORWARDED, signal.SIGCHLD})
         if came.si_signo != signal.SIGCHLD and came.si_code != _BY_THE_TERMINAL:
             os.kill(child, came.si_signo)  # it is there, if as a zombie: nobody else waits for it
 

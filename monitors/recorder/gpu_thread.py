@@ -11,7 +11,7 @@ from monitors.records import GpuInfo, GpuSample
 
 
 class GpuSamplerThread:
-    """Passes questions to a device source and answers back, and never waits for long.
+    """Samples a device source in a thread of its own, and never waits for it for long.
 
     NVML can block for good on a sick GPU, inside the driver, where no signal reaches. The thread
     is a daemon, so the process can end all the same.
@@ -19,10 +19,10 @@ class GpuSamplerThread:
 
     def __init__(self, source: DeviceSource) -> None:
         self._source = source
-        self._asks: SimpleQueue[int] = SimpleQueue()
+        self._requests: SimpleQueue[int] = SimpleQueue()
         self._answers: SimpleQueue[tuple[GpuSample, ...] | None] = SimpleQueue()
         self._waiting = False
-        self._told_silent = False
+        self._reported_silent = False
         self._own_notes: deque[str] = deque()
         self._opened = threading.Event()
         self._table: tuple[GpuInfo, ...] = ()
@@ -32,7 +32,7 @@ class GpuSamplerThread:
 
     @property
     def opened(self) -> bool:
-        """Whether the source has said what GPUs there are, or why it cannot."""
+        """Whether the source has listed the GPUs, or failed to."""
         return self._opened.is_set()
 
     @property
@@ -50,8 +50,8 @@ class GpuSamplerThread:
         """Whether the thread is held up inside the driver."""
         return not self.opened or self._waiting
 
-    def sample(self, n: int, patience_s: float) -> tuple[GpuSample, ...] | None:
-        """Values at tick `n`, or None when they did not come within `patience_s` seconds.
+    def sample(self, n: int, timeout_s: float) -> tuple[GpuSample, ...] | None:
+        """Values at tick `n`, or None when they did not come within `timeout_s` seconds.
 
         A question still open from an earlier tick is not waited for again.
         """
@@ -61,17 +61,17 @@ class GpuSamplerThread:
             if self._waiting:
                 self._answers.get_nowait()  # late, and about another second: of no use
                 self._waiting = False
-            self._asks.put(n)
+            self._requests.put(n)
             self._waiting = True
-            answer = self._answers.get(timeout=patience_s)
+            answer = self._answers.get(timeout=timeout_s)
         except Empty:
-            if not self._told_silent:
-                self._told_silent = True
+            if not self._reported_silent:
+                self._reported_silent = True
                 self._own_notes.append("the GPUs do not answer; the host is recorded without them")
             return None
         self._waiting = False
-        if self._told_silent and answer is not None:
-            self._told_silent = False
+        if self._reported_silent and answer is not None:
+            self._reported_silent = False
             self._own_notes.append("the GPUs answer again")
         return answer
 
@@ -93,7 +93,7 @@ class GpuSamplerThread:
             self._problem = f"{type(error).__name__}: {error}"
         self._opened.set()
         while self._table:
-            n = self._asks.get()
+            n = self._requests.get()
             try:
                 self._answers.put(self._source.sample(n))
             except Exception as error:

@@ -1,4 +1,4 @@
-"""The loop of the sidecar: wait for the deadline, ask, append one tick."""
+"""The loop of the sidecar: wait for the deadline, sample, append one tick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitors.recorder.processes import FenceWatch, ParentWatch, own_cost
 from monitors.records import End, GpuTable, Note, Record, Start, Tick
 from monitors.storage.formats import json_lines
 
-OPEN_PATIENCE_S = 3.0
+OPEN_TIMEOUT_S = 3.0
 """How long the recording waits for the driver to list the GPUs before it begins without them."""
 OWN_COST_EVERY = 30
 """Ticks between two notes of the sidecar's own cost, for jobs that are killed before the end."""
@@ -60,7 +60,7 @@ class Recorder:
         try:
             reason = self._loop()
             self._record(self._end(reason))
-        except Exception as error:  # the record says so too, whoever started this may not look
+        except Exception as error:  # noted in the record, too: its reader may not have the log
             self._record(self._end(f"failed: {type(error).__name__}: {error}"))
             raise
         finally:
@@ -86,8 +86,8 @@ class Recorder:
         return reason
 
     def _await_gpus(self) -> str | None:
-        patience = self._clock.mono() + OPEN_PATIENCE_S
-        while not self._gpus.opened and self._clock.mono() < patience:
+        timeout_s = self._clock.mono() + OPEN_TIMEOUT_S
+        while not self._gpus.opened and self._clock.mono() < timeout_s:
             reason = self._clock.wait(0.02)
             if reason is not None:
                 return reason
@@ -123,8 +123,8 @@ class Recorder:
 
     def _tick(self, number: int) -> None:
         wall, mono = self._clock.wall(), self._clock.mono()
-        patience = min(0.4 * self._settings.interval_s, 0.5)
-        gpus = self._gpus.sample(number, patience)
+        timeout_s = min(0.4 * self._settings.interval_s, 0.5)
+        gpus = self._gpus.sample(number, timeout_s)
         host, row = self._host.sample()
         if self._gpus.table and not self._table_known:
             self._table_known = True

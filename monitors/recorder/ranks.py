@@ -20,9 +20,9 @@ SAME_JOB = ("SLURM_JOB_ID", "SLURM_NODEID", "HPCLAUNCH_RUN", "MONITORED_BY")
 """Variables that, where the sidecar has them, a process of the same job on this node has, too."""
 _RANK = b"LOCAL_RANK"
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
-_LOOK_S, _LOOK_LATER_S = 5.0, 20.0
-"""Seconds between two looks through all processes: when something has changed, and when not for a
-while. A look costs some 30 us a process of this user."""
+_SCAN_S, _SCAN_LATER_S = 5.0, 20.0
+"""Seconds between two scans of all processes: when something has changed, and when not for a
+while. A scan costs some 30 us a process of this user."""
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,23 +53,23 @@ class RankFiles:
             f"{name}={environment[name]}".encode() for name in SAME_JOB if environment.get(name)
         }
         self._open: dict[int, _Open] = {}
-        self._look_at, self._pause = 0.0, _LOOK_S
+        self._scan_at, self._pause = 0.0, _SCAN_S
 
     def read(self) -> dict[int, RankTimes]:
         """Times of every rank by its process id; nothing where none can be found or read."""
         if not self._same:
             return {}
         now = time.monotonic()
-        if now >= self._look_at:
-            changed = self._look()
-            self._pause = _LOOK_S if changed else min(2 * self._pause, _LOOK_LATER_S)
-            self._look_at = now + self._pause
+        if now >= self._scan_at:
+            changed = self._scan()
+            self._pause = _SCAN_S if changed else min(2 * self._pause, _SCAN_LATER_S)
+            self._scan_at = now + self._pause
         found: dict[int, RankTimes] = {}
         for pid, files in list(self._open.items()):
             times = _times(read_file(files.schedstat), read_file(files.stat))
             if times is None:
                 self._close(pid)
-                self._look_at = 0.0
+                self._scan_at = 0.0
             else:
                 found[pid] = times
         return found
@@ -80,8 +80,8 @@ class RankFiles:
                 file.close()
         del self._open[pid]
 
-    def _look(self) -> bool:
-        """Look for ranks; whether they are others than before."""
+    def _scan(self) -> bool:
+        """Scan for ranks; return whether they are others than before."""
         before = set(self._open)
         found = _ranks(self._proc, self._same)
         for pid in set(self._open) - found:
@@ -95,7 +95,7 @@ class RankFiles:
 def _ranks(proc: Path, same: set[bytes]) -> set[int]:
     """Processes with a rank of their own: not the workers they started, nor a shell around them.
 
-    With psutil, which reads more of each process than is asked for, a look through 129 processes
+    With psutil, which reads more of each process than is asked for, a scan of 129 processes
     takes 7.2 ms instead of 2.7.
     """
     user = os.geteuid()

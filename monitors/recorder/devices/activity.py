@@ -23,18 +23,18 @@ _WHAT = "activity"
 
 
 class Activity:
-    """GPM of one GPU, or of one of the parts that MIG divides it into."""
+    """GPM (GPU performance monitoring) of one GPU, or of one of its MIG instances."""
 
-    def __init__(self, asker: DeviceQuery, instance: int | None = None) -> None:
-        """`instance` is the number of the part; `asker` is of the whole GPU then."""
-        self._asker, self._instance = asker, instance
+    def __init__(self, query: DeviceQuery, instance: int | None = None) -> None:
+        """`instance` is the number of a MIG instance; `query` is of the whole GPU then."""
+        self._query, self._instance = query, instance
         self._last: Any = None
         self._at = 0.0
-        support = asker.ask("GPM", nv.nvmlGpmQueryDeviceSupport)
+        support = query.call("GPM", nv.nvmlGpmQueryDeviceSupport)
         self._supported = support is not None and bool(support.isSupportedDevice)
         self._buffers: list[Any] = []
         if self._supported:
-            buffers = [asker.ask("GPM", lambda _: nv.nvmlGpmSampleAlloc()) for _ in (0, 1)]
+            buffers = [query.call("GPM", lambda _: nv.nvmlGpmSampleAlloc()) for _ in (0, 1)]
             self._supported = None not in buffers
             self._buffers = buffers
             self._take()
@@ -48,7 +48,7 @@ class Activity:
             return {}
         request = _request()
         request.sample1, request.sample2 = before, self._last
-        if self._asker.ask(_WHAT, lambda _: nv.nvmlGpmMetricsGet(request)) is None:
+        if self._query.call(_WHAT, lambda _: nv.nvmlGpmMetricsGet(request)) is None:
             return {}
         found = {}
         for at, metric in enumerate(_METRICS):
@@ -61,7 +61,7 @@ class Activity:
     def _take(self) -> bool:
         """Take a sample; without one, what comes next has nothing to be compared with."""
         buffer = self._buffers[0] if self._last is not self._buffers[0] else self._buffers[1]
-        self._last = self._asker.ask(_WHAT, self._get, buffer)
+        self._last = self._query.call(_WHAT, self._get, buffer)
         self._at = time.monotonic()
         return self._last is not None
 
@@ -71,14 +71,14 @@ class Activity:
         return nv.nvmlGpmMigSampleGet(handle, self._instance, buffer)
 
 
-def activity_values(found: dict[int, float], *, links: bool, part: bool) -> dict[str, Any]:
+def activity_values(found: dict[int, float], *, links: bool, instance: bool) -> dict[str, Any]:
     """GPM's answers by the names of `GpuSample`.
 
-    With `links` also NVLink's traffic, for GPUs without counters of it; with `part` also the share
-    of the time in which a kernel ran, which NVML says of whole GPUs alone.
+    With `links` also NVLink's traffic, for GPUs without counters of it; with `instance` also the
+    share of the time in which a kernel ran, which NVML itself has for whole GPUs alone.
     """
     names = {_SM: "sm_active_pct", _TENSOR: "tensor_active_pct", _DRAM: "dram_active_pct"}
-    if part:
+    if instance:
         names[_GRAPHICS] = "sm_pct"
     values: dict[str, Any] = {
         name: round(found[metric]) for metric, name in names.items() if metric in found
@@ -92,7 +92,7 @@ def activity_values(found: dict[int, float], *, links: bool, part: bool) -> dict
 
 @cache
 def _request() -> Any:
-    """One for all GPUs, which are asked one after the other: it takes 23 KB."""
+    """One for all GPUs, which are read one after the other: it takes 23 KB."""
     request = nv.c_nvmlGpmMetricsGet_t()
     request.version = nv.NVML_GPM_METRICS_GET_VERSION
     request.numMetrics = len(_METRICS)

@@ -20,7 +20,7 @@ from monitors.recorder.devices.files import (
     line_in,
     number_in,
 )
-from monitors.recorder.devices.health import Growing
+from monitors.recorder.devices.health import EccGrowth
 from monitors.recorder.devices.schedule import Schedule
 from monitors.recorder.kernel_files import open_file, read_file
 from monitors.records import GpuInfo, GpuSample
@@ -55,7 +55,7 @@ class AmdGpu:
             }
         )
         self._errors = open_file(device / "ras/umc_err_count")
-        self._turns, self._growing = Schedule(_HEALTH_EVERY, index, most_s=60), Growing()
+        self._turns, self._ecc_growth = Schedule(_HEALTH_EVERY, index, most_s=60), EccGrowth()
         self._answering = Answering(index)
 
     @property
@@ -107,9 +107,9 @@ class AmdGpu:
 
     def _counted(self) -> tuple[int | None, int | None]:
         found = {kind: int(count) for kind, count in _ERRORS.findall(read_file(self._errors))}
-        text = self._growing.told(found.get(b"ue"))
+        text = self._ecc_growth.message(found.get(b"ue"))
         if text:
-            self._answering.tell(text)
+            self._answering.note(text)
         return found.get(b"ce"), found.get(b"ue")
 
 

@@ -46,7 +46,7 @@ def scaled(value: int | None, divisor: int) -> float | None:
 
 
 def watts(milliwatts: float) -> int:
-    """Whole watts: no card measures its power to less than a few."""
+    """Whole watts: no GPU measures its power to less than a few."""
     return round(milliwatts / 1000)
 
 

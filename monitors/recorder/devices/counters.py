@@ -19,10 +19,10 @@ _DIGITS = 7
 
 
 class Counters:
-    """The fields of one GPU. Those it does not have are asked once."""
+    """The fields of one GPU. Those it does not have are read once."""
 
-    def __init__(self, asker: DeviceQuery) -> None:
-        self._asker = asker
+    def __init__(self, query: DeviceQuery) -> None:
+        self._query = query
         self._fields: dict[int, Any] = {
             MEMORY_TEMPERATURE: MEMORY_TEMPERATURE,
             PCIE_TX: PCIE_TX,
@@ -31,14 +31,15 @@ class Counters:
             NVLINK_RX: (NVLINK_RX, _ALL_LINKS),
         }
         self._before: dict[int, tuple[int, float]] = {}
-        self.ask(links=True)  # finds out which exist, and gives the first tick something to compare
+        # Which of them exist is found out now, and the first tick has something to compare with.
+        self.read(links=True)
 
     def has(self, field: int) -> bool:
         """Whether the GPU offers a field."""
         return field in self._fields
 
-    def ask(self, links: bool) -> dict[int, float]:
-        """Values by field; the cumulative bytes as MB/s since they were last asked.
+    def read(self, links: bool) -> dict[int, float]:
+        """Return values by field; the cumulative bytes as MB/s since they were last read.
 
         Those of NVLink only with `links`.
         """
@@ -49,9 +50,9 @@ class Counters:
         ]
         if not wanted:
             return {}
-        answers = self._asker.ask("fields", nv.nvmlDeviceGetFieldValues, wanted)
+        answers = self._query.call("fields", nv.nvmlDeviceGetFieldValues, wanted)
         if answers is None:
-            if not self._asker.offers("fields"):
+            if not self._query.supports("fields"):
                 self._fields = {}
             return {}
         found: dict[int, float] = {}

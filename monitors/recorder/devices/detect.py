@@ -1,4 +1,4 @@
-"""Which GPUs there are is found out, not asked: NVIDIA's, else what the kernel shows of others."""
+"""Detects the GPUs of a node: NVIDIA's, else what the kernel shows of others."""
 
 from __future__ import annotations
 

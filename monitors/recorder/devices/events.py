@@ -28,13 +28,13 @@ class Xid:
 class XidWatch:
     """Hears of the Xid errors of some GPUs. No privilege is needed.
 
-    Only its own thread asks NVML: on a GPU that fails, that can take for ever.
+    Only its own thread calls NVML: on a GPU that fails, that can take for ever.
     """
 
     def __init__(self, handles: Iterable[Any]) -> None:
         self._heard: deque[Xid] = deque(maxlen=1000)
         self._watched: dict[int, str | None] = {}
-        self.deaf = False
+        self.failed = False
         """Whether NVML lets errors no longer be waited for: their number is unknown then."""
         try:
             events = nv.nvmlEventSetCreate()
@@ -51,22 +51,22 @@ class XidWatch:
             threading.Thread(target=self._wait, args=(events,), name="xid", daemon=True).start()
 
     def watches(self, handle: Any) -> bool:
-        """Whether errors of a GPU would be heard of."""
+        """Whether errors of a GPU are watched."""
         return address(handle) in self._watched
 
     def take(self) -> list[Xid]:
-        """What was heard since this was last called."""
+        """Return what happened since this was last called."""
         return [self._heard.popleft() for _ in range(len(self._heard))]
 
     def _wait(self, events: Any) -> None:
-        while not self.deaf:
+        while not self.failed:
             try:
                 event = nv.nvmlEventSetWait_v2(events, _PATIENCE_MS)
             except nv.NVMLError as error:
                 if error.value == nv.NVML_ERROR_GPU_IS_LOST:
                     time.sleep(_PAUSE_S)  # it returns at once now; other GPUs may still have news
                 elif error.value != nv.NVML_ERROR_TIMEOUT:
-                    self.deaf = True
+                    self.failed = True
                 continue
             if event.eventType & nv.nvmlEventTypeXidCriticalError:
                 self._heard.append(Xid(int(event.eventData), self._gpu(event.device)))

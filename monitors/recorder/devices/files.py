@@ -69,21 +69,21 @@ def labelled(hwmon: Path | None, kind: str, *labels: str) -> Path | None:
 
 
 class Answering:
-    """Tells when a GPU that answered no longer does."""
+    """Notes when a GPU that answered no longer does."""
 
     def __init__(self, index: int) -> None:
         self._index = index
-        self._answered = self._told = False
+        self._answered = self._reported = False
         self._notes: list[str] = []
 
     def see(self, known: bool) -> None:
         """Take whether anything was known of it in a tick."""
         self._answered |= known
-        if self._answered and not known and not self._told:
-            self._told = True
-            self.tell("is no longer sampled: the files of its driver do not answer", joint="")
+        if self._answered and not known and not self._reported:
+            self._reported = True
+            self.note("is no longer sampled: the files of its driver do not answer", joint="")
 
-    def tell(self, text: str, joint: str = ":") -> None:
+    def note(self, text: str, joint: str = ":") -> None:
         """Note something about this GPU."""
         self._notes.append(f"GPU {self._index}{joint} {text}")
 

@@ -17,15 +17,15 @@ _COUNTS = (
 )
 
 
-class Growing:
+class EccGrowth:
     """Follows the count of uncorrected errors."""
 
     def __init__(self) -> None:
         self._first: int | None = None
-        self._told = 0
+        self._reported = 0
 
-    def told(self, count: int | None) -> str | None:
-        """What to say where it grew: of the first, then whenever it has doubled.
+    def message(self, count: int | None) -> str | None:
+        """Return a message where the count grew: at the first error, then whenever it has doubled.
 
         What was counted before the record began is none of the job's errors.
         """
@@ -34,28 +34,28 @@ class Growing:
         if self._first is None or count < self._first:
             self._first = count
         grown = count - self._first
-        if grown < max(1, 2 * self._told):
+        if grown < max(1, 2 * self._reported):
             return None
-        self._told = grown
+        self._reported = grown
         return f"{grown} uncorrected ECC error{'s' * (grown != 1)}"
 
 
 class Health:
     """Counts of one GPU; notes what a job should not go on with."""
 
-    def __init__(self, asker: DeviceQuery) -> None:
-        self._asker = asker
-        self._growing = Growing()
-        self._told: set[str] = set()
+    def __init__(self, query: DeviceQuery) -> None:
+        self._query = query
+        self._ecc_growth = EccGrowth()
+        self._reported: set[str] = set()
 
     def sample(self) -> dict[str, Any]:
         """Values by the names of `GpuSample`; what the GPU does not count is left out."""
         found: dict[str, Any] = {}
         for name, kind, since in _COUNTS:
-            count = self._asker.ask(name, nv.nvmlDeviceGetTotalEccErrors, kind, since)
+            count = self._query.call(name, nv.nvmlDeviceGetTotalEccErrors, kind, since)
             if count is not None:
                 found[name] = int(count)
-        rows = self._asker.ask("remapped rows", nv.nvmlDeviceGetRemappedRows)
+        rows = self._query.call("remapped rows", nv.nvmlDeviceGetRemappedRows)
         if rows is not None:
             corrected, uncorrected, pending, failed = (int(value) for value in rows)
             found["rows_remapped"] = corrected + uncorrected
@@ -64,13 +64,13 @@ class Health:
         return found
 
     def _judge(self, found: dict[str, Any]) -> None:
-        grown = self._growing.told(found.get("ecc_uncorrected"))
+        grown = self._ecc_growth.message(found.get("ecc_uncorrected"))
         if grown:
-            self._asker.tell(grown)
+            self._query.note(grown)
         for name, text in (
             ("remap_pending", "a row of its memory waits to be remapped: it needs a reset"),
             ("remap_failed", "a row of its memory could not be remapped"),
         ):
-            if found.get(name) and name not in self._told:
-                self._told.add(name)
-                self._asker.tell(text)
+            if found.get(name) and name not in self._reported:
+                self._reported.add(name)
+                self._query.note(text)

@@ -1,4 +1,4 @@
-"""All GPUs of NVIDIA's, through NVML. What a GPU does not offer is asked of it once."""
+"""All GPUs of NVIDIA's, through NVML. What a GPU does not support is called once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from monitors.recorder.devices.binding import NO_BINDING, nv
 from monitors.recorder.devices.events import XidWatch, address
-from monitors.recorder.devices.gpu import GpuPart, WholeGpu, parts_of
+from monitors.recorder.devices.gpu import MigInstance, WholeGpu, mig_instances_of
 from monitors.recorder.interfaces import DeviceError
 from monitors.records import GpuInfo, GpuSample
 
@@ -16,12 +16,12 @@ from monitors.records import GpuInfo, GpuSample
 class NvmlSource:
     """All GPUs that NVML shows to this process; a `monitors.recorder.interfaces.DeviceSource`.
 
-    A GPU that MIG divides is told by its parts. Where there are any, all are numbered in order.
+    A GPU that MIG divides is shown as its instances. Where there are any, all are numbered anew.
     """
 
     def __init__(self) -> None:
-        self._devices: list[WholeGpu | GpuPart] = []
-        self._by_handle: dict[int, list[WholeGpu | GpuPart]] = {}
+        self._devices: list[WholeGpu | MigInstance] = []
+        self._by_handle: dict[int, list[WholeGpu | MigInstance]] = {}
         self._hearing = threading.Lock()
         self._errors: Counter[tuple[str, int]] = Counter()
         self._xids: XidWatch | None = None
@@ -36,30 +36,30 @@ class NvmlSource:
             count = nv.nvmlDeviceGetCount()
         except nv.NVMLError as error:
             raise DeviceError(f"NVML: {error}") from error
-        cards: dict[int, Any] = {}
+        handles: dict[int, Any] = {}
         for index in range(count):
             try:
-                cards[index] = nv.nvmlDeviceGetHandleByIndex(index)
+                handles[index] = nv.nvmlDeviceGetHandleByIndex(index)
             except nv.NVMLError as error:  # one that fell off the bus: not the others' fault
                 self._notes.append(f"GPU {index} cannot be sampled: {error}")
-        if self._notes and not cards:
+        if self._notes and not handles:
             raise DeviceError("; ".join(self._notes))
-        self._xids = XidWatch(cards.values())
-        self._list(cards)
+        self._xids = XidWatch(handles.values())
+        self._list(handles)
         return tuple(device.info() for device in self._devices)
 
-    def _list(self, cards: dict[int, Any]) -> None:
-        parts = {index: parts_of(card) for index, card in cards.items()}
-        divided = any(parts.values())
-        for index, card in cards.items():
-            heard = self._xids is not None and self._xids.watches(card)
+    def _list(self, handles: dict[int, Any]) -> None:
+        instances = {index: mig_instances_of(handle) for index, handle in handles.items()}
+        divided = any(instances.values())
+        for index, handle in handles.items():
+            watched = self._xids is not None and self._xids.watches(handle)
             begin = len(self._devices)
-            for part in parts[index]:
-                self._devices.append(GpuPart(len(self._devices), card, part, heard))
-            if not parts[index]:
+            for instance in instances[index]:
+                self._devices.append(MigInstance(len(self._devices), handle, instance, watched))
+            if not instances[index]:
                 number = begin if divided else index
-                self._devices.append(WholeGpu(number, card, heard))
-            self._by_handle[address(card)] = self._devices[begin:]
+                self._devices.append(WholeGpu(number, handle, watched))
+            self._by_handle[address(handle)] = self._devices[begin:]
 
     def sample(self, n: int) -> tuple[GpuSample, ...]:
         """Values of every GPU at tick `n`."""
@@ -80,7 +80,7 @@ class NvmlSource:
         return tuple(mine)
 
     def _hear(self) -> None:
-        """Never asks NVML, so never waits for it."""
+        """Never calls NVML, so never waits for it."""
         with self._hearing:
             self._take_xids()
 
@@ -90,14 +90,14 @@ class NvmlSource:
         for xid in self._xids.take():
             devices = self._by_handle.get(xid.gpu or 0, [])
             for device in devices:
-                device.xid()
+                device.count_xid()
             who = " and ".join(f"GPU {device.own.index}" for device in devices) or "a GPU"
             self._errors[who, xid.number] += 1
             count = self._errors[who, xid.number]
-            # Some come in storms: the first is told, the tenth, the hundredth.
+            # Some come in storms: the first is noted, the tenth, the hundredth.
             if str(count).strip("0") == "1":
                 times = f", {count} times so far" if count > 1 else ""
                 self._notes.append(f"{who}: Xid {xid.number}{times}")
-        if self._xids.deaf:
+        if self._xids.failed:
             for device in self._devices:
-                device.deaf()
+                device.xids_unknown()

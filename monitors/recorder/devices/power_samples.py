@@ -11,14 +11,14 @@ from monitors.recorder.devices.query import DeviceQuery
 _WHAT = "power readings"
 
 
-class PowerRing:
-    """Gathers the readings of one GPU: the driver is asked before it forgets them."""
+class PowerSamples:
+    """Gathers the power samples of one GPU before the driver drops them."""
 
-    def __init__(self, asker: DeviceQuery) -> None:
-        self._asker = asker
+    def __init__(self, query: DeviceQuery) -> None:
+        self._query = query
         self._seen = 0
         self._milliwatts: list[int] = []
-        self._drain()  # what is in it from before the record began is not told
+        self._drain()  # samples from before the recording began do not count
 
     def gather(self) -> None:
         """Take what is new."""
@@ -36,7 +36,7 @@ class PowerRing:
         }
 
     def _drain(self) -> list[int]:
-        answer = self._asker.ask(_WHAT, _samples, self._seen)
+        answer = self._query.call(_WHAT, _samples, self._seen)
         if answer is None:
             return []
         kind, samples = answer

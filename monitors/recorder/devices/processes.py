@@ -17,14 +17,14 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 class Processes:
     """Memory that computing processes hold on one GPU."""
 
-    def __init__(self, asker: DeviceQuery, proc: Path = Path("/proc")) -> None:
-        self._asker, self._proc = asker, proc
+    def __init__(self, query: DeviceQuery, proc: Path = Path("/proc")) -> None:
+        self._query, self._proc = query, proc
         self._job = _job_of(proc / "self") if _numbers_mean_something(proc) else None
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def sample(self) -> dict[str, Any]:
         """Values by the names of `GpuSample`."""
-        found = self._asker.ask("processes", nv.nvmlDeviceGetComputeRunningProcesses)
+        found = self._query.call("processes", nv.nvmlDeviceGetComputeRunningProcesses)
         if found is None:
             return {}
         held = {
@@ -42,10 +42,10 @@ class Processes:
         if strangers is not None:
             values["strangers_mib"] = round(sum(known[pid] for pid in strangers), 1)
             for pid in strangers:
-                if pid not in self._told:
-                    self._told.add(pid)
+                if pid not in self._reported:
+                    self._reported.add(pid)
                     text = f"process {pid}, not of this job, holds {known[pid]:,.0f} MiB"
-                    self._asker.tell(text)
+                    self._query.note(text)
         return values
 
     def _strangers(self, known: dict[int, float]) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Asking one GPU, and learning what it does not answer."""
+"""Calls to NVML for one GPU; what it does not support is not called again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class DeviceQuery:
-    """One GPU's handle, and what has been learnt about which questions it answers."""
+    """One GPU's handle, and which calls it supports."""
 
     def __init__(self, index: int, handle: Any) -> None:
         self.index, self.handle = index, handle
@@ -21,12 +21,12 @@ class DeviceQuery:
         self._answered: set[str] = set()
         self._notes: list[str] = []
 
-    def ask(self, what: str, call: Callable[..., _T], *more: Any) -> _T | None:
-        """What `call` says of the GPU; None where it refuses, for now or for good."""
+    def call(self, what: str, function: Callable[..., _T], *more: Any) -> _T | None:
+        """Return what `function` returns for the GPU; None where it fails, for now or for good."""
         if self.lost or what in self._unsupported:
             return None
         try:
-            answer = call(self.handle, *more)
+            answer = function(self.handle, *more)
         except nv.NVMLError as error:
             self._refused(what, error)
             return None
@@ -34,11 +34,11 @@ class DeviceQuery:
         self._answered.add(what)
         return answer
 
-    def offers(self, what: str) -> bool:
-        """Whether it is worth asking."""
+    def supports(self, what: str) -> bool:
+        """Whether `what` may still be called."""
         return not self.lost and what not in self._unsupported
 
-    def tell(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Note something about this GPU."""
         self._notes.append(f"GPU {self.index}: {text}")
 
@@ -53,6 +53,6 @@ class DeviceQuery:
             self._notes.append(f"GPU {self.index} is no longer sampled: {error}")
         elif error.value in for_good() and what not in self._answered:
             self._unsupported.add(what)
-        elif what not in self._failing:  # may pass: ask again next tick, but tell only once
+        elif what not in self._failing:  # may pass: try again next tick, but note it only once
             self._failing.add(what)
-            self.tell(f"{what} failed: {error}")
+            self.note(f"{what} failed: {error}")

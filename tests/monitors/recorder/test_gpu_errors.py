@@ -142,14 +142,14 @@ def test_memory_by_process(fake_nvml: Path) -> None:
     assert (none.processes, none.processes_mib, none.largest_process_mib) == (0, 0, None)
 
 
-class _Told:
+class _FakeQuery:
     """Stands where NVML's answers come in."""
 
     def __init__(self, **held: int) -> None:
         self._held = {int(pid[1:]): mib << 20 for pid, mib in held.items()}
         self.notes: list[str] = []
 
-    def ask(self, *_: Any) -> Any:
+    def call(self, *_: Any) -> Any:
         kind = type("Process", (), {})
         found = []
         for pid, used in self._held.items():
@@ -158,7 +158,7 @@ class _Told:
             found.append(process)
         return found
 
-    def tell(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.notes.append(text)
 
 
@@ -176,27 +176,27 @@ def slurm(job: int) -> str:
 
 
 def test_processes_of_other_jobs_are_told(tmp_path: Path) -> None:
-    told = _Told(p10=1000, p11=500)
+    query = _FakeQuery(p10=1000, p11=500)
     root = proc(tmp_path, {"self": slurm(7), "10": slurm(7), "11": slurm(77)})
-    watch = Processes(told, root)  # type: ignore[arg-type]
+    watch = Processes(query, root)  # type: ignore[arg-type]
     for _ in range(2):
         values = watch.sample()
     assert values["strangers_mib"] == 500
-    assert told.notes == ["process 11, not of this job, holds 500 MiB"]
+    assert query.notes == ["process 11, not of this job, holds 500 MiB"]
 
 
 def test_an_older_cgroup_names_the_job_too(tmp_path: Path) -> None:
     old = "3:memory:/slurm/uid_0/job_{}/step_0\n1:cpuset:/slurm/uid_0/job_{}/step_0\n"
     root = proc(tmp_path, {"self": old.format(7, 7), "10": old.format(7, 7), "11": "0::/\n"})
-    assert Processes(_Told(p10=1), root).sample()["strangers_mib"] == 0  # type: ignore[arg-type]
-    assert Processes(_Told(p11=2), root).sample()["strangers_mib"] == 2  # type: ignore[arg-type]
+    assert Processes(_FakeQuery(p10=1), root).sample()["strangers_mib"] == 0  # type: ignore[arg-type]
+    assert Processes(_FakeQuery(p11=2), root).sample()["strangers_mib"] == 2  # type: ignore[arg-type]
 
 
 def test_in_a_container_numbers_of_processes_mean_nothing(tmp_path: Path) -> None:
     root = proc(tmp_path, {"self": slurm(7), "10": slurm(8)}, 4026532999)
-    told = _Told(p10=1000)
-    assert "strangers_mib" not in Processes(told, root).sample()  # type: ignore[arg-type]
-    assert told.notes == []
+    query = _FakeQuery(p10=1000)
+    assert "strangers_mib" not in Processes(query, root).sample()  # type: ignore[arg-type]
+    assert query.notes == []
 
 
 def test_ticks_hold_the_counts_in_the_file(tmp_path: Path, fake_nvml: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from monitors.records import End, Note, Start
@@ -22,9 +23,12 @@ from tests.monitors.running import (
 def test_without_the_binding_the_host_is_recorded(tmp_path: Path, fake_nvml: Path) -> None:
     out = tmp_path / "metrics"
     bare = (sys.executable, "-S", "-m", "monitors.recorder")  # -S: no site-packages
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "psutil").symlink_to(Path(psutil.__file__).parent)
     process = subprocess.Popen(
         [*bare, "--out", str(out), "--node", "n1", "--interval", "0.1"],
-        env=environment(fake_nvml, {}),
+        env=environment(fake_nvml, {"PYTHONPATH": f"{ROOT}:{packages}"}),
         stderr=subprocess.PIPE,
         text=True,
     )
