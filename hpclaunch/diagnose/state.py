@@ -14,7 +14,7 @@ from hpclaunch.diagnose.faulty_nodes import kept, left_out
 from hpclaunch.diagnose.progress import Progress, progress
 from hpclaunch.launch.current_job import current
 from hpclaunch.launch.local_process import alive, here
-from hpclaunch.run.attempt import start_of
+from hpclaunch.run.attempt import current_attempt
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -184,7 +184,7 @@ def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
         return True
     if record.mode != "sbatch":
         return True
-    return job.state in _RUNNING and start_of(folder).startswith(f"{record.job_id}.")
+    return job.state in _RUNNING and current_attempt(folder).startswith(f"{record.job_id}.")
 
 
 def _read_exit_code(folder: RunFolder) -> int | None:

@@ -1,4 +1,4 @@
-"""Asks the training room to simulate a step's memory, in a process of its own: it needs torch."""
+"""Simulates a step's memory in a process of its own, because that needs torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def simulate(predicted: Forecast, config: dict[str, Any]) -> int:
     Raises UserError without the training's packages, JobFailed where the model cannot be built.
     """
     load, recipe = predicted.estimate.training, predicted.request.recipe
-    question = {
+    request = {
         "config": config,
         "method": load.method,
         "lora": {"r": recipe.method.lora.r, "target_modules": recipe.method.lora.target_modules},
-        "double": load.double_quant,
+        "double_quant": load.double_quant,
         "sharding": load.sharding,
         "shards": load.shards,
-        "samples": load.micro_batch_size,
-        "tokens": load.seq_len,
-        "checkpointing": load.activation_checkpointing,
+        "micro_batch_size": load.micro_batch_size,
+        "seq_len": load.seq_len,
+        "activation_checkpointing": load.activation_checkpointing,
     }
     done = subprocess.run(
         [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
-        input=json.dumps(question),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""Which start of a job a run folder belongs to: an older one, cut off, may still live."""
+"""Which attempt of a job owns a run folder: an older one, cut off, may still live."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from hpclaunch.run.folder import RunFolder
 
 
 def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a later start than this process's own is at work in the folder.
+    """Return whether a later attempt than this process's own uses the folder.
 
-    Where Slurm loses a node, it starts the job anew; what ran on that node may live on and still
-    see the folder. It must not write there. False where either start is not known.
+    Where Slurm loses a node, it requeues the job; what ran on that node may live on and still see
+    the folder. It must not write there. False where either attempt is unknown.
     """
-    own, now = variables.get("HPCLAUNCH_START", ""), start_of(folder)
+    own, now = variables.get("HPCLAUNCH_START", ""), current_attempt(folder)
     return bool(own and now) and own != now
 
 
-def start_of(folder: RunFolder) -> str:
-    """The newest start that has begun in the folder, as JOB.RESTARTS; '' if none is known."""
+def current_attempt(folder: RunFolder) -> str:
+    """Return the newest attempt in the folder, as JOB.RESTARTS; '' if none is known."""
     try:
         return folder.attempt_file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

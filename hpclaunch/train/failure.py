@@ -70,7 +70,10 @@ def write_failure(run: RunFolder, error: BaseException) -> int:
     """
     first = True
     if taken_over(run):  # these files would be taken for the later attempt's
-        print(f"hpclaunch: a start cut off earlier has ended: {one_line(error)}", file=sys.stderr)
+        print(
+            f"hpclaunch: an earlier attempt that was cut off has ended: {one_line(error)}",
+            file=sys.stderr,
+        )
         return 1
     try:
         write_error_file(run, error)

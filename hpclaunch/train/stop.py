@@ -64,7 +64,7 @@ class StopInTime(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         )
         if decision == Decision.EXIT:
             if self.context.is_main_process:
-                log_line("a later start is at work in this folder: this one ends without saving")
+                log_line("a later attempt uses this folder: this one ends without saving")
             os._exit(EXIT_TAKEN_OVER)
         if decision == Decision.SAVE:
             control.should_save = True

@@ -66,7 +66,7 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
 
 
 def test_a_preempted_job_copies_in_the_time_it_has(user: User, tmp_path: Path) -> None:
-    """To a folder, as another file system; what is not there in time, the next start copies."""
+    """To a folder, as another file system; what is not there in time, the next attempt copies."""
     to = f"checkpoints.sync_to=file://{tmp_path}/attic"
     words = ["sbatch", *SMALL, "training.max_steps=16", to, "--name", "back", "--json"]
     job = json.loads(user.hpclaunch(*words).stdout)["job_id"]

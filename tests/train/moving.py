@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hpclaunch.train.simulation.simulate import laid_out
+from hpclaunch.train.simulation.simulate import sharded_model
 
 PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
 NOTHING = {
@@ -24,7 +24,7 @@ LAYOUT = {"split_with_sizes_copy", "chunk_cat"}
 
 @dataclass
 class Count:
-    """What went forth or back."""
+    """What a forward or a backward pass moves."""
 
     moved: int = 0
     """Bytes read and written by kernels other than large products and attention."""
@@ -38,8 +38,8 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
         """Take a product for narrow, and what it moves for its work, up to that many columns."""
         super().__init__()
         self.narrow = narrow
-        self.forth, self.back = Count(), Count()
-        self.at = self.forth
+        self.forward, self.backward = Count(), Count()
+        self.current = self.forward
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -48,7 +48,7 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
         made = func(*args, **(kwargs or {}))
         space, _, name = func._schema.name.partition("::")
         if space == "fsdp" and name in LAYOUT:
-            self.at.moved += sum(map(_bytes, _tensors((args, kwargs))))
+            self.current.moved += sum(map(_bytes, _tensors((args, kwargs))))
         if space != "aten" or func.is_view or name in NOTHING:
             return made
         inputs, outputs = _tensors((args, kwargs)), _tensors(made)
@@ -56,9 +56,9 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
             outputs = [each for each in outputs if all(each is not other for other in inputs)]
         if not outputs:
             return made
-        self.at.kernels += 1
+        self.current.kernels += 1
         if not name.startswith(ATTENTION) and not self._large(name, inputs):
-            self.at.moved += sum(map(_bytes, [*inputs, *outputs]))
+            self.current.moved += sum(map(_bytes, [*inputs, *outputs]))
         return made
 
     def _large(self, name: str, inputs: list[Any]) -> bool:
@@ -78,14 +78,14 @@ def _bytes(tensor: torch.Tensor) -> int:
     return number * int(tensor.element_size())
 
 
-def counted(question: dict[str, Any], layers: int) -> tuple[Count, Count]:
-    """Count a micro-batch forth and back. `question` as `simulate` takes it."""
-    with laid_out(question, layers) as model:
-        ids = torch.zeros((1, int(question["tokens"])), dtype=torch.long)
-        with Counter(question["lora"]["r"]) as counter:
-            with torch.autocast("cpu", torch.bfloat16, enabled=question["sharding"] == "none"):
-                answer = model(input_ids=ids)
-            loss = answer.logits.sum()
-            counter.at = counter.back
+def counted(request: dict[str, Any], layers: int) -> tuple[Count, Count]:
+    """Count a micro-batch forward and backward. `request` as `simulate` takes it."""
+    with sharded_model(request, layers) as model:
+        ids = torch.zeros((1, int(request["seq_len"])), dtype=torch.long)
+        with Counter(request["lora"]["r"]) as counter:
+            with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
+                output = model(input_ids=ids)
+            loss = output.logits.sum()
+            counter.current = counter.backward
             loss.backward()
-    return counter.forth, counter.back
+    return counter.forward, counter.backward

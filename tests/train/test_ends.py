@@ -101,7 +101,7 @@ def test_a_start_whose_folder_is_anothers_ends_and_leaves_no_trace(
     path = after_two_steps(tmp_path / "site", folder.events, 0, again)
     outcome = launch(folder, 2, PYTHONPATH=path, HPCLAUNCH_START="8.0")
     assert outcome.code != 0
-    assert "a later start is at work in this folder" in outcome.out
+    assert "a later attempt uses this folder" in outcome.out
     assert folder.rank_errors() == []
     assert not list(folder.checkpoints.glob("step-*")) and not folder.final.exists()
     assert newest(read_events(folder.events), "end") is None

@@ -53,27 +53,31 @@ def test_a_layer_moves_what_the_plan_counts(
 ) -> None:
     how = method, sharding, again
     shards = 1 if sharding == "none" else 2
-    question = {
-        "config": config, "method": method, "lora": {"r": RANK}, "shards": shards, "samples": 1,
-        "sharding": sharding, "checkpointing": again, "double": True,
+    request = {
+        "config": config, "method": method, "lora": {"r": RANK}, "shards": shards,
+        "micro_batch_size": 1, "sharding": sharding, "activation_checkpointing": again,
+        "double_quant": True,
     }  # fmt: skip
-    found, told = {}, {}
+    counts, planned = {}, {}
     for layers in (FEW, MORE):
         for length in (SHORT, LONG):
-            found[layers, length] = counted({**question, "tokens": length}, layers)
-            told[layers, length] = by_plan(config, layers, length, *how)
+            counts[layers, length] = counted({**request, "seq_len": length}, layers)
+            planned[layers, length] = by_plan(config, layers, length, *how)
     for way in (0, 1):
         # What a layer adds, and of that what comes with the tokens, and what with the weights.
         short, long = (
-            [made[MORE, length][way].moved - made[FEW, length][way].moved for made in (found, told)]
+            [
+                made[MORE, length][way].moved - made[FEW, length][way].moved
+                for made in (counts, planned)
+            ]
             for length in (SHORT, LONG)
         )
         by_tokens = [more - less for more, less in zip(long, short, strict=True)]
         assert by_tokens[1] == pytest.approx(by_tokens[0], rel=0.04)
         of_weights = [2 * less - more for more, less in zip(long, short, strict=True)]
         assert of_weights[1] == pytest.approx(of_weights[0], rel=0.1, abs=2e7)
-        kernels = found[MORE, LONG][way].kernels - found[FEW, LONG][way].kernels
-        launches = told[MORE, LONG][way].launches - told[FEW, LONG][way].launches
+        kernels = counts[MORE, LONG][way].kernels - counts[FEW, LONG][way].kernels
+        launches = planned[MORE, LONG][way].launches - planned[FEW, LONG][way].launches
         if sharding == "full":
             launches -= hooks(method, way)
         assert launches == pytest.approx(kernels, rel=0.06)

@@ -17,20 +17,20 @@ pytestmark = pytest.mark.train
 
 
 def simulated(row: dict[str, Any], **more: Any) -> int:
-    question = {
+    request = {
         "config": {**SHAPES[row["model"]], "num_hidden_layers": row["layers"]},
         "method": row["method"],
         "lora": {"r": RANK},
         "sharding": row["sharding"],
         "shards": row["shards"],
-        "samples": 1,
-        "tokens": row["length"],
-        "checkpointing": row["checkpointing"],
+        "micro_batch_size": 1,
+        "seq_len": row["length"],
+        "activation_checkpointing": row["checkpointing"],
         **more,
     }
     done = subprocess.run(
         [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
-        input=json.dumps(question),
+        input=json.dumps(request),
         env=environment(),
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """`python -m hpclaunch.train.simulation.simulate`: a training step's peak memory, without a GPU.
 
-Reads a question as JSON from stdin and writes the answer as JSON to stdout. The model is built
+Reads a request as JSON from stdin and writes the result as JSON to stdout. The model is built
 from its config on the meta device, adapted by PEFT, sharded by accelerate's own code and stepped
 twice over tensors that have a shape and no values, while PyTorch's FSDP memory tracker counts what
 a GPU would hold. The output head runs TRL's fused loss with what its kernels allocate on a GPU.
@@ -22,29 +22,34 @@ from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
 
-FEW, MORE = 16, 20
+FEW_LAYERS, MORE_LAYERS = 16, 20
 """Layers of the two models that are simulated: enough that the peak lies where it does in a whole
 one, in the layers' work or at the head."""
 
 
-def simulate(question: dict[str, Any]) -> dict[str, Any]:
-    """Answer one question: bytes by part at the peak of a step.
+def simulate(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the bytes by part at the peak of a step.
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
-    that share a copy; `samples`, `tokens`: of a micro-batch; `sharding`: full, grad, none;
-    `checkpointing`: of activations; `double`: double quantization. `layers`: how many to simulate,
+    that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
+    `activation_checkpointing`; `double_quant`. `layers`: how many to simulate,
     instead of the two numbers that give the whole model.
     """
-    config = dict(question["config"])
-    whole = _depth(config)
-    if question.get("layers"):
-        return {"bytes": _step(question, int(question["layers"]))}
-    if whole <= MORE:
-        return {"bytes": _step(question, whole)}
-    few, more = _step(question, FEW), _step(question, MORE)
-    slope = {part: (more.get(part, 0) - few.get(part, 0)) / (MORE - FEW) for part in {*few, *more}}
+    config = dict(request["config"])
+    depth = _depth(config)
+    if request.get("layers"):
+        return {"bytes": _step(request, int(request["layers"]))}
+    if depth <= MORE_LAYERS:
+        return {"bytes": _step(request, depth)}
+    few, more = _step(request, FEW_LAYERS), _step(request, MORE_LAYERS)
+    slope = {
+        part: (more.get(part, 0) - few.get(part, 0)) / (MORE_LAYERS - FEW_LAYERS)
+        for part in {*few, *more}
+    }
     return {
-        "bytes": {part: more.get(part, 0) + each * (whole - MORE) for part, each in slope.items()}
+        "bytes": {
+            part: more.get(part, 0) + each * (depth - MORE_LAYERS) for part, each in slope.items()
+        }
     }
 
 
@@ -54,15 +59,15 @@ def _depth(config: dict[str, Any]) -> int:
     return int(AutoConfig.for_model(**config).get_text_config().num_hidden_layers)
 
 
-def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
+def _step(request: dict[str, Any], layers: int) -> dict[str, int]:
     """Simulate two steps of the model cut to `layers`; bytes by part at the peak of the second."""
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 
     from hpclaunch.train.simulation.stand_ins import FusedAdam, PlainTracker
 
-    with laid_out(question, layers) as model:
+    with sharded_model(request, layers) as model:
         optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
-        if question["sharding"] == "none":
+        if request["sharding"] == "none":
             tracker = PlainTracker()
             tracker.track_external(model, optimizer)
         else:
@@ -70,53 +75,53 @@ def _step(question: dict[str, Any], layers: int) -> dict[str, int]:
             tracker.track_inputs(())
         with tracker:
             for _ in range(2):  # from the second on the optimizer's state is there
-                _train(model, optimizer, question)
+                _train(model, optimizer, request)
                 tracker.reset_mod_stats()
         (peak,) = tracker.get_tracker_snapshot("peak").values()
     return {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
 
 
 @contextlib.contextmanager
-def laid_out(question: dict[str, Any], layers: int) -> Iterator[Any]:
+def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     """Return the model cut to `layers` and sharded, and let tensors have no values meanwhile.
 
-    `question` as `simulate` takes it.
+    `request` as `simulate` takes it.
     """
     import torch.distributed as dist
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    shards = int(question["shards"])
+    shards = int(request["shards"])
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
     try:
         mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
-        model = _model(question, layers)
+        model = _model(request, layers)
         with FakeTensorMode(), _as_on_a_gpu():
             _materialize(model)
-            if question["checkpointing"]:
+            if request["activation_checkpointing"]:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
                 model.enable_input_require_grads()
             model.train()
-            yield model if question["sharding"] == "none" else _shard(model, question, mesh)
+            yield model if request["sharding"] == "none" else _shard(model, request, mesh)
     finally:
         dist.destroy_process_group()
 
 
-def _train(model: Any, optimizer: Any, question: dict[str, Any]) -> None:
+def _train(model: Any, optimizer: Any, request: dict[str, Any]) -> None:
     import torch
 
-    shape = (int(question["samples"]), int(question["tokens"]))
+    shape = (int(request["micro_batch_size"]), int(request["seq_len"]))
     ids = torch.zeros(shape, dtype=torch.long)
     # FSDP's units cast for themselves; without them accelerate has autocast do it.
-    with torch.autocast("cpu", torch.bfloat16, enabled=question["sharding"] == "none"):
-        answer = model(input_ids=ids)
-    answer.logits.sum().backward()  # of log-probabilities: see FusedHead
+    with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
+        output = model(input_ids=ids)
+    output.logits.sum().backward()  # of log-probabilities: see FusedHead
     optimizer.step()
     optimizer.zero_grad()
 
 
-def _model(question: dict[str, Any], layers: int) -> Any:
+def _model(request: dict[str, Any], layers: int) -> Any:
     """Build the model on the meta device, with its adapter and its fused head."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -124,7 +129,7 @@ def _model(question: dict[str, Any], layers: int) -> Any:
 
     from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
 
-    config = AutoConfig.for_model(**question["config"])
+    config = AutoConfig.for_model(**request["config"])
     text = config.get_text_config()
     text.num_hidden_layers = layers
     if getattr(text, "layer_types", None):
@@ -132,21 +137,22 @@ def _model(question: dict[str, Any], layers: int) -> Any:
     config.use_cache = False
     with torch.device("meta"):
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
-        alone = question["method"] == "full" and question["sharding"] == "none"
+        alone = request["method"] == "full" and request["sharding"] == "none"
         dtype = torch.float32 if alone else torch.bfloat16
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         model.get_output_embeddings().__class__ = FusedHead
-        if question["method"] != "full":
-            fields = {"target_modules": "all-linear", **question.get("lora", {})}
+        if request["method"] != "full":
+            fields = {"target_modules": "all-linear", **request.get("lora", {})}
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
-        if question["method"] == "qlora":
+        if request["method"] == "qlora":
+            double_quant = bool(request.get("double_quant", True))
             for module in list(model.modules()):
                 for name, child in list(module.named_children()):
                     # An adapter's own matrices lie in a dictionary; the head is no plain Linear.
                     if type(child) is torch.nn.Linear and not isinstance(
                         module, torch.nn.ModuleDict
                     ):
-                        setattr(module, name, FourBit(child, double=question.get("double", True)))
+                        setattr(module, name, FourBit(child, double=double_quant))
     return model
 
 
@@ -168,7 +174,7 @@ def _materialize(model: Any) -> None:
                 module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
 
 
-def _shard(model: Any, question: dict[str, Any], mesh: Any) -> Any:
+def _shard(model: Any, request: dict[str, Any], mesh: Any) -> Any:
     """Shard it as accelerate does, by accelerate's own function."""
     import torch
     from accelerate.utils import FullyShardedDataParallelPlugin
@@ -178,7 +184,7 @@ def _shard(model: Any, question: dict[str, Any], mesh: Any) -> Any:
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
-        reshard_after_forward=question["sharding"] == "full",
+        reshard_after_forward=request["sharding"] == "full",
         cpu_ram_efficient_loading=False,
         mixed_precision_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16),
     )
@@ -211,7 +217,7 @@ def _as_on_a_gpu() -> Iterator[None]:
 
 
 def main() -> int:
-    """Answer the question on stdin."""
+    """Simulate the request on stdin."""
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     hide_bitsandbytes()  # its layers have stand-ins here

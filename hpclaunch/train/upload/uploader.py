@@ -113,7 +113,7 @@ class Uploader:
             )
         else:
             log_line(
-                f"sync: the checkpoint is not at {self.url} yet ({why}); the next start copies it"
+                f"sync: the checkpoint is not at {self.url} yet ({why}); the next attempt copies it"
             )
 
 
