@@ -100,7 +100,7 @@ def _print_stage(stage: Stage) -> None:
     from textwrap import shorten
 
     label = paint("ok  ", "good") if stage.passed else paint("FAIL", "bad")
-    text = shorten(stage.said, 300, placeholder=" ...")
+    text = shorten(stage.result, 300, placeholder=" ...")
     print(f"{label}  {stage.name:<16}{text} ({duration(stage.seconds)})", flush=True)
     for step in stage.advice:
         print(f"      {'next':<16}{step}", flush=True)

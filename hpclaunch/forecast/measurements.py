@@ -47,9 +47,9 @@ def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
     """
     for folder, run in _newest(lambda record: record.site == site):
-        for mark in reversed(read_last_events(folder.events)):
-            held, seconds = mark.get("bytes"), mark.get("seconds")
-            if mark["event"] != "checkpoint" or not isinstance(held, int):
+        for event in reversed(read_last_events(folder.events)):
+            held, seconds = event.get("bytes"), event.get("seconds")
+            if event["event"] != "checkpoint" or not isinstance(held, int):
                 continue
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 continue
@@ -70,10 +70,10 @@ def measured_hardware(
             continue
         if own.method.kind != recipe.method.kind:
             continue
-        marks = read_last_events(folder.events)
+        events = read_last_events(folder.events)
         if not found.memory:
-            found = replace(found, memory=_memory(run, marks))
-        fit = _fit_of(run, marks, found, own, model)
+            found = replace(found, memory=_memory(run, events))
+        fit = _fit_of(run, events, found, own, model)
         if fit != SpeedFit():
             return replace(found, fit=fit, run=f"as run {run.name} showed")
     return found
@@ -98,12 +98,12 @@ def _recipe(folder: RunFolder) -> Recipe | None:
         return None
 
 
-def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
+def _memory(run: Record, events: Sequence[Mapping[str, Any]]) -> str:
     """Return what a run's fullest GPU took against what was predicted, '' where that is not known.
 
     Both are peaks of loading or of a step, whichever is higher.
     """
-    memory: Mapping[str, Any] = next((m for m in reversed(marks) if m["event"] == "memory"), {})
+    memory: Mapping[str, Any] = next((e for e in reversed(events) if e["event"] == "memory"), {})
     sizes = [memory.get("allocated"), memory.get("loading_allocated", 0)]
     if run.prediction is None or not all(isinstance(size, int) for size in sizes):
         return ""
@@ -115,13 +115,13 @@ def _memory(run: Record, marks: Sequence[Mapping[str, Any]]) -> str:
 
 def _fit_of(
     run: Record,
-    marks: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
     found: MeasuredHardware,
     own: Recipe,
     model: Architecture,
 ) -> SpeedFit:
     """Return what a run's steps tell."""
-    steps = _steps(marks)
+    steps = _steps(events)
     try:
         site = load_site(run.site)
     except UserError:
@@ -145,17 +145,17 @@ def _fit_of(
     return fit_speed(replace(done, seq_len=length), replicas, machine, seconds)
 
 
-def _steps(marks: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+def _steps(events: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     """Return seconds and tokens (of all ranks) of a step, the medians of those that were marked."""
     seconds, tokens, before = [], [], None
-    for mark in marks:
-        if mark["event"] == "start":
+    for event in events:
+        if event["event"] == "start":
             before = None
-        if mark["event"] != "step":
+        if event["event"] != "step":
             continue
         try:
-            step = int(mark["step"])
-            took, had = float(mark["seconds"]), float(mark["tokens"])
+            step = int(event["step"])
+            took, had = float(event["seconds"]), float(event["tokens"])
         except (KeyError, TypeError, ValueError):
             continue
         if before is not None and step > before:  # the first warms up, and loads its kernels

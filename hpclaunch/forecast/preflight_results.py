@@ -27,6 +27,7 @@ class _Bandwidth(msgspec.Struct, frozen=True):
 
 class _PreflightResults(msgspec.Struct, frozen=True):
     when: float
+    """Unix seconds."""
     nodes: int
     per_node: int
     inside: list[_Bandwidth] | None

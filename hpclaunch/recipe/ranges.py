@@ -10,9 +10,11 @@ class Range(NamedTuple):
     """What a number must lie in."""
 
     low: float
+    """In the field's own unit, as `high` is."""
     above: bool = False
     """Greater than `low`, which itself is not allowed."""
     high: float = math.inf
+    """In the field's own unit."""
     also: tuple[float, ...] = ()
     """Values outside that have a meaning of their own."""
 

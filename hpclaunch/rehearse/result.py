@@ -1,4 +1,4 @@
-"""What a rehearsal found."""
+"""The result of a rehearsal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Stage:
     name: str
     passed: bool
     seconds: float
-    said: str
-    """What was seen; of a stage that failed, the cause."""
+    result: str
+    """One line: what it did; of a stage that failed, the cause."""
     advice: tuple[str, ...] = ()
     """What to do about it."""
 

@@ -63,23 +63,23 @@ class _Way:
     def stage(self, name: str) -> Iterator[list[str]]:
         """Time a stage; what is put into the list is what it says. Its fault ends the way."""
         began = time.monotonic()
-        said: list[str] = []
+        results: list[str] = []
         advice: tuple[str, ...] = ()
         self.begins(name)
         whole = False
         try:
-            yield said
+            yield results
             whole = True
         except _Fault as fault:
-            said, advice = [str(fault)], fault.advice
+            results, advice = [str(fault)], fault.advice
             raise
         except UserError as error:
-            said, advice = [error.message], (error.fix,) if error.fix else ()
+            results, advice = [error.message], (error.fix,) if error.fix else ()
             raise _Fault(error.message) from None
         finally:
-            if whole or said:
+            if whole or results:
                 took = time.monotonic() - began
-                self.stages.append(Stage(name, whole, took, "; ".join(said), advice))
+                self.stages.append(Stage(name, whole, took, "; ".join(results), advice))
                 self.passed(self.stages[-1])
 
 
@@ -116,11 +116,11 @@ def rehearse(
             )
             file = Path(name) / f"{recipe.name}.yaml"
             file.write_text(to_yaml(recipe), encoding="utf-8")
-            asked = replace(
+            requested = replace(
                 request, mode="local", recipe=str(file), overrides=(), changes=Changes(),
                 resources=local, site=None, name=None,
             )  # fmt: skip
-            job = draft(asked)
+            job = draft(requested)
             folder = RunFolder(job.plan.launch.folder)
             record = _train_and_stop(way, job, show)
             _resume(way, folder, record, show)
@@ -142,23 +142,23 @@ def rehearse(
 
 def _plan(way: _Way, request: Request) -> Job:
     """Plan the run that is meant, and let Slurm look at its script where there is one."""
-    with way.stage("plan") as said:
+    with way.stage("plan") as results:
         job = draft(request)
         check(job)
         plan = job.plan
         where = f"{plan.nodes} x {plan.processes_per_node} processes"
-        said.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
-        said.extend(f"note: {finding.evidence}" for finding in plan.notes)
+        results.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
+        results.extend(f"note: {note.evidence}" for note in plan.notes)
     if request.mode != "local" and commands.available():
-        with way.stage("script") as said:
-            said.append("Slurm: " + commands.test_only(job.script, plan.launch.cwd))
+        with way.stage("script") as results:
+            results.append("Slurm: " + commands.test_only(job.script, plan.launch.cwd))
     return job
 
 
 def _model(way: _Way, meant: Job, folder: Path) -> Path:
     """Build the small model in the job's Python."""
     model = meant.plan.recipe.model
-    with way.stage("model") as said:
+    with way.stage("model") as results:
         words = [
             "hpclaunch.train.simulation.shrink",
             model.name,
@@ -169,7 +169,7 @@ def _model(way: _Way, meant: Job, folder: Path) -> Path:
         if model.revision:
             words += ["--revision", model.revision]
         found: dict[str, Any] = json.loads(_python(meant.plan.launch.python.path, *words))
-        said.append(
+        results.append(
             f"{found['layers']} layers of its architecture, {count(found['parameters'])} parameters"
         )
     return folder
@@ -178,13 +178,13 @@ def _model(way: _Way, meant: Job, folder: Path) -> Path:
 def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record:
     """Train until the stop that a time limit or a preemption would bring."""
     folder = RunFolder(job.plan.launch.folder)
-    with way.stage("train and stop") as said:
-        asked: list[bool] = []
+    with way.stage("train and stop") as results:
+        stop_requested: list[bool] = []
 
         def watch(line: Line) -> None:
             show(line)
-            if not asked and newest(read_events(folder.events), "data"):
-                asked.append(True)
+            if not stop_requested and newest(read_events(folder.events), "data"):
+                stop_requested.append(True)
                 _, at_work = find(str(folder.root))
                 if at_work.pid is not None:  # what Slurm sends a batch script before a preemption
                     os.kill(at_work.pid, signal.SIGUSR1)
@@ -197,24 +197,26 @@ def _train_and_stop(way: _Way, job: Job, show: Callable[[Line], None]) -> Record
         if stop is None or saved is None:
             raise _Fault("it was asked to stop, and came to its end without", "look at the log")
         losses = [m.get("loss") for m in read_events(folder.events) if m["event"] == "step"]
-        said.append(
+        results.append(
             f"stopped after step {stop['step']}, loss {_number(losses[-1] if losses else None)}"
         )
-        said.append(f"a checkpoint of {saved['bytes'] / 1e6:,.1f} MB in {saved['seconds']:.1f} s")
+        results.append(
+            f"a checkpoint of {saved['bytes'] / 1e6:,.1f} MB in {saved['seconds']:.1f} s"
+        )
     return record
 
 
 def _resume(way: _Way, folder: RunFolder, before: Record, show: Callable[[Line], None]) -> None:
     """Go on from the checkpoint to the end."""
-    with way.stage("resume") as said:
-        marks = read_events(folder.events)
-        stopped = newest(marks, "stop")
+    with way.stage("resume") as results:
+        events = read_events(folder.events)
+        stopped = newest(events, "stop")
         job = redraft(folder, before)
         code = execute(job, lambda _folder, _record: show, before)
         _, record = find(str(folder.root))
         _check_end(folder, record, code)
-        later = read_events(folder.events)[len(marks) :]
-        steps = [mark["step"] for mark in later if mark["event"] == "step"]
+        later = read_events(folder.events)[len(events) :]
+        steps = [event["step"] for event in later if event["event"] == "step"]
         first = stopped["step"] + 1 if stopped else 1
         if not steps or steps[0] != first:
             raise _Fault(
@@ -222,18 +224,18 @@ def _resume(way: _Way, folder: RunFolder, before: Record, show: Callable[[Line],
                 f"{steps[0] if steps else 'none'}",
                 "keep the folder and report this: it is a fault of hpclaunch",
             )
-        said.append(f"steps {steps[0]} to {steps[-1]}")
+        results.append(f"steps {steps[0]} to {steps[-1]}")
 
 
 def _load_back(way: _Way, folder: RunFolder, record: Record) -> None:
     """Load the final weights as whoever takes them away would."""
-    with way.stage("load back") as said:
+    with way.stage("load back") as results:
         size = sum(file.stat().st_size for file in folder.final.rglob("*") if file.is_file())
         adapter = (folder.final / "adapter_config.json").is_file()
         words = ["hpclaunch.train.sample", str(folder.root), "--tokens", "4"]
         _python(Path(record.python), *words)
         kind = "PEFT loads the adapter" if adapter else "Transformers loads the model"
-        said.append(f"{kind} ({size / 1e6:,.1f} MB) and writes with it")
+        results.append(f"{kind} ({size / 1e6:,.1f} MB) and writes with it")
 
 
 def _check_end(folder: RunFolder, record: Record, code: int) -> None:

@@ -134,7 +134,7 @@ def job_text(name: str) -> str:
     job = catalogue().jobs[name]
     config = catalogue().configs[job.config]
     run = SHARED / "runs" / name
-    asked = [
+    requested = [
         ("--gpu", job.gpu),
         ("--site", job.site),
         ("--account", job.account),
@@ -142,7 +142,7 @@ def job_text(name: str) -> str:
         ("--time", job.time),
     ]
     words = ["hpclaunch", "sbatch", job.recipe, *config.options]
-    words += [word for flag, value in asked if value for word in (flag, value)]
+    words += [word for flag, value in requested if value for word in (flag, value)]
     plan = make_plan(
         load(job.recipe, flags={"fsdp.sharding": config.sharding}),
         load_site(job.site),
@@ -165,7 +165,7 @@ def job_text(name: str) -> str:
             command=("python", "-m", "hpclaunch.render.catalogue"),
         ),
     )
-    examples = " and ".join(flag for flag, value in asked[2:4] if value)
+    examples = " and ".join(flag for flag, value in requested[2:4] if value)
     head = (
         f"{job.about}",
         "",

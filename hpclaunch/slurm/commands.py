@@ -18,7 +18,7 @@ from hpclaunch.slurm.environment import for_submission
 ASK_TIMEOUT = 30.0
 """Seconds to wait for squeue and its like: a busy controller answers late, a dead one never."""
 
-PATIENCE = 5.0
+SLOW_ANSWER_S = 5.0
 """Seconds after which a Slurm that does not answer is not asked in a second way."""
 
 CONFIGURATIONS = (
@@ -91,10 +91,10 @@ def require() -> None:
 
 def ask(*argv: str) -> str:
     """Run one of Slurm's asking commands; '' where it fails or does not answer in time."""
-    return _asked(*argv)[1]
+    return _query(*argv)[1]
 
 
-def _asked(*argv: str) -> tuple[bool, str]:
+def _query(*argv: str) -> tuple[bool, str]:
     """Run an asking command; gives whether Slurm answered, and its answer.
 
     That it knows no such job is an answer too.
@@ -199,7 +199,7 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
         return {}
     found: dict[str, JobState] = {}
     began = time.monotonic()
-    answered, rows = _asked("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
+    answered, rows = _query("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
                "--format=%i|%T|%r|%N|%L")  # fmt: skip
     for row in rows.splitlines():
         fields = row.split("|")
@@ -208,7 +208,7 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
             reason = "" if reason == "None" else reason
             found[job] = JobState(state, None, reason, nodes, left)
     # Each further question to a controller that is gone would be another long wait.
-    hurried = not answered and time.monotonic() - began > PATIENCE
+    hurried = not answered and time.monotonic() - began > SLOW_ANSWER_S
     for job in job_ids:
         if job not in found or found[job].ended:
             ended = _from_controller(job) if answered else None

@@ -18,15 +18,15 @@ def test_without(script: str, cwd: Path, nodes: Sequence[str]) -> str | None:
 
 def requeue(job: str) -> bool:
     """Put a running job back into the queue; False where Slurm refuses, which it says itself."""
-    return _told("scontrol", "requeue", job)
+    return _accepted("scontrol", "requeue", job)
 
 
 def leave_out(job: str, nodes: Sequence[str]) -> bool:
     """Have a waiting job leave nodes out, and no others; False where Slurm refuses."""
-    return _told("scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}")
+    return _accepted("scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}")
 
 
-def _told(*argv: str) -> bool:
+def _accepted(*argv: str) -> bool:
     """Run a command that changes something; Slurm's words go to stderr."""
     try:
         done = subprocess.run(

@@ -30,10 +30,12 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final)
-    asked = prompt if prompt is not None else default_prompt(recipe, bool(tokenizer.chat_template))
-    text = as_text(tokenizer, asked)
+    question = (
+        prompt if prompt is not None else default_prompt(recipe, bool(tokenizer.chat_template))
+    )
+    text = as_text(tokenizer, question)
     before, after = both(folder, recipe, tokenizer, text, tokens)
-    return f"prompt\n{_indent(asked)}\nbefore\n{_indent(before)}\nafter\n{_indent(after)}"
+    return f"prompt\n{_indent(question)}\nbefore\n{_indent(before)}\nafter\n{_indent(after)}"
 
 
 def default_prompt(recipe: Recipe, chat: bool) -> str:

@@ -39,11 +39,13 @@ class Walltime:
     """The slowest checkpoint so far, earlier attempts of this run included."""
     now: Callable[[], float] = time.time
     _started: float = field(init=False)
+    """Seconds by `now`, as all that began is."""
     _step_started: float = field(init=False)
+    """Seconds by `now`."""
     _step_seconds: float = 0.0
     """The slowest step so far, evaluation and logging included."""
     _pending_since: float | None = None
-    """Since when a checkpoint is being written while training goes on."""
+    """Since when (seconds by `now`) a checkpoint is being written while training goes on."""
 
     def __post_init__(self) -> None:
         self._started = self._step_started = self.now()

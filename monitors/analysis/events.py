@@ -85,6 +85,7 @@ class Events:
     """Loading, preparing, checkpoints and evaluations, without the steps."""
     starts: tuple[float, ...] = ()
     ended: float | None = None
+    """Unix seconds."""
     outcome: str | None = None
     checkpoints_failed: int = 0
     clocks: Mapping[str, ClockOffset] = field(default_factory=dict)

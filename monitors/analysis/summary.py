@@ -10,7 +10,9 @@ class Stat:
     """Mean and peak of one value, and how many samples they rest on."""
 
     mean: float | None = None
+    """In the value's own unit, as `peak` is."""
     peak: float | None = None
+    """In the value's own unit."""
     count: int = 0
 
 

@@ -26,6 +26,7 @@ _MOST_STEPS = 3000
 _MIB_A_GIB = 1024
 _MB_A_GB = 1000
 _PERCENT_TOP = 100.0
+"""Top of an axis in percent."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Chart:
     """Columns, each with its label; of a chart of GPUs one column, a line for each GPU."""
     of: Literal["gpu", "host"] = "gpu"
     top: float | None = None
-    """Upper end of the axis; None: a round number above the highest value of all nodes."""
+    """Upper end of the axis, in `unit`; None: a round number above all nodes' values."""
     from_zero: bool = True
     scale: float = 1.0
     """What a recorded value is divided by to be in `unit`."""

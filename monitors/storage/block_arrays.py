@@ -14,7 +14,7 @@ from monitors.storage.formats.block_reader import Block, ColumnLayout
 
 Column = NDArray[np.float64]
 _MOST = 1e24
-"""As in `formats.json_lines`: more than any counter."""
+"""More than any counter, whatever its unit; as in `formats.json_lines`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def test_what_would_break_is_named_with_its_stage(builder: Home) -> None:
     found = json.loads(done.out)
     assert found["passed"] is False
     assert [stage["passed"] for stage in found["stages"]] == [True, True, False]
-    assert "nowhere" in found["stages"][-1]["said"]
+    assert "nowhere" in found["stages"][-1]["result"]
     assert (Path(found["folder"]) / "recipe.yaml").is_file(), "kept, to look into"
 
 

@@ -86,7 +86,7 @@ def test_a_slurm_that_hangs_is_waited_for_once(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm, "ASK_TIMEOUT", 1.5)
-    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+    monkeypatch.setattr(slurm, "SLOW_ANSWER_S", 1.0)
     commands(squeue="exec sleep 60", scontrol="exec sleep 60", sacct="exec sleep 60")
     began = time.monotonic()
     assert job_states(["7"]) == {"7": JobState(NO_ANSWER)}

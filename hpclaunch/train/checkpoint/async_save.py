@@ -35,7 +35,7 @@ class PendingSave:
     futures: list[Future[Any]]
     """What DCP is still writing; empty where all of it is written."""
     started: float
-    """By the monotonic clock."""
+    """Seconds of the monotonic clock."""
     blocked_seconds: float
     """How long training waited for it."""
     problem: str | None = None

@@ -14,6 +14,7 @@ _FULL_PCT = 95.0
 _SWAP_MIB_S = 1.0
 _SWAP_GROWN_MIB = 256.0
 _NEAR = 0.95
+"""Least that is reported: shares of the run's time, and of the memory's limit."""
 
 
 def out_of_memory(evidence: Evidence) -> Finding | None:

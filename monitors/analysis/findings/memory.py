@@ -9,6 +9,7 @@ from monitors.analysis.findings.phrases import gib, percent, several
 _FULL = 0.97
 _ROOMY = 0.60
 _IN_USE = 0.05
+"""Shares of a GPU's memory."""
 
 
 def nearly_full(evidence: Evidence) -> Finding | None:

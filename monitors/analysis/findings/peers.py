@@ -16,6 +16,7 @@ _HOT, _HELD = 0.05, 0.05
 _CAPPED = 0.25
 _UNUSED_PCT, _USED_PCT = 2.0, 20.0
 _THROTTLED = 0.05
+"""Shares: of the peers' value by which a GPU differs, or of its time."""
 
 
 def slow_gpu(evidence: Evidence) -> Finding | None:

@@ -18,6 +18,7 @@ _APART = 0.25
 _IN_LINE = 0.15
 """Share of the training in which ranks on GPUs waited for a core, to be reported."""
 _WAITED = 0.15
+"""Share of the training that ranks waited, to be reported."""
 
 
 def slow_ranks(evidence: Evidence) -> Finding | None:

@@ -15,6 +15,7 @@ _BAD_USE, _POOR_USE = 15, 25
 """Percent of GPU utilization; the first is bad, the second worth a note."""
 _SPINNING = 0.15
 _CHECKPOINTS = 0.05
+"""Shares of the training's time."""
 _BUSY_LINK_MB_S = 50.0
 
 
