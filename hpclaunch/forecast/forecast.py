@@ -17,9 +17,9 @@ from hpclaunch.predict.compare import Candidate, candidate_of, with_candidate
 from hpclaunch.predict.estimate import Estimate, Workload, estimate, training_step_of, workload_of
 from hpclaunch.predict.hardware import OFFLOADED, Basis, hardware_of
 from hpclaunch.predict.kernels import EXPERTS
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.optimizer import adamw_assumed
 from hpclaunch.predict.step_time import Hardware
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.rows import files_of
 from hpclaunch.recipe.schema import Recipe

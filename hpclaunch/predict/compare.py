@@ -12,9 +12,9 @@ from typing import Literal
 
 from hpclaunch.predict.estimate import Estimate, Workload, estimate
 from hpclaunch.predict.kernels import gathered_bytes
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.predict.step_time import Hardware
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Recipe, Sharding
 from hpclaunch.site.schema import GpuType
 from hpclaunch.units import duration

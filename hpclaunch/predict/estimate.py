@@ -13,10 +13,10 @@ from hpclaunch.predict.memory import (
     FP32_BYTES,
     GIB,
     Memory,
-    TrainingStep,
     memory,
 )
 from hpclaunch.predict.step_time import Hardware, StepTime, step_time
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Lora, Recipe
 from hpclaunch.site.schema import GpuType
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import (
     HOST_LINK_GB_S,
     HOST_MEMORY_GB_S,
@@ -19,6 +18,7 @@ from hpclaunch.predict.step_time import (
     reached,
     step_time,
 )
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.site.measured import Rates
 from hpclaunch.site.schema import GpuType, Site
 

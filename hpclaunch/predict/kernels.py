@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpclaunch.predict.memory import NF4_SAVED_BYTES, TrainingStep
+from hpclaunch.predict.memory import NF4_SAVED_BYTES
+from hpclaunch.predict.training_step import TrainingStep
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from hpclaunch.predict.compare import Candidate, Choice, compare
 from hpclaunch.predict.estimate import Workload
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.site.schema import GpuType
 
 KNEE = 0.7

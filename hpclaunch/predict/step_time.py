@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
-from hpclaunch.predict.memory import ADAM_STATE_BYTES, FP32_BYTES, TrainingStep
+from hpclaunch.predict.memory import ADAM_STATE_BYTES, FP32_BYTES
+from hpclaunch.predict.training_step import TrainingStep
 
 MATMUL_SHARE = 0.82
 """Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""

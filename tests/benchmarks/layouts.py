@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations, groupby, product
 
 from hpclaunch.predict.compare import Candidate, with_candidate
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware, step_time
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site.measured import Rates
 from tests.benchmarks.shaped import LENGTH, NODES, PER_NODE, RANK, Bench, bench

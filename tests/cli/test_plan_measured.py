@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.hardware import SpeedFit, fit_speed
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware, step_time
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import log_event
 from hpclaunch.site.measured import Measured, Rates, text_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware, reached
+from hpclaunch.predict.training_step import TrainingStep
 from tests.predict.shapes import SHAPES
 
 MODEL = architecture(SHAPES["70b"])

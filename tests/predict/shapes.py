@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpclaunch.predict.architecture import architecture
-from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.training_step import TrainingStep
 
 SHAPES: dict[str, dict[str, Any]] = {
     "8b": {

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.compare import Candidate, candidates, compare
 from hpclaunch.predict.estimate import SAFE, Workload, usable
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.scale import knee, scale
 from hpclaunch.predict.step_time import Hardware, reached
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.site.load import gpus
 from tests.predict.shapes import SHAPES
 

@@ -17,7 +17,8 @@ import pytest
 from hpclaunch.predict.architecture import Architecture, architecture
 from hpclaunch.predict.estimate import Workload, estimate
 from hpclaunch.predict.known_models import known_config
-from hpclaunch.predict.memory import CONTEXT, GIB, TrainingStep, memory
+from hpclaunch.predict.memory import CONTEXT, GIB, memory
+from hpclaunch.predict.training_step import TrainingStep
 from tests.predict.shapes import SHAPES, load_for
 
 SIMULATED = [

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hpclaunch.predict.architecture import AdaptedMatrices, architecture
 from hpclaunch.predict.hardware import fit_speed
 from hpclaunch.predict.kernels import gathered_bytes, token_flops
-from hpclaunch.predict.memory import TrainingStep
 from hpclaunch.predict.step_time import Hardware, StepTime, reached, step_time
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind
 from tests.predict.published import (
     A100,

@@ -8,7 +8,7 @@ import pytest
 
 from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.kernels import _HOOKS_BACKWARD, _HOOKS_FORWARD, Pass, passes
-from hpclaunch.predict.memory import TrainingStep
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from tests.predict.shapes import RANK, SHAPES
 from tests.train.moving import counted

@@ -1,0 +1,50 @@
+"""What one GPU does in a training step: the input of every prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """What one GPU does in a training step: model, method, sharding, batch."""
+
+    model: Architecture
+    method: Literal["full", "lora", "qlora"]
+    adapter_parameters: int
+    """Parameters in the adapter, 0 for a full fine-tune."""
+    sharding: Literal["full", "grad", "none"]
+    """FULL_SHARD, SHARD_GRAD_OP or DDP, within the ranks that share one copy."""
+    shards: int
+    """Ranks that share one copy."""
+    micro_batch_size: int
+    """Samples of a micro-batch on one GPU."""
+    seq_len: int
+    """Tokens of each sample, padding with them."""
+    activation_checkpointing: bool
+    double_quant: bool = True
+    """Double quantization of 4-bit weights."""
+    offload: bool = False
+    """Parameters, gradients and optimizer lie in the host's memory."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches of a step."""
+    target_matrices: AdaptedMatrices | None = None
+    """Matrices of a layer with adapters; None: all that PEFT's `all-linear` takes."""
+
+    @property
+    def adapted_matrices(self) -> AdaptedMatrices:
+        """Return the matrices of a layer with adapters: those named, else all linear ones."""
+        return self.model.all_linear if self.target_matrices is None else self.target_matrices
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch on one GPU."""
+        return self.micro_batch_size * self.seq_len
+
+    @property
+    def trained_parameters(self) -> int:
+        """Parameters that are trained, over all ranks."""
+        return self.model.parameters if self.method == "full" else self.adapter_parameters
