@@ -54,7 +54,7 @@ def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = N
 
 def verdict(made: Estimate) -> str:
     """Return in one line whether it fits."""
-    need = f"needs {gib(made.memory.total)} per GPU"
+    need = f"needs {gib(max(made.memory.total, made.loading_bytes))} per GPU"
     if made.usable_bytes is None:
         return f"{need}; the GPU type is unknown"
     usable = f"{gib(SAFE * made.usable_bytes)} usable"
@@ -129,7 +129,8 @@ def _nodes(made: Forecast) -> str:
 def _layout(made: Forecast) -> str:
     load, lay = made.estimate.training, made.candidate
     sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
-    shards = f" over {load.shards} GPUs" if load.sharding != "none" else ""
+    gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
+    shards = f" over {gpus}" if load.sharding != "none" else ""
     checkpointing = "" if lay.activation_checkpointing else ", no activation checkpointing"
     return (
         f"{sharding}{shards}, {batch(lay)}, samples of {count(load.seq_len)} tokens{checkpointing}"
@@ -150,6 +151,9 @@ def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:
     ]
     lines: list[Row] = [("memory", f"{name:<14}{gib(part):>10}") for name, part in parts if part]
     lines.append(("", f"{'total':<14}{gib(memory.total):>10}   peak, {memory.phase}"))
+    if made.estimate.loading_bytes > memory.total:
+        note = "higher still, while the quantized model is sharded"
+        lines.append(("", f"{'loading':<14}{gib(made.estimate.loading_bytes):>10}   {note}"))
     if simulated is not None:
         note = f"of tensors; the prediction has {gib(memory.tensors)}"
         lines.append(("", f"{'simulated':<14}{gib(simulated):>10}   {note}"))

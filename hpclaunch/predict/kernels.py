@@ -189,13 +189,12 @@ def _of_weights(training: TrainingStep) -> tuple[float, float]:
     if full and training.sharding == "none":
         once += _AUTOCAST * model.layers * model.layer_parameters
     backward = once * (2 if training.activation_checkpointing else 1)
-    if training.sharding != "none" and training.shards > 1:
+    if training.sharding != "none":  # a single rank copies its parameters, too
         gathered = _COPY_OUT * gathered_bytes(training)
         once += gathered
         backward += gathered if training.sharding == "full" else 0.0
-        backward += (
-            (_REDUCE_COPY_IN + _REDUCE_ADD / training.shards) * model.parameters if full else 0.0
-        )
+    if training.sharding != "none" and training.shards > 1 and full:
+        backward += (_REDUCE_COPY_IN + _REDUCE_ADD / training.shards) * model.parameters
     return once, backward
 
 
@@ -215,7 +214,7 @@ def _launches(training: TrainingStep) -> tuple[int, int]:
         forward, backward = forward + written, backward + written
     if training.activation_checkpointing:
         backward += forward
-    if casts and training.shards > 1:
+    if casts:
         forward, backward = forward + _HOOKS_FORWARD[adapted], backward + _HOOKS_BACKWARD[adapted]
     return forward, backward
 

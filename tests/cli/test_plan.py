@@ -52,6 +52,19 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     assert "the GPU: give its type by --gpu" in blind.out
 
 
+def test_a_quantized_model_that_needs_most_while_it_loads_is_said(home: Home) -> None:
+    """As measured on one H200: docs/evidence/gpu.md."""
+    words = ["llama3-8b-qlora", "--nodes", "1", "--gpus", "1", "--gpu", "h200"]
+    one = "training.per_device_train_batch_size=1"
+    text = home.call("plan", *words, one).out
+    assert "FULL_SHARD (ZeRO-3) over 1 GPU, batch 1" in text
+    assert "verdict     fits: needs 11.7 GiB per GPU" in text
+    assert "loading         11.7 GiB   higher still, while the quantized model is sharded" in text
+    found = planned(home, *words, one)
+    assert found["loading_bytes"] > found["memory_bytes"]["total"]
+    assert "loading   " not in home.call("plan", *words, "training.max_length=32768").out
+
+
 def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
     one = ["--model", "meta-llama/Llama-3.2-1B", "--method", "lora", "--nodes", "1", "--gpus", "1",
            "--gpu", "h100", "training.per_device_train_batch_size=1"]  # fmt: skip
