@@ -146,7 +146,7 @@ def _plan(way: _Way, request: Request) -> Job:
         job = draft(request)
         check(job)
         plan = job.plan
-        where = f"{plan.nodes} x {plan.processes_per_node} processes"
+        where = f"{plan.nodes}x{plan.processes_per_node} processes"
         results.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
         results.extend(f"note: {note.evidence}" for note in plan.notes)
     if request.mode != "local" and commands.available():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from rich.text import Text
@@ -64,6 +64,11 @@ class Fitted(Generic[T]):
             cell = column.cell(item, width, glyphs)
             row.append_text(_aligned(cell, width, column.left or column.curve)).append(" ")
         return filled(row, self.width)
+
+
+def present(columns: Sequence[Column[T]], rows: Sequence[T]) -> tuple[Column[T], ...]:
+    """Return the columns that one of the rows has, so that `fit` need not ask the rows again."""
+    return tuple(replace(each, known=None) for each in _known(columns, rows))
 
 
 def least_width(columns: Sequence[Column[T]], rows: Sequence[T]) -> int:

@@ -9,7 +9,7 @@ from math import ceil
 from rich.text import Text
 
 from hpclaunch.watch import rows
-from hpclaunch.watch.columns import Fitted, fit, least_width
+from hpclaunch.watch.columns import Fitted, fit, least_width, present
 from hpclaunch.watch.figures import gpus
 from hpclaunch.watch.gpu_columns import GPU_COLUMNS, GpuRow
 from hpclaunch.watch.node_columns import NODE_COLUMNS, name_width
@@ -71,14 +71,17 @@ def _grids(nodes: Sequence[NodeNow], width: int, most: int) -> list[_Grid]:
     if not lines:
         return [_Grid(1, fit(GPU_COLUMNS, lines, width))]
     found: list[_Grid] = []
-    least = least_width(GPU_COLUMNS, lines)
+    # What one GPU of a node offers, the others do too.
+    firsts = {line.node.node: line for line in reversed(lines)}
+    columns = present(GPU_COLUMNS, list(firsts.values()))
+    least = least_width(columns, lines)
     for across in range(1, most + 1):
         each = (width - (across - 1) * len(_GAP)) // across
         if across > 1 and each < least:
             break
         # Only where it saves a row: else GPUs would be made narrower for nothing.
         if not found or ceil(most / across) < ceil(most / found[-1].across):
-            found.append(_Grid(across, fit(GPU_COLUMNS, lines, each)))
+            found.append(_Grid(across, fit(columns, lines, each)))
     return found
 
 

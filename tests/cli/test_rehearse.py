@@ -33,7 +33,7 @@ def test_the_whole_way(builder: Home) -> None:
     names = ["plan", "model", "train and stop", "resume", "load back"]
     assert [line[6:22].strip() for line in lines[:-1]] == names
     assert all(line.startswith("ok ") for line in lines[:-1])
-    assert "full of builtin:tiny-llama on 2 x 4 processes" in lines[0]
+    assert "full of builtin:tiny-llama on 2x4 processes" in lines[0]
     assert "stopped after step " in lines[2]
     assert " to 6 (" in lines[3]
     assert "Transformers loads the model" in lines[4]
