@@ -5,7 +5,9 @@ python -m tests.watch.picture
 
 from __future__ import annotations
 
+import json
 import tempfile
+import time
 from pathlib import Path
 
 from tests.cli.running import Home
@@ -13,6 +15,16 @@ from tests.watch.alive import Alive
 from tests.watch.terminal import Terminal
 
 COLUMNS, LINES = 92, 18
+STEP_SECONDS = 1.5
+
+
+def spread(events: Path) -> None:
+    """Give the events, which were all logged at once, the times that a real run has."""
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    began = time.time() - STEP_SECONDS * len(lines)
+    for number, line in enumerate(lines):
+        line["time"] = round(began + STEP_SECONDS * number, 3)
+    events.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def main() -> None:
@@ -21,6 +33,7 @@ def main() -> None:
         home = Home(Path(folder))
         run = Alive(home.runs / "llama3-8b-lora-1")
         run.train(65, total=5000)
+        spread(run.folder.events)
         run.begin(seconds=180)
         terminal = Terminal(home.argv("watch"), home.environment, home.folder, COLUMNS, LINES)
         try:
