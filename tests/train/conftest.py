@@ -13,7 +13,7 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from tests.storage import BUCKET, Storage
-from tests.train.running import Outcome, launch, make_run
+from tests.train.running import Outcome, launch, launch_real, make_run
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "pink")
 
@@ -130,7 +130,8 @@ def train(root: Path, overrides: list[str], processes: int = 2, nodes: int = 1) 
 @pytest.fixture(scope="package")
 def lora_run(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> Done:
     """Return a LoRA run on two ranks, fully sharded, with Transformers' checkpointing."""
-    return train(tmp_path_factory.mktemp("runs") / "lora", short(tiny, rows))
+    folder = make_run(tmp_path_factory.mktemp("runs") / "lora", short(tiny, rows))
+    return Done(folder, launch_real(folder, 2))
 
 
 @pytest.fixture(scope="package")
@@ -177,4 +178,4 @@ def copied(
     """A LoRA run on two ranks whose checkpoints and weights went to the server."""
     root = tmp_path_factory.mktemp("runs") / "copied"
     folder = make_run(root, [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/done"])
-    return Done(folder, launch(folder, 2, 240, **server.variables))
+    return Done(folder, launch_real(folder, 2, 240, **server.variables))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.render.accelerate import accelerate_config
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
+from tests.forkserver.client import ForkServer
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,19 @@ def launch(
     **more: str,
 ) -> Outcome:
     """Train as a job's script does: accelerate starts `processes` ranks on this machine."""
-    command = [
+    command = launch_command(folder, processes, program)
+    return run_program(command, timeout, environment(**more))
+
+
+def launch_real(folder: RunFolder, processes: int, timeout: float = 240, **more: str) -> Outcome:
+    """Train with a launcher and ranks that are no forks, but new interpreters as users have."""
+    command = launch_command(folder, processes, ("-m", "hpclaunch.train"))
+    return run_program(command, timeout, environment(**more), real=True)
+
+
+def launch_command(folder: RunFolder, processes: int, program: Sequence[str]) -> list[str]:
+    """Return the launcher's command line for `processes` ranks of a program on this machine."""
+    return [
         "accelerate-launch",
         *("--config_file", str(folder.accelerate)),
         *("--num_machines", "1"),
@@ -84,20 +98,64 @@ def launch(
         *program,
         str(folder.root),
     ]
-    return run_program(command, timeout, environment(**more))
 
 
-def program(module: str, *arguments: str, timeout: float = 240, **more: str) -> Outcome:
+def program(
+    module: str, *arguments: str, timeout: float = 240, stdin: str = "", **more: str
+) -> Outcome:
     """Run `python -m module arguments` to its end."""
-    return run_program([sys.executable, "-m", module, *arguments], timeout, environment(**more))
+    command = [sys.executable, "-m", module, *arguments]
+    return run_program(command, timeout, environment(**more), stdin=stdin)
 
 
-def run_program(command: list[str], timeout: float, env: dict[str, str]) -> Outcome:
-    """Run a command to its end."""
-    done = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=timeout, check=False
-    )
+def run_program(
+    command: list[str],
+    timeout: float,
+    env: dict[str, str],
+    *,
+    stdin: str = "",
+    real: bool = False,
+) -> Outcome:
+    """Run a command to its end: as a fork that has its imports behind it, unless it must be `real`.
+
+    See `tests.forkserver` for what a fork cannot show.
+    """
+    server = None if real else _server(env)
+    forked = _forked(command)
+    if server is None or forked is None:
+        done = subprocess.run(
+            command,
+            env=env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    else:
+        done = server.run(forked, env, timeout, stdin)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+SERVERS: list[ForkServer] = []
+"""The fork server of this session, once a test has needed it."""
+
+
+def _server(env: dict[str, str]) -> ForkServer | None:
+    """Return the fork server, None where it has other variables than `env` at its imports."""
+    if not SERVERS:
+        SERVERS.append(ForkServer(env))
+        atexit.register(SERVERS[0].stop)
+    return SERVERS[0] if SERVERS[0].serves(env) else None
+
+
+def _forked(command: list[str]) -> list[str] | None:
+    """Return what a fork is to run for a command; None where it is no program of Python's."""
+    if command[0] == "accelerate-launch":
+        return command
+    if command[0] != sys.executable:
+        return None
+    return command[1:]
 
 
 def free_port() -> int:

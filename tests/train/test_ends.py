@@ -11,7 +11,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.train.prepare import prepare
 from tests.train.conftest import question, short, train, write_jsonl
-from tests.train.running import events_of, launch, make_run, program
+from tests.train.running import events_of, launch, launch_real, make_run, program
 from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
@@ -78,7 +78,7 @@ def test_a_failing_rank_leaves_its_error_and_the_run_its_code(
     # At a step's end, and not from within the signal: there it could leave any lock held.
     fail = "import hpclaunch.train.stop as stop; stop.StopInTime.on_step_end = catch_fire"
     path = after_two_steps(tmp_path / "site", folder.events, 1, fail)
-    outcome = launch(folder, 2, PYTHONPATH=path)
+    outcome = launch_real(folder, 2, PYTHONPATH=path)
     assert outcome.code != 0
     error = json.loads(folder.rank_error(1).read_text("utf-8"))
     assert error["error"] == "RuntimeError: a board caught fire"

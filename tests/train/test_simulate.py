@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from hpclaunch.predict.memory import memory
 from tests.predict.shapes import RANK, SHAPES, load_for
-from tests.train.running import environment
+from tests.train.running import program
 
 pytestmark = pytest.mark.train
 
@@ -28,15 +26,9 @@ def simulated(row: dict[str, Any], **more: Any) -> int:
         "activation_checkpointing": row["checkpointing"],
         **more,
     }
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
-        input=json.dumps(request),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    total: int = json.loads(done.stdout)["bytes"]["Total"]
+    outcome = program("hpclaunch.train.simulation.simulate", stdin=json.dumps(request))
+    assert outcome.code == 0, outcome.said
+    total: int = json.loads(outcome.out)["bytes"]["Total"]
     return total
 
 

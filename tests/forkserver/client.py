@@ -1,0 +1,118 @@
+"""The tests' side of the fork server: programs run by it as `subprocess.run` runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+READ_AT_IMPORT = re.compile(
+    r"(HF|HUGGINGFACE|TRANSFORMERS|DATASETS|TOKENIZERS|TORCH|PYTORCH|OMP|MKL|CUDA|NCCL|GLOO|XDG|LD|TRL"
+    r"|PEFT|BNB|BITSANDBYTES|ACCELERATE|AWS|KMP|NUMEXPR|OPENBLAS)_.*"
+    r"|HOME|TMPDIR|TZ|LANG|LC_.*|PATH|PYTHON(?!PATH$|UNBUFFERED$).*"
+)
+"""Variables that Python or a library reads when it starts or is imported. A program whose own
+differ from the server's is not forked."""
+
+
+class ForkServer:
+    """One server process, for programs that share the variables it was started with."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._at_import = at_import(environment)
+        self._folder = tempfile.TemporaryDirectory(prefix="forkserver-")
+        self._socket = str(Path(self._folder.name) / "socket")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.forkserver.server", self._socket],
+            env=dict(environment),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n", "the fork server did not start"
+
+    def serves(self, environment: Mapping[str, str]) -> bool:
+        """Whether a program with these variables may begin as a fork."""
+        return at_import(environment) == self._at_import
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        timeout: float,
+        given: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program with `given` as its stdin. Raises TimeoutExpired, having killed it."""
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(given.encode())
+            stdin.seek(0)
+            (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+            connection = self._ask(arguments, environment, [stdin.fileno(), out_end, err_end])
+        for end in (out_end, err_end):
+            os.close(end)
+        streams = [_Reader(out), _Reader(err)]
+        with connection, connection.makefile("r") as answers:
+            connection.settimeout(timeout)
+            program = int(answers.readline())
+            try:
+                code = int(answers.readline())
+            except TimeoutError:
+                os.kill(program, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(list(arguments), timeout) from None
+        texts = [stream.text() for stream in streams]
+        return subprocess.CompletedProcess(list(arguments), code, *texts)
+
+    def _ask(
+        self, arguments: Sequence[str], environment: Mapping[str, str], streams: list[int]
+    ) -> socket.socket:
+        request = {
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "folder": str(Path.cwd()),
+        }
+        data = json.dumps(request).encode() + b"\n"
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._socket)
+        sent = socket.send_fds(connection, [data], streams)
+        connection.sendall(data[sent:])
+        return connection
+
+    def stop(self) -> None:
+        """End the server; programs that still run are left to end by themselves."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._folder.cleanup()
+
+
+def at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return those variables that are read at import, with their values."""
+    return {name: value for name, value in environment.items() if READ_AT_IMPORT.fullmatch(name)}
+
+
+class _Reader(threading.Thread):
+    """Reads a pipe to its end, as `subprocess.run` does."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(daemon=True)
+        self._end, self._data = end, b""
+        self.start()
+
+    def run(self) -> None:
+        with open(self._end, "rb") as stream:  # noqa: PTH123 - it is a descriptor
+            self._data = stream.read()
+
+    def text(self) -> str:
+        self.join()
+        return self._data.decode(errors="replace").replace("\r\n", "\n")

@@ -1,0 +1,128 @@
+"""`python -m tests.forkserver.server SOCKET`: imports everything once, and forks programs.
+
+A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
+stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
+code. The server ends when its stdin is closed, or its client is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
+
+from tests.forkserver.interpreter import base_path, become, run_python
+from tests.forkserver.ranks import LARGEST, run_launcher
+
+LIBRARIES = (
+    "accelerate.commands.launch", "datasets", "torch.distributed.checkpoint",
+    "torch.distributed.fsdp", "torch.distributed.run", "torch.utils.tensorboard",
+    "torch.distributed._tools.fsdp2_mem_tracker", "transformers.models.llama.modeling_llama",
+    "transformers.integrations.integration_utils", "trl.kernels.chunked_logprob",
+    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+)  # fmt: skip
+"""What trainings import late, or the launcher does."""
+
+
+LAUNCHER = "accelerate-launch"
+
+
+def preload() -> None:
+    """Import the training and its libraries as a rank does, without bitsandbytes."""
+    from hpclaunch.train import quiet
+    from hpclaunch.train.process import hide_bitsandbytes, large_imports
+
+    with warnings.catch_warnings(), large_imports():
+        quiet.quieten()
+        hide_bitsandbytes()
+        package = importlib.import_module("hpclaunch.train")
+        for module in pkgutil.walk_packages(package.__path__, "hpclaunch.train."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        for name in LIBRARIES:
+            importlib.import_module(name)
+    for name in quiet.SILENT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    _show_bitsandbytes()
+
+
+def _show_bitsandbytes() -> None:
+    """Let forks find it that need it, as an interpreter that has not hidden it."""
+    from peft import import_utils
+
+    if sys.modules.get("bitsandbytes") is None:
+        sys.modules.pop("bitsandbytes", None)
+    import_utils.is_bnb_available.cache_clear()
+    import_utils.is_bnb_4bit_available.cache_clear()
+
+
+def serve(path: str) -> None:
+    """Answer requests until the client is gone."""
+    base = base_path()
+    preload()
+    assert threading.active_count() == 1, "forks of a process with threads may hang"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [], 1.0)
+            _reap()
+            if sys.stdin in ready:
+                return
+            if not ready:
+                continue
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                _answer(connection, base)
+            connection.close()
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
+    """Start one program, wait for it, and tell how it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's, and the client's
+    data, streams, _, _ = socket.recv_fds(connection, LARGEST, 3)
+    while not data.endswith(b"\n"):
+        data += connection.recv(LARGEST)
+    request = json.loads(data)
+    gc.freeze()
+    program = os.fork()
+    if program == 0:
+        os.chdir(request["folder"])
+        arguments = request["arguments"]
+        if arguments[0] == LAUNCHER:
+            run = partial(run_launcher, arguments[1:], base)
+        else:
+            run = partial(run_python, arguments, base)
+        become(run, request["environment"], streams)
+    for each in streams:
+        os.close(each)
+    connection.sendall(f"{program}\n".encode())
+    _, status = os.waitpid(program, 0)
+    connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
