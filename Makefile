@@ -11,19 +11,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test faults verdicts lint docs bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
-	$(BIN)/python -m hpclaunch.train.sample runs/$(RUN)
 	$(BIN)/hpclaunch report runs/$(RUN)
+	$(BIN)/python -m hpclaunch.train.sample runs/$(RUN) --next
 
 test: $(VENV)/.dev
 	bash tests/slurm/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone"; \
+	beside=$$?; [ $$beside -le 1 ] || exit $$beside; \
+	$(BIN)/python -m pytest -m alone && exit $$beside
 
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh
@@ -31,7 +33,7 @@ faults: $(VENV)/.dev
 
 verdicts: $(VENV)/.dev
 	bash tests/slurm/install.sh
-	$(BIN)/python -m pytest -q tests/slurm/verdicts -m train
+	$(BIN)/python -m pytest -q tests/slurm/verdicts -m "train or faults"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,12 +1,15 @@
-"""What holds for all tests: the slow faults are left to `make faults`, and said to be."""
+"""What holds for all tests: how they are spread over workers, and what is printed at the end.
+
+The slow faults are left to `make faults` and `make verdicts`; how many is printed.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.slurm.table import Table, Verdicts
 
@@ -15,12 +18,9 @@ from tests.slurm.table import Table, Verdicts
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
-# A busy machine makes the drawing of examples slow, and no test wrong.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
-
 TABLE = Table()
 VERDICTS = Verdicts()
+LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_configure() -> None:
@@ -32,18 +32,59 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name the group whose tests one worker runs, one after the other (`--dist loadgroup`)."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return `slurm` for what runs on a throwaway cluster, `train` for what shares trainings.
+
+    Slurm's tests wait more than they compute, and two clusters at once would take each other's
+    time. All others share no more than the fixtures of their module.
+    """
+    module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
+    if item.get_closest_marker("slurm") or "slurm" in getattr(item, "fixturenames", ()):
+        return "slurm"
+    return "train" if module.startswith(("train/", "forkserver/")) else module
+
+
+@pytest.hookimpl(trylast=True)  # after -m has deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow faults, unless they are asked for by their mark or their file."""
-    asked = config.getoption("-m") or any("faults" in word for word in config.args)
+    """Leave out the slow faults, unless they are wanted by their mark or their file.
+
+    Among several workers the long groups come first, so that the short ones fill what is left.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _FIRST.get(_group(item), len(_FIRST)))
+    wanted = "faults" in config.option.markexpr or any("faults" in word for word in config.args)
     slow = [item for item in items if item.get_closest_marker("faults")]
-    if asked or not slow:
+    if wanted or not slow:
         return
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
     config.stash[LEFT_OUT] = len(slow)
 
 
-LEFT_OUT = pytest.StashKey[int]()
+_FIRST = {"slurm": 0, "train": 1}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what is printed at the end to the process that prints it, from a worker."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash.get(LEFT_OUT, 0)
+        output["faults"], output["verdicts"] = TABLE.rows, VERDICTS.rows
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker has left to print."""
+    output = getattr(node, "workeroutput", {})  # none of one that crashed
+    TABLE.rows += output.get("faults", [])
+    VERDICTS.rows += output.get("verdicts", [])
+    if output.get("left_out"):
+        node.config.stash[LEFT_OUT] = output["left_out"]  # the same in each of them
 
 
 def pytest_terminal_summary(

@@ -14,7 +14,7 @@ TINY = "tiny"
 """What `hpclaunch local` runs when no recipe is named: the demo's small Llama."""
 
 BUILTIN_MODELS = ("builtin:tiny-llama",)
-"""Models that are built on the machine at first use."""
+"""Models that come with the package."""
 
 BUILTIN_DATA = ("builtin:cluster-questions",)
 """Datasets that come with the package."""

@@ -23,9 +23,9 @@ class Source:
 
 
 def source(model: Model) -> Source:
-    """Return where a recipe's model lies; a builtin one is built at first use. Raises UserError."""
+    """Return where a recipe's model lies. Raises UserError where it is no model."""
     if model.name.startswith("builtin:"):
-        return Source(str(tiny_llama.ensure(model.name)), None)
+        return Source(str(tiny_llama.folder_of(model.name)), None)
     if is_local(model.name):
         folder = Path(model.name)
         if not (folder / "config.json").is_file():

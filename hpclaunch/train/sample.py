@@ -1,11 +1,14 @@
 """`python -m hpclaunch.train.sample RUN`: what the model wrote before, and what it writes now.
 
+With --next it ends with commands to try next, as `make demo` does.
+
 From RUN/final by plain PEFT and Transformers, as whoever takes the folder away would load it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,18 @@ from hpclaunch.train.failure import one_line
 from hpclaunch.train.process import run_program
 from hpclaunch.train.quiet import quieten
 
+NEXT = """
+Next:
+  another question   {bin}/python -m hpclaunch.train.sample {run} --prompt "What is a node?"
+  your own rows      {bin}/hpclaunch local data.name=rows.jsonl data.validation_split=null
+  a plan for 70B     {bin}/hpclaunch plan llama3-70b-qlora --gpu a100_80 --nodes 1 --gpus 8
+"""
+
 
 def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
     """Return prompt, the untuned model's text and the tuned one's, greedily written.
 
+    Where the prompt is a row of the data, the answer that stands there comes last, as expected.
     `tokens` is the most that each may write. Raises UserError where there are no final weights.
     """
     if not any(folder.final.glob("*.safetensors")):
@@ -30,26 +41,39 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final)
-    question = (
-        prompt if prompt is not None else default_prompt(recipe, bool(tokenizer.chat_template))
-    )
-    text = as_text(tokenizer, question)
-    before, after = both(folder, recipe, tokenizer, text, tokens)
-    return f"prompt\n{_indent(question)}\nbefore\n{_indent(before)}\nafter\n{_indent(after)}"
+    answer = ""
+    if prompt is None:
+        prompt, answer = first_row(recipe, bool(tokenizer.chat_template))
+    before, after = both(folder, recipe, tokenizer, as_text(tokenizer, prompt), tokens)
+    parts = {"prompt": prompt, "before": before, "after": after}
+    if answer:
+        parts["expected"] = answer
+    return "\n".join(f"{name}\n{_indent(text)}" for name, text in parts.items())
 
 
-def default_prompt(recipe: Recipe, chat: bool) -> str:
-    """Return a question to ask: the first row to validate on, else the first sample's."""
+def first_row(recipe: Recipe, chat: bool) -> tuple[str, str]:
+    """Return prompt and answer of the first row to validate on, else of the first sample.
+
+    The answer is empty where the row is plain text.
+    """
     from hpclaunch.train.data import load_rows
 
     rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     row = (rows.train if rows.validation is None else rows.validation)[0]
     if "prompt" in row:
-        prompt = row["prompt"]
-        return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
+        return _content(row["prompt"]), _content(row.get("completion", ""))
     if "messages" in row:
-        return str(next(t["content"] for t in row["messages"] if t["role"] == "user"))
-    return " ".join(str(row["text"]).split()[:12])
+        turns = row["messages"]
+        place = next(n for n, turn in enumerate(turns) if turn["role"] == "user")
+        return _content(turns[: place + 1]), _content(turns[place + 1 : place + 2])
+    return " ".join(str(row["text"]).split()[:12]), ""
+
+
+def _content(text: str | list[dict[str, str]]) -> str:
+    """Return a text, or that of a conversation's last turn."""
+    if isinstance(text, str):
+        return text
+    return str(text[-1]["content"]) if text else ""
 
 
 def as_text(tokenizer: Any, prompt: str) -> str:
@@ -113,6 +137,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, help="the run folder")
     parser.add_argument("--prompt", help="what to ask; else a question from the data")
     parser.add_argument("--tokens", type=int, default=60, help="the most that is written (60)")
+    parser.add_argument("--next", action="store_true", help="print what to try next, too")
     given = parser.parse_args(arguments)
     quieten()
     try:
@@ -120,6 +145,8 @@ def main(arguments: list[str]) -> int:
 
         quieten_libraries(first_rank=True)
         print(sample(RunFolder(given.run.absolute()), given.prompt, given.tokens))
+        if given.next:
+            print(NEXT.format(run=given.run, bin=os.path.relpath(Path(sys.executable).parent)))
     except UserError as error:
         print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
         return 2

@@ -19,9 +19,9 @@ def write_model(place: Path, shape: dict[str, Any]) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from hpclaunch.train.tiny_llama import ensure
+    from hpclaunch.train.tiny_llama import folder_of
 
-    ready = ensure()
+    ready = folder_of()
     vocabulary = json.loads((ready / "config.json").read_text())["vocab_size"]
     torch.manual_seed(3)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):

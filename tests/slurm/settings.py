@@ -103,8 +103,9 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         SlurmctldHost={CONTROLLER}({place.address(CONTROLLER_LAST_BYTE)})
         SlurmUser=root
         AuthType=auth/munge
-        # A requeued job waits until the credentials of its last start have expired.
-        AuthInfo=socket={place.munge_socket},cred_expire=10
+        # A requeued job waits until the credentials of its last start have expired. With 2 seconds
+        # they expire before a busy machine has started the job.
+        AuthInfo=socket={place.munge_socket},cred_expire=5
         CredType=cred/munge
 
         SlurmctldPort={place.port(0)}

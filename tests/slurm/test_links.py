@@ -15,7 +15,7 @@ from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

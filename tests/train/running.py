@@ -65,7 +65,7 @@ def environment(**more: str) -> dict[str, str]:
 def launch(
     folder: RunFolder,
     processes: int,
-    timeout: float = 240,
+    timeout: float = 600,
     program: Sequence[str] = ("-m", "hpclaunch.train"),
     **more: str,
 ) -> Outcome:
@@ -74,7 +74,7 @@ def launch(
     return run_program(command, timeout, environment(**more))
 
 
-def launch_real(folder: RunFolder, processes: int, timeout: float = 240, **more: str) -> Outcome:
+def launch_real(folder: RunFolder, processes: int, timeout: float = 600, **more: str) -> Outcome:
     """Train with a launcher and ranks that are no forks, but new interpreters as users have."""
     command = launch_command(folder, processes, ("-m", "hpclaunch.train"))
     return run_program(command, timeout, environment(**more), real=True)
@@ -101,7 +101,7 @@ def launch_command(folder: RunFolder, processes: int, program: Sequence[str]) ->
 
 
 def program(
-    module: str, *arguments: str, timeout: float = 240, stdin: str = "", **more: str
+    module: str, *arguments: str, timeout: float = 600, stdin: str = "", **more: str
 ) -> Outcome:
     """Run `python -m module arguments` to its end."""
     command = [sys.executable, "-m", module, *arguments]

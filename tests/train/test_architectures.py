@@ -70,5 +70,5 @@ def test_the_builtin_model_is_as_it_is_built() -> None:
 
     config = known_config("builtin:tiny-llama")
     assert config is not None
-    built = AutoConfig.from_pretrained(str(tiny_llama.ensure("builtin:tiny-llama"))).to_dict()
+    built = AutoConfig.from_pretrained(str(tiny_llama.folder_of("builtin:tiny-llama"))).to_dict()
     assert architecture(built) == architecture(config)

@@ -189,15 +189,24 @@ def test_sample_shows_before_and_after(tiny: Path, rows: Path, tmp_path: Path) -
     prompt, before, after = (
         first.out.split("\nbefore\n")[0],
         first.out.split("\nbefore\n")[1].split("\nafter\n")[0].strip(),
-        first.out.split("\nafter\n")[1].strip(),
+        first.out.split("\nafter\n")[1].split("\nexpected\n")[0].strip(),
     )
     asked, answer = question(0)
+    assert first.out.split("\nexpected\n")[1].strip() == answer
     assert prompt.split() == ["prompt", *asked.split()]
     assert after == answer != before
     again = program(
-        "hpclaunch.train.sample", str(done.folder.root), "--tokens", "12", "--prompt", asked
+        "hpclaunch.train.sample",
+        str(done.folder.root),
+        "--tokens",
+        "12",
+        "--prompt",
+        asked,
+        "--next",
     )
-    assert again.out == first.out
+    assert again.out.startswith(first.out.split("\nexpected\n")[0])
+    following = again.out.split("\nNext:\n")[1]
+    assert following.count(str(done.folder.root)) == 1 and "hpclaunch plan" in following
 
 
 def test_sample_without_weights_says_so(tmp_path: Path, tiny: Path, rows: Path) -> None:

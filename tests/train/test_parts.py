@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import hashlib
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import tiny_llama
 from hpclaunch.train.checkpoint import folders
 from hpclaunch.train.failure import collateral, one_line
+
+ROOT = Path(__file__).parents[2]
 
 SMALL = tiny_llama.Size(vocabulary=400, hidden=32, feed_forward=64, layers=1, steps=2, batch=2)
 
@@ -60,17 +64,6 @@ def test_an_error_is_one_line() -> None:
     assert one_line(UserError("no such thing", "take another")) == "no such thing; take another"
 
 
-def test_processes_that_build_the_tiny_model_at_once_do_not_clash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        paths = pool.starmap(tiny_llama.ensure, [(tiny_llama.NAMES[0], SMALL)] * 2)
-    assert paths[0] == paths[1]
-    names = {path.name for path in (tmp_path / "hpclaunch").iterdir()}
-    assert names == {paths[0].name, paths[0].name + ".lock"}, "nothing half built is left"
-
-
 def test_the_tiny_model_is_the_same_each_time(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -83,6 +76,43 @@ def test_the_tiny_model_is_the_same_each_time(tmp_path: Path) -> None:
     assert all(left[key].allclose(right[key], atol=1e-4) for key in left)
 
 
+TINY_SHA256 = "a2dc5dc9181665427732640acc582805917171b1ee396c799a5f17433aeb0a3b"
+
+
+def test_the_shipped_tiny_model_is_the_one_that_was_made() -> None:
+    weights = tiny_llama.folder_of() / "model.safetensors"
+    assert weights.stat().st_size < 1_300_000
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == TINY_SHA256
+
+
+def test_the_shipped_tiny_model_is_made_of_the_packaged_text_and_size() -> None:
+    """Otherwise a change of either would not reach the model before it is made again."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shipped = tiny_llama.folder_of()
+    fresh = tiny_llama.build_tokenizer(tiny_llama.passages(), tiny_llama.Size())
+    tokenizer = AutoTokenizer.from_pretrained(shipped)
+    assert tokenizer.get_vocab() == fresh.get_vocab()
+    assert tokenizer.chat_template == fresh.chat_template
+    made = tiny_llama.untrained(fresh, tiny_llama.Size()).state_dict()
+    made.pop("lm_head.weight")  # the embeddings again
+    held = load_file(shipped / "model.safetensors")
+    assert {name: tensor.shape for name, tensor in held.items()} == {
+        name: tensor.shape for name, tensor in made.items()
+    }
+    model = AutoModelForCausalLM.from_pretrained(shipped, dtype="float32")
+    text = tokenizer(tiny_llama.passages()[0], return_tensors="pt")
+    assert float(model(**text, labels=text["input_ids"]).loss) < 3.0, "it has read it"
+
+
+def test_the_package_takes_the_tiny_model_along() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    for path in tiny_llama.folder_of().iterdir():
+        assert any(fnmatch(path.name, pattern) for pattern in patterns), path.name
+
+
 def test_an_unknown_builtin_model_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'builtin:tiny-llama'"):
-        tiny_llama.ensure("builtin:tiny-lama")
+        tiny_llama.folder_of("builtin:tiny-lama")

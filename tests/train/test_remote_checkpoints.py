@@ -51,7 +51,7 @@ def six_steps(copied: Done, server: Storage) -> Iterator[None]:
 @pytest.mark.usefixtures("six_steps")
 def test_lost_checkpoints_are_downloaded(lost: RunFolder, copied: Done, server: Storage) -> None:
     server.remove("done/copied/checkpoints/step-6/")
-    outcome = launch(lost, 2, 240, **server.variables)
+    outcome = launch(lost, 2, 600, **server.variables)
     assert outcome.code == 0, outcome.said
     assert f"fetching step-3 from s3://{BUCKET}/done/copied" in outcome.out
     assert "resuming from checkpoints/step-3" in outcome.out
@@ -86,7 +86,7 @@ def test_a_damaged_copy_is_passed_over(
     lost: RunFolder, copied: Done, server: Storage, harm: Callable[[Storage, str], str]
 ) -> None:
     said = harm(server, f"done/copied/checkpoints/step-6/{SHARD}")
-    outcome = launch(lost, 2, 240, **server.variables)
+    outcome = launch(lost, 2, 600, **server.variables)
     assert outcome.code == 0, outcome.said
     assert "resuming from checkpoints/step-3" in outcome.out
     assert ("step-6 cannot be had from" in outcome.out) == (said != "none")
@@ -104,7 +104,7 @@ def test_a_damaged_one_here_is_replaced_by_its_copy(
     folder = RunFolder(tmp_path / "copied")
     shard = folder.checkpoints / "step-6" / SHARD
     shard.write_bytes(shard.read_bytes()[:-1])
-    outcome = launch(folder, 2, 240, **server.variables)
+    outcome = launch(folder, 2, 600, **server.variables)
     assert outcome.code == 0, outcome.said
     assert f"step-6 cannot be resumed from: {SHARD}" in outcome.out
     assert "resuming from checkpoints/step-6" in outcome.out

@@ -30,7 +30,7 @@ LARGE = {
 
 def config_in(folder: Path, kind: str, **fields: Any) -> Path:
     """A model's folder as the hub has it, but for the weights."""
-    tokenizer = AutoTokenizer.from_pretrained(tiny_llama.ensure())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama.folder_of())
     config = getattr(transformers, kind)(**{"vocab_size": len(tokenizer), **fields})
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -50,7 +50,7 @@ def test_a_storage_that_is_away_does_not_hold_the_training(
     overrides = [*short(tiny, rows, steps=150), f"checkpoints.sync_to=s3://{BUCKET}/away"]
     folder = make_run(tmp_path / "run", overrides)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(launch, folder, 2, 240, **server.variables)
+        running = pool.submit(launch, folder, 2, 600, **server.variables)
         wait_for(folder, "synced", running)
         server.stop()
         try:
@@ -85,7 +85,7 @@ def test_a_refusing_storage_costs_the_copy_only(
         overrides = [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/forbidden"]
         folder = make_run(tmp_path / "run", overrides)
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(launch, folder, 2, 240, **server.variables)
+            running = pool.submit(launch, folder, 2, 600, **server.variables)
             wait_for(folder, "sync failed", running)
             time.sleep(5)
             assert len(events_of(folder, "sync failed")) == 1, "said once, however often tried"
@@ -119,7 +119,7 @@ def test_a_killed_training_leaves_no_copier(
     folder = make_run(tmp_path / "run", overrides)
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     path = after_two_steps(tmp_path / "site", folder.events, 0, kill)
-    outcome = launch(folder, 2, 240, PYTHONPATH=path, **server.variables)
+    outcome = launch(folder, 2, 600, PYTHONPATH=path, **server.variables)
     assert outcome.code != 0
     deadline = time.monotonic() + 5
     while copiers(folder):
@@ -147,7 +147,7 @@ def test_another_runs_folder_is_left_alone(
     before = server.files("taken/")
     overrides = [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/taken"]
     folder = make_run(tmp_path / "run", overrides)
-    outcome = launch(folder, 2, 240, **server.variables)
+    outcome = launch(folder, 2, 600, **server.variables)
     assert outcome.code != 0
     assert "holds another run (run of somebody)" in outcome.said
     assert "choose another --name" in outcome.said

@@ -35,7 +35,9 @@ def shrink(model: Model, folder: Path) -> int:
     from hpclaunch.train import tiny_llama
     from hpclaunch.train.hub import explain
 
-    name = str(tiny_llama.ensure(model.name)) if model.name.startswith("builtin:") else model.name
+    name = (
+        str(tiny_llama.folder_of(model.name)) if model.name.startswith("builtin:") else model.name
+    )
     with explain("model", model.name):
         config = AutoConfig.from_pretrained(name, revision=model.revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=model.revision)

@@ -13,7 +13,7 @@ from tests.slurm.table import Verdicts
 from tests.slurm.user import User
 from tests.slurm.verdicts.training import Training, between
 
-pytestmark = [pytest.mark.slurm, pytest.mark.train]
+pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.alone]
 
 SECONDS = 10
 
