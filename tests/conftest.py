@@ -46,7 +46,7 @@ def _group(item: pytest.Item) -> str:
     module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
     if item.get_closest_marker("slurm") or "slurm" in getattr(item, "fixturenames", ()):
         return "slurm"
-    return "train" if module.startswith(("train/", "forkserver/")) else module
+    return "train" if module.startswith("train/") else module
 
 
 @pytest.hookimpl(trylast=True)  # after -m has deselected
