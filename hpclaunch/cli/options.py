@@ -121,7 +121,7 @@ class SlurmOptions(SbatchOptions):
         "--sbatch-arg",
         default=(),
         multiple=True,
-        help="Any other sbatch option: --sbatch-arg=--reservation=NAME; repeatable.",
+        help="Any other sbatch option: --sbatch-arg=--switches=1; repeatable.",
     )
     module: tuple[str, ...] = _option(
         "--module", default=(), multiple=True, help="Environment module to load; repeatable."

@@ -1,4 +1,4 @@
-"""What the samplers last saw of each node's memory, and what they noted."""
+"""What the sidecars last saw of each node's memory, and what they noted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKED = ".samples.blocks"
 _BLOCK = re.compile(rb'\{"kind":"block",.*"bytes":(\d{1,9}),')
 _KIND = re.compile(rb'\{"kind": ?"(note|start)"')
 _LINE = 2**20
-"""No line of a sampler is longer."""
+"""No line of a sidecar is longer."""
 _JOURNAL = 2**24
 """Bytes of a journal that are searched; it is packed long before it is that large."""
 _MOST_NOTES = 1000
@@ -34,7 +34,7 @@ class NodeMemory:
     limit_mib: float | None = None
     """What the job may use on this node, in MiB; the machine's memory where there is no limit."""
     notes: tuple[str, ...] = ()
-    """What the sampler noted since it was last started, of the devices and of processes killed."""
+    """What the sidecar noted since it was last started, of the devices and of processes killed."""
 
     @property
     def share(self) -> float | None:

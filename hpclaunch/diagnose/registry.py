@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Phrases:
-    """Plain text that a line of a log is searched for; a pattern of all takes seconds per GB."""
+    """Plain text to search the job's log for (NCCL's own logs: `evidence.nccl`); a pattern over all
+    lines would take seconds per GB."""
 
     texts: tuple[str, ...]
     """The line has one of these."""

@@ -49,7 +49,7 @@ class RunEvidence:
     nccl: tuple[Clue, ...] = ()
     """Lines with NCCL's warnings in its own logs."""
     sidecar: tuple[Clue, ...] = ()
-    """Error messages of the samplers."""
+    """Error messages of the sidecars."""
     cancelled: str | None = None
     """Who cancelled it and where; None where nobody did by hpclaunch."""
 
@@ -164,7 +164,7 @@ def _nccl(folder: RunFolder) -> tuple[Clue, ...]:
 
 
 def _sidecar(folder: RunFolder) -> tuple[Clue, ...]:
-    """Return what the samplers complained of; how Slurm ended them is no complaint."""
+    """Return what the sidecars complained of; how Slurm ended them is no complaint."""
     file = folder.logs / "sidecar.log"
     lines = _end(file, 2**14).decode("utf-8", errors="replace").splitlines()
     return tuple(Clue(tidy(line), file) for line in lines if "sidecar: " in line)[:3]

@@ -25,7 +25,7 @@ class Layout:
     """Ranks that share one copy."""
     precision: Precision
     offload: bool
-    activation_checkpointing: bool
+    fsdp_activation_checkpointing: bool
     """FSDP's own. Only for a user's own program: with an adapter and sharded checkpoints it
     empties the checkpoint, so the built-in trainer uses Transformers' instead."""
     cpu_ram_efficient_loading: bool
@@ -63,7 +63,8 @@ def layout(
         shards=shards,
         precision=_PRECISION[recipe.model.dtype],
         offload=fsdp.offload,
-        activation_checkpointing=own_program and bool(recipe.training["gradient_checkpointing"]),
+        fsdp_activation_checkpointing=own_program
+        and bool(recipe.training["gradient_checkpointing"]),
         cpu_ram_efficient_loading=fsdp.cpu_ram_efficient_loading,
         state_dict=fsdp.state_dict,
     )

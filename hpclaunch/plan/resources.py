@@ -33,7 +33,7 @@ class Resources(SbatchOptions):
     cpus: int | None = None
     """CPU cores per node."""
     sbatch_arguments: tuple[str, ...] = ()
-    """Further options for sbatch and salloc, each in one word: `--reservation=x`."""
+    """Further options for sbatch and salloc, each in one word: `--switches=1`."""
     port: int | None = None
     """Rendezvous port; None derives one from the job id."""
     max_restarts: int | None = None

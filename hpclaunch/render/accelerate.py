@@ -80,7 +80,7 @@ def _distributed_type(layout: Layout, processes: int) -> str:
 def _fsdp2(layout: Layout) -> dict[str, Any]:
     """FSDP 2's keys. What it dropped (strategy, prefetch, sync, orig params) is left out."""
     return {
-        "fsdp_activation_checkpointing": layout.activation_checkpointing,
+        "fsdp_activation_checkpointing": layout.fsdp_activation_checkpointing,
         "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "fsdp_cpu_ram_efficient_loading": layout.cpu_ram_efficient_loading,
         "fsdp_offload_params": layout.offload,
@@ -93,7 +93,7 @@ def _fsdp2(layout: Layout) -> dict[str, Any]:
 def _fsdp1(layout: Layout) -> dict[str, Any]:
     """FSDP 1's keys, every one that published configs of its time carry."""
     return {
-        "fsdp_activation_checkpointing": layout.activation_checkpointing,
+        "fsdp_activation_checkpointing": layout.fsdp_activation_checkpointing,
         "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "fsdp_backward_prefetch": "BACKWARD_PRE",
         "fsdp_cpu_ram_efficient_loading": layout.cpu_ram_efficient_loading,

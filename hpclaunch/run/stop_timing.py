@@ -2,7 +2,7 @@
 
 Time limit. The trainer decides after each step, by what it has measured (train/walltime.py):
 
-    step | step | checkpoint        | launcher, sampler and requeue | end of the allocation
+    step | step | checkpoint        | launcher, sidecar and requeue | end of the allocation
          ^ stop here if the next step and a checkpoint, each SLOWDOWN_FACTOR times the slowest so
            far, and AFTER_CHECKPOINT_SECONDS would not fit before the end
                    | upload (checkpoints.sync_to), until REQUEUE_RESERVE_SECONDS before the end
@@ -17,7 +17,7 @@ by itself then, so the script ignores a USR1 that comes less than TIME_LIMIT_SIG
 """
 
 AFTER_CHECKPOINT_SECONDS = 45.0
-"""Reserved for what follows the last checkpoint: processes end, the sampler closes its files, the
+"""Reserved for what follows the last checkpoint: processes end, the sidecar closes its files, the
 job is requeued. A second or two each where tried; file systems of a busy cluster take longer."""
 
 SLOWDOWN_FACTOR = 1.3

@@ -92,7 +92,7 @@ def site_for_cluster(cluster: str | None) -> str:
 
 @cache
 def gpus() -> dict[str, GpuType]:
-    """Return the catalogue: GPU kind to its data."""
+    """Return the catalogue: GPU type to its data."""
     text = shipped("site", "gpus.yaml").read_text(encoding="utf-8")
     return convert(parse(text, "gpus.yaml"), dict[str, GpuType])
 
@@ -117,10 +117,10 @@ def gpu_request(site: Site, kind: str | None) -> GpuRequest:
     if site.gpus:
         if kind not in site.gpus:
             raise UserError(
-                f"site {site.name} has no GPU kind '{kind}'",
+                f"site {site.name} has no GPU type '{kind}'",
                 "valid: " + ", ".join(sorted(site.gpus)),
             )
         return site.gpus[kind]
     if kind not in gpus():
-        raise UserError(f"unknown GPU kind '{kind}'", "known: " + ", ".join(gpus()))
+        raise UserError(f"unknown GPU type '{kind}'", "known: " + ", ".join(gpus()))
     return GpuRequest()

@@ -28,7 +28,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A site's record, by GPU kind: the nodes of one kind may have another network."""
+    """A site's record, by GPU type: the nodes of one kind may have another network."""
 
     format: int = FORMAT
     inside: dict[str, Rates] = {}

@@ -139,7 +139,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
         if match is None:
             raise UserError(
                 f"--sbatch-arg {argument!r} is not an option of sbatch in one plain word",
-                "write --sbatch-arg=--reservation=NAME: no spaces, quotes, $ or #",
+                "write --sbatch-arg=--switches=1: no spaces, quotes, $ or #",
             )
         flag = match.group(1)
         # Slurm takes the beginning of a name for the whole.

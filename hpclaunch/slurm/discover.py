@@ -92,7 +92,7 @@ def discover(
             return discovery
     where = f"partition {partition}" if partition else "this cluster"
     raise UserError(
-        f"no node of {where} has GPU kind '{kind}'",
+        f"no node of {where} has GPU type '{kind}'",
         f"its features and types: {', '.join(sorted(names))}; or say how in a site profile",
     )
 

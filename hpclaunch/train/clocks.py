@@ -70,5 +70,5 @@ def clock_offsets(readings: Iterable[ClockReading]) -> dict[str, tuple[float, fl
 
 
 def _node() -> str:
-    """Return the node's name, as its sampler writes it."""
+    """Return the node's name, as its sidecar writes it."""
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename

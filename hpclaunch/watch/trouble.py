@@ -11,10 +11,10 @@ from monitors.storage.live import NodeNow
 NEAR = 0.95
 """Share of the memory from which a node counts as full."""
 NOTE_S = 600.0
-"""Seconds for which a sampler's note is shown."""
+"""Seconds for which a sidecar's note is shown."""
 _NAMED = 4
 _STARTING_S = 30.0
-"""Seconds that a sampler may take to begin, from the start of the ranks."""
+"""Seconds that a sidecar may take to begin, from the start of the ranks."""
 
 
 def trouble(frame: Frame) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 Not from psutil, which opens and parses each file anew: of a tick's reading, on two cores of an AMD
 EPYC with psutil 7.2, CPU times take 17 us instead of 11, memory and swap 101 instead of 12, network
-34 instead of 9. What a sampler takes, the training lacks. Pressure (PSI), cgroups, the number of
+34 instead of 9. What a sidecar takes, the training lacks. Pressure (PSI), cgroups, the number of
 processes ready to run and the page counters behind vmstat's `bi` and `bo` psutil does not have.
 """
 

@@ -1,11 +1,11 @@
-"""What sampling costs a training: its steps while the sampler works, and while it is held still.
+"""What sampling costs a training: its steps while the sidecar works, and while it is held still.
 
     python -m tests.benchmarks.disturbed [MINUTES]
 
 One training of the tiny recipe on two CPU ranks, with eight GPUs of the tests' stand-in library
 sampled beside what the host tells. It is sampled ten times a second, for what once a second costs
 is lost in the noise; a tick costs what it costs, so a tenth of it is what once a second takes. In
-turns of five seconds the sampler is stopped (SIGSTOP) and let go on, in the order on, off, off, on,
+turns of five seconds the sidecar is stopped (SIGSTOP) and let go on, in the order on, off, off, on,
 so that a machine that slowly gets faster or slower cancels out of each four. Prints by how much a
 step is longer while it is sampled, and between which bounds that lies nineteen times of twenty
 (bootstrapped over the fours). Ends with 1 where the lower bound is above what is wanted; says so
@@ -29,7 +29,7 @@ from pathlib import Path
 from hpclaunch.run.events import read_events
 from tests.monitors.fake_nvml import build_fake_nvml
 from tests.monitors.running import environment
-from tests.slurm.harm import samplers
+from tests.slurm.harm import sidecars
 
 WANTED = 0.005
 FASTER = 10
@@ -50,19 +50,19 @@ RECIPE = [
 
 @dataclass(frozen=True)
 class Turn:
-    """A time in which the sampler worked, or stood still; Unix seconds."""
+    """A time in which the sidecar worked, or stood still; Unix seconds."""
 
     on: bool
     begin: float
     end: float
 
 
-def take_turns(sampler: int, minutes: float) -> list[Turn]:
-    """Stop the sampler and let it go on, in fours, for so many minutes."""
+def take_turns(sidecar: int, minutes: float) -> list[Turn]:
+    """Stop the sidecar and let it go on, in fours, for so many minutes."""
     turns = []
     for _ in range(max(1, round(minutes * 60 / (len(ORDER) * TURN_S)))):
         for on in ORDER:
-            os.kill(sampler, signal.SIGCONT if on else signal.SIGSTOP)
+            os.kill(sidecar, signal.SIGCONT if on else signal.SIGSTOP)
             begin = time.time()
             time.sleep(TURN_S)
             turns.append(Turn(on, begin + SETTLE_S, time.time()))
@@ -79,7 +79,7 @@ def mean_step(events: list[dict[str, float]], turn: Turn) -> float:
 
 
 def ratios(events: list[dict[str, float]], turns: list[Turn]) -> list[float]:
-    """Give, of each four turns, how long a step is with the sampler, without it being 1."""
+    """Give, of each four turns, how long a step is with the sidecar, without it being 1."""
     found = []
     for first in range(0, len(turns), len(ORDER)):
         four = turns[first : first + len(ORDER)]
@@ -117,7 +117,7 @@ def train(place: Path, minutes: float) -> list[float]:
         ["hpclaunch", *words, *RECIPE], env=variables, cwd=place,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    sampler = None
+    sidecar = None
     try:
         until = time.time() + LONGEST_S
         while not any(mark["event"] == "step" for mark in read_events(run / "events.jsonl")):
@@ -125,12 +125,12 @@ def train(place: Path, minutes: float) -> list[float]:
                 sys.exit(f"no step was trained; see {run}")
             time.sleep(0.5)
         time.sleep(WARM_UP_S)
-        (sampler,) = samplers(run)
-        turns = take_turns(sampler, minutes)
+        (sidecar,) = sidecars(run)
+        turns = take_turns(sidecar, minutes)
     finally:
-        if sampler is not None:
+        if sidecar is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(sampler, signal.SIGCONT)
+                os.kill(sidecar, signal.SIGCONT)
         training.send_signal(signal.SIGINT)
         training.wait(LONGEST_S)
     return ratios(

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.monitors [SECONDS] [NODES] [HOURS]
 
-The three samplers run at the same time, once a second, the GPUs being those of the stand-in library
+The three sidecars run at the same time, once a second, the GPUs being those of the stand-in library
 of the tests (eight of them, each answering at once: what a real driver takes comes on top). Then
 what a packing costs, and bytes on disk beside dmon's text of the same ticks, which are made up to
 be as restless as real ones (`tests.monitors.restless`). Then a report over NODES nodes (64) with
@@ -93,7 +93,7 @@ def look(pid: int) -> tuple[float, float]:
     return spent / 1e9, pages * _PAGE / 2**20
 
 
-def samplers(folder: Path, library: Path, interval: str) -> dict[str, list[str]]:
+def sidecars(folder: Path, library: Path, interval: str) -> dict[str, list[str]]:
     """Command lines by name, as far as the programs are installed."""
     sidecar = ["-m", "monitors.recorder", "--out", str(folder), "--node", "n1"]
     found = {
@@ -106,14 +106,14 @@ def samplers(folder: Path, library: Path, interval: str) -> dict[str, list[str]]
 
 
 def side_by_side(seconds: float, library: Path, interval: str, *names: str) -> dict[str, Cost]:
-    """Run samplers at the same time; their start is not counted."""
+    """Run sidecars at the same time; their start is not counted."""
     env = environment(library, {"FAKE_NVML_GPUS": str(GPUS)})
     with tempfile.TemporaryDirectory() as folder:
         started = {
             name: subprocess.Popen(
                 command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            for name, command in samplers(Path(folder), library, interval).items()
+            for name, command in sidecars(Path(folder), library, interval).items()
             if not names or name in names
         }
         try:
@@ -207,10 +207,10 @@ def main(arguments: list[str]) -> int:
         print(f"{GPUS} GPUs once a second, side by side for {seconds:.0f} s:")
         costs = side_by_side(seconds, library, "1.0")
         own, pack = costs["sidecar"], packing()
-        for sampler, cost in costs.items():
+        for sidecar, cost in costs.items():
             times = f", {cost.cpu_pct / own.cpu_pct:.1f} x the sidecar" if own.cpu_pct else ""
             text = f"{cost.cpu_pct:.2f}% of a core{times}, {cost.rss_mib:.1f} MiB"
-            print(f"  {sampler:<8} {text}")
+            print(f"  {sidecar:<8} {text}")
         print(f"  packing  {pack.cpu_pct:.2f}% of a core and {pack.rss_mib:.1f} MiB more")
         failed |= own.cpu_pct + pack.cpu_pct > MOST_CPU_PCT
         failed |= own.rss_mib + pack.rss_mib > MOST_RSS_MIB

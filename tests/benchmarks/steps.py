@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.steps [ROUNDS]
 
-What is compared is what hpclaunch adds while training: the sampler and the script around it. Ends
+What is compared is what hpclaunch adds while training: the sidecar and the script around it. Ends
 with 1 where a step takes more than 2 % longer.
 """
 
@@ -42,7 +42,7 @@ def by_hpclaunch(runs: Path, name: str) -> list[float]:
 
 
 def by_hand(runs: Path, name: str, like: Path) -> list[float]:
-    """Train with the same files and the same variables, typed: no script, no sampler."""
+    """Train with the same files and the same variables, typed: no script, no sidecar."""
     folder = runs / name
     folder.mkdir()
     for file in ("recipe.yaml", "accelerate.yaml"):

@@ -1,4 +1,4 @@
-"""What the samplers noted long before the end, behind megabytes of samples and packed blocks."""
+"""What the sidecars noted long before the end, behind megabytes of samples and packed blocks."""
 
 from __future__ import annotations
 

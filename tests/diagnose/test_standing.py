@@ -129,7 +129,7 @@ def test_a_kill_near_the_limit_of_memory(tmp_path: Path, used: float, kind: str)
 
 
 def noted(root: Path, failed_run: FailedRun, *texts: str) -> Cause:
-    """What is said of a run in which the sampler of node2 noted something."""
+    """What is said of a run in which the sidecar of node2 noted something."""
     folder = RunFolder(root)
     failed_run.write(folder)
     folder.metrics.mkdir()
@@ -155,7 +155,7 @@ def test_what_the_sampler_noted_of_a_gpu(tmp_path: Path, texts: list[str], headl
 
 
 def test_an_xid_long_before_the_end_is_found(tmp_path: Path) -> None:
-    """Ranks that hang are ended after ten minutes: until then a sampler writes megabytes."""
+    """Ranks that hang are ended after ten minutes: until then a sidecar writes megabytes."""
     folder, failed_run = RunFolder(tmp_path), FailedRun(ranks={0: traceback(messages.PEER_CLOSED)})
     failed_run.write(folder)
     folder.metrics.mkdir()

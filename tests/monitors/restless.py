@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from monitors.external.vmstat import COLUMNS
-from monitors.recorder.devices.counters import rough
+from monitors.recorder.devices.field_values import rough
 from monitors.recorder.devices.gpu import ACTIVITY_EVERY, ENERGY_EVERY, HEALTH_EVERY
 from monitors.records import End, GpuInfo, GpuSample, HostSample, OwnCost, Start, Tick
 from monitors.storage.formats import json_lines

@@ -75,10 +75,10 @@ def test_what_cannot_work_is_refused(
 def test_fsdp_checkpoints_activations_only_for_a_program_of_ones_own() -> None:
     # With an adapter and sharded checkpoints FSDP's own empties the checkpoint, silently.
     wanted = recipe("training.gradient_checkpointing=true")
-    assert not layout(wanted, 4, 4, "gpu").activation_checkpointing
-    assert layout(wanted, 4, 4, "gpu", own_program=True).activation_checkpointing
+    assert not layout(wanted, 4, 4, "gpu").fsdp_activation_checkpointing
+    assert layout(wanted, 4, 4, "gpu", own_program=True).fsdp_activation_checkpointing
     unwanted = recipe("training.gradient_checkpointing=false")
-    assert not layout(unwanted, 4, 4, "gpu", own_program=True).activation_checkpointing
+    assert not layout(unwanted, 4, 4, "gpu", own_program=True).fsdp_activation_checkpointing
 
 
 def test_a_plan_carries_its_layout() -> None:

@@ -178,8 +178,8 @@ def test_activation_checkpointing_has_one_default(
     model = architecture(known_config("meta-llama/Llama-3.1-8B") or {})
     assert candidate_of(recipe).activation_checkpointing is on
     assert training_step_of(recipe, model).activation_checkpointing is on
-    assert layout(recipe, 1, 4, "gpu", own_program=True).activation_checkpointing is on
+    assert layout(recipe, 1, 4, "gpu", own_program=True).fsdp_activation_checkpointing is on
     own = load("r.yaml", own_program=True)
-    assert not layout(own, 1, 4, "gpu", own_program=True).activation_checkpointing
+    assert not layout(own, 1, 4, "gpu", own_program=True).fsdp_activation_checkpointing
     asked = load("r.yaml", ["training.gradient_checkpointing=true"], own_program=True)
-    assert layout(asked, 1, 4, "gpu", own_program=True).activation_checkpointing
+    assert layout(asked, 1, 4, "gpu", own_program=True).fsdp_activation_checkpointing

@@ -19,7 +19,7 @@ printf '%s\\0' "$@" >{notes}/argv
 env -0 >{notes}/environ
 pwd -P >{notes}/cwd
 echo $$ >{notes}/training.pid
-# No training is over before the sampler beside it has begun.
+# No training is over before the sidecar beside it has begun.
 for ((i = 0; i < 100; i++)); do [ ! -e {notes}/sidecar.pid ] || break; sleep 0.02; done
 {training}
 """

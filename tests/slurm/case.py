@@ -126,7 +126,7 @@ class Case:
         return self.user.hpclaunch("logs", str(self.folder)).stdout
 
     def records_whole(self, torn: int = 0) -> None:
-        """Every sampler's files can be read to their last line, but for `torn` lines in each."""
+        """Every sidecar's files can be read to their last line, but for `torn` lines in each."""
         files = sorted((self.folder / "metrics").glob("*.jsonl"))
         assert files
         for file in files:

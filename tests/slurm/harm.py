@@ -102,7 +102,7 @@ def _launches(words: list[bytes]) -> bool:
     return any(b"accelerate-launch" in word for word in words)
 
 
-def samplers(folder: Path) -> list[int]:
+def sidecars(folder: Path) -> list[int]:
     """Return the sidecars of a run."""
     metrics = str(folder / "metrics").encode()
     found = (pid for pid in _processes() if metrics in _words(pid))
@@ -110,7 +110,7 @@ def samplers(folder: Path) -> list[int]:
 
 
 def at_work(folder: Path) -> list[int]:
-    """Everything of a run that lives, on whatever node: ranks, launchers, samplers, shells."""
+    """Everything of a run that lives, on whatever node: ranks, launchers, sidecars, shells."""
     run = f"HPCLAUNCH_RUN={folder}".encode()
     found = []
     for pid in _processes():

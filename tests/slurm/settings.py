@@ -46,7 +46,7 @@ class Settings:
         return tuple(f"node{number}" for number in range(1, self.nodes + 1))
 
     def kind(self, number: int) -> str:
-        """GPU kind of node NUMBER (the first node is 1)."""
+        """GPU type of node NUMBER (the first node is 1)."""
         return self.gpu_kinds[min(number, len(self.gpu_kinds)) - 1]
 
 

@@ -1,4 +1,4 @@
-"""How a cluster without a profile is asked for a GPU kind."""
+"""How a cluster without a profile is asked for a GPU type."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_only_the_partitions_nodes_are_in_question(
 
 
 def test_a_kind_that_another_partition_has() -> None:
-    with pytest.raises(UserError, match=r"partition gpu has GPU kind 'h100'; .*types: a100"):
+    with pytest.raises(UserError, match=r"partition gpu has GPU type 'h100'; .*types: a100"):
         discover("h100", parse_types(TWO_PARTITIONS), "gpu")
     assert discover("h100", parse_types(TWO_PARTITIONS), "typo") is None  # Slurm will say so
 

@@ -52,7 +52,7 @@ def test_four_nodes_of_four_gpus(user: User, nvml: Path) -> None:
     for node in nodes:
         assert node["samples"] >= 1
         assert node["gpus"][0]["power_w"]["mean"] is not None
-        assert node["end_reason"] == "SIGUSR2", "the sampler was ended in order"
+        assert node["end_reason"] == "SIGUSR2", "the sidecar was ended in order"
     assert (folder / "logs/nodes").read_text().split() == [f"node{i}" for i in range(1, 5)]
     for path in folder.rglob("*"):
         assert not path.is_file() or TOKEN not in path.read_text(errors="replace"), path

@@ -32,7 +32,7 @@ UNLISTED = "see NVIDIA's list of Xid errors"
 PROGRAM = {13, 31, 43, 45}
 """Of these most are the program's fault, not the device's."""
 ENDED = {43, 45}
-"""These follow whenever a program on the GPU is killed: as a sampler's note they show nothing."""
+"""These follow whenever a program on the GPU is killed: as a sidecar's note they show nothing."""
 _ECC = "uncorrected ECC"
 
 
@@ -66,7 +66,7 @@ def hardware(evidence: RunEvidence) -> Cause | None:
 
 
 def _noted(evidence: RunEvidence) -> tuple[Clue, ...]:
-    """What the samplers noted of devices that failed; what is a program's fault comes last."""
+    """What the sidecars noted of devices that failed; what is a program's fault comes last."""
     found = [
         (_number(text) in PROGRAM, Clue(f"{node.node}: {text}", node.file))
         for node in evidence.nodes

@@ -127,7 +127,7 @@ def host(evidence: RunEvidence) -> Cause | None:
 
 
 def _kills(evidence: RunEvidence) -> tuple[Clue, ...]:
-    """Return what the samplers noted of processes that the kernel killed for memory."""
+    """Return what the sidecars noted of processes that the kernel killed for memory."""
     return tuple(
         Clue(f"{node.node}: {text}", node.file)
         for node in evidence.nodes

@@ -1,4 +1,5 @@
-# launch.sh, version 1: what every job of hpclaunch does around its training. The same file for every job.
+# launch.sh, version 1 (raise it with every change; tests/render holds its checksum):
+# what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
 # job.sbatch sources it as `source launch.sh slurm` (or `local`: bash on this machine). Until `begin` it

@@ -1,5 +1,6 @@
 #!/bin/bash
-# node.sh, version 1: runs on every node, in front of the launcher. The same file for every job.
+# node.sh, version 1 (raise it with every change; tests/render holds its checksum):
+# runs on every node, in front of the launcher. The same file for every job.
 #
 #   bash node.sh [--gpus N] -- COMMAND ...
 #

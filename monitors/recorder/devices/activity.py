@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from monitors.recorder.devices.binding import nv
-from monitors.recorder.devices.counters import rough
+from monitors.recorder.devices.field_values import rough
 from monitors.recorder.devices.query import DeviceQuery
 
 _GRAPHICS, _SM, _TENSOR, _DRAM, _NVLINK_RX, _NVLINK_TX = 1, 2, 5, 10, 60, 61

@@ -6,14 +6,7 @@ from typing import Any
 
 from monitors.recorder.devices.activity import Activity, activity_values
 from monitors.recorder.devices.binding import MIB, first, nv, scaled, text, watts
-from monitors.recorder.devices.counters import (
-    MEMORY_TEMPERATURE,
-    NVLINK_RX,
-    NVLINK_TX,
-    PCIE_RX,
-    PCIE_TX,
-    Counters,
-)
+from monitors.recorder.devices.field_values import FieldValues
 from monitors.recorder.devices.health import Health
 from monitors.recorder.devices.power_samples import PowerSamples
 from monitors.recorder.devices.processes import Processes
@@ -85,7 +78,7 @@ class WholeGpu(_Gpu):
     def __init__(self, index: int, handle: Any, xids_watched: bool) -> None:
         query = DeviceQuery(index, handle)
         super().__init__(query, query, xids_watched)
-        self._counters, self._activity = Counters(query), Activity(query)
+        self._fields, self._activity = FieldValues(query), Activity(query)
         self._power_samples = PowerSamples(query)
         self._energy_schedule = Schedule(ENERGY_EVERY, index)
         self._power_schedule = Schedule(POWER_EVERY, index, POWER_S, most_s=5)
@@ -109,20 +102,16 @@ class WholeGpu(_Gpu):
         call = self.own.call
         use = call("utilization", nv.nvmlDeviceGetUtilizationRates)
         active = self._activity_schedule.due()
-        fields = self._counters.read(links=active)
-        rx, tx = fields.get(PCIE_RX), fields.get(PCIE_TX)
-        if slow_pcie and not self._counters.has(PCIE_RX):
-            rx = scaled(call("PCIe rx", nv.nvmlDeviceGetPcieThroughput, 1), 1000)
-            tx = scaled(call("PCIe tx", nv.nvmlDeviceGetPcieThroughput, 0), 1000)
+        values: dict[str, Any] = {**self._fields.read(links=active)}
+        if slow_pcie and not self._fields.has("pcie_rx_mb_s"):
+            for name, way in (("pcie_rx_mb_s", 1), ("pcie_tx_mb_s", 0)):
+                rate = call(name, nv.nvmlDeviceGetPcieThroughput, way)
+                values[name] = scaled(rate, 1000)
         joules = None
         if self._energy_schedule.due():
             joules = call("energy", nv.nvmlDeviceGetTotalEnergyConsumption)
-        values: dict[str, Any] = {
-            "nvlink_rx_mb_s": fields.get(NVLINK_RX),
-            "nvlink_tx_mb_s": fields.get(NVLINK_TX),
-        }
         if active:
-            links = not self._counters.has(NVLINK_RX)
+            links = not self._fields.has("nvlink_rx_mb_s")
             values |= activity_values(self._activity.sample(), links=links, instance=False)
         if self._power_schedule.due():
             self._power_samples.gather()
@@ -132,15 +121,12 @@ class WholeGpu(_Gpu):
         return GpuSample(
             index=self.own.index,
             power_w=None if power is None else watts(power),
-            memory_temperature_c=fields.get(MEMORY_TEMPERATURE),
             sm_pct=None if use is None else use.gpu,
             mem_pct=None if use is None else use.memory,
             enc_pct=first(call("encoder", nv.nvmlDeviceGetEncoderUtilization)),
             dec_pct=first(call("decoder", nv.nvmlDeviceGetDecoderUtilization)),
             jpg_pct=first(call("jpeg", nv.nvmlDeviceGetJpgUtilization)),
             ofa_pct=first(call("optical flow", nv.nvmlDeviceGetOfaUtilization)),
-            pcie_rx_mb_s=rx,
-            pcie_tx_mb_s=tx,
             memory_used_mib=self._memory_used(),
             energy_j=scaled(joules, 1000),
             **self._shared(),

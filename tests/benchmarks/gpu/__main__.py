@@ -5,7 +5,7 @@
 KIND is the GPU type as `hpclaunch plan --gpu` takes it: h100, h200, a100_80. The parts, some ten
 minutes in all on an H200; one that fails does not keep the others from running:
 
-    runs      8B LoRA (with nvidia-smi dmon beside the sampler) and QLoRA, by `hpclaunch local`
+    runs      8B LoRA (with nvidia-smi dmon beside the sidecar) and QLoRA, by `hpclaunch local`
     levers    attention, packing, activation checkpointing, adapters' dtype: a plain training loop
     qlora70   a 70B whose 4-bit weights are made in place
     short     8B LoRA on short samples, as the recipe has it, and TRL's own command line beside it

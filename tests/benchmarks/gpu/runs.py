@@ -35,7 +35,7 @@ tracking: {tensorboard: false}
 """
 DMON = ("nvidia-smi", "dmon", "-s", "pucvmet", "-d", "1", "-o", "DT")
 COMPARED = {"pwr": "W", "gtemp": "C", "mtemp": "C", "sm": "%", "mem": "%", "pclk": "MHz"}
-"""Columns of dmon whose means are held against the sampler's, with their units."""
+"""Columns of dmon whose means are held against the sidecar's, with their units."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def options(method: str, batch: int, steps: int, *more: str) -> list[str]:
 
 
 def long_samples(folder: Path, kind: str) -> bool:
-    """8B on full rows: LoRA with and without activation checkpointing, QLoRA; and the sampler."""
+    """8B on full rows: LoRA with and without activation checkpointing, QLoRA; and the sidecar."""
     prepare(folder, "meta-llama/Llama-3.1-8B")
     write_text(folder / "data.jsonl", 64, LENGTH)
     with dmon(folder / "dmon.txt"):
@@ -179,9 +179,9 @@ def dmon(file: Path) -> Iterator[None]:
 
 
 def compare_sampler(folder: Path) -> None:
-    """Print the means of dmon and of the sampler over the seconds that both recorded."""
+    """Print the means of dmon and of the sidecar over the seconds that both recorded."""
     if not (folder / "dmon.txt").exists():
-        print("(no nvidia-smi here: nothing to hold the sampler against)")
+        print("(no nvidia-smi here: nothing to hold the sidecar against)")
         return
     (folder / "sampler.txt").write_text(call(folder, "export", "runs/lora", "--to", "dmon"))
     tables = []
@@ -194,4 +194,4 @@ def compare_sampler(folder: Path) -> None:
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         if known:
             means = [statistics.fmean(pair[side] for pair in known) for side in (0, 1)]
-            print(f"| {column} | dmon {means[0]:.1f} {unit} | sampler {means[1]:.1f} {unit} |")
+            print(f"| {column} | dmon {means[0]:.1f} {unit} | sidecar {means[1]:.1f} {unit} |")

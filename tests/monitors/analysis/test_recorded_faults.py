@@ -1,6 +1,6 @@
 """The verdicts on a real record: a training of four nodes to which faults were done in turn.
 
-Recorded by `make verdicts` on two cores with other work: FSDP over gloo, one rank a node, a sampler
+Recorded by `make verdicts` on two cores with other work: FSDP over gloo, one rank a node, a sidecar
 each. `windows.jsonl` tells when each fault was there, and `wanted` what is to be said of it.
 """
 

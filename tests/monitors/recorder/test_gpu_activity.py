@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitors.recorder.devices.counters import rough
+from monitors.recorder.devices.field_values import rough
 from monitors.recorder.devices.schedule import Schedule
 from tests.monitors.running import Probe, probe
 

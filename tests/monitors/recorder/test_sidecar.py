@@ -231,7 +231,7 @@ def test_vmstat_beside_the_real_one(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_another_attempt_has_the_folder(tmp_path: Path) -> None:
-    """A node that was cut off from Slurm may live on: nobody else ends its sampler."""
+    """A node that was cut off from Slurm may live on: nobody else ends its sidecar."""
     fence = tmp_path / "start"
     fence.write_text("8.0\n")
     out = tmp_path / "metrics"

@@ -77,12 +77,12 @@ def test_accelerate_is_killed(case: Case, table: Table) -> None:
 @slow
 def test_a_sampler_is_killed(case: Case, table: Table) -> None:
     case.start()
-    case.hurt(lambda: os.kill(harm.samplers(case.folder)[-1], signal.SIGKILL))
+    case.hurt(lambda: os.kill(harm.sidecars(case.folder)[-1], signal.SIGKILL))
     cost = resumed(case, restarts=0)
     assert cost.lost == 0
     report = case.user.hpclaunch("report", "hurt").stdout
     assert "node2" in report and "no end: killed" in report, report
-    table.add("SIGKILL to one node's sampler", cost, "training went on; the report says it")
+    table.add("SIGKILL to one node's sidecar", cost, "training went on; the report says it")
 
 
 @slow

@@ -124,12 +124,12 @@ def test_long_checkpoints(judge: Judge, training: Training) -> None:
 
 
 def test_a_sampler_killed(training: Training, verdicts: Verdicts, judge: Judge) -> None:
-    victims = [pid for pid in harm.samplers(training.folder) if harm.node_of(pid) == "node4"]
+    victims = [pid for pid in harm.sidecars(training.folder) if harm.node_of(pid) == "node4"]
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     assert victims
     time.sleep(5)
-    found = judge("SIGKILL to node4's sampler", contextlib.nullcontext())
+    found = judge("SIGKILL to node4's sidecar", contextlib.nullcontext())
     assert found.verdict == "Nothing stands out.", found.findings
     (node,) = [node for node in found.report.nodes if node.node == "node4"]
     text = render_text(found.report)

@@ -50,7 +50,7 @@ def test_a_node_whose_clock_is_ahead(someone: User, four: ThrowawayCluster) -> N
         int(np.isfinite(node.bands["cpu_busy_pct"].mean).argmax()) * found.timeline.step_s
         for node in found.timeline.nodes
     ]
-    assert abs(begins_s[0] - begins_s[1]) <= 8, "both samplers began together"
+    assert abs(begins_s[0] - begins_s[1]) <= 8, "both sidecars began together"
 
 
 def _first(metrics: Path, node: str) -> float:
