@@ -146,7 +146,7 @@ def values_page() -> str:
 
     parts = [
         GENERATED.format("monitors/samples/*.py") + "\n# Recorded values\n",
-        "What a node's recorder samples. The unit stands at the end of a name, too. 1 MB is 10^6 "
+        "What a node's sidecar samples. The unit stands at the end of a name, too. 1 MB is 10^6 "
         "bytes, 1 MiB is 2^20. A value that a node does not offer is left out, never recorded as "
         '0. Counters only grow; those marked "seldom" are read every few samples alone. How '
         "they lie on disk: [Recorded samples](samples.md).",
@@ -157,7 +157,7 @@ def values_page() -> str:
             kind = ("counter" if metric.counter else "gauge") + ", seldom" * metric.seldom
             parts.append(f"| `{name}` | {metric.unit} | {kind} | {one_line(metric.help)} |")
     records = classes("monitors/records.py")
-    for name, title in (("GpuInfo", "A GPU, once"), ("OwnCost", "The recorder itself")):
+    for name, title in (("GpuInfo", "A GPU, once"), ("OwnCost", "The sidecar itself")):
         text = about(records[name])
         rows = [f"| `{f.name}` | {f.text} |" for f in fields(records[name])]
         parts += [f"\n## {title}\n\n{text}\n\n| name | meaning |\n|---|---|", *rows]
