@@ -89,7 +89,7 @@ def test_preflight_measures_the_links_and_plans_go_by_it(
     assert "between nodes: all-gather 0.00" in done.stdout
     alone = user.hpclaunch("preflight", "--cpu-processes", "1")
     assert alone.returncode == 2
-    assert "nobody to exchange with" in alone.stderr
+    assert "has no other to exchange data with" in alone.stderr
 
 
 @pytest.mark.faults
