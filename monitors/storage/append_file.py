@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_CHUNK = 1 << 16
+"""Bytes that are searched for a line's end at a time."""
+
 
 class AppendFile:
     """Appends each text with one write, so that a reader never finds half of one.
@@ -24,6 +27,20 @@ class AppendFile:
     def size(self) -> int:
         """Size of the file in bytes, whoever wrote them."""
         return os.fstat(self._fd).st_size
+
+    def size_of_whole_lines(self) -> int:
+        """Return the size in bytes up to the end of the last whole line.
+
+        A write that another thread is in the middle of can be seen up to the end of a memory page.
+        """
+        end = self.size
+        while end > 0:
+            begin = max(0, end - _CHUNK)
+            at = os.pread(self._fd, end - begin, begin).rfind(b"\n")
+            if at >= 0:
+                return begin + at + 1
+            end = begin
+        return 0
 
     @property
     def inode(self) -> int:

@@ -134,7 +134,7 @@ class Journal:
         self._due = self._size + self._most // 4
         blocks = -1
         try:
-            taken = self._file.size
+            taken = self._file.size_of_whole_lines()
             header = _header(self._path)
             if header is None or self._path.stat().st_ino != self._file.inode:
                 return  # another recorder has begun a new journal

@@ -24,7 +24,7 @@ def journal_of(folder: Path, most: int = SMALL) -> Journal:
 def read(folder: Path) -> list[Record]:
     store = NodeStore(folder, "n1")
     found = list(store.records())
-    assert store.problems == []
+    assert store.problems == [], store.problems
     return found
 
 

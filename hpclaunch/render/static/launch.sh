@@ -219,7 +219,8 @@ choose_port() {
         done
         echo "hpclaunch: no free port on $(hostname)" >&2
         exit 1
-        ' port "${port:-$((10000 + SLURM_JOB_ID % 22000))}" | sed -n 's/^hpclaunch-port //p')
+        ' port "${port:-$((10000 + SLURM_JOB_ID % 22000))}" | sed -n 's/^hpclaunch-port //p') || exit 1
+    # (1, whatever srun returned: it may be the code of a node that it ended itself.)
     [ -n "$HPCLAUNCH_PORT" ] || { echo "hpclaunch: no port from $head" >&2 && exit 1; }
 }
 

@@ -85,6 +85,8 @@ def decode_block(line: bytes, payload: bytes) -> Block:
                 raise ValueError("no such column")
             mask = -1 if known == count else at
             begins = at + count * (mask >= 0)
+            if mask >= 0 and count - data.count(0, mask, begins) != known:
+                raise ValueError("a column with more or fewer values than its mask says")
             columns.append(ColumnLayout(name, kind, order, width, base, known, count, mask, begins))
             at = begins + known * width
         if at != len(data) or not unpacker.eof:

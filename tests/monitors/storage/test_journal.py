@@ -175,6 +175,26 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_doubled(tmp_path: Path
     assert blocks_in(tmp_path) >= 6
 
 
+def test_a_line_that_is_being_written_while_the_journal_is_compacted_is_kept(
+    tmp_path: Path,
+) -> None:
+    """A thread may see a write of another up to the end of a memory page."""
+    journal = journal_of(tmp_path, 1 << 30)
+    records = some(200)
+    write(journal, records[:150])
+    line = json_lines.line(records[150])
+    path = filenames.path_of(tmp_path, "n1", filenames.SAMPLES)
+    with path.open("a") as file:
+        file.write(line[:20])
+    journal._compact()
+    with path.open("a") as file:
+        file.write(line[20:])
+    journal._replace()
+    write(journal, records[151:])
+    assert read(tmp_path) == records
+    assert blocks_in(tmp_path) >= 1
+
+
 STEPS = 6
 
 
