@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from hpclaunch.run.events import log_event
+from hpclaunch.train.distributed import destroy_process_group
 
 WIDTH, LAYERS, ROWS = 192, 4, 2048
 SAVE_EVERY = 2
@@ -77,7 +78,7 @@ def main() -> None:
         began = time.monotonic()
     if first:
         log_event(folder / "events.jsonl", "end", step=step, outcome="done")
-    dist.destroy_process_group()
+    destroy_process_group()
 
 
 def save(folder: Path, model: nn.Module, seconds: float, step: int, first: bool) -> None:

@@ -48,7 +48,8 @@ class Training:
         yield self
         (self.folder / "stop").touch()
         assert self.user.jobs_left(60) == ""
-        assert self.user.status(self.name)["state"] == "done"
+        log = self.user.hpclaunch("logs", self.name).stdout
+        assert self.user.status(self.name)["state"] == "done", log
 
     def steps(self) -> int:
         """How many steps have been marked."""
