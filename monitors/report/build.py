@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = bool(args.gpu or args.cpu)
     if files == (args.directory is not None):
         parser.error("give either DIR, or files with --gpu and --cpu")
-    context = JobContext(events=tuple(_marks(args.events)))
+    context = JobContext(events=tuple(_events_of(args.events)))
     try:
         found: Report | Analysis = (
             analyse_files(args.gpu, args.cpu, context)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if report.problems else 0
 
 
-def _marks(path: Path | None) -> Iterable[Mapping[str, Any]]:
+def _events_of(path: Path | None) -> Iterable[Mapping[str, Any]]:
     if path is None:
         return
     try:

@@ -18,15 +18,15 @@ class Schedule:
         self._every, self._index = every, index
         self._least_s, self._most_s = least_s, most_s
         self._ticks = 0
-        self._asked = float("-inf")
+        self._requested = float("-inf")
 
     def due(self) -> bool:
         """To be called once a tick; the first one is always a turn."""
         turn = self._ticks == 0 or (self._ticks + self._index) % self._every == 0
         self._ticks += 1
         now = time.monotonic()
-        passed = now - self._asked
+        passed = now - self._requested
         if passed < self._least_s or not (turn or passed >= self._most_s):
             return False
-        self._asked = now
+        self._requested = now
         return True
