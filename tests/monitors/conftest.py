@@ -22,7 +22,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if reason is not None:
         if os.environ.get("HPCLAUNCH_REQUIRE_BROWSER") == "1":
             pytest.fail(f"HPCLAUNCH_REQUIRE_BROWSER=1, but {reason}", pytrace=False)
-        pytest.skip(f"pages are not decode_block: {reason}")
+        pytest.skip(f"pages are not opened in a browser: {reason}")
     started = Browser(tmp_path_factory.mktemp("browser"))
     yield started
     started.close()
