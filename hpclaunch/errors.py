@@ -22,7 +22,7 @@ class UserError(Exception):
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
 
-class JobFailed(Exception):
+class JobFailed(UserError):
     """Something was started and failed (exit code `code`, 1 unless the job left one of its own)."""
 
     def __init__(self, message: str, code: int = 1) -> None:

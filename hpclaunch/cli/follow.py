@@ -15,7 +15,7 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.launcher import LauncherFilter
 from hpclaunch.run.lines import Line, show
 from hpclaunch.run.record import Record
-from hpclaunch.slurm.commands import JobState
+from hpclaunch.slurm.jobs import JobState
 
 
 def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[[Line], None]:

@@ -92,10 +92,10 @@ def run(arguments: Sequence[str]) -> int:
         typed = invocation.split(arguments or ["--help"])
         code = app.main(list(typed.arguments), "hpclaunch", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else 0
-    except UserError as error:
-        return _fail(str(error), 2)
     except JobFailed as error:
         return _fail(str(error), error.code)
+    except UserError as error:
+        return _fail(str(error), 2)
     except click.ClickException as error:
         return _fail(_usage_line(error), 2)
     except (click.Abort, KeyboardInterrupt):

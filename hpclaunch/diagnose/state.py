@@ -19,7 +19,7 @@ from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.slurm import commands
-from hpclaunch.slurm.commands import JobState
+from hpclaunch.slurm.jobs import JobState
 from hpclaunch.units import duration
 
 State = Literal[

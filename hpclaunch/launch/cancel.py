@@ -10,7 +10,7 @@ from hpclaunch.launch.current_job import current
 from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record, whoami
-from hpclaunch.slurm import commands
+from hpclaunch.slurm import batch
 
 
 def cancel(folder: RunFolder, record: Record) -> None:
@@ -31,7 +31,7 @@ def cancel(folder: RunFolder, record: Record) -> None:
         except OSError as error:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
     elif record.job_id is not None:
-        commands.cancel(record.job_id)
+        batch.cancel(record.job_id)
     note_cancelled(folder, "with hpclaunch cancel")
 
 

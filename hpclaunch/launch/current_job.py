@@ -9,7 +9,8 @@ from msgspec import structs
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.slurm.commands import JobState, ask, job_states
+from hpclaunch.slurm.commands import ask
+from hpclaunch.slurm.jobs import JobState, job_states
 
 
 def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
-from hpclaunch.slurm.commands import JobState, job_states
+from hpclaunch.slurm.jobs import JobState, job_states
 
 POLL_S = 0.5
 """Seconds between reads of the log: a file costs the file system little."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from hpclaunch.errors import UserError
+from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.attached import (
     STOPPED,
     Attached,
@@ -30,7 +30,7 @@ from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record, write_record
-from hpclaunch.slurm import commands
+from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation
 from hpclaunch.slurm.environment import for_submission, refuse_secrets, without_launcher_state
 
@@ -95,10 +95,12 @@ def submit(job: Job, before: Record | None = None) -> Submitted:
     commands.require()
     check(job)
     launch = job.plan.launch
-    estimate = commands.test_only(job.script, launch.cwd)
+    estimate = batch.test_only(job.script, launch.cwd).message
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
     try:
-        job_id = commands.submit(folder.script, launch.cwd)
+        job_id = batch.submit(folder.script, launch.cwd)
+    except JobFailed:
+        raise  # Slurm may have the job: its folder stays
     except UserError as error:
         if before is None:
             shutil.rmtree(folder.root, ignore_errors=True)
@@ -191,7 +193,7 @@ def _in_fresh_allocation(
     if code == STOPPED and granted:
         # A killed salloc leaves its allocation behind; cancelling one that has ended does no harm.
         with contextlib.suppress(UserError):
-            commands.cancel(granted[0])
+            batch.cancel(granted[0])
     if code != 0 and not granted:
         if not keep:
             shutil.rmtree(folder.root, ignore_errors=True)

@@ -32,7 +32,7 @@ from hpclaunch.run.find import find
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
-from hpclaunch.slurm import commands
+from hpclaunch.slurm import batch, commands
 from hpclaunch.units import count
 
 Tell = Callable[[str], None]
@@ -151,7 +151,10 @@ def _plan(way: _Way, request: Request) -> Job:
         results.extend(f"note: {note.evidence}" for note in plan.notes)
     if request.mode != "local" and commands.available():
         with way.stage("script") as results:
-            results.append("Slurm: " + commands.test_only(job.script, plan.launch.cwd))
+            trial = batch.test_only(job.script, plan.launch.cwd)
+            if trial.verdict == "refused":
+                raise _Fault(f"Slurm refuses this job: {trial.message}")
+            results.append(f"Slurm: {trial.message}")
     return job
 
 

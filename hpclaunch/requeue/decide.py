@@ -12,7 +12,7 @@ from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.slurm import requeue
-from hpclaunch.slurm.commands import job_fields
+from hpclaunch.slurm.jobs import job_fields
 
 REQUEUE_TIMEOUT = 300.0
 """Seconds to wait for Slurm to end a job that it has requeued."""

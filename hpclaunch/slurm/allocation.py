@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpclaunch.errors import UserError
-from hpclaunch.slurm import commands
+from hpclaunch.slurm.jobs import job_fields
 
 _COUNT = re.compile(r"gpu(?::[\w.-]+)*?[:=](\d+)(?=$|[,(])")
 """The count at the end of `gres:gpu:2080ti:4`, `gres/gpu=8`, `gres/gpu:3g.20gb:2`."""
@@ -34,7 +34,7 @@ def current_allocation(environment: Mapping[str, str] = os.environ) -> Allocatio
     job = environment.get("SLURM_JOB_ID")
     if not job:
         return None
-    fields = commands.job_fields(job)
+    fields = job_fields(job)
     if fields.get("JobState") != "RUNNING" or not fields.get("NumNodes", "").isdigit():
         raise UserError(
             f"this shell belongs to job {job}, which is not running",

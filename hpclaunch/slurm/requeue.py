@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpclaunch.slurm.commands import ASK_TIMEOUT, ask, plain, sbatch, words
+from hpclaunch.slurm.batch import sbatch
+from hpclaunch.slurm.commands import ASK_TIMEOUT, ask, plain, words
 
 
 def test_without(script: str, cwd: Path, nodes: Sequence[str]) -> str | None:

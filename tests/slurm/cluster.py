@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from hpclaunch.slurm.jobs import ENDED
 from tests.slurm.files import write_folder
 from tests.slurm.processes import clients, close
 from tests.slurm.settings import CONTROLLER_LAST_BYTE, Place, Settings
@@ -36,17 +37,6 @@ PROGRAMS = {
     "hostname": "hostname",
     "ip": "iproute2",
     "nsenter": "util-linux",
-}
-ENDED = {
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "TIMEOUT",
 }
 
 

@@ -18,8 +18,9 @@ from hpclaunch.launch.cancel import cancel
 from hpclaunch.launch.local_process import alive, started
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, write_record
+from hpclaunch.slurm import batch, jobs
 from hpclaunch.slurm import commands as slurm
-from hpclaunch.slurm.commands import NO_ANSWER, JobState, job_states
+from hpclaunch.slurm.jobs import NO_ANSWER, JobState, job_states
 
 Commands = Callable[..., None]
 
@@ -30,6 +31,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(slurm, "RETRY_PAUSE_S", 0.0)
 
     def put(**scripts: str) -> None:
         for name in ("sbatch", "squeue", "scontrol", "sacct", "scancel"):
@@ -87,6 +89,7 @@ def test_a_slurm_that_hangs_is_waited_for_once(
 ) -> None:
     monkeypatch.setattr(slurm, "ASK_TIMEOUT", 1.5)
     monkeypatch.setattr(slurm, "SLOW_ANSWER_S", 1.0)
+    monkeypatch.setattr(jobs, "SLOW_ANSWER_S", 1.0)
     commands(squeue="exec sleep 60", scontrol="exec sleep 60", sacct="exec sleep 60")
     began = time.monotonic()
     assert job_states(["7"]) == {"7": JobState(NO_ANSWER)}
@@ -141,7 +144,7 @@ def test_a_cancel_that_is_refused_leaves_no_mark(commands: Commands, tmp_path: P
 def test_a_cancel_without_an_answer(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpclaunch.slurm.commands.ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr("hpclaunch.slurm.batch.ASK_TIMEOUT", 0.2)
     commands(scancel="sleep 5")
     folder, record = run(tmp_path)
     with pytest.raises(JobFailed, match="does not answer"):
@@ -170,3 +173,45 @@ def test_a_run_on_another_machine(tmp_path: Path) -> None:
     assert run_state(folder, record).state == "unknown"
     with pytest.raises(UserError, match="elsewhere"):
         cancel(folder, record)
+
+
+ONCE = """\
+[ -e {folder}/tried ] || {{ touch {folder}/tried; echo busy >&2; exit 1; }}
+{then}"""
+
+
+def test_a_question_that_fails_once_is_asked_again(commands: Commands, tmp_path: Path) -> None:
+    commands(squeue=ONCE.format(folder=tmp_path, then="echo '7|RUNNING|None|n[1-2]|1:00'"))
+    assert job_states(["7"]) == {"7": RUNNING}
+
+
+@pytest.mark.parametrize(
+    ("printed", "job"),
+    [
+        ("10", "10"),
+        ("10;cluster", "10"),
+        ("*** Welcome to Deep Thought ***\n10", "10"),
+        ("10;thought\n*** 42 nodes are down ***", "10"),
+        ("Submitted batch job 10", "10"),
+    ],
+)
+def test_the_job_number_is_found_among_a_sites_greetings(
+    commands: Commands, tmp_path: Path, printed: str, job: str
+) -> None:
+    (tmp_path / "printed").write_text(printed)
+    commands(sbatch=f"cat {tmp_path}/printed")
+    assert batch.submit(tmp_path / "job.sbatch", tmp_path) == job
+
+
+def test_a_submission_without_a_job_number_is_no_success(
+    commands: Commands, tmp_path: Path
+) -> None:
+    commands(sbatch="echo hello")
+    with pytest.raises(JobFailed, match="named no job number; look for it with 'squeue --me'"):
+        batch.submit(tmp_path / "job.sbatch", tmp_path)
+
+
+def test_a_machine_without_a_controller_says_so(commands: Commands, tmp_path: Path) -> None:
+    commands(sbatch="echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(UserError, match="there is no Slurm controller that answers this machine"):
+        batch.submit(tmp_path / "job.sbatch", tmp_path)

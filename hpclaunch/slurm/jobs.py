@@ -1,0 +1,126 @@
+"""What Slurm knows of jobs: the queue, the controller's memory, the accounts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpclaunch.slurm.commands import SLOW_ANSWER_S, ask, available, query
+
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+}
+
+
+NO_ANSWER = "NO_ANSWER"
+"""Stands for a state that Slurm did not tell: it was busy, or could not be reached."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """Slurm's word on a job."""
+
+    state: str
+    """As Slurm names it: PENDING, RUNNING, COMPLETED, TIMEOUT, ..."""
+    exit_code: int | None = None
+    """None while it runs, or where Slurm does not say. 128 + N for a signal N."""
+    reason: str = ""
+    """Why it waits, or why it failed."""
+    nodes: str = ""
+    time_left: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """True where Slurm did not answer: the job may be in any state."""
+        return self.state == NO_ANSWER
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing of it will run again."""
+        return self.state in ENDED
+
+
+def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
+    """Return what Slurm knows of jobs: the queue first, then accounts, then the controller.
+
+    A job that no one remembers is absent from the answer; where Slurm does not answer at all, its
+    state is NO_ANSWER.
+    """
+    if not job_ids or not available():
+        return {}
+    found: dict[str, JobState] = {}
+    began = time.monotonic()
+    answer = query("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
+               "--format=%i|%T|%r|%N|%L")  # fmt: skip
+    answered = answer.answered
+    for row in answer.text.splitlines():
+        fields = row.split("|")
+        if len(fields) == 5 and fields[0] in job_ids:
+            job, state, reason, nodes, left = fields
+            reason = "" if reason == "None" else reason
+            found[job] = JobState(state, None, reason, nodes, left)
+    # Each further question to a controller that is gone would be another long wait.
+    hurried = not answered and time.monotonic() - began > SLOW_ANSWER_S
+    for job in job_ids:
+        if job not in found or found[job].ended:
+            ended = _from_controller(job) if answered else None
+            ended = ended or (None if hurried else _from_accounts(job))
+            if ended:
+                found[job] = ended
+            elif job not in found and not answered:
+                found[job] = JobState(NO_ANSWER)
+    return found
+
+
+def job_fields(job: str) -> dict[str, str]:
+    """Return what `scontrol show job` says, empty for a job it has forgotten."""
+    text = ask("scontrol", "--oneliner", "show", "job", job)
+    fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
+    return fields if fields.get("JobId") == job else {}
+
+
+def _from_controller(job: str) -> JobState | None:
+    """Ask the controller, which remembers an ended job for some minutes."""
+    fields = job_fields(job)
+    if not fields:
+        return None
+    state = fields.get("JobState", "UNKNOWN")
+    reason = fields.get("Reason", "None")
+    code = _exit_code(fields.get("ExitCode", "")) if state in ENDED else None
+    return JobState(state, code, "" if reason == "None" else reason, fields.get("NodeList", ""))
+
+
+def _from_accounts(job: str) -> JobState | None:
+    """Ask the accounting database, where the cluster keeps one."""
+    if shutil.which("sacct") is None:
+        return None
+    text = ask("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job,
+               "--format=State,ExitCode,NodeList")  # fmt: skip
+    row = text.strip().splitlines()[-1:] or [""]
+    fields = row[0].split("|")
+    if len(fields) != 3 or not fields[0]:
+        return None
+    # 'CANCELLED by 1000' names the user; the state is the first word.
+    state = fields[0].split()[0]
+    return JobState(state, _exit_code(fields[1]), "", fields[2])
+
+
+def _exit_code(text: str) -> int | None:
+    """Read Slurm's `code:signal`."""
+    match = re.match(r"^(\d+):(\d+)$", text)
+    if not match:
+        return None
+    code, signal = int(match.group(1)), int(match.group(2))
+    return 128 + signal if signal else code
