@@ -48,6 +48,12 @@ class Submitted:
 def check(job: Job) -> None:
     """Refuse a job that is sure to fail, before anything is written. Raises UserError."""
     _check_here(job)
+    launch = job.plan.launch
+    if launch.slurm_problem and job.plan.device == "gpu" and not job.plan.site.gpus:
+        raise UserError(
+            f"how this cluster is asked for its GPUs is unknown: {launch.slurm_problem}",
+            "try again, or write it into a site profile (gpus: ...)",
+        )
     check_model_access(job)
 
 

@@ -42,8 +42,8 @@ class PlanInput:
     resources: Resources
     layout: Layout
     own_program: bool
-    kind_by_count: bool = False
-    """A GPU type was named, and it is not known how this cluster is asked for it."""
+    kind_by_count: str = ""
+    """A GPU type was named, and this is why it is not known how the cluster is asked for it."""
 
 
 Rule = Callable[[PlanInput], PlanNote | None]
@@ -104,8 +104,8 @@ def kind_not_asked_for(planned: PlanInput) -> PlanNote | None:
     if not planned.kind_by_count:
         return None
     return PlanNote(
-        f"the job asks for GPUs by count, and not for {planned.resources.gpu}: there is no Slurm "
-        f"here to ask, and site {planned.site.name} does not say how",
+        f"the job asks for GPUs by count, and not for {planned.resources.gpu}: "
+        f"{planned.kind_by_count}, and site {planned.site.name} does not say how",
         "submit from the login node, or write it into a site profile (gpus: ...)",
     )
 
@@ -165,7 +165,7 @@ def plan_notes(
     resources: Resources,
     layout: Layout,
     own_program: bool,
-    kind_by_count: bool = False,
+    kind_by_count: str = "",
 ) -> Iterator[PlanNote]:
     """Yield the notes of all rules, in their order."""
     planned = PlanInput(recipe, site, resources, layout, own_program, kind_by_count)

@@ -74,6 +74,10 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
     lay = layout(recipe, resources.node_count, per_node, device, own_program=bool(launch.program))
     options = slurm_options(site, resources, launch, per_node, cpus) if slurm else ()
     by_count = slurm and launch.gpu_request is None and not site.gpus and resources.gpu is not None
+    why = launch.slurm_problem or "there is no Slurm here to ask"
+    notes = plan_notes(
+        recipe, site, resources, lay, bool(launch.program), kind_by_count=why if by_count else ""
+    )
     return Plan(
         launch=launch,
         recipe=recipe,
@@ -87,7 +91,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
         restarts=_restarts(resources, launch),
-        notes=tuple(plan_notes(recipe, site, resources, lay, bool(launch.program), by_count)),
+        notes=(*(PlanNote(*note) for note in launch.slurm_notes), *notes),
     )
 
 

@@ -110,6 +110,12 @@ class Launch:
     """CPU cores of the requested nodes, where Slurm answered."""
     node_gpus: int | None = None
     """GPUs of the requested nodes, where Slurm answered."""
+    node_memory_mib: int | None = None
+    """Host memory of a requested node in MiB, where Slurm answered."""
+    slurm_problem: str = ""
+    """Why Slurm could not be asked about the nodes; '' where it answered, or is not here."""
+    slurm_notes: tuple[tuple[str, str], ...] = ()
+    """What was seen in the cluster's tables that the user must know, each with its fix."""
     modules: tuple[str, ...] = field(default=())
     """Modules to load after the site's."""
 

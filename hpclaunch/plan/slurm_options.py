@@ -84,8 +84,8 @@ def _mem(
 ) -> str | None:
     """Return the memory to ask for where the user names none: the site's, in the share we take.
 
-    Without a figure of the site, a whole node's GPUs come with all of its memory, and the
-    cluster's own default holds for a part of them.
+    Without a figure of the site, a whole node's GPUs come with all of its memory, and a part of
+    them with that part of what sinfo says the node has.
     """
     of_node = gpus_of_node or _gpus_of_any_node(site) or launch.node_gpus
     if resources.cpu_processes:
@@ -95,8 +95,13 @@ def _mem(
     else:
         share = min(1.0, per_node / of_node) if of_node else 1.0
     if site.mem is None:
-        known = launch.node_gpus is not None and not resources.cpu_processes
-        return "0" if known and per_node >= (launch.node_gpus or 0) else None
+        if resources.cpu_processes or launch.node_gpus is None:
+            return None
+        if per_node >= launch.node_gpus:
+            return "0"
+        # A default for each core (DefMemPerCPU) is often far less than what comes with the GPUs.
+        gib = (launch.node_memory_mib or 0) * per_node // launch.node_gpus // 1024
+        return f"{gib}G" if gib else None
     if share == 1.0 or site.exclusive:
         return site.mem
     return _part(site.mem, share)

@@ -1,31 +1,16 @@
-"""Ask sinfo how a GPU type is requested on this cluster, where no site profile says."""
+"""How a GPU type is requested on this cluster, and what its nodes hold, by what sinfo lists."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from hpclaunch.errors import UserError
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuRequest
-from hpclaunch.slurm import commands
-
-
-@dataclass(frozen=True)
-class NodeType:
-    """One row of sinfo: nodes that are alike."""
-
-    partition: str
-    cpus: int
-    features: tuple[str, ...]
-    gres: tuple[tuple[str | None, int], ...]
-    """GPU types (None where untyped) and how many of each a node has."""
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of a node, all types together."""
-        return sum(count for _, count in self.gres)
+from hpclaunch.slurm.nodes import NodeType, in_question
 
 
 @dataclass(frozen=True)
@@ -33,68 +18,148 @@ class Discovery:
     """How to request the GPU type, and what its nodes hold."""
 
     request: GpuRequest
-    node_cpus: int | None
-    """CPU cores of a node; None where the nodes in question differ: which it will be is open."""
-    node_gpus: int | None
-    """GPUs of a node; None where the nodes in question differ."""
-    most_gpus: int
-    """GPUs of the largest node in question: no node has more."""
+    nodes: tuple[NodeType, ...]
+    """The nodes in question: those that the job can get."""
+
+    @property
+    def node_cpus(self) -> int | None:
+        """CPU cores of a node; None where the nodes in question differ.
+
+        A share of cores is a share of one node, so cores count only where the GPUs agree too.
+        """
+        cpus = {node.cpus for node in self.nodes}
+        return cpus.pop() if self.node_gpus is not None and len(cpus) == 1 else None
+
+    @property
+    def node_gpus(self) -> int | None:
+        """GPUs of a node; None where the nodes in question differ."""
+        counts = {node.gpus for node in self.nodes}
+        return counts.pop() if len(counts) == 1 else None
+
+    @property
+    def node_memory_mib(self) -> int | None:
+        """Host memory of the smallest node in question in MiB, None where one is not known."""
+        sizes = [node.memory_mib for node in self.nodes]
+        known = [size for size in sizes if size is not None]
+        return min(known) if known and len(known) == len(sizes) else None
+
+    @property
+    def most_gpus(self) -> int:
+        """GPUs of the largest node in question: no node has more."""
+        return max(node.gpus for node in self.nodes)
+
+    @property
+    def gpu_names(self) -> tuple[str, ...]:
+        """What the cluster calls the GPUs of the nodes in question; empty: it has no names."""
+        return tuple(sorted({name for node in self.nodes for name in names_of(node)}))
 
 
-def node_types() -> list[NodeType]:
-    """Return the node types that sinfo lists; none where it does not answer."""
-    return parse_types(commands.ask("sinfo", "--noheader", "--exact", "--format=%R|%c|%f|%G"))
-
-
-def parse_types(rows: str) -> list[NodeType]:
-    """Read sinfo's rows `partition|cpus|features|gres`; rows of another form are left out."""
-    return [node for row in rows.splitlines() if (node := _parse(row))]
-
-
-def smallest(types: list[NodeType], partition: str | None = None) -> int | None:
-    """Return the cores of the smallest node, of `partition` (or several with commas) if named."""
-    partitions = set(partition.split(",")) if partition else None
-    return min((n.cpus for n in types if not partitions or n.partition in partitions), default=None)
-
-
-def _parse(row: str) -> NodeType | None:
-    """Read one row of sinfo; None for one of another form."""
-    fields = row.split("|")
-    if len(fields) != 4 or not (cpus := re.match(r"\d+", fields[1])):
-        return None
-    features = tuple(f for f in fields[2].split(",") if f and f != "(null)")
-    gres = tuple(
-        (gpu_type or None, int(count))
-        for gpu_type, count in re.findall(r"\bgpu(?::([\w.-]+?))?:(\d+)", fields[3])
-    )
-    return NodeType(fields[0], int(cpus.group()), features, gres)
+def names_of(node: NodeType) -> set[str]:
+    """Return the cluster's names for a node's GPUs: its GRES types, else features."""
+    types = {gpu_type for gpu_type, _ in node.gres if gpu_type}
+    return types or {feature for feature in node.features if names_gpu(feature)}
 
 
 def discover(
-    kind: str | None, types: list[NodeType], partition: str | None = None
+    kind: str | None, types: Sequence[NodeType], partition: str | None = None
 ) -> Discovery | None:
     """Match a GPU type with the cluster's features and GRES types, tolerant of `-`, `_` and `gb`.
 
-    `partition` (one, or several with commas) leaves only its nodes in question. None where no node
-    of them has GPUs. Raises UserError where sinfo names GPU types and not this one.
+    `partition` (one, or several with commas) leaves only its nodes in question. Without it, they
+    are those of the default partition; where that one has no such GPU and a single other has, the
+    request names the other. None where no node in question has GPUs, and none of another partition.
+    Raises UserError where sinfo names GPU types and not this one, or several partitions have it.
     """
-    partitions = set(partition.split(",")) if partition else None
-    with_gpus = [n for n in types if n.gres and (not partitions or n.partition in partitions)]
+    here = [node for node in in_question(types, partition) if node.gres]
+    if partition or not any(node.default for node in types):
+        return _discover(kind, here, f"partition {partition}" if partition else "this cluster")
+    found = _matching(kind, here)
+    if found:
+        return found
+    elsewhere = [node for node in types if node.gres and not node.default]
+    partitions = sorted({node.partition for node in elsewhere})
+    having = [
+        name
+        for name in partitions
+        if _matching(kind, [node for node in elsewhere if node.partition == name])
+    ]
+    if not having:
+        return _discover(kind, [*here, *elsewhere], "this cluster")
+    if len(having) > 1:
+        default = next(node.partition for node in types if node.default)
+        raise UserError(
+            f"the default partition {default} has no {f'GPU type {kind}' if kind else 'GPUs'}",
+            f"name one that has: --partition {' or '.join(having)}",
+        )
+    chosen = _discover(kind, [node for node in elsewhere if node.partition == having[0]], "")
+    return chosen and replace(chosen, request=_in_partition(chosen.request, having[0]))
+
+
+def nodes_for(
+    request: GpuRequest, types: Sequence[NodeType], partition: str | None
+) -> Discovery | None:
+    """Return what the nodes hold that a site profile's request can get; None where none fits."""
+    found = [
+        node
+        for node in in_question(types, partition or request.partition)
+        if node.gres
+        and (request.constraint is None or _satisfies(node.features, request.constraint))
+        and (request.gres_type is None or request.gres_type in {name for name, _ in node.gres})
+    ]
+    return Discovery(request, tuple(found)) if found else None
+
+
+def _satisfies(features: Sequence[str], constraint: str) -> bool:
+    """Whether a node's features fit a constraint of names joined by `&` and `|`.
+
+    What has counts or brackets is more than that: it is taken to fit.
+    """
+    if re.search(r"[^\w.&|-]", constraint):
+        return True
+    return any(all(name in features for name in part.split("&")) for part in constraint.split("|"))
+
+
+def _in_partition(request: GpuRequest, partition: str) -> GpuRequest:
+    return GpuRequest(
+        constraint=request.constraint,
+        gres_type=request.gres_type,
+        partition=partition,
+        per_node=request.per_node,
+    )
+
+
+def _discover(kind: str | None, with_gpus: list[NodeType], where: str) -> Discovery | None:
+    """Find the type among nodes with GPUs. Raises UserError where they are of other types."""
     if not with_gpus:
         return None
-    names = {gpu_type for node in with_gpus for gpu_type, _ in node.gres if gpu_type}
-    names |= {f for node in with_gpus for f in node.features if names_gpu(f)}
+    found = _matching(kind, with_gpus)
+    if found is None:
+        raise UserError(
+            f"no node of {where} has GPU type '{kind}'",
+            f"its features and types: {', '.join(sorted(_names(with_gpus)))}; "
+            "or say how in a site profile",
+        )
+    return found
+
+
+def _names(nodes: Sequence[NodeType]) -> set[str]:
+    """Return all that these nodes call their GPUs."""
+    names = {gpu_type for node in nodes for gpu_type, _ in node.gres if gpu_type}
+    return names | {feature for node in nodes for feature in node.features if names_gpu(feature)}
+
+
+def _matching(kind: str | None, nodes: list[NodeType]) -> Discovery | None:
+    """Find the type among nodes; any fits where the type is open, or they have no names."""
+    if not nodes:
+        return None
+    names = _names(nodes)
     if kind is None or not names:
-        return _holding(GpuRequest(), with_gpus)
+        return Discovery(GpuRequest(), tuple(nodes))
     for name in (kind, _family(kind, names)):
-        discovery = _named(name, with_gpus) if name else None
+        discovery = _named(name, nodes) if name else None
         if discovery:
             return discovery
-    where = f"partition {partition}" if partition else "this cluster"
-    raise UserError(
-        f"no node of {where} has GPU type '{kind}'",
-        f"its features and types: {', '.join(sorted(names))}; or say how in a site profile",
-    )
+    return None
 
 
 def names_gpu(feature: str) -> bool:
@@ -119,12 +184,12 @@ def _named(kind: str, nodes: list[NodeType]) -> Discovery | None:
     for node in nodes:
         for feature in node.features:
             if _plain(feature) == _plain(kind):
-                same = [n for n in nodes if feature in n.features]
-                return _holding(GpuRequest(constraint=feature), same)
+                same = tuple(n for n in nodes if feature in n.features)
+                return Discovery(GpuRequest(constraint=feature), same)
         for gres_type, _ in node.gres:
             if gres_type and _plain(gres_type) == _plain(kind):
-                same = [n for n in nodes if gres_type in {t for t, _ in n.gres}]
-                return _holding(GpuRequest(gres_type=gres_type), same)
+                same = tuple(n for n in nodes if gres_type in {t for t, _ in n.gres})
+                return Discovery(GpuRequest(gres_type=gres_type), same)
     return None
 
 
@@ -138,21 +203,6 @@ def _family(kind: str, names: set[str]) -> str | None:
     if not size.isdigit() or any(sized.match(_plain(name)) for name in names):
         return None
     return family
-
-
-def _holding(request: GpuRequest, nodes: list[NodeType]) -> Discovery:
-    """Return what the nodes in question hold, as far as they agree.
-
-    A share of cores is a share of one node, so cores count only where the GPUs agree too.
-    """
-    cpus, gpus = {node.cpus for node in nodes}, {node.gpus for node in nodes}
-    same = len(gpus) == 1
-    return Discovery(
-        request,
-        node_cpus=min(cpus) if same and len(cpus) == 1 else None,
-        node_gpus=min(gpus) if same else None,
-        most_gpus=max(gpus),
-    )
 
 
 def _plain(name: str) -> str:

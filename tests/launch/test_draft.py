@@ -10,10 +10,11 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
+from hpclaunch.launch.start import check
 from hpclaunch.plan.resources import Resources
 from hpclaunch.render.job import Job
-from hpclaunch.slurm import commands, discover
-from hpclaunch.slurm.discover import parse_types
+from hpclaunch.slurm import commands, nodes
+from hpclaunch.slurm.nodes import Sinfo, parse_types
 
 SINFO = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 
@@ -21,9 +22,15 @@ SINFO = "gpu|64|a100|gpu:a100:2\nhopper|192|h100|gpu:h100:8\n"
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(commands, "available", lambda: True)
-    monkeypatch.setattr(discover, "node_types", lambda: parse_types(SINFO))
+    listed(monkeypatch, SINFO)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, rows: str, problem: str = "") -> None:
+    """Have sinfo list these rows."""
+    answer = Sinfo(tuple(parse_types(rows)), problem)
+    monkeypatch.setattr(nodes, "sinfo", lambda _partition: answer)
 
 
 def job(variables: dict[str, str] | None = None, site: str = "generic", **asked: Any) -> Job:
@@ -78,3 +85,106 @@ def test_cpu_processes_ask_for_no_more_cores_than_a_node_has(
     asked: dict[str, Any], cores: str
 ) -> None:
     assert options(job(**asked))["--cpus-per-task"] == cores
+
+
+ALIKE = "gpu*|64|a100_40|gpu:4|512000|4|1-00:00:00\n"
+
+
+def notes(made: Job) -> str:
+    return "; ".join(note.evidence for note in made.plan.notes)
+
+
+def test_a_part_of_a_nodes_gpus_asks_for_its_part_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cluster's default may be a little for each core (DefMemPerCPU): a 70B would not load."""
+    listed(monkeypatch, ALIKE)
+    assert options(job(gpus=2, gpu="a100_40"))["--mem"] == "250G"
+    assert options(job(gpus=4, gpu="a100_40"))["--mem"] == "0"
+    assert options(job(gpus=2, mem="7G"))["--mem"] == "7G"
+    listed(monkeypatch, "gpu*|64|a100_40|gpu:4|1|4|infinite\n")  # as where nobody configured it
+    assert "--mem" not in options(job(gpus=2))
+
+
+def test_a_profile_that_names_gpus_only_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(monkeypatch, ALIKE + "gpu*|32|a100_80|gpu:4|256000|4|1-00:00:00\n")
+    without = options(job(gpus=4, gpu="a100_40"))
+    (tmp_path / "config/hpclaunch/sites").mkdir(parents=True)
+    profile = tmp_path / "config/hpclaunch/sites/mine.yaml"
+    profile.write_text(
+        "extends: generic\naccount: me\ngpus: {a100_40: {constraint: a100_40, per_node: 4}}\n"
+    )
+    found = options(job(site="mine", gpus=4, gpu="a100_40"))
+    assert found == {**without, "--account": "me"}
+    assert (found["--cpus-per-task"], found["--mem"]) == ("64", "0")
+
+
+@pytest.mark.parametrize("site", ["generic", "profile"])
+def test_a_sinfo_that_fails_is_not_a_cluster_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str
+) -> None:
+    (tmp_path / "config/hpclaunch/sites").mkdir(parents=True)
+    profile = tmp_path / "config/hpclaunch/sites/profile.yaml"
+    profile.write_text("extends: generic\ngpus: {a100_40: {constraint: a100_40}}\n")
+    listed(monkeypatch, "", "Socket timed out")
+    made = job(site=site, gpus=4, gpu="a100_40")
+    assert "sinfo failed twice: Socket timed out" in notes(made)
+    assert "there is no Slurm here" not in notes(made)
+    if site == "generic":
+        with pytest.raises(UserError, match=r"GPUs is unknown: sinfo failed .*; try again, or"):
+            check(made)
+
+
+def test_the_partition_with_the_gpus_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(monkeypatch, "cpu*|64|(null)|(null)|1000|9|1:00:00\n" + ALIKE.replace("*", ""))
+    made = job(gpus=4, gpu="a100_40")
+    assert options(made)["--partition"] == "gpu"
+    assert "the default partition has no such GPUs: the job goes to gpu" in notes(made)
+    assert "--partition" not in options(job(cpu_processes=1))
+    listed(monkeypatch, ALIKE + ALIKE.replace("gpu*", "long").replace("a100", "h100"))
+    assert "--partition" not in options(job(gpus=4, gpu="a100_40"))
+    assert options(job(gpus=4, gpu="h100_40"))["--partition"] == "long"
+
+
+def test_of_several_partitions_with_the_gpus_one_must_be_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = ALIKE.replace("*", "")
+    listed(monkeypatch, "cpu*|64|(null)|(null)|1000|9|1:00:00\n" + gpu + gpu.replace("gpu|", "g2|"))
+    message = r"default partition cpu has no GPU type a100_40; name one .*: --partition g2 or gpu"
+    with pytest.raises(UserError, match=message):
+        job(gpus=4, gpu="a100_40")
+
+
+def test_a_partition_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(monkeypatch, "cpu|64|(null)|(null)|1000|9|1:00:00\n")
+    with pytest.raises(UserError, match="no node of partition cpu has GPUs"):
+        job(gpus=4, partition="cpu")
+
+
+def test_different_gpus_in_one_partition_are_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ALIKE + "gpu*|192|h100|gpu:4|1024000|2|1-00:00:00\n"
+    listed(monkeypatch, both)
+    assert "different GPUs (a100_40, h100), and several kinds at once" in notes(job(gpus=4))
+    assert "different" not in notes(job(gpus=4, gpu="h100"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"nodes": 5}, "--nodes 5: the partition has 4 such nodes, so the job would never start"),
+        ({"time": "1-01"}, "--time 1-01 is over the partition's limit of 1-00:00:00"),
+        ({"nodes": 4, "time": "24:00:00"}, ""),
+    ],
+)
+@pytest.mark.parametrize("what", [{"gpus": 4}, {"cpu_processes": 1}])
+def test_what_would_never_start_is_pointed_out(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], what: dict[str, Any], message: str
+) -> None:
+    """With Slurm's default of EnforcePartLimits=NO such a job is queued, and waits for ever."""
+    listed(monkeypatch, ALIKE)
+    found = notes(job(**asked, **what))
+    assert message in found
+    assert bool(message) == ("would never start" in found)

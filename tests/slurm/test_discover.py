@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from hpclaunch.errors import UserError
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuRequest
 from hpclaunch.slurm import discover as module
-from hpclaunch.slurm.discover import NodeType, discover, names_gpu, parse_types
+from hpclaunch.slurm.discover import discover, names_gpu
+from hpclaunch.slurm.nodes import NodeType, parse_types, sinfo
 
 SINFO = """\
 cpu|64|rack1,cascadelake|(null)
@@ -145,3 +148,28 @@ def test_nodes_alike_in_gpus_alone_leave_their_cores_open() -> None:
 def test_any_answer_is_survived(text: str) -> None:
     for kind in parse_types(text):
         assert kind.gpus >= 0
+
+
+def test_the_partition_is_named_to_sinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hidden partition is listed to those who name it."""
+    command = tmp_path / "sinfo"
+    command.write_text(
+        '#!/bin/bash\ncase "$*" in *--all*--partition=secret*) '
+        "echo 'secret|64|(null)|gpu:a100_40:4|512000|4|infinite';; esac\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert sinfo().types == ()
+    (node,) = sinfo("secret").types
+    assert (node.partition, node.gpus, node.memory_mib, node.count) == ("secret", 4, 512000, 4)
+    assert (node.default, node.time_limit) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("infinite", None), ("n/a", None), ("30:00", 1800), ("1:00:00", 3600), ("2-00:00:30", 172830)],
+)
+def test_a_partitions_time_limit(written: str, seconds: int | None) -> None:
+    (node,) = parse_types(f"gpu*|64|(null)|gpu:4|512000+|4|{written}\n")
+    assert node.time_limit_s == seconds
+    assert node.default
