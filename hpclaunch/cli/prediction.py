@@ -13,9 +13,14 @@ def prediction(job: Job, *, force: bool) -> str | None:
     """
     from hpclaunch.cli.plan_text import short, verdict
     from hpclaunch.forecast.forecast import predict
+    from hpclaunch.predict.model_types import UnloadableModel
 
     try:
         made = predict(job.plan)
+    except UnloadableModel:
+        if not force:
+            raise
+        return "plan: unknown: the trainer cannot load this model"
     except UserError as error:
         return f"plan: unknown: {error.message}"
     if made is None:

@@ -12,9 +12,10 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.plan.plan import Plan
-from hpclaunch.predict.architecture import Architecture, architecture
+from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import Candidate, candidate_of, with_candidate
 from hpclaunch.predict.estimate import Estimate, Workload, estimate, training_step_of, workload_of
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.hardware import OFFLOADED, Basis, hardware_of
 from hpclaunch.predict.kernels import EXPERTS
 from hpclaunch.predict.optimizer import adamw_assumed

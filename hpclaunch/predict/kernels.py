@@ -220,9 +220,12 @@ def _launches(training: TrainingStep) -> tuple[int, int]:
 
 
 def gathered_bytes(training: TrainingStep) -> float:
-    """Return the bytes of an all-gather of the whole model, padding of stacked experts with it."""
+    """Return the bytes of an all-gather of the whole decoder, padding of stacked experts with it.
+
+    A vision tower is in FSDP units of its own, which text never reaches.
+    """
     padding = training.model.layers * training.model.padding(training.shards)
-    whole = 2.0 * (training.model.parameters + padding + training.adapter_parameters)
+    whole = 2.0 * (training.model.decoder_parameters + padding + training.adapter_parameters)
     return whole - (
         NF4_SAVED_BYTES * training.model.quantized_parameters if training.method == "qlora" else 0.0
     )

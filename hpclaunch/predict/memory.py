@@ -142,7 +142,9 @@ def _shard(training: TrainingStep) -> _Shard:
     trained = training.trained_parameters
     padding = model.layers * model.padding(shards)
     trained += padding if training.method == "full" else 0
-    frozen = 0.0 if training.method == "full" else BF16_BYTES * (model.parameters + padding)
+    held = model.tower_parameters if training.method == "full" else model.parameters + padding
+    alone = training.method == "full" and training.sharding == "none"  # then all is loaded in fp32
+    frozen = float((FP32_BYTES if alone else BF16_BYTES) * held)
     scales = 0.0
     if training.method == "qlora":
         frozen -= NF4_SAVED_BYTES * model.quantized_parameters

@@ -47,4 +47,4 @@ class TrainingStep:
     @property
     def trained_parameters(self) -> int:
         """Parameters that are trained, over all ranks."""
-        return self.model.parameters if self.method == "full" else self.adapter_parameters
+        return self.model.decoder_parameters if self.method == "full" else self.adapter_parameters

@@ -12,6 +12,7 @@ from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import tiny_llama
 from hpclaunch.train.hub import explain
+from hpclaunch.train.towers import freeze_towers, without_towers
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def load_model(
             f"model {where.path} lacks weights that would start at random: {names}",
             "take a complete model; an adapter alone is none",
         )
+    freeze_towers(model)
     if vocab_size > model.get_input_embeddings().weight.shape[0]:
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level
@@ -143,6 +145,7 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
     from peft import LoraConfig
 
     fields = msgspec.to_builtins(recipe.method.lora)
+    fields["exclude_modules"] = without_towers(fields["exclude_modules"], freeze_towers(model))
     if new_tokens:
         if fsdp_version and model.config.tie_word_embeddings:
             raise UserError(

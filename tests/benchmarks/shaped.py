@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hpclaunch.predict.architecture import Architecture, architecture
+from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import Candidate
+from hpclaunch.predict.families import architecture
 from hpclaunch.recipe.schema import MethodKind
 from hpclaunch.run.events import read_events
 from hpclaunch.site.measured import CPU, Rates

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.families import architecture
 from hpclaunch.run.events import log_event
 from monitors.records import GpuSample
 from tests.cli.running import Home
@@ -179,8 +179,9 @@ def test_bad_input_is_one_line(home: Home, words: list[str], said: str) -> None:
     ("config", "said"),
     [
         ({"model_type": "mamba"}, "family 'mamba'"),
+        ({"model_type": "mistral3"}, "does not take 'mistral3'"),
         ({**SHAPES["8b"], "hidden_size": "wide"}, "hidden_size is 'wide'"),
-        ({"model_type": "llama"}, "hidden_size is missing"),
+        ({"model_type": "llama", "vocab_size": None}, "vocab_size is missing"),
         ([1, 2], "is no mapping"),
     ],
 )
@@ -192,6 +193,18 @@ def test_a_config_that_cannot_be_read(home: Home, config: object, said: str) -> 
     assert done.code == 2
     assert said in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_a_model_that_the_trainer_cannot_load_is_not_submitted(home: Home) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
+    (folder / "model.safetensors").touch()
+    words = ["sbatch", "llama3-8b-lora", "--model", "./model", *A100, "--dry-run"]
+    refused = home.call(*words)
+    assert refused.code == 2
+    assert "does not take 'mistral3'" in refused.err and len(refused.err.splitlines()) == 1
+    assert home.call(*words, "--force").code == 0
 
 
 def test_local_data_gives_the_number_of_steps(home: Home) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.hardware import SpeedFit, fit_speed
 from hpclaunch.predict.step_time import Hardware, step_time
 from hpclaunch.predict.training_step import TrainingStep

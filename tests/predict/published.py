@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.step_time import Hardware, reached
 from hpclaunch.predict.training_step import TrainingStep
 from tests.predict.shapes import SHAPES

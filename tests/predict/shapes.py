@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.training_step import TrainingStep
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpclaunch.predict.architecture import architecture
 from hpclaunch.predict.compare import Candidate, candidates, compare
 from hpclaunch.predict.estimate import SAFE, Workload, usable
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.scale import knee, scale
 from hpclaunch.predict.step_time import Hardware, reached
 from hpclaunch.predict.training_step import TrainingStep

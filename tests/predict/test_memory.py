@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import pytest
 
-from hpclaunch.predict.architecture import Architecture, architecture
+from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.estimate import Workload, estimate
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.known_models import known_config
 from hpclaunch.predict.memory import CONTEXT, GIB, memory
 from hpclaunch.predict.training_step import TrainingStep

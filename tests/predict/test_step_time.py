@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpclaunch.predict.architecture import AdaptedMatrices, architecture
+from hpclaunch.predict.architecture import AdaptedMatrices
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.hardware import fit_speed
 from hpclaunch.predict.kernels import gathered_bytes, token_flops
 from hpclaunch.predict.step_time import Hardware, StepTime, reached, step_time

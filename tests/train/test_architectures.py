@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.predict.architecture import FAMILIES, architecture
+from hpclaunch.predict.families import FAMILIES, architecture
 from hpclaunch.predict.known_models import known_config
 
 pytestmark = pytest.mark.train

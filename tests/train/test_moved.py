@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.predict.architecture import architecture
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.kernels import _HOOKS_BACKWARD, _HOOKS_FORWARD, Pass, passes
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
+from hpclaunch.train.towers import remove_towers
 
 FEW_LAYERS, MORE_LAYERS = 16, 20
 """Layers of the two models that are simulated: enough that the peak lies where it does in a whole
@@ -78,7 +79,9 @@ def _step(request: dict[str, Any], layers: int) -> dict[str, int]:
                 _train(model, optimizer, request)
                 tracker.reset_mod_stats()
         (peak,) = tracker.get_tracker_snapshot("peak").values()
-    return {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
+        tower = model.tower_bytes // int(request["shards"])
+    parts = {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
+    return {**parts, "Total": parts["Total"] + tower}
 
 
 @contextlib.contextmanager
@@ -131,9 +134,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
 
     config = AutoConfig.for_model(**request["config"])
     text = config.get_text_config()
-    text.num_hidden_layers = layers
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:layers]
+    _cut(text, layers)
     config.use_cache = False
     with torch.device("meta"):
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
@@ -141,6 +142,8 @@ def _model(request: dict[str, Any], layers: int) -> Any:
         dtype = torch.float32 if alone else torch.bfloat16
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         model.get_output_embeddings().__class__ = FusedHead
+        # Never run, and the tracker fails on units that nobody all-gathers.
+        model.tower_bytes = remove_towers(model)
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
@@ -154,6 +157,15 @@ def _model(request: dict[str, Any], layers: int) -> Any:
                     ):
                         setattr(module, name, FourBit(child, double=double_quant))
     return model
+
+
+def _cut(config: Any, layers: int) -> None:
+    """Leave the first layers of a text model's config."""
+    kinds = getattr(config, "layer_types", None)
+    config.num_hidden_layers = layers
+    if kinds:
+        with contextlib.suppress(AttributeError):  # of some it follows from the number of layers
+            config.layer_types = kinds[:layers]
 
 
 def _materialize(model: Any) -> None:

@@ -1,0 +1,75 @@
+"""A model with a vision tower is trained on text: the tower is frozen and gets no adapters."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpclaunch.predict.families import FAMILIES, architecture
+from hpclaunch.train.model_types import COUNTED, model_types
+from hpclaunch.train.towers import freeze_towers, without_towers
+
+pytestmark = pytest.mark.train
+
+
+def tiny(**more: Any) -> dict[str, Any]:
+    text = {
+        "model_type": "gemma3_text", "hidden_size": 32, "intermediate_size": 64, "head_dim": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": 300000, **more,
+    }  # fmt: skip
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 32,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+        "vision_use_head": False,
+    }  # fmt: skip
+    return {"model_type": "gemma3", "text_config": text, "vision_config": vision}
+
+
+def built(config: dict[str, Any]) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+
+
+def test_the_tower_is_frozen_and_the_adapter_is_the_decoders() -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    model, counted = built(tiny()), architecture(tiny())
+    assert sum(each.numel() for each in model.parameters()) == counted.parameters
+    towers = freeze_towers(model)
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    assert trained == counted.decoder_parameters
+    names = {type(module).__name__ for module in model.modules()}
+    assert set(model._no_split_modules) <= names, "accelerate wraps classes that are there"
+    exclude = without_towers(["k_proj"], towers)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    with torch.device("meta"):
+        whole = get_peft_model(
+            built(tiny()), LoraConfig(**{**lora.to_dict(), "exclude_modules": towers})
+        )
+        part = get_peft_model(model, LoraConfig(**{**lora.to_dict(), "exclude_modules": exclude}))
+    adapted = sum(each.numel() for each in whole.parameters() if each.requires_grad)
+    assert adapted == counted.adapter_parameters(4)
+    trained = [name for name, each in part.named_parameters() if each.requires_grad]
+    assert trained and not any("vision" in name or "k_proj" in name for name in trained)
+
+
+def test_a_model_without_a_tower_is_left_as_it_is() -> None:
+    model = built({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1})
+    assert freeze_towers(model) is None
+    assert all(each.requires_grad for each in model.parameters())
+    assert without_towers(None, None) is None
+
+
+def test_the_list_of_models_is_the_installed_transformers() -> None:
+    assert set(COUNTED) == FAMILIES | {"siglip_vision_model"}
+    text = Path(str(resources.files("hpclaunch.predict"))) / "model_types.json"
+    assert json.loads(text.read_text("utf-8")) == model_types()
