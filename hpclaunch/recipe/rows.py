@@ -118,11 +118,17 @@ def check_lines(
                 f"{where}: the row has no '{missing[0]}', as those before it have",
                 "give all rows the same columns",
             )
-        problem = row_problem(row, shape)
+        problem = row_problem(row, shape, wanted)
         if problem:
-            raise UserError(f"{where}: {problem}", REPAIR)
+            raise refused(where, problem)
     if shape is None and (most is None or file.stat().st_size <= most):
         raise UserError(f"{file} has no rows", "write a row a line, or name another file")
+
+
+def refused(where: str, problem: str) -> UserError:
+    """Return the error of a row. A problem that names its own fix has it behind a semicolon."""
+    message, _, fix = problem.partition("; ")
+    return UserError(f"{where}: {message}", fix or REPAIR)
 
 
 def _lines(file: Path, most: int | None) -> Iterator[tuple[int, bytes]]:
@@ -201,9 +207,9 @@ def _check_table(file: Path, wanted: str, rows: int | None, objective: Objective
                     f"{file}:{number}: {len(cells)} cells under {len(header)} columns",
                     "put cells that hold commas into double quotes",
                 )
-            problem = row_problem(dict(zip(header, cells, strict=False)), shape)
+            problem = row_problem(dict(zip(header, cells, strict=False)), shape, wanted)
             if problem and (rows is None or seen <= rows):
-                raise UserError(f"{file}:{number}: {problem}", REPAIR)
+                raise refused(f"{file}:{number}", problem)
     except csv.Error as error:
         raise UserError(f"{file}:{number + 1}: {error}", REPAIR) from None
     if shape is None or not seen:

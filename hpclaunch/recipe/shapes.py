@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
+from hpclaunch.recipe.tools import RowProblem, tools_of
+from hpclaunch.recipe.turns import check_answered, history_of, is_text, turns_of, with_system
 
 Shape = Literal["messages", "conversations", "prompt_completion", "text", "alpaca"]
 
@@ -17,17 +19,56 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
     "alpaca": ("instruction", "output"),
     "text": ("text",),
 }
-"""The columns each shape must have; alpaca may have `input` too."""
+"""The columns each shape must have."""
 
 SHAPES: dict[Objective, tuple[Shape, ...]] = {
     "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
 }
 """The shapes that an objective's data may have, in the order in which they are detected."""
 
-ROLES = {"system", "user", "assistant", "tool"}
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+OPTIONAL: dict[Shape, tuple[str, ...]] = {
+    "messages": ("system", "tools", "chat_template_kwargs"),
+    "conversations": ("system", "tools", "chat_template_kwargs"),
+    "prompt_completion": ("system", "tools", "chat_template_kwargs"),
+    "alpaca": ("input", "system", "history", "tools", "chat_template_kwargs"),
+    "text": (),
+}
+"""The columns that a shape's rows may have beside those. Of `prompt_completion` they need pairs of
+messages: a plain text has no place for them."""
+
 KEPT = ("tools", "chat_template_kwargs")
 """Columns that chat templates use beside the conversation itself."""
+
+PREFERENCE = {
+    "chosen": "pairs of a chosen and a rejected answer",
+    "rejected": "pairs of a chosen and a rejected answer",
+    "label": "answers labelled good or bad",
+    "kto_tag": "answers labelled good or bad",
+    "labels": "answers with a label for each step",
+}
+"""Columns of data for other objectives than SFT, and what such rows are."""
+
+TRAINERS = {
+    "chosen": "DPO",
+    "rejected": "DPO",
+    "label": "KTO",
+    "kto_tag": "KTO",
+    "labels": "a process reward model (PRM)",
+}
+"""The objective that would take such rows."""
+
+FIXES = {
+    "DPO": "write each prompt and its chosen answer as prompt and completion",
+    "KTO": "keep the rows with good answers, and take the column out",
+    "a process reward model (PRM)": "write prompt and completion",
+}
+"""What makes rows for SFT of them."""
+
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns of what is no text."""
+
+BEARING = ("system", "history", "tools", "chat_template_kwargs", *PREFERENCE, *MEDIA)
+"""Columns that change what is learnt: a shape that cannot use one of them refuses the row."""
 
 
 def detect(
@@ -44,86 +85,159 @@ def detect(
     for shape in candidates:
         if have.issuperset(COLUMNS[shape]):
             return shape
+    listed = ", ".join(sorted(have)) or "(none)"
+    other = next((name for name in PREFERENCE if name in have), None)
+    if other is not None:
+        raise UserError(
+            f"{source} has the columns {listed}: {PREFERENCE[other]}, which {TRAINERS[other]} "
+            f"takes and objective {objective} does not",
+            FIXES[TRAINERS[other]],
+        )
     known = " | ".join("+".join(COLUMNS[shape]) for shape in candidates)
     raise UserError(
-        f"{source} has the columns {', '.join(sorted(have)) or '(none)'}; "
-        f"data.format {wanted} needs {known}",
+        f"{source} has the columns {listed}; data.format {wanted} needs {known}",
         "rename the columns, or set data.format to the shape they have",
     )
 
 
-def row_problem(row: Mapping[str, Any], shape: Shape) -> str | None:
-    """Return what is wrong with a row, None if nothing is."""
+def left_out(columns: Sequence[str], shape: Shape) -> list[str]:
+    """Return the columns that training does not use, in their order."""
+    used = {*COLUMNS[shape], *OPTIONAL[shape]}
+    return [name for name in columns if name not in used]
+
+
+def row_problem(
+    row: Mapping[str, Any],
+    shape: Shape,
+    wanted: str = "auto",
+    *,
+    chat: bool = True,
+    columnar: bool = False,
+) -> str | None:
+    """Return what is wrong with a row, None if nothing is. The options are those of `convert`."""
+    try:
+        convert(row, shape, chat=chat, wanted=wanted, columnar=columnar)
+    except RowProblem as problem:
+        return str(problem)
+    return None
+
+
+def convert(
+    row: Mapping[str, Any],
+    shape: Shape,
+    *,
+    chat: bool,
+    wanted: str = "auto",
+    columnar: bool = False,
+) -> dict[str, Any]:
+    """Return the row as training takes it: messages, prompt and completion, or text.
+
+    Beside these it has `tools` and `chat_template_kwargs` where the row has some. `chat`: the
+    tokenizer has a chat template; without one, alpaca rows become plain text. `wanted`: the
+    recipe's `data.format`; naming one says that columns which it cannot use are left out.
+    `columnar`: see `turns_of`. Raises RowProblem.
+    """
+    _check_bearing(row, shape, wanted)
     if shape == "text":
-        return None if _is_text(row.get("text")) else "'text' is empty or no text"
-    if shape == "alpaca":
-        missing = [k for k in COLUMNS["alpaca"] if not _is_text(row.get(k))]
-        return f"'{missing[0]}' is empty or no text" if missing else None
+        if not is_text(row.get("text")):
+            raise RowProblem("'text' is empty or no text")
+        return {"text": row["text"]}
     if shape == "prompt_completion":
-        return _pair_problem(row)
-    return _turns_problem(row.get(shape), shape, must_answer=True)
+        converted = _pair(row, wanted, columnar)
+    elif shape == "alpaca":
+        converted = _alpaca(row, chat)
+    else:
+        turns = turns_of(row.get(shape), shape, columnar=columnar)
+        check_answered(turns, shape)
+        converted = {"messages": with_system(turns, row.get("system"))}
+    if "messages" not in converted and isinstance(converted["prompt"], str):
+        return converted
+    tools = tools_of(row.get("tools"), columnar=columnar)
+    options = row.get("chat_template_kwargs")
+    if options and not isinstance(options, Mapping):
+        raise RowProblem("'chat_template_kwargs' is no mapping")
+    return {
+        **converted,
+        **({"tools": tools} if tools else {}),
+        **({"chat_template_kwargs": dict(options)} if options else {}),
+    }
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
+    """Refuse a row that holds something which bears on training and has no place in its shape."""
+    for name in BEARING:
+        value = row.get(name)
+        if name in OPTIONAL[shape] or value is None or value == "" or value in ([], {}):
+            continue
+        if name in PREFERENCE and shape != "text":
+            if wanted != "auto" and not (TRAINERS[name] == "KTO" and _is_verdict(value)):
+                continue
+            raise RowProblem(
+                f"has a column '{name}': {PREFERENCE[name]}, which {TRAINERS[name]} takes and "
+                f"objective sft does not; {FIXES[TRAINERS[name]]}"
+            )
+        if wanted == "auto" and name not in PREFERENCE:
+            raise RowProblem(
+                f"has a column '{name}', which rows of {'+'.join(COLUMNS[shape])} cannot use; take "
+                f"it out, or set data.format: {_format_of(shape)} to train without it"
+            )
 
 
-def _pair_problem(row: Mapping[str, Any]) -> str | None:
+def _format_of(shape: Shape) -> str:
+    """Return the `data.format` that names a shape."""
+    return "messages" if shape == "conversations" else shape
+
+
+def _is_verdict(value: Any) -> bool:
+    """Return whether a label says good or bad rather than what a row is about."""
+    return isinstance(value, bool) or str(value).strip().lower() in {"0", "1", "true", "false"}
+
+
+def _pair(row: Mapping[str, Any], wanted: str, columnar: bool) -> dict[str, Any]:
+    """Return prompt and completion, both texts or both lists of messages."""
     prompt, completion = row.get("prompt"), row.get("completion")
     if isinstance(prompt, str) != isinstance(completion, str):
-        return "'prompt' and 'completion' must both be texts, or both lists of messages"
+        raise RowProblem("'prompt' and 'completion' must both be texts, or both lists of messages")
     if isinstance(prompt, str):
-        return None if _is_text(completion) else "'completion' is empty"
-    return _turns_problem(prompt, "prompt", must_answer=False) or _turns_problem(
-        completion, "completion", must_answer=True
-    )
+        unused = [name for name in OPTIONAL["prompt_completion"] if row.get(name)]
+        if unused and wanted == "auto":
+            raise RowProblem(
+                f"has a column '{unused[0]}', which plain texts cannot use; write prompt and "
+                "completion as lists of messages, or set data.format: prompt_completion to train "
+                "without it"
+            )
+        if not is_text(completion):
+            raise RowProblem("'completion' is empty")
+        return {"prompt": prompt, "completion": completion}
+    prompt_turns = turns_of(prompt, "prompt", columnar=columnar)
+    answer = turns_of(completion, "completion", columnar=columnar)
+    check_answered(answer, "completion")
+    if any("weight" in turn for turn in answer):
+        raise RowProblem("'completion' has messages of weight 0; write the row as messages")
+    for turn in prompt_turns:
+        turn.pop("weight", None)  # no prompt is learnt
+    return {"prompt": with_system(prompt_turns, row.get("system")), "completion": answer}
 
 
-def _turns_problem(turns: Any, column: str, *, must_answer: bool) -> str | None:
-    """Check a conversation; the assistant must say something where `must_answer`."""
-    if not isinstance(turns, list) or not turns:
-        return f"'{column}' must be a list of messages with role and content"
-    answered = False
-    for number, turn in enumerate(turns, 1):
-        role, content = _turn(turn)
-        if role not in ROLES:
-            return f"'{column}': message {number} has the role {role!r}, not one of {_listed()}"
-        if not isinstance(content, str) and not (isinstance(turn, dict) and turn.get("tool_calls")):
-            return f"'{column}': message {number} has no text as content"
-        answered |= role == "assistant" and _is_text(content)
-    return f"'{column}' has no answer of the assistant" if must_answer and not answered else None
-
-
-def _listed() -> str:
-    return ", ".join(sorted(ROLES))
-
-
-def _turn(turn: Any) -> tuple[Any, Any]:
-    """Return role and content of a message, of ShareGPT's from/value too."""
-    if not isinstance(turn, dict):
-        return None, None
-    role = turn.get("role", turn.get("from"))
-    return SHAREGPT_ROLES.get(role, role) if isinstance(role, str) else role, turn.get(
-        "content", turn.get("value")
-    )
-
-
-def convert(row: Mapping[str, Any], shape: Shape, *, chat: bool) -> dict[str, Any]:
-    """Return the row as the trainer takes it: messages, prompt and completion, or text.
-
-    `chat`: the tokenizer has a chat template; without one, alpaca rows become plain text.
-    """
-    if shape == "alpaca":
-        question = row["instruction"].strip()
-        if _is_text(row.get("input")):
-            question += "\n\n" + row["input"].strip()
-        if not chat:
-            return {"prompt": question + "\n\n", "completion": row["output"]}
-        return {
-            "prompt": [{"role": "user", "content": question}],
-            "completion": [{"role": "assistant", "content": row["output"]}],
-        }
-    if shape == "conversations":
-        pairs = [_turn(turn) for turn in row["conversations"]]
-        return {"messages": [{"role": role, "content": content} for role, content in pairs]}
-    return {column: row[column] for column in COLUMNS[shape]}
+def _alpaca(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    """Return Alpaca's instruction and output as turns; without a chat template as plain text."""
+    for name in COLUMNS["alpaca"]:
+        if not is_text(row.get(name)):
+            raise RowProblem(f"'{name}' is empty or no text")
+    question = row["instruction"].strip()
+    if is_text(row.get("input")):
+        question += "\n\n" + row["input"].strip()
+    if not chat:
+        unused = [name for name in OPTIONAL["alpaca"] if name != "input" and row.get(name)]
+        if unused:
+            raise RowProblem(
+                f"has a column '{unused[0]}', which needs a chat template; use an Instruct model, "
+                "or name one's template by training.chat_template_path"
+            )
+        return {"prompt": question + "\n\n", "completion": row["output"]}
+    question_turns = [{"role": "user", "content": question}]
+    answer = [{"role": "assistant", "content": row["output"]}]
+    if "history" in row:  # its answers are learnt as the last one is
+        turns = [*history_of(row["history"]), *question_turns, *answer]
+        return {"messages": with_system(turns, row.get("system"))}
+    return {"prompt": with_system(question_turns, row.get("system")), "completion": answer}

@@ -9,13 +9,15 @@ from typing import Any
 
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.load import is_local
-from hpclaunch.recipe.rows import READERS, REPAIR, check_lines, files_of
+from hpclaunch.recipe.rows import READERS, check_lines, files_of, refused
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, row_problem
 from hpclaunch.shipped import shipped
 from hpclaunch.train.hub import explain
 
 BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
+IN_LINES = (".jsonl", ".json", ".csv")
+COLUMNS_OF_TEXT = ("text", "prompt", "completion")
 SPLITS = "set data.split and data.validation_split to splits it has (null for no validation)"
 
 
@@ -48,21 +50,27 @@ def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> R
     if len(train) == 0:
         raise UserError(f"{data.name} has no rows in split '{data.split}'", SPLITS)
     shape = detect(train.column_names, data.format, data.name, objective)
+
+    def conversion(source: str) -> dict[str, Any]:
+        return {"wanted": data.format, "chat": chat, "columnar": _columnar(source)}
+
     parts = {data.name: train, data.validation or "validation": validation}
     for source, part in parts.items():
         if part is not None and check:
             detect(part.column_names, shape, source, objective)
-            _check(part, shape, source)
-    converted = _convert(train, shape, chat)
+            _check(part, shape, source, conversion(source))
+    converted = _convert(train, shape, conversion(data.name))
     chat_rows = _has_messages(converted)
     if chat_rows and not chat:
         raise UserError(
             f"{data.name} holds conversations, and the model's tokenizer has no chat template",
             "use an Instruct model, or name one's template by training.chat_template_path",
         )
+    if validation is not None:
+        validation = _convert(validation, shape, conversion(data.validation or data.name))
     return Rows(
         train=converted,
-        validation=None if validation is None else _convert(validation, shape, chat),
+        validation=validation,
         messages="messages" in converted.column_names,
         chat=chat_rows,
     )
@@ -130,26 +138,47 @@ def _as_text(file: Path) -> dict[str, Any]:
     return {"features": features, "keep_default_na": False}
 
 
-def _check(rows: Any, shape: Shape, source: str) -> None:
+def _check(rows: Any, shape: Shape, source: str, options: dict[str, Any]) -> None:
     """Check every row. Raises UserError for the first bad one, with its line in a jsonl file."""
     for number, row in enumerate(rows, 1):
-        problem = row_problem(row, shape)
+        problem = row_problem(row, shape, **options)
         if problem is None:
             continue
         if source.endswith(".jsonl"):
-            check_lines(Path(source))
-        raise UserError(f"{source}, row {number}: {problem}", REPAIR)
+            check_lines(Path(source), options["wanted"])
+        raise refused(f"{source}, row {number}", problem)
 
 
-def _convert(rows: Any, shape: Shape, chat: bool) -> Any:
-    """Map all rows to the trainer's columns and drop the others."""
-    dropped = [name for name in rows.column_names if name not in KEPT]
-    if shape in ("messages", "prompt_completion", "text"):  # these are as they are
-        keep = set(convert(rows[0], shape, chat=chat)) if len(rows) else set()
-        return rows.remove_columns([name for name in dropped if name not in keep])
+def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
+    """Map all rows to the columns that training takes; drop the others."""
+    from datasets import Features, Json, Value
+
+    if len(rows) == 0:
+        return rows
+    converted = convert(rows[0], shape, **options)
+    plain = {name for name in COLUMNS_OF_TEXT if isinstance(converted.get(name), str)}
+    names = [name for name in converted if name not in KEPT]
+    kept = [] if plain else [name for name in KEPT if name in rows.column_names]
+    # As JSON: in columns every message would get the keys of all, and every tool the arguments.
+    features = {name: Value("string") if name in plain else Json() for name in (*names, *kept)}
     return rows.map(
-        convert,
-        fn_kwargs={"shape": shape, "chat": chat},
-        remove_columns=dropped,
+        _converted,
+        fn_kwargs={"shape": shape, "options": options, "kept": kept},
+        remove_columns=rows.column_names,
+        features=Features(features),
         desc="converting rows",
     )
+
+
+def _converted(
+    row: dict[str, Any], shape: Shape, options: dict[str, Any], kept: list[str]
+) -> dict[str, Any]:
+    """Convert one row, with every column that is kept."""
+    return {**dict.fromkeys(kept), **convert(row, shape, **options)}
+
+
+def _columnar(source: str) -> bool:
+    """Return whether a source keeps rows in columns, where a key that a row lacks is null."""
+    if source.startswith("builtin:"):
+        return False
+    return not is_local(source) or Path(source).suffix not in IN_LINES
