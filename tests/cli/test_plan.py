@@ -175,38 +175,6 @@ def test_bad_input_is_one_line(home: Home, words: list[str], said: str) -> None:
     assert done.out == ""
 
 
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ({"model_type": "mamba"}, "family 'mamba'"),
-        ({"model_type": "mistral3"}, "does not take 'mistral3'"),
-        ({**SHAPES["8b"], "hidden_size": "wide"}, "hidden_size is 'wide'"),
-        ({"model_type": "llama", "vocab_size": None}, "vocab_size is missing"),
-        ([1, 2], "is no mapping"),
-    ],
-)
-def test_a_config_that_cannot_be_read(home: Home, config: object, said: str) -> None:
-    folder = home.folder / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    done = home.call("plan", "--model", "./model", *A100)
-    assert done.code == 2
-    assert said in done.err
-    assert len(done.err.splitlines()) == 1
-
-
-def test_a_model_that_the_trainer_cannot_load_is_not_submitted(home: Home) -> None:
-    folder = home.folder / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
-    (folder / "model.safetensors").touch()
-    words = ["sbatch", "llama3-8b-lora", "--model", "./model", *A100, "--dry-run"]
-    refused = home.call(*words)
-    assert refused.code == 2
-    assert "does not take 'mistral3'" in refused.err and len(refused.err.splitlines()) == 1
-    assert home.call(*words, "--force").code == 0
-
-
 def test_local_data_gives_the_number_of_steps(home: Home) -> None:
     (home.folder / "mine.jsonl").write_text('{"text": "a"}\n' * 100)
     words = ["llama3-8b-lora", "--dataset", "mine.jsonl", *A100, "training.num_train_epochs=2"]
@@ -288,16 +256,3 @@ def test_a_model_of_unknown_size_is_said_where_it_is_submitted(home: Home) -> No
     done = home.call(*words)
     assert done.code == 0
     assert "plan: unknown: nothing is known of the model's size" in done.err
-
-
-def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
-    (home.folder / "model").mkdir()
-    (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))
-    done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", timeout=200)
-    if done.code == 0:
-        found = json.loads(done.out)
-        held = found["memory_bytes"]
-        tensors = held["total"] - held["allocator"] - held["context"]
-        assert found["simulated_bytes"] == pytest.approx(tensors, rel=0.05)
-    else:
-        assert "pip install" in done.err

@@ -1,0 +1,63 @@
+"""`hpclaunch plan` of models by their configs: unreadable ones, unloadable ones, simulated ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Home
+from tests.predict.shapes import SHAPES
+
+A100 = ["--gpus", "4", "--gpu", "a100_40"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mamba"}, "family 'mamba'"),
+        ({"model_type": "mistral3"}, "does not take 'mistral3'"),
+        ({**SHAPES["8b"], "hidden_size": "wide"}, "hidden_size is 'wide'"),
+        ({"model_type": "llama", "vocab_size": None}, "vocab_size is missing"),
+        ([1, 2], "is no mapping"),
+    ],
+)
+def test_a_config_that_cannot_be_read(home: Home, config: object, said: str) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    done = home.call("plan", "--model", "./model", *A100)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_model_that_the_trainer_cannot_load_is_not_submitted(home: Home) -> None:
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
+    (folder / "model.safetensors").touch()
+    words = ["sbatch", "llama3-8b-lora", "--model", "./model", *A100, "--dry-run"]
+    refused = home.call(*words)
+    assert refused.code == 2
+    assert "does not take 'mistral3'" in refused.err and len(refused.err.splitlines()) == 1
+    assert home.call(*words, "--force").code == 0
+
+
+def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
+    (home.folder / "model").mkdir()
+    (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))
+    done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", timeout=200)
+    if done.code == 0:
+        found = json.loads(done.out)
+        held = found["memory_bytes"]
+        tensors = held["total"] - held["allocator"] - held["context"]
+        assert found["simulated_bytes"] == pytest.approx(tensors, rel=0.05)
+    else:
+        assert "pip install" in done.err
