@@ -67,17 +67,6 @@ def full_shard_on_sockets(planned: PlanInput) -> PlanNote | None:
     return None
 
 
-def packing_without_flash(planned: PlanInput) -> PlanNote | None:
-    """Packed samples see each other unless the attention kernel keeps them apart."""
-    packing = planned.recipe.training.get("packing")
-    if packing and planned.recipe.model.attention in {"sdpa", "eager"}:
-        return PlanNote(
-            f"packing with {planned.recipe.model.attention} attention lets samples see each other",
-            "set model.attention=flash_attention_2, or training.packing=false",
-        )
-    return None
-
-
 def quantized_while_loading(planned: PlanInput) -> PlanNote | None:
     """Loading needs the whole 4-bit model on every GPU, before FSDP shards it."""
     gpu, billions = gpus().get(planned.resources.gpu or ""), _billions(planned.recipe.model.name)
@@ -149,7 +138,6 @@ def no_checkpoints(planned: PlanInput) -> PlanNote | None:
 RULES: tuple[Rule, ...] = (
     hybrid_on_one_node,
     full_shard_on_sockets,
-    packing_without_flash,
     quantized_while_loading,
     kind_not_asked_for,
     old_fsdp,

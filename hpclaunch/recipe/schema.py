@@ -32,8 +32,12 @@ class Model(Section, frozen=True, kw_only=True):
     """Hub commit, tag or branch; none means the hub's default."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Type the weights are held in; given always, else a model by name loads in float32."""
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = "auto"
-    """Attention kernel. auto: FlashAttention where installed and on a GPU, else sdpa."""
+    attention: Literal[
+        "auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "varlen_attn",
+        "flex_attention",
+    ] = "auto"  # fmt: skip
+    """Attention kernel. auto: FlashAttention where installed and on a GPU, else PyTorch's own
+    varlen_attn for packed samples, else sdpa."""
     gated: bool = False
     """The hub asks for a read token: checked before anything is submitted."""
 

@@ -44,11 +44,9 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
     changed: dict[str, Any] = {"attention": recipe.model.attention}
     offload = recipe.fsdp.offload
     if device == "cpu":
-        if recipe.model.attention.startswith("flash"):
+        if recipe.model.attention.startswith(("flash", "flex")):
             changed["attention"] = "auto"
-            missing.append("FlashAttention")
-        if training.pop("packing", None):
-            missing.append("packing")
+            missing.append(f"{recipe.model.attention}'s kernel")
         if str(training.get("optim", OPTIMIZER)) not in _PLAIN:
             missing.append(f"the optimizer {training['optim']}")
             training["optim"] = OPTIMIZER

@@ -8,7 +8,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import data, model, objectives, settings, template
+from hpclaunch.train import attention, data, model, objectives, packing, settings, template
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
 from hpclaunch.train.progress_log import ProgressLog
@@ -47,14 +47,18 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     tokenizer, new_tokens = model.load_tokenizer(source, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
     rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
-    attn_implementation = settings.attn_implementation(recipe.model.attention, context.device)
+    config = model.load_config(source)
+    packed = packing.use_packing(recipe.training, config)
+    attn_implementation = attention.attn_implementation(
+        recipe.model.attention, context.device, config, recipe.model.dtype, packed=packed
+    )
     arguments = settings.training_arguments(
         recipe,
         folder,
         context,
         conversations=rows.messages,
         has_eval_set=rows.validation is not None,
-        attn_implementation=attn_implementation,
+        packing=packed,
     )
     training_template = None
     if tokenizer.chat_template and template.masks_assistant(arguments, rows):
@@ -116,6 +120,8 @@ def create_trainer(
     if trainer.pop_callback(TensorBoardCallback):
         trainer.add_callback(FullDiskTensorBoard)
     model.add_head_bias_attribute(trainer.model)
+    if trainer.padding_free:
+        packing.forbid_masks(model.without_adapter(trainer.model))
     _check_not_empty(recipe, trainer)
     if context.is_main_process:
         tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731

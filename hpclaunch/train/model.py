@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
-from hpclaunch.train import tiny_llama
+from hpclaunch.train import attention, tiny_llama
 from hpclaunch.train.hub import explain
 from hpclaunch.train.towers import freeze_towers, without_towers
 
@@ -37,6 +37,16 @@ def source(model: Model) -> Source:
                 "convert them: load the model and call save_pretrained",
             )
     return Source(model.name, model.revision)
+
+
+def load_config(where: Source) -> Any:
+    """Return the model's config. Raises UserError where it cannot be had."""
+    from transformers import AutoConfig
+
+    with explain("model", where.path):
+        return AutoConfig.from_pretrained(
+            where.path, revision=where.revision, trust_remote_code=False
+        )
 
 
 def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
@@ -77,6 +87,8 @@ def load_model(
     # can, and the eager kernel elsewhere.
     is_default = recipe.model.attention == "auto" and attn_implementation == "sdpa"
     options: dict[str, Any] = {} if is_default else {"attn_implementation": attn_implementation}
+    if attn_implementation == attention.VARLEN:
+        attention.register_varlen()
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
     with explain("model", where.path):
@@ -103,6 +115,11 @@ def load_model(
         model.resize_token_embeddings(vocab_size)
         logger.setLevel(level)
     return model
+
+
+def without_adapter(model: Any) -> Any:
+    """Return Transformers' model, out of PEFT's where there is an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def add_head_bias_attribute(model: Any) -> None:

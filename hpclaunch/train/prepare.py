@@ -26,15 +26,21 @@ UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
 
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
-    from hpclaunch.train import data, model, settings, template
+    from hpclaunch.train import attention, data, model, packing, settings, template
     from hpclaunch.train.distributed import DistContext
 
     recipe = load(str(folder.recipe))
     device = device_of(folder)
-    attention = attention_for(recipe, device)
+    check_packages(recipe, device)
     check_storage(recipe, folder)
     fetch(recipe.model)
     where = model.source(recipe.model)
+    config = model.load_config(where)
+    packed = packing.use_packing(recipe.training, config)
+    if recipe.model.attention == attention.VARLEN:
+        attention.attn_implementation(
+            attention.VARLEN, device, config, recipe.model.dtype, packed=packed
+        )
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
     rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
@@ -45,7 +51,7 @@ def prepare(folder: RunFolder) -> None:
         alone,
         conversations=rows.messages,
         has_eval_set=rows.validation is not None,
-        attn_implementation=attention,
+        packing=packed,
     )
     template.check_samples(tokenizer, rows, arguments)
     kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
@@ -58,18 +64,18 @@ def device_of(folder: RunFolder) -> str:
     return "cpu" if config.data.get("use_cpu") else "cuda"
 
 
-def attention_for(recipe: Recipe, device: str) -> str:
-    """Return the ranks' attention implementation; check the method's packages. Raises UserError."""
+def check_packages(recipe: Recipe, device: str) -> None:
+    """Refuse a method or an attention kernel whose package is missing. Raises UserError."""
     import importlib.util
 
-    from hpclaunch.train import settings
+    from hpclaunch.train import attention
 
     if recipe.method.kind == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(
             "method.kind: qlora needs the package bitsandbytes, which is not installed",
             "install hpclaunch[train] in the job's environment, or set method.kind: lora",
         )
-    return settings.attn_implementation(recipe.model.attention, device)
+    attention.check_installed(recipe.model.attention, device)
 
 
 def check_storage(recipe: Recipe, folder: RunFolder) -> None:

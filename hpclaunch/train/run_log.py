@@ -61,10 +61,16 @@ def log_data(folder: RunFolder, context: DistContext, trainer: Any, seconds: flo
     """Log the samples and tokens of an epoch, and how many seconds preparing them took."""
     if not context.is_main_process:
         return
-    samples = len(trainer.train_dataset)
-    tokens = sum(len(row) for row in trainer.train_dataset["input_ids"])
-    log_event(folder.events, "data", samples=samples, tokens=tokens, seconds=round(seconds, 3))
-    log_line(f"data: {samples:,} samples, {tokens:,} tokens")
+    dataset = trainer.train_dataset
+    rows = len(dataset)
+    tokens = sum(len(row) for row in dataset["input_ids"])
+    packed = "seq_lengths" in dataset.column_names
+    samples = sum(len(lengths) for lengths in dataset["seq_lengths"]) if packed else rows
+    log_event(
+        folder.events, "data", samples=samples, rows=rows, tokens=tokens, seconds=round(seconds, 3)
+    )
+    into = f" packed into {rows:,} rows of up to {trainer.args.max_length:,}" if packed else ""
+    log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}")
 
 
 def log_peak_memory(folder: RunFolder, context: DistContext, memory: PeakMemory) -> None:

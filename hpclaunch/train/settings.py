@@ -14,50 +14,10 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext
 from hpclaunch.train.objectives import config_class
 
-FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
-"""What each FlashAttention needs installed."""
-
-
 _SYNC_EACH_BATCH = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
 """Gradients are reduce-scattered after every micro-batch. Otherwise every rank keeps those of the
 whole model until the last one, in 16 bits: 16 GB for an 8B model, and sums that are rounded. An
 adapter's are small, and wait."""
-
-
-def attn_implementation(wanted: str, device: str) -> str:
-    """Return the attention implementation for `model.attention`.
-
-    auto: FlashAttention where it is installed and there is a GPU, else sdpa.
-    Raises UserError where FlashAttention is requested but not installed, or without a GPU.
-    """
-    if wanted == "auto":
-        flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
-        return "flash_attention_2" if flash else "sdpa"
-    package = FLASH_PACKAGES.get(wanted)
-    if package and device != "cuda":
-        raise UserError(f"model.attention: {wanted} needs a GPU", "set model.attention: auto")
-    if package and importlib.util.find_spec(package) is None:
-        raise UserError(
-            f"model.attention: {wanted} needs the package {package}, which is not installed",
-            "set model.attention: auto, or install it in the job's environment",
-        )
-    return wanted
-
-
-def packing(training: dict[str, Any], attn_implementation: str) -> bool:
-    """Return whether samples are packed; by default, only with FlashAttention.
-
-    With any other kernel packed samples see each other: to request it raises UserError.
-    """
-    flash = attn_implementation.startswith("flash_attention")
-    requested = training.get("packing")
-    if requested and not flash:
-        raise UserError(
-            f"training.packing with the {attn_implementation} kernel would let samples see each "
-            "other",
-            "leave training.packing out (it is on where FlashAttention is), or set it to false",
-        )
-    return flash if requested is None else bool(requested)
 
 
 def check_tracking(recipe: Recipe) -> None:
@@ -96,10 +56,13 @@ def set_up_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
 
 
 def _sft_defaults(
-    training: dict[str, Any], *, conversations: bool, attn_implementation: str
+    training: dict[str, Any], *, conversations: bool, packing: bool
 ) -> dict[str, Any]:
-    """Return the SFTConfig fields that depend on the data and the attention implementation."""
-    fields: dict[str, Any] = {"packing": packing(training, attn_implementation)}
+    """Return the SFTConfig fields that depend on the data and the model."""
+    fields: dict[str, Any] = {"packing": packing}
+    if packing:  # the rows of a batch become one row, whose mask grows with its square
+        rows = training["per_device_train_batch_size"]
+        fields["per_device_eval_batch_size"] = training.get("per_device_eval_batch_size", rows)
     if conversations:
         fields["assistant_only_loss"] = training.get("assistant_only_loss", True)
     return fields
@@ -116,20 +79,19 @@ def training_arguments(
     *,
     conversations: bool,
     has_eval_set: bool,
-    attn_implementation: str,
+    packing: bool,
 ) -> Any:
     """Return TRL's config of the recipe's objective (SFTConfig for sft) for a rank.
 
     `conversations`: rows are whole conversations, so the loss counts the assistant's turns alone
-    unless the recipe says otherwise. Raises UserError for values that TRL or Transformers refuse.
+    unless the recipe says otherwise. `packing`: samples share rows. Raises UserError for values
+    that TRL or Transformers refuse.
     """
     fields = dict(recipe.training)
     if Path(fields.get("chat_template_path") or "").is_file():
         del fields["chat_template_path"]  # the tokenizer has it already
     fields.update(
-        OBJECTIVE_DEFAULTS[recipe.objective](
-            fields, conversations=conversations, attn_implementation=attn_implementation
-        )
+        OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
     )
     fields.setdefault("ddp_timeout", LONG_TIMEOUT)
     fields.setdefault("disable_tqdm", True)

@@ -23,7 +23,6 @@ def test_a_sound_plan_gives_none() -> None:
         (("fsdp.sharding=hybrid",), 1, GENERIC, "hybrid"),
         ((), 2, ETHERNET, "Ethernet"),
         (("fsdp.sharding=grad",), 2, ETHERNET, "Ethernet"),
-        (("training.packing=true", "model.attention=sdpa"), 1, GENERIC, "packing"),
         (("fsdp.version=1", "method.kind=full"), 1, GENERIC, "deprecated"),
         (("fsdp.version=1",), 1, GENERIC, "adapter matrix"),
         (("checkpoints.every_steps=0",), 1, GENERIC, "no checkpoints"),
@@ -44,8 +43,7 @@ def test_each_speaks_with_a_fix(
         ((), 1, ETHERNET),
         (("fsdp.sharding=hybrid",), 2, ETHERNET),
         (("fsdp.sharding=none",), 2, ETHERNET),
-        (("training.packing=true", "model.attention=flash_attention_2"), 1, GENERIC),
-        (("training.packing=false", "model.attention=sdpa"), 1, GENERIC),
+        (("training.packing=true", "model.attention=sdpa"), 1, GENERIC),
     ],
 )
 def test_none_speaks_out_of_turn(overrides: tuple[str, ...], nodes: int, site: Site) -> None:

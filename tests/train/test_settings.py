@@ -25,7 +25,7 @@ def recipe(tiny: Path, rows: Path) -> Recipe:
 
 def config(recipe: Recipe, tmp_path: Path, fsdp: int = 0, **more: Any) -> Any:
     context = distributed.DistContext(rank=0, world_size=1, device="cpu", fsdp_version=fsdp)
-    options = {"conversations": True, "has_eval_set": False, "attn_implementation": "sdpa", **more}
+    options = {"conversations": True, "has_eval_set": False, "packing": False, **more}
     return settings.training_arguments(recipe, RunFolder(tmp_path), context, **options)
 
 
@@ -131,23 +131,6 @@ def test_a_full_fine_tune_keeps_no_whole_gradients_between_micro_batches(
     assert not syncs_each_batch(recipe, fsdp=2), "an adapter's are small"
     own = {"gradient_accumulation_kwargs": {"sync_each_batch": False}}
     assert not syncs_each_batch(changed(full, accelerator_config=own), fsdp=2)
-
-
-def test_packing_needs_flash_attention(recipe: Recipe) -> None:
-    assert settings.packing({}, "flash_attention_2") is True
-    assert settings.packing({}, "sdpa") is False
-    assert settings.packing({"packing": False}, "flash_attention_2") is False
-    with pytest.raises(UserError, match="see each other"):
-        settings.packing({"packing": True}, "sdpa")
-
-
-def test_a_kernel_that_is_not_there_is_refused() -> None:
-    assert settings.attn_implementation("auto", "cpu") == "sdpa"
-    assert settings.attn_implementation("eager", "cuda") == "eager"
-    with pytest.raises(UserError, match="needs a GPU"):
-        settings.attn_implementation("flash_attention_2", "cpu")
-    with pytest.raises(UserError, match="not installed"):
-        settings.attn_implementation("flash_attention_3", "cuda")
 
 
 def test_an_eval_set_is_used(recipe: Recipe, tmp_path: Path) -> None:
