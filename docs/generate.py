@@ -99,7 +99,7 @@ def site_page() -> str:
         values = (gpu.get(key, "none") for key in ("memory_gb", "bf16_tflops", "bandwidth_gb_s"))
         cells = " | ".join(map(str, (*values, gpu["link_gb_s"])))
         parts.append(f"| `{name}` | {gpu['name']} | {cells} |")
-    from hpclaunch.site.sbatch_options import SET_BY_HPCLAUNCH
+    from hpclaunch.site.sbatch_arguments import SET_BY_HPCLAUNCH
 
     parts.append(
         "\n## Options of sbatch\n\n`--sbatch-arg` passes on any option of sbatch, except those "

@@ -50,13 +50,9 @@ def local(
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
-    requested = request(
-        "local", typed, arguments, recipe=recipe, sharding=sharding, run=run,
-        nodes=options.NodeOptions(
-            gpus=nodes.gpus, cpu_processes=nodes.cpu_processes, port=nodes.port
-        ),
-    )  # fmt: skip
-    job = draft(requested)
+    here = options.NodeOptions(gpus=nodes.gpus, cpu_processes=nodes.cpu_processes, port=nodes.port)
+    requested = options.JobOptions(arguments, recipe, sharding, here, run=run)
+    job = draft(request("local", typed, requested))
     if dry_run:
         print(job.script, end="")
         return 0

@@ -59,6 +59,10 @@ SECTIONS = {
 """Every command, in the order in which a newcomer meets them."""
 
 
+TAKE_SBATCH_OPTIONS = {"sbatch", "srun", "resume", "rehearse", "preflight"}
+"""Commands with options for Slurm: sbatch's own that they lack are explained."""
+
+
 @click.group(
     cls=CommandLine,
     sections=SECTIONS,
@@ -126,6 +130,12 @@ def _usage_line(error: click.ClickException) -> str:
     """Return a usage error in one line, with where to read on."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "hpclaunch"
+    if isinstance(error, click.NoSuchOption) and path.split()[-1] in TAKE_SBATCH_OPTIONS:
+        from hpclaunch.site.sbatch_arguments import instead_of
+
+        instead = instead_of(error.option_name)
+        if instead:
+            return f"{path} has no option {error.option_name}; {instead}"
     return f"{error.format_message()}; see {path} --help".replace("\n", " ").replace(".;", ";")
 
 

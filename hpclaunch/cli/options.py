@@ -117,11 +117,14 @@ class SlurmOptions(SbatchOptions):
         type=int,
         help="Restarts of a stopped job by itself; by default 50.",
     )
+    exclusive: bool = _option(
+        "--exclusive", is_flag=True, default=False, help="Whole nodes, whatever part is used."
+    )
     sbatch_arguments: tuple[str, ...] = _option(
         "--sbatch-arg",
         default=(),
         multiple=True,
-        help="Any other sbatch option: --sbatch-arg=--switches=1; repeatable.",
+        help="Any other sbatch option: --sbatch-arg=--hint=nomultithread; repeatable.",
     )
     module: tuple[str, ...] = _option(
         "--module", default=(), multiple=True, help="Environment module to load; repeatable."
@@ -144,6 +147,19 @@ class RunOptions:
         type=click.Path(path_type=Path),
         help="Python environment of the job; by default the one hpclaunch runs from.",
     )
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What sbatch, srun and rehearse take: all that says which job is meant."""
+
+    arguments: tuple[str, ...] = ()
+    """The recipe, and changes to it."""
+    recipe: RecipeOptions = RecipeOptions()
+    sharding: ShardingOptions = ShardingOptions()
+    nodes: NodeOptions = NodeOptions()
+    slurm: SlurmOptions = SlurmOptions()
+    run: RunOptions = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -198,6 +214,26 @@ recipe_and_changes = click.argument(
     "arguments", nargs=-1, metavar="[RECIPE] [KEY=VALUE ...]", shell_complete=complete.recipes
 )
 """The recipe's name or file, and changes to it."""
+
+
+def job(command: Command) -> Command:
+    """Return a command that takes the options of a job; they reach it as one value `job`."""
+
+    @functools.wraps(command)
+    def gather(*values: Any, **others: Any) -> int | None:
+        names = [each.name for each in dataclasses.fields(JobOptions)]
+        return command(*values, job=JobOptions(**{n: others.pop(n) for n in names}), **others)
+
+    groups = {
+        "recipe": RecipeOptions,
+        "sharding": ShardingOptions,
+        "nodes": NodeOptions,
+        "slurm": SlurmOptions,
+        "run": RunOptions,
+    }
+    decorated: Command = recipe_and_changes(grouped(**groups)(gather))
+    return decorated
+
 
 run = click.argument("run", required=False, metavar="[RUN]", shell_complete=complete.runs)
 """A run's name, folder or job id; the newest where it is left out."""

@@ -48,12 +48,12 @@ def preflight(
     from hpclaunch.run.find import default_runs_dir, find, next_name
 
     runs_dir = (run.runs_dir or default_runs_dir()).absolute()
-    requested = request(
-        "srun", typed, (),
-        recipe=options.RecipeOptions(), sharding=options.ShardingOptions(), nodes=nodes,
+    measuring = options.JobOptions(
+        nodes=nodes,
         run=replace(run, name=run.name or next_name(runs_dir, "preflight")),
         slurm=replace(slurm, time=slurm.time or LIMIT),
-    )  # fmt: skip
+    )
+    requested = request("srun", typed, measuring)
     with waiting_message():
         job = draft(replace(requested, program=PROGRAM))
     if job.plan.nodes * job.plan.processes_per_node == 1:

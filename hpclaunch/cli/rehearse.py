@@ -27,14 +27,7 @@ if TYPE_CHECKING:
         ("The same on one GPU of this machine", "hpclaunch rehearse llama3-8b-lora --here-gpus 1"),
     ],
 )
-@options.recipe_and_changes
-@options.grouped(
-    recipe=options.RecipeOptions,
-    sharding=options.ShardingOptions,
-    nodes=options.NodeOptions,
-    slurm=options.SlurmOptions,
-    run=options.RunOptions,
-)
+@options.job
 @click.option(
     "--processes",
     type=click.IntRange(1),
@@ -50,12 +43,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def rehearse(
     typed: Invocation,
-    arguments: tuple[str, ...],
-    recipe: options.RecipeOptions,
-    sharding: options.ShardingOptions,
-    nodes: options.NodeOptions,
-    slurm: options.SlurmOptions,
-    run: options.RunOptions,
+    job: options.JobOptions,
     processes: int,
     here_gpus: int | None,
     verbose: bool,
@@ -75,10 +63,7 @@ def rehearse(
     from hpclaunch.rehearse.stages import rehearse as run_stages
     from hpclaunch.run.lines import show
 
-    requested = request(
-        "sbatch", typed, arguments,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
-    )  # fmt: skip
+    requested = request("sbatch", typed, job)
     local = Resources(gpus=here_gpus) if here_gpus else Resources(cpu_processes=processes)
     result = run_stages(
         requested,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hpclaunch.cli.invocation import Invocation, recipe_and_overrides
 from hpclaunch.cli.options import (
+    JobOptions,
     NodeOptions,
     RecipeOptions,
-    RunOptions,
     ShardingOptions,
     SlurmOptions,
 )
@@ -39,39 +37,29 @@ def resources(nodes: NodeOptions, slurm: SlurmOptions) -> Resources:
         cpu_processes=nodes.cpu_processes,
         port=nodes.port,
         cpus=slurm.cpus,
+        exclusive=slurm.exclusive,
         sbatch_arguments=slurm.sbatch_arguments,
         max_restarts=slurm.max_restarts,
         **{name: getattr(slurm, name) for name in rows()},
     )
 
 
-def request(
-    mode: Mode,
-    typed: Invocation,
-    arguments: Sequence[str],
-    *,
-    recipe: RecipeOptions,
-    sharding: ShardingOptions,
-    run: RunOptions,
-    nodes: NodeOptions,
-    slurm: SlurmOptions | None = None,
-) -> Request:
+def request(mode: Mode, typed: Invocation, job: JobOptions) -> Request:
     """Return the whole request. Raises UserError for arguments that are no recipe or change."""
-    slurm = slurm or SlurmOptions()
-    reference, overrides = recipe_and_overrides(arguments)
+    reference, overrides = recipe_and_overrides(job.arguments)
     return Request(
         mode=mode,
         recipe=reference,
         overrides=overrides,
-        changes=changes(recipe, sharding),
-        auto_sharding=sharding.sharding == "auto",
-        auto_batch=sharding.batch == "auto",
-        resources=resources(nodes, slurm),
-        site=slurm.site,
-        name=run.name,
-        runs_dir=run.runs_dir,
-        venv=run.venv,
-        modules=slurm.module,
+        changes=changes(job.recipe, job.sharding),
+        auto_sharding=job.sharding.sharding == "auto",
+        auto_batch=job.sharding.batch == "auto",
+        resources=resources(job.nodes, job.slurm),
+        site=job.slurm.site,
+        name=job.run.name,
+        runs_dir=job.run.runs_dir,
+        venv=job.run.venv,
+        modules=job.slurm.module,
         program=typed.program,
         command=typed.command,
     )

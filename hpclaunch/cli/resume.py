@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,17 +24,16 @@ if TYPE_CHECKING:
             "On fewer nodes, with a longer time limit",
             "hpclaunch resume my-run --nodes 2 --time 12:00:00",
         ),
+        ("After it ran out of host memory", "hpclaunch resume my-run --mem 0"),
     ],
 )
 @click.argument(
     "arguments", nargs=-1, metavar="[RUN] [KEY=VALUE ...]", shell_complete=complete.runs
 )
-@click.option("--nodes", type=int, help="Another number of nodes.")
-@click.option("--gpus", type=int, help="Another number of GPUs per node.")
-@click.option("--gpu", shell_complete=complete.gpu_types, help="Another GPU type.")
-@click.option("--cpu-processes", type=int, help="Another number of CPU processes per node.")
-@click.option("--time", help="Another time limit.")
-@click.option("--max-restarts", type=int, help="How often it may restart by itself.")
+@options.grouped(nodes=options.NodeOptions, slurm=options.SlurmOptions)
+@click.option(
+    "--venv", type=click.Path(path_type=Path), help="Another Python environment for the job."
+)
 @click.option("--force", is_flag=True, help="Resume although the dataset differs.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end; exit with its exit code.")
 @options.as_json
@@ -42,10 +42,12 @@ def resume(
     typed: Invocation,
     /,
     arguments: tuple[str, ...],
+    nodes: options.NodeOptions,
+    slurm: options.SlurmOptions,
+    venv: Path | None,
     force: bool,
     wait: bool,
     as_json: bool,
-    **resources: Any,
 ) -> int:
     """Resume a run that ended early.
 
@@ -53,7 +55,10 @@ def resume(
     many nodes and GPUs as before. KEY=VALUE may change fields of training, checkpoints, tracking
     and monitoring.
     """
+    from dataclasses import asdict
+
     from hpclaunch.cli.invocation import recipe_and_overrides
+    from hpclaunch.cli.resources import resources
     from hpclaunch.diagnose.status import status
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
@@ -63,9 +68,18 @@ def resume(
     with waiting_message():
         current = status(folder, record)
     _check_state(current)
-    changes = {name: value for name, value in resources.items() if value is not None}
+    requested = asdict(resources(nodes, slurm))
+    changes = {name: value for name, value in requested.items() if value not in (None, False, ())}
     job = redraft(
-        folder, record, changes=changes, overrides=overrides, force=force, command=typed.command
+        folder,
+        record,
+        changes=changes,
+        overrides=overrides,
+        force=force,
+        command=typed.command,
+        site=slurm.site,
+        venv=venv,
+        modules=slurm.module,
     )
     if current.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
         say("there is no checkpoint: the run starts from the beginning")
@@ -99,7 +113,8 @@ def _check_state(current: Status) -> None:
             "try again later",
         )
     if current.state == "done":
-        raise UserError(f"run {current.name} is done", f"its weights are in {current.final}")
+        weights = f"its weights are in {current.final}" if current.final else ""
+        raise UserError(f"run {current.name} is done", weights)
 
 
 def _print_shape_note(before: int, now: int) -> None:

@@ -35,14 +35,7 @@ if TYPE_CHECKING:
         ),
     ],
 )
-@options.recipe_and_changes
-@options.grouped(
-    recipe=options.RecipeOptions,
-    sharding=options.ShardingOptions,
-    nodes=options.NodeOptions,
-    slurm=options.SlurmOptions,
-    run=options.RunOptions,
-)
+@options.job
 @click.option("--no-submit", is_flag=True, help="Write the run folder, and do not submit.")
 @options.dry_run
 @options.force
@@ -51,12 +44,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def sbatch(
     typed: Invocation,
-    arguments: tuple[str, ...],
-    recipe: options.RecipeOptions,
-    sharding: options.ShardingOptions,
-    nodes: options.NodeOptions,
-    slurm: options.SlurmOptions,
-    run: options.RunOptions,
+    job: options.JobOptions,
     no_submit: bool,
     dry_run: bool,
     force: bool,
@@ -73,24 +61,21 @@ def sbatch(
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
 
-    requested = request(
-        "sbatch", typed, arguments,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
-    )  # fmt: skip
+    requested = request("sbatch", typed, job)
     with waiting_message():
-        job = draft(requested)
-    note = prediction(job, force=force)
+        drafted = draft(requested)
+    note = prediction(drafted, force=force)
     # Notes come after the work: a refused request prints one line and nothing else.
     if dry_run or no_submit:
-        (_print_dry if dry_run else _write)(job, as_json)
-        print_notes(job.plan.notes)
+        (_print_dry if dry_run else _write)(drafted, as_json)
+        print_notes(drafted.plan.notes)
         say_if(note)
         return 0
     from hpclaunch.launch.start import submit
 
     with waiting_message():
-        submitted = submit(job)
-    print_notes(job.plan.notes)
+        submitted = submit(drafted)
+    print_notes(drafted.plan.notes)
     say_if(note)
     print_submitted(submitted, as_json)
     if not wait:

@@ -26,26 +26,14 @@ if TYPE_CHECKING:
         ("A shell on the first node, to try things", "hpclaunch srun --gpus 4 --shell"),
     ],
 )
-@options.recipe_and_changes
-@options.grouped(
-    recipe=options.RecipeOptions,
-    sharding=options.ShardingOptions,
-    nodes=options.NodeOptions,
-    slurm=options.SlurmOptions,
-    run=options.RunOptions,
-)
+@options.job
 @click.option("--shell", is_flag=True, help="Open a shell on the first node instead.")
 @options.dry_run
 @options.force
 @click.pass_obj
 def srun(
     typed: Invocation,
-    arguments: tuple[str, ...],
-    recipe: options.RecipeOptions,
-    sharding: options.ShardingOptions,
-    nodes: options.NodeOptions,
-    slurm: options.SlurmOptions,
-    run: options.RunOptions,
+    job: options.JobOptions,
     shell: bool,
     dry_run: bool,
     force: bool,
@@ -61,21 +49,18 @@ def srun(
 
     if shell and typed.program:
         raise UserError("--shell opens a shell and runs no program", "leave one of them out")
-    requested = request(
-        "srun", typed, arguments,
-        recipe=recipe, sharding=sharding, run=run, nodes=nodes, slurm=slurm,
-    )  # fmt: skip
+    requested = request("srun", typed, job)
     with waiting_message():
-        job = draft(requested)
-    note = prediction(job, force=force)
+        drafted = draft(requested)
+    note = prediction(drafted, force=force)
     if dry_run:
-        print(job.script, end="")
+        print(drafted.script, end="")
         return 0
     if shell:
         from hpclaunch.launch.shell import open_shell
 
         say("the nodes are allocated and charged until you leave the shell: exit")
-        open_shell(job)
+        open_shell(drafted)
     from hpclaunch.cli.attach import run_to_its_end
 
-    return run_to_its_end(job, note=note)
+    return run_to_its_end(drafted, note=note)

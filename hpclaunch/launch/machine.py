@@ -10,9 +10,10 @@ from hpclaunch.errors import UserError
 from hpclaunch.launch.local_devices import local_cpus, local_gpus
 from hpclaunch.launch.request import Request, from_environment
 from hpclaunch.plan.plan import CPUS_PER_PROCESS
-from hpclaunch.plan.resources import Resources
+from hpclaunch.plan.resources import Mode, Resources
 from hpclaunch.plan.slurm_time import seconds_of
 from hpclaunch.site.load import gpu_request
+from hpclaunch.site.sbatch_arguments import ignored_variables
 from hpclaunch.site.schema import GpuRequest, Site
 from hpclaunch.slurm import commands
 from hpclaunch.slurm.allocation import Allocation, current_allocation
@@ -55,9 +56,20 @@ def machine_for(request: Request, site: Site, variables: Mapping[str, str]) -> M
     requested = from_environment(requested, request.mode, variables)
     # Values of a wrong kind are refused before Slurm is asked with them.
     requested.check()
+    ignored = _ignored_variables(request.mode, variables)
     if not commands.available():
-        return Machine(requested)
-    return _on_cluster(requested, site)
+        return Machine(requested, notes=ignored)
+    machine = _on_cluster(requested, site)
+    return replace(machine, notes=(*machine.notes, *ignored))
+
+
+def _ignored_variables(mode: Mode, variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return a note on variables that plain sbatch would heed, and the job does not get."""
+    names = ignored_variables("SALLOC" if mode == "srun" else "SBATCH", variables)
+    if not names:
+        return ()
+    fix = "use the options of hpclaunch, or --sbatch-arg"
+    return ((f"{', '.join(names)}: set in this shell, and without effect here", fix),)
 
 
 def _on_cluster(requested: Resources, site: Site) -> Machine:

@@ -32,12 +32,16 @@ def redraft(
     overrides: Sequence[str] = (),
     force: bool = False,
     command: Sequence[str] = (),
+    site: str | None = None,
+    venv: Path | None = None,
+    modules: Sequence[str] = (),
     variables: Mapping[str, str] = os.environ,
 ) -> Job:
     """Plan the rest of a run, in its own folder and by default in its own shape.
 
-    `changes` are fields of Resources. Another dataset is taken with `force` only; another model or
-    method never, because the checkpoint holds the old one's tensors. Raises UserError.
+    `changes` are fields of Resources; site, Python environment and modules may be others, too.
+    Another dataset is taken with `force` only; another model or method never, because the
+    checkpoint holds the old one's tensors. Raises UserError.
     """
     before = load(str(folder.recipe))
     after = load(str(folder.recipe), overrides)
@@ -48,11 +52,11 @@ def redraft(
             recipe=str(folder.recipe),
             overrides=tuple(overrides),
             resources=_resources(record, changes or {}),
-            site=None if record.mode == "local" else record.site,
+            site=None if record.mode == "local" else site or record.site,
             name=record.name,
             runs_dir=folder.root.parent,
-            venv=Path(record.python) if record.python else None,
-            modules=tuple(record.modules),
+            venv=venv or (Path(record.python) if record.python else None),
+            modules=tuple(modules) or tuple(record.modules),
             program=tuple(record.program),
             command=tuple(command) or tuple(record.command),
         ),
@@ -64,6 +68,8 @@ def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
     """Return what was requested then, overridden by what is requested now."""
     names = {field.name for field in fields(Resources)}
     kept = {name: value for name, value in record.resources.items() if name in names}
+    for name in ("dependency", "begin"):  # of that submission: the jobs it waited for have ended
+        kept.pop(name, None)
     kept["sbatch_arguments"] = tuple(kept.get("sbatch_arguments", ()))
     if changes.get("gpus"):
         kept["cpu_processes"] = None

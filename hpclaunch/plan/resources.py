@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import UserError
-from hpclaunch.site.sbatch_options import SbatchOptions, check_arguments, check_values
+from hpclaunch.site.sbatch_arguments import check_arguments
+from hpclaunch.site.sbatch_options import SbatchOptions, check_values
 from hpclaunch.site.schema import GpuRequest, Site
 
 Mode = Literal["sbatch", "srun", "local"]
@@ -32,6 +33,8 @@ class Resources(SbatchOptions):
     """Processes per node that train on CPUs instead of GPUs."""
     cpus: int | None = None
     """CPU cores per node."""
+    exclusive: bool = False
+    """Whole nodes, whatever part of them the job uses."""
     sbatch_arguments: tuple[str, ...] = ()
     """Further options for sbatch and salloc, each in one word: `--switches=1`."""
     port: int | None = None
@@ -72,6 +75,10 @@ class Resources(SbatchOptions):
             if each.name == "sbatch_arguments":
                 if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
                     raise UserError(f"Resources: {each.name}={value!r}: expected a tuple of texts")
+                continue
+            if each.name == "exclusive":
+                if not isinstance(value, bool):
+                    raise UserError(f"Resources: exclusive={value!r}: expected True or False")
                 continue
             wanted, what = (int, "a whole number") if "int" in str(each.type) else (str, "text")
             if value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):

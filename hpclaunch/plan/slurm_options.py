@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from hpclaunch.errors import UserError
 from hpclaunch.plan.resources import Launch, Resources
 from hpclaunch.site.load import gpu_request
-from hpclaunch.site.sbatch_options import SITE_NAMES, rows
+from hpclaunch.site.sbatch_arguments import check_arguments
+from hpclaunch.site.sbatch_options import rows
 from hpclaunch.site.schema import Site
+
+DECIDED_HERE = ("mem", "constraint")
+"""Options with a row whose value is more than what the user or the site names."""
 
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """MiB in each of Slurm's units."""
@@ -35,6 +39,7 @@ def slurm_options(
 
     Raises UserError for more GPUs than a node of the site has.
     """
+    check_arguments(site.sbatch_arguments, f"site {site.name}: sbatch_arguments")
     request = launch.gpu_request or gpu_request(site, resources.gpu)
     if request.per_node and per_node > request.per_node and not resources.cpu_processes:
         raise UserError(
@@ -52,26 +57,35 @@ def slurm_options(
             found.append(Option("--gres", f"gpu:{typed}"))
         else:
             found.append(Option("--gpus-per-node", typed))
-        if request.constraint:
-            found.append(
-                Option("--constraint", request.constraint, "this site's name for the GPU type")
-            )
+    found += _constraint(None if resources.cpu_processes else request.constraint, resources)
     found.append(Option("--cpus-per-task", str(cpus), "cores per node: its one task holds them"))
     mem = resources.mem or _mem(site, launch, request.per_node, per_node, cpus, resources)
     if mem:
         why = "all of the node's memory" if mem == "0" else "per node"
         found.append(Option("--mem", _in_gib(mem), why))
-    if site.exclusive:
+    if site.exclusive or resources.exclusive:
         found.append(Option("--exclusive", None))
     of_gpu = {"partition": request.partition}
-    for name in SITE_NAMES:
-        value = getattr(resources, name) or of_gpu.get(name) or getattr(site, name)
+    for name, row in rows().items():
+        if name in DECIDED_HERE:
+            continue
+        default = (of_gpu.get(name) or getattr(site, name)) if row.of_site else None
+        value = getattr(resources, name) or default
         if value:
-            found.append(Option(rows()[name].flag, value))
-    for argument in resources.sbatch_arguments:
+            found.append(Option(row.flag, value))
+    for argument in (*site.sbatch_arguments, *resources.sbatch_arguments):
         flag, _, text = argument.partition("=")
         found.append(Option(flag, text or None))
     return tuple(found)
+
+
+def _constraint(of_gpu: str | None, resources: Resources) -> list[Option]:
+    """Return the node features that are needed: the GPU type's, and what the user names."""
+    own = resources.constraint
+    if of_gpu is None or own is None:
+        why = "this site's name for the GPU type" if own is None else ""
+        return [Option("--constraint", of_gpu or own, why)] if of_gpu or own else []
+    return [Option("--constraint", f"{of_gpu}&({own})" if "|" in own else f"{of_gpu}&{own}")]
 
 
 def _mem(
@@ -102,7 +116,7 @@ def _mem(
         # A default for each core (DefMemPerCPU) is often far less than what comes with the GPUs.
         gib = (launch.node_memory_mib or 0) * per_node // launch.node_gpus // 1024
         return f"{gib}G" if gib else None
-    if share == 1.0 or site.exclusive:
+    if share == 1.0 or site.exclusive or resources.exclusive:
         return site.mem
     return _part(site.mem, share)
 

@@ -21,6 +21,8 @@ WORD = r"[A-Za-z0-9_.,:@+/-]+"
 WORD_EXAMPLE = "letters, digits and _.,:@+/-"
 TIME = r"[0-9]+-[0-9]+(:[0-9]+(:[0-9]+)?)?|[0-9]+(:[0-9]+){0,2}"
 MEMORY = r"[0-9]+[KMGTkmgt]?"
+EXPRESSION = r"[A-Za-z0-9_.,:;@+/*=|&!<>()?%\[\]-]+"
+"""What may stand in a line of the script's header: no spaces, quotes, $ or #."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,57 @@ class SbatchOptions:
         help="Host memory per node: 480G; 0 is all.",
         pattern=MEMORY,
         example="480G",
+        variable="MEM_PER_NODE",
         of_site=False,  # the profile's is that of a whole node
+    )
+    constraint: str | None = _row(
+        "--constraint",
+        help="Node features that are needed, beside the one that names the GPU type.",
+        pattern=EXPRESSION,
+        example="features joined by & and |, without spaces",
+        variable="CONSTRAINT",
+        of_site=False,  # the profile's stands with its GPU types
+    )
+    reservation: str | None = _row(
+        "--reservation", help="Reservation to run in.", variable="RESERVATION"
+    )
+    nodelist: str | None = _row(
+        "--nodelist",
+        help="Nodes that must be among the job's: node[1-3].",
+        pattern=EXPRESSION,
+        example="node7,node[1-3]",
+        of_site=False,
+    )
+    exclude: str | None = _row(
+        "--exclude",
+        help="Nodes to leave out: node7,node9.",
+        pattern=EXPRESSION,
+        example="node7,node[1-3]",
+    )
+    dependency: str | None = _row(
+        "--dependency",
+        help="Start after other jobs: afterok:123456.",
+        pattern=EXPRESSION,
+        example="afterok:123456",
+        of_site=False,
+    )
+    begin: str | None = _row(
+        "--begin", help="Start no earlier: now+2hours, 2026-12-01T08:00.", of_site=False
+    )
+    licenses: str | None = _row("--licenses", help="Licences to hold: name:2.")
+    switches: str | None = _row(
+        "--switches",
+        help="Most network switches, and how long to wait for them: 1@2:00:00.",
+        variable="REQ_SWITCH",
+    )
+    mail_user: str | None = _row("--mail-user", help="Address for Slurm's messages.")
+    mail_type: str | None = _row("--mail-type", help="When Slurm writes: BEGIN,END,FAIL.")
+    nice: str | None = _row(
+        "--nice", help="Lower the priority by so much.", pattern=r"-?[0-9]+", example="100"
+    )
+    comment: str | None = _row("--comment", help="A comment, in one word.", of_site=False)
+    wckey: str | None = _row(
+        "--wckey", help="Key that the hours are counted under.", variable="WCKEY"
     )
 
 
@@ -95,57 +147,6 @@ def from_environment(
         if row.variable and not getattr(options, name)
     }
     return {name: value for name, value in found.items() if value}
-
-
-ARGUMENT = re.compile(r"(--[a-z][a-z-]*)(=[A-Za-z0-9_.,:;@+/*=|&!<>()\[\]-]+)?")
-"""An option for sbatch in one word, fit for a line of the script's header."""
-
-SET_BY_HPCLAUNCH = {
-    "--array": "a run is one job; --wait and a loop, or sweep, make several",
-    "--cpus-per-gpu": "use --cpus",
-    "--cpus-per-task": "use --cpus",
-    "--constraint": "use --gpu, or a site profile",
-    "--error": "the log holds both",
-    "--exclusive": "set exclusive: true in a site profile",
-    "--gpus": "use --gpus of hpclaunch, which is per node",
-    "--gpus-per-node": "use --gpus",
-    "--gpus-per-task": "use --gpus",
-    "--gres": "use --gpus",
-    "--job-name": "use --name",
-    "--mem-per-cpu": "use --mem",
-    "--mem-per-gpu": "use --mem",
-    "--no-requeue": "use --max-restarts 0",
-    "--nodes": "use --nodes",
-    "--ntasks": "there is one task on each node",
-    "--ntasks-per-node": "there is one task on each node",
-    "--open-mode": "leave it out",
-    "--output": "the log is in the run folder; use --runs-dir",
-    "--parsable": "use --json",
-    "--requeue": "use --max-restarts",
-    "--signal": "leave it out",
-    "--test-only": "use --dry-run",
-    "--wait": "use --wait of hpclaunch",
-    "--wrap": "write the program after --",
-}
-"""Options that --sbatch-arg does not take, and what to do instead."""
-
-
-def check_arguments(arguments: tuple[str, ...]) -> None:
-    """Refuse further arguments for sbatch that are unsafe or set elsewhere. Raises UserError."""
-    instead = {row.flag: f"use {row.flag} of hpclaunch" for row in rows().values()}
-    instead |= SET_BY_HPCLAUNCH
-    for argument in arguments:
-        match = ARGUMENT.fullmatch(argument)
-        if match is None:
-            raise UserError(
-                f"--sbatch-arg {argument!r} is not an option of sbatch in one plain word",
-                "write --sbatch-arg=--switches=1: no spaces, quotes, $ or #",
-            )
-        flag = match.group(1)
-        # Slurm takes the beginning of a name for the whole.
-        known = flag if flag in instead else next((f for f in instead if f.startswith(flag)), None)
-        if known:
-            raise UserError(f"--sbatch-arg {argument}: hpclaunch sets {known}", instead[known])
 
 
 if TYPE_CHECKING:

@@ -48,6 +48,8 @@ class Site(SiteDefaults, msgspec.Struct, frozen=True, kw_only=True):
     """CPU cores for each GPU's process."""
     exclusive: bool = False
     """Ask for whole nodes (`--exclusive`)."""
+    sbatch_arguments: list[str] = []
+    """Other options of sbatch that every job has, each in one word: `--hint=nomultithread`."""
     modules: list[str] = []
     """Environment modules, loaded in this order before anything else."""
     setup: list[str] = []
