@@ -33,3 +33,15 @@ def size(number: float) -> str:
     if number < 1e8:
         return f"{number / 1e6:.1f} MB"
     return f"{number / 1e9:.1f} GB" if number < 1e11 else f"{number / 1e9:,.0f} GB"
+
+
+def size_of(done: float, total: float | None) -> str:
+    """Return bytes done of all: `41 of 141 GB`, `820 MB of 2.5 GB`; `41 GB` of an unknown total."""
+    if not total:
+        return size(done)
+    whole = size(total)
+    unit = whole.rpartition(" ")[2]
+    part = done / (1e6 if unit == "MB" else 1e9)
+    if unit == "GB" and done < 1e9:
+        return f"{done / 1e6:.0f} MB of {whole}"
+    return f"{part:,.0f} of {whole}" if part >= 10 else f"{part:.1f} of {whole}"

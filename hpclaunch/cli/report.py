@@ -87,7 +87,7 @@ def report(
         training = asdict(current.progress)
         print_json({"training": training, "prediction": prediction, "metrics": to_dict(metrics)})
     else:
-        head = [("run", f"{record.name}, {current.state}"), *progress_rows(current.progress, False)]
+        head = [("run", f"{record.name}, {current.state}"), *progress_rows(current.progress)]
         head += predicted_rows(record, current.progress)
         head += metrics.rows
         if page:
@@ -107,7 +107,7 @@ def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
     from hpclaunch.run.events import read_events
     from monitors.analysis.analysis import JobContext
 
-    facts = [("state", str(current.state)), *progress_rows(current.progress, False)]
+    facts = [("state", str(current.state)), *progress_rows(current.progress)]
     if current.failure:
         facts.append(("error", current.failure.error))
     events = tuple(read_events(folder.events))

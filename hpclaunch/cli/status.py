@@ -43,13 +43,16 @@ def status(run: str | None, as_json: bool) -> int:
     """
     from dataclasses import asdict
 
+    from hpclaunch.diagnose.activity import to_dict
     from hpclaunch.diagnose.status import status as run_status
     from hpclaunch.run.find import find
 
     with waiting_message():
         current = run_status(*find(run))
     if as_json:
-        print_json(asdict(current) | {"seconds_left": current.progress.seconds_left})
+        found = asdict(current) | to_dict(current.activity) | {"seconds_left": current.seconds_left}
+        found.pop("activity")
+        print_json(found)
     else:
         print(_text(current))
     return 1 if current.state in {"failed", "cancelled", "timed out"} else 0
@@ -58,6 +61,7 @@ def status(run: str | None, as_json: bool) -> int:
 def _text(run: Status) -> str:
     """Return the whole state as text."""
     lines: list[Row] = [("run", run.name), ("state", _state(run), STATE_STYLES.get(run.state, ""))]
+    lines += _activity_rows(run)
     if run.job_id:
         where = f" on {run.nodes}" if run.nodes else ""
         left = f", {run.time_left} left" if run.time_left else ""
@@ -71,7 +75,7 @@ def _text(run: Status) -> str:
     if run.kept:
         note = f"{', '.join(run.kept)} failed twice, and the job needs as many nodes"
         lines.append(("note", note, "warning"))
-    lines += progress_rows(run.progress, run.active)
+    lines += progress_rows(run.progress, _step_timing(run))
     if run.failure:
         failure = run.failure
         origin = "" if failure.rank is None else f"rank {failure.rank}"
@@ -95,16 +99,45 @@ def _state(run: Status) -> str:
     return text
 
 
-def progress_rows(progress: Progress, active: bool) -> list[tuple[str, str]]:
-    """Return the lines on the training itself; none before its first event."""
+def _activity_rows(run: Status) -> list[Row]:
+    """Return what may hang, and what is done beside steps."""
+    now = run.activity
+    if now is None:
+        return []
+    lines: list[Row] = []
+    if now.hang:
+        lines.append(("hang", now.hang, "bad"))
+        lines += [("hang", line, "bad") for line in now.ranks]
+        lines.append(("next", f"hpclaunch why {run.name}"))
+    elif now.phase:
+        since = f", for {duration(now.phase_s)}" if now.phase_s is not None else ""
+        lines.append(("phase", f"{now.phase}{since}"))
+    return lines
+
+
+def _step_timing(run: Status) -> str:
+    """Return how old the last step is, and how long it takes to the last, to stand after it."""
+    now, text = run.activity, ""
+    if now is not None and now.step_age_s is not None:
+        text += f", {duration(now.step_age_s)} ago"
+    if run.active and run.seconds_left is not None:
+        text += f", {duration(run.seconds_left)} left at the latest step time"
+    elif run.active:
+        text += ", remaining time unknown"
+    return text
+
+
+def progress_rows(progress: Progress, timing: str = "") -> list[tuple[str, str]]:
+    """Return the lines on the training itself; none before its first event.
+
+    `timing`: text to stand after the last step.
+    """
     lines: list[tuple[str, str]] = []
     if progress.trainable is not None:
         trainable = f"{count(progress.trainable)} of {count(progress.parameters)} parameters"
         lines.append(("training", trainable))
     if progress.step is not None:
-        text = f"{progress.step} of {count(progress.total)}"
-        if active:
-            text += f", {duration(progress.seconds_left)} left at the latest step time"
+        text = f"{progress.step} of {count(progress.total)}{timing}"
         if progress.restarts:
             text += f", {progress.restarts + 1} attempts"
         lines.append(("step", text))

@@ -25,10 +25,11 @@ MOST_ALSO = 3
 
 def gather_evidence(folder: RunFolder, record: Record, status: Status) -> RunEvidence:
     """Read all that a run whose state is known has left. Never raises for what a file holds."""
-    return gather(
+    evidence = gather(
         folder, record, status.state, status.slurm or "", status.reason, status.exit_code,
         status.progress,
     )  # fmt: skip
+    return replace(evidence, activity=status.activity)
 
 
 def rule_of(known: KnownCause) -> Rule:

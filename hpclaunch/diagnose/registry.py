@@ -48,9 +48,14 @@ def _phrases(*texts: str, confirmed: str = "", latest: bool = False) -> Phrases:
     return Phrases(texts, confirmed, latest)
 
 
-NO_FAILURE = tuple(
-    KnownCause(kind, f"no_failure.{kind}")
-    for kind in ("written", "queued", "silent", "running", "done", "stopped")
+NO_FAILURE = (
+    KnownCause("written", "no_failure.written"),
+    KnownCause("queued", "no_failure.queued"),
+    KnownCause("hang", "at_work.hang"),
+    KnownCause("suspended", "at_work.suspended"),
+    KnownCause("running", "at_work.running"),
+    KnownCause("done", "no_failure.done"),
+    KnownCause("stopped", "no_failure.stopped"),
 )
 """States that are no failure: nothing more is looked for."""
 

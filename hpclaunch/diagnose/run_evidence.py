@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose import patterns
+from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
@@ -52,6 +53,8 @@ class RunEvidence:
     """Error messages of the sidecars."""
     cancelled: str | None = None
     """Who cancelled it and where; None where nobody did by hpclaunch."""
+    activity: Activity | None = None
+    """What a run that runs does now, and whether it may hang."""
 
     @property
     def culprit(self) -> RankFailure | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
+from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.faulty_nodes import kept, left_out
 from hpclaunch.diagnose.progress import Progress, progress
@@ -67,11 +68,20 @@ class Status:
     """Nodes that failed twice, and are given to this job no more."""
     kept: tuple[str, ...] = ()
     """Nodes that failed twice, which the job cannot do without."""
+    activity: Activity | None = None
+    """What it does now, and whether it may hang; None unless it runs."""
 
     @property
     def active(self) -> bool:
         """True while it waits or runs."""
         return self.state in {"queued", "running"}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the last step at this step time; None where no steps come."""
+        if self.activity is not None and not self.activity.steps_come:
+            return None
+        return self.progress.seconds_left
 
 
 def run_state(

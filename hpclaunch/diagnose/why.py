@@ -5,10 +5,12 @@ from __future__ import annotations
 from hpclaunch.diagnose.cause import Diagnosis
 from hpclaunch.diagnose.causes import diagnose, gather_evidence
 from hpclaunch.diagnose.state import run_state
+from hpclaunch.diagnose.status import with_activity
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
 
 def why(folder: RunFolder, record: Record) -> Diagnosis:
     """Return why a run is where it is."""
-    return diagnose(gather_evidence(folder, record, run_state(folder, record)))
+    now = with_activity(folder, record, run_state(folder, record))
+    return diagnose(gather_evidence(folder, record, now))

@@ -92,6 +92,11 @@ class RunFolder:
         return self.root / "events.jsonl"
 
     @property
+    def phase(self) -> Path:
+        """What the first rank does beside its steps, and how far it is."""
+        return self.root / "phase.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Training state, one folder `step-N` each: complete, or not there."""
         return self.root / "checkpoints"

@@ -29,9 +29,12 @@ class EventReader:
         self._steps: deque[tuple[int, Event]] = deque(maxlen=KEPT_STEPS)
         self._others: deque[tuple[int, Event]] = deque(maxlen=_MOST_OTHERS)
         self._count = 0
+        self._longest: tuple[int, Event] | None = None
 
     def read(self) -> list[Event]:
         """Return the events in their order; of the steps the first that has a loss, and the last.
+
+        The longest of the others is there by its seconds alone.
 
         Never raises for what the file holds or lacks.
         """
@@ -55,6 +58,8 @@ class EventReader:
         pairs = [*self._steps, *self._others]
         if self._first is not None and self._first not in self._steps:
             pairs.append(self._first)
+        if self._longest is not None:
+            pairs.append(self._longest)
         return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
 
     def _take(self, line: bytes) -> None:
@@ -68,6 +73,17 @@ class EventReader:
         if event["event"] != "step":
             self._others.append((self._count, event))
             return
+        if len(self._steps) == KEPT_STEPS:
+            self._forget(self._steps[0])
         self._steps.append((self._count, event))
         if self._first is None and isinstance(event.get("loss"), int | float):
             self._first = (self._count, event)
+
+    def _forget(self, oldest: tuple[int, Event]) -> None:
+        """Keep the seconds of a step that is dropped, if it is the longest so far."""
+        count, event = oldest
+        seconds = event.get("seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return
+        if self._longest is None or seconds > self._longest[1]["seconds"]:
+            self._longest = (count, {"event": "step", "seconds": seconds})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.units import UNKNOWN
 from hpclaunch.watch.state import StateAnswer
@@ -34,8 +35,8 @@ class Frame:
     left_out: tuple[str, ...] = ()
     """Nodes that failed twice, and are excluded from this job."""
     progress: Progress = field(default_factory=Progress)
-    phase: str = ""
-    """What comes before the first step."""
+    activity: Activity | None = None
+    """What the training does now, and whether it may hang; None unless the run runs."""
     started: float | None = None
     """When the ranks of this attempt began, in Unix seconds."""
     losses: tuple[float, ...] = ()
@@ -59,6 +60,23 @@ class Frame:
         """True while it waits or runs."""
         return self.state in {"queued", "running"}
 
+    @property
+    def phase(self) -> str:
+        """What is done beside steps, and how far it is; '' while steps come."""
+        return self.activity.phase if self.activity else ""
+
+    @property
+    def hang(self) -> str:
+        """Why the ranks may hang; '' where they go on."""
+        return self.activity.hang if self.activity else ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the last step at this step time; None where no steps come."""
+        if self.activity is not None and not self.activity.steps_come:
+            return None
+        return self.progress.seconds_left
+
 
 def make(
     at: float,
@@ -68,7 +86,7 @@ def make(
     events: Sequence[dict[str, Any]],
     nodes: Sequence[NodeNow],
     hosts: Sequence[str],
-    own_program: bool,
+    activity: Activity | None = None,
 ) -> Frame:
     """Return the frame of what was read. `hosts`: the nodes of this attempt, as far as known."""
     found = answer.status if answer else None
@@ -91,7 +109,7 @@ def make(
         before=found.before if found else "",
         left_out=found.left_out if found else (),
         progress=progress,
-        phase=_phase(events, own_program) if state == "running" and progress.step is None else "",
+        activity=activity,
         started=_time(events, "start"),
         losses=tuple(_losses(events)),
         checkpoint_age_s=None if checkpoint is None else max(0.0, at - checkpoint),
@@ -119,17 +137,3 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
         return None
     return float(value)
-
-
-def _phase(events: Sequence[dict[str, Any]], own_program: bool) -> str:
-    if own_program:
-        return "a program of your own: its steps are unknown"
-    last = next((m["event"] for m in reversed(events) if m["event"] in _PHASES), "")
-    return _PHASES.get(last, "starting: no rank has reported yet")
-
-
-_PHASES = {
-    "start": "the ranks are connected, and load the model",
-    "load": "the model is loaded; the data is being read",
-    "data": "the data is read; the first step is running",
-}

@@ -26,7 +26,7 @@ _HOSTS = 24
 
 def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
     """Return the lines; the screen cuts those that are too long."""
-    lines = [_run(frame, width), *_training(frame, width, glyphs)]
+    lines = [_run(frame, width), *_hang(frame, width), *_training(frame, width, glyphs)]
     found = add_up(frame.nodes)
     if found.gpus and len(frame.nodes) > 1:
         low = found.lowest
@@ -61,10 +61,19 @@ def _run(frame: Frame, width: int) -> Text:
     return line.append(f" {clock}", style=QUIET)
 
 
+def _hang(frame: Frame, width: int) -> list[Text]:
+    """Return why the ranks may hang, and which of them do what."""
+    now = frame.activity
+    if now is None or not now.hang:
+        return []
+    lines = _folded("hang", now.hang, width, BAD)
+    return lines + [line for each in now.ranks for line in _folded("", each, width, BAD)]
+
+
 def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
     progress, lines = frame.progress, []
-    if frame.phase:
-        lines.append(_labelled("step", frame.phase))
+    if frame.phase and not frame.hang:
+        lines.append(_labelled("phase", frame.phase))
     if progress.step is not None:
         line = _labelled("step", f"{count(progress.step)} of {count(progress.total)}  ")
         if progress.total:
@@ -73,7 +82,9 @@ def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
             # Rounded down: 100% is shown at the end only.
             line.append(f" {min(100, int(100 * share))}%")
         if frame.state == "running":
-            line.append(f", {duration(progress.seconds_left)} left")
+            line.append(f", {duration(frame.seconds_left)} left")
+        if frame.activity is not None and frame.activity.step_age_s is not None:
+            line.append(f", {age(frame.activity.step_age_s)} ago")
         throughput = f"{count(progress.tokens_per_second)} tokens/s in all"
         step_time = f"{duration(progress.seconds_per_step)}, {throughput}"
         lines += [line, _labelled("step time", step_time)]

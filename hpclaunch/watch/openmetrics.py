@@ -22,6 +22,10 @@ _SECONDS = Family("job_training_step_duration_seconds", "Median of the last step
 _LEFT = Family(
     "job_training_left_seconds", "Time to the last step at the latest step time.", "seconds"
 )
+_STEP_AGE = Family(
+    "job_training_step_age_seconds", "Time since the last step of this attempt.", "seconds"
+)
+_HANG = Family("job_training_hang", "1 where the ranks may hang, else 0.")
 _SAVED = Family("job_training_checkpoint_step", "Step of the newest checkpoint.")
 _AGE = Family("job_training_checkpoint_age_seconds", "Time since it was complete.", "seconds")
 _RESTARTS = Family("job_restarts", "Attempts after the first.", kind="counter")
@@ -49,7 +53,9 @@ def _run(frame: Frame) -> Iterator[str]:
         # Of a run that waits or has ended these would be out of date.
         (_TOKENS, progress.tokens_per_second if running else None),
         (_SECONDS, progress.seconds_per_step if running else None),
-        (_LEFT, progress.seconds_left if running else None),
+        (_LEFT, frame.seconds_left if running else None),
+        (_STEP_AGE, frame.activity.step_age_s if frame.activity else None),
+        (_HANG, int(bool(frame.hang)) if running else None),
         (_SAVED, progress.checkpoint),
         (_AGE, frame.checkpoint_age_s if frame.active else None),
         (_RESTARTS, progress.restarts),

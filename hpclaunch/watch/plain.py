@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from hpclaunch.diagnose.activity import to_dict as activity_to_dict
 from hpclaunch.units import count, duration
 from hpclaunch.watch.figures import add_up, gib, gpus, percent, pressure, traffic, watts
 from hpclaunch.watch.frame import Frame
@@ -16,7 +17,9 @@ def line(frame: Frame) -> str:
     """Return a frame in one line of text, without a line end."""
     progress = frame.progress
     parts = [time.strftime("%H:%M:%S", time.localtime(frame.at)), frame.state]
-    if frame.phase:
+    if frame.hang:
+        parts.append("; ".join((frame.hang, *(frame.activity.ranks if frame.activity else ()))))
+    elif frame.phase:
         parts.append(frame.phase)
     if progress.step is not None:
         parts.append(f"step {count(progress.step)} of {count(progress.total)}")
@@ -24,7 +27,7 @@ def line(frame: Frame) -> str:
             parts.append(f"loss {progress.loss:.4f}")
         parts.append(f"{count(progress.tokens_per_second)} tokens/s")
         if frame.state == "running":
-            parts.append(f"{duration(progress.seconds_left)} left")
+            parts.append(f"{duration(frame.seconds_left)} left")
     if progress.checkpoint is not None:
         parts.append(f"checkpoint {count(progress.checkpoint)}")
     if progress.restarts:
@@ -47,7 +50,7 @@ def _sums(frame: Frame) -> list[str]:
 
 def to_dict(frame: Frame) -> dict[str, Any]:
     """Return a frame for a script. Units are in the names; unknown values are null or left out."""
-    progress = asdict(frame.progress) | {"seconds_left": frame.progress.seconds_left}
+    progress = asdict(frame.progress) | {"seconds_left": frame.seconds_left}
     return {
         "time": round(frame.at, 3),
         "run": frame.name,
@@ -59,7 +62,8 @@ def to_dict(frame: Frame) -> dict[str, Any]:
         "why": frame.why,
         "before": frame.before,
         "left_out": frame.left_out,
-        "phase": frame.phase,
+        **activity_to_dict(frame.activity),
+        "seconds_left": frame.seconds_left,
         "progress": progress,
         "checkpoint_age_s": _rounded(frame.checkpoint_age_s),
         "trouble": frame.trouble,

@@ -20,7 +20,7 @@ FAILED = {"failed", "cancelled", "timed out"}
 _QUICK_S = 3.0
 """Seconds between two queries once something has changed: Slurm takes time to end a job."""
 _CHANGED_S = 60.0
-_PLAIN = {"running", "done", "stopped"}
+_PLAIN = {"running", "suspended", "done", "stopped"}
 """Kinds of causes that add nothing to the state."""
 
 
@@ -31,6 +31,8 @@ class StateAnswer:
     status: Status
     why: str = ""
     """The first line of `hpclaunch why` where something is wrong, or the run waits."""
+    resumed_at: float | None = None
+    """When Slurm let a suspended job go on, in Unix seconds; None if it never was suspended."""
 
     @property
     def ended(self) -> bool:
@@ -52,13 +54,26 @@ def query(folder: RunFolder, record: Record, events: list[dict[str, Any]]) -> St
         found = replace(found, before=last_end(folder, record, found.state == "queued"))
     if found.state == "unknown":
         return StateAnswer(found, f"unknown: {found.reason}")
+    resumed_at = _resumed_at(folder, record, found, events)
     # For a run that has not failed the rules need nothing else: no log is read.
     known = RunEvidence(
         folder, record, found.state, found.slurm or "", found.reason, found.exit_code,
         found.progress, tuple(events),
     )  # fmt: skip
     cause = first_cause(known)
-    return StateAnswer(found, "" if cause.kind in _PLAIN else cause.line)
+    return StateAnswer(found, "" if cause.kind in _PLAIN else cause.line, resumed_at)
+
+
+def _resumed_at(
+    folder: RunFolder, record: Record, found: Status, events: list[dict[str, Any]]
+) -> float | None:
+    """Return when Slurm let the job go on, asked only where it seems to hang."""
+    from hpclaunch.diagnose.running import resumed, running_activity
+
+    if record.mode == "local" or found.state != "running":
+        return None
+    now = running_activity(folder, record, found, events)
+    return resumed(record) if now is not None and now.hang else None
 
 
 class StateWatch:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from hpclaunch.diagnose.progress import progress
+from hpclaunch.diagnose.running import running_activity
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.watch.events import EventReader
@@ -34,15 +35,26 @@ class Watcher:
         self._state.refresh(events, time.monotonic())
         self._state.wait(wait)
         now = time.time()
+        answer, done, nodes = self._state.answer, progress(events), self._live.refresh(now)
         frame = make(
             now,
             self._record.name,
-            self._state.answer,
-            progress(events),
+            answer,
+            done,
             events,
-            self._live.refresh(now),
+            nodes,
             self._folder.node_names(),
-            bool(self._record.program),
+            None
+            if answer is None
+            else running_activity(
+                self._folder,
+                self._record,
+                replace(answer.status, progress=done),
+                events,
+                nodes,
+                answer.resumed_at,
+                now,
+            ),
         )
         frame = replace(frame, on_gpus=self._record.device == "gpu")
         return frame if frame.ended else replace(frame, trouble=trouble(frame))

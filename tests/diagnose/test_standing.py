@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_no_failure_is_made_up(tmp_path: Path, state: str) -> None:
     assert found.also == ()
 
 
-def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
+def test_a_running_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     failed_run = FailedRun(
         state="running", progress=Progress(step=3, total=9, seconds_per_step=2.0)
@@ -72,11 +71,6 @@ def test_a_running_one_and_a_silent_one(tmp_path: Path) -> None:
     failed_run.write(folder)
     log_event(folder.events, "step", step=3)
     assert ask(folder, failed_run).cause.headline == "running: step 3 of 9, 12 s left at this pace"
-    old = {"time": time.time() - 1800, "event": "step", "step": 3}
-    folder.events.write_text(json.dumps(old) + "\n")
-    cause = ask(folder, failed_run).cause
-    assert cause.kind == "silent"
-    assert cause.headline == "running, but silent for 30 min 00 s, a step took 2.0 s"
 
 
 def test_starts_that_failed_before_are_told(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Runs that have not failed: waiting, at work, done, stopped, or only written."""
+"""Runs that have not failed: waiting, done, stopped, or only written."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from shlex import quote
 
@@ -12,10 +11,6 @@ from hpclaunch.diagnose.reasons import explain
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.run.events import newest
-from hpclaunch.units import duration
-
-SILENT_S = 900.0
-"""Seconds without an event from which a running training is called silent; or ten steps."""
 
 
 def written(evidence: RunEvidence) -> Cause | None:
@@ -38,44 +33,12 @@ def queued(evidence: RunEvidence) -> Cause | None:
     return Cause(f"waiting in the queue: {meaning}{named}", tuple(steps))
 
 
-def silent(evidence: RunEvidence) -> Cause | None:
-    """It runs, but has written no event for long."""
-    if evidence.state != "running":
-        return None
-    done = evidence.progress
-    last = evidence.events[-1].get("time") if evidence.events else None
-    silent_s = time.time() - last if isinstance(last, int | float) else 0.0
-    allowed_s = max(SILENT_S, 10 * (done.seconds_per_step or 0))
-    if not allowed_s < silent_s < 1e9:
-        return None
-    headline = f"running, but silent for {duration(silent_s)}"
-    headline += f", a step took {duration(done.seconds_per_step)}" if done.step else ""
-    report = f"hpclaunch report {evidence.record.name}"
-    return Cause(
-        headline,
-        (advice.logs(evidence) + " -f", f"what the ranks do: py-spy dump on a node; {report}"),
-    )
-
-
-def running(evidence: RunEvidence) -> Cause | None:
-    """It is at work."""
-    if evidence.state != "running":
-        return None
-    done = evidence.progress
-    follow = advice.logs(evidence) + " -f"
-    headline = "running"
-    if done.step is not None and done.total:
-        headline += f": step {done.step} of {done.total}, {duration(done.seconds_left)} left at \
-this pace"
-    return Cause(headline + _failed_before(evidence), (follow,))
-
-
 def done(evidence: RunEvidence) -> Cause | None:
     """It has finished."""
     if evidence.state != "done":
         return None
     final = f"; weights in {evidence.folder.final}" if evidence.folder.final.is_dir() else ""
-    before = _failed_before(evidence) or ": nothing failed"
+    before = failed_before(evidence) or ": nothing failed"
     return Cause(f"done{before}{final}", (f"hpclaunch report {evidence.record.name}",))
 
 
@@ -120,7 +83,7 @@ def notes(evidence: RunEvidence) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _failed_before(evidence: RunEvidence) -> str:
+def failed_before(evidence: RunEvidence) -> str:
     """Return how many attempts failed before and why the last did; '' where none did."""
     failed = [event for event in evidence.events if event["event"] == "failure"]
     if not failed:
