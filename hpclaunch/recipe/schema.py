@@ -125,6 +125,18 @@ class Fsdp(Section, frozen=True, kw_only=True):
     """How checkpoints are written. The final weights are always gathered whole."""
 
 
+class Performance(Section, frozen=True, kw_only=True):
+    """What makes a step faster and changes nothing of what is learnt."""
+
+    fused_lora: bool = True
+    """Compute the matrices of a layer that share an input, their adapters, the norm before them and
+    the MLP as one, and keep less for the backward pass. A layer that is not plain (dropout, DoRA,
+    several adapters, trained biases) runs as PEFT has it."""
+    fused_loss: bool = True
+    """Compute the loss and its gradient in one pass over the vocabulary, where the output head is
+    frozen."""
+
+
 class Checkpoints(Section, frozen=True, kw_only=True):
     """When training state is kept."""
 
@@ -178,6 +190,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     method: Method = Method()
     fsdp: Fsdp = Fsdp()
     training: dict[str, Any] = {}
+    performance: Performance = Performance()
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
     monitoring: Monitoring = Monitoring()

@@ -11,7 +11,7 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import attention, data, model, objectives, packing, settings, template
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
-from hpclaunch.train.progress_log import ProgressLog
+from hpclaunch.train.progress_log import ProgressLog, log_line
 from hpclaunch.train.stop import StopInTime
 from hpclaunch.train.timeouts import Timeouts
 
@@ -92,6 +92,7 @@ def create_trainer(
     from transformers import PrinterCallback
     from transformers.integrations import TensorBoardCallback
 
+    from hpclaunch.train.kernels import install as kernels
     from hpclaunch.train.tensorboard import FullDiskTensorBoard
     from hpclaunch.train.trainer import CheckpointOptions
 
@@ -123,7 +124,10 @@ def create_trainer(
     if trainer.padding_free:
         packing.forbid_masks(model.without_adapter(trainer.model))
     _check_not_empty(recipe, trainer)
+    faster = kernels.install(recipe, trainer, context.fsdp_version)
     if context.is_main_process:
+        if faster:
+            log_line(f"fused: {', '.join(faster)}")
         tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731
         trainer.add_callback(ProgressLog(folder, tokens, lambda: trainer.data_wait_seconds))
     return trainer, Callbacks(stop, memory)

@@ -1,0 +1,1 @@
+"""Training's own kernels: fused LoRA layers, and a loss that computes its logits once."""
