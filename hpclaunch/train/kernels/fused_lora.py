@@ -40,6 +40,7 @@ class Source(NamedTuple):
     x: torch.Tensor
     weight: torch.Tensor
     eps: float
+    """Added to the mean square, in its unit."""
 
 
 class Fused(NamedTuple):

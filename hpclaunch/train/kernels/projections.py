@@ -22,6 +22,7 @@ class Projection(NamedTuple):
     """What a function must know of a matrix beside its tensors."""
 
     scaling: float
+    """Of its adapter, by PEFT's name: lora_alpha / r. No unit."""
     rank: int
     """Of its adapter; 0 where it has none."""
     quant_state: Any = None
@@ -33,7 +34,7 @@ class Options(NamedTuple):
 
     projections: tuple[Projection, ...]
     eps: float = 0.0
-    """Of the norm before them."""
+    """Of the norm before them; no unit."""
     keep: bool = True
     """Keep the MLP's gate and up for the backward pass, rather than compute them again."""
 
