@@ -18,13 +18,17 @@ from hpclaunch.cli.text import waiting_message
 )
 @options.run
 def cancel(run: str | None) -> None:
-    """Cancel a run that waits or runs."""
+    """Cancel a run that waits or runs.
+
+    Nothing is saved beyond its newest checkpoint: stop saves first. Without a name the newest run
+    is meant, which a terminal is asked about and a script must name.
+    """
+    from hpclaunch.cli.which_run import run_to_end
     from hpclaunch.diagnose.status import status
     from hpclaunch.errors import UserError
     from hpclaunch.launch.cancel import cancel as cancel_run
-    from hpclaunch.run.find import find
 
-    folder, record = find(run)
+    folder, record = run_to_end(run, "cancel")
     with waiting_message():
         current = status(folder, record)
         if current.state == "unknown":

@@ -69,12 +69,14 @@ def print_end(run: Status) -> int:
     if run.state in {"done", "stopped"}:
         state = paint(run.state, "good", sys.stderr) if run.state == "done" else run.state
         weights = f"; weights in {run.final}" if run.final else ""
-        say(f"{state}{weights}; report: hpclaunch report {run.name}")
+        on = f"; go on: hpclaunch resume {run.name}" if run.state == "stopped" else ""
+        say(f"{state}{weights}{on}; report: hpclaunch report {run.name}")
         return 0
     code = run.exit_code if run.exit_code else 1
     detail = f" ({run.reason})" if run.reason else ""
     state = paint(run.state, "bad", sys.stderr)
-    say(f"{state}{detail}, exit code {code}; see: hpclaunch status {run.name}")
+    on = f"; go on: hpclaunch resume {run.name}" if run.state == "cancelled" else ""
+    say(f"{state}{detail}, exit code {code}{on}; see: hpclaunch status {run.name}")
     if run.failure:
         rank = f"rank {run.failure.rank}" if run.failure.rank is not None else "job"
         host = f" on {run.failure.host}" if run.failure.host else ""

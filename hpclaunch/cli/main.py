@@ -32,12 +32,14 @@ SECTIONS = {
         "local": Entry("hpclaunch.cli.local", "Run a fine-tune on this machine."),
     },
     "While it runs, and after a failure": {
+        "ls": Entry("hpclaunch.cli.ls", "List your runs."),
         "status": Entry("hpclaunch.cli.status", "Print the state of a run."),
         "watch": Entry(
             "hpclaunch.cli.watch", "Watch a run live: training, nodes and GPUs on one screen."
         ),
         "logs": Entry("hpclaunch.cli.logs", "Print the log of a run."),
         "why": Entry("hpclaunch.cli.why", "Explain why a run failed, ended or waits."),
+        "stop": Entry("hpclaunch.cli.stop", "Stop a run in order: it saves after this step."),
         "cancel": Entry("hpclaunch.cli.cancel", "Cancel a run that waits or runs."),
         "resume": Entry("hpclaunch.cli.resume", "Resume a run that ended early."),
     },

@@ -25,12 +25,12 @@ def coloured(stream: IO[str]) -> bool:
         return False
     if os.environ.get("CLICOLOR_FORCE", "0") not in {"", "0"}:
         return True
-    return os.environ.get("TERM") != "dumb" and _is_terminal(stream)
+    return os.environ.get("TERM") != "dumb" and is_terminal(stream)
 
 
 def width() -> int | None:
     """Return the columns of the terminal that stdout is; None where it is none: a pipe, a file."""
-    if not _is_terminal(sys.stdout):
+    if not is_terminal(sys.stdout):
         return None
     import shutil
 
@@ -52,7 +52,8 @@ def fold(text: str, columns: int | None, indent: str = "") -> list[str]:
     ) or [""]
 
 
-def _is_terminal(stream: IO[str]) -> bool:
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person is at the other end of a stream."""
     try:
         return stream.isatty()
     except (ValueError, AttributeError):  # closed, or none at all

@@ -85,10 +85,17 @@ class Status:
 
 
 def run_state(
-    folder: RunFolder, record: Record, events: list[dict[str, Any]] | None = None
+    folder: RunFolder,
+    record: Record,
+    events: list[dict[str, Any]] | None = None,
+    job_now: tuple[Record, JobState | None] | None = None,
 ) -> Status:
-    """Return the state of a run now, without its cause. `events`: its events, if read already."""
-    record, job = current(folder, record)
+    """Return the state of a run now, without its cause.
+
+    `events`: its events, if read already. `job_now`: what `current` returns, if Slurm was asked
+    already.
+    """
+    record, job = job_now or current(folder, record)
     events = read_events(folder.events) if events is None else events
     code = _read_exit_code(folder) if _is_of_now(folder, record, job) else None
     done = progress(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import IO
 from hpclaunch.run.events import is_full
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
+from hpclaunch.run.stop_timing import INTERRUPTED_SAVE_SECONDS
 
 STOP_TIMEOUT = 60.0
 """Seconds that a stopped job gets to end by itself before it is killed."""
@@ -28,7 +30,7 @@ _GRANTED = re.compile(r"salloc: (?:Granted job allocation|Pending job allocation
 _STEP = re.compile(r"^(SLURM_STEP|SLURM_STEPID|SLURM_NODEID|SLURM_PROCID|SLURM_LOCALID|SLURM_GTIDS"
                    r"|SLURM_TASK_PID|SLURM_LAUNCH|SLURM_SRUN|SLURM_PTY|SLURM_NTASKS|SLURM_NPROCS"
                    r"|SLURM_CPU_BIND|SLURM_MPI|SLURM_DISTRIBUTION|SLURM_OVERLAP|SLURM_EXACT"
-                   r"|SLURM_UMASK|SLURM_CPUS_PER_TASK|SLURM_TRES_PER_TASK|SLURM_LABELIO"
+                   r"|SLURM_UMASK|SLURM_CPUS_PER_TASK|SLURM_TRES_PER_TASK|SLURM_TRES_BIND|SLURM_LABELIO"
                    r"|SLURM_GPUS|SLURM_GPU_BIND|SLURM_NTASKS_PER|SLURM_MEM_PER"
                    r"|PMI|PMIX)")  # fmt: skip
 
@@ -42,6 +44,8 @@ class Attached:
     log: Path
     label: str = ""
     """Put in front of every line of the log, where no srun labels them."""
+    later: str = ""
+    """How to go on with it once it was stopped, for the message: `; later: hpclaunch resume x`."""
 
 
 def inside_allocation(environment: Mapping[str, str]) -> dict[str, str]:
@@ -58,14 +62,17 @@ def run_attached(
     show: Callable[[Line], None],
     on_job: Callable[[str], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
+    save: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run to the end, with every line to the log and to `show`; returns the exit code.
 
-    Ctrl-C and SIGTERM stop the job: its first process gets SIGTERM (the script ends its steps,
-    salloc its allocation), then the rest of the output is read until it has ended; the launchers'
-    messages about being stopped go to the log alone. A second Ctrl-C, or STOP_TIMEOUT seconds,
-    kills it. A reader that has gone (`| head`, a closed terminal) stops it as well, for the job
-    belongs to this terminal; under nohup it goes on.
+    Ctrl-C has the job save and end: `save` asks for it, and returns whether it will. A second one
+    stops it, as the first does where there is nothing to save: its first process gets SIGTERM (the
+    script ends its steps, salloc its allocation), then the rest of the output is read until it has
+    ended; the launchers' messages about being stopped go to the log alone. One more Ctrl-C, or
+    STOP_TIMEOUT seconds, kills it. SIGTERM is the same, with INTERRUPTED_SAVE_SECONDS to save. A
+    reader that has gone (`| head`, a closed terminal) is as good as Ctrl-C, for the job belongs to
+    this terminal; under nohup it goes on.
     `on_job` is called with the job id of a fresh allocation, `on_start` with the process id.
     """
     # A session of its own: the terminal's Ctrl-C must reach this program alone, which then ends
@@ -81,34 +88,46 @@ def run_attached(
         bufsize=1,
         start_new_session=True,
     )
-    stopping = threading.Event()
+    saving, stopping = threading.Event(), threading.Event()
     reader_gone: list[bool] = []
 
-    def interrupt(_number: int, _frame: object) -> None:
+    def interrupt(number: int, _frame: object) -> None:
         if stopping.is_set():
             _kill(process)
-            return
-        stop("stopping the job (again: kill it)")
+        elif saving.is_set():
+            stop("stopping the job without waiting for its checkpoint (again: kill it)")
+        else:
+            end("", INTERRUPTED_SAVE_SECONDS if number == signal.SIGTERM else None)
+
+    def end(why: str, seconds: float | None) -> None:
+        if save():
+            saving.set()
+            _say(f"{why}saving a checkpoint, then stopping{job.later} (again: stop at once)")
+            if seconds is not None:
+                _after(seconds, stop_unless_stopped)
+        else:
+            stop(f"{why}stopping the job{job.later} (again: kill it)")
+
+    def stop_unless_stopped() -> None:
+        if not stopping.is_set():
+            stop("no time left to save: stopping the job")
 
     def stop(why: str) -> None:
         stopping.set()
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"hpclaunch: {why}", file=sys.stderr, flush=True)
+        _say(why)
         process.send_signal(signal.SIGTERM)
-        killer = threading.Timer(STOP_TIMEOUT, _kill, [process])
-        killer.daemon = True
-        killer.start()
+        _after(STOP_TIMEOUT, lambda: _kill(process))
 
     def show_unless_stopped(line: Line) -> None:
         from_launcher = line.node is not None and line.local_rank is None
-        if stopping.is_set() and (reader_gone or from_launcher):
+        if reader_gone or (stopping.is_set() and from_launcher):
             return
         try:
             show(line)
         except OSError:
             reader_gone.append(True)
-            if not stopping.is_set():
-                stop("nobody reads the output any more: stopping the job; its log is kept")
+            if not stopping.is_set() and not saving.is_set():
+                end("nobody reads the output any more, its log is kept: ", None)
 
     watched = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: nohup
@@ -149,6 +168,17 @@ def _copy(
             show(parse_line(labelled))
 
 
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"hpclaunch: {text}", file=sys.stderr, flush=True)
+
+
+def _after(seconds: float, action: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+
+
 def _kill(process: subprocess.Popen[str]) -> None:
     """End the script's whole session at once."""
     try:
@@ -160,5 +190,14 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def local_job(folder: RunFolder, environment: Mapping[str, str]) -> Attached:
     """Return the command that runs a script on this machine."""
     return Attached(
-        ["bash", str(folder.script)], environment, folder.logs / "job-local.out", label="0: "
+        ["bash", str(folder.script)],
+        environment,
+        folder.logs / "job-local.out",
+        label="0: ",
+        later=later(folder),
     )
+
+
+def later(folder: RunFolder) -> str:
+    """Return the words of a message that say how to go on with a run that was stopped."""
+    return f"; later: hpclaunch resume {shlex.quote(folder.root.name)}"

@@ -9,8 +9,7 @@ from msgspec import structs
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.slurm.commands import ask
-from hpclaunch.slurm.jobs import JobState, job_states
+from hpclaunch.slurm.jobs import JobState, job_states, own_jobs
 
 
 def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]:
@@ -31,9 +30,7 @@ def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]
 
 def job_of_script(script: Path) -> str | None:
     """Return the newest of this user's jobs that waits or runs with a script, if there is one."""
-    rows = ask("squeue", "--noheader", "--me", "--format=%i|%o").splitlines()
-    pairs = (row.split("|", 1) for row in rows if "|" in row)
-    own = [int(job) for job, path in pairs if job.isdigit() and _same(path, script)]
+    own = [int(job) for job, (_, path) in own_jobs().items() if _same(path, script)]
     return str(max(own)) if own else None
 
 

@@ -16,6 +16,7 @@ from hpclaunch.launch.attached import (
     STOPPED,
     Attached,
     inside_allocation,
+    later,
     local_job,
     run_attached,
 )
@@ -24,9 +25,11 @@ from hpclaunch.launch.draft import check_model_access
 from hpclaunch.launch.local_process import started as process_started
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.launch.remote_storage import check_storage
+from hpclaunch.launch.stop import interrupt
 from hpclaunch.launch.write_folder import check_writable, rewrite_folder, write_folder
 from hpclaunch.recipe.load import check_data
 from hpclaunch.render.job import Job
+from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record, write_record
@@ -145,6 +148,11 @@ def execute(
         record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)
     write_record(folder, record)
     show = started(folder, record)
+    saving: list[bool] = []
+
+    def save() -> bool:
+        saving.append(interrupt(folder, record))
+        return saving[-1]
 
     def on_start(pid: int) -> None:
         # The script's own process: it is at work, and can be ended, whatever becomes of this one.
@@ -152,21 +160,29 @@ def execute(
 
     if local:
         attached = local_job(folder, without_launcher_state(os.environ))
-        code = run_attached(attached, show, on_start=on_start)
+        code = run_attached(attached, show, on_start=on_start, save=save)
     elif inside:
         variables = inside_allocation(without_launcher_state(os.environ))
         if job.plan.device == "gpu":
             # However the allocation was asked for, by job, by node or by task: a step gets all.
             variables["SLURM_GPUS_PER_NODE"] = str(job.plan.processes_per_node)
         log = folder.logs / "job-srun.out"
-        attached = Attached(["bash", str(folder.script)], variables, log)
-        code = run_attached(attached, show, on_start=on_start)
+        attached = Attached(["bash", str(folder.script)], variables, log, later=later(folder))
+        code = run_attached(attached, show, on_start=on_start, save=save)
     else:
-        code = _in_fresh_allocation(job, folder, record, show, keep=before is not None)
+        code = _in_fresh_allocation(job, folder, record, show, save, keep=before is not None)
+    if code == 0 and any(saving) and not _is_done(folder):
+        return STOPPED  # in order: not cancelled
     if code == STOPPED and folder.root.is_dir() and not folder.cancelled_file.exists():
         note_cancelled(folder, "at its terminal (Ctrl-C, or it was closed)")
     # `hpclaunch cancel` in another terminal ends the script itself.
     return STOPPED if code and folder.cancelled_file.exists() else code
+
+
+def _is_done(folder: RunFolder) -> bool:
+    """Return whether the training came to its end, and was not stopped before it."""
+    end = newest(read_events(folder.events), "end") or {}
+    return end.get("outcome") == "done"
 
 
 def _owned_by(record: Record, pid: int) -> Record:
@@ -175,7 +191,13 @@ def _owned_by(record: Record, pid: int) -> Record:
 
 
 def _in_fresh_allocation(
-    job: Job, folder: RunFolder, record: Record, show: Callable[[Line], None], *, keep: bool
+    job: Job,
+    folder: RunFolder,
+    record: Record,
+    show: Callable[[Line], None],
+    save: Callable[[], bool],
+    *,
+    keep: bool,
 ) -> int:
     """Have salloc run the script: the same file that sbatch would take.
 
@@ -194,8 +216,9 @@ def _in_fresh_allocation(
         show(line)
 
     argv = [*allocation_command(job), "bash", str(folder.script)]
-    attached = Attached(argv, for_submission(os.environ), folder.logs / "job-srun.out")
-    code = run_attached(attached, watch, on_job)
+    log = folder.logs / "job-srun.out"
+    attached = Attached(argv, for_submission(os.environ), log, later=later(folder))
+    code = run_attached(attached, watch, on_job, save=save)
     if code == STOPPED and granted:
         # A killed salloc leaves its allocation behind; cancelling one that has ended does no harm.
         with contextlib.suppress(UserError):

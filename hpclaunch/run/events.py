@@ -84,6 +84,41 @@ def read_last_events(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
     return _parse(data.decode(errors="replace"))
 
 
+def attempt_spans(path: Path) -> list[tuple[float, float]]:
+    """Return the Unix seconds of the first and the last event of each attempt.
+
+    Lines between them are not parsed: the file of a long run has hundreds of thousands.
+    """
+    spans: list[tuple[float, float]] = []
+    first: float | None = None
+    before = b""
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                if b'"event": "start"' in line:
+                    _close(spans, first, before)
+                    first = _time(line)
+                if line.endswith(b"\n"):
+                    before = line
+    except OSError:
+        return []
+    _close(spans, first, before)
+    return spans
+
+
+def _close(spans: list[tuple[float, float]], first: float | None, last_line: bytes) -> None:
+    last = _time(last_line)
+    if first is not None and last is not None and first <= last:
+        spans.append((first, last))
+
+
+def _time(line: bytes) -> float | None:
+    """Return when an event was, in Unix seconds; None for a line that is none."""
+    events = _parse(line.decode(errors="replace"))
+    time_s = events[0].get("time") if events else None
+    return float(time_s) if isinstance(time_s, int | float) else None
+
+
 def _parse(text: str) -> list[dict[str, Any]]:
     events = []
     for line in text.split("\n"):

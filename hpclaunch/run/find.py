@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.errors import UserError, nearest
@@ -43,28 +44,32 @@ def next_name(runs_dir: Path, recipe: str) -> str:
 
 
 def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[RunFolder, Record]:
-    """Return the run meant by a name, a folder or a job id; without one, the newest.
+    """Return the run meant by a name, a folder or a job id; without one, the newest here.
 
-    Looked for in `runs_dir` (by default where runs go), whose runs win over others of that name,
-    and in the list of runs started. Raises UserError where there is none, or several elsewhere.
+    Looked for in `runs_dir` (by default where runs go), whose runs win over all others, and in the
+    list of runs started. Raises UserError where there is none, or several elsewhere.
     """
     if reference is not None and _has_record(Path(reference)):
         folder = RunFolder(Path(reference).absolute())
         return folder, read_record(folder)
     if reference is not None and "/" in reference:
         raise UserError(f"{reference} is no run folder: it has no run.json")
-    runs = list(known(runs_dir or default_runs_dir()))
+    own = (runs_dir or default_runs_dir()).absolute()
+    listed = list(every(own))
+    runs = [(run.folder, run.record) for run in listed if run.record is not None]
     if reference is None:
         if not runs:
+            _refuse_unreadable(listed)
             raise UserError("there is no run yet", "start one: hpclaunch local")
-        return max(runs, key=lambda run: run[1].created)
+        return max(runs, key=lambda run: (run[0].root.parent == own, run[1].created))
     named = [run for run in runs if reference in {run[1].name, run[1].job_id}]
     if not named:
+        _refuse_unreadable([run for run in listed if run.folder.root.name in {reference, own.name}])
         raise UserError(
             f"no run called '{reference}' here or in your list of runs",
             nearest(reference, {record.name for _, record in runs}, most=8) if runs else "",
         )
-    here = [run for run in named if run[0].root.parent == (runs_dir or default_runs_dir())]
+    here = [run for run in named if run[0].root.parent == own]
     by_name = [run for run in named if run[1].name == reference]
     if not here and len(by_name) > 1:
         folders = ", ".join(str(folder.root) for folder, _ in by_name[-4:])
@@ -75,15 +80,42 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
     return max(here or named, key=lambda run: run[1].created)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A run that is known by its folder."""
+
+    folder: RunFolder
+    record: Record | None
+    """None where it cannot be read."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
 def known(runs_dir: Path, most: int = 0) -> Iterator[tuple[RunFolder, Record]]:
     """Return every run in `runs_dir` and in the index that can be read, each once.
 
     `most`: so many of the index at most, the last that were started; 0: all of them.
     """
+    for run in every(runs_dir, most):
+        if run.record is not None:
+            yield run.folder, run.record
+
+
+def every(runs_dir: Path, most: int = 0) -> Iterator[Listed]:
+    """Return every run in `runs_dir` and in the index, each once, those too that are damaged.
+
+    A `runs_dir` that cannot be read is one of them. Runs that are gone, and folders of other users
+    that are closed to us, are left out. `most` is as in `known`.
+    """
     seen: set[Path] = set()
     listed: list[Path] = []
-    with contextlib.suppress(OSError):
+    try:
         listed += [entry for entry in runs_dir.iterdir() if _has_record(entry)]
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problem = f"{runs_dir} cannot be read: {error.strerror}"
+        yield Listed(RunFolder(runs_dir), None, problem)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         listed += [Path(line) for line in _index()[-most:]]
     for root in listed:
@@ -92,9 +124,19 @@ def known(runs_dir: Path, most: int = 0) -> Iterator[tuple[RunFolder, Record]]:
         seen.add(root)
         folder = RunFolder(root)
         try:
-            yield folder, read_record(folder)
-        except (UserError, ValueError):  # ValueError: the index holds what is no path
+            yield Listed(folder, read_record(folder))
+        except UserError as error:
+            if _has_record(root):
+                yield Listed(folder, None, error.message)
+        except ValueError:  # the index holds what is no path
             continue
+
+
+def _refuse_unreadable(listed: Iterable[Listed]) -> None:
+    """Raise UserError for the first of them that cannot be read."""
+    for run in listed:
+        if run.problem:
+            raise UserError(run.problem)
 
 
 def _index() -> list[str]:
@@ -105,5 +147,5 @@ def _has_record(folder: Path) -> bool:
     """Whether a folder is a run's that we may read: others' runs lie in shared folders too."""
     try:
         return (folder / "run.json").is_file()
-    except OSError:
+    except (OSError, ValueError):
         return False

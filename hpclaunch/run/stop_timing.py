@@ -29,6 +29,13 @@ REQUEUE_RESERVE_SECONDS = 25.0
 PREEMPTED_UPLOAD_SECONDS = 10.0
 """For the upload after a preemption's notice: nobody tells how long the grace period is."""
 
+INTERRUPTED = "interrupted at the terminal"
+"""Text of the stop file after Ctrl-C: save a checkpoint, no final weights, and end."""
+
+INTERRUPTED_SAVE_SECONDS = 20.0
+"""For that checkpoint where it was a signal from outside and not Ctrl-C: Slurm kills 30 s after its
+first signal (KillWait), and the processes need some of it to end."""
+
 FINAL_UPLOAD_SECONDS = 3600.0
 """For the upload of a finished run without a time limit: its nodes wait for it."""
 

@@ -73,14 +73,32 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
             found[job] = JobState(state, None, reason, nodes, left)
     # Each further question to a controller that is gone would be another long wait.
     hurried = not answered and time.monotonic() - began > SLOW_ANSWER_S
-    for job in job_ids:
-        if job not in found or found[job].ended:
-            ended = _from_controller(job) if answered else None
-            ended = ended or (None if hurried else _from_accounts(job))
-            if ended:
-                found[job] = ended
-            elif job not in found and not answered:
-                found[job] = JobState(NO_ANSWER)
+    over = [job for job in job_ids if job not in found or found[job].ended]
+    if answered:
+        controller = {job: ended for job in over if (ended := _from_controller(job))}
+        found |= controller
+        over = [job for job in over if job not in controller]
+    if over and not hurried:
+        found |= _from_accounts(over)
+    if not answered:
+        found |= {job: JobState(NO_ANSWER) for job in over if job not in found}
+    return found
+
+
+def own_jobs() -> dict[str, tuple[JobState, str]]:
+    """Return this user's jobs that wait or run, each with the path of its script ('' if none).
+
+    Empty where Slurm is not here or does not answer: `job_states` then says which it is.
+    """
+    if not available():
+        return {}
+    found = {}
+    for row in ask("squeue", "--noheader", "--me", "--format=%i|%T|%r|%N|%L|%o").splitlines():
+        fields = row.split("|", 5)
+        if len(fields) == 6 and fields[0].isdigit():
+            job, state, reason, nodes, left, script = fields
+            reason = "" if reason == "None" else reason
+            found[job] = (JobState(state, None, reason, nodes, left), script)
     return found
 
 
@@ -102,19 +120,20 @@ def _from_controller(job: str) -> JobState | None:
     return JobState(state, code, "" if reason == "None" else reason, fields.get("NodeList", ""))
 
 
-def _from_accounts(job: str) -> JobState | None:
+def _from_accounts(jobs: Sequence[str]) -> dict[str, JobState]:
     """Ask the accounting database, where the cluster keeps one."""
     if shutil.which("sacct") is None:
-        return None
-    text = ask("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", job,
-               "--format=State,ExitCode,NodeList")  # fmt: skip
-    row = text.strip().splitlines()[-1:] or [""]
-    fields = row[0].split("|")
-    if len(fields) != 3 or not fields[0]:
-        return None
-    # 'CANCELLED by 1000' names the user; the state is the first word.
-    state = fields[0].split()[0]
-    return JobState(state, _exit_code(fields[1]), "", fields[2])
+        return {}
+    text = ask("sacct", "--noheader", "--parsable2", "--allocations", "--jobs", ",".join(jobs),
+               "--format=JobID,State,ExitCode,NodeList")  # fmt: skip
+    found = {}
+    for row in text.splitlines():
+        fields = row.split("|")
+        if len(fields) == 4 and fields[0] in jobs and fields[1]:
+            # 'CANCELLED by 1000' names the user; the state is the first word.
+            state = fields[1].split()[0]
+            found[fields[0]] = JobState(state, _exit_code(fields[2]), "", fields[3])
+    return found
 
 
 def _exit_code(text: str) -> int | None:

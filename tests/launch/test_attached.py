@@ -14,10 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from hpclaunch.launch.attached import STOPPED, Attached, inside_allocation, run_attached
 from hpclaunch.launch.local_process import started
+from hpclaunch.launch.stop import interrupt
+from hpclaunch.run.events import log_event
 from hpclaunch.run.lines import Line
+from hpclaunch.run.record import read_record
+from hpclaunch.run.stop_timing import INTERRUPTED
+from tests.run.making import run_in
 
 PROGRAM = """
 import sys
@@ -139,10 +145,13 @@ def test_a_terminal_that_is_closed_ends_the_script_in_order(tmp_path: Path) -> N
 
 
 def _start(
-    tmp_path: Path, script: str, before: Callable[[], object] | None = None
+    tmp_path: Path,
+    script: str,
+    before: Callable[[], object] | None = None,
+    program: str = PROGRAM,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, script, str(tmp_path / "log")],
+        [sys.executable, "-c", program, script, str(tmp_path / "log")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -153,5 +162,87 @@ def _start(
 
 def test_a_nested_step_does_not_inherit_the_enclosing_one() -> None:
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_CONF": "x", "PATH": "/bin"}
-    step = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    # From 26.05 on, a step of an allocation by task would get no more than that task's GPU.
+    step = {
+        "SLURM_TRES_BIND": "gres/gpu:per_task:1",
+        "SLURM_STEP_ID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+    }
     assert inside_allocation(job | step) == job
+
+
+SAVING = """
+import sys
+from pathlib import Path
+from hpclaunch.launch import attached
+attached.INTERRUPTED_SAVE_SECONDS = 1.0
+script, log = sys.argv[1:3]
+code = attached.run_attached(
+    attached.Attached(["bash", "-c", script], {"PATH": "/usr/bin:/bin"}, Path(log),
+                      later="; later: hpclaunch resume it"),
+    lambda line: print("shown", line.text, flush=True),
+    save=lambda: Path(log).with_name("stop").touch() or True,
+)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "saves", "code"),
+    [
+        (signal.SIGINT, True, 0),
+        (signal.SIGHUP, True, 0),
+        (signal.SIGTERM, True, 0),
+        (signal.SIGTERM, False, STOPPED),  # it is too slow for what Slurm leaves
+    ],
+)
+def test_a_signal_has_a_run_save_first(
+    tmp_path: Path, how: signal.Signals, saves: bool, code: int
+) -> None:
+    stop = tmp_path / "stop"
+    script = f"trap 'echo tidied; exit 5' TERM; echo ready; until [ -e {stop} ]; do sleep 0.1; done"
+    script += "; echo saved" if saves else "; while :; do sleep 0.1; done"
+    process = _start(tmp_path, script, program=SAVING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "shown ready\n"
+    process.send_signal(how)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (code, "shown saved\n" if saves else "shown tidied\n")
+    assert "saving a checkpoint, then stopping; later: hpclaunch resume it (again: stop" in err
+    assert ("no time left to save" in err) == (not saves)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint(tmp_path: Path) -> None:
+    script = "trap 'echo tidied; exit 5' TERM; echo ready; while :; do sleep 0.1; done"
+    process = _start(tmp_path, script, program=SAVING)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == STOPPED
+    assert "without waiting for its checkpoint (again: kill it)" in err
+
+
+def test_what_a_run_saves_when_it_is_interrupted(tmp_path: Path) -> None:
+    """Before the first step there is nothing, and a program of one's own is not asked."""
+    folder = run_in(tmp_path / "run")
+    record = read_record(folder)
+    assert not interrupt(folder, record)
+    log_event(folder.events, "start")
+    log_event(folder.events, "load")
+    assert not interrupt(folder, record)
+    log_event(folder.events, "step", step=1)
+    log_event(folder.events, "checkpoint", step=1)
+    assert not interrupt(folder, structs.replace(record, program=["x.py"]))
+    assert not folder.stop_request.exists()
+    assert interrupt(folder, record)
+    assert folder.stop_request.read_text() == f"{INTERRUPTED}\n"
+    log_event(folder.events, "end", outcome="done")
+    assert not interrupt(folder, record)
+    log_event(folder.events, "start")
+    assert not interrupt(folder, record), "the steps are an earlier attempt's"

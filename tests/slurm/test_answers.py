@@ -69,12 +69,12 @@ SILENT = "echo 'Unable to contact slurm controller' >&2; exit 1"
     [
         ("echo '7|RUNNING|None|n[1-2]|1:00'", "exit 1", RUNNING),
         ("echo '7|PENDING|Priority||1:00'", "exit 1", PENDING),
-        (GONE, "echo 'CANCELLED by 1000|0:15|n1'", JobState("CANCELLED", 143, "", "n1")),
-        (GONE, "echo 'OUT_OF_MEMORY|0:125|n1'", KILLED),
-        (GONE, "echo 'NODE_FAIL|1:0|n1'", JobState("NODE_FAIL", 1, "", "n1")),
+        (GONE, "echo '7|CANCELLED by 1000|0:15|n1'", JobState("CANCELLED", 143, "", "n1")),
+        (GONE, "echo '7|OUT_OF_MEMORY|0:125|n1'", KILLED),
+        (GONE, "echo '7|NODE_FAIL|1:0|n1'", JobState("NODE_FAIL", 1, "", "n1")),
         (GONE, "true", None),
         (SILENT, "exit 1", JobState(NO_ANSWER)),
-        (SILENT, "echo 'COMPLETED|0:0|n1'", JobState("COMPLETED", 0, "", "n1")),
+        (SILENT, "echo '7|COMPLETED|0:0|n1'", JobState("COMPLETED", 0, "", "n1")),
     ],
 )
 def test_slurms_answers(
@@ -113,7 +113,7 @@ def test_a_slurm_that_hangs_is_waited_for_once(
 def test_the_state_of_a_run(
     commands: Commands, tmp_path: Path, state: str, code: str | None, expected: str, reason: str
 ) -> None:
-    commands(squeue=GONE, sacct=f"echo '{state}|1:0|n1'")
+    commands(squeue=GONE, sacct=f"echo '7|{state}|1:0|n1'")
     folder, record = run(tmp_path)
     if code is not None:
         folder.exit_code_file.write_text(f"{code}\n")

@@ -13,6 +13,7 @@ from hpclaunch.recipe.address import scheme_of
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stop_timing import (
     FINAL_UPLOAD_SECONDS,
+    INTERRUPTED,
     PREEMPTED_UPLOAD_SECONDS,
     REQUEUE_RESERVE_SECONDS,
 )
@@ -124,6 +125,6 @@ def upload_deadline(paused: bool, end: float | None, reason: str) -> float:
     seconds, None without a limit.
     """
     now = time.time()
-    preempted = paused and reason == PREEMPTED
-    latest = now + (PREEMPTED_UPLOAD_SECONDS if preempted else FINAL_UPLOAD_SECONDS)
+    hurried = paused and reason in {PREEMPTED, INTERRUPTED}
+    latest = now + (PREEMPTED_UPLOAD_SECONDS if hurried else FINAL_UPLOAD_SECONDS)
     return latest if end is None else min(latest, max(now, end - REQUEUE_RESERVE_SECONDS))

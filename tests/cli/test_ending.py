@@ -1,0 +1,127 @@
+"""`ls`, `stop` and `cancel`: which run is meant, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Home
+from tests.run.making import run_in
+
+
+@pytest.fixture
+def sleeper(home: Home) -> subprocess.Popen[bytes]:
+    """A process that stands for an attached run's script."""
+    process = subprocess.Popen(["sleep", "60"])
+    run_in(home.runs / "mine", created=2.0, mode="local", pid=process.pid, host=os.uname().nodename)
+    return process
+
+
+@pytest.mark.parametrize("command", ["cancel", "stop"])
+def test_a_script_must_name_what_it_ends(
+    home: Home, sleeper: subprocess.Popen[bytes], command: str
+) -> None:
+    done = home.call(command)
+    assert done.code == 2
+    assert f"a script must name the one to {command}; the newest is mine in {home.runs}" in done.err
+    assert sleeper.poll() is None
+    sleeper.kill()
+
+
+@pytest.mark.parametrize(("answer", "ended"), [("n\n", False), ("\n", False), ("y\n", True)])
+def test_a_terminal_is_asked(
+    home: Home, sleeper: subprocess.Popen[bytes], answer: str, ended: bool
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        home.argv("cancel"),
+        env=home.environment, cwd=home.folder, stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.write(ours, answer.encode())
+    assert process.wait(timeout=60) == (0 if ended else 130)
+    assert f"cancel mine in {home.runs}? [y/N]" in os.read(ours, 4096).decode()
+    if ended:
+        assert sleeper.wait(timeout=10) == -15
+    else:
+        assert sleeper.poll() is None
+        sleeper.kill()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_stop_asks_a_run_at_work(home: Home, sleeper: subprocess.Popen[bytes]) -> None:
+    done = home.call("stop", "mine")
+    assert (done.code, done.out) == (0, "mine saves after the step at work, and ends\n")
+    assert "hpclaunch resume mine" in done.err
+    assert (home.runs / "mine/stop").read_text().startswith("hpclaunch stop by ")
+    sleeper.kill()
+
+
+def test_stop_refuses_what_saves_nothing(home: Home) -> None:
+    run_in(home.runs / "own", mode="local", pid=1, host="elsewhere", program=["x.py"])
+    done = home.call("stop", "own")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "hpclaunch cancel own" in done.err
+    (run_in(home.runs / "over").root / "exit_code").write_text("0\n")
+    assert "run over is not running: done" in home.call("stop", "over").err
+
+
+def test_without_a_name_the_run_here_is_meant(home: Home) -> None:
+    """Another project's newer run, or another cluster's, is not."""
+    run_in(home.runs / "here", created=1.0)
+    index = home.folder / ".local/state/hpclaunch/runs"
+    index.parent.mkdir(parents=True)
+    index.write_text(f"{run_in(home.folder / 'other/runs/newer', created=9.0).root}\n")
+    assert json.loads(home.call("status", "--json").out)["name"] == "here"
+
+
+def test_ls(home: Home) -> None:
+    for number, code in enumerate(["0", "1", None], 1):
+        folder = run_in(home.runs / f"r{number}", created=float(number), recipe=f"recipe{number}")
+        if code is not None:
+            (folder.root / "exit_code").write_text(f"{code}\n")
+    run_in(home.runs / "bad").record.write_text("{")
+
+    def names(*words: str) -> list[str]:
+        done = home.call("ls", *words, "--json")
+        assert done.code == 0, done.err
+        return [run["name"] for run in json.loads(done.out)]
+
+    assert names() == ["r3", "r2", "r1", "bad"]
+    assert names("--state", "failed,done") == ["r2", "r1"]
+    assert names("r?", "--recipe", "recipe3") == ["r3"]
+    assert names("nothing*") == []
+    done = home.call("ls")
+    assert done.out.splitlines()[0].split() == [
+        "run",
+        "state",
+        "step",
+        "age",
+        "GPU-hours",
+        "job",
+        "folder",
+    ]
+    assert "run.json is damaged" in done.out
+    refused = home.call("ls", "--state", "dead")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "no state 'dead'; valid: written, queued, running" in refused.err
+
+
+def test_ls_of_a_home_without_runs(home: Home) -> None:
+    done = home.call("ls")
+    assert (done.code, done.out, done.err) == (0, "", "hpclaunch: there is no run yet\n")
+    assert home.call("ls", "--json").out == "[]\n"
+
+
+def test_ls_says_that_there_are_more(home: Home, tmp_path: Path) -> None:
+    for number in range(21):
+        run_in(home.runs / f"r{number}", created=float(number))
+    done = home.call("ls")
+    assert len(done.out.splitlines()) == 21
+    assert "the newest 20; --all lists more" in done.err
+    assert len(home.call("ls", "--all").out.splitlines()) == 22
