@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hpclaunch.cli.data_lines import DataLines
 from hpclaunch.cli.follow import print_end, printer
 from hpclaunch.cli.text import print_notes, say, say_if
 from hpclaunch.diagnose.status import status
@@ -21,13 +22,15 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
     `before` is the record of a run that is resumed; `note` is printed once the job has begun.
     """
     print_notes(job.plan.notes)
+    data = DataLines()
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
         say(f"run {record.name} in {folder.root}")
         say_if(note)
+        data.print()
         return printer(folder, record)
 
-    code = execute(job, started, before)
+    code = execute(job, started, before, data=data)
     launch = job.plan.launch
     if not launch.folder.is_dir():
         return code  # stopped before an allocation: nothing was written

@@ -95,8 +95,11 @@ def cp(recipe: str, file: Path | None, force: bool) -> None:
 @click.option("--show", is_flag=True, help="Print the resolved recipe.")
 def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
     """Check a recipe; the first error names file, line and key."""
-    from hpclaunch.recipe.load import check_data, load, to_yaml
+    from hpclaunch.cli.data_lines import DataLines
+    from hpclaunch.recipe.load import load, to_yaml
 
     resolved = load(recipe, overrides)
-    check_data(resolved)
+    data = DataLines()
+    data(resolved)
+    data.print()
     print(to_yaml(resolved) if show else f"{recipe}: valid", end="" if show else "\n")

@@ -88,11 +88,14 @@ def resume(
         from hpclaunch.cli.attach import run_to_its_end
 
         return run_to_its_end(job, record)
+    from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.sbatch import print_submitted
     from hpclaunch.launch.start import submit
 
-    with waiting_message():
-        submitted = submit(job, record)
+    with waiting_message() as waiting:
+        data = DataLines(waiting)
+        submitted = submit(job, record, data=data)
+    data.print()
     print_submitted(submitted, as_json)
     if not wait:
         return 0

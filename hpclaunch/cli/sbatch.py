@@ -71,11 +71,14 @@ def sbatch(
         print_notes(drafted.plan.notes)
         say_if(note)
         return 0
+    from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.launch.start import submit
 
-    with waiting_message():
-        submitted = submit(drafted)
+    with waiting_message() as waiting:
+        data = DataLines(waiting)
+        submitted = submit(drafted, data=data)
     print_notes(drafted.plan.notes)
+    data.print()
     say_if(note)
     print_submitted(submitted, as_json)
     if not wait:
@@ -94,11 +97,14 @@ def _print_dry(job: Job, as_json: bool) -> None:
 
 
 def _write(job: Job, as_json: bool) -> None:
+    from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.errors import UserError
     from hpclaunch.launch.draft import check_model_access
     from hpclaunch.launch.start import write
 
-    folder = write(job)
+    data = DataLines()
+    folder = write(job, data)
+    data.print()
     try:
         check_model_access(job)
     except UserError as error:

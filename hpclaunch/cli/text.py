@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hpclaunch.cli.terminal import Style, fold, paint, width
 
 if TYPE_CHECKING:
+    import threading
+
     from hpclaunch.plan.notes import PlanNote
 
 Row = tuple[str, str] | tuple[str, str, Style]
@@ -39,18 +41,36 @@ def say_if(text: str | None) -> None:
         say(text)
 
 
-@contextlib.contextmanager
-def waiting_message(seconds: float = 3.0) -> Iterator[None]:
-    """Print that Slurm has not answered yet where the work inside takes longer than `seconds`."""
-    import threading
+class WaitingMessage:
+    """Prints that Slurm has not answered yet where that takes longer than `seconds`."""
 
-    timer = threading.Timer(seconds, say, ["waiting for Slurm to answer"])
-    timer.daemon = True
-    timer.start()
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Begin to wait."""
+        import threading
+
+        self._timer = threading.Timer(self._seconds, say, ["waiting for Slurm to answer"])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """End to wait, or leave it for other work."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+@contextlib.contextmanager
+def waiting_message(seconds: float = 3.0) -> Iterator[WaitingMessage]:
+    """Print that Slurm has not answered yet where the work inside takes longer than `seconds`."""
+    waiting = WaitingMessage(seconds)
+    waiting.start()
     try:
-        yield
+        yield waiting
     finally:
-        timer.cancel()
+        waiting.stop()
 
 
 def print_notes(notes: Iterable[PlanNote]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from hpclaunch.dataset.count import count_samples
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
@@ -21,14 +21,9 @@ from hpclaunch.predict.kernels import EXPERTS
 from hpclaunch.predict.optimizer import adamw_assumed
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
-from hpclaunch.recipe.load import is_local
-from hpclaunch.recipe.rows import files_of
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuType, Site
-
-COUNTED = 500_000_000
-"""Bytes of local data up to which its lines are counted."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,9 @@ def forecast(
     assumed = adamw_assumed(recipe)
     if assumed is not None:
         basis = replace(basis, assumed=(*basis.assumed, assumed))
-    workload = workload_of(recipe, request.nodes * request.gpus_per_node, _samples(recipe))
+    workload = workload_of(
+        recipe, request.nodes * request.gpus_per_node, count_samples(recipe.data)
+    )
     estimated = estimate(training, replicas, workload, gpu, hardware)
     if estimated.steps is None:
         unknown.append(
@@ -156,23 +153,3 @@ def _gpu(request: PredictionRequest) -> tuple[str | None, GpuType | None, list[s
     if name not in kinds:
         raise UserError(f"--gpu {name}: no such kind", f"{nearest(name, kinds)}")
     return name, kinds[name], []
-
-
-def _samples(recipe: Recipe) -> int | None:
-    """Count the samples of local jsonl data; None where that is not known yet."""
-    if not is_local(recipe.data.name):
-        return None
-    try:
-        files = files_of(Path(recipe.data.name))
-        if any(file.suffix != ".jsonl" for file in files):
-            return None
-        if sum(file.stat().st_size for file in files) > COUNTED:
-            return None
-        return sum(_lines(file) for file in files)
-    except (OSError, UserError):
-        return None
-
-
-def _lines(file: Path) -> int:
-    with file.open("rb") as stream:
-        return sum(1 for line in stream if line.strip())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.attached import (
     STOPPED,
@@ -27,7 +28,7 @@ from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_pr
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.stop import interrupt
 from hpclaunch.launch.write_folder import check_writable, rewrite_folder, write_folder
-from hpclaunch.recipe.load import check_data
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -48,9 +49,13 @@ class Submitted:
     """Slurm's estimate of the start, in its own words; '' where it made none."""
 
 
-def check(job: Job) -> None:
+CheckData = Callable[[Recipe], object]
+"""What looks at a recipe's data, and raises UserError where nobody could train on it."""
+
+
+def check(job: Job, data: CheckData = check_data) -> None:
     """Refuse a job that is sure to fail, before anything is written. Raises UserError."""
-    _check_here(job)
+    _check_here(job, data)
     launch = job.plan.launch
     if launch.slurm_problem and job.plan.device == "gpu" and not job.plan.site.gpus:
         raise UserError(
@@ -60,14 +65,14 @@ def check(job: Job) -> None:
     check_model_access(job)
 
 
-def _check_here(job: Job) -> None:
+def _check_here(job: Job, data: CheckData) -> None:
     """Refuse a job that this machine's files show to fail. Raises UserError."""
     launch = job.plan.launch
     refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
     check_writable(launch.folder.parent)
     _check_start(job)
     if job.plan.builtin_trainer:
-        check_data(job.plan.recipe)
+        data(job.plan.recipe)
 
 
 def _check_start(job: Job) -> None:
@@ -86,23 +91,23 @@ def _check_start(job: Job) -> None:
             check_storage(job.plan.recipe.checkpoints, python)
 
 
-def write(job: Job) -> RunFolder:
+def write(job: Job, data: CheckData = check_data) -> RunFolder:
     """Check the job and write its run folder, without submitting it. Raises UserError.
 
     Whether the hub gives out the model is left open: the token may be on another machine.
     """
-    _check_here(job)
+    _check_here(job, data)
     return write_folder(job)[0]
 
 
-def submit(job: Job, before: Record | None = None) -> Submitted:
+def submit(job: Job, before: Record | None = None, *, data: CheckData = check_data) -> Submitted:
     """Check the job, write its run folder and submit it; a refused job leaves no folder.
 
     `before` is the record of a run that goes on in the folder it has. Raises UserError, with
     Slurm's own words where it is Slurm that refuses.
     """
     commands.require()
-    check(job)
+    check(job, data)
     launch = job.plan.launch
     estimate = batch.test_only(job.script, launch.cwd).message
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
@@ -132,6 +137,8 @@ def execute(
     job: Job,
     started: Started = lambda _folder, _record: lambda _line: None,
     before: Record | None = None,
+    *,
+    data: CheckData = check_data,
 ) -> int:
     """Run the job attached (modes srun and local); returns its exit code, or STOPPED.
 
@@ -141,7 +148,7 @@ def execute(
     inside = None if local else current_allocation()
     if not local:
         commands.require()
-    check(job)
+    check(job, data)
     folder, record = rewrite_folder(job, before) if before else write_folder(job)
     if local or inside:
         record = _owned_by(record, os.getpid())

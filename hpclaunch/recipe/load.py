@@ -13,11 +13,14 @@ from hpclaunch.document import Document, convert, dump, parse, parse_value, read
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
-from hpclaunch.recipe.rows import glance
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
-LOCAL_SUFFIXES = {".jsonl", ".json", ".csv", ".parquet", ".arrow", ".jinja", ".jinja2", ".j2"}
+LOCAL_SUFFIXES = {
+    *(".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"),
+    *(".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"),
+    *(".jinja", ".jinja2", ".j2"),
+}
 _OVERRIDE = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)+)=(.*)$", re.DOTALL)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATHS = (
@@ -55,7 +58,7 @@ def load(
     typed.update(flags or {})
     for key, value in typed.items():
         _set(document, key, value)
-    _absolute_paths(document, Path.cwd())
+    _absolute_paths(document, Path.cwd(), typed)
     check_training(document)
     check_addresses(document)
     recipe = convert(document, Recipe)
@@ -94,32 +97,21 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def is_local(name: str) -> bool:
-    """Return whether a model or dataset name is meant as a path rather than a hub id."""
+    """Return whether a resolved recipe's model or dataset is a path rather than a hub id."""
     return (
         name.startswith(("/", "./", "../", "~"))
         or name in {".", ".."}
         or Path(name).suffix in LOCAL_SUFFIXES
-        or (Path(name).suffix != "" and _is_file(name))
         or not _HUB_ID.fullmatch(name.removeprefix("builtin:"))
     )
 
 
-def _is_file(name: str) -> bool:
-    """Return whether a file of this name lies in the current folder."""
+def _exists(name: str, folder: Path) -> bool:
+    """Return whether something of this name lies in a folder: then it is meant, and no hub id."""
     try:
-        return Path(name).is_file()
+        return not name.startswith("builtin:") and (folder / name).exists()
     except (OSError, ValueError):
         return False
-
-
-def check_data(recipe: Recipe) -> None:
-    """Look at the recipe's local data files. Raises UserError for rows nobody could train on."""
-    data = recipe.data
-    # Of a slice it is not known beforehand which rows it takes.
-    used = 1 if "[" in data.split else data.limit
-    for name, rows in ((data.name, used), (data.validation, None)):
-        if name is not None and not name.startswith("builtin:") and is_local(name):
-            glance(Path(name), data.format, rows, recipe.objective)
 
 
 def _document(reference: str) -> tuple[Document, Path]:
@@ -150,17 +142,26 @@ def _set(document: Document, key: str, value: Any) -> None:
 
 
 def _named_paths(document: Document) -> Iterator[tuple[str, str, str, str]]:
-    """Return section, key, value and kind of every value that names something on disk."""
+    """Return section, key, value and kind of every value that may name something on disk."""
     for section, key, what in _PATHS:
         values = document.data.get(section)
         name = values.get(key) if isinstance(values, dict) else None
-        if isinstance(name, str) and name and is_local(name):
+        if isinstance(name, str) and name:
             yield section, key, name, what
 
 
-def _absolute_paths(document: Document, folder: Path) -> None:
-    """Make relative local paths absolute, in place; an absolute one stays as it is."""
+def _absolute_paths(
+    document: Document, folder: Path, keys: Mapping[str, Any] | None = None
+) -> None:
+    """Make relative local paths absolute, in place; an absolute one stays as it is.
+
+    What lies in `folder` is a path even where its name could be a hub id. `keys`: only these.
+    """
     for section, key, name, what in _named_paths(document):
+        if keys is not None and f"{section}.{key}" not in keys:
+            continue
+        if not is_local(name) and not _exists(name, folder):
+            continue
         try:
             path = (folder / Path(name).expanduser()).resolve()
         except (OSError, ValueError, RuntimeError) as error:
@@ -173,6 +174,8 @@ def _absolute_paths(document: Document, folder: Path) -> None:
 def _check_local_files(document: Document) -> None:
     """Refuse local paths that are not there. Raises UserError."""
     for section, key, name, what in _named_paths(document):
+        if not is_local(name):
+            continue
         try:
             there = Path(name).exists()
         except OSError as error:

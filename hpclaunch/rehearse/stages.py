@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.dataset.check import check_data
 from hpclaunch.diagnose.why import why
 from hpclaunch.errors import UserError
 from hpclaunch.launch.attached import STOPPED
@@ -144,11 +145,13 @@ def _plan(way: _Way, request: Request) -> Job:
     """Plan the run that is meant, and let Slurm look at its script where there is one."""
     with way.stage("plan") as results:
         job = draft(request)
-        check(job)
+        data_lines: list[str] = []
+        check(job, lambda recipe: data_lines.extend(check_data(recipe)))
         plan = job.plan
         where = f"{plan.nodes}x{plan.processes_per_node} processes"
         results.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
         results.extend(f"note: {note.evidence}" for note in plan.notes)
+        results.extend(data_lines)
     if request.mode != "local" and commands.available():
         with way.stage("script") as results:
             trial = batch.test_only(job.script, plan.launch.cwd)

@@ -6,7 +6,8 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 |---|---|
 | start | world, device, hpclaunch |
 | load | seconds, parameters, trainable (both counted over all ranks) |
-| data | samples, rows (fewer where samples are packed), tokens (all of one epoch), seconds |
+| data | samples, rows (fewer where samples are packed), tokens (all of one epoch), seconds, |
+| | columns_left_out (of the training data, not used) |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
 | | waited (seconds that rank 0 waited for its batches) |
 | eval | step, loss |

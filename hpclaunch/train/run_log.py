@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -57,8 +58,15 @@ def log_loaded(
     )
 
 
-def log_data(folder: RunFolder, context: DistContext, trainer: Any, seconds: float) -> None:
-    """Log the samples and tokens of an epoch, and how many seconds preparing them took."""
+def log_data(
+    folder: RunFolder,
+    context: DistContext,
+    trainer: Any,
+    columns_left_out: Sequence[str],
+    seconds: float,
+) -> None:
+    """Log the samples and tokens of an epoch, the columns that are not used, and how many seconds
+    preparing the samples took."""
     if not context.is_main_process:
         return
     dataset = trainer.train_dataset
@@ -67,10 +75,17 @@ def log_data(folder: RunFolder, context: DistContext, trainer: Any, seconds: flo
     packed = "seq_lengths" in dataset.column_names
     samples = sum(len(lengths) for lengths in dataset["seq_lengths"]) if packed else rows
     log_event(
-        folder.events, "data", samples=samples, rows=rows, tokens=tokens, seconds=round(seconds, 3)
+        folder.events,
+        "data",
+        samples=samples,
+        rows=rows,
+        tokens=tokens,
+        seconds=round(seconds, 3),
+        columns_left_out=list(columns_left_out),
     )
     into = f" packed into {rows:,} rows of up to {trainer.args.max_length:,}" if packed else ""
-    log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}")
+    left_out = f"; columns left out: {', '.join(columns_left_out)}" if columns_left_out else ""
+    log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}{left_out}")
 
 
 def log_peak_memory(folder: RunFolder, context: DistContext, memory: PeakMemory) -> None:

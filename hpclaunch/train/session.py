@@ -81,5 +81,6 @@ def build_trainer(
     loaded = time.monotonic()
     trainer, callbacks = build.create_trainer(recipe, inputs, model, folder, context)
     run_log.log_loaded(recipe, folder, context, trainer, loaded - started)
-    run_log.log_data(folder, context, trainer, time.monotonic() - loaded)
+    left_out = inputs.rows.columns_left_out
+    run_log.log_data(folder, context, trainer, left_out, time.monotonic() - loaded)
     return trainer, callbacks

@@ -118,7 +118,7 @@ def test_data_that_nobody_could_train_on(home: Home) -> None:
     file.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "compl\n')
     for words in (
         ["local", "tiny", "--dataset", "rows.jsonl"],
-        ["recipes", "validate", "tiny", "data.name=rows.jsonl"],
+        ["recipes", "validate", "tiny", "data.name=rows.jsonl", "data.validation_split=null"],
     ):
         done = home.call(*words)
         assert (done.code, done.err.count("\n")) == (2, 1)

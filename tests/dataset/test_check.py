@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import check_data, load
-from hpclaunch.recipe.rows import GLANCE, check_lines, glance
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Data, Model, Recipe
 
 PAIR = {"prompt": "What is 1 and 1?", "completion": "2"}
+
+
+def check(
+    path: Path, wanted: Any = "auto", rows: int | None = None, **options: Any
+) -> tuple[str, ...]:
+    data = Data(name=str(path), format=wanted, limit=rows)
+    return check_data(Recipe(name="x", model=Model(name="m"), data=data), **options)
 
 
 def jsonl(folder: Path, *rows: object, name: str = "rows.jsonl") -> Path:
@@ -24,16 +33,14 @@ def jsonl(folder: Path, *rows: object, name: str = "rows.jsonl") -> Path:
 
 
 def test_good_files_pass(tmp_path: Path) -> None:
-    glance(jsonl(tmp_path, PAIR, PAIR), "auto")
-    glance(jsonl(tmp_path, {"text": "a"}, name="b.jsonl"), "text")
+    check(jsonl(tmp_path, PAIR, PAIR), "auto")
+    check(jsonl(tmp_path, {"text": "a"}, name="b.jsonl"), "text")
     (tmp_path / "c.csv").write_text("instruction,input,output\na,,b\n")
-    glance(tmp_path / "c.csv", "auto")
-    (tmp_path / "d.parquet").write_bytes(b"PAR1....PAR1")
-    glance(tmp_path / "d.parquet", "auto")
-    (tmp_path / "e.json").write_text(json.dumps({"data": [PAIR]}, indent=1))
-    glance(tmp_path / "e.json", "auto")
+    check(tmp_path / "c.csv", "auto")
+    (tmp_path / "e.json").write_text(json.dumps([PAIR, PAIR], indent=1))
+    check(tmp_path / "e.json", "auto")
     (tmp_path / "blank.jsonl").write_text(f"\n{json.dumps(PAIR)}\n\n")
-    glance(tmp_path / "blank.jsonl", "auto")
+    check(tmp_path / "blank.jsonl", "auto")
 
 
 @pytest.mark.parametrize(
@@ -48,14 +55,17 @@ def test_good_files_pass(tmp_path: Path) -> None:
         (b'prompt,completion\n"a\nb",c\nd,\n', "rows.csv:4: 'completion' is empty"),
         (b"prompt,completion\na,caf\xe9\n", "rows.csv:2: not UTF-8: byte 0xe9"),
         ("prompt,completion\na,b\n".encode("utf-16"), "iconv -f utf-16 -t utf-8"),
-        (b'text\n"' + b"x" * 200_000 + b'"\n', "field larger than field limit"),
+        (b"prompt,prompt\na,b\n", "rows.csv:1: the column 'prompt' stands twice"),
+        (b'prompt,completion\na,"b\n', "rows.csv:2: unexpected end of data"),
+        (b"prompt,completion\na,b\x00\n", "rows.csv:2: holds a NUL byte at column 4"),
+        (b"prompt,completion\na\n", "rows.csv:2: 'completion' is empty"),
     ],
 )
 def test_a_table_that_nobody_could_train_on(tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes(content)
     with pytest.raises(UserError) as told:
-        glance(file, "auto")
+        check(file, "auto")
     assert said in str(told.value)
 
 
@@ -65,13 +75,12 @@ def test_tables_that_are_fine(tmp_path: Path) -> None:
         "\ufeffprompt,completion\r\na,b\r\n",
         'prompt,completion\n"a, b\nand c","d ""e"""\n',
         "id,text\n1,a\n2,b\n",
+        'text\n"' + "x" * 200_000 + '"\n',
     ):
         file.write_bytes(content.encode())
-        glance(file, "auto")
-    file.write_text("text\na\n\nb\n" + "long\n" * (GLANCE // 5) + '"cut')
-    glance(file, "auto")
+        check(file, "auto")
     file.write_text("prompt,completion\na,b\nc,\n")
-    glance(file, "auto", rows=1)
+    check(file, "auto", rows=1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +90,7 @@ def test_tables_that_are_fine(tmp_path: Path) -> None:
         (b"\n \n", "has no rows"),
         (b'{"text": "a"}\n{"text": "b"\n', ":2: not valid JSON"),
         (b'{"text": "a"}\n{"text": "caf\xe9"}\n', ":2: not UTF-8: byte 0xe9 at column 14"),
-        (b'\xef\xbb\xbf{"text": "a"}\n', ":1: begins with a byte order mark"),
+        (b'{"text": "a"}\n\xef\xbb\xbf{"text": "a"}\n', ":2: begins with a byte order mark"),
         (b'["text"]\n', ":1: a row must be a JSON object"),
         (b'{"q": 1, "a": 2}\n', "has the columns a, q"),
         (b'{"text": "a"}\n{"prompt": "q", "completion": "a"}\n', ":2: the row has no 'text'"),
@@ -94,23 +103,23 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, content: bytes, sa
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        glance(file, "auto")
+        check(file, "auto")
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 
 
 def test_files_that_are_no_data(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a")
-    with pytest.raises(UserError, match=r"not a data file; valid: \.jsonl, \.json, \.csv"):
-        glance(tmp_path / "notes.txt", "auto")
+    with pytest.raises(UserError, match="not a data file; write JSON lines"):
+        check(tmp_path / "notes.txt", "auto")
     with pytest.raises(UserError, match="no data files there"):
-        glance(tmp_path, "auto")
+        check(tmp_path, "auto")
     (tmp_path / "x.parquet").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="is no parquet file"):
-        glance(tmp_path / "x.parquet", "auto")
+        check(tmp_path / "x.parquet", "auto")
     jsonl(tmp_path, PAIR)
-    with pytest.raises(UserError, match="mixes json and parquet"):
-        glance(tmp_path, "auto")
+    with pytest.raises(UserError, match=r"mixes json \(rows.jsonl\) and parquet \(x.parquet\)"):
+        check(tmp_path, "auto")
 
 
 def test_only_rows_that_are_used_must_be_good(tmp_path: Path) -> None:
@@ -123,19 +132,27 @@ def test_only_rows_that_are_used_must_be_good(tmp_path: Path) -> None:
         check_data(load("tiny", (f"data.name={file}", "data.validation_split=null")))
 
 
-def test_a_file_of_any_size_is_looked_at_quickly_from_both_ends(tmp_path: Path) -> None:
+def test_a_large_file_is_looked_at_from_both_ends_within_the_time(tmp_path: Path) -> None:
     file = tmp_path / "large.jsonl"
-    line = json.dumps({"text": "word " * 200}).encode() + b"\n"
-    with file.open("wb") as stream:
-        for _ in range(20):
-            stream.write(line * (GLANCE // 4 // len(line)))
-    began = time.monotonic()
-    glance(file, "auto")
-    assert time.monotonic() - began < 5, "a fifth of the file, not all of it"
+    line = json.dumps({"text": "word " * 200}) + "\n"
+    file.write_text(line * 5_000)
+    assert check(file) == ()
+    (message,) = check(file, seconds=0)
+    assert re.search(r"looked at .* of 5.1 MB \(32 rows\) within 0 s; the job checks all", message)
     with file.open("ab") as stream:
         stream.write(b'{"text": "cut sho')
     with pytest.raises(UserError, match="last line: not valid JSON"):
-        glance(file, "auto")
+        check(file, seconds=0)
+    with pytest.raises(UserError, match=":5001: not valid JSON"):
+        check(file)
+
+
+def test_every_file_is_looked_at_when_time_is_short(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        jsonl(tmp_path, *[{"text": "words"}] * 100, name=f"{name}.jsonl")
+    jsonl(tmp_path, {"text": "words"}, {"text": ""}, name="c.jsonl")
+    with pytest.raises(UserError, match=r"c\.jsonl:2: 'text' is empty"):
+        check(tmp_path, seconds=0)
 
 
 @given(st.binary(max_size=400))
@@ -145,12 +162,10 @@ def test_any_bytes_pass_or_are_refused_in_a_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         file.write_bytes(content)
-        for whole in (False, True):
+        for suffix in ("jsonl", "json", "csv", "jsonl.gz", "parquet"):
+            file = file.replace(Path(folder) / f"rows.{suffix}")
             try:
-                if whole:
-                    check_lines(file)
-                else:
-                    glance(file, "auto")
+                check(file, "auto")
             except UserError as error:
                 assert str(error).isprintable()
 
@@ -163,7 +178,7 @@ def test_any_lines_pass_or_are_refused_in_a_line(lines: list[str]) -> None:
         file = Path(folder) / "rows.jsonl"
         file.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
         try:
-            glance(file, "auto")
+            check(file, "auto")
         except UserError as error:
             assert str(error).isprintable()
 

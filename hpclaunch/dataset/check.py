@@ -1,0 +1,209 @@
+"""A look at every row of local data before a job is submitted, within a bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpclaunch.dataset.arrow_rows import can_read, check_magic
+from hpclaunch.dataset.formats import format_of
+from hpclaunch.dataset.json_rows import check_end
+from hpclaunch.dataset.json_text import rows_inside
+from hpclaunch.dataset.local import LocalSplit
+from hpclaunch.dataset.read import read_rows
+from hpclaunch.dataset.rows import Position, Row, refused
+from hpclaunch.dataset.slices import Slice
+from hpclaunch.dataset.sources import Source, check_apart, training_source, validation_source
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.shapes import COLUMNS, Shape, detect, left_out, row_problem
+from hpclaunch.units import size
+
+CHECK_SECONDS = 20.0
+"""The most that the look takes; what it did not reach, the job checks before training."""
+
+ROWS_A_LOOK_AT_THE_CLOCK = 32
+PROGRESS_INTERVAL_SECONDS = 5.0
+MOST_PROBLEMS = 1_000
+"""Bad rows that are kept while it is not known yet whether a slice takes them."""
+
+Progress = Callable[[str], None]
+
+
+def check_data(
+    recipe: Recipe, seconds: float = CHECK_SECONDS, progress: Progress = lambda _: None
+) -> tuple[str, ...]:
+    """Look at the rows of the recipe's local data; return lines that its user should read.
+
+    They name files and columns that are left out, and how much was looked at where it was not all.
+    `progress` is called with a line now and then. Raises UserError naming file and line of a row
+    that nobody could train on, or the splits that there are.
+    """
+    training, validation = training_source(recipe.data), validation_source(recipe.data)
+    if training is not None and validation is not None:
+        check_apart(training, validation)
+    sources = [source for source in (training, validation) if source is not None]
+    check = _Check(recipe, time.monotonic() + seconds, seconds, progress)
+    check.files_left = sum(len(split.files) for source in sources for _, split in source.parts)
+    check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
+    for source in sources:
+        check.look_at(source)
+    return tuple(check.lines())
+
+
+@dataclass
+class _Check:
+    """The look so far."""
+
+    recipe: Recipe
+    deadline_s: float
+    seconds: float
+    progress: Progress
+    files_left: int = 0
+    bytes_total: int = 0
+    bytes_before: int = 0
+    """Bytes that were looked at in the files before this one."""
+    rows: int = 0
+    complete: bool = True
+    shape: Shape | None = None
+    columns: dict[str, None] = field(default_factory=dict)
+    left_out_files: dict[str, list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    last_progress_s: float = field(default_factory=time.monotonic)
+
+    def look_at(self, source: Source) -> None:
+        """Look at the rows that a source uses. Raises UserError."""
+        for part, split in source.parts:
+            if split.left_out:
+                chosen = f"{split.name}: split {split.split} is {_names(split)}"
+                self.left_out_files.setdefault(chosen, list(split.left_out))
+            if split.format in ("parquet", "arrow") and not can_read():
+                for file in split.files:
+                    check_magic(file)
+                self.unread.append(split.format)
+                continue
+            limit = source.limit if source.whole and len(source.parts) == 1 else None
+            self._look_at_split(part, split, limit)
+
+    def _look_at_split(self, part: Slice, split: LocalSplit, limit: int | None) -> None:
+        seen = 0
+        whole = True
+        problems: list[tuple[int, UserError]] = []
+        for file in split.files:
+            position = Position()
+            until = time.monotonic() + self._share()
+            for row in read_rows(file, split.format, position):
+                problem = self._problem(row, split)
+                if problem is not None and part.whole:
+                    raise problem
+                if problem is not None and len(problems) < MOST_PROBLEMS:
+                    problems.append((seen, problem))
+                seen += 1
+                if limit is not None and seen >= limit:
+                    break
+                if seen % ROWS_A_LOOK_AT_THE_CLOCK == 0 and self._late(position, until):
+                    whole = False
+                    if split.format == "json":
+                        check_end(file)
+                    break
+            self.bytes_before += position.bytes
+            self.files_left -= 1
+            if limit is not None and seen >= limit:
+                break
+        self.rows += seen
+        self.complete &= whole
+        used = _used(part, seen, whole)
+        for at, problem in problems:
+            if at in used:
+                raise problem
+
+    def _share(self) -> float:
+        """Return the seconds that the next file may take: what one leaves, the next may use."""
+        return max(0.0, self.deadline_s - time.monotonic()) / max(1, self.files_left)
+
+    def _late(self, position: Position, until: float) -> bool:
+        """Return whether the file's time is over; report progress meanwhile."""
+        now = time.monotonic()
+        if now - self.last_progress_s >= PROGRESS_INTERVAL_SECONDS:
+            self.last_progress_s = now
+            done = min(self.bytes_before + position.bytes, self.bytes_total)
+            self.progress(f"checking the data: {size(done)} of {size(self.bytes_total)}")
+        return now > until
+
+    def _problem(self, row: Row, split: LocalSplit) -> UserError | None:
+        """Return what is wrong with a row. Raises UserError where its columns have no shape."""
+        values, wanted = row.values, self.recipe.data.format
+        for name in values:
+            self.columns[name] = None
+        if self.shape is None:
+            self.shape = _shape(row, wanted, self.recipe)
+        missing = [name for name in COLUMNS[self.shape] if name not in values]
+        if missing:
+            return UserError(
+                f"{row.where}: the row has no '{missing[0]}', as those before it have",
+                "give all rows the same columns",
+            )
+        columnar = split.format in ("parquet", "arrow")
+        problem = row_problem(values, self.shape, wanted, columnar=columnar)
+        return None if problem is None else refused(row.where, problem)
+
+    def lines(self) -> list[str]:
+        """Return what the user should read."""
+        lines = [
+            f"data: {chosen}; left out: {_listed(files)}"
+            for chosen, files in self.left_out_files.items()
+        ]
+        unused = [] if self.shape is None else left_out(list(self.columns), self.shape)
+        if unused:
+            lines.append(f"data: columns left out of training: {_listed(unused, 20)}")
+        if not self.complete:
+            lines.append(
+                f"data: looked at {size(self.bytes_before)} of {size(self.bytes_total)} "
+                f"({self.rows:,} rows) within {self.seconds:g} s; the job checks all rows before "
+                "it trains"
+            )
+        if self.unread:
+            kinds = " and ".join(sorted(set(self.unread)))
+            lines.append(
+                f"data: rows of {kinds} files are checked in the job: pyarrow is not installed here"
+            )
+        return lines
+
+
+def _shape(row: Row, wanted: str, recipe: Recipe) -> Shape:
+    """Return the shape of the first row. Raises UserError."""
+    where = f"{row.file}:1" if format_of(row.file) == "csv" else row.where  # of its header
+    try:
+        return detect(list(row.values), wanted, where, recipe.objective)
+    except UserError as error:
+        inside = rows_inside(row.values)
+        if inside is None:
+            raise
+        raise UserError(
+            f"{row.where}: the rows stand under the key '{inside}'",
+            f"write them as JSON lines: jq -c '.[\"{inside}\"]{_each(row.values[inside])}' "
+            f"{row.file.name} > rows.jsonl",
+        ) from error
+
+
+def _each(value: Any) -> str:
+    return "[]" if isinstance(value, list) else ""
+
+
+def _used(part: Slice, seen: int, whole: bool) -> range:
+    """Return the numbers of the rows that a slice takes, as far as that is known."""
+    if whole:
+        return part.bounds(seen)
+    known = not part.percent and (part.start or 0) >= 0 and (part.stop or 0) >= 0
+    return part.bounds(max(seen, part.stop or seen)) if known else range(0)
+
+
+def _names(split: LocalSplit) -> str:
+    return _listed([file.name for file in split.files])
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

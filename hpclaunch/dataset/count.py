@@ -1,0 +1,58 @@
+"""How many rows local data has, where that is soon counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpclaunch.dataset.arrow_rows import can_read, row_count
+from hpclaunch.dataset.local import LocalSplit
+from hpclaunch.dataset.read import read_rows
+from hpclaunch.dataset.sources import training_source
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Data
+
+MOST_BYTES_OF_LINES = 500_000_000
+"""Size up to which the lines of JSON lines are counted."""
+
+MOST_BYTES_PARSED = 50_000_000
+"""Size up to which the rows of other text files are."""
+
+
+def count_samples(data: Data) -> int | None:
+    """Return the rows of local data that a recipe trains on, before its limit.
+
+    None where they are the hub's, where counting would take long, and where nothing can be read.
+    """
+    try:
+        source = training_source(data)
+        if source is None:
+            return None
+        total = 0
+        for part, split in source.parts:
+            rows = _rows(split)
+            if rows is None:
+                return None
+            total += len(part.bounds(rows))
+    except (OSError, UserError):
+        return None
+    return total
+
+
+def _rows(split: LocalSplit) -> int | None:
+    if split.format in ("parquet", "arrow"):
+        return sum(map(row_count, split.files)) if can_read() else None
+    lines = all(file.suffix.lower() in (".jsonl", ".ndjson") for file in split.files)
+    if split.bytes > (MOST_BYTES_OF_LINES if lines else MOST_BYTES_PARSED):
+        return None
+    if lines:
+        return sum(map(_lines, split.files))
+    return sum(sum(1 for _ in read_rows(file, split.format)) for file in split.files)
+
+
+def _lines(file: Path) -> int:
+    """Count the lines that are not blank; a list over several lines is read."""
+    with file.open("rb") as stream:
+        first = next((line for line in stream if line.strip()), b"")
+        if first.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+            return sum(1 for _ in read_rows(file, "json"))
+        return bool(first) + sum(1 for line in stream if line.strip())

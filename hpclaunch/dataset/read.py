@@ -1,0 +1,39 @@
+"""Rows of a data file of any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hpclaunch.dataset.arrow_rows import arrow_rows
+from hpclaunch.dataset.csv_rows import csv_rows
+from hpclaunch.dataset.formats import Format
+from hpclaunch.dataset.json_rows import json_rows
+from hpclaunch.dataset.rows import Position, Row
+from hpclaunch.errors import UserError
+
+
+def read_rows(file: Path, kind: Format, position: Position | None = None) -> Iterator[Row]:
+    """Return the rows of one data file, whose reading `position` follows.
+
+    Raises UserError, naming file and line, for what is no row and for a file without rows.
+    """
+    position = position or Position()
+    try:
+        size = file.stat().st_size
+        if size == 0:
+            raise UserError(f"{file} is empty", "write a row a line, or name another file")
+        empty = True
+        for row in _reader(kind)(file, position):
+            empty = False
+            yield row
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+    position.bytes = size
+    if empty:
+        raise UserError(f"{file} has no rows", "write a row a line, or name another file")
+
+
+def _reader(kind: Format) -> Callable[[Path, Position], Iterator[Row]]:
+    """Return what reads files of a format."""
+    return {"json": json_rows, "csv": csv_rows}.get(kind, arrow_rows)

@@ -1,0 +1,97 @@
+"""Which local data a recipe trains and validates on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpclaunch.dataset.local import SET_SPLITS, LocalSplit, held_out_split, local_split
+from hpclaunch.dataset.slices import Slice, parse_split
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.schema import Data
+from hpclaunch.shipped import shipped
+
+BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
+"""Datasets that come with the package, and their files."""
+
+BUILTIN_SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of local data: whole splits, or parts of them, one after another."""
+
+    name: str
+    """The file, folder or builtin dataset."""
+    parts: tuple[tuple[Slice, LocalSplit], ...]
+    limit: int | None = None
+    """Only the first so many rows are used."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row is used, up to the limit."""
+        return all(part.whole for part, _ in self.parts)
+
+
+def training_source(data: Data) -> Source | None:
+    """Return the local data to train on, None where it is the hub's. Raises UserError."""
+    return _source(data.name, data.split, data, "data.split", data.limit)
+
+
+def validation_source(data: Data) -> Source | None:
+    """Return the local data to validate on, None where there is none or it is the hub's.
+
+    Raises UserError.
+    """
+    if data.validation is not None:
+        if not is_here(data.validation):
+            return None
+        split = "train"
+        if not data.validation.startswith("builtin:"):
+            split = held_out_split(Path(data.validation))
+        return _source(data.validation, split, None, "data.validation", None)
+    if data.validation_split is None:
+        return None
+    return _source(data.name, data.validation_split, data, "data.validation_split", None)
+
+
+def is_here(name: str) -> bool:
+    """Return whether a dataset's name is that of local data: a path, or one of the package's."""
+    return name.startswith("builtin:") or is_local(name)
+
+
+def check_apart(training: Source, validation: Source) -> None:
+    """Refuse a file whose name puts it into two splits. Raises UserError."""
+    for first, trained in training.parts:
+        for second, held_out in validation.parts:
+            shared = sorted(set(trained.files) & set(held_out.files))
+            if shared and first.split != second.split:
+                raise UserError(
+                    f"{shared[0]} is in the splits {first.split} and {second.split} by its name",
+                    "rename it, or set data.name and data.validation to files",
+                )
+
+
+def _source(name: str, text: str, data: Data | None, key: str, limit: int | None) -> Source | None:
+    if not is_here(name):
+        return None
+    try:
+        slices = parse_split(text)
+    except UserError as error:
+        raise UserError(f"{key}: {error.message}", error.fix) from None
+    subset = None if data is None else data.subset
+    return Source(name, tuple((part, _split(name, part.split, subset)) for part in slices), limit)
+
+
+def _split(name: str, split: str, subset: str | None) -> LocalSplit:
+    if not name.startswith("builtin:"):
+        return local_split(Path(name), split, subset)
+    if name not in BUILTIN:
+        raise UserError(f"no dataset called '{name}'", nearest(name, BUILTIN))
+    if split not in BUILTIN_SPLITS:
+        raise UserError(
+            f"{name} has no split '{split}', but {', '.join(BUILTIN_SPLITS)}", SET_SPLITS
+        )
+    file = shipped("recipe", "data", f"{BUILTIN[name]}.{split}.jsonl")
+    return LocalSplit(name, split, (file,), "json")
