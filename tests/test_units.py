@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpclaunch.units import count, duration, size
+from hpclaunch.units import count, duration, size, size_of
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_counts() -> None:
 )
 def test_sizes(number: float, said: str) -> None:
     assert size(number) == said
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (41e9, 141e9, "41 of 141 GB"),
+        (1.2e9, 16.1e9, "1.2 of 16.1 GB"),
+        (820e6, 2.5e9, "820 MB of 2.5 GB"),
+        (3e6, 52e6, "3.0 of 52.0 MB"),
+        (41e9, None, "41.0 GB"),
+    ],
+)
+def test_bytes_done(done: float, total: float | None, text: str) -> None:
+    assert size_of(done, total) == text

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hpclaunch.cli.data_lines import DataLines
 from hpclaunch.cli.follow import print_end, printer
+from hpclaunch.cli.progress_line import ProgressLine
 from hpclaunch.cli.text import print_notes, say, say_if
 from hpclaunch.diagnose.status import status
 from hpclaunch.launch.start import execute
@@ -28,9 +29,10 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
         say(f"run {record.name} in {folder.root}")
         say_if(note)
         data.print()
-        return printer(folder, record)
+        return line.above(folder, printer(folder, record))
 
-    code = execute(job, started, before, data=data)
+    with ProgressLine() as line:
+        code = execute(job, started, before, data=data)
     launch = job.plan.launch
     if not launch.folder.is_dir():
         return code  # stopped before an allocation: nothing was written

@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 
+from hpclaunch.cli.progress_line import ProgressLine
 from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
 from hpclaunch.diagnose.state import Status
@@ -57,7 +58,9 @@ def state_printer(record: Record) -> Callable[[JobState], None]:
 def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None) -> int:
     """Follow a run to its end and print how it ended; returns its exit code."""
     try:
-        follow(folder, record.job_id, printer(folder, record), state_printer(record), reader)
+        with ProgressLine() as line:
+            show = line.above(folder, printer(folder, record))
+            follow(folder, record.job_id, show, state_printer(record), reader)
     except KeyboardInterrupt:
         say(f"no longer following; the job goes on: hpclaunch logs -f {record.name}")
         return 130

@@ -34,6 +34,7 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     Each line begins with the node and process that printed it.
     """
     from hpclaunch.cli.follow import printer, state_printer
+    from hpclaunch.cli.progress_line import ProgressLine
     from hpclaunch.errors import UserError
     from hpclaunch.launch.current_job import current
     from hpclaunch.launch.follow import LogReader
@@ -53,7 +54,9 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
     if follow and (record.job_id or record.pid):
         record, _ = current(folder, record)
         print_state = state_printer(record)
-        follow_log(folder, record.job_id, show, print_state, reader, lambda: alive(record))
+        with ProgressLine() as moving:
+            above = moving.above(folder, show)
+            follow_log(folder, record.job_id, above, print_state, reader, lambda: alive(record))
         return
     if folder.log() is None:
         raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")

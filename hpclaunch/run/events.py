@@ -4,7 +4,7 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 
 | event | fields |
 |---|---|
-| start | world, device, hpclaunch |
+| start | world, device, hpclaunch, attempt (JOB.RESTARTS, '' without Slurm) |
 | load | seconds, parameters, trainable (both counted over all ranks) |
 | data | samples, rows (fewer where samples are packed), tokens (all of one epoch), seconds, |
 | | columns_left_out (of the training data, not used) |

@@ -16,6 +16,8 @@ from hpclaunch.units import count, duration, size_of
 
 BYTES = "B"
 """Unit of a phase that counts bytes."""
+LOG_PREFIX = "progress: "
+"""What the lines of the log begin with that tell a phase."""
 _MOST = 1e18
 """No count or time is larger; what claims to be is damage."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpclaunch.recipe.load import load
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import phases
 from hpclaunch.train.failure import write_failure
 from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
@@ -20,6 +21,9 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = RunFolder(Path(arguments[0]).absolute())
     quieten()
+    if os.environ.get("RANK", "0") == "0":
+        phases.start(folder)
+        phases.begin(phases.IMPORTING)
     try:
         hide_unneeded(load(str(folder.recipe)))
         with large_imports():
@@ -27,7 +31,10 @@ def main(arguments: list[str]) -> int:
             from hpclaunch.train.session import run
 
         run(folder)
+        phases.begin("")
+        phases.stop()
     except Exception as error:
+        phases.stop()
         code = write_failure(folder, error)
         sys.stdout.flush()
         sys.stderr.flush()

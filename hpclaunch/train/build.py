@@ -11,6 +11,7 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import attention, data, model, objectives, packing, settings, template
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
+from hpclaunch.train.phase_callback import PhaseCallback
 from hpclaunch.train.progress_log import ProgressLog, log_line
 from hpclaunch.train.stop import StopInTime
 from hpclaunch.train.timeouts import Timeouts
@@ -130,6 +131,7 @@ def create_trainer(
             log_line(f"fused: {', '.join(faster)}")
         tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731
         trainer.add_callback(ProgressLog(folder, tokens, lambda: trainer.data_wait_seconds))
+        trainer.add_callback(PhaseCallback())
     return trainer, Callbacks(stop, memory)
 
 
@@ -149,5 +151,5 @@ def save_final(recipe: Recipe, folder: RunFolder, context: DistContext, trainer:
 
     from hpclaunch.train.checkpoint.final_weights import save_final_weights
 
-    with trainer.timeouts.saving():
+    with trainer.timeouts.saving("saving the final weights"):
         save_final_weights(folder, context, trainer, getattr(torch, recipe.model.dtype))

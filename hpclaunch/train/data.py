@@ -13,6 +13,7 @@ from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
+from hpclaunch.train import phases
 from hpclaunch.train.hub import explain
 from hpclaunch.train.local_data import load_local
 
@@ -129,6 +130,8 @@ def _has_messages(rows: Any) -> bool:
 def _check(part: _Part, shape: Shape, options: dict[str, Any]) -> None:
     """Check every row. Raises UserError for the first bad one, with its place."""
     for number, row in enumerate(part.rows):
+        if number % 1000 == 0:
+            phases.count(number, len(part.rows), "rows")
         problem = row_problem(row, shape, **options)
         if problem is not None:
             raise refused(part.where(number), problem)

@@ -15,7 +15,9 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_local, load
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import phases
 from hpclaunch.train.failure import forget_failures, one_line
+from hpclaunch.train.phases import IMPORTING
 from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
 
@@ -34,6 +36,7 @@ def prepare(folder: RunFolder) -> None:
     check_packages(recipe, device)
     check_storage(recipe, folder)
     fetch(recipe.model)
+    phases.begin(f"reading the tokenizer of {recipe.model.name}")
     where = model.source(recipe.model)
     config = model.load_config(where)
     packed = packing.use_packing(recipe.training, config)
@@ -43,6 +46,7 @@ def prepare(folder: RunFolder) -> None:
         )
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
+    phases.begin(f"reading {recipe.data.name}")
     rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
     alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
     arguments = settings.training_arguments(
@@ -53,6 +57,7 @@ def prepare(folder: RunFolder) -> None:
         has_eval_set=rows.validation is not None,
         packing=packed,
     )
+    phases.begin(f"checking samples of {recipe.data.name}")
     template.check_samples(tokenizer, rows, arguments)
     kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
     print(f"ready: {recipe.model.name}; {recipe.data.name}, {len(rows.train):,} samples{kept}")
@@ -104,13 +109,16 @@ def fetch(model: Model) -> None:
     from huggingface_hub import snapshot_download
 
     from hpclaunch.train.hub import explain
+    from hpclaunch.train.progress_bars import download_bar
 
+    phases.begin(f"downloading {model.name}")
     with explain("model", model.name):
         path = snapshot_download(
             model.name,
             revision=model.revision,
             allow_patterns=WANTED,
             ignore_patterns=UNWANTED,
+            tqdm_class=download_bar(model.name, model.revision, WANTED, UNWANTED),
         )
     if not any(Path(path).glob("*.safetensors")):
         raise UserError(
@@ -125,6 +133,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m hpclaunch.train.prepare RUN", file=sys.stderr)
         return 2
     folder = RunFolder(Path(arguments[0]).absolute())
+    phases.start(folder)
+    phases.begin(IMPORTING)
     quieten()
     os.environ["ACCELERATE_USE_CPU"] = "true"  # this process needs no GPU, and must take none
     try:
@@ -133,11 +143,17 @@ def main(arguments: list[str]) -> int:
             from hpclaunch.train.quiet import quieten_libraries
 
             quieten_libraries(first_rank=True)
+        from hpclaunch.train.progress_bars import report_progress_bars
+
+        report_progress_bars()
         forget_failures(folder)
         prepare(folder)
+        phases.begin("starting the ranks")
     except UserError as error:
         print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
         return 2
+    finally:
+        phases.stop()
     return 0
 
 

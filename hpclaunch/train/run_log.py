@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -30,6 +31,7 @@ def log_start(folder: RunFolder, context: DistContext) -> None:
             device=context.device,
             hpclaunch=metadata.version("hpclaunch"),
             versions={name: metadata.version(name) for name in REPORTED_VERSIONS},
+            attempt=os.environ.get("HPCLAUNCH_START", ""),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import build, run_log
+from hpclaunch.train import build, phases, run_log
 from hpclaunch.train.checkpoint.resume import find_resume_checkpoint
 from hpclaunch.train.clocks import log_clock_offsets
 from hpclaunch.train.distributed import (
@@ -19,6 +19,7 @@ from hpclaunch.train.distributed import (
     destroy_process_group,
     init_process_group,
 )
+from hpclaunch.train.progress_bars import report_progress_bars
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints
 from hpclaunch.train.upload.uploader import Uploader, upload_deadline
@@ -28,12 +29,17 @@ def run(folder: RunFolder) -> None:
     """Train what the folder's recipe says and write the final weights. Raises UserError."""
     context = context_from_env()
     quieten_libraries(context.is_main_process)
+    if context.is_main_process:
+        report_progress_bars()
     recipe = load(str(folder.recipe))
     started = time.monotonic()
     run_log.log_start(folder, context)
+    if context.is_main_process:
+        phases.start(folder, trains=True)
 
     trainer, callbacks = build_trainer(recipe, folder, context)
     remote = RemoteCheckpoints(folder, context, recipe)
+    phases.begin("looking for a checkpoint to go on from")
     checkpoint = find_resume_checkpoint(folder, context, remote)
     uploader = Uploader(folder, context, recipe.checkpoints.sync_to)
 
@@ -48,7 +54,10 @@ def run(folder: RunFolder) -> None:
     )
     log_clock_offsets(folder, context)
 
+    from_where = f", and loading {checkpoint.name}" if checkpoint else ""
+    phases.begin(f"getting ready to train{from_where}")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    phases.begin("ending the training")
     trainer.finalize_async_save()
     run_log.log_peak_memory(folder, context, callbacks.memory)
 
@@ -62,10 +71,12 @@ def run(folder: RunFolder) -> None:
         outcome = "stopped" if stop.stopped else "done"
         run_log.log_finished(folder, context, trainer, outcome, time.monotonic() - saving)
 
+    phases.begin("ending the ranks")
     deadline = broadcast_number(
         context, int(upload_deadline(stop.paused, stop.walltime.end, stop.reason))
     )
     destroy_process_group()
+    phases.begin("uploading the last copies")
     uploader.finish(deadline, final=not stop.paused)
     run_log.log_ended(context, time.monotonic() - started)
 
@@ -74,11 +85,15 @@ def build_trainer(
     recipe: Recipe, folder: RunFolder, context: DistContext
 ) -> tuple[Any, build.Callbacks]:
     """Return the trainer, with model and data loaded, and its callbacks. Raises UserError."""
+    phases.begin(f"reading {recipe.data.name}")
     inputs = build.load_inputs(recipe, folder, context)
+    phases.begin("waiting for the other ranks")
     init_process_group(context, inputs.arguments)
     started = time.monotonic()
+    phases.begin(f"loading {recipe.model.name}")
     model = build.load_model(recipe, inputs, context)
     loaded = time.monotonic()
+    phases.begin(f"preparing {recipe.data.name}")
     trainer, callbacks = build.create_trainer(recipe, inputs, model, folder, context)
     run_log.log_loaded(recipe, folder, context, trainer, loaded - started)
     left_out = inputs.rows.columns_left_out

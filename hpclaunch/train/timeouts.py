@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from hpclaunch.train import phases
 from hpclaunch.train.distributed import LONG_TIMEOUT
 
 STEP_TIMEOUT = 600
@@ -42,11 +43,15 @@ class Timeouts(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             self._set(self.step_seconds)
 
     @contextmanager
-    def saving(self) -> Iterator[None]:
-        """Use the long time-out meanwhile: one rank's disk may be much slower than another's."""
+    def saving(self, what: str = "saving a checkpoint") -> Iterator[None]:
+        """Use the long time-out meanwhile: one rank's disk may be much slower than another's.
+
+        `what`: the phase that is told.
+        """
         self.saves += 1
         self._set(self.save_seconds)
-        yield
+        with phases.phase(what):
+            yield
         self.saves -= 1
         if self.first_step_done and not self.saves:
             self._set(self.step_seconds)
