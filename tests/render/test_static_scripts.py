@@ -121,8 +121,37 @@ def test_the_end_of_the_allocation(folder: RunFolder, left: str, end: int | None
     assert "ends=55\n" in told.stdout
 
 
-def test_a_checkpoint_after_the_start_brings_the_job_back(folder: RunFolder) -> None:
-    stand_in(folder.root.parent, "squeue", "echo RUNNING")
+STATES = {
+    "at once": "echo RUNNING",
+    "at the second try": "[ -e tried ] && echo RUNNING || { touch tried; exit 1; }",
+    "with a greeting": "echo '*** Welcome ***'; echo RUNNING",
+}
+
+
+def test_a_slurm_that_never_says_whether_the_job_was_cancelled(folder: RunFolder) -> None:
+    stand_in(folder.root.parent, "sleep", "")
+    training = "/bin/sleep 0.05; mkdir -p checkpoints; touch checkpoints/step-2; exit 9"
+    done = run_script(
+        folder, f"begin --max-restarts 2\ntrain bash -c {shlex.quote(training)}\nfinish"
+    )
+    assert done.returncode == 9
+    assert "does not say whether the job was cancelled" in done.stderr
+    assert "go on with: hpclaunch resume run" in done.stderr
+
+
+@pytest.mark.parametrize("trainer", [True, False])
+def test_a_notice_before_begin_is_kept(folder: RunFolder, trainer: bool) -> None:
+    """Slurm sends it within a second of a restart, too, while the environment is being loaded."""
+    own = "" if trainer else " --own-program"
+    done = run_script(folder, f"kill -USR1 $$\necho lives\nbegin{own}\necho began")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "began")
+    assert folder.stop_request.exists() == trainer
+
+
+@pytest.mark.parametrize("answer", STATES)
+def test_a_checkpoint_after_the_start_brings_the_job_back(folder: RunFolder, answer: str) -> None:
+    stand_in(folder.root.parent, "squeue", STATES[answer])
+    stand_in(folder.root.parent, "sleep", '[ "$1" = 5 ] || /bin/sleep "$@"')
     stand_in(folder.root.parent, "python", 'echo "$@" >>"$HPCLAUNCH_RUN/logs/calls"')
     training = "sleep 0.05; mkdir -p checkpoints; touch checkpoints/step-2; exit 9"
     lines = f"begin --max-restarts 2\ntrain bash -c {shlex.quote(training)}\nfinish"

@@ -1,4 +1,4 @@
-# launch.sh, version 1 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 2 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -21,6 +21,9 @@ else
     unset HPCLAUNCH_START  # that of a job around this one
 fi
 trap at_exit_before_begin EXIT
+# Slurm may send its notice before `begin` is ready for it, and without a trap it ends the script.
+early_notice=
+trap 'early_notice=yes' USR1
 
 # A batch shell is no login shell: where `module` is not known, the files that define it are read.
 if ! type module >/dev/null 2>&1; then
@@ -75,6 +78,9 @@ begin() {
     if [ -n "$trainer" ]; then
         [ "$launch_mode" = local ] || find_end
         trap notice USR1
+        [ -z "$early_notice" ] || notice
+    else
+        trap - USR1
     fi
     head=$(hostname)
     nodes=$head
@@ -90,7 +96,7 @@ refuse_second_job() {  # two jobs in one run folder would write over each other'
     local other
     if [ "$launch_mode" = slurm ] && [ -r "$HPCLAUNCH_RUN/job_id" ] &&
         read -r other <"$HPCLAUNCH_RUN/job_id" && [ "$other" != "$SLURM_JOB_ID" ] &&
-        [ -n "$(squeue --noheader --jobs "$other" --states=RUNNING,COMPLETING --format=%i 2>/dev/null)" ]; then
+        squeue --noheader --jobs "$other" --states=RUNNING,COMPLETING --format=%i 2>/dev/null | grep -qx "$other"; then
         echo "hpclaunch: job $other is at work in $HPCLAUNCH_RUN; cancel it first, or copy the folder" >&2
         return 1
     fi
@@ -126,7 +132,7 @@ find_end() {  # HPCLAUNCH_ENDS: when this allocation ends, in Unix seconds; empt
     local i left hours
     for ((i = 0; i < 3; i++)); do
         [ "$i" -eq 0 ] || sleep 5  # a busy controller may not answer at once
-        left=$(squeue --noheader --job "$SLURM_JOB_ID" --format=%L 2>/dev/null) || left=
+        left=$(squeue --noheader --job "$SLURM_JOB_ID" --format=%L 2>/dev/null | grep -xE '[0-9:-]+|[A-Z_]+') || left=
         if [[ ${SLURM_JOB_END_TIME:-} =~ ^[0-9]+$ ]]; then
             HPCLAUNCH_ENDS=$SLURM_JOB_END_TIME  # from Slurm 23.02 on
         elif [[ $left =~ ^(([0-9]+)-)?(([0-9]+):)?([0-9]+):([0-9]+)$ ]]; then
@@ -252,14 +258,18 @@ finish() {
 # checkpoint: back into the queue, under the same job number. Not for a job that somebody cancels, and
 # not after an attempt without a new checkpoint: the next would not get further either.
 decide_requeue() {
-    local paused='' further
+    local paused='' further state
     if [ "$code" -eq 0 ] && grep -sqxE 'time limit|preempted' "$HPCLAUNCH_RUN/stop"; then
         paused=paused code=1
     fi
-    if [ "$code" -eq 0 ] || [ "$stops" -gt 0 ] || ! ours || [ -e "$HPCLAUNCH_RUN/cancelled" ] ||
-        [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format=%T)" != RUNNING ]; then
+    if [ "$code" -eq 0 ] || [ "$stops" -gt 0 ] || ! ours || [ -e "$HPCLAUNCH_RUN/cancelled" ]; then
         return 0
     fi
+    state=$(job_state)
+    if [ -z "$state" ]; then
+        echo "hpclaunch: Slurm does not say whether the job was cancelled, so it stays out of the queue; go on with: hpclaunch resume $(basename "$HPCLAUNCH_RUN")" >&2
+    fi
+    [ "$state" = RUNNING ] || return 0
     further=$(find "$HPCLAUNCH_RUN/checkpoints" -maxdepth 1 -name 'step-*' -newer "$HPCLAUNCH_RUN/job_id" 2>/dev/null) || :
     if [ -z "$further" ]; then
         [ -z "$paused" ] || echo "hpclaunch: no new checkpoint in this attempt; the next would not get further: ask for more --time" >&2
@@ -283,8 +293,17 @@ stop_sidecar() {  # by its pid: a bare `wait` would wait for ever
     wait "$sidecar" 2>/dev/null
 }
 
+job_state() {  # as Slurm names it; a busy controller is asked again. A site's greeting is no state
+    local i
+    for ((i = 0; i < 3; i++)); do
+        [ "$i" -eq 0 ] || sleep 5
+        squeue --noheader --job "$SLURM_JOB_ID" --format=%T 2>/dev/null | grep -xE '[A-Z_]+' && return
+    done
+    return 0
+}
+
 requeued() {  # by Slurm itself: such a job has not ended
-    [ "$launch_mode" = slurm ] && [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format=%T 2>/dev/null)" = PENDING ]
+    [ "$launch_mode" = slurm ] && squeue --noheader --job "$SLURM_JOB_ID" --format=%T 2>/dev/null | grep -qx PENDING
 }
 
 keep_exit_code() {  # in the run folder, for clusters that forget their jobs or keep no accounts
