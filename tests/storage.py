@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import socket
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class Storage:
             return False
         found = manifest.parse(self.read(prefix + manifest.NAME).decode())
         return found is not None and all(
-            manifest.FileEntry(len(data), zlib.crc32(data)) == part
+            manifest.FileEntry(len(data), hashlib.sha256(data).hexdigest()) == part
             for name, part in found[1].items()
             if (data := self.read(prefix + name)) is not None
         )

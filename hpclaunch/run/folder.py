@@ -102,6 +102,14 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def checkpoint_digests(self) -> Path:
+        """One JSON line for each checkpoint written: `step`, and the `sha256` of its manifest.
+
+        A copy that comes back from elsewhere is held against it.
+        """
+        return self.root / "checkpoint_digests.jsonl"
+
+    @property
     def upload(self) -> Path:
         """What the nodes' copiers tell each other (`checkpoints.sync_to`)."""
         return self.root / "upload"

@@ -14,13 +14,10 @@ from trl import SFTTrainer
 
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.checkpoint import folders, manifest
-from hpclaunch.train.checkpoint.async_save import (
-    PendingSave,
-    dcp_async_save,
-    error_of,
-    new_save_groups,
-)
+from hpclaunch.train.checkpoint import digests, folders, manifest
+from hpclaunch.train.checkpoint.async_save import PendingSave, error_of, new_save_groups
+from hpclaunch.train.checkpoint.training_state import Writing, safetensors_dcp
+from hpclaunch.train.checkpoint.training_state_mixin import TrainingStateMixin
 from hpclaunch.train.distributed import DistContext, all_gather_object, barrier, broadcast_number
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.progress_log import log_line
@@ -46,7 +43,7 @@ class CheckpointOptions:
     """Returns the name of a checkpoint that must not be removed now."""
 
 
-class CheckpointingTrainerMixin:
+class CheckpointingTrainerMixin(TrainingStateMixin):
     """Keeps a Transformers Trainer's checkpoints in a run folder. Comes before TRL's class."""
 
     model: Any
@@ -69,6 +66,7 @@ class CheckpointingTrainerMixin:
         self.pending_save: PendingSave | None = None
         """The checkpoint that is still being written, the same on all ranks."""
         self.save_groups: list[Any] | None = None
+        self.writing = Writing()
         self.data_wait_seconds = 0.0
         """How long this rank has waited for its batches."""
         self.last_checkpoint_bytes = 0
@@ -143,15 +141,15 @@ class CheckpointingTrainerMixin:
             return problem or "another rank could not begin it"
         folder = folders.partial_folder(self.run) / f"checkpoint-{step}"
         save = super()._save_checkpoint  # type: ignore[misc]
-        with dcp_async_save(self.save_groups) as futures:
+        with safetensors_dcp(self.save_groups) as self.writing:
             problem = error_of(lambda: save(model, trial))
         problem = next((each for each in all_gather_object(self.context, problem) if each), None)
         if problem is not None:
-            for future in futures:
+            for future in self.writing.futures:
                 error_of(future.result)
             return problem
         blocked = time.monotonic() - started
-        self.pending_save = PendingSave(step, folder, self.context, futures, started, blocked)
+        self.pending_save = PendingSave(step, folder, self.context, self.writing, started, blocked)
         return None
 
     def finalize_async_save(self, *, wait: bool = True) -> None:
@@ -212,6 +210,7 @@ class CheckpointingTrainerMixin:
                 name: metadata.version(name) for name in ("hpclaunch", "torch", "accelerate")
             },
         )
+        digests.record(self.run, save.step, save.folder / manifest.NAME)
         options = self.checkpoints
         path = folders.move_into_place(self.run, save.step, options.keep, options.in_use())
         self.last_checkpoint_bytes = sum(entry.bytes for entry in entries.values())

@@ -45,7 +45,7 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     assert server.whole(f"me/far/checkpoints/step-{stopped}/") and server.whole("me/far/final/")
     # Each node sent the files of its own rank, and none was sent by both.
     times = server.times_written(f"me/far/checkpoints/step-{stopped}/")
-    assert {f"pytorch_model_fsdp_0/__{rank}_0.distcp" for rank in (0, 1)} <= times.keys()
+    assert {f"pytorch_model_fsdp_0/__{rank}_0.safetensors" for rank in (0, 1)} <= times.keys()
     assert set(times.values()) == {1}
     replies = [
         json.loads(line) for line in (folder / "upload/node-1.jsonl").read_text().splitlines()

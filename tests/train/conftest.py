@@ -156,7 +156,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir(parents=True)
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", str(disk)], check=True)
     try:
         yield root
     finally:

@@ -65,13 +65,13 @@ def test_training_goes_on_meanwhile(tiny: Path, rows: Path, tmp_path: Path) -> N
     slow = tmp_path / "slow.py"
     slow.write_text(
         "import sys, time\n"
-        "from torch.distributed.checkpoint import filesystem\n"
+        "from hpclaunch.train.checkpoint.storage_writer import SafetensorsWriter\n"
         "from hpclaunch.train.__main__ import main\n"
-        "write = filesystem._write_files_from_queue\n"
+        "write = SafetensorsWriter.write_data\n"
         "def slowly(*a, **k):\n"
         "    time.sleep(2)\n"
         "    return write(*a, **k)\n"
-        "filesystem._write_files_from_queue = slowly\n"
+        "SafetensorsWriter.write_data = slowly\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     outcome = launch(folder, 2, program=[str(slow)])

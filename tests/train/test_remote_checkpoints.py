@@ -17,7 +17,7 @@ from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
 
-SHARD = "pytorch_model_fsdp_0/__1_0.distcp"
+SHARD = "pytorch_model_fsdp_0/__1_0.safetensors"
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def flip(server: Storage, key: str) -> str:
     data = bytearray(server.read(key))
     data[len(data) // 2] ^= 1
     server.write(key, bytes(data))
-    return "checksum differs"
+    return "SHA-256 differs"
 
 
 def unfinished(server: Storage, key: str) -> str:

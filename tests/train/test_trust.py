@@ -16,7 +16,7 @@ from tests.train.weights import adapter_of
 
 pytestmark = pytest.mark.train
 
-SHARD = "pytorch_model_fsdp_0/__1_0.distcp"
+SHARD = "pytorch_model_fsdp_0/__1_0.safetensors"
 
 
 def truncate(path: Path) -> None:
@@ -60,12 +60,12 @@ def test_a_manifest_names_every_file(lora_run: Done) -> None:
     ("harm", "said"),
     [
         (truncate, "bytes instead of"),
-        (flip, "checksum differs"),
+        (flip, "SHA-256 differs"),
         (empty, "has 0 bytes"),
         (Path.unlink, "is missing"),
     ],
 )
-@pytest.mark.parametrize("name", [SHARD, "optimizer_0/.metadata", "rng_state_1.pth"])
+@pytest.mark.parametrize("name", [SHARD, "optimizer_0/dcp.json", "rng_state_1.json"])
 def test_harm_to_any_file_is_found(
     stopped: RunFolder, harm: Callable[[Path], None], said: str, name: str
 ) -> None:
@@ -140,15 +140,13 @@ def test_a_checkpoint_without_its_weights_is_not_kept(
     program.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from accelerate.utils import fsdp_utils\n"
+        "import accelerate.utils\n"
         "from hpclaunch.train.__main__ import main\n"
-        "import transformers.trainer as library\n"
         "def hollow(plugin, accelerator, model, folder, *_, **__):\n"
         "    place = Path(folder) / 'pytorch_model_fsdp_0'\n"
         "    place.mkdir(parents=True, exist_ok=True)\n"
-        "    (place / f'__{accelerator.process_index}_0.distcp').write_bytes(b'empty')\n"
-        "assert library.save_fsdp_model is fsdp_utils.save_fsdp_model\n"
-        "library.save_fsdp_model = hollow\n"
+        "    (place / f'__{accelerator.process_index}_0.safetensors').write_bytes(b'empty')\n"
+        "accelerate.utils.save_fsdp_model = hollow\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     outcome = launch(folder, 2, program=[str(program)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,17 @@ def adapter_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def checkpoint_tensors(folder: Path) -> dict[str, Any]:
-    """Return the tensors of a sharded checkpoint, put together without any ranks."""
+    """Return the tensors of a sharded checkpoint, put together from its files by its index."""
     import torch
-    from torch.distributed.checkpoint import FileSystemReader
-    from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
-    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+    from safetensors import safe_open
 
-    state: dict[str, Any] = {}
-    reader = FileSystemReader(folder)
-    _load_state_dict(state, reader, planner=_EmptyStateDictLoadPlanner(), no_dist=True)
-    return {name: t for name, t in _flat(state).items() if isinstance(t, torch.Tensor)}
-
-
-def _flat(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested dicts into dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in state.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
+    index = json.loads((folder / "dcp.json").read_text("utf-8"))
+    tensors: dict[str, Any] = {}
+    for name, item in index["tensors"].items():
+        for offsets, sizes, file in item["chunks"]:
+            with safe_open(folder / file, framework="pt") as opened:
+                part = opened.get_tensor(name)
+            assert list(part.shape) == sizes
+            whole = tensors.setdefault(name, torch.empty(item["shape"], dtype=part.dtype))
+            whole[tuple(slice(o, o + n) for o, n in zip(offsets, sizes, strict=True))] = part
+    return tensors

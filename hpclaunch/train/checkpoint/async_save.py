@@ -7,16 +7,15 @@ between the training's, in another order on each rank.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.train.checkpoint import manifest
+from hpclaunch.train.checkpoint.training_state import Writing
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext, all_gather_object
 from hpclaunch.train.failure import one_line
 
@@ -32,29 +31,35 @@ class PendingSave:
     step: int
     folder: Path
     context: DistContext
-    futures: list[Future[Any]]
-    """What DCP is still writing; empty where all of it is written."""
+    writing: Writing
+    """What DCP has written, or is still writing."""
     started: float
     """Seconds of the monotonic clock."""
     blocked_seconds: float
     """How long training waited for it."""
     problem: str | None = None
     files: dict[str, manifest.FileEntry] = field(default_factory=dict)
-    """This rank's files, read back."""
+    """This rank's files."""
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
-        """Wait for the writing, then read the files back, both without holding up training."""
-        for future in self.futures:
+        """Wait for the writing, then collect the digests, both without holding up training."""
+        for future in self.writing.futures:
             self.problem = error_of(future.result) or self.problem
         if self.problem is None:
-            self.problem = error_of(self._read_back)
+            self.problem = error_of(self._collect)
 
-    def _read_back(self) -> None:
-        self.files = manifest.read_back(self.folder, self.context.rank, self.context.world_size)
+    def _collect(self) -> None:
+        known = {
+            f"{writer.folder.name}/{name}": entry
+            for writer in self.writing.writers
+            for name, entry in writer.written.items()
+        }
+        rank, ranks = self.context.rank, self.context.world_size
+        self.files = manifest.read_back(self.folder, rank, ranks, known)
 
     @property
     def done(self) -> bool:
@@ -91,35 +96,6 @@ def new_save_groups(context: DistContext) -> list[Any] | None:
     if error:
         raise RuntimeError(error)
     return groups
-
-
-@contextlib.contextmanager
-def dcp_async_save(groups: list[Any] | None) -> Iterator[list[Future[Any]]]:
-    """Make `torch.distributed.checkpoint.save` asynchronous, and collect its futures.
-
-    accelerate calls DCP's save by that name. With `groups` None it stays as it is.
-    """
-    import torch.distributed.checkpoint as dcp
-
-    blocking_save = dcp.save
-    futures: list[Future[Any]] = []
-
-    def save(state_dict: Any, *, storage_writer: Any, planner: Any) -> None:
-        if groups is None or len(futures) == len(groups):
-            blocking_save(state_dict, storage_writer=storage_writer, planner=planner)
-            return
-        group = groups[len(futures)]
-        futures.append(
-            dcp.async_save(
-                state_dict, storage_writer=storage_writer, planner=planner, process_group=group
-            )
-        )
-
-    dcp.save = save
-    try:
-        yield futures
-    finally:
-        dcp.save = blocking_save
 
 
 def error_of(work: Callable[[], object]) -> str | None:

@@ -1,28 +1,38 @@
-"""A checkpoint's manifest: every file with its size and checksum.
+"""A checkpoint's manifest: every file with its size and SHA-256.
 
 A file system that lost a write, a full quota, an interrupted copy: none of them shows before
-somebody resumes, weeks later. The manifest shows it when saving and when resuming.
+somebody resumes, weeks later. The manifest shows it. The run folder keeps each manifest's own
+digest, so that a copy of a checkpoint that comes from elsewhere is held against what this run
+wrote, and not against what lies beside it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
-import zlib
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hpclaunch.run.regular_file import open_regular, read_regular
+from hpclaunch.train.checkpoint import contents
+
 NAME = "manifest.json"
-FORMAT = 1
-CHUNK_BYTES = 1 << 22
-"""Bytes read at a time."""
+FORMAT = 2
+MAX_BYTES = 1 << 26
+"""Of a manifest: a thousand ranks' files take some 1 MB."""
+
+CONVERT = "python -m hpclaunch.train.checkpoint.convert"
+"""What makes a checkpoint of an earlier version one of numbers and text."""
 
 WEIGHT_FILES = ("pytorch_model_fsdp_0/", "model", "adapter_model", "pytorch_model")
 """How the names of files that hold weights begin: under FSDP, and on a single process."""
 
-_RANK_FILE = re.compile(r"(?:^|/)(?:__(\d+)_\d+\.distcp|rng_state_(\d+)\.pth)$")
+_RANK_FILE = re.compile(r"(?:^|/)(?:__(\d+)_\d+\.safetensors|rng_state_(\d+)\.json)$")
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,21 @@ class FileEntry:
     """One file of a checkpoint."""
 
     bytes: int
-    crc32: int
+    sha256: str
+    """In hexadecimal digits."""
 
 
-def read_back(folder: Path, rank: int, ranks: int) -> dict[str, FileEntry]:
-    """Read back the files that this rank wrote, and on rank 0 those that belong to no rank.
+def read_back(
+    folder: Path, rank: int, ranks: int, known: Mapping[str, FileEntry] | None = None
+) -> dict[str, FileEntry]:
+    """Return the files that this rank wrote, and on rank 0 those that belong to no rank.
 
-    Each rank computes the checksums of its own: all nodes share the reading of a large checkpoint.
+    What is `known` was hashed while it was written; the rest is read back.
     """
-    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    known = known or {}
     return {
-        name: checksum(folder / name)
-        for name in names
+        name: known[name] if name in known else checksum(folder / name)
+        for name in contents.names(folder)
         if name != NAME and (_owner(name) or 0) % ranks == rank
     }
 
@@ -77,13 +90,10 @@ def files_of_node(entries: Mapping[str, FileEntry], ranks: int, node: int, nodes
 
 
 def checksum(path: Path) -> FileEntry:
-    """Return a file's size and checksum. Raises OSError."""
-    size = total = 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            total = zlib.crc32(chunk, total)
-            size += len(chunk)
-    return FileEntry(size, total)
+    """Return a file's size and digest. Raises OSError; a link is not followed."""
+    with open_regular(path) as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return FileEntry(stream.tell(), digest.hexdigest())
 
 
 def write(folder: Path, entries: Mapping[str, FileEntry], **metadata: Any) -> None:
@@ -93,7 +103,9 @@ def write(folder: Path, entries: Mapping[str, FileEntry], **metadata: Any) -> No
 
 def to_text(entries: Mapping[str, FileEntry], **metadata: Any) -> str:
     """Return the text of a manifest."""
-    files = {name: {"bytes": entry.bytes, "crc32": entry.crc32} for name, entry in entries.items()}
+    files = {
+        name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in entries.items()
+    }
     document = {"format": FORMAT, **metadata, "files": dict(sorted(files.items()))}
     return json.dumps(document, indent=1) + "\n"
 
@@ -101,7 +113,7 @@ def to_text(entries: Mapping[str, FileEntry], **metadata: Any) -> str:
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, FileEntry]] | None:
     """Return a checkpoint's metadata and files; None where its manifest is missing or damaged."""
     try:
-        return parse((folder / NAME).read_text(encoding="utf-8"))
+        return parse(read_regular(folder / NAME, MAX_BYTES).decode())
     except (OSError, ValueError):
         return None
 
@@ -110,9 +122,11 @@ def parse(text: str) -> tuple[dict[str, Any], dict[str, FileEntry]] | None:
     """Return metadata and files of a manifest's text; None where it is none."""
     try:
         document = json.loads(text)
+        if document["format"] != FORMAT:
+            return None
         files = document.pop("files")
         entries = {
-            name: FileEntry(int(at["bytes"]), int(at["crc32"])) for name, at in files.items()
+            name: FileEntry(int(at["bytes"]), str(at["sha256"])) for name, at in files.items()
         }
         if not all(_stays_inside(name) for name in entries):  # it may have come from elsewhere
             return None
@@ -130,27 +144,52 @@ def _stays_inside(name: str) -> bool:
 def find_damage(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
     """Return what is wrong with a checkpoint as far as this rank checks it, None if nothing is.
 
-    Every rank compares all sizes, and the checksums of its share of the files.
+    Every rank compares all sizes, and the digests of its share of the files. No file but those on
+    the list may be there: libraries open some because they exist.
     """
+    if any(folder.rglob("*.distcp")) or (folder / "optimizer.pt").exists():
+        return f"it holds pickles, which are not loaded; to convert it: {CONVERT} {folder}"
     parsed = read(folder)
     if parsed is None:
         return f"{NAME} is missing or damaged"
-    for name, entry in parsed[1].items():
+    entries = parsed[1]
+    problems = itertools.chain(
+        _wrong_names(folder, entries),
+        _wrong_sizes(folder, entries),
+        _wrong_digests(folder, dict(list(entries.items())[rank::ranks])),
+    )
+    return next(problems, None)
+
+
+def _wrong_names(folder: Path, entries: Mapping[str, FileEntry]) -> Iterator[str]:
+    for name in sorted(entries):
+        if not contents.may_hold(name):
+            yield f"{name} is no file of a checkpoint, which holds numbers and text alone"
+    for name in contents.names(folder):
+        if name not in entries and name != NAME:
+            yield f"{name} is not named by {NAME}"
+
+
+def _wrong_sizes(folder: Path, entries: Mapping[str, FileEntry]) -> Iterator[str]:
+    for name, entry in entries.items():
         try:
-            size = (folder / name).stat().st_size
+            status = (folder / name).lstat()
         except OSError:
-            return f"{name} is missing"
-        if size != entry.bytes:
-            return f"{name} has {size:,} bytes instead of {entry.bytes:,}"
-    for index, (name, entry) in enumerate(parsed[1].items()):
-        if index % ranks != rank:
+            yield f"{name} is missing"
             continue
+        if not stat.S_ISREG(status.st_mode):
+            yield f"{name} is no plain file"
+        elif status.st_size != entry.bytes:
+            yield f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
+
+
+def _wrong_digests(folder: Path, entries: Mapping[str, FileEntry]) -> Iterator[str]:
+    for name, entry in entries.items():
         try:
             if checksum(folder / name) != entry:
-                return f"{name} is not what was written: its checksum differs"
+                yield f"{name} is not what was written: its SHA-256 differs"
         except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-    return None
+            yield f"{name} cannot be read: {error.strerror or error}"
 
 
 def weight_bytes(entries: Mapping[str, FileEntry]) -> int:

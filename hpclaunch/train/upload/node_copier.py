@@ -52,8 +52,8 @@ class NodeCopier:
     remote: RemoteFolder
     node: int
     nodes: int
-    sent: set[tuple[str, str, int]] = field(default_factory=set)
-    """Name, file and checksum of what is uploaded."""
+    sent: set[tuple[str, str, str]] = field(default_factory=set)
+    """Name, file and digest of what is uploaded."""
 
     def local_folder(self, name: str) -> Path:
         """Return the folder of a checkpoint or of the final weights here."""
@@ -64,7 +64,7 @@ class NodeCopier:
         ranks = int(item.metadata.get("ranks", 1))
         for name in manifest.files_of_node(item.entries, ranks, self.node, self.nodes):
             entry = item.entries[name]
-            if (item.name, name, entry.crc32) in self.sent:
+            if (item.name, name, entry.sha256) in self.sent:
                 continue
             local = self.local_folder(item.name) / name
             try:
@@ -74,7 +74,7 @@ class NodeCopier:
             if not intact:
                 raise DamagedError(f"{item.name}/{name} is not what was written")
             self.remote.put(local, item.name, name)
-            self.sent.add((item.name, name, entry.crc32))
+            self.sent.add((item.name, name, entry.sha256))
 
     def follow(self, rank: ParentRank) -> None:
         """Copy what the lead requests, until it has finished."""

@@ -10,7 +10,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.checkpoint import folders, manifest
+from hpclaunch.train.checkpoint import digests, folders, manifest
 from hpclaunch.train.distributed import DistContext, all_gather_object, barrier
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.progress_log import log_line
@@ -61,6 +61,9 @@ class RemoteCheckpoints:
         """
         context = self.context
         folder = self.run.checkpoints / DOWNLOADING
+        different = all_gather_object(context, self._check_origin(name))[0]
+        if different is not None:
+            return different
         if context.is_main_process:
             log_line(f"fetching {name} from {self.url}")
             shutil.rmtree(folder, ignore_errors=True)
@@ -80,6 +83,19 @@ class RemoteCheckpoints:
                 folders.replace(self.run, folder, name)
             shutil.rmtree(folder, ignore_errors=True)
         barrier()
+        return problem
+
+    def _check_origin(self, name: str) -> str | None:
+        """Return why a copy is not what this run wrote; log it where that cannot be known."""
+        if not self.context.is_main_process:
+            return None
+        step = folders.step_of(Path(name))
+        known, problem = digests.find_difference(self.run, step, self.complete[name])
+        if not known:
+            log_line(
+                f"{name}: {self.run.checkpoint_digests.name} has no digest of it, so that who "
+                "wrote it is not known; it can hold numbers only"
+            )
         return problem
 
     def _fetch_own_files(self, name: str, folder: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_newest_checkpoint_is_damaged(case: Case, table: Table, how: str) ->
 
     def damage() -> None:
         newest = case.folder / "checkpoints/step-10"
-        shard = max(newest.rglob("*.distcp"), key=lambda path: path.stat().st_size)
+        shard = max(newest.rglob("__*.safetensors"), key=lambda path: path.stat().st_size)
         text = bytearray(shard.read_bytes())
         if how == "cut short":
             del text[len(text) // 2 :]

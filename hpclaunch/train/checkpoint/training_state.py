@@ -1,0 +1,136 @@
+"""The training's state in a checkpoint: optimizer, scheduler, scaler; weights where sharded.
+
+Transformers writes them as pickles. Here they are safetensors and JSON: whoever can write into a
+checkpoint can change numbers, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+
+from hpclaunch.errors import UserError
+from hpclaunch.train.checkpoint.planners import JsonLoadPlanner, JsonSavePlanner
+from hpclaunch.train.checkpoint.state_tree import read_tree, write_tree
+from hpclaunch.train.checkpoint.storage_reader import SafetensorsReader
+from hpclaunch.train.checkpoint.storage_writer import SafetensorsWriter
+from hpclaunch.train.checkpoint.typed_json import CheckpointFormatError, read_json, write_json
+
+OPTIMIZER = "optimizer_0"
+"""Folder of the optimizer's state; accelerate's name under FSDP."""
+SCHEDULER = "scheduler.json"
+SCALER = "scaler.json"
+
+
+class Writing:
+    """The parts of one checkpoint that DCP writes, now or while training goes on."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+        """Of what is still being written."""
+        self.writers: list[SafetensorsWriter] = []
+
+
+@contextlib.contextmanager
+def safetensors_dcp(groups: list[Any] | None = None) -> Iterator[Writing]:
+    """Let DCP's save and load, as accelerate calls them, write and read safetensors and JSON.
+
+    With `groups`, a process group for each save, saves are asynchronous: the futures of what is
+    still being written are collected. Loads raise UserError for what cannot be loaded.
+    """
+    save, load = dcp.save, dcp.load
+    writing = Writing()
+
+    def save_safely(state_dict: Any, *, storage_writer: Any, planner: Any = None) -> None:
+        writer = SafetensorsWriter(Path(storage_writer.path))
+        writing.writers.append(writer)
+        arguments = {"storage_writer": writer, "planner": JsonSavePlanner()}
+        if groups is None or len(writing.futures) == len(groups):
+            save(state_dict, **arguments)
+            return
+        group = groups[len(writing.futures)]
+        writing.futures.append(dcp.async_save(state_dict, **arguments, process_group=group))
+
+    def load_safely(state_dict: Any, *, storage_reader: Any, planner: Any = None) -> None:
+        folder = Path(storage_reader.path)
+        load_checked(lambda: load(state_dict, **_reading(folder)), folder)
+
+    dcp.save, dcp.load = save_safely, load_safely
+    try:
+        yield writing
+    finally:
+        dcp.save, dcp.load = save, load
+
+
+def _reading(folder: Path) -> dict[str, Any]:
+    return {"storage_reader": SafetensorsReader(folder), "planner": JsonLoadPlanner()}
+
+
+def load_checked(load: Callable[[], object], folder: Path) -> None:
+    """Call DCP's `load`. Raises UserError, the same on all ranks, for what cannot be loaded."""
+    try:
+        load()
+    except CheckpointException as error:  # not an Exception, by its own declaration
+        rank, (cause, _) = min(error.failures.items())
+        raise _refusal(folder, f"rank {rank}: {_reason(cause)}") from error
+    except (CheckpointFormatError, OSError) as error:
+        raise _refusal(folder, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    return str(error)
+
+
+def _refusal(folder: Path, why: str) -> UserError:
+    step = folder.parent
+    return UserError(
+        f"{step.name}/{folder.name} cannot be loaded: {' '.join(why.split())[:300]}",
+        f"to go on from the checkpoint before, remove {step}",
+    )
+
+
+def save_optimizer(optimizer: Any, folder: Path) -> SafetensorsWriter:
+    """Write the state of an optimizer that is not sharded, from one process."""
+    state = optimizer.state_dict()
+    numbered = {str(number): held for number, held in state["state"].items()}
+    return write_tree({**state, "state": numbered}, folder / OPTIMIZER)
+
+
+def load_optimizer(optimizer: Any, folder: Path) -> None:
+    """Restore what `save_optimizer` wrote, on every process by itself. Raises UserError."""
+    state: dict[str, Any] = {}
+    load_checked(lambda: state.update(read_tree(folder / OPTIMIZER)), folder / OPTIMIZER)
+    numbers = {int(number): held for number, held in state.get("state", {}).items()}
+    optimizer.load_state_dict({**state, "state": numbers})
+
+
+def save_scheduler(scheduler: Any, folder: Path) -> None:
+    """Write a learning rate scheduler's state. Raises OSError, CheckpointFormatError."""
+    write_json(folder / SCHEDULER, scheduler.state_dict())
+
+
+def load_scheduler(scheduler: Any, folder: Path) -> None:
+    """Restore it. Raises OSError, CheckpointFormatError."""
+    state = read_json(folder / SCHEDULER)
+    if not isinstance(state, dict) or not state.keys() <= scheduler.state_dict().keys():
+        raise CheckpointFormatError(f"{SCHEDULER}: it is another scheduler's")
+    scheduler.load_state_dict(state)
+
+
+def save_scaler(scaler: Any, folder: Path) -> None:
+    """Write a gradient scaler's state. Raises OSError, CheckpointFormatError."""
+    write_json(folder / SCALER, scaler.state_dict())
+
+
+def load_scaler(scaler: Any, folder: Path) -> None:
+    """Restore it, where the checkpoint holds one. Raises OSError, CheckpointFormatError."""
+    if (folder / SCALER).exists():
+        scaler.load_state_dict(read_json(folder / SCALER))
