@@ -128,6 +128,25 @@ def test_a_resumed_run_goes_on_where_it_was(lora_run: Done, tmp_path: Path) -> N
     assert same(adapter_of(folder), adapter_of(lora_run.folder))
 
 
+def test_checkpoints_of_whole_states_come_back_too(
+    lora_run: Done, tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    done = train(tmp_path / "whole", [*short(tiny, rows), "fsdp.state_dict=full"])
+    assert done.outcome.code == 0, done.outcome.said
+    folder = done.folder
+    names = {path.suffix for path in folder.checkpoints.rglob("*") if path.is_file()}
+    assert names <= {".safetensors", ".json", ".jinja", ".md"}, "no pickle among them"
+    shutil.rmtree(folder.checkpoints / "step-6")
+    shutil.rmtree(folder.final)
+    folder.events.unlink()
+    outcome = launch(folder, 2)
+    assert outcome.code == 0, outcome.said
+    assert "resuming from checkpoints/step-3" in outcome.out
+    assert losses(folder) == pytest.approx(
+        {step: losses(lora_run.folder)[step] for step in (4, 5, 6)}, rel=1e-3
+    )
+
+
 def test_one_rank_and_two_learn_the_same(
     lora_run: Done, tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

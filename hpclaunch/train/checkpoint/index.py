@@ -137,28 +137,24 @@ def _parse(document: Any) -> Metadata:
     values: dict[str, Any] = {}
     for name, held in document["tensors"].items():
         items[name] = tensor = _tensor(name, held, file_bytes)
-        paths[name] = _path(held["path"])
+        paths[name] = parse_path(held["path"])
         for chunk, (_, _, file) in zip(tensor.chunks, held["chunks"], strict=True):
             place = MetadataIndex(name, chunk.offsets)
             chunks[place] = Chunk(file, tensor.properties.dtype, chunk.sizes)
     for name, held in document["values"].items():
         if name in items:
             raise CheckpointFormatError(f"{name[:80]} is a tensor and a value")
-        items[name], paths[name] = BytesStorageMetadata(), _path(held["path"])
+        items[name], paths[name] = BytesStorageMetadata(), parse_path(held["path"])
         values[name] = decode(held["value"])
     return Metadata(items, paths, Stored(chunks, values, file_bytes))
 
 
 def _tensor(name: str, held: Mapping[str, Any], files: Mapping[str, int]) -> TensorStorageMetadata:
     """Return a tensor's metadata: its parts lie inside it, and make the whole."""
-    shape, dtype, chunks = _size(held["shape"]), DTYPES[held["dtype"]], []
+    shape, dtype, chunks = parse_size(held["shape"]), DTYPES[held["dtype"]], []
     label = name[:80]
     for offsets, sizes, file in held["chunks"]:
-        chunk = ChunkStorageMetadata(_size(offsets), _size(sizes))
-        if len(chunk.offsets) != len(shape) or len(chunk.sizes) != len(shape):
-            raise CheckpointFormatError(f"{label}: a part has other dimensions")
-        if any(o + s > n for o, s, n in zip(chunk.offsets, chunk.sizes, shape, strict=True)):
-            raise CheckpointFormatError(f"{label}: a part lies outside")
+        chunk = ChunkStorageMetadata(parse_size(offsets), parse_size(sizes))
         if file not in files:
             raise CheckpointFormatError(f"{label}: a part is in no file")
         chunks.append(chunk)
@@ -168,6 +164,11 @@ def _tensor(name: str, held: Mapping[str, Any], files: Mapping[str, int]) -> Ten
 
 def check_whole(name: str, shape: torch.Size, chunks: Sequence[ChunkStorageMetadata]) -> None:
     """Raise CheckpointFormatError unless the parts make the whole tensor, each place once."""
+    for chunk in chunks:
+        if len(chunk.offsets) != len(shape) or len(chunk.sizes) != len(shape):
+            raise CheckpointFormatError(f"{name}: a part has other dimensions")
+        if any(o + s > n for o, s, n in zip(chunk.offsets, chunk.sizes, shape, strict=True)):
+            raise CheckpointFormatError(f"{name}: a part lies outside")
     starts = {tuple(chunk.offsets) for chunk in chunks}
     if len(starts) != len(chunks):
         raise CheckpointFormatError(f"{name}: a part comes twice")
@@ -197,8 +198,11 @@ def _meet(a: ChunkStorageMetadata, b: ChunkStorageMetadata) -> bool:
     return all(i < j + n and j < i + m for i, m, j, n in spans)
 
 
-def _size(value: Any) -> torch.Size:
-    """Return a shape or an offset: whole numbers, few and bounded."""
+def parse_size(value: Any) -> torch.Size:
+    """Return a shape or an offset: whole numbers, few and bounded.
+
+    Raises CheckpointFormatError.
+    """
     if type(value) is not list or len(value) > MAX_DIMENSIONS:
         raise CheckpointFormatError("a size is none")
     if not all(type(n) is int and 0 <= n < MAX_SIZE for n in value):
@@ -206,8 +210,11 @@ def _size(value: Any) -> torch.Size:
     return torch.Size(value)
 
 
-def _path(value: Any) -> tuple[str | int, ...]:
-    """Return where a value belongs in nested dictionaries and lists."""
+def parse_path(value: Any) -> tuple[str | int, ...]:
+    """Return where a value belongs in nested dictionaries and lists.
+
+    Raises CheckpointFormatError.
+    """
     if type(value) is not list or not 0 < len(value) <= MAX_DIMENSIONS:
         raise CheckpointFormatError("a path is none")
     for key in value:

@@ -55,6 +55,10 @@ class JsonLoadPlanner(DefaultLoadPlanner):  # type: ignore[misc]
         loaded = decode(parse_json(value.read()))
         if not _same_kind(self.state_dict.get(name), loaded):
             raise CheckpointFormatError(f"{name}: a value of another type")
+        self.put(name, loaded)
+
+    def put(self, name: str, loaded: Any) -> None:
+        """Put a value into the state."""
         place = self.original_state_dict
         path = self.mappings[name] if self.flatten_state_dict else (name,)
         for key in path[:-1]:

@@ -21,17 +21,28 @@ def rng_file(folder: Path, rank: int) -> Path:
 
 def save_rng_state(folder: Path, rank: int) -> None:
     """Write this rank's states. Raises OSError."""
-    legacy: Any = np.random.get_state()  # the generator that libraries without their own use
-    kind, keys, position, has_gauss, gauss = legacy
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), position, has_gauss, gauss),
-        "cpu": _hex(torch.random.get_rng_state()),
+        "numpy": np.random.get_state(),  # the generator of libraries that have none of their own
+        "cpu": torch.random.get_rng_state(),
     }
     if torch.cuda.is_available():
-        state["cuda"] = [_hex(each) for each in torch.cuda.random.get_rng_state_all()]
+        state["cuda"] = torch.cuda.random.get_rng_state_all()
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(rng_file(folder, rank), state)
+    write_json(rng_file(folder, rank), rng_values(state))
+
+
+def rng_values(state: dict[str, Any]) -> dict[str, Any]:
+    """Return generators' states, by library, as values that JSON can hold."""
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    cuda = state.get("cuda", [])
+    devices = [cuda] if isinstance(cuda, torch.Tensor) else cuda
+    return {
+        "python": state["python"],
+        "numpy": (str(kind), keys.tolist(), int(position), int(has_gauss), float(gauss)),
+        "cpu": _hex(state["cpu"]),
+        "cuda": [_hex(each) for each in devices],
+    }
 
 
 def load_rng_state(folder: Path, rank: int) -> bool:

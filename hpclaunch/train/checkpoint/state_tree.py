@@ -37,15 +37,23 @@ def read_tree(folder: Path) -> dict[str, Any]:
     Raises OSError, CheckpointFormatError (as DCP wraps them: CheckpointException).
     """
     reader = SafetensorsReader(folder)
+    _check_room(reader.read_metadata(), folder)
+    return read_with(reader, JsonLoadPlanner)
+
+
+def read_with(reader: Any, planner_class: type[JsonLoadPlanner]) -> dict[str, Any]:
+    """Return what a reader of DCP finds, as `read_tree` does.
+
+    Raises OSError, CheckpointFormatError (as DCP wraps them: CheckpointException).
+    """
     metadata = reader.read_metadata()
-    _check_room(metadata, folder)
     flat: dict[str, Any] = {
         name: torch.empty(item.size, dtype=item.properties.dtype)
         if isinstance(item, TensorStorageMetadata)
         else None
         for name, item in metadata.state_dict_metadata.items()
     }
-    planner = JsonLoadPlanner(flatten_state_dict=False)
+    planner = planner_class(flatten_state_dict=False)
     with _one_process():
         load(flat, storage_reader=reader, planner=planner, no_dist=True)
     tree: dict[str | int, Any] = {}

@@ -12,7 +12,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed.checkpoint as dcp
+from accelerate.utils import fsdp_utils
 from torch.distributed.checkpoint.api import CheckpointException
 
 from hpclaunch.errors import UserError
@@ -62,10 +64,41 @@ def safetensors_dcp(groups: list[Any] | None = None) -> Iterator[Writing]:
         load_checked(lambda: load(state_dict, **_reading(folder)), folder)
 
     dcp.save, dcp.load = save_safely, load_safely
+    fsdp_utils.torch = _WholeStates(writing)
     try:
         yield writing
     finally:
         dcp.save, dcp.load = save, load
+        fsdp_utils.torch = torch
+
+
+class _WholeStates:
+    """torch, as accelerate's FSDP code sees it: whole states are written and read without pickle.
+
+    With `fsdp.state_dict: full` the first rank saves all, by torch.save.
+    """
+
+    def __init__(self, writing: Writing) -> None:
+        self._writing = writing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def save(self, state: dict[str, Any], path: str) -> None:
+        """Write a folder beside where the pickle would be. Raises OSError."""
+        self._writing.writers.append(write_tree(state, _whole_folder(path)))
+
+    def load(self, path: str, **_: Any) -> dict[str, Any]:
+        """Read it. Raises UserError."""
+        state: dict[str, Any] = {}
+        folder = _whole_folder(path)
+        load_checked(lambda: state.update(read_tree(folder)), folder)
+        return state
+
+
+def _whole_folder(path: str) -> Path:
+    """Return `optimizer_0` for `optimizer.bin`: accelerate's names of sharded states."""
+    return Path(path).with_name(f"{Path(path).stem}_0")
 
 
 def _reading(folder: Path) -> dict[str, Any]:
