@@ -7,7 +7,9 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | start | world, device, hpclaunch, attempt (JOB.RESTARTS, '' without Slurm) |
 | load | seconds, parameters, trainable (both counted over all ranks) |
 | data | samples, rows (fewer where samples are packed), tokens (all of one epoch), seconds, |
-| | columns_left_out (of the training data, not used) |
+| | columns_left_out (of the training data, not used); of the samples read: lost (no token to |
+| | learn from within max_length), cut (lose a part of their answer), needed_length (tokens that |
+| | keep 99% of them whole) |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
 | | waited (seconds that rank 0 waited for its batches) |
 | eval | step, loss |

@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hpclaunch.errors import UserError
+from hpclaunch.chat.truncation import Truncation
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train import attention, data, model, objectives, packing, settings, template
+from hpclaunch.train import (
+    attention,
+    data,
+    model,
+    objectives,
+    packing,
+    settings,
+    template,
+    tokenize,
+)
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
 from hpclaunch.train.phase_callback import PhaseCallback
@@ -30,8 +39,6 @@ class Inputs:
     arguments: Any
     """TRL's config, such as SFTConfig."""
     attn_implementation: str
-    training_template: str | None
-    """Chat template to train with; None for the tokenizer's own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Callbacks:
 
     stop: StopInTime
     memory: PeakMemory
+    truncation: Truncation
+    """What the training rows lose to max_length."""
 
 
 def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inputs:
@@ -61,12 +70,9 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
         has_eval_set=rows.validation is not None,
         packing=packed,
     )
-    training_template = None
-    if tokenizer.chat_template and template.masks_assistant(arguments, rows):
-        training_template = template.training_template_of(tokenizer, rows)
-    return Inputs(
-        source, tokenizer, new_tokens, rows, arguments, attn_implementation, training_template
-    )
+    if template.comes_from_model(recipe.training):
+        arguments.eos_token = arguments.eos_token or tokenizer.eos_token
+    return Inputs(source, tokenizer, new_tokens, rows, arguments, attn_implementation)
 
 
 def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
@@ -100,31 +106,30 @@ def create_trainer(
     stop = StopInTime(folder, context)
     memory = PeakMemory(context)
     timeouts = Timeouts(recipe.training.get("ddp_timeout"))
-    with template.chat_template(inputs.tokenizer, inputs.training_template):
-        trainer = objectives.trainer_class(recipe.objective)(
-            folder,
-            context,
-            CheckpointOptions(
-                recipe.checkpoints.keep,
-                recipe.checkpoints.asynchronous,
-                on_training_continues=stop.walltime.training_continues,
-            ),
-            timeouts,
-            model=loaded,
-            args=inputs.arguments,
-            train_dataset=inputs.rows.train,
-            eval_dataset=inputs.rows.validation,
-            processing_class=inputs.tokenizer,
-            peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
-            callbacks=[stop, timeouts, memory],
-        )
+    tokenized = tokenize_inputs(recipe, inputs)
+    trainer = objectives.trainer_class(recipe.objective)(
+        folder,
+        context,
+        CheckpointOptions(
+            recipe.checkpoints.keep,
+            recipe.checkpoints.asynchronous,
+            on_training_continues=stop.walltime.training_continues,
+        ),
+        timeouts,
+        model=loaded,
+        args=inputs.arguments,
+        train_dataset=tokenized.train,
+        eval_dataset=tokenized.validation,
+        processing_class=inputs.tokenizer,
+        peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
+        callbacks=[stop, timeouts, memory],
+    )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(TensorBoardCallback):
         trainer.add_callback(FullDiskTensorBoard)
     model.add_head_bias_attribute(trainer.model)
     if trainer.padding_free:
         packing.forbid_masks(model.without_adapter(trainer.model))
-    _check_not_empty(recipe, trainer)
     faster = kernels.install(recipe, trainer, context.fsdp_version)
     if context.is_main_process:
         if faster:
@@ -132,17 +137,23 @@ def create_trainer(
         tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731
         trainer.add_callback(ProgressLog(folder, tokens, lambda: trainer.data_wait_seconds))
         trainer.add_callback(PhaseCallback())
-    return trainer, Callbacks(stop, memory)
+    return trainer, Callbacks(stop, memory, tokenized.truncation)
 
 
-def _check_not_empty(recipe: Recipe, trainer: Any) -> None:
-    """Refuse to train on nothing: TRL drops samples that truncation left without a loss."""
-    if len(trainer.train_dataset) == 0:
-        raise UserError(
-            f"no sample of {recipe.data.name} has a token to learn from within "
-            f"max_length {trainer.args.max_length}",
-            "raise training.max_length",
-        )
+def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> tokenize.Tokenized:
+    """Return the rows as tokens. The first rank of all, then of each node, fills the cache.
+
+    Every rank must call it. Raises UserError.
+    """
+    from trl.trainer.utils import global_then_local_main_first
+
+    arguments = inputs.arguments
+    masked = tokenize.masks_assistant(arguments, inputs.rows)
+    tokens = template.token_source(inputs.tokenizer, assistant_only=masked)
+    with global_then_local_main_first():
+        tokenized = tokenize.tokenize_rows(inputs.rows, recipe.data.name, tokens, arguments)
+    arguments.assistant_only_loss = False  # the labels have it, and TRL would look for messages
+    return tokenized
 
 
 def save_final(recipe: Recipe, folder: RunFolder, context: DistContext, trainer: Any) -> None:

@@ -32,6 +32,10 @@ class Rows:
     """Rows go through the chat template."""
     columns_left_out: tuple[str, ...] = ()
     """Columns of the training data that training does not use."""
+    where: Callable[[int], str] = "row {}".format
+    """Returns the place of a training row; the first is 0."""
+    where_validation: Callable[[int], str] = "row {}".format
+    """Returns the place of a row to validate on."""
 
 
 def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> Rows:
@@ -64,6 +68,8 @@ def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> R
         messages="messages" in converted.column_names,
         chat=chat_rows,
         columns_left_out=tuple(left_out(train.columns, shape)),
+        where=train.where,
+        where_validation=train.where if held_out is None else held_out.where,
     )
 
 

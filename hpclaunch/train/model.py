@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
-from hpclaunch.train import attention, tiny_llama
+from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.hub import explain
 from hpclaunch.train.towers import freeze_towers, without_towers
 
@@ -50,21 +50,21 @@ def load_config(where: Source) -> Any:
 
 
 def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
-    """Return the tokenizer, and the ids of those `data.special_tokens` that are new to it.
+    """Return the tokenizer, and the ids of tokens that are new to it.
 
-    A chat template that the recipe names as a file replaces the model's own.
+    These are `data.special_tokens`, and those of the model whose chat template the recipe takes.
     """
     from transformers import AutoTokenizer
 
     with explain("tokenizer of", where.path):
         tokenizer = AutoTokenizer.from_pretrained(where.path, revision=where.revision)
-    template = recipe.training.get("chat_template_path")
-    if template and Path(template).is_file():
-        tokenizer.chat_template = Path(template).read_text("utf-8")
     known = tokenizer.get_vocab()
-    new = [token for token in dict.fromkeys(recipe.data.special_tokens) if token not in known]
+    cloned = template.use_chat_template(tokenizer, recipe.training)
+    special = dict.fromkeys(recipe.data.special_tokens)
+    new = [token for token in special if token not in known]
     if new:
         tokenizer.add_tokens(new, special_tokens=True)
+    new = [*cloned, *(token for token in new if token not in cloned)]
     ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in new]
     return tokenizer, ids
 

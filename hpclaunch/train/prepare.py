@@ -28,7 +28,7 @@ UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
 
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
-    from hpclaunch.train import attention, data, model, packing, settings, template
+    from hpclaunch.train import attention, data, model, packing, settings, template, tokenize
     from hpclaunch.train.distributed import DistContext
 
     recipe = load(str(folder.recipe))
@@ -57,8 +57,13 @@ def prepare(folder: RunFolder) -> None:
         has_eval_set=rows.validation is not None,
         packing=packed,
     )
-    phases.begin(f"checking samples of {recipe.data.name}")
-    template.check_samples(tokenizer, rows, arguments)
+    phases.begin(f"tokenizing {recipe.data.name}")
+    masked = tokenize.masks_assistant(arguments, rows)
+    tokens = template.token_source(tokenizer, assistant_only=masked)
+    tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+    lost = tokenized.truncation.line()
+    if lost is not None:
+        print(f"data: {lost}")
     kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
     print(f"ready: {recipe.model.name}; {recipe.data.name}, {len(rows.train):,} samples{kept}")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
+from hpclaunch.chat.truncation import Truncation
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
@@ -65,10 +66,11 @@ def log_data(
     context: DistContext,
     trainer: Any,
     columns_left_out: Sequence[str],
+    lost: Truncation,
     seconds: float,
 ) -> None:
-    """Log the samples and tokens of an epoch, the columns that are not used, and how many seconds
-    preparing the samples took."""
+    """Log the samples and tokens of an epoch, the columns that are not used, what max_length cuts
+    and how many seconds preparing the samples took."""
     if not context.is_main_process:
         return
     dataset = trainer.train_dataset
@@ -83,11 +85,17 @@ def log_data(
         rows=rows,
         tokens=tokens,
         seconds=round(seconds, 3),
+        lost=lost.lost,
+        cut=lost.cut,
+        needed_length=lost.needed_length or None,
         columns_left_out=list(columns_left_out),
     )
     into = f" packed into {rows:,} rows of up to {trainer.args.max_length:,}" if packed else ""
     left_out = f"; columns left out: {', '.join(columns_left_out)}" if columns_left_out else ""
     log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}{left_out}")
+    line = lost.line()
+    if line is not None:
+        log_line(f"data: {line}")
 
 
 def log_peak_memory(folder: RunFolder, context: DistContext, memory: PeakMemory) -> None:

@@ -73,7 +73,7 @@ def _content(text: str | list[dict[str, str]]) -> str:
     """Return a text, or that of a conversation's last turn."""
     if isinstance(text, str):
         return text
-    return str(text[-1]["content"]) if text else ""
+    return str(text[-1].get("content", "")) if text else ""
 
 
 def as_text(tokenizer: Any, prompt: str) -> str:

@@ -97,5 +97,7 @@ def build_trainer(
     trainer, callbacks = build.create_trainer(recipe, inputs, model, folder, context)
     run_log.log_loaded(recipe, folder, context, trainer, loaded - started)
     left_out = inputs.rows.columns_left_out
-    run_log.log_data(folder, context, trainer, left_out, time.monotonic() - loaded)
+    run_log.log_data(
+        folder, context, trainer, left_out, callbacks.truncation, time.monotonic() - loaded
+    )
     return trainer, callbacks

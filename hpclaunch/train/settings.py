@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -88,8 +87,7 @@ def training_arguments(
     that TRL or Transformers refuse.
     """
     fields = dict(recipe.training)
-    if Path(fields.get("chat_template_path") or "").is_file():
-        del fields["chat_template_path"]  # the tokenizer has it already
+    fields.pop("chat_template_path", None)  # the tokenizer has it already
     fields.update(
         OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
     )

@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from hpclaunch.chat.rendering import Text, Turns
+from hpclaunch.chat.tokens import Encoded, Tokenizer
 from hpclaunch.errors import UserError
-from hpclaunch.shipped import shipped
-from hpclaunch.train.data import Rows
+from hpclaunch.train.hub import explain
 
-SAMPLES_TO_CHECK = 8
-"""How many samples are written out before anything is trained."""
-
-GENERATION_TAGS = ("{% generation", "{%- generation")
-SYSTEM_TURN = "<|start_header_id|>system<|end_header_id|>\n\n"
-PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
 def has_generation_tags(template: str | None) -> bool:
     """Return whether a template has generation tags around what the assistant writes."""
-    return template is not None and any(tag in template for tag in GENERATION_TAGS)
-
-
-def is_llama3(template: str | None) -> bool:
-    """Return whether a template writes the turns of the Llama 3 family (3, 3.1, 3.2, 3.3)."""
-    return template is not None and "<|start_header_id|>" in template and "<|eot_id|>" in template
-
-
-def llama3_variant(tokenizer: Any) -> str:
-    """Return a template that writes the same text as the tokenizer's own, with generation marks.
-
-    From 3.1 on the family puts a system turn first in any case, with a date; what stands there is
-    taken from the tokenizer's own template rather than from memory of one version.
-    """
-    rendered = tokenizer.apply_chat_template(PROBE[:1], tokenize=False)
-    preamble = None
-    if SYSTEM_TURN in rendered:
-        preamble = rendered.split(SYSTEM_TURN, 1)[1].split("<|eot_id|>", 1)[0]
-    text = shipped("train", "templates", "llama3.j2").read_text("utf-8")
-    return text.replace("= PREAMBLE", f"= {'none' if preamble is None else json.dumps(preamble)}")
-
-
-def training_template(tokenizer: Any, samples: Sequence[list[dict[str, Any]]]) -> str | None:
-    """The template to train with under assistant_only_loss, None to keep the tokenizer's own.
-
-    `samples` are conversations that both templates must write alike. Raises UserError where no
-    template with generation marks exists, where ours differs, or where the loss mask is empty.
-    """
-    own = tokenizer.chat_template
-    template = None
-    if not has_generation_tags(own):
-        template = llama3_variant(tokenizer) if is_llama3(own) else _from_trl(tokenizer)
-    for messages in samples:
-        if template is not None:
-            _same_text(tokenizer, template, messages)
-        if not any(loss_mask(tokenizer, messages, template)):
-            raise UserError(
-                "assistant_only_loss leaves no token to learn from: the chat template marks none",
-                "set training.assistant_only_loss: false, or use a template with generation marks",
-            )
-    return template
-
-
-def masks_assistant(arguments: Any, rows: Rows) -> bool:
-    """Return whether the loss counts the assistant's turns alone. `arguments`: TRL's config."""
-    return rows.messages and bool(getattr(arguments, "assistant_only_loss", False))
+    return template is not None and _GENERATION.search(template) is not None
 
 
 def has_chat_template(tokenizer: Any, training: dict[str, Any]) -> bool:
@@ -74,94 +27,142 @@ def has_chat_template(tokenizer: Any, training: dict[str, Any]) -> bool:
     return bool(tokenizer.chat_template or training.get("chat_template_path"))
 
 
-@contextlib.contextmanager
-def chat_template(tokenizer: Any, template: str | None) -> Iterator[None]:
-    """Let a tokenizer use another chat template meanwhile, None: its own. It is saved with that."""
-    own = tokenizer.chat_template
-    if template is not None:
-        tokenizer.chat_template = template
-    yield
-    if template is not None:
-        tokenizer.chat_template = own
+def comes_from_model(training: Mapping[str, Any]) -> bool:
+    """Return whether `chat_template_path` names a model rather than a file."""
+    path = training.get("chat_template_path") or ""
+    return bool(path) and not Path(path).is_file()
 
 
-def training_template_of(tokenizer: Any, rows: Rows) -> str | None:
-    """Return the template to train these conversations with; None to keep the tokenizer's own.
+def use_chat_template(tokenizer: Any, training: Mapping[str, Any]) -> list[str]:
+    """Give a tokenizer the chat template and the end token that the `training` section names.
 
-    Raises UserError, as `training_template` does for the first of them.
+    Returns the tokens that are new to it: with the template of another model come its tokens, as
+    TRL's `clone_chat_template` takes them. Raises UserError.
     """
-    few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
-    return training_template(tokenizer, [row["messages"] for row in few])
+    path, eos, new = training.get("chat_template_path"), training.get("eos_token"), []
+    if path and Path(path).is_file():
+        tokenizer.chat_template = Path(path).read_text("utf-8")
+    elif path:
+        from transformers import AutoTokenizer
 
-
-def check_samples(tokenizer: Any, rows: Rows, arguments: Any) -> None:
-    """Tokenize the first samples as training will, and check that the loss counts some of it.
-
-    `arguments` is the SFTConfig. Raises UserError where the template marks nothing, or where none
-    of the samples has anything to learn from before it is cut at max_length tokens.
-    """
-    masked = masks_assistant(arguments, rows)
-    variant = training_template_of(tokenizer, rows) if masked else None
-    few = rows.train.select(range(min(SAMPLES_TO_CHECK, len(rows.train))))
-    limit = arguments.max_length
-    if limit is None or arguments.packing or arguments.truncation_mode != "keep_start":
-        return
-    if masked:
-        starts = [loss_mask(tokenizer, row["messages"], variant).index(1) for row in few]
-    elif "prompt" in few.column_names:
-        starts = [_prompt_length(tokenizer, row["prompt"]) for row in few]
-    else:
-        return
-    if min(starts) >= limit:
+        with explain("tokenizer of", path):
+            other = AutoTokenizer.from_pretrained(path)
+        if not other.chat_template:
+            raise UserError(
+                f"training.chat_template_path: {path} has no chat template", "name another model"
+            )
+        tokenizer.chat_template = other.get_chat_template()
+        known = tokenizer.get_vocab()
+        tokens = other.added_tokens_decoder.values()
+        added = [token for token in tokens if token.content not in known]
+        tokenizer.add_tokens(added)
+        new = [token.content for token in added]
+        eos = eos or other.eos_token
+    if eos and eos not in tokenizer.get_vocab():
         raise UserError(
-            f"within training.max_length {limit} the first samples have no token to learn from: "
-            f"what is learnt begins at token {min(starts)} or later",
-            "raise training.max_length",
+            f"training.eos_token: the tokenizer has no token {eos!r}", "name one that it has"
         )
+    if eos:
+        tokenizer.eos_token = eos
+    return new
 
 
-def _prompt_length(tokenizer: Any, prompt: Any) -> int:
-    if isinstance(prompt, str):
-        return len(tokenizer(prompt)["input_ids"])
-    encoded = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
-    return len(encoded["input_ids"])
+def training_template(tokenizer: Any) -> str | None:
+    """Return TRL's training template of the tokenizer's family, None where it has none.
 
-
-def loss_mask(
-    tokenizer: Any, messages: list[dict[str, Any]], template: str | None = None
-) -> list[int]:
-    """Return 1 for each token the loss counts and 0 for the others."""
-    encoded = tokenizer.apply_chat_template(
-        messages,
-        chat_template=template,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
-    return list(encoded["assistant_masks"])
-
-
-def _from_trl(tokenizer: Any) -> str | None:
-    """Ask TRL for its training variant of other families' templates."""
+    It writes every turn in the same way wherever it stands, and marks what the assistant writes.
+    """
     from trl.chat_template_utils import get_training_chat_template
 
+    own = tokenizer.chat_template
+    if own is None or has_generation_tags(_text_of(own)):
+        return None
     try:
         template: str | None = get_training_chat_template(tokenizer)
-    except ValueError as error:
-        raise UserError(
-            "assistant_only_loss: this model's chat template has no generation marks, and no "
-            "training variant of it is known",
-            "set training.assistant_only_loss: false",
-        ) from error
+    except ValueError:  # TRL knows no such family
+        return None
     return template
 
 
-def _same_text(tokenizer: Any, template: str, messages: list[dict[str, Any]]) -> None:
-    own = tokenizer.apply_chat_template(messages, tokenize=False)
-    ours = tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template)
-    if own != ours:
-        raise UserError(
-            "assistant_only_loss: the training variant of the chat template writes another text "
-            "than the model's own",
-            "set training.assistant_only_loss: false",
+def is_tagged(tokenizer: Any, template: str) -> bool:
+    """Return whether a template marks the assistant's words and what ends its turns."""
+    from trl.chat_template_utils import is_chat_template_stop_token_trained
+
+    return has_generation_tags(template) and bool(
+        is_chat_template_stop_token_trained(tokenizer, chat_template=template)
+    )
+
+
+def token_source(tokenizer: Any, *, assistant_only: bool) -> Tokenizer:
+    """Return what tokenizes rows as this tokenizer of Transformers does.
+
+    `assistant_only`: the assistant's turns alone are learnt, so the template is TRL's training
+    template where it has one of the family.
+    """
+    own = tokenizer.chat_template
+    template = training_template(tokenizer) if assistant_only else None
+    return Tokenizer(
+        encode=_Encode(tokenizer),
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token or "",
+        render=None if own is None else _Render(tokenizer, template),
+        tagged=own is not None
+        and assistant_only
+        and is_tagged(tokenizer, template or _text_of(own)),
+        identity=_identity(tokenizer, template),
+    )
+
+
+def _identity(tokenizer: Any, template: str | None) -> str:
+    """Return a checksum of what decides on a row's tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    parts = (
+        tokenizer.name_or_path if backend is None else backend.to_str(),
+        json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str),
+        json.dumps(template or tokenizer.chat_template),
+        str(len(tokenizer)),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _text_of(template: str | dict[str, str]) -> str:
+    """Return a chat template's text, the default where it comes in several variants."""
+    return template if isinstance(template, str) else template.get("default", "")
+
+
+class _Encode:
+    """Tokenizes a text by Transformers' tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str, special: bool) -> Encoded:
+        encoded = self._tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
+        return encoded["input_ids"], encoded["offset_mapping"]
+
+
+class _Render:
+    """Renders conversations by Transformers. A `Render`."""
+
+    def __init__(self, tokenizer: Any, template: str | None) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+
+    def __call__(
+        self, turns: Turns, tools: Turns | None, options: Mapping[str, Any], prompt: bool
+    ) -> Text:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        tokenizer = self._tokenizer
+        template = tokenizer.get_chat_template(self._template, tools)
+        texts, spans = render_jinja_template(
+            conversations=[turns],
+            tools=tools,
+            chat_template=template,
+            return_assistant_tokens_mask=has_generation_tags(template),
+            add_generation_prompt=prompt,
+            **{**tokenizer.special_tokens_map, **options},
+        )
+        return texts[0], [tuple(span) for span in spans[0]] if spans else []

@@ -28,13 +28,23 @@ HEADER, HEADER_END, TURN_END = "<|start_header_id|>", "<|end_header_id|>", "<|eo
 SPECIAL = (BOS, EOS, PAD, HEADER, HEADER_END, TURN_END)
 
 TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'"
-    " + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{{ bos_token }}{% set turns = messages %}{% if tools %}"
+    "{{ '<|start_header_id|>system<|end_header_id|>\\n\\n' }}"
+    "{% if messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] | trim + '\\n\\n' }}{% set turns = messages[1:] %}{% endif %}"
+    "{{ 'Functions that may be called:' }}"
+    "{% for tool in tools %}{{ '\\n' + (tool | tojson) }}{% endfor %}{{ '<|eot_id|>' }}{% endif %}"
+    "{% for message in turns %}"
+    "{{ '<|start_header_id|>' + ('ipython' if message['role'] == 'tool' else message['role'])"
+    " + '<|end_header_id|>\\n\\n' + message['content'] | default('', true) | trim }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{{ {'name': call['function']['name'], 'parameters': call['function']['arguments']}"
+    " | tojson }}{% endfor %}"
+    "{{ '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
-"""Writes a conversation as Llama 3 Instruct does."""
+"""Writes a conversation as Llama 3 Instruct does, and tools and their calls much as Llama 3.1."""
 
 
 @dataclass(frozen=True)

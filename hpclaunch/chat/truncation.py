@@ -1,0 +1,69 @@
+"""How many samples lose their answer to `max_length`, and the length that would keep them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KEPT = 0.99
+"""Share of the samples that the suggested length keeps whole."""
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What `max_length` cuts off, counted over `samples` of which `total` is the whole."""
+
+    max_length: int | None
+    samples: int
+    lost: int = 0
+    """Samples with no token to learn from within `max_length`."""
+    cut: int = 0
+    """Samples that lose some of what is learnt, and not all."""
+    needed_length: int = 0
+    """Tokens that keep all that is learnt of 99% of the samples."""
+
+    def line(self, of: int | None = None) -> str | None:
+        """Return it in words, None where nothing is cut. `of`: samples in all, if these are few."""
+        if not self.lost and not self.cut:
+            return None
+        some = "" if of is None or of <= self.samples else f" looked at, of {of:,} in all,"
+        parts = []
+        if self.lost:
+            parts.append(
+                f"{self.lost:,} of {self.samples:,} samples{some} have no token to learn from "
+                f"within {self.max_length:,}"
+            )
+        if self.cut and self.lost:
+            parts.append(f"{self.cut:,} more lose a part of their answer")
+        elif self.cut:
+            parts.append(
+                f"{self.cut:,} of {self.samples:,} samples{some} lose a part of their answer "
+                f"within {self.max_length:,}"
+            )
+        words = " and ".join(parts)
+        return f"{words}; training.max_length={self.needed_length} keeps 99% whole"
+
+
+def truncation(
+    spans: Sequence[tuple[int, int, int]], max_length: int | None, mode: str = "keep_start"
+) -> Truncation:
+    """Return what is lost of samples, each given as first learnt token, end of the last, length.
+
+    `mode`: TRL's `truncation_mode`. None as `max_length` cuts nothing.
+    """
+    samples = len(spans)
+    if max_length is None or not samples:
+        return Truncation(max_length, samples)
+    lost = cut = 0
+    needed = []
+    for first_learnt, end_of_learnt, length in spans:
+        first, end = first_learnt, end_of_learnt
+        if mode == "keep_end":  # seen from the end
+            first, end = length - end_of_learnt, length - first_learnt
+        needed.append(end)
+        lost += first >= max_length
+        cut += first < max_length < end
+    needed.sort()
+    enough = needed[min(samples, math.ceil(KEPT * samples)) - 1]
+    return Truncation(max_length, samples, lost, cut, enough)
