@@ -13,6 +13,7 @@ import click
 
 from hpclaunch.cli import complete
 from hpclaunch.cli.help import Option
+from hpclaunch.plan.resources import MOST_GPUS
 from hpclaunch.site.sbatch_options import SbatchOptions
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ class PlaceOptions:
     nodes: str = _option(
         "--nodes", default="1", help="Number of nodes: 4; or a range for a table: 1..8."
     )
-    gpus: int = _option("--gpus", type=click.IntRange(min=1), default=1, help="GPUs per node.")
+    gpus: int = _option(
+        "--gpus", type=click.IntRange(min=1, max=MOST_GPUS), default=1, help="GPUs per node."
+    )
     gpu: tuple[str, ...] = _option(
         "--gpu",
         multiple=True,
@@ -184,6 +187,7 @@ class PlaceOptions:
     site: str | None = _option(
         "--site", shell_complete=complete.sites, help="Site profile; by default the cluster's own."
     )
+    mem: str | None = _option("--mem", help="Memory of a node that the job gets: 480G.")
     time: str | None = _option("--time", help="Time limit of a job: 3:00:00.")
 
 

@@ -11,6 +11,7 @@ import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
+from hpclaunch.cli.plan_command import submission
 from hpclaunch.cli.text import print_json
 from hpclaunch.errors import UserError
 
@@ -59,7 +60,11 @@ def plan(
     if len(numbers) > 1:
         if comparing or exact:
             raise UserError("--compare and --exact need one number of nodes", "--nodes 4")
-        return _scale(request, numbers, place, as_json)
+        typed = {
+            each: submission(arguments, recipe, sharding, place, each)
+            for each in place.gpu or (request.gpu,)
+        }
+        return _scale(request, numbers, typed, as_json)
     if len(place.gpu) > 1:
         raise UserError("several GPU types need a range of nodes", "--nodes 1..8")
     made = forecast(request, os.environ, ask_hub=True)
@@ -68,7 +73,7 @@ def plan(
         print_json(_as_json(made, comparing, simulated))
     else:
         _print(made, comparing, simulated, place.time)
-    return 2 if made.estimate.never_fits else 0
+    return 2 if made.estimate.fits is False else 0
 
 
 def _print(made: Forecast, comparing: bool, simulated: Any, limit: str | None) -> None:
@@ -88,18 +93,20 @@ def _as_json(made: Forecast, comparing: bool, simulated: Any) -> dict[str, Any]:
 
 
 def _scale(
-    request: PredictionRequest, numbers: list[int], place: options.PlaceOptions, as_json: bool
+    request: PredictionRequest,
+    numbers: list[int],
+    typed: dict[str | None, tuple[str, ...]],
+    as_json: bool,
 ) -> int:
     from hpclaunch.cli.plan_scale import render_scale, scale_json
     from hpclaunch.forecast.scaling import forecast_over
 
-    gpu_types = place.gpu or (request.gpu,)
-    tables = [forecast_over(request, numbers, each, os.environ) for each in gpu_types]
+    tables = [(forecast_over(request, numbers, each, os.environ), typed[each]) for each in typed]
     if as_json:
-        print_json([scale_json(each) for each in tables])
+        print_json([scale_json(*each) for each in tables])
     else:
-        print("\n\n".join(render_scale(each) for each in tables))
-    fits = any(point.best for each in tables for point in each.points)
+        print("\n\n".join(render_scale(*each) for each in tables))
+    fits = any(point.best for table, _ in tables for point in table.points)
     return 0 if fits else 2
 
 
@@ -121,6 +128,7 @@ def _request(
     from hpclaunch.forecast.auto import resolve_auto
     from hpclaunch.forecast.forecast import PredictionRequest
     from hpclaunch.launch.draft import site_here
+    from hpclaunch.plan.node_memory import memory_bytes
     from hpclaunch.predict.network import rate
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
@@ -135,6 +143,7 @@ def _request(
         gpus_per_node=place.gpus,
         gpu=place.gpu[0] if place.gpu else None,
         network_gb_s=None if place.network is None else rate(place.network),
+        node_memory_bytes=None if place.mem is None else memory_bytes(place.mem),
     )
     automatic = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
     if any(automatic.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from hpclaunch.forecast.auto import AutoGain, auto_gain
 from hpclaunch.forecast.forecast import Forecast
 from hpclaunch.predict.compare import Choice, compare
 from hpclaunch.predict.estimate import Estimate
@@ -26,11 +27,18 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
         "measured": made.basis.measured,
         "assumed": made.basis.assumed,
         "unknown": made.unknown,
+        "auto": _gain(auto_gain(made)),
     }
     if comparing and made.gpu and made.hardware:
         _, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
         figures["layouts"] = [_choice(each) for each in fitting]
     return figures
+
+
+def _gain(gain: AutoGain | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    return {"arguments": gain.arguments, "factor": gain.factor, **_choice(gain.choice)}
 
 
 def _figures(made: Estimate) -> dict[str, Any]:
@@ -48,6 +56,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
         "step": step
         and {
             "seconds": step.seconds,
+            "seconds_range": made.seconds_range,
             "compute": step.compute,
             "launching": step.launch_wait,
             "communication": step.exposed_communication,
@@ -59,7 +68,12 @@ def _figures(made: Estimate) -> dict[str, Any]:
         "seconds": made.seconds,
         "gpu_hours": made.gpu_hours,
         "checkpoint_bytes": made.checkpoint_bytes,
-        "host_bytes": made.host_bytes,
+        "host_bytes": {
+            "loading": made.host.loading,
+            "training": made.host.training,
+            "mapped": made.host.mapped,
+            "node": made.node_memory_bytes,
+        },
     }
 
 
@@ -67,6 +81,9 @@ def _choice(choice: Choice) -> dict[str, Any]:
     return {
         **asdict(choice.candidate),
         "reason": choice.reason,
+        "fits": choice.estimate.fits,
         "memory_bytes": choice.estimate.memory.total,
+        "host_bytes": choice.estimate.host.peak,
         "step_seconds": choice.estimate.step and choice.estimate.step.seconds,
+        "step_seconds_range": choice.estimate.seconds_range,
     }

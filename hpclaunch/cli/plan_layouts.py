@@ -5,34 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpclaunch.cli.plan_text import SHARDINGS, batch, gib, verdict
+from hpclaunch.cli.plan_words import SHARDINGS, batch, gib, layout_text, verdict
 from hpclaunch.cli.terminal import fold, width
 from hpclaunch.cli.text import table
 from hpclaunch.forecast.forecast import Forecast
-from hpclaunch.predict.compare import Choice, compare
+from hpclaunch.predict.compare import Choice, compare, fastest, in_order
 from hpclaunch.units import UNKNOWN, count, duration
 
+_HEADS = ("   layout", "memory per GPU", "step time", "tokens/s per GPU", "why")
 SHOWN = 8
 """Layouts of a comparison that a person is shown."""
 
 
 def render_layouts(made: Forecast) -> str:
-    """Return the layouts that fit as a table, the fastest first."""
+    """Return the layouts that fit and the recipe's own as a table, the fastest first."""
     if made.gpu is None or made.hardware is None:
         return "layouts     unknown: name the GPU type with --gpu"
     now, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
-    shown = _distinct(fitting)[:SHOWN]
-    if not shown:
+    best = fastest(fitting)
+    if best is None:
         return "layouts     none fits; use larger GPUs, more of them, or --method qlora"
-    lines: list[tuple[str, ...]] = [("layout", "memory/GPU", "step time", "tokens/s/GPU", "why")]
-    for each in shown:
-        lines.append(_row(each, each.candidate == made.candidate))
-    if all(each.candidate != made.candidate for each in shown):
-        lines.append(_row(now, True))
+    shown = _distinct(fitting)[:SHOWN]
+    for needed in (best, now):
+        if all(each.candidate != needed.candidate for each in shown):
+            shown.append(needed)
+    shown.sort(key=in_order)
+    lines: list[tuple[str, ...]] = [_HEADS]
+    lines += [_row(each, each.candidate == made.candidate) for each in shown]
     notes = ["* the layout of this recipe"]
-    best = shown[0].candidate
-    if best != made.candidate:
-        notes.append("for the first layout add: " + " ".join(best.arguments))
+    notes += ["! does not fit"] if now.estimate.fits is False else []
+    if best.candidate != made.candidate:
+        which = "the first layout" if best is shown[0] else layout_text(best.candidate)
+        notes.append(f"for {which} add: {' '.join(best.candidate.changes(made.candidate))}")
     notes += _with_qlora(made)
     return "\n".join([table(lines), "", *(part for note in notes for part in fold(note, width()))])
 
@@ -43,9 +47,9 @@ def _with_qlora(made: Forecast) -> list[str]:
         return []
     smaller = replace(made.training, method="qlora")
     _, fitting = compare(smaller, made.candidate, made.workload, made.gpu, made.hardware)
-    if not fitting or fitting[0].candidate.offload:
+    best = fastest(fitting)
+    if best is None or best.candidate.offload:
         return []
-    best = fitting[0]
     step = best.estimate.step
     return [
         f"with --method qlora (weights in 4 bits): {SHARDINGS[best.candidate.sharding]}, "
@@ -55,32 +59,30 @@ def _with_qlora(made: Forecast) -> list[str]:
 
 
 def _distinct(choices: Sequence[Choice]) -> list[Choice]:
-    """Leave out layouts that are as fast as one before them and need more."""
+    """Leave out layouts that are as fast as one before them and need more, or assume more."""
     kept: list[Choice] = []
     for each in choices:
-        if not any(_same(each, other) for other in kept):
+        if not any(_covers(other, each) for other in kept):
             kept.append(each)
     return kept
 
 
-def _same(one: Choice, other: Choice) -> bool:
-    key = (one.candidate.sharding, one.candidate.activation_checkpointing, one.candidate.offload)
-    return key == (
-        other.candidate.sharding,
-        other.candidate.activation_checkpointing,
-        other.candidate.offload,
+def _covers(faster: Choice, other: Choice) -> bool:
+    one, two = faster.candidate, other.candidate
+    return (
+        one.sharding == two.sharding
+        and one.activation_checkpointing == two.activation_checkpointing
+        and (one.offload == two.offload or not one.offload)
     )
 
 
 def _row(choice: Choice, now: bool) -> tuple[str, ...]:
-    step, lay = choice.estimate.step, choice.candidate
-    name = f"{SHARDINGS[lay.sharding]}, {batch(lay)}"
-    name += "" if lay.activation_checkpointing else ", no activation checkpointing"
-    name += ", CPU offload" if lay.offload else ""
+    step, made = choice.estimate.step, choice.estimate
+    symbols = ("*" if now else "") + ("!" if made.fits is False else "")
     return (
-        ("* " if now else "  ") + name,
-        gib(choice.estimate.memory.total),
+        f"{symbols:<2} {layout_text(choice.candidate)}",
+        gib(made.memory.total),
         UNKNOWN if step is None else duration(step.seconds),
         count(None if step is None else step.tokens_per_second_per_gpu),
-        choice.reason or verdict(choice.estimate),
+        verdict(made) if made.fits is False else choice.reason or verdict(made),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hpclaunch.cli.plan_text import SHARDINGS, batch, gib
+from hpclaunch.cli.plan_command import with_changes
+from hpclaunch.cli.plan_words import gib, layout_text
 from hpclaunch.cli.terminal import fold, paint, width
 from hpclaunch.cli.text import table
 from hpclaunch.forecast.scaling import NodeSweep
@@ -18,11 +21,16 @@ BAR = 20
 """Characters of the longest bar."""
 _BAR_FROM = 120
 """Columns of a terminal from which there is room for bars."""
-_HEADS = ("nodes", "memory/GPU", "time", "GPU-hours", "efficiency", "tokens/s")
+_HEADS = (
+    "nodes", "memory per GPU", "total time", "GPU-hours", "efficiency", "tokens/s, all GPUs",
+)  # fmt: skip
 
 
-def render_scale(made: NodeSweep) -> str:
-    """Return the table, and below it the smallest number that fits and the knee."""
+def render_scale(made: NodeSweep, typed: Sequence[str] = ()) -> str:
+    """Return the table, and below it the smallest number that fits, the knee and its command.
+
+    `typed`: the words of a submission, without nodes and layout.
+    """
     request, gpu = made.first.request, made.first.gpu
     head = (
         f"{request.recipe.model.name}, nodes of {request.gpus_per_node} {gpu.name if gpu else ''}"
@@ -37,7 +45,26 @@ def render_scale(made: NodeSweep) -> str:
     smallest = next((each.nodes for each in made.points if each.best), None)
     if smallest is None:
         notes = [paint(note, "bad") for note in notes]
-    return "\n".join([head, "", table(lines, styles), "", *notes])
+    return "\n".join([head, "", table(lines, styles), "", *notes, *_commands(made, typed)])
+
+
+def _commands(made: NodeSweep, typed: Sequence[str]) -> list[str]:
+    """Return the command for the row of the knee, and for the smallest that fits. Never folded."""
+    fitting = [each for each in made.points if each.best]
+    best = knee(made.points)
+    rows = {fitting[0].nodes: fitting[0]} if fitting else {}
+    rows |= {each.nodes: each for each in fitting if each.nodes == best}
+    return [
+        f"for {each.nodes} node{'s' * (each.nodes > 1)}: {_command(made, each, typed)}"
+        for each in rows.values()
+    ]
+
+
+def _command(made: NodeSweep, point: ScalePoint, typed: Sequence[str]) -> str | None:
+    if point.best is None:
+        return None
+    changes = point.best.candidate.changes(made.first.candidate)
+    return with_changes(typed, point.nodes, changes)
 
 
 def _notes(made: NodeSweep) -> list[str]:
@@ -73,27 +100,28 @@ def _row(point: ScalePoint, most: float, bars: bool) -> tuple[str, ...]:
         UNKNOWN if point.efficiency is None else f"{point.efficiency:.0%}",
         count(point.tokens_per_second),
         *((f"{'#' * round(BAR * share):<{BAR}}",) if bars else ()),
-        f"{SHARDINGS[lay.sharding]}, {batch(lay)}",
+        layout_text(lay),
     )
 
 
-def scale_json(made: NodeSweep) -> dict[str, Any]:
+def scale_json(made: NodeSweep, typed: Sequence[str] = ()) -> dict[str, Any]:
     """Return the table for programs: bytes, seconds, tokens per second."""
     return {
         "model": made.first.request.recipe.model.name,
         "gpu": made.first.gpu.name if made.first.gpu else None,
         "gpus_per_node": made.first.request.gpus_per_node,
         "knee": knee(made.points),
-        "points": [_point(each) for each in made.points],
+        "points": [_point(made, each, typed) for each in made.points],
     }
 
 
-def _point(point: ScalePoint) -> dict[str, Any]:
+def _point(made: NodeSweep, point: ScalePoint, typed: Sequence[str]) -> dict[str, Any]:
     best = point.best
     return {
         "nodes": point.nodes,
         "fits": best is not None,
-        "layout": best and " ".join(best.candidate.arguments),
+        "layout": best and asdict(best.candidate),
+        "command": _command(made, point, typed),
         "memory_bytes": best and best.estimate.memory.total,
         "seconds": best and best.estimate.seconds,
         "gpu_hours": best and best.estimate.gpu_hours,

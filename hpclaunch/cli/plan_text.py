@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hpclaunch.cli.plan_words import (
+    SHARDINGS,
+    batch,
+    gain_text,
+    gib,
+    verdict,
+    verdict_style,
+)
 from hpclaunch.cli.text import Row, rows
+from hpclaunch.forecast.auto import auto_gain
 from hpclaunch.forecast.forecast import Forecast
-from hpclaunch.predict.compare import Candidate
 from hpclaunch.predict.estimate import SAFE, Estimate
-from hpclaunch.predict.memory import GIB
 from hpclaunch.run.record import Record
 from hpclaunch.units import UNKNOWN, count, duration, size
 
 if TYPE_CHECKING:
-    from hpclaunch.cli.terminal import Style
     from hpclaunch.diagnose.progress import Progress
-
-SHARDINGS = {
-    "full": "FULL_SHARD (ZeRO-3)",
-    "grad": "SHARD_GRAD_OP (ZeRO-2)",
-    "hybrid": "HSDP (hybrid)",
-    "none": "DDP",
-}
-"""Names of the recipe's values of `fsdp.sharding`."""
-
-
-def gib(number: float | None) -> str:
-    """Return bytes in GiB, small ones in MiB."""
-    if number is None:
-        return UNKNOWN
-    return f"{number / GIB:.1f} GiB" if number > 0.1 * GIB else f"{number / 2**20:.0f} MiB"
-
-
-def batch(layout: Candidate) -> str:
-    """Return the per-device batch size and the gradient accumulation steps of a layout."""
-    return f"batch {layout.micro_batch_size}, accumulation {layout.gradient_accumulation_steps}"
 
 
 def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = None) -> str:
@@ -45,39 +31,13 @@ def render_forecast(made: Forecast, simulated: Any = None, limit: str | None = N
         ("layout", _layout(made)),
         ("verdict", verdict(made.estimate), verdict_style(made.estimate)),
     ]
+    gain = auto_gain(made)
+    lines += [("faster" if gain.factor else "instead", gain_text(gain))] if gain else []
     parts = [rows(lines), rows(_memory_rows(made, simulated)), rows(_time_rows(made, limit))]
     notes: list[Row] = [("measured", each) for each in made.basis.measured]
     notes += [("assumed", each) for each in made.basis.assumed]
     notes += [("unknown", each, "warning") for each in made.unknown]
     return "\n\n".join([*parts, rows(notes)] if notes else parts)
-
-
-def verdict(made: Estimate) -> str:
-    """Return in one line whether it fits."""
-    need = f"needs {gib(max(made.memory.total, made.loading_bytes))} per GPU"
-    if made.usable_bytes is None:
-        return f"{need}; the GPU type is unknown"
-    usable = f"{gib(SAFE * made.usable_bytes)} usable"
-    if made.fits:
-        return f"fits: {need} of {usable}"
-    if made.loading_bytes > SAFE * made.usable_bytes:
-        return (
-            "does not fit: each GPU quantizes the whole model while it loads, "
-            f"{gib(made.loading_bytes)} of {usable}"
-        )
-    if made.longest_sample_tokens is None:
-        return f"does not fit: {need} of {usable}"
-    return (
-        f"fits samples of up to {count(made.longest_sample_tokens)} tokens; with "
-        f"{count(made.training.seq_len)} it {need} of {usable}"
-    )
-
-
-def verdict_style(made: Estimate) -> Style:
-    """Return the colour of the verdict: of what fits, fits shorter samples, does not fit."""
-    if made.fits is None:
-        return ""
-    return "good" if made.fits else "bad" if made.longest_sample_tokens is None else "warning"
 
 
 def short(made: Forecast) -> str:
@@ -123,7 +83,8 @@ def _model(made: Forecast) -> str:
 def _nodes(made: Forecast) -> str:
     question = made.request
     name = made.gpu.name if made.gpu else "GPUs of unknown type"
-    return f"{question.nodes}x{question.gpus_per_node} {name} (nodes x GPUs)"
+    nodes = "1 node" if question.nodes == 1 else f"{question.nodes} nodes"
+    return f"{nodes} of {question.gpus_per_node} {name}"
 
 
 def _layout(made: Forecast) -> str:
@@ -131,10 +92,9 @@ def _layout(made: Forecast) -> str:
     sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
     gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
     shards = f" over {gpus}" if load.sharding != "none" else ""
-    checkpointing = "" if lay.activation_checkpointing else ", no activation checkpointing"
-    return (
-        f"{sharding}{shards}, {batch(lay)}, samples of {count(load.seq_len)} tokens{checkpointing}"
-    )
+    more = "" if lay.activation_checkpointing else ", no activation checkpointing"
+    more += ", CPU offload" if lay.offload else ""
+    return f"{sharding}{shards}, {batch(lay)}, samples of {count(load.seq_len)} tokens{more}"
 
 
 def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:
@@ -166,11 +126,13 @@ def _time_rows(made: Forecast, limit: str | None) -> list[Row]:
     step, whole = made.estimate.step, made.estimate
     lines: list[Row] = []
     if step is not None:
+        held = whole.seconds_range
+        between = f" ({duration(held[0])} to {duration(held[1])})" if held else ""
         parts = (
             f"compute {duration(step.compute)}, exposed communication "
             f"{duration(step.exposed_communication)}, optimizer {duration(step.optimizer)}"
         )
-        lines.append(("step time", f"{duration(step.seconds)}: {parts}"))
+        lines.append(("step time", f"{duration(step.seconds)}{between}: {parts}"))
         if step.waits_for_launches:
             text = (
                 f"{duration(step.launch_wait)} of the compute is spent on kernel launches: a "
@@ -188,8 +150,18 @@ def _time_rows(made: Forecast, limit: str | None) -> list[Row]:
         if limit and whole.seconds is not None:
             lines.append(("", _jobs(whole.seconds, limit)))
     lines.append(("checkpoint", f"{size(whole.checkpoint_bytes)}, {_saving(made)}"))
-    lines.append(("host memory", f"{size(whole.host_bytes)} per node while the model is loaded"))
+    lines.append(("host memory", _host(whole), "bad" if whole.fits_host is False else ""))
     return lines
+
+
+def _host(made: Estimate) -> str:
+    """Return what the ranks of a node take of its memory."""
+    host = made.host
+    gets = "" if made.node_memory_bytes is None else f"; a job gets {size(made.node_memory_bytes)}"
+    return (
+        f"{size(host.loading)} per node while the model is loaded, beside {size(host.mapped)} of "
+        f"its mapped files; {size(host.training)} while it trains{gets}"
+    )
 
 
 def _saving(made: Forecast) -> str:

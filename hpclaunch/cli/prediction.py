@@ -7,11 +7,15 @@ from hpclaunch.render.job import Job
 
 
 def prediction(job: Job, *, force: bool) -> str | None:
-    """Return a line on memory and time of a job on GPUs. Raises UserError if it cannot fit.
+    """Return a line on memory and time of a job on GPUs, and one on what auto would bring.
+
+    Raises UserError if it does not fit.
 
     None on CPUs and for a program of the user's own. The hub is not queried before a submission.
     """
-    from hpclaunch.cli.plan_text import short, verdict
+    from hpclaunch.cli.plan_text import short
+    from hpclaunch.cli.plan_words import gain_text, verdict
+    from hpclaunch.forecast.auto import auto_gain
     from hpclaunch.forecast.forecast import predict
     from hpclaunch.predict.model_types import UnloadableModel
 
@@ -25,9 +29,18 @@ def prediction(job: Job, *, force: bool) -> str | None:
         return f"plan: unknown: {error.message}"
     if made is None:
         return None
-    if made.estimate.never_fits and not force:
+    gain = auto_gain(made)
+    if made.estimate.fits is False and not force:
+        shorter = made.estimate.longest_sample_tokens
+        fixes = (
+            [f"training.max_length={shorter}"]
+            if shorter and made.estimate.fits_host is not False
+            else []
+        )
+        fixes += [" ".join(gain.arguments)] if gain else []
+        fixes += ["hpclaunch plan --compare lists layouts that fit"]
         raise UserError(
             f"the plan {verdict(made.estimate)}",
-            "hpclaunch plan --compare lists layouts that fit; --force submits it anyway",
+            f"{', or '.join(fixes)}; --force submits it anyway",
         )
-    return f"plan: {short(made)}"
+    return f"plan: {short(made)}" + (f"\nfaster: {gain_text(gain)}" if gain else "")

@@ -79,7 +79,7 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
         text += f" ({record.gpu})"
     if recipe is None:
         return text
-    from hpclaunch.cli.plan_text import SHARDINGS
+    from hpclaunch.cli.plan_words import SHARDINGS
 
     fsdp = recipe.fsdp
     sharding = SHARDINGS[fsdp.sharding]

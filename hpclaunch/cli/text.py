@@ -36,9 +36,9 @@ def say(text: str) -> None:
 
 
 def say_if(text: str | None) -> None:
-    """Print a message on stderr where there is one."""
-    if text is not None:
-        say(text)
+    """Print a message on stderr where there is one, each of its lines by itself."""
+    for line in (text or "").splitlines():
+        say(line)
 
 
 class WaitingMessage:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.forecast import PredictionRequest, forecast
-from hpclaunch.predict.compare import Candidate, Choice, compare
+from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
+from hpclaunch.predict.compare import Candidate, Choice, compare, fastest, worth_offloading
 from hpclaunch.recipe.schema import Recipe
+
+WORTH_SAYING = 1.1
+"""Ratio of step times from which another layout is worth a line: predictions are off by a tenth."""
+BATCH_TOO = 1.25
+"""Ratio of step times from which `--batch auto` is worth a word beside `--sharding auto`."""
 
 
 def resolve_auto(
@@ -17,12 +23,60 @@ def resolve_auto(
 ) -> Recipe:
     """Return the recipe with its sharding, its micro-batch, or both, chosen by predicted time.
 
-    The global batch, activation checkpointing and offload do not change. Raises UserError where
-    the GPU is not known, or nothing fits.
+    The global batch and activation checkpointing do not change; offload does with the sharding.
+    Raises UserError where the GPU is not known, or nothing fits.
     """
     predicted = forecast(request, environment, ask_hub=False)
     if predicted.gpu is None or predicted.hardware is None:
         raise UserError("auto needs to know the GPU", "add --gpu KIND")
+    best = best_layout(predicted, sharding=sharding, batch=batch)
+    if best is None:
+        raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")
+    return _with(request.recipe, best.candidate)
+
+
+@dataclass(frozen=True)
+class AutoGain:
+    """What `--sharding auto` would bring."""
+
+    arguments: tuple[str, ...]
+    """Options to add."""
+    choice: Choice
+    factor: float | None
+    """Ratio of the step times; None: the recipe's own layout does not fit."""
+
+
+def auto_gain(predicted: Forecast) -> AutoGain | None:
+    """Return what `--sharding auto` would bring, with `--batch auto` where that brings more.
+
+    None where it brings less than a tenth, or no time can be predicted.
+    """
+    found = None
+    for words in (("--sharding auto",), ("--sharding auto", "--batch auto")):
+        best = best_layout(predicted, sharding=True, batch=len(words) > 1)
+        if best is None or best.candidate == predicted.candidate:
+            continue
+        factor = _factor(predicted, best)
+        if predicted.estimate.fits is False:
+            return AutoGain(words, best, None)
+        before = WORTH_SAYING if found is None else BATCH_TOO * (found.factor or 1)
+        if factor is not None and factor >= before:
+            found = AutoGain(words, best, factor)
+    return found
+
+
+def _factor(predicted: Forecast, best: Choice) -> float | None:
+    """Return how many times as fast a layout is as the recipe's own."""
+    own, other = predicted.estimate.step, best.estimate.step
+    if own is None or other is None or own.seconds is None or not other.seconds:
+        return None
+    return own.seconds / other.seconds
+
+
+def best_layout(predicted: Forecast, *, sharding: bool, batch: bool) -> Choice | None:
+    """Return the layout that auto takes; None where none fits or the GPU is not known."""
+    if predicted.gpu is None or predicted.hardware is None:
+        return None
     _, fitting = compare(
         predicted.training,
         predicted.candidate,
@@ -35,16 +89,19 @@ def resolve_auto(
     def allowed(choice: Choice) -> bool:
         candidate = choice.candidate
         return (
-            (sharding or candidate.sharding == own.sharding)
+            (sharding or (candidate.sharding, candidate.offload) == (own.sharding, own.offload))
             and (batch or candidate.micro_batch_size == own.micro_batch_size)
             and candidate.activation_checkpointing == own.activation_checkpointing
-            and candidate.offload == own.offload
         )
 
-    best = next(filter(allowed, fitting), None)
-    if best is None:
-        raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")
-    return _with(request.recipe, best.candidate)
+    best = fastest(list(filter(allowed, fitting)))
+    if best is None or not best.candidate.offload or own.offload:
+        return best
+    # Another division of the same batch may do as well, and assumes nothing of the host.
+    if worth_offloading(best, fitting):
+        return best
+    plain = fastest([each for each in fitting if allowed(each) and not each.candidate.offload])
+    return plain or best
 
 
 def _with(recipe: Recipe, candidate: Candidate) -> Recipe:
@@ -54,5 +111,7 @@ def _with(recipe: Recipe, candidate: Candidate) -> Recipe:
         "gradient_accumulation_steps": candidate.gradient_accumulation_steps,
     }
     return replace(
-        recipe, fsdp=replace(recipe.fsdp, sharding=candidate.sharding), training=training
+        recipe,
+        fsdp=replace(recipe.fsdp, sharding=candidate.sharding, offload=candidate.offload),
+        training=training,
     )

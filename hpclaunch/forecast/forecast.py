@@ -8,21 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpclaunch.dataset.count import count_samples
-from hpclaunch.errors import UserError, nearest
+from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
+from hpclaunch.plan.node_memory import granted_bytes, site_memory_bytes
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import Candidate, candidate_of, with_candidate
-from hpclaunch.predict.estimate import Estimate, Workload, estimate, training_step_of, workload_of
+from hpclaunch.predict.estimate import Estimate, Workload, estimate
 from hpclaunch.predict.families import architecture
-from hpclaunch.predict.hardware import OFFLOADED, Basis, hardware_of
+from hpclaunch.predict.from_recipe import training_step_of, workload_of
+from hpclaunch.predict.hardware import Basis, MeasuredHardware, hardware_of, offload_basis
 from hpclaunch.predict.kernels import EXPERTS
-from hpclaunch.predict.optimizer import adamw_assumed
+from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.site.load import gpus
+from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
 
 
@@ -37,6 +39,8 @@ class PredictionRequest:
     gpu: str | None = None
     network_gb_s: float | None = None
     """Between nodes, in GB/s, where the user gives it."""
+    node_memory_bytes: int | None = None
+    """What a job gets of a node's memory; None: what the site says, for its share of the GPUs."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +93,28 @@ def forecast(
     kind, gpu, unknown = _gpu(request)
     hardware: Hardware | None = None
     basis = Basis()
+    known = MeasuredHardware()
     if gpu is not None and kind is not None:
         known = measured_hardware(site.name, kind, recipe, model)
         hardware, basis = hardware_of(
-            site, gpu, request.nodes, request.gpus_per_node, request.network_gb_s, known
+            site,
+            gpu,
+            request.nodes,
+            request.gpus_per_node,
+            request.network_gb_s,
+            known,
+            request.node_memory_bytes or site_memory_bytes(site, kind, request.gpus_per_node),
         )
     own = candidate_of(recipe)
-    base = training_step_of(recipe, model)
+    base = replace(training_step_of(recipe, model), converted=_converted(config, recipe))
     training, replicas = with_candidate(base, own, request.nodes, request.gpus_per_node)
-    if training.offload:
-        basis = replace(basis, assumed=(*basis.assumed, OFFLOADED))
+    if training.offload and hardware is not None:
+        rests = offload_basis(hardware.host, known.host)
+        basis = Basis((*basis.assumed, *rests.assumed), (*basis.measured, *rests.measured))
     if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
-    assumed = adamw_assumed(recipe)
-    if assumed is not None:
-        basis = replace(basis, assumed=(*basis.assumed, assumed))
+    optimizer = unknown_optimizer(recipe)
+    unknown += [] if optimizer is None else [optimizer]
     workload = workload_of(
         recipe, request.nodes * request.gpus_per_node, count_samples(recipe.data)
     )
@@ -139,7 +150,14 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
     if plan.device != "gpu" or not plan.builtin_trainer:
         return None
     per_node, gpu = plan.processes_per_node, plan.resources.gpu
-    request = PredictionRequest(plan.recipe, plan.site, plan.nodes, per_node, gpu)
+    request = PredictionRequest(
+        plan.recipe,
+        plan.site,
+        plan.nodes,
+        per_node,
+        gpu,
+        node_memory_bytes=granted_bytes(plan.options, plan.launch.node_memory_mib),
+    )
     return forecast(request, environment, ask_hub=False)
 
 
@@ -150,6 +168,12 @@ def _gpu(request: PredictionRequest) -> tuple[str | None, GpuType | None, list[s
         (name,) = request.site.gpus
     if name is None:
         return None, None, ["the GPU: give its type by --gpu"]
-    if name not in kinds:
-        raise UserError(f"--gpu {name}: no such kind", f"{nearest(name, kinds)}")
+    check_gpu_type(name)
     return name, kinds[name], []
+
+
+def _converted(config: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether the weights are saved in another type than they are loaded in, as far as is known."""
+    text = config.get("text_config") or {}
+    saved = config.get("dtype") or config.get("torch_dtype") or text.get("dtype")
+    return isinstance(saved, str) and saved != recipe.model.dtype

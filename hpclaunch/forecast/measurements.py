@@ -11,7 +11,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import candidate_of, with_candidate
-from hpclaunch.predict.estimate import training_step_of
+from hpclaunch.predict.from_recipe import training_step_of
 from hpclaunch.predict.hardware import MeasuredHardware, SpeedFit, fit_speed, hardware_of
 from hpclaunch.predict.memory import GIB
 from hpclaunch.recipe.load import load
@@ -63,7 +63,11 @@ def measured_hardware(
 ) -> MeasuredHardware:
     """What was measured of `kind` at `site`. Raises UserError where its record is damaged."""
     record = measured(site)
-    found = MeasuredHardware(intra_node=record.inside.get(kind), inter_node=record.across.get(kind))
+    found = MeasuredHardware(
+        intra_node=record.inside.get(kind),
+        inter_node=record.across.get(kind),
+        host=record.host.get(kind),
+    )
     for folder, run in _alike(site, kind):
         own = _recipe(folder)
         if own is None or own.model.name != recipe.model.name:

@@ -15,6 +15,7 @@ from hpclaunch.forecast.hub_access import check_access
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.machine import machine_for
 from hpclaunch.launch.request import Request
+from hpclaunch.plan.node_memory import memory_bytes
 from hpclaunch.plan.plan import make_plan
 from hpclaunch.plan.resources import Launch, PythonEnvironment, Resources
 from hpclaunch.recipe import library
@@ -91,7 +92,12 @@ def _with_auto(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
     to_predict = PredictionRequest(
-        recipe, site, resources.node_count, resources.gpus or 1, resources.gpu
+        recipe,
+        site,
+        resources.node_count,
+        resources.gpus or 1,
+        resources.gpu,
+        node_memory_bytes=memory_bytes(resources.mem) if resources.mem else None,
     )
     chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
     return resolve_auto(to_predict, variables, **chosen)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
-from hpclaunch.predict.optimizer import adamw_assumed
+from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -119,11 +119,13 @@ def old_fsdp_adapter(planned: PlanInput) -> PlanNote | None:
 
 
 def optimizer_not_counted(planned: PlanInput) -> PlanNote | None:
-    """Memory, checkpoints and time are predicted for AdamW, whatever the recipe sets."""
-    assumed = adamw_assumed(planned.recipe)
-    if assumed is None or planned.own_program:
+    """Nothing is known of some optimizers."""
+    unknown = unknown_optimizer(planned.recipe)
+    if unknown is None or planned.own_program:
         return None
-    return PlanNote(assumed, "measure it: a short run's report has the memory and the step time")
+    return PlanNote(
+        f"unknown: {unknown}", "measure it: a short run's report has the memory and the step time"
+    )
 
 
 def no_checkpoints(planned: PlanInput) -> PlanNote | None:

@@ -12,6 +12,11 @@ from hpclaunch.site.sbatch_arguments import check_arguments
 from hpclaunch.site.sbatch_options import SbatchOptions, check_values
 from hpclaunch.site.schema import GpuRequest, Site
 
+MOST_GPUS = 128
+"""No node has more GPUs."""
+MOST_NODES = 99_999
+"""No cluster has more nodes."""
+
 Mode = Literal["sbatch", "srun", "local"]
 
 # Held against the whole text: a '$' would let a line break pass at the end.
@@ -52,6 +57,8 @@ class Resources(SbatchOptions):
         self._check_types()
         if self.node_count < 1:
             raise UserError(f"--nodes {self.nodes}: at least one node is needed")
+        if self.node_count > MOST_NODES:
+            raise UserError(f"--nodes {self.nodes}: no cluster has so many")
         for flag, value in (
             ("--gpus", self.gpus),
             ("--cpu-processes", self.cpu_processes),
@@ -59,6 +66,8 @@ class Resources(SbatchOptions):
         ):
             if value is not None and value < 1:
                 raise UserError(f"{flag} {value}: must be at least 1")
+        if (self.gpus or 1) > MOST_GPUS:
+            raise UserError(f"--gpus {self.gpus}: no node has so many", "it is the number per node")
         if self.max_restarts is not None and self.max_restarts < 0:
             raise UserError(f"--max-restarts {self.max_restarts}: must be at least 0")
         if self.gpus and self.cpu_processes:

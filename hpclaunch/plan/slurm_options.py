@@ -101,7 +101,7 @@ def _mem(
     Without a figure of the site, a whole node's GPUs come with all of its memory, and a part of
     them with that part of what sinfo says the node has.
     """
-    of_node = gpus_of_node or _gpus_of_any_node(site) or launch.node_gpus
+    of_node = gpus_of_node or gpus_of_any_node(site) or launch.node_gpus
     if resources.cpu_processes:
         # No GPU tells the share; the cores do, where the site says how many a node has.
         whole = (site.cpus_per_gpu or 0) * (of_node or 0)
@@ -134,7 +134,7 @@ def _in_gib(mem: str) -> str:
     return f"{gib}G" if gib and not rest else mem
 
 
-def _gpus_of_any_node(site: Site) -> int | None:
+def gpus_of_any_node(site: Site) -> int | None:
     """Return how many GPUs a node has, where all kinds of the site agree."""
     counts = {request.per_node for request in site.gpus.values()}
     return counts.pop() if len(counts) == 1 else None

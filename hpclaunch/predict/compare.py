@@ -6,7 +6,8 @@ fit, each has a line on what makes it faster or slower than the recipe's own lay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +19,11 @@ from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Recipe, Sharding
 from hpclaunch.site.schema import GpuType
 from hpclaunch.units import duration
+
+MOST_SAMPLES = 1024
+"""Samples of a micro-batch up to which layouts are tried."""
+DOUBT = 0.1
+"""Share by which a layout that rests on assumed rates must be faster than any other to be taken."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,21 @@ class Candidate:
     activation_checkpointing: bool
     offload: bool = False
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Command-line arguments that choose it."""
-        arguments = [f"--sharding {self.sharding}"]
-        arguments += ["--offload"] if self.offload else []
-        arguments += [] if self.activation_checkpointing else ["--no-activation-checkpointing"]
-        arguments.append(f"training.per_device_train_batch_size={self.micro_batch_size}")
-        steps = self.gradient_accumulation_steps
-        return (*arguments, f"training.gradient_accumulation_steps={steps}")
+    def changes(self, own: Candidate) -> tuple[str, ...]:
+        """Return the command-line arguments that choose it in place of the recipe's own layout."""
+        words = {
+            "sharding": f"--sharding {self.sharding}",
+            "offload": "--offload" if self.offload else "--no-offload",
+            "activation_checkpointing": "--activation-checkpointing"
+            if self.activation_checkpointing
+            else "--no-activation-checkpointing",
+            "micro_batch_size": f"training.per_device_train_batch_size={self.micro_batch_size}",
+            "gradient_accumulation_steps": "training.gradient_accumulation_steps="
+            f"{self.gradient_accumulation_steps}",
+        }
+        return tuple(
+            word for name, word in words.items() if getattr(self, name) != getattr(own, name)
+        )
 
 
 def candidate_of(recipe: Recipe) -> Candidate:
@@ -80,6 +92,7 @@ def with_candidate(
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         activation_checkpointing=candidate.activation_checkpointing,
         offload=candidate.offload,
+        ranks_per_node=per_node,
     )
     return training, replicas
 
@@ -93,11 +106,17 @@ def candidates(now: Candidate, nodes: int, per_node: int) -> Iterator[Candidate]
     for sharding in shardings:
         if sharding != "none" and nodes * per_node == 1:
             continue
-        for samples in (each for each in range(1, batch + 1) if batch % each == 0):
+        for samples in _micro_batches(batch, now.micro_batch_size):
             for checkpointing in (True, False):
                 for offload in (False, True):
                     if not (offload and sharding == "none"):
                         yield Candidate(sharding, samples, batch // samples, checkpointing, offload)
+
+
+def _micro_batches(batch: int, own: int) -> list[int]:
+    """Return the samples of a micro-batch that divide a batch: none absurdly large, and the own."""
+    small = range(1, min(batch, MOST_SAMPLES) + 1)
+    return sorted({own, *(each for each in small if batch % each == 0)})
 
 
 def compare(
@@ -114,27 +133,62 @@ def compare(
     fitting = [
         each for each in map(choice_of, candidates(now, nodes, per_node)) if each.estimate.fits
     ]
-    # Offload only where nothing else fits: what it costs rests on assumptions about the host.
-    plain = [each for each in fitting if not each.candidate.offload]
-    fitting = sorted(plain or fitting, key=_rank)
-    ranked = [replace(each, reason=_reason(each, own_choice, machine)) for each in fitting]
-    return own_choice, ranked
+    fitting = sorted(fitting, key=in_order)
+    surest = fastest(fitting)
+    return own_choice, [
+        replace(each, reason=_reason(each, own_choice, surest, machine)) for each in fitting
+    ]
 
 
-def _rank(choice: Choice) -> tuple[float, ...]:
-    """Sort by time; where the network is not known, by what must cross it."""
+def fastest(choices: Sequence[Choice]) -> Choice | None:
+    """Return the layout to take: the fastest, whatever the rates that are assumed of the host.
+
+    An offloaded layout counts with the most that its step may take, and a tenth more, by which
+    predicted steps are off: it must win in any case. None where there is none.
+    """
+    return min(choices, key=_sure_rank, default=None)
+
+
+def worth_offloading(choice: Choice, choices: Sequence[Choice]) -> bool:
+    """Whether an offloaded layout is faster than each of `choices` without, whatever is assumed."""
+    plain = fastest([each for each in choices if not each.candidate.offload])
+    return plain is None or _sure_rank(choice) < in_order(plain)
+
+
+def _sure_rank(choice: Choice) -> tuple[float, ...]:
+    most = choice.estimate.certain_seconds
+    if most is None and choice.candidate.offload:
+        return (choice.estimate.fits is False, math.inf, True, choice.estimate.memory.total)
+    if most is None or choice.estimate.seconds_range is None:
+        return in_order(choice)
+    return (choice.estimate.fits is False, most * (1 + DOUBT), True, choice.estimate.memory.total)
+
+
+def in_order(choice: Choice) -> tuple[float, ...]:
+    """Return what layouts are sorted by: what does not fit last, then time.
+
+    Where the network is not known, what must cross it stands for the time.
+    """
     step = choice.estimate.step
     seconds = step.seconds if step else None
     if seconds is None:
         training = choice.estimate.training
         gathers = 0 if training.sharding == "none" else training.gradient_accumulation_steps
         seconds = 1e9 + gathers * gathered_bytes(training) * training.shards
-    # Of equals the one that needs less.
-    return (round(seconds, 3), choice.estimate.memory.total)
+    # Of equals the one without offload, then the one that needs less.
+    return (
+        choice.estimate.fits is False,
+        round(seconds, 3),
+        choice.candidate.offload,
+        choice.estimate.memory.total,
+    )
 
 
-def _reason(choice: Choice, now: Choice, machine: Hardware) -> str:
-    """Return in a line what makes the difference."""
+def _reason(choice: Choice, now: Choice, surest: Choice | None, machine: Hardware) -> str:
+    """Return in a line what makes the difference.
+
+    `surest`: the layout that is fastest whatever is assumed.
+    """
     candidate, other = choice.candidate, now.candidate
     reasons = []
     if candidate.sharding != other.sharding:
@@ -160,4 +214,10 @@ def _reason(choice: Choice, now: Choice, machine: Hardware) -> str:
         reasons.append(f"{duration(exposed)} of exposed communication a step")
     if step and step.waits_for_launches:
         reasons.append(f"{duration(step.launch_wait)} a step waiting for kernel launches")
+    held = choice.estimate.seconds_range
+    if held is not None:
+        between = " to ".join(dict.fromkeys(map(duration, held)))
+        reasons.append(f"{between} at the host's assumed rates")
+        if surest is not None and surest is not choice and in_order(choice) < in_order(surest):
+            reasons.append("not sure to win: it rests on those rates")
     return "; ".join(reasons) or "the recipe's own layout"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from hpclaunch.predict.architecture import AdaptedMatrices, Architecture, adapted
+from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
-    ADAM_STATE_BYTES,
     BF16_BYTES,
     CONTEXT,
     FP32_BYTES,
@@ -17,7 +16,6 @@ from hpclaunch.predict.memory import (
 )
 from hpclaunch.predict.step_time import Hardware, StepTime, step_time
 from hpclaunch.predict.training_step import TrainingStep
-from hpclaunch.recipe.schema import Lora, Recipe
 from hpclaunch.site.schema import GpuType
 
 USABLE = 0.98
@@ -26,8 +24,6 @@ SAFE = 0.95
 """Share of that which a plan fills at most: what is left is for what no plan predicts."""
 SHORTEST_TOKENS = 256
 """Tokens of a sample below which a fine-tune is hardly meant."""
-CHECKPOINT_BYTES = FP32_BYTES + ADAM_STATE_BYTES
-"""Bytes of a trained parameter in a checkpoint: in fp32, with AdamW's state."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,14 @@ class Estimate:
     steps: int | None
     checkpoint_bytes: int
     """One checkpoint, all ranks together."""
-    host_bytes: int
-    """A node's memory while the model is loaded."""
+    host: HostMemory
+    """A node's memory, of the fullest one."""
+    node_memory_bytes: int | None
+    """What a job gets of it; None: not known."""
     loading_bytes: int
     """Memory of each GPU while the model is loaded."""
+    seconds_range: tuple[float, float] | None = None
+    """Least and most seconds of a step, where shards are offloaded at rates that are assumed."""
 
     @property
     def peak_tensor_bytes(self) -> int:
@@ -69,18 +69,30 @@ class Estimate:
         return max(self.memory.tensors, self.loading_bytes - int(CONTEXT))
 
     @property
-    def fits(self) -> bool | None:
-        """Whether the longest samples fit, with room to spare; None where that is not known."""
+    def fits_gpu(self) -> bool | None:
+        """Whether samples of full length fit, with room to spare; None where that is not known."""
         if self.usable_bytes is None:
             return None
         return max(self.memory.total, self.loading_bytes) <= SAFE * self.usable_bytes
 
     @property
-    def never_fits(self) -> bool:
-        """True where not even short samples fit, or the model cannot be loaded."""
-        if self.usable_bytes is None:
-            return False
-        return self.longest_sample_tokens is None or self.loading_bytes > self.usable_bytes
+    def fits_host(self) -> bool | None:
+        """Whether the ranks of a node fit into its memory; None where that is not known."""
+        if self.node_memory_bytes is None:
+            return None
+        return self.host.peak <= self.node_memory_bytes
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits GPU and node, as far as that is known; None: the GPU is not."""
+        return False if self.fits_host is False else self.fits_gpu
+
+    @property
+    def certain_seconds(self) -> float | None:
+        """Seconds of a step at most, whatever the host's assumed rates are within their range."""
+        if self.seconds_range is not None:
+            return self.seconds_range[1]
+        return None if self.step is None else self.step.seconds
 
     @property
     def seconds(self) -> float | None:
@@ -100,71 +112,6 @@ class Estimate:
 def usable(gpu: GpuType) -> int:
     """Return the bytes of a GPU's memory that programs get."""
     return int((gpu.usable_gib or USABLE * gpu.memory_gb) * GIB)
-
-
-def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
-    """Return how many samples and steps the recipe has.
-
-    `samples`: of the data, where they are known.
-    """
-    limit = recipe.data.limit
-    if samples is None or (limit is not None and limit < samples):
-        samples = limit if limit is not None else samples
-    most = recipe.training.get("max_steps")
-    micro = int(recipe.training["per_device_train_batch_size"])
-    return Workload(
-        samples=samples,
-        epochs=float(recipe.training.get("num_train_epochs") or 1),
-        max_steps=most if isinstance(most, int) and most > 0 else None,
-        samples_per_step=micro * int(recipe.training["gradient_accumulation_steps"]) * ranks,
-    )
-
-
-def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
-    """Return the recipe's step on one GPU, without sharding: `with_candidate` adds it."""
-    return TrainingStep(
-        model=model,
-        method=recipe.method.kind,
-        adapter_parameters=0
-        if recipe.method.kind == "full"
-        else adapter_parameters_of(recipe.method.lora, model),
-        sharding="none",
-        shards=1,
-        micro_batch_size=int(recipe.training["per_device_train_batch_size"]),
-        seq_len=seq_len_of(recipe),
-        activation_checkpointing=bool(recipe.training["gradient_checkpointing"]),
-        double_quant=recipe.method.quantization.double,
-        gradient_accumulation_steps=int(recipe.training["gradient_accumulation_steps"]),
-        target_matrices=target_matrices_of(recipe.method.lora, model),
-    )
-
-
-def seq_len_of(recipe: Recipe) -> int:
-    """Return the tokens of a sample at most; 4096 is assumed where the recipe cuts none."""
-    return int(recipe.training.get("max_length") or 4096)
-
-
-def target_matrices_of(lora: Lora, model: Architecture) -> AdaptedMatrices | None:
-    """Return a layer's matrices with adapters; None: all, or those of a pattern."""
-    targets = lora.target_modules
-    if isinstance(targets, str):
-        return None
-    return adapted(each for each in model.linears if each.name in targets and each.copies == 1)
-
-
-def adapter_parameters_of(lora: Lora, model: Architecture) -> int:
-    """Return the parameters of the adapter; matrices named by a pattern count as all."""
-    if isinstance(lora.target_modules, str):
-        whole = model.adapter_parameters(lora.r)
-    else:
-        ends = (
-            each.copies * max(1, each.adapter_ranks) * (each.in_features + each.out_features)
-            for each in model.linears
-            if each.name in lora.target_modules
-        )
-        whole = model.layers * lora.r * sum(ends)
-    saved = {"embed_tokens", "lm_head"} & set(lora.modules_to_save or [])
-    return whole + len(saved) * model.embedding_parameters
 
 
 def estimate(
@@ -188,10 +135,27 @@ def estimate(
         step=timed,
         steps=_steps(work),
         # Frozen parameters are not written.
-        checkpoint_bytes=CHECKPOINT_BYTES * training.trained_parameters,
-        host_bytes=BF16_BYTES * training.model.parameters,
+        checkpoint_bytes=int(
+            (FP32_BYTES + training.optimizer.state_bytes) * training.trained_parameters
+        ),
+        host=host_memory(training),
+        node_memory_bytes=None if machine is None else machine.node_memory_bytes,
         loading_bytes=_loading_bytes(training),
+        seconds_range=None if timed is None else _range(training, replicas, machine),
     )
+
+
+def _range(
+    training: TrainingStep, replicas: int, machine: Hardware | None
+) -> tuple[float, float] | None:
+    """Return the least and the most seconds of an offloaded step; None: nothing is assumed."""
+    if machine is None or not (training.offload and machine.host.assumed):
+        return None
+    slow, fast = (
+        step_time(training, replicas, replace(machine, host=rates)).seconds
+        for rates in machine.host.ends()
+    )
+    return None if slow is None or fast is None else (fast, slow)
 
 
 def _loading_bytes(training: TrainingStep) -> int:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from hpclaunch.predict.host_rates import HostRates, assumed_rates
 from hpclaunch.predict.step_time import (
-    HOST_LINK_GB_S,
-    HOST_MEMORY_GB_S,
     LAUNCH_S,
     MATMUL_SHARE,
     MEMORY_SHARE,
@@ -19,17 +18,12 @@ from hpclaunch.predict.step_time import (
     step_time,
 )
 from hpclaunch.predict.training_step import TrainingStep
-from hpclaunch.site.measured import Rates
+from hpclaunch.site.measured import HostLink, Rates
 from hpclaunch.site.schema import GpuType, Site
 
 NETWORKS_GB_S = {"infiniband": 25.0, "slingshot": 25.0, "ethernet": 1.25}
 """GB/s between nodes where a site names the network and not its rate: one port of 200 Gb/s, or
 10 Gb/s Ethernet. Assumptions."""
-OFFLOADED = (
-    f"{HOST_LINK_GB_S:g} GB/s between a GPU and its host and {HOST_MEMORY_GB_S:g} GB/s of a "
-    "node's memory, for what is offloaded"
-)
-"""What the time of an offloaded layout rests on, for the list of assumptions."""
 SHARES = (
     f"{MATMUL_SHARE:.0%} of the GPU's bf16 peak in large matrix products, {MEMORY_SHARE:.0%} of "
     "its memory bandwidth between them"
@@ -59,6 +53,8 @@ class MeasuredHardware:
 
     intra_node: Rates | None = None
     inter_node: Rates | None = None
+    host: HostLink | None = None
+    """Between the GPUs and the memory of their node."""
     fit: SpeedFit = SpeedFit()
     """From a run of this kind."""
     run: str = ""
@@ -82,6 +78,7 @@ def hardware_of(
     per_node: int,
     network_gb_s: float | None,
     known: MeasuredHardware = MeasuredHardware(),
+    node_memory_bytes: int | None = None,
 ) -> tuple[Hardware, Basis]:
     """Return the hardware, and what its figures rest on.
 
@@ -123,8 +120,31 @@ def hardware_of(
             network_gb_s=rate,
             speed_factor=fit.speed_factor or 1.0,
             launch_s=launch_s,
+            host=host_rates_of(gpu, known.host),
+            node_memory_bytes=node_memory_bytes,
         ),
         Basis(tuple(assumed), tuple(seen)),
+    )
+
+
+def host_rates_of(gpu: GpuType, measured: HostLink | None) -> HostRates:
+    """Return the rates between a GPU and its host, as measured by preflight, else assumed."""
+    if measured is None:
+        return assumed_rates(gpu.host_gb_s)
+    return HostRates(link_gb_s=min(measured.to_gpu_gb_s, measured.from_gpu_gb_s))
+
+
+def offload_basis(rates: HostRates, measured: HostLink | None) -> Basis:
+    """Return what the time of an offloaded layout rests on."""
+    if measured is None:
+        return Basis(assumed=(f"{rates}; measure it by hpclaunch preflight",))
+    day = datetime.fromtimestamp(measured.when, UTC).date()
+    return Basis(
+        assumed=(f"{rates.memory_gb_s:g} GB/s of a node's memory, for what is offloaded",),
+        measured=(
+            f"{rates.link_gb_s:.3g} GB/s between each of {measured.gpus} GPUs and their host "
+            f"(measured by preflight on {day})",
+        ),
     )
 
 

@@ -17,9 +17,6 @@ GIB = 2**30
 
 BF16_BYTES, FP32_BYTES = 2, 4
 """Bytes of a parameter: computed with in bf16; trained ones, and gradients, are held in fp32."""
-ADAM_STATE_BYTES = 8
-"""Bytes of AdamW's state for a trained parameter: two moments (exp_avg, exp_avg_sq) in fp32. Every
-prediction counts AdamW, whatever `training.optim` says; the plan notes another one."""
 
 ALLOCATOR = 0.06
 """Share of the tensors that the caching allocator reserves beside them, with expandable segments;
@@ -155,7 +152,7 @@ def _shard(training: TrainingStep) -> _Shard:
         weights=(frozen + FP32_BYTES * trained) / shards,
         scales=scales,
         gradients=FP32_BYTES * trained / shards,
-        optimizer=ADAM_STATE_BYTES * trained / shards,
+        optimizer=training.optimizer.state_bytes * trained / shards,
     )
 
 

@@ -6,6 +6,8 @@ import re
 
 from hpclaunch.errors import UserError
 
+FASTEST_GB_S = 2000.0
+"""No node's network is faster, in GB/s: eight ports of 800 Gb/s are 800."""
 _FORM = re.compile(
     r"(?:(\d+)x)?(\d+(?:\.\d+)?)\s*(gb/s|gbe|gb|gbit|gbps)?", re.IGNORECASE | re.ASCII
 )
@@ -23,4 +25,10 @@ def rate(text: str) -> float:
         )
     ports, number, unit = int(found.group(1) or 1), float(found.group(2)), found.group(3) or "gb"
     in_bytes = unit.lower() == "gb/s"
-    return ports * (number if in_bytes else number / 8)
+    gb_s = ports * (number if in_bytes else number / 8)
+    if gb_s > FASTEST_GB_S:
+        raise UserError(
+            f"--network {text}: {gb_s:,.0f} GB/s is more than any node has",
+            "gb are gigabits, GB/s are gigabytes: 200gb, 25GB/s",
+        )
+    return gb_s

@@ -1,20 +1,75 @@
-"""Which optimizers the predictions count: AdamW with its state in fp32."""
+"""What each optimizer holds and moves for a trained parameter, by the names of `training.optim`.
+
+Parameters that are trained are held in fp32, and an optimizer's state is in the same type unless
+its name says otherwise: one tensor for each moment.
+"""
 
 from __future__ import annotations
 
-from hpclaunch.predict.memory import ADAM_STATE_BYTES
+from dataclasses import dataclass
+
 from hpclaunch.recipe.schema import Recipe
 
-COUNTED = {"adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused"}
-"""Values of `training.optim` with AdamW's state in fp32."""
+FP32_BYTES = 4
+"""Bytes of a trained parameter and of its gradient."""
+BLOCK_SCALE = FP32_BYTES / 256
+"""Bytes of a value in 8 bits for the scale that its block of 256 shares (bitsandbytes)."""
+FACTORED, FACTORED_ADAPTER = 0.01, 0.25
+"""Bytes of state a parameter where a matrix has one value for each row and each column (Adafactor):
+of a model's matrices, and of an adapter's narrow ones of rank 16."""
 
 
-def adamw_assumed(recipe: Recipe) -> str | None:
-    """Return a line where the recipe sets an optimizer that no prediction counts, else None."""
-    optim = str(recipe.training.get("optim") or "adamw_torch")
-    if optim in COUNTED:
+@dataclass(frozen=True)
+class Optimizer:
+    """What an optimizer takes for one trained parameter."""
+
+    state_bytes: float = 8.0
+    """Bytes of its state: 8 are AdamW's two moments in fp32."""
+    known: bool = True
+    """False: the figures are AdamW's, and nothing is known of this one."""
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes that a step moves: parameter and state read and written, the gradient read."""
+        return 2 * (FP32_BYTES + self.state_bytes) + FP32_BYTES
+
+
+ADAMW = Optimizer()
+_EIGHT_BITS = 1 + BLOCK_SCALE
+
+_STATE: dict[str, float] = {
+    "adamw_torch": 8, "adamw_torch_fused": 8, "adamw_hf": 8, "adamw_apex_fused": 8,
+    "stable_adamw": 8,
+    "adamw_8bit": 2 * _EIGHT_BITS, "adamw_bnb_8bit": 2 * _EIGHT_BITS,
+    "adamw_torch_8bit": 2 * _EIGHT_BITS, "adamw_torch_4bit": 1 + 2 * FP32_BYTES / 128,
+    "ademamix": 12, "ademamix_8bit": 3 * _EIGHT_BITS,
+    "adamw_anyprecision": 4,
+    "lion": 4, "lion_32bit": 4, "lion_8bit": _EIGHT_BITS,
+    "rmsprop": 4, "rmsprop_bnb": 4, "rmsprop_32bit": 4, "rmsprop_bnb_32bit": 4,
+    "rmsprop_8bit": _EIGHT_BITS, "rmsprop_bnb_8bit": _EIGHT_BITS,
+    "adagrad": 4, "sgd": 0,
+}  # fmt: skip
+"""Bytes of state a parameter. Of a paged one the same: its pages are the GPU's while it steps."""
+
+
+def optimizer_of(recipe: Recipe) -> Optimizer:
+    """Return what the recipe's optimizer takes."""
+    optim = _name(recipe)
+    if optim == "adafactor":
+        return Optimizer(FACTORED if recipe.method.kind == "full" else FACTORED_ADAPTER)
+    state = _STATE.get(optim.removeprefix("paged_"))
+    return Optimizer(known=False) if state is None else Optimizer(float(state))
+
+
+def unknown_optimizer(recipe: Recipe) -> str | None:
+    """Return a line where nothing is known of the recipe's optimizer, else None."""
+    if optimizer_of(recipe).known:
         return None
     return (
-        f"AdamW is assumed ({ADAM_STATE_BYTES} bytes of state a trained parameter): memory, "
-        f"checkpoint and step time of training.optim={optim} are not predicted"
+        f"what training.optim={_name(recipe)} holds for a parameter: AdamW's "
+        f"{ADAMW.state_bytes:.0f} bytes are counted"
     )
+
+
+def _name(recipe: Recipe) -> str:
+    return str(recipe.training.get("optim") or "adamw_torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpclaunch.predict.compare import Candidate, Choice, compare
+from hpclaunch.predict.compare import Candidate, Choice, compare, fastest
 from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
@@ -47,8 +47,7 @@ def scale(
         if number == 1 and now.sharding == "hybrid":
             candidate = replace(now, sharding="full")
         _, fitting = compare(base, candidate, _more(work, number, machine.nodes), gpu, there)
-        # What offload costs is assumed of a host: in a table of times it has no place.
-        best = next((each for each in fitting if not each.candidate.offload), None)
+        best = fastest(fitting)
         rate = None
         if best and best.estimate.step and best.estimate.step.tokens_per_second_per_gpu is not None:
             rate = best.estimate.step.tokens_per_second_per_gpu

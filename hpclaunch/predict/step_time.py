@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpclaunch.predict.host_rates import ASSUMED, HostRates
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
-from hpclaunch.predict.memory import ADAM_STATE_BYTES, FP32_BYTES
+from hpclaunch.predict.memory import FP32_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
 MATMUL_SHARE = 0.82
@@ -29,13 +30,6 @@ LAUNCH_BOUND = 0.1
 """Share of the compute time from which waiting for launches is reported, and fitted to runs."""
 LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
-
-HOST_LINK_GB_S, HOST_MEMORY_GB_S = 20.0, 150.0
-"""GB/s that a GPU gets from its host's memory over sixteen lanes of PCIe 4 (31.5 by its sheet), and
-that the processors of a node get from theirs: assumptions, used for what is offloaded."""
-OPTIMIZER_BYTES = 2 * (FP32_BYTES + ADAM_STATE_BYTES) + FP32_BYTES
-"""Bytes that AdamW moves for a trained parameter: parameter and two moments read and written, the
-gradient read, all in fp32."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,10 @@ class Hardware:
     """Tokens of a micro-batch at which half of a rate is reached."""
     rates_of_whole_steps: bool = False
     """`tflops` is what whole steps reached: neither hidden size nor memory rate counts."""
+    host: HostRates = ASSUMED
+    """Between the GPUs and the memory of a node, for what is offloaded."""
+    node_memory_bytes: int | None = None
+    """Memory of a node that a job gets; None: not known."""
     overlap: float = 1.0
     """Share of communication that hides behind the compute of its time; on CPUs none does."""
 
@@ -125,10 +123,9 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
     gather = _gather_seconds(training, replicas, machine)
     reduce = _reduce_seconds(training, replicas, machine)
     if training.offload and gather is not None and reduce is not None:
-        gather += gathered_bytes(training) / training.shards / (HOST_LINK_GB_S * 1e9)
-        reduce += (
-            FP32_BYTES * training.trained_parameters / training.shards / (HOST_LINK_GB_S * 1e9)
-        )
+        gather += gathered_bytes(training) / training.shards / (machine.host.link_gb_s * 1e9)
+        reduced = FP32_BYTES * training.trained_parameters / training.shards
+        reduce += reduced / (machine.host.link_gb_s * 1e9)
     exposed: float | None = None
     if gather is not None and reduce is not None:
         once = 0.0 if training.sharding == "grad" else gather
@@ -178,10 +175,12 @@ def _exposed(moving: float, computing: float, overlap: float) -> float:
 
 
 def _optimizer_seconds(training: TrainingStep, machine: Hardware) -> float:
-    """Return the seconds of AdamW: it is bound by memory."""
+    """Return the seconds of the optimizer: it is bound by memory."""
     held = 1 if training.sharding == "none" else training.shards
-    rate = HOST_MEMORY_GB_S / machine.gpus_per_node if training.offload else machine.memory_gb_s
-    return OPTIMIZER_BYTES * training.trained_parameters / held / (rate * 1e9)
+    rate = machine.memory_gb_s
+    if training.offload:
+        rate = machine.host.memory_gb_s / machine.gpus_per_node
+    return training.optimizer.moved_bytes * training.trained_parameters / held / (rate * 1e9)
 
 
 def _dequantize_seconds(training: TrainingStep, machine: Hardware) -> float:

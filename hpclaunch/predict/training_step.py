@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
+from hpclaunch.predict.optimizer import ADAMW, Optimizer
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class TrainingStep:
     """Parameters, gradients and optimizer lie in the host's memory."""
     gradient_accumulation_steps: int = 1
     """Micro-batches of a step."""
+    optimizer: Optimizer = ADAMW
+    """What the optimizer takes for each trained parameter."""
+    ranks_per_node: int = 1
+    """Ranks that share the memory of a node."""
+    converted: bool = False
+    """The checkpoint's type is not the one that is loaded: every rank converts all weights."""
     target_matrices: AdaptedMatrices | None = None
     """Matrices of a layer with adapters; None: all that PEFT's `all-linear` takes."""
 

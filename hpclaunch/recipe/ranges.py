@@ -35,18 +35,20 @@ class Range(NamedTuple):
         return words + "".join(f", or {value:g}" for value in self.also)
 
 
+MOST_TOKENS, MOST_SAMPLES, MOST_STEPS = 2**24, 2**16, 10**9
+"""No sample, micro-batch or training is longer: what is beyond is a slip of the keyboard."""
 _COUNT, _NOT_NEGATIVE, _POSITIVE = Range(1), Range(0), Range(0, above=True)
 _SHARE, _SEED = Range(0, high=1), Range(0, high=2**32 - 1)
 
 RANGES: dict[str, Range] = {
     "learning_rate": _POSITIVE,
-    "per_device_train_batch_size": _COUNT,
-    "per_device_eval_batch_size": _COUNT,
-    "gradient_accumulation_steps": _COUNT,
+    "per_device_train_batch_size": Range(1, high=MOST_SAMPLES),
+    "per_device_eval_batch_size": Range(1, high=MOST_SAMPLES),
+    "gradient_accumulation_steps": Range(1, high=MOST_SAMPLES),
     "eval_accumulation_steps": _COUNT,
-    "num_train_epochs": _POSITIVE,
-    "max_steps": Range(1, also=(-1,)),
-    "max_length": _COUNT,
+    "num_train_epochs": Range(0, above=True, high=10**6),
+    "max_steps": Range(1, high=MOST_STEPS, also=(-1,)),
+    "max_length": Range(1, high=MOST_TOKENS),
     "warmup_steps": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "max_grad_norm": _NOT_NEGATIVE,

@@ -68,7 +68,7 @@ class Data(Section, frozen=True, kw_only=True):
 class Lora(Section, frozen=True, kw_only=True):
     """LoRA's settings, by PEFT's own names."""
 
-    r: PositiveInt = 16
+    r: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 16
     lora_alpha: PositiveInt = 32
     lora_dropout: Fraction = 0.0
     target_modules: str | list[str] = "all-linear"

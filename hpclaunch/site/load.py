@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,22 @@ def gpus() -> dict[str, GpuType]:
     return convert(parse(text, "gpus.yaml"), dict[str, GpuType])
 
 
+def check_gpu_type(name: str, known: Collection[str] | None = None) -> None:
+    """Refuse a GPU type that is not among `known`, which is the catalogue by default.
+
+    Raises UserError; for a name that stands for several sizes it asks which.
+    """
+    known = gpus() if known is None else known
+    if name in known:
+        return
+    sizes = [kind for kind in known if re.fullmatch(rf"{re.escape(name)}(_\w+|[a-z])", kind)]
+    if sizes:
+        raise UserError(
+            f"--gpu {name}: which one? It comes as {' and '.join(sizes)}", f"--gpu {sizes[0]}"
+        )
+    raise UserError(f"--gpu {name}: no such GPU type", nearest(name, known))
+
+
 def kind_named(name: str) -> str | None:
     """Return the kind of a card by the name its driver gives it, None where no kind fits.
 
@@ -116,11 +133,12 @@ def gpu_request(site: Site, kind: str | None) -> GpuRequest:
         return next(iter(site.gpus.values())) if len(site.gpus) == 1 else GpuRequest()
     if site.gpus:
         if kind not in site.gpus:
+            if any(name.startswith(f"{kind}_") for name in site.gpus):
+                check_gpu_type(kind, site.gpus)
             raise UserError(
                 f"site {site.name} has no GPU type '{kind}'",
                 "valid: " + ", ".join(sorted(site.gpus)),
             )
         return site.gpus[kind]
-    if kind not in gpus():
-        raise UserError(f"unknown GPU type '{kind}'", "known: " + ", ".join(gpus()))
+    check_gpu_type(kind)
     return GpuRequest()

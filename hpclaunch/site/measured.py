@@ -27,6 +27,18 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds."""
 
 
+class HostLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What copies between pinned memory and a GPU reached, in GB/s, all GPUs of a node at once."""
+
+    to_gpu_gb_s: float
+    from_gpu_gb_s: float
+    alone_gb_s: float
+    """Of one GPU to which memory is copied while the others rest."""
+    gpus: int
+    when: float
+    """Unix seconds."""
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """A site's record, by GPU type: the nodes of one kind may have another network."""
 
@@ -35,6 +47,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Between the GPUs of a node."""
     across: dict[str, Rates] = {}
     """Between nodes."""
+    host: dict[str, HostLink] = {}
+    """Between the GPUs and the memory of a node."""
 
 
 def file_of(site: str) -> Path:

@@ -198,11 +198,12 @@ def _family(kind: str, names: set[str]) -> str | None:
 
     None where the cluster's names tell the sizes apart: the plain one may then be the other size.
     """
-    family, _, size = kind.partition("_")
-    sized = re.compile(re.escape(_plain(family)) + r"\d")
-    if not size.isdigit() or any(sized.match(_plain(name)) for name in names):
+    variant = re.fullmatch(r"([a-z]+\d+)(?:_(\d+)|([ax]))", kind)  # a100_80, mi300x
+    if variant is None:
         return None
-    return family
+    family = variant.group(1)
+    sized = re.compile(re.escape(_plain(family)) + (r"\d" if variant.group(2) else r"[a-z]"))
+    return None if any(sized.match(_plain(name)) for name in names) else family
 
 
 def _plain(name: str) -> str:

@@ -87,7 +87,7 @@ class Bench:
         words = [
             "--cpus",
             f"{PER_NODE}",
-            *" ".join(lay.arguments).split(),
+            *" ".join(lay.changes(Candidate("none", 0, 0, True))).split(),
             f"training.max_steps={steps}",
         ]
         self._call(

@@ -35,7 +35,7 @@ def test_the_first_job_of_the_readme_fits(home: Home) -> None:
     assert done.code == 0, done.err
     assert "fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.out
     assert "207,093,760 trainable (lora)" in done.out
-    assert "* FULL_SHARD (ZeRO-3), batch 2, accumulation 1" in done.out
+    assert "*  FULL_SHARD (ZeRO-3), batch 2, accumulation 1" in done.out
     assert home.files() == set(), "nothing is written"
 
 
@@ -108,9 +108,15 @@ def test_sbatch_says_in_a_line_what_it_will_take(home: Home) -> None:
 
 def test_long_samples_fit_up_to_a_length(home: Home) -> None:
     words = ["llama3-8b-lora", *A100, "training.max_length=65536"]
+    done = home.call("plan", *words)
+    assert done.code == 2, "what is asked for decides"
     found = planned(home, *words)
     assert found["fits"] is False
     longest = found["longest_sample_tokens"]
+    assert f"does not fit at 65,536 tokens; up to {longest:,} do: needs" in done.out
+    refused = home.call("sbatch", *words, "--dry-run")
+    assert refused.code == 2
+    assert f"training.max_length={longest}" in refused.err and "--force" in refused.err
     assert 4096 < longest < 65536
     assert planned(home, *words[:-1], f"training.max_length={longest}")["fits"] is True
     assert planned(home, *words[:-1], f"training.max_length={longest + 64}")["fits"] is False
@@ -141,12 +147,19 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
 
 
 def test_a_range_of_nodes(home: Home) -> None:
-    done = home.call("plan", "llama3-70b-lora", "--nodes", "1..4", *A100, "--network", "200gb")
+    words = ["llama3-70b-lora", "--nodes", "1..4", *A100, "--network", "200gb", "--mem", "64G"]
+    done = home.call("plan", *words, "--activation-checkpointing")
     assert done.code == 0, done.err
     assert "smallest that fits: 2 nodes" in done.out
     assert "worth it up to" in done.out
+    (command,) = [line for line in done.out.splitlines() if line.startswith("for 2 nodes: ")]
+    typed = command.removeprefix("for 2 nodes: hpclaunch ").split()
+    assert typed[0] == "sbatch" and "--mem" in typed
+    assert "plan: fits" in home.call(*typed, "--dry-run").err, "it can be typed as it stands"
     (table,) = json.loads(
-        home.call("plan", "--nodes", "1..64", *A100, "--network", "200gb", "--json").out
+        home.call(
+            "plan", "--nodes", "1..64", *A100, "--network", "200gb", "--mem", "64G", "--json"
+        ).out
     )
     assert [point["nodes"] for point in table["points"]] == [1, 2, 4, 8, 16, 32, 64]
     assert table["points"][0]["fits"] is False
@@ -158,7 +171,15 @@ def test_a_range_of_nodes(home: Home) -> None:
         (["--nodes", "0"], "neither a number from 1 to 9999"),
         (["--nodes", "4..2"], "runs backwards"),
         (["--nodes", "two"], "neither a number from 1 to 9999"),
-        (["--gpu", "a1000"], "no such kind"),
+        (["--gpu", "a1000"], "no such GPU type"),
+        (["--gpu", "a100"], "which one? It comes as a100_40 and a100_80"),
+        (["--gpus", "100000"], "100000 is not in the range"),
+        (["training.max_length=100000000000"], "1 to 16777216"),
+        (["training.per_device_train_batch_size=1000000000"], "1 to 65536"),
+        (["training.num_train_epochs=1e300"], "1000000"),
+        (["method.lora.r=10000000"], "65536"),
+        (["--network", "1000000gb"], "more than any node has"),
+        (["--mem", "plenty"], "is no amount of memory"),
         (["--network", "fast"], "is no rate"),
         (["--nodes", "1..4"], "needs the GPU's kind"),
         (["--model", "nobody/knows-this"], "nothing is known of the model's size"),

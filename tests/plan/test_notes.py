@@ -26,7 +26,7 @@ def test_a_sound_plan_gives_none() -> None:
         (("fsdp.version=1", "method.kind=full"), 1, GENERIC, "deprecated"),
         (("fsdp.version=1",), 1, GENERIC, "adapter matrix"),
         (("checkpoints.every_steps=0",), 1, GENERIC, "no checkpoints"),
-        (("training.optim=adafactor",), 1, GENERIC, "AdamW is assumed"),
+        (("training.optim=galore_adamw",), 1, GENERIC, "AdamW's 8 bytes are counted"),
     ],
 )
 def test_each_speaks_with_a_fix(

@@ -168,8 +168,8 @@ def test_activation_checkpointing_has_one_default(
     """The plan and both predictions follow DEFAULTS; a program of the user's own has it off."""
     from hpclaunch.plan.layout import layout
     from hpclaunch.predict.compare import candidate_of
-    from hpclaunch.predict.estimate import training_step_of
     from hpclaunch.predict.families import architecture
+    from hpclaunch.predict.from_recipe import training_step_of
     from hpclaunch.predict.known_models import known_config
 
     monkeypatch.setitem(DEFAULTS, "gradient_checkpointing", on)

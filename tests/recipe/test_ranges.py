@@ -16,11 +16,11 @@ from hpclaunch.recipe.training import DEFAULTS, config_fields
         ("training.learning_rate=-1e-4", "-0.0001 cannot be; more than 0"),
         ("training.learning_rate=0", "more than 0"),
         ("training.learning_rate=.inf", "more than 0"),
-        ("training.per_device_train_batch_size=0", "at least 1"),
-        ("training.max_steps=0", "at least 1, or -1"),
+        ("training.per_device_train_batch_size=0", "1 to 65536"),
+        ("training.max_steps=0", "1 to 1000000000, or -1"),
         ("training.adam_beta1=1.5", "0 to 1"),
         ("training.seed=-1", "0 to 4294967295"),
-        ("training.max_length=-5", "at least 1"),
+        ("training.max_length=-5", "1 to 16777216"),
     ],
 )
 def test_what_cannot_be(word: str, said: str) -> None:

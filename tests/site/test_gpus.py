@@ -31,6 +31,8 @@ def test_cards_older_than_ampere_have_no_bfloat16() -> None:
         "t4",
         "v100_16",
         "v100_32",
+        "p100_12",
+        "p100_16",
     }
 
 
@@ -63,7 +65,10 @@ def test_figures_that_published_runs_rest_on() -> None:
         ("Tesla T4", "t4"),
         ("NVIDIA A100-SXM4", None),
         ("Quadro P6000", None),
-        ("AMD Instinct MI300X", None),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("AMD Instinct MI250X", None),
+        ("NVIDIA GB200", "gb200"),
+        ("Tesla P100-PCIE-16GB", "p100_16"),
         ("", None),
     ],
 )

@@ -52,7 +52,7 @@ def test_isambard_needs_no_account() -> None:
 def test_a_kind_the_site_lacks_gets_the_list_of_those_it_has() -> None:
     with pytest.raises(UserError, match="no GPU type 'h100'; valid: a100_40, a100_80"):
         gpu_request(load_site("baskerville"), "h100")
-    with pytest.raises(UserError, match=r"unknown GPU type 'h1000'; known: .*h100.*h200"):
+    with pytest.raises(UserError, match="--gpu h1000: no such GPU type"):
         gpu_request(load_site(GENERIC), "h1000")
     assert gpu_request(load_site(GENERIC), "h100") == gpu_request(load_site(GENERIC), None)
 

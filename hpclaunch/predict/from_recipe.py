@@ -1,0 +1,75 @@
+"""A recipe in the terms of the predictions: one GPU's part of a step, and how many steps."""
+
+from __future__ import annotations
+
+from hpclaunch.predict.architecture import AdaptedMatrices, Architecture, adapted
+from hpclaunch.predict.estimate import Workload
+from hpclaunch.predict.optimizer import optimizer_of
+from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.schema import Lora, Recipe
+
+
+def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
+    """Return how many samples and steps the recipe has.
+
+    `samples`: of the data, where they are known.
+    """
+    limit = recipe.data.limit
+    if samples is None or (limit is not None and limit < samples):
+        samples = limit if limit is not None else samples
+    most = recipe.training.get("max_steps")
+    micro = int(recipe.training["per_device_train_batch_size"])
+    return Workload(
+        samples=samples,
+        epochs=float(recipe.training.get("num_train_epochs") or 1),
+        max_steps=most if isinstance(most, int) and most > 0 else None,
+        samples_per_step=micro * int(recipe.training["gradient_accumulation_steps"]) * ranks,
+    )
+
+
+def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
+    """Return the recipe's step on one GPU, without sharding: `with_candidate` adds it."""
+    return TrainingStep(
+        model=model,
+        method=recipe.method.kind,
+        adapter_parameters=0
+        if recipe.method.kind == "full"
+        else adapter_parameters_of(recipe.method.lora, model),
+        sharding="none",
+        shards=1,
+        micro_batch_size=int(recipe.training["per_device_train_batch_size"]),
+        seq_len=seq_len_of(recipe),
+        activation_checkpointing=bool(recipe.training["gradient_checkpointing"]),
+        double_quant=recipe.method.quantization.double,
+        gradient_accumulation_steps=int(recipe.training["gradient_accumulation_steps"]),
+        target_matrices=target_matrices_of(recipe.method.lora, model),
+        optimizer=optimizer_of(recipe),
+    )
+
+
+def seq_len_of(recipe: Recipe) -> int:
+    """Return the tokens of a sample at most; 4096 is assumed where the recipe cuts none."""
+    return int(recipe.training.get("max_length") or 4096)
+
+
+def target_matrices_of(lora: Lora, model: Architecture) -> AdaptedMatrices | None:
+    """Return a layer's matrices with adapters; None: all, or those of a pattern."""
+    targets = lora.target_modules
+    if isinstance(targets, str):
+        return None
+    return adapted(each for each in model.linears if each.name in targets and each.copies == 1)
+
+
+def adapter_parameters_of(lora: Lora, model: Architecture) -> int:
+    """Return the parameters of the adapter; matrices named by a pattern count as all."""
+    if isinstance(lora.target_modules, str):
+        whole = model.adapter_parameters(lora.r)
+    else:
+        ends = (
+            each.copies * max(1, each.adapter_ranks) * (each.in_features + each.out_features)
+            for each in model.linears
+            if each.name in lora.target_modules
+        )
+        whole = model.layers * lora.r * sum(ends)
+    saved = {"embed_tokens", "lm_head"} & set(lora.modules_to_save or [])
+    return whole + len(saved) * model.embedding_parameters
