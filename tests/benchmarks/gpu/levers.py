@@ -1,56 +1,102 @@
 """What levers bring in a plain training loop: LoRA on all linear layers, no Trainer, no FSDP.
 
-Correctness first: the loss of packed samples must be that of each sample alone, under every kernel.
 Tokens are those that count, padding left out. Adapters are held in bf16: what FSDP works with.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.train.attention import VARLEN
+from hpclaunch.train.kernels.fused_lora import fuse
+from hpclaunch.train.kernels.fused_loss import HeadLogProbs
 from tests.benchmarks.gpu.batches import Batch, full, packed, padded
-from tests.benchmarks.gpu.models import adapted, build, empty, fill, register_varlen, use
+from tests.benchmarks.gpu.models import adapted, build, empty, fill, use
 from tests.benchmarks.gpu.sizes import DEVICE, LENGTH, TINY
 
 GIB = 2**30
 WARM_UP, STEPS = 2, 4
 LOSS_ROWS = 2048
 """Tokens whose logits are there at once."""
-SAME_LOSS = 0.01
-"""Relative difference that bf16 kernels may have."""
 
 
 def small(folder: Path, kind: str) -> bool:
-    """8B: attention kernels, packing, activation checkpointing."""
-    free()
-    register_varlen()
+    """8B: attention kernels, packing, activation checkpointing, fused layers and loss."""
     model, optimizer = build("meta-llama/Llama-3.1-8B", "sdpa")
     words = model.config.vocab_size
-    same = equal_losses(model)
-    rows: list[tuple[str, str, bool, Callable[[int], Batch]]] = [
+    for label, kernel, checkpointing, batch in (
         ("full rows, batch 2", "sdpa", True, lambda _: full(words, 2)),
         ("full rows, batch 2", "sdpa", False, lambda _: full(words, 2)),
         ("short, padded, batch 2", "sdpa", True, lambda i: padded(words, 2, i)),
-        ("short, padded, batch 32", "sdpa", True, lambda i: padded(words, 32, i)),
         ("short, packed, mask", "sdpa", True, lambda i: packed(words, i)),
-        ("short, packed", "varlen", True, lambda i: packed(words, i)),
-        ("short, packed", "varlen", False, lambda i: packed(words, i)),
-    ]
-    for label, kernel, checkpointing, batch in rows:
-        if TINY and kernel == "varlen":
-            continue  # it has no CPU kernel
+        ("short, packed", VARLEN, True, lambda i: packed(words, i)),
+        ("short, packed", VARLEN, False, lambda i: packed(words, i)),
+    ):
         use(model, kernel, checkpointing)
         measure(f"{label}, {kernel}, checkpointing {checkpointing}", model, optimizer, batch)
+    fuse(model)
+    use(model, VARLEN, False)
+    measure("the same, fused layers", model, optimizer, partial(packed, words))
+    for label, kernel, checkpointing, batch in (
+        ("short, packed", VARLEN, False, lambda i: packed(words, i)),
+        ("short, packed to four rows", VARLEN, False, lambda i: packed(words, i, 4)),
+        ("full rows, batch 2", "sdpa", False, lambda _: full(words, 2)),
+        ("full rows, batch 2", "sdpa", True, lambda _: full(words, 2)),
+    ):
+        use(model, kernel, checkpointing)
+        name = f"fused layers and loss, {label}, {kernel}, checkpointing {checkpointing}"
+        measure(name, model, optimizer, batch, loss=fused_loss_of)
     del model, optimizer
     free()
-    return same
+    model, optimizer = build("meta-llama/Llama-3.1-8B", VARLEN)
+    fuse(model, recomputed_mlps=model.config.num_hidden_layers)
+    label = f"fused layers and loss, gate and up again, packed to {4 * LENGTH}"
+    measure(label, model, optimizer, partial(packed, words, rows=4), loss=fused_loss_of)
+    return True
+
+
+def liger(folder: Path, kind: str) -> bool:
+    """8B: Liger's RoPE, norm and SwiGLU, over PEFT's layers."""
+    if importlib.util.find_spec("liger_kernel") is None:
+        print("(Liger: the package liger-kernel is not installed)")
+        return True
+    liger_kernel = importlib.import_module("liger_kernel.transformers")
+    liger_kernel.apply_liger_kernel_to_llama(
+        rope=True, rms_norm=True, swiglu=True, cross_entropy=False,
+        fused_linear_cross_entropy=False,
+    )  # fmt: skip
+    model, optimizer = build("meta-llama/Llama-3.1-8B", VARLEN)
+    label = f"Liger, packed to {2 * LENGTH}, checkpointing False"
+    measure(label, model, optimizer, partial(packed, model.config.vocab_size), loss=fused_loss_of)
+    return True
+
+
+def compiled(folder: Path, kind: str) -> bool:
+    """8B: layers compiled one by one, PEFT's and then fused ones."""
+    import torch
+
+    for fused in (False, True):
+        model, optimizer = build("meta-llama/Llama-3.1-8B", VARLEN)
+        if fused:
+            torch._dynamo.config.trace_autograd_ops = True
+            fuse(model)
+        for layer in model.get_base_model().model.layers:
+            layer.compile()
+        began = time.perf_counter()
+        label = f"layers compiled, fused {fused}, packed to {2 * LENGTH}, checkpointing False"
+        words = model.config.vocab_size
+        measure(label, model, optimizer, partial(packed, words), loss=fused_loss_of)
+        print(f"(with compiling and {WARM_UP + STEPS} steps: {time.perf_counter() - began:.0f} s)")
+        del model, optimizer
+        free()
+    return True
 
 
 def large(folder: Path, kind: str) -> bool:
@@ -61,8 +107,6 @@ def large(folder: Path, kind: str) -> bool:
     if TINY:
         print("(70B: its 4-bit weights need a GPU)")
         return True
-    free()
-    register_varlen()
     model = empty("meta-llama/Llama-3.1-70B")
     settings = {"compress_statistics": True, "quant_type": "nf4", "quant_storage": torch.bfloat16}
     for name, module in list(model.named_modules()):
@@ -79,10 +123,12 @@ def large(folder: Path, kind: str) -> bool:
     fill(model)
     words = model.config.vocab_size
     model, optimizer = adapted(model)
-    use(model, "varlen", True)
+    fuse(model)
+    use(model, VARLEN, True)
     for rows in (1, 2):
-        label = f"70B QLoRA, packed to {rows * LENGTH}, varlen, checkpointing True"
-        measure(label, model, optimizer, partial(packed, words, rows=rows), steps=2)
+        label = f"70B QLoRA, fused, packed to {rows * LENGTH}, {VARLEN}, checkpointing True"
+        batch = partial(packed, words, rows=rows)
+        measure(label, model, optimizer, batch, steps=2, loss=fused_loss_of)
     del model, optimizer
     free()
     return True
@@ -109,37 +155,44 @@ def loss_of(model: Any, ids: Any, labels: Any, more: dict[str, Any]) -> Any:
     return total / (wanted != -100).sum()
 
 
-def equal_losses(model: Any) -> bool:
-    """Whether a packed row has the loss of its samples one by one, under each kernel."""
-    import torch
-
-    ids, labels, more, _ = packed(model.config.vocab_size, 1, 1)
-    use(model, "sdpa", False)
-    bounds = more["cu_seq_lens_q"].tolist()
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for begin, end in pairwise(bounds):
-            tokens = int((labels[:, begin + 1 : end] != -100).sum())
-            if tokens:
-                alone = loss_of(model, ids[:, begin:end], labels[:, begin:end], {})
-                total, count = total + alone.item() * tokens, count + tokens
-        alone_loss, within = total / count, True
-        for kernel in ("sdpa",) if TINY else ("sdpa", "varlen"):
-            use(model, kernel, False)
-            loss = loss_of(model, ids, labels, more).item()
-            same = abs(loss / alone_loss - 1) <= SAME_LOSS
-            within &= same
-            verdict = "equal" if same else "NOT EQUAL"
-            print(
-                f"| packed, {kernel} | loss {loss:.5f}, samples alone {alone_loss:.5f}: {verdict} |"
-            )
-    return within
+def fused_loss_of(model: Any, ids: Any, labels: Any, more: dict[str, Any]) -> Any:
+    """Return the mean loss by the product's function, whose gradient is made at once."""
+    inner = model.get_base_model()
+    hidden = inner.model(input_ids=ids, use_cache=False, **more).last_hidden_state
+    hidden, wanted = hidden[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    counted = wanted != -100
+    head = inner.lm_head.weight
+    outputs = HeadLogProbs.apply(hidden[counted], head, None, wanted[counted], 1.0, 0)
+    return -outputs[0].mean()
 
 
 def measure(
-    label: str, model: Any, optimizer: Any, batch: Callable[[int], Batch], steps: int = STEPS
+    label: str,
+    model: Any,
+    optimizer: Any,
+    batch: Callable[[int], Batch],
+    steps: int = STEPS,
+    loss: Callable[..., Any] = loss_of,
 ) -> None:
-    """Take steps and print throughput, step time and peak memory."""
+    """Take steps and print throughput, step time and peak memory; or that there is no memory."""
+    import torch
+
+    try:
+        _measure(label, model, optimizer, batch, steps, loss)
+    except torch.OutOfMemoryError:
+        print(f"| {label} | out of memory |", flush=True)
+    optimizer.zero_grad()
+    free()
+
+
+def _measure(
+    label: str,
+    model: Any,
+    optimizer: Any,
+    batch: Callable[[int], Batch],
+    steps: int,
+    loss: Callable[..., Any],
+) -> None:
     import torch
 
     on_gpu = DEVICE == "cuda"
@@ -151,7 +204,7 @@ def measure(
         if on_gpu:
             torch.cuda.synchronize()
         began = time.perf_counter()
-        loss_of(model, ids, labels, more).backward()
+        loss(model, ids, labels, more).backward()
         optimizer.step()
         optimizer.zero_grad()
         if on_gpu:

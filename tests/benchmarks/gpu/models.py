@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+from hpclaunch.train.attention import register_varlen
 from tests.benchmarks.gpu.sizes import DEVICE, config_of
 
 
-def build(name: str, kernel: str) -> tuple[Any, Any]:
-    """Return a model with random weights and adapters, and its optimizer."""
+def build(name: str, kernel: str, **changes: Any) -> tuple[Any, Any]:
+    """Return a model with random weights and adapters, and its optimizer.
+
+    `changes` are keys of the config.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    register_varlen()
     torch.manual_seed(3)
-    config = AutoConfig.for_model(**config_of(name))
+    config = AutoConfig.for_model(**{**config_of(name), **changes})
     with torch.device(DEVICE):
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, attn_implementation=kernel
@@ -27,6 +31,7 @@ def empty(name: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    register_varlen()
     with torch.device("meta"):
         config = AutoConfig.for_model(**config_of(name))
         return AutoModelForCausalLM.from_config(
@@ -73,26 +78,3 @@ def use(model: Any, kernel: str, checkpointing: bool) -> None:
         inner.gradient_checkpointing_enable({"use_reentrant": False})
     else:
         inner.gradient_checkpointing_disable()
-
-
-def register_varlen() -> None:
-    """Let Transformers call PyTorch's kernel for rows of several samples; it needs no mask."""
-    from torch.nn.attention.varlen import varlen_attn
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    takes = inspect.signature(varlen_attn).parameters
-
-    def attention(module: Any, q: Any, k: Any, v: Any, mask: Any, **more: Any) -> tuple[Any, None]:
-        q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))
-        how: dict[str, Any] = {"scale": more["scaling"]} if "scale" in takes else {}
-        if "enable_gqa" in takes:
-            how["enable_gqa"] = True
-        else:
-            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-        how |= {"is_causal": True} if "is_causal" in takes else {"window_size": (-1, 0)}
-        bounds, longest = more["cu_seq_lens_q"], int(more["max_length_q"])
-        return varlen_attn(q, k, v, bounds, bounds, longest, longest, **how).unsqueeze(0), None
-
-    ALL_ATTENTION_FUNCTIONS.register("varlen", attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register("varlen", lambda *_, **__: None)

@@ -33,6 +33,7 @@ training: {logging_steps: 1}
 checkpoints: {every_steps: 0}
 tracking: {tensorboard: false}
 """
+UNFUSED = ("performance.fused_lora=false", "performance.fused_loss=false")
 DMON = ("nvidia-smi", "dmon", "-s", "pucvmet", "-d", "1", "-o", "DT")
 COMPARED = {"pwr": "W", "gtemp": "C", "mtemp": "C", "sm": "%", "mem": "%", "pclk": "MHz"}
 """Columns of dmon whose means are held against the sidecar's, with their units."""
@@ -105,12 +106,14 @@ def long_samples(folder: Path, kind: str) -> bool:
     """8B on full rows: LoRA with and without activation checkpointing, QLoRA; and the sidecar."""
     prepare(folder, "meta-llama/Llama-3.1-8B")
     write_text(folder / "data.jsonl", 64, LENGTH)
-    with dmon(folder / "dmon.txt"):
-        within = row(folder, kind, "lora", options("lora", 1, 9))
-    compare_sampler(folder)
-    within &= row(folder, kind, "qlora", options("qlora", 1, 7))
     none = "training.gradient_checkpointing=false"
-    return row(folder, kind, "lora-kept-activations", options("lora", 2, 7, none)) and within
+    within = row(folder, kind, "lora-kept-activations", options("lora", 2, 7, none))
+    within &= row(folder, kind, "lora-kept-unfused", options("lora", 2, 6, none, *UNFUSED))
+    within &= row(folder, kind, "qlora", options("qlora", 1, 6))
+    with dmon(folder / "dmon.txt"):
+        within &= row(folder, kind, "lora", options("lora", 1, 7))
+    compare_sampler(folder)
+    return within
 
 
 def short_samples(folder: Path, kind: str) -> bool:
@@ -118,7 +121,10 @@ def short_samples(folder: Path, kind: str) -> bool:
     if not (folder / "model").exists():
         prepare(folder, "meta-llama/Llama-3.1-8B")
     write_short_rows(folder / "data.jsonl", 1500)
-    row(folder, kind, "short", options("lora", 2, 10, "training.gradient_accumulation_steps=4"))
+    four, none = "training.gradient_accumulation_steps=4", "training.gradient_checkpointing=false"
+    row(folder, kind, "short-packed-kept", options("lora", 2, 8, four, none))
+    row(folder, kind, "short-packed", options("lora", 2, 7, four))
+    row(folder, kind, "short-padded", options("lora", 2, 8, four, "training.packing=false"))
     trl(folder)
     return True  # steps are predicted for full rows: nothing is held against these
 
