@@ -35,9 +35,17 @@ _file = click.Path(path_type=Path)
 )
 @options.run
 @click.option(
-    "--gpu", type=_file, multiple=True, help="Output of nvidia-smi dmon, in place of a run."
+    "--gpu",
+    type=_file,
+    multiple=True,
+    help="Output of nvidia-smi dmon or --query-gpu --format=csv, in place of a run.",
 )
 @click.option("--cpu", type=_file, multiple=True, help="Output of vmstat, in place of a run.")
+@click.option(
+    "--vmstat-unit",
+    type=click.Choice(["k", "K", "m", "M"]),
+    help="What was given to vmstat -S; without -S vmstat prints K. Its table does not say.",
+)
 @click.option("--html", type=_file, help="File of the page; by default report.html of the run.")
 @click.option(
     "--all-gpus", is_flag=True, help="Print every node and GPU, not the worst, median and best."
@@ -47,6 +55,7 @@ def report(
     run: str | None,
     gpu: tuple[Path, ...],
     cpu: tuple[Path, ...],
+    vmstat_unit: str | None,
     html: Path | None,
     all_gpus: bool,
     as_json: bool,
@@ -62,7 +71,7 @@ def report(
     if gpu or cpu:
         if run is not None:
             raise UserError("--gpu and --cpu exclude a run", "leave the run out")
-        return _files(gpu, cpu, html, all_gpus, as_json)
+        return _files(gpu, cpu, vmstat_unit, html, all_gpus, as_json)
     from dataclasses import asdict
 
     import msgspec
@@ -154,19 +163,28 @@ def _record(folder: Path, html: Path | None, all_gpus: bool, as_json: bool) -> i
 def _files(
     gpu: tuple[Path, ...],
     cpu: tuple[Path, ...],
+    vmstat_unit: str | None,
     html: Path | None,
     all_gpus: bool,
     as_json: bool,
 ) -> int:
-    """Report on what other tools recorded. Raises UserError where a file cannot be opened."""
+    """Report on what other tools recorded.
+
+    Returns 1 where some of the files cannot be used. Raises UserError where none can.
+    """
     from monitors.analysis.analysis import analyse_files
 
     for path in (*gpu, *cpu):
         if not path.is_file():
             raise UserError(f"{path} is not a file")
-    metrics = analyse_files(gpu, cpu)
-    for problem in metrics.report.problems:
+    metrics = analyse_files(gpu, cpu, vmstat_unit=vmstat_unit)
+    *others, last = metrics.report.problems or ("",)
+    for problem in others:
         say(problem)
+    if not metrics.report.nodes:
+        raise UserError(last)
+    if last:
+        say(last)
     if html is not None:
         _write_page(html, metrics)
     _show(metrics, all_gpus, as_json)

@@ -84,15 +84,22 @@ def analyse_folder(metrics_dir: Path, context: JobContext | None = None) -> Anal
 
 
 def analyse_files(
-    gpu: Sequence[Path], cpu: Sequence[Path], context: JobContext | None = None
+    gpu: Sequence[Path],
+    cpu: Sequence[Path],
+    context: JobContext | None = None,
+    vmstat_unit: str | None = None,
 ) -> Analysis:
-    """Analyse files that `nvidia-smi dmon` and `vmstat` wrote. Never raises for what they hold."""
+    """Analyse files that `nvidia-smi` and `vmstat` wrote. Never raises for what they hold.
+
+    Files that cannot be used are named in the report's problems, with what to do. `vmstat_unit` is
+    what was given to `vmstat -S`: k, K, m or M; None where nobody knows.
+    """
     from monitors.analysis.external_logs import read_external_logs
 
-    records = read_external_logs(gpu, cpu)
+    logs = read_external_logs(gpu, cpu, vmstat_unit)
     names = ", ".join(path.name for path in (*gpu, *cpu))
-    problems = () if any(r.summary.samples for r in records) else (f"no samples in {names}",)
-    return analyse(Report(names, problems=problems), records, context or JobContext(title=names))
+    report = Report(names, problems=tuple(logs.refused))
+    return analyse(report, logs.records, context or JobContext(title=names))
 
 
 def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) -> Analysis:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.analysis.trace import Column, NodeTrace
+from monitors.external.rows import FLAGS
 from monitors.samples.fields import GPU_METRICS, HOST_METRICS, report_columns
 
 _MB = 1e6
@@ -34,8 +35,8 @@ _HOST_GAUGES = tuple(name for name in report_columns().host if name not in _RATE
 _GPU_GAUGES = tuple(name for name in report_columns().gpu if not GPU_METRICS[name].seldom)
 _HELD = tuple(name for name in report_columns().gpu if GPU_METRICS[name].seldom)
 """Read every few ticks, of all the time since they were read before."""
-_FROM_OTHER_TOOLS = ("power_capped", "hot")
-"""Computed here from `throttle`, but dmon's table has them as they are."""
+_FROM_OTHER_TOOLS = FLAGS
+"""Computed here from `throttle`, but other tools' tables have them as they are."""
 _INPUTS = ("throttle", "energy_j", "nvlink_rx_mb_s", "nvlink_tx_mb_s")
 """Values that are loaded only to compute others from them."""
 _MOST_HELD = 15

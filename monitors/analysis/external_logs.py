@@ -1,41 +1,58 @@
-"""Files that `nvidia-smi dmon` and `vmstat` wrote in jobs that knew nothing of this package."""
+"""Files that `nvidia-smi` and `vmstat` wrote in jobs that knew nothing of this package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitors.analysis.external_summary import TableTally
-from monitors.analysis.read import NodeRecord, consume
-from monitors.external.dmon import DmonReader
-from monitors.external.vmstat import VmstatReader
+from monitors.analysis.read import NodeRecord
+from monitors.external.other_tools import OtherTool
+from monitors.external.recognize import Head, LogFormat, open_log, read_head, reader_of
+from monitors.external.rows import Remarks
+from monitors.external.vmstat import since_boot
 
 if TYPE_CHECKING:
     from monitors.analysis.external_trace import TableBuilder
 
-_HEAD_LINES = 200
-_WRITERS = {"dmon": "nvidia-smi dmon", "vmstat": "vmstat"}
+_WANTED = {True: "nvidia-smi dmon or --query-gpu", False: "vmstat"}
+"""What is read of GPUs, and of the node."""
+_LINE = 60
 
 
-def read_external_logs(gpu: Sequence[Path], cpu: Sequence[Path]) -> list[NodeRecord]:
+@dataclass
+class ExternalLogs:
+    """What the files hold."""
+
+    records: list[NodeRecord] = field(default_factory=list)
+    """Of the nodes that have a sample."""
+    refused: list[str] = field(default_factory=list)
+    """Why a file cannot be used, and what to do, a sentence each."""
+
+
+def read_external_logs(
+    gpu: Sequence[Path], cpu: Sequence[Path], vmstat_unit: str | None = None
+) -> ExternalLogs:
     """Read files of both kinds: the first of each belong to one node, the second to another.
 
-    A file of the other kind is taken for what it is, and that is told. Never raises for what files
-    hold or lack.
+    A file of the other kind is taken for what it is, and that is told. `vmstat_unit` is what was
+    given to `vmstat -S`. Never raises for what files hold or lack.
     """
     names: set[str] = set()
-    records = []
+    logs = ExternalLogs()
     for number in range(max(len(gpu), len(cpu))):
-        files = [("dmon", gpu[number])] if number < len(gpu) else []
-        files += [("vmstat", cpu[number])] if number < len(cpu) else []
-        records.append(_node(_name(files[0][1], names), files))
-    return records
+        files = [(True, gpu[number])] if number < len(gpu) else []
+        files += [(False, cpu[number])] if number < len(cpu) else []
+        record = _node(_name(files[0][1], names), files, vmstat_unit, logs.refused)
+        if record is not None:
+            logs.records.append(record)
+    return logs
 
 
 def _name(path: Path, taken: set[str]) -> str:
-    """What to call a node: neither table names it, so the file does."""
+    """What to call a node: no table names it, so the file does."""
     stem = path.name.partition(".")[0] or path.name
     name, number = stem, 2
     while name in taken:
@@ -44,54 +61,83 @@ def _name(path: Path, taken: set[str]) -> str:
     return name
 
 
-def _node(name: str, files: Sequence[tuple[str, Path]]) -> NodeRecord:
+def _node(
+    name: str, files: Sequence[tuple[bool, Path]], unit: str | None, refused: list[str]
+) -> NodeRecord | None:
     from monitors.analysis.external_trace import TableBuilder
     from monitors.analysis.timeline import reduced
 
     problems: list[str] = []
+    notes: list[str] = []
     tally, built = TableTally(), TableBuilder()
-    used = []
+    used: list[str] = []
     seen = set()
-    for meant, path in files:
-        kind = _kind(path)
-        if kind is None and path.is_file():
-            problems.append(f"{path.name}: no header as {_WRITERS[meant]} writes it")
-        if kind is not None and kind != meant:
-            problems.append(f"{path.name} is from {_WRITERS[kind]}, not from {_WRITERS[meant]}")
-        seen.add(kind or meant)
-        reader, take = _ways(kind or meant, tally, built)
-        if consume(path, reader, take, problems):
-            used.append(path.name)
-    for kind, program in _WRITERS.items():
-        if kind not in seen:
-            problems.append(f"no file of {program}")
+    for of_gpus, path in files:
+        try:
+            head = read_head(path)
+            if not isinstance(head.written_by, LogFormat):
+                refused.append(_refusal(path, head, of_gpus))
+                continue
+            log = head.written_by
+            before = tally.rows
+            remarks = _read(path, log, unit or head.vmstat_unit, tally, built)
+        except OSError as error:
+            refused.append(f"{path.name} cannot be read: {error.strerror}")
+            continue
+        if tally.rows == before:
+            refused += _prefixed(path, ["no samples in it", *remarks.texts()])
+            continue
+        if log.of_gpus != of_gpus:
+            problems.append(f"{path.name} is from {log}, not from {_WANTED[of_gpus]}")
+        seen.add(log.of_gpus)
+        used.append(path.name)
+        problems += _prefixed(path, remarks.texts())
+        notes += remarks.notes
+    if not used:
+        return None
+    problems += [f"no file of {what}" for of_gpus, what in _WANTED.items() if of_gpus not in seen]
     problems += built.problems()
-    summary = replace(tally.summary(name), files=tuple(used), problems=tuple(problems))
+    summary = tally.summary(name)
+    notes += summary.notes
+    summary = replace(summary, files=tuple(used), problems=tuple(problems), notes=tuple(notes))
     return NodeRecord(summary, reduced(built.trace(name)))
 
 
-def _ways(kind: str, tally: TableTally, built: TableBuilder) -> tuple[Any, Callable[[Any], None]]:
-    if kind == "dmon":
-        return DmonReader, lambda rows: tally.add_dmon(_also(rows, built.add_dmon))
-    return VmstatReader, lambda rows: tally.add_vmstat(_also(rows, built.add_vmstat))
+def _read(
+    path: Path, log: LogFormat, unit: str | None, tally: TableTally, built: TableBuilder
+) -> Remarks:
+    left_out = []
+    if log is LogFormat.VMSTAT:
+        with open_log(path) as file:
+            left_out = since_boot(file)
+    with open_log(path) as file:
+        reader = reader_of(log, file, unit, left_out)
+        if log is LogFormat.VMSTAT:
+            tally.add_host(_also(reader, built.add_host))
+        else:
+            tally.add_gpus(_also(reader, built.add_gpu))
+    return reader.remarks
+
+
+def _refusal(path: Path, head: Head, of_gpus: bool) -> str:
+    tool = head.written_by
+    if isinstance(tool, OtherTool):
+        why = f", {tool.why}" if tool.why else ""
+        return f"{path.name} is from {tool.name}{why}. It is not read; record with: {tool.command}"
+    if not head.first_line:
+        return f"{path.name}: no samples in it, it is empty"
+    line = head.first_line if len(head.first_line) <= _LINE else f"{head.first_line[:_LINE]}..."
+    return (
+        f"{path.name}: no samples in it: no header of {_WANTED[of_gpus]} in its first lines, "
+        f"which begin with {line!r}"
+    )
+
+
+def _prefixed(path: Path, texts: Iterable[str]) -> list[str]:
+    return [f"{path.name}: {text}" for text in texts]
 
 
 def _also(rows: Iterable[Any], add: Callable[[Any], None]) -> Iterable[Any]:
     for row in rows:
         add(row)
         yield row
-
-
-def _kind(path: Path) -> str | None:
-    """Which program wrote a file, by its first header; None where it has none."""
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for _, line in zip(range(_HEAD_LINES), file, strict=False):
-                words = line.lower().replace(",", " ").replace("#", " ").split()
-                if line.lstrip().startswith("#") and "gpu" in words:
-                    return "dmon"
-                if words[:2] == ["r", "b"]:
-                    return "vmstat"
-    except OSError:
-        return None
-    return None

@@ -1,66 +1,79 @@
-"""A node's summary from its dmon and vmstat tables alone, for when the samples file is no use."""
+"""A node's summary from the tables of other tools alone, for want of a samples file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 
 from monitors.analysis.summary import Mean, NodeSummary
-from monitors.analysis.tally import GpuTally
-from monitors.external.dmon import COLUMNS, DmonRow
-from monitors.external.vmstat import VmstatRow
-from monitors.records import GpuInfo, GpuSample
+from monitors.analysis.tally import HOST_VALUES, GpuTally
+from monitors.external.rows import GpuRow, HostRow
+from monitors.records import GpuSample
 
-# `fb` is there when someone recorded dmon by hand with -s m.
-_FIELDS = {**{name: field for name, _, field in COLUMNS}, "fb": "memory_used_mib"}
+_FIELDS = frozenset(field.name for field in fields(GpuSample))
 
 
 class TableTally:
-    """Gathers rows of both tables. What the tables do not tell stays unknown."""
+    """Gathers rows of GPUs and of the node. What the tables do not tell stays unknown."""
 
     def __init__(self) -> None:
-        self._gpus: dict[int, GpuTally] = {}
-        self._gpu_rows: dict[int, int] = {}
+        self._gpus: dict[str, GpuTally] = {}
+        self._gpu_rows: dict[str, int] = {}
         self._host_rows = 0
-        self._busy, self._iowait, self._swap = Mean(), Mean(), Mean()
+        self._host = {name: Mean() for name in HOST_VALUES}
+        self._errors: dict[str, tuple[float, float]] = {}
         self._first: datetime | None = None
         self._last: datetime | None = None
 
-    def add_dmon(self, rows: Iterable[DmonRow]) -> None:
-        """Take rows of dmon."""
+    @property
+    def rows(self) -> int:
+        """Rows taken so far."""
+        return self._host_rows + sum(self._gpu_rows.values())
+
+    def add_gpus(self, rows: Iterable[GpuRow]) -> None:
+        """Take rows of GPUs."""
         for row in rows:
-            known = {_FIELDS[name]: value for name, value in row.values.items() if name in _FIELDS}
-            gpu = self._gpus.setdefault(row.gpu, GpuTally(GpuInfo(row.gpu)))
-            gpu.add(GpuSample(row.gpu, **known), 0.0)  # type: ignore[arg-type]  # of its own fields
-            self._gpu_rows[row.gpu] = self._gpu_rows.get(row.gpu, 0) + 1
+            known = {name: value for name, value in row.values.items() if name in _FIELDS}
+            gpu = self._gpus.setdefault(row.key, GpuTally(row.info))
+            gpu.info = row.info
+            gpu.add(GpuSample(row.info.index, **known), 0.0)  # type: ignore[arg-type]  # of its own fields
+            self._gpu_rows[row.key] = self._gpu_rows.get(row.key, 0) + 1
+            errors = row.values.get("ecc_uncorrected")
+            if errors is not None:
+                self._errors[row.key] = (self._errors.get(row.key, (errors, 0))[0], errors)
             self._seen(row.when)
 
-    def add_vmstat(self, rows: Iterable[VmstatRow]) -> None:
-        """Take rows of vmstat."""
+    def add_host(self, rows: Iterable[HostRow]) -> None:
+        """Take rows of the node."""
         for row in rows:
-            values = row.values
-            if "id" in values and "wa" in values:
-                # The shares are rounded one by one and can add up to 101.
-                self._busy.add(max(0, 100 - values["id"] - values["wa"]))
-                self._iowait.add(values["wa"])
-            self._swap.add(values["swpd"] / 1024 if "swpd" in values else None)
-            self._host_rows += 1
+            for name, gathered in self._host.items():
+                gathered.add(row.values.get(name))
+            self._host_rows += bool(row.values)
             self._seen(row.when)
 
     def summary(self, node: str) -> NodeSummary:
         """What was gathered, in the name of `node`."""
         first, last = self._first, self._last
+        gpus = (tally.summary() for tally in self._gpus.values())
         return NodeSummary(
             node=node,
-            began=first.isoformat() if first else None,
-            last=last.isoformat() if last else None,
+            began=first.isoformat(timespec="seconds") if first else None,
+            last=last.isoformat(timespec="seconds") if last else None,
             duration_s=(last - first).total_seconds() if first and last else None,
             samples=max(self._host_rows, *self._gpu_rows.values(), 0),
-            cpu_busy_pct=self._busy.stat(),
-            cpu_iowait_pct=self._iowait.stat(),
-            swap_used_mib=self._swap.stat(),
-            gpus=tuple(self._gpus[index].summary() for index in sorted(self._gpus)),
+            cpu_busy_pct=self._host["cpu_busy_pct"].stat(),
+            cpu_iowait_pct=self._host["cpu_iowait_pct"].stat(),
+            swap_used_mib=self._host["swap_used_mib"].stat(),
+            gpus=tuple(sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid or ""))),
+            notes=tuple(self._notes()),
         )
+
+    def _notes(self) -> Iterable[str]:
+        for key, (first, last) in self._errors.items():
+            if last > first:
+                index = self._gpus[key].info.index
+                yield f"GPU {index}: {last - first:.0f} uncorrected ECC errors while recorded"
 
     def _seen(self, when: datetime | None) -> None:
         if when is not None:

@@ -1,36 +1,39 @@
-"""The tables of dmon and vmstat as columns over time, where there is no samples file."""
+"""The tables of other tools as columns over time, where there is no samples file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import numpy as np
 
 from monitors.analysis.trace import Column, GpuTrace, NodeTrace
-from monitors.external.dmon import COLUMNS, DmonRow
-from monitors.external.vmstat import VmstatRow
+from monitors.external.rows import GpuRow, HostRow
 from monitors.records import GpuInfo
 
 _DAY = 86400.0
 UNDATED = 20 * _DAY
 """Where rows without a date are put: a midnight soon after 1970 began."""
-_DMON = {**{name: name_in_sample for name, _, name_in_sample in COLUMNS}, "fb": "memory_used_mib"}
+_ONE_TICK_S = 5.0
+"""Rows of different GPUs that are no further apart than this were read at once."""
 
 
 class TableBuilder:
-    """Takes the rows of dmon and vmstat, whose times are local and whole seconds, or missing."""
+    """Takes the rows of GPUs and of the node, whose times are local, or missing."""
 
     def __init__(self) -> None:
-        self._gpus: dict[int, dict[float, DmonRow]] = {}
-        self._clocks: dict[int, float] = {}
-        self._host: dict[float, VmstatRow] = {}
+        self._gpus: dict[str, dict[float, Mapping[str, float]]] = {}
+        self._infos: dict[str, GpuInfo] = {}
+        self._clocks: dict[str, float] = {}
+        self._host: dict[float, Mapping[str, float]] = {}
         self._gpu_dated: bool | None = None
         self._host_dated: bool | None = None
-        self._zone: str | None = None
+        self._tick: tuple[float, set[str]] = (0.0, set())
 
-    def add_dmon(self, row: DmonRow) -> None:
-        """Take a row of dmon."""
-        rows = self._gpus.setdefault(row.gpu, {})
+    def add_gpu(self, row: GpuRow) -> None:
+        """Take a row of a GPU."""
+        rows = self._gpus.setdefault(row.key, {})
+        self._infos[row.key] = row.info
         dated = row.when is not None
         if self._gpu_dated is None:
             self._gpu_dated = dated
@@ -39,26 +42,36 @@ class TableBuilder:
         if row.clock_s is None:
             moment = _seconds(row.when, len(rows))
         else:
-            before = self._clocks.get(row.gpu, row.clock_s)
+            before = self._clocks.get(row.key, row.clock_s)
             days = before // _DAY + (row.clock_s < before % _DAY - _DAY / 2)
-            moment = self._clocks[row.gpu] = days * _DAY + row.clock_s
+            moment = self._clocks[row.key] = days * _DAY + row.clock_s
             moment += UNDATED
-        rows[moment] = row
+        rows[self._tick_of(row.key, moment) if dated else moment] = row.values
 
-    def add_vmstat(self, row: VmstatRow) -> None:
-        """Take a row of vmstat."""
+    def _tick_of(self, key: str, moment: float) -> float:
+        """When the first GPU was read of those read together with this one."""
+        begin, taken = self._tick
+        if key in taken or not 0 <= moment - begin <= _ONE_TICK_S:
+            self._tick = begin, taken = moment, set()
+        taken.add(key)
+        return begin
+
+    def add_host(self, row: HostRow) -> None:
+        """Take a row of the node."""
         dated = row.when is not None
         if self._host_dated is None:
             self._host_dated = dated
         if dated == self._host_dated:
-            self._host[_seconds(row.when, len(self._host))] = row
-            self._zone = row.zone or self._zone
+            self._host[_seconds(row.when, len(self._host))] = row.values
 
     def problems(self) -> list[str]:
         """What is not known of the times."""
         found = []
         if self._gpu_dated is False and not self._clocks:
-            found.append("dmon's rows have no time (-o DT): taken to be a second apart")
+            found.append(
+                "the GPUs' rows have no date and time (dmon: -o DT; --query-gpu: timestamp): taken "
+                "to be a second apart"
+            )
         elif self._gpu_dated is False:
             found.append("dmon's rows have no date (-o DT)")
         if self._host_dated is False:
@@ -73,25 +86,24 @@ class TableBuilder:
         gpu_shift = shift if self._host_dated else 0.0
         host_shift = 0.0 if self._host_dated else shift
         gpus = {
-            index: {at + gpu_shift: row for at, row in rows.items()}
-            for index, rows in self._gpus.items()
+            key: {at + gpu_shift: values for at, values in rows.items()}
+            for key, rows in self._gpus.items()
         }
-        hosts = {at + host_shift: row for at, row in self._host.items()}
+        hosts = {at + host_shift: values for at, values in self._host.items()}
         moments = sorted({*hosts, *(at for rows in gpus.values() for at in rows)})
         at = {moment: number for number, moment in enumerate(moments)}
         host = _Table(len(moments))
-        for moment, row in hosts.items():
-            host.put(at[moment], _host_values(row))
+        for moment, values in hosts.items():
+            host.put(at[moment], values)
         traces = []
-        for index in sorted(gpus):
+        for key in sorted(gpus, key=lambda key: (self._infos[key].index, key)):
             table = _Table(len(moments))
-            for moment, found in gpus[index].items():
-                table.put(at[moment], _gpu_values(found))
-            traces.append(GpuTrace(GpuInfo(index), table.columns))
+            for moment, found in gpus[key].items():
+                table.put(at[moment], found)
+            traces.append(GpuTrace(self._infos[key], table.columns))
         wall = np.array(moments, dtype=float)
-        steps = np.diff(wall)
-        interval = float(np.median(steps)) if len(steps) else 1.0
         session = np.zeros(len(wall), dtype=np.int64)
+        interval = max(map(_interval, (hosts, *gpus.values())), default=0.0) or 1.0
         return NodeTrace(node, wall, wall, session, host.columns, tuple(traces), interval)
 
     def _shift(self) -> float:
@@ -103,41 +115,22 @@ class TableBuilder:
         return difference if self._gpu_dated else -difference
 
 
+def _interval(moments: Iterable[float]) -> float:
+    """Seconds from one row to the next, in most cases; 0 where there is one row or none."""
+    steps = np.diff(np.sort(np.fromiter(moments, dtype=float)))
+    return float(np.median(steps)) if len(steps) else 0.0
+
+
 class _Table:
     def __init__(self, length: int) -> None:
         self._length = length
         self.columns: dict[str, Column] = {}
 
-    def put(self, at: int, values: dict[str, float | None]) -> None:
+    def put(self, at: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            if value is not None:
-                if name not in self.columns:
-                    self.columns[name] = np.full(self._length, np.nan)
-                self.columns[name][at] = value
-
-
-def _gpu_values(row: DmonRow) -> dict[str, float | None]:
-    found = {_DMON[name]: value for name, value in row.values.items() if name in _DMON}
-    # With -s v: the share of the time under a power cap in percent, and whether it was too hot.
-    power, hot = row.values.get("pviol"), row.values.get("tviol")
-    if power is not None:
-        found["power_capped"] = min(1.0, max(0.0, power / 100))
-    if hot is not None:
-        found["hot"] = float(hot > 0)
-    return found
-
-
-def _host_values(row: VmstatRow) -> dict[str, float | None]:
-    values = row.values
-    found: dict[str, float | None] = {}
-    if "id" in values and "wa" in values:
-        found["cpu_busy_pct"] = max(0, 100 - values["id"] - values["wa"])
-        found["cpu_iowait_pct"] = values["wa"]
-    if "swpd" in values:
-        found["swap_used_mib"] = values["swpd"] / 1024
-    if "si" in values and "so" in values:
-        found["swap_mib_s"] = (values["si"] + values["so"]) / 1024
-    return found
+            if name not in self.columns:
+                self.columns[name] = np.full(self._length, np.nan)
+            self.columns[name][at] = value
 
 
 def _seconds(when: datetime | None, row: int) -> float:

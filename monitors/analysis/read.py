@@ -14,8 +14,8 @@ from monitors.analysis.events import ClockOffset
 from monitors.analysis.external_summary import TableTally
 from monitors.analysis.summary import NodeSummary
 from monitors.analysis.tally import NodeTally
-from monitors.external.dmon import DmonReader
-from monitors.external.vmstat import VmstatReader
+from monitors.external.dmon import DmonRows
+from monitors.external.vmstat import VmstatRows
 from monitors.storage import filenames
 from monitors.storage.store import NodeStore
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from monitors.analysis.external_trace import TableBuilder
     from monitors.analysis.timeline import NodeLine
 
-_Reader = DmonReader | VmstatReader
+_Reader = DmonRows | VmstatRows
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def _summary(
     problems += [f"{name}: no samples" for name in store.files]
     tables, used = TableTally(), []
     kinds: tuple[tuple[str, Any, Any, Any], ...] = (
-        (filenames.DMON, DmonReader, tables.add_dmon, built and built.add_dmon),
-        (filenames.VMSTAT, VmstatReader, tables.add_vmstat, built and built.add_vmstat),
+        (filenames.DMON, DmonRows, tables.add_gpus, built and built.add_gpu),
+        (filenames.VMSTAT, VmstatRows, tables.add_host, built and built.add_host),
     )
     paths = {suffix: filenames.path_of(directory, node, suffix) for suffix, *_ in kinds}
     for suffix, reader, add_all, add in kinds if any(p.exists() for p in paths.values()) else ():
@@ -85,7 +85,7 @@ def _summary(
         def take(rows: Iterable[Any], add_all: Any = add_all, add: Any = add) -> None:
             add_all(rows if add is None else _also(rows, add))
 
-        if consume(paths[suffix], reader, take, problems):
+        if _consume(paths[suffix], reader, take, problems):
             used.append(paths[suffix].name)
     summary = tables.summary(node)
     if not summary.samples:
@@ -100,7 +100,7 @@ def _also(rows: Iterable[Any], add: Callable[[Any], None]) -> Iterable[Any]:
         yield row
 
 
-def consume(
+def _consume(
     path: Path, reader: Callable[[Iterable[str]], _Reader], take: Any, problems: list[str]
 ) -> bool:
     """Read one file; False when there is nothing in it to use. Adds to `problems`."""
@@ -114,7 +114,5 @@ def consume(
     except OSError as error:
         problems.append(f"{path.name} cannot be read: {error.strerror}")
         return False
-    if rows.skipped:
-        lines = "1 line makes" if rows.skipped == 1 else f"{rows.skipped} lines make"
-        problems.append(f"{path.name}: {lines} no sense and cannot be counted")
+    problems += [f"{path.name}: {text}" for text in rows.remarks.texts()]
     return True

@@ -1,1 +1,1 @@
-"""Logs that other tools wrote: `nvidia-smi dmon`, `vmstat`."""
+"""Logs that other tools wrote: `nvidia-smi dmon`, `nvidia-smi --query-gpu`, `vmstat`."""

@@ -6,11 +6,12 @@ Reading goes by the header, because drivers differ in widths and in which column
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timezone
 
-from monitors.records import GpuSample
+from monitors.external.rows import GpuRow, Remarks, plausible
+from monitors.records import GpuInfo, GpuSample
 
 COLUMNS = (
     # name, unit, field of GpuSample
@@ -28,6 +29,16 @@ COLUMNS = (
     ("rxpci", "MB/s", "pcie_rx_mb_s"),
     ("txpci", "MB/s", "pcie_tx_mb_s"),
 )
+_READ = {
+    **{column: name for column, _, name in COLUMNS},
+    "temp": "temperature_c",  # gtemp and mtemp came with driver 390
+    "gclk": "sm_clock_mhz",
+    "fb": "memory_used_mib",
+    "dbecc": "ecc_uncorrected",
+    "smutil": "sm_active_pct",  # with --gpm-metrics
+}
+"""Columns that are read, with the fields they are. `fb` is in MB by its header, but MB of 2^20."""
+_FIRST_NAMES = frozenset({"gpu", "date", "time"})
 HEADER_EVERY = 20
 """Ticks between two headers: a person paging through the file always has one in sight."""
 
@@ -43,8 +54,8 @@ def row(wall: float, gpu: GpuSample, zone: timezone | None = None) -> str:
     """One line, in local time as the original has it, or in `zone`; `-` for what is not known."""
     stamp = datetime.fromtimestamp(wall, zone).strftime("%Y%m%d    %H:%M:%S")
     cells = []
-    for _, _, field in COLUMNS:
-        value: float | None = getattr(gpu, field)
+    for _, _, name in COLUMNS:
+        value: float | None = getattr(gpu, name)
         cells.append(f"{'-' if value is None else round(value):>7}")
     return f" {stamp}{gpu.index:>8}{''.join(cells)} \n"
 
@@ -58,6 +69,8 @@ class DmonRow:
     values: dict[str, float | None]
     clock_s: float | None = None
     """Seconds since midnight where only the time of day is told."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Units of the columns, where the header has them."""
 
 
 class DmonReader:
@@ -73,23 +86,72 @@ class DmonReader:
     def __iter__(self) -> Iterator[DmonRow]:
         """Rows in the order of the file."""
         columns: list[str] = []
+        units: dict[str, str] = {}
         for line in self._lines:
             text = line.replace(",", " ").strip()
             if not text:
                 continue
             if text.startswith("#"):
                 names = text.lstrip("#").lower().split()
-                # The line of units has no column called gpu and is passed over.
-                columns = names if "gpu" in names else columns
+                if is_header(line):
+                    columns, units = names, {}
+                elif len(names) == len(columns):  # the line of units
+                    units = dict(zip(columns, names, strict=True))
                 continue
-            found = _row(columns, text.split()) if line.endswith("\n") else None
+            found = _row(columns, units, text.split()) if line.endswith("\n") else None
             if found is None:
                 self.skipped += 1
             else:
                 yield found
 
 
-def _row(columns: list[str], cells: list[str]) -> DmonRow | None:
+class DmonRows:
+    """Iterates over the rows of dmon text in the names and units of `GpuSample`."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._reader = DmonReader(lines)
+        self.remarks = Remarks()
+
+    def __iter__(self) -> Iterator[GpuRow]:
+        """Rows in the order of the file."""
+        for row in self._reader:
+            values: dict[str, float] = {}
+            for column, value in row.values.items():
+                name = _READ.get(column)
+                if name is None or value is None:
+                    continue
+                if plausible(name, value):
+                    values[name] = value
+                else:
+                    self.remarks.left_out[column] += 1
+            self._add_violations(row, values)
+            yield GpuRow(GpuInfo(row.gpu), row.when, values, row.clock_s)
+        self.remarks.skipped = self._reader.skipped
+
+    def _add_violations(self, row: DmonRow, values: dict[str, float]) -> None:
+        """With -s v: the time under a power cap in percent; whether it was too hot, or how long."""
+        for column, name in (("pviol", "power_capped"), ("tviol", "hot")):
+            value = row.values.get(column)
+            if value is None:
+                continue
+            if not 0 <= value <= 100:
+                self.remarks.left_out[column] += 1
+            elif row.units.get(column, "%" if column == "pviol" else "bool") == "bool":
+                values[name] = float(value > 0)
+            else:
+                values[name] = value / 100
+
+
+def is_header(line: str) -> bool:
+    """Whether a line is the first of dmon's two header lines, not pmon's and no comment."""
+    text = line.replace(",", " ").strip()
+    names = text.lstrip("#").lower().split()
+    return (
+        text[:1] == "#" and {*names[:1]} <= _FIRST_NAMES and "gpu" in names and "pid" not in names
+    )
+
+
+def _row(columns: list[str], units: Mapping[str, str], cells: list[str]) -> DmonRow | None:
     if not columns or len(cells) != len(columns):
         return None
     by_name = dict(zip(columns, cells, strict=True))
@@ -101,8 +163,8 @@ def _row(columns: list[str], cells: list[str]) -> DmonRow | None:
     if date is None and clock is not None:
         midnight = _when("19700101", clock)
         seconds = None if midnight is None else midnight.replace(tzinfo=UTC).timestamp()
-        return DmonRow(int(index), None, values, seconds)
-    return DmonRow(int(index), _when(date, clock), values)
+        return DmonRow(int(index), None, values, seconds, units)
+    return DmonRow(int(index), _when(date, clock), values, None, units)
 
 
 def _when(date: str | None, clock: str | None) -> datetime | None:

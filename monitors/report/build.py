@@ -1,7 +1,7 @@
 """Report on every node recorded in a folder.
 
     python -m monitors.report DIR [--json] [--all-gpus] [--html FILE] [--events FILE]
-    python -m monitors.report --gpu DMON --cpu VMSTAT [--json] [--html FILE] [--events FILE]
+    python -m monitors.report --gpu LOG --cpu LOG [--json] [--html FILE] [--events FILE]
 
 Whatever is missing, torn or garbage is named in the report; the rest is reported all the same.
 """
@@ -47,16 +47,18 @@ def to_dict(report: Report | Analysis) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the report; returns the exit code: 0 done, 2 the folder holds no record."""
+    """Print the report.
+
+    Returns the exit code: 0 done, 1 some files cannot be used, 2 there is no record.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m monitors.report",
         description="Report on the nodes recorded in a folder.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", nargs="?")
-    parser.add_argument(
-        "--gpu", type=Path, action="append", default=[], help="from nvidia-smi dmon"
-    )
+    parser.add_argument("--gpu", type=Path, action="append", default=[], help="from nvidia-smi")
     parser.add_argument("--cpu", type=Path, action="append", default=[], help="from vmstat")
+    parser.add_argument("--vmstat-unit", choices=tuple("kKmM"), help="what was given to vmstat -S")
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
     parser.add_argument(
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = JobContext(events=tuple(_events_of(args.events)))
     try:
         found: Report | Analysis = (
-            analyse_files(args.gpu, args.cpu, context)
+            analyse_files(args.gpu, args.cpu, context, args.vmstat_unit)
             if files
             else analyse_folder(args.directory, context)
         )
@@ -97,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             print(f"report: {args.html} cannot be written: {error.strerror}", file=sys.stderr)
             return 1
-    return 2 if report.problems else 0
+    if not report.nodes:
+        return 2
+    return 1 if files and report.problems else 0
 
 
 def _events_of(path: Path | None) -> Iterable[Mapping[str, Any]]:

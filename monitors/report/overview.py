@@ -97,11 +97,22 @@ def _short(name: str, width: int) -> str:
     return f"{plain if len(plain) <= width else '~' + plain[1 - width :]:<{width}}"
 
 
+def silent_gpus(node: NodeSummary) -> list[str]:
+    """Return a sentence for each GPU of a node that did not answer in all samples."""
+    whole = node.samples
+    if node.starts is None:  # another tool's table of GPUs: that of the node has its own length
+        whole = max((gpu.samples for gpu in node.gpus), default=0)
+    return [
+        f"GPU {gpu.index} answered in {gpu.samples} of {whole} samples"
+        for gpu in node.gpus
+        if gpu.samples < whole
+    ]
+
+
 def _notes_of_nodes(report: Report) -> Iterator[str]:
     """Notes and problems of single nodes, a line each."""
     for node in report.nodes:
-        texts = [f"GPU {g.index} answered in {g.samples} of {node.samples} samples"
-                 for g in node.gpus if g.samples < node.samples]  # fmt: skip
+        texts = silent_gpus(node)
         texts += node.notes[:_NOTES]
         if len(node.notes) > _NOTES:
             texts.append(f"and {counted(len(node.notes) - _NOTES, 'more note')}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from monitors.analysis.finding import Finding
 from monitors.analysis.summary import GpuSummary, NodeSummary, Report, Stat
 from monitors.report.layout import WIDTH, cell, counted, fold, gib, printable, row, wrapped
-from monitors.report.overview import MANY, render_overview
+from monitors.report.overview import MANY, render_overview, silent_gpus
 
 _NAME_WIDTH = 22
 _NOTES = 10
@@ -59,11 +59,7 @@ def _node(node: NodeSummary) -> str:
             lines.append(row(label, f"in {_spread(rx, 'MB/s')}; out {_spread(tx, 'MB/s')}"))
     if node.gpus:
         lines += _gpus(node.gpus)
-        lines += [
-            row("note", f"GPU {gpu.index} answered in {gpu.samples} of {node.samples} samples")
-            for gpu in node.gpus
-            if gpu.samples < node.samples
-        ]
+        lines += [row("note", text) for text in silent_gpus(node)]
     elif node.gpu_problem:
         lines.append(row("GPUs", f"not sampled: {node.gpu_problem}"))
     lines += [row("note", note) for note in node.notes[:_NOTES]]

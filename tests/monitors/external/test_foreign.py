@@ -101,7 +101,8 @@ def test_both_tables_are_one_node_on_one_axis(tmp_path: Path) -> None:
     assert (node.node, len(node.gpus), node.problems) == ("dmon", 2, ())
     assert found.timeline and found.timeline.cells in (30, 31), "two seconds a cell"
     assert set(series(found, "sm_pct", 1)) == {98}
-    assert set(series(found, "cpu_busy_pct")) == {25}
+    busy = series(found, "cpu_busy_pct")
+    assert set(busy[np.isfinite(busy)]) == {25}
     assert found.verdict == "Nothing stands out."
 
 
@@ -138,7 +139,7 @@ def test_rows_without_a_time_are_a_second_apart_and_that_is_said(tmp_path: Path)
     assert found.timeline and found.timeline.cells * found.timeline.step_s == pytest.approx(40, 2)
     (node,) = found.report.nodes
     assert (node.began, node.duration_s) == (None, None), "no date is made up"
-    assert any("taken to be a second apart" in problem for problem in node.problems)
+    assert any("to be a second apart" in problem for problem in node.problems)
     assert "1970-" not in render_html(found) + render_text(found.report)
 
 
@@ -152,7 +153,7 @@ def test_a_table_without_times_is_put_beside_the_other(tmp_path: Path) -> None:
         found = files(tmp_path / folder, first, second)
         assert found.timeline and found.timeline.cells <= 21
         assert np.isfinite(series(found, "sm_pct", 0)).all()
-        assert np.isfinite(series(found, "cpu_busy_pct")).all()
+        assert np.isfinite(series(found, "cpu_busy_pct")).any()
         (node,) = found.report.nodes
         assert any("begin at the same moment" in problem for problem in node.problems)
 
@@ -177,15 +178,16 @@ def test_the_wrong_file_is_taken_for_what_it_is(tmp_path: Path) -> None:
     cpu = VMSTAT + "".join(map(vmstat, range(20)))
     found = files(tmp_path, cpu)
     (node,) = found.report.nodes
-    assert "dmon.txt is from vmstat, not from nvidia-smi dmon" in node.problems
+    assert "dmon.txt is from vmstat, not from nvidia-smi dmon or --query-gpu" in node.problems
     assert node.cpu_busy_pct.mean == 25
-    assert "no file of nvidia-smi dmon" in node.problems
+    assert "no file of nvidia-smi dmon or --query-gpu" in node.problems
 
 
 @pytest.mark.parametrize("text", ["", "hello\n" * 50, "\0\0\0", DMON, " 20260816 09:22:34 0 6\n"])
 def test_a_file_without_a_row_is_named(tmp_path: Path, text: str) -> None:
     found = files(tmp_path, text)
-    assert found.report.problems == ("no samples in dmon.txt",)
+    (problem,) = found.report.problems
+    assert problem.startswith("dmon.txt: no samples in it")
     assert found.verdict == "Too few samples for a verdict."
     assert "dmon.txt" in render_text(found.report)
 
