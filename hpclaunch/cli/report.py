@@ -113,18 +113,19 @@ def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
     from hpclaunch.cli.report_setup import setup_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.changes import changes, transport
-    from hpclaunch.run.events import read_events
     from monitors.analysis.analysis import JobContext
+    from monitors.analysis.event_file import read_event_file
 
     facts = [("state", str(current.state)), *progress_rows(current.progress)]
     if current.failure:
         facts.append(("error", current.failure.error))
-    events = tuple(read_events(folder.events))
+    logged = read_event_file(folder.events)
     return JobContext(
         title=record.name,
-        setup=setup_rows(folder, record, events),
+        setup=setup_rows(folder, record, logged.events),
         facts=tuple(facts),
-        events=events,
+        events=logged.events,
+        problems=logged.problems,
         fixes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,

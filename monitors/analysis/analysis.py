@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ class JobContext:
     """What became of the job, as labels and texts in the order to show."""
     events: tuple[Mapping[str, Any], ...] = ()
     """As `monitors.analysis.events` understands them."""
+    problems: tuple[str, ...] = ()
+    """What could not be read of all this, a sentence each."""
     began: float | None = None
     """When the job began, in Unix seconds."""
     fixes: Mapping[str, str] = field(default_factory=dict)
@@ -110,12 +112,19 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
     events = read_events(context.events)
+    report = replace(report, problems=(*report.problems, *context.problems, *_unusable(events)))
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:
         return Analysis(report, context, events, None, (), verdict(None, ()))
     evidence = Evidence(timeline, report, events, context.fixes, context.transport)
     findings = apply_rules(evidence)
     return Analysis(report, context, events, timeline, findings, verdict(evidence, findings))
+
+
+def _unusable(events: Events) -> Iterator[str]:
+    if events.unusable:
+        many = f"{events.unusable} events have" if events.unusable > 1 else "1 event has"
+        yield f"{many} no time or duration that can be: steps or checkpoints are missing here"
 
 
 def _nodes(metrics_dir: Path) -> tuple[Report, tuple[str, ...]]:

@@ -38,6 +38,8 @@ PHASES = {
     "other": "between",
 }
 """Names of the phases of the wall time, in the order in which they are shown."""
+_TIMED = ("load", "data", "step", "checkpoint")
+_READ = (*_TIMED, "start", "eval", "end", "checkpoint failed", "clocks")
 _FIRST_COUNTS = ("checkpoint", "load", "data", "step", "eval")
 
 
@@ -90,6 +92,8 @@ class Events:
     checkpoints_failed: int = 0
     clocks: Mapping[str, ClockOffset] = field(default_factory=dict)
     """By node, where they were compared; the last time counts."""
+    unusable: int = 0
+    """Events of the kinds that are read, without a time or a duration that can be."""
 
     @property
     def training(self) -> tuple[float, float] | None:
@@ -128,13 +132,18 @@ def read_events(lines: Iterable[Mapping[str, Any]]) -> Events:
     outcome: str | None = None
     failed = 0
     clocks: dict[str, ClockOffset] = {}
+    unusable = 0
     before: float | None = None
     for line in lines:
         end, event = _number(line.get("time")), line.get("event")
-        if end is None or not 1e6 < end < 1e11 or not isinstance(event, str):
+        if not isinstance(event, str):
+            continue
+        if end is None or not 1e6 < end < 1e11:
+            unusable += event in _READ
             continue
         seconds = _number(line.get("seconds"))
         seconds = seconds if seconds is not None and 0 <= seconds < 1e8 else None
+        unusable += event in _TIMED and seconds is None and line.get("seconds") is not None
         if event == "start":
             starts.append(end)
             ended = outcome = None
@@ -155,7 +164,9 @@ def read_events(lines: Iterable[Mapping[str, Any]]) -> Events:
         before = end
     steps.sort(key=lambda step: step.end)
     spans.sort(key=lambda span: span.begin)
-    return Events(tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks)
+    return Events(
+        tuple(steps), tuple(spans), tuple(starts), ended, outcome, failed, clocks, unusable
+    )
 
 
 def phases(events: Events, begin: float, end: float) -> dict[str, float]:

@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 
 from monitors.analysis.columns import GPU_LOADED, HOST_LOADED
 from monitors.analysis.events import Events, Step
+from monitors.analysis.levels import LevelChange, level_change
 from monitors.analysis.summary import Report
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline
 
 LEAST_SAMPLES = 10
 """No verdict on fewer samples."""
 _BUSY_PCT = 5
+_IN_USE_PCT = 20
+"""A GPU that is used less than this lowers its clocks because it has little to do."""
+_CLOCK_CHANGE = 0.15
+_USE_CHANGE = 0.4
+"""Least changes of clock and utilization that count, as shares of the higher level."""
 
 
 class UnknownColumn(LookupError):
@@ -85,8 +91,8 @@ class Evidence:
             gpu.bands["sm_pct"] for _, gpu in self.timeline.gpus if "sm_pct" in gpu.bands
         ]
         if not lines:
-            nodes = self.timeline.nodes
-            lines = [n.bands["cpu_busy_pct"] for n in nodes if "cpu_busy_pct" in n.bands]
+            columns = ("cpu_busy_pct", "cpu_iowait_pct")
+            lines = [n.bands[c] for n in self.timeline.nodes for c in columns if c in n.bands]
         busy = np.zeros(self.timeline.cells, dtype=bool)
         for band in lines:
             busy |= np.nan_to_num(band.mean) > _BUSY_PCT
@@ -116,6 +122,35 @@ class Evidence:
             return None
         values = band.mean[self.training]
         return values if np.mean(~np.isnan(values)) >= 0.1 else None
+
+    @cached_property
+    def clock_changes(self) -> dict[str, LevelChange]:
+        """Changes of the SM clock during the training, by GPU; of the time in which it was used."""
+        return self._changes("sm_clock_mhz", _CLOCK_CHANGE)
+
+    @cached_property
+    def memory_clock_changes(self) -> dict[str, LevelChange]:
+        """The same of the memory's clock."""
+        return self._changes("memory_clock_mhz", _CLOCK_CHANGE)
+
+    @cached_property
+    def use_changes(self) -> dict[str, LevelChange]:
+        """Changes of the utilization during the training, by GPU."""
+        return self._changes("sm_pct", _USE_CHANGE)
+
+    def _changes(self, column: str, least: float) -> dict[str, LevelChange]:
+        ends = self.timeline.edges[1:][self.training]
+        found = {}
+        for name, gpu in self.gpus.items():
+            values, use = self.during(gpu, column), self.during(gpu, "sm_pct")
+            if values is None:
+                continue
+            if use is not None and column != "sm_pct":
+                values = np.where(use >= _IN_USE_PCT, values, np.nan)
+            change = level_change(ends, values, least)
+            if change is not None:
+                found[name] = change
+        return found
 
     def peak(self, line: GpuLine | NodeLine, column: str) -> float | None:
         """Highest value of a column in the whole record; None where none is known.

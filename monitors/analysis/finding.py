@@ -24,5 +24,7 @@ class Finding:
     """GPUs (`n3 GPU 2`) or nodes (`n3`) that stand out; the plots show them in another colour."""
     columns: tuple[str, ...] = ()
     """Columns over time that show it, the clearest first; the page links to their plots."""
+    hint: bool = False
+    """Nothing held the job back here: it is what could be better, and no verdict."""
     critical: bool = False
     """Worth the first place whatever it cost: something is broken, or about to be."""

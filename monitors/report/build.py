@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from monitors.analysis.analysis import Analysis, JobContext, analyse_files, analyse_folder, build
+from monitors.analysis.event_file import EventFile, read_event_file
 from monitors.analysis.summary import Report
 from monitors.report.text import render_findings, render_text
 from monitors.storage import filenames
@@ -71,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = bool(args.gpu or args.cpu)
     if files == (args.directory is not None):
         parser.error("give either DIR, or files with --gpu and --cpu")
-    context = JobContext(events=tuple(_events_of(args.events)))
+    logged = EventFile() if args.events is None else read_event_file(args.events)
+    if args.events is not None and not args.events.exists():
+        logged = EventFile(problems=(f"{args.events} is missing",))
+    context = JobContext(events=logged.events, problems=logged.problems)
     try:
         found: Report | Analysis = (
             analyse_files(args.gpu, args.cpu, context, args.vmstat_unit)
@@ -102,23 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not report.nodes:
         return 2
     return 1 if files and report.problems else 0
-
-
-def _events_of(path: Path | None) -> Iterable[Mapping[str, Any]]:
-    if path is None:
-        return
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        print(f"report: {path} cannot be read: {error.strerror}", file=sys.stderr)
-        return
-    for line in text.split("\n"):
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict):
-            yield event
 
 
 if __name__ == "__main__":

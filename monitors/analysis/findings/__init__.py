@@ -6,12 +6,32 @@ from collections.abc import Callable
 
 from monitors.analysis.evidence import Evidence
 from monitors.analysis.finding import Finding
-from monitors.analysis.findings import errors, host, memory, peers, ranks, waits
+from monitors.analysis.findings import (
+    changed,
+    errors,
+    host,
+    memory,
+    peers,
+    ranks,
+    waits,
+    whole_record,
+)
 
 MOST = 5
 NOTHING = "Nothing stands out."
 TOO_FEW_SAMPLES = "Too few samples for a verdict."
-_CAUSES = ("thermal", "power")
+_CAUSES = {
+    "thermal": ("slow-peer",),
+    "power": ("slow-peer",),
+    "few-cores": ("slow-peer",),
+    "clock": ("slow-peer", "thermal", "power"),
+}
+"""Findings that are part of others, where those are of the same GPUs or nodes."""
+_SYMPTOMS = ("slower-steps", "less-used", "idle", "idle-record")
+"""What others look like from outside: each says something new only where no other finding says
+why, and makes those that stand behind it superfluous."""
+_EXPLAINED = 0.5
+"""Share of what a symptom cost that another finding has to have cost, to be the reason."""
 _LEAST_SHARE = 0.03
 """Share of the training that a finding has to cost to be listed, where its cost is known."""
 
@@ -19,6 +39,11 @@ _LEAST_SHARE = 0.03
 def _slow_node(evidence: Evidence) -> Finding | None:
     """One node that is named once, by its CPU limit or else by what its ranks did."""
     return peers.slow_node(evidence) or ranks.slow_ranks(evidence)
+
+
+def _few_cores(evidence: Evidence) -> Finding | None:
+    """Nodes with too few cores, by the job's CPU limit or else by what its ranks waited."""
+    return host.few_cores(evidence) or ranks.queued_ranks(evidence)
 
 
 RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
@@ -32,15 +57,21 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     _slow_node,
     peers.too_hot,
     peers.held_by_power,
+    changed.lower_clock,
     peers.unused_gpus,
     waits.data,
     waits.communication,
     ranks.waiting_ranks,
     waits.checkpoints,
-    host.few_cores,
+    _few_cores,
     host.full_cores,
+    whole_record.disk_waits,
     waits.sockets,
+    changed.slower_steps,
+    changed.less_used,
     waits.idle,
+    whole_record.idle_gpus,
+    whole_record.idle_cpus,
     memory.headroom,
 )
 
@@ -51,19 +82,35 @@ def apply_rules(evidence: Evidence) -> tuple[Finding, ...]:
         return ()
     found = [finding for rule in RULES if (finding := rule(evidence)) is not None]
     worth = [f for f in found if f.critical or f.lost_share is None or f.lost_share >= _LEAST_SHARE]
-    # Idle GPUs are what most others look like from outside: alone it says something new.
-    if any(f.lost_share for f in worth if f.key != "idle"):
-        worth = [f for f in worth if f.key != "idle"]
+    worth = _without_symptoms(worth)
     worth.sort(key=lambda f: (not f.critical, -(f.lost_share or 0.0)))
-    slow = {name for f in worth if f.key == "slow-peer" for name in f.where}
-    # Why a slow GPU is slow is part of its own finding.
-    worth = [f for f in worth if f.key not in _CAUSES or not slow.issuperset(f.where)]
+    worth = [f for f in worth if not _is_part(f, worth)]
     return tuple(worth[:MOST])
+
+
+def _is_part(finding: Finding, others: list[Finding]) -> bool:
+    """Whether another finding tells what this one does: why a slow GPU is slow."""
+    wholes = _CAUSES.get(finding.key, ())
+    told = {name for other in others if other.key in wholes for name in other.where}
+    return bool(wholes) and told.issuperset(finding.where)
+
+
+def _without_symptoms(findings: list[Finding]) -> list[Finding]:
+    causes = [finding.lost_share or 0.0 for finding in findings if finding.key not in _SYMPTOMS]
+    found, before = [], 0.0
+    for finding in findings:
+        if finding.key in _SYMPTOMS:
+            lost = finding.lost_share or 0.0
+            if max([before, *causes]) >= _EXPLAINED * lost:
+                continue
+            before = max(before, lost)
+        found.append(finding)
+    return found
 
 
 def verdict(evidence: Evidence | None, findings: tuple[Finding, ...]) -> str:
     """Return one sentence: what held the job back."""
     if evidence is None or not evidence.enough:
         return TOO_FEW_SAMPLES
-    first = next((f for f in findings if f.critical or f.lost_share is not None), None)
+    first = next((finding for finding in findings if not finding.hint), None)
     return first.headline if first else NOTHING

@@ -10,6 +10,7 @@ from monitors.analysis.findings.phrases import gib, percent, sentence, several
 
 _THROTTLED = 0.05
 _PRESSED_PCT = 20.0
+_CROWDED_PCT = 50.0
 _FULL_PCT = 95.0
 _SWAP_MIB_S = 1.0
 _SWAP_GROWN_MIB = 256.0
@@ -112,8 +113,8 @@ def full_cores(evidence: Evidence) -> Finding | None:
     """All cores were busy, or tasks waited for one."""
     pressed = evidence.each_node("psi_cpu_pct")
     busy = evidence.each_node("cpu_busy_pct")
-    if not evidence.gpus:  # training on the CPUs themselves is meant to keep them busy
-        return None
+    if not evidence.gpus:
+        return _crowded(evidence)
     slow = sorted(
         {name for name, share in pressed.items() if share >= _PRESSED_PCT}
         & {name for name, share in busy.items() if share >= _FULL_PCT / 2}
@@ -134,6 +135,31 @@ def full_cores(evidence: Evidence) -> Finding | None:
         lost_share=_idle_part(evidence, max(mine, default=0.0) / 100),
         where=tuple(slow),
         columns=("cpu_busy_pct", "psi_cpu_pct"),
+    )
+
+
+def _crowded(evidence: Evidence) -> Finding | None:
+    """Training on CPUs is meant to keep them busy, but not to have more to run than there are."""
+    if evidence.each_node("rank_queued_pct"):  # that says more
+        return None
+    pressed, busy = evidence.each_node("psi_cpu_pct"), evidence.each_node("cpu_busy_pct")
+    slow = sorted(
+        name
+        for name, share in pressed.items()
+        if share >= _CROWDED_PCT and busy.get(name, 0.0) >= _FULL_PCT
+    )
+    if not slow:
+        return None
+    worst = max(slow, key=lambda name: pressed[name])
+    return Finding(
+        "full-cores",
+        f"More threads wanted to run on {several(slow)} than there are cores.",
+        f"CPU pressure (PSI some) {pressed[worst]:.0f}% on {worst}, its cores "
+        f"{busy[worst]:.0f}% busy.",
+        "Threads take turns on the cores: the job starts too many, or other programs run there.",
+        evidence.fix("few-cores", "Ask for more cores on each node, or start fewer threads."),
+        where=tuple(slow),
+        columns=("psi_cpu_pct", "cpu_busy_pct"),
     )
 
 

@@ -26,6 +26,7 @@ def nearly_full(evidence: Evidence) -> Finding | None:
         f"{worst} held up to {gib(used)} of {gib(total)} ({percent(share)}).",
         "Little is left for a longer batch or for fragments.",
         evidence.fix("gpu-memory", "Fewer tokens in a micro-batch, or more sharding."),
+        hint=True,
         where=tuple(full),
         columns=("memory_used_mib",),
     )
@@ -49,6 +50,7 @@ def headroom(evidence: Evidence) -> Finding | None:
         f"{gib(total * _FULL - peak)} to spare.",
         "Micro-batches could be larger, which hides communication and uses the GPU better.",
         evidence.fix("gpu-room", "More tokens in a micro-batch; fewer accumulation steps."),
+        hint=True,
         columns=("memory_used_mib",),
     )
 

@@ -6,7 +6,7 @@ from statistics import median
 
 from monitors.analysis.evidence import Evidence
 from monitors.analysis.finding import Finding
-from monitors.analysis.findings.phrases import percent, several
+from monitors.analysis.findings.phrases import fraction, levels, percent, period, several
 
 _WAITING = 0.10
 _FEW = 0.25
@@ -14,7 +14,8 @@ _FEW = 0.25
 _CLOCK = 0.10
 _HOT, _HELD = 0.05, 0.05
 _CAPPED = 0.25
-_UNUSED_PCT, _USED_PCT = 2.0, 20.0
+_UNUSED_PCT, _USED_PCT = 5.0, 20.0
+_NOTHING_PCT = 2.0
 _THROTTLED = 0.05
 """Shares: of the peers' value by which a GPU differs, or of its time."""
 
@@ -31,17 +32,14 @@ def slow_gpu(evidence: Evidence) -> Finding | None:
     own = max(spinning[name] for name in slow)
     lost = typical - own
     whom = "them" if len(slow) > 1 else "it"
-    return Finding(
-        "slow-peer",
-        f"{several(slow)} held the job back: the others waited for {whom} {percent(lost)} of the "
-        "training.",
+    return _slow_peer(
+        evidence,
+        slow,
+        lost,
+        f"the others waited for {whom} {percent(lost)} of the training",
         f"The other GPUs spun at under half their power {percent(typical)} of the training, "
-        f"{several(slow)} {percent(own)}{_marks_of(evidence, slow)}.",
-        _cause(evidence, slow),
-        evidence.fix("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
-        where=tuple(slow),
-        lost_share=lost,
-        columns=("power_w", "sm_clock_mhz", "temperature_c"),
+        f"{several(slow)} {percent(own)}",
+        ("power_w", "sm_clock_mhz", "temperature_c"),
     )
 
 
@@ -59,16 +57,39 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         return None
     worst = min(slow, key=lambda name: clocks[name])
     lost = 1 - clocks[worst] / typical
+    change = evidence.clock_changes.get(worst)
+    if change is None:
+        says = f"up to {percent(lost)} slower clocks than the others"
+    else:
+        says = f"{period(evidence, change)} {fraction(change.low / change.high)} the clock: "
+        says += f"{change.low:,.0f} of {change.high:,.0f} MHz"
+    return _slow_peer(
+        evidence,
+        slow,
+        lost,
+        says,
+        f"{worst} ran at {_clock_of(evidence, worst)}, the others at {typical:.0f} MHz",
+        ("sm_clock_mhz", "power_w", "temperature_c"),
+    )
+
+
+def _slow_peer(
+    evidence: Evidence,
+    slow: list[str],
+    lost: float,
+    says: str,
+    text: str,
+    columns: tuple[str, ...],
+) -> Finding:
     return Finding(
         "slow-peer",
-        f"{several(slow)} held the job back: up to {percent(lost)} slower clocks than the others.",
-        f"{worst} ran at {clocks[worst]:.0f} MHz, the others at {typical:.0f} MHz"
-        f"{_marks_of(evidence, slow)}.",
+        f"{several(slow)} held the job back: {says}.",
+        f"{text}{_marks_of(evidence, slow)}.",
         _cause(evidence, slow),
         evidence.fix("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
         where=tuple(slow),
         lost_share=lost,
-        columns=("sm_clock_mhz", "power_w", "temperature_c"),
+        columns=columns,
     )
 
 
@@ -160,9 +181,10 @@ def unused_gpus(evidence: Evidence) -> Finding | None:
     unused = sorted(name for name, share in use.items() if share < _UNUSED_PCT)
     if not unused or max(use.values()) < _USED_PCT:
         return None
+    what = "nothing" if max(use[name] for name in unused) < _NOTHING_PCT else "next to nothing"
     return Finding(
         "unused",
-        f"{several(unused)} did nothing: {len(unused)} of {len(use)} GPUs.",
+        f"{several(unused)} did {what}: {len(unused)} of {len(use)} GPUs.",
         f"Their use was under {_UNUSED_PCT:.0f}% on average; that of the others up to "
         f"{max(use.values()):.0f}%.",
         "The job has more GPUs than processes.",
@@ -198,11 +220,13 @@ def _marks_of(evidence: Evidence, slow: list[str]) -> str:
     parts = []
     for value, unit, name in (("sm_clock_mhz", "MHz", "clock"), ("temperature_c", "C", "")):
         means = evidence.each_gpu(value)
-        mine = [means[one] for one in slow if one in means]
+        mine = [one for one in slow if one in means]
         others = [mean for one, mean in means.items() if one not in slow]
         if mine and others:
-            text = f"{mine[0]:.0f} {unit} against {median(others):.0f} {unit}"
-            parts.append(f"{name} {text}".strip())
+            own = f"{means[mine[0]]:.0f} {unit}"
+            if value == "sm_clock_mhz":
+                own = _clock_of(evidence, mine[0])
+            parts.append(f"{name} {own} against {median(others):.0f} {unit}".strip())
     capped = evidence.each_gpu("power_capped")
     if slow[0] in capped and capped[slow[0]] >= _THROTTLED:
         parts.append(f"power-capped {percent(capped[slow[0]])}")
@@ -220,6 +244,17 @@ def _clock_loss(evidence: Evidence, name: str) -> float:
     return 0.0 if clock is None or not best else max(0.0, 1 - clock / best)
 
 
+def _clock_of(evidence: Evidence, name: str) -> str:
+    """The clock of a GPU: both levels where it changed, not a mean that never was."""
+    change = evidence.clock_changes.get(name)
+    if change is not None:
+        return levels(evidence, change, " MHz")
+    return f"{evidence.each_gpu('sm_clock_mhz')[name]:.0f} MHz"
+
+
 def _clock_loss_text(evidence: Evidence, name: str) -> str:
+    change = evidence.clock_changes.get(name)
+    if change is not None:
+        return f"; its clock was {levels(evidence, change, ' MHz')}"
     loss = _clock_loss(evidence, name)
     return f"; its clock was {percent(loss)} below the best of this run" if loss >= 0.02 else ""

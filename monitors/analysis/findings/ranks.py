@@ -16,7 +16,7 @@ _FEW = 0.25
 _APART = 0.25
 """Share of the training by which a node's ranks must be busier than the others', to be too slow."""
 _IN_LINE = 0.15
-"""Share of the training in which ranks on GPUs waited for a core, to be reported."""
+"""Share of the training in which ranks waited for a core, to be reported."""
 _WAITED = 0.15
 """Share of the training that ranks waited, to be reported."""
 
@@ -55,6 +55,34 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
         lost_share=lost,
         where=tuple(slow),
         columns=("rank_ran_pct", "rank_queued_pct", "cpu_busy_pct"),
+    )
+
+
+def queued_ranks(evidence: Evidence) -> Finding | None:
+    """The ranks of a node waited for cores: there are too few for them, or others take them."""
+    queued = evidence.shares_of_nodes("rank_queued_pct")
+    crowded = sorted(name for name, share in queued.items() if share >= _IN_LINE)
+    if not crowded or slow_ranks(evidence) is not None:  # the others queue while they wait for it
+        return None
+    worst = max(crowded, key=lambda name: queued[name])
+    text = f"the main threads of the ranks on {worst} waited for a core {percent(queued[worst])}"
+    ran = evidence.shares_of_nodes("rank_ran_pct").get(worst)
+    text += " of the time" if ran is None else f" of the time and ran {percent(ran)}"
+    busy = evidence.each_node("cpu_busy_pct").get(worst)
+    parts = [text] if busy is None else [text, f"all cores of the node together {busy:.0f}% busy"]
+    low = evidence.each_gpu("low")
+    lost = queued[worst]
+    return Finding(
+        "few-cores",
+        f"The ranks queued for cores on {several(crowded)}, up to {percent(lost)} of the training.",
+        sentence(parts),
+        "More threads want to run than the job has cores on the node, or other programs take them.",
+        evidence.fix(
+            "few-cores", "Ask for more cores on each node; fewer ranks, threads or loader workers."
+        ),
+        lost_share=min(lost, max(low.values())) if low else lost,
+        where=tuple(crowded),
+        columns=("rank_queued_pct", "cpu_busy_pct", "psi_cpu_pct"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, median_high, median_low
 
 from monitors.analysis.evidence import Evidence
 from monitors.analysis.finding import Finding
@@ -148,8 +148,9 @@ def idle(evidence: Evidence) -> Finding | None:
     low, use = evidence.each_gpu("low"), evidence.each_gpu("sm_pct")
     if not use:
         return None
-    typical = median(use.values())
-    share = median(low.values()) if low else 0.0
+    # Of two GPUs, one of which works, not both were idle.
+    typical = median_high(use.values())
+    share = median_low(low.values()) if low else 0.0
     if typical >= _POOR_USE and share < _LOW:
         return None
     strength = "hardly used" if typical < _BAD_USE else "idle"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from monitors.analysis.events import phases, read_events
@@ -79,6 +79,7 @@ fields = st.dictionaries(
 events = st.sampled_from(["start", "load", "data", "step", "eval", "checkpoint", "end", "other", 3])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(events, fields), max_size=12), st.floats(T, T + 2000))
 @example([], T + 2e-7)
 def test_any_marks_are_understood_somehow(

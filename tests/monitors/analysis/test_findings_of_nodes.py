@@ -164,16 +164,52 @@ def on_cpus(folder: Path, host: traces.HostFault, **events: Any) -> Analysis:
     return job(folder, host=host, nodes=4, gpus=0, **events)
 
 
-@pytest.mark.parametrize(
-    "shares",
-    [(85, 1), (70, 8), (21, 33), (9, 34)],
-    ids=["alone", "a little crowded", "four ranks on two cores", "with other programs there"],
-)
+@pytest.mark.parametrize("shares", [(85, 1), (70, 8)], ids=["alone", "a little crowded"])
 def test_ranks_that_wait_for_cores_and_for_each_other_in_turn_are_well(
     tmp_path: Path, shares: tuple[float, float]
 ) -> None:
     found = on_cpus(tmp_path, ranks(others=shares))
     assert (found.verdict, found.findings) == ("Nothing stands out.", ())
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+@pytest.mark.parametrize(
+    "shares",
+    [(21, 33), (9, 34), (24, 75)],
+    ids=["four ranks on two cores", "with other programs there", "four ranks on one core"],
+)
+def test_ranks_that_queue_for_cores(
+    tmp_path: Path, shares: tuple[float, float], nodes: int
+) -> None:
+    found = job(tmp_path, host=ranks(others=shares), nodes=nodes, gpus=0, seconds=150)
+    finding = found.findings[0]
+    assert finding.key == "few-cores"
+    assert finding.lost_share == pytest.approx(shares[1] / 100)
+    assert found.verdict.startswith("The ranks queued for cores on n1")
+    assert f"waited for a core {shares[1]}% of the time and ran {shares[0]}%" in finding.evidence
+
+
+def test_ranks_that_queue_beside_busy_gpus_cost_nothing(tmp_path: Path) -> None:
+    assert job(tmp_path / "busy", host=ranks(others=(60, 30)), nodes=1).findings == ()
+    hungry = in_training(lambda _n, _i, t: {"sm_pct": 2, "power_w": 80.0} if part(t, 0.3) else {})
+    finding = only(job(tmp_path / "hungry", hungry, ranks(others=(60, 30)), nodes=1))
+    assert finding.key == "few-cores"
+
+
+def test_more_threads_than_cores_without_ranks_known(tmp_path: Path) -> None:
+    """As a program of the user's own leaves it."""
+    crowded = lambda _n, _t: {"cpu_busy_pct": 99.6, "psi_cpu_pct": 88.0}  # noqa: E731
+    found = job(tmp_path, host=crowded, nodes=1, gpus=0)
+    assert only(found).key == "full-cores"
+    assert found.verdict == "More threads wanted to run on n1 than there are cores."
+    full = lambda _n, _t: {"cpu_busy_pct": 99.6, "psi_cpu_pct": 8.0}  # noqa: E731
+    assert job(tmp_path / "full", host=full, nodes=1, gpus=0).findings == ()
+
+
+def test_cores_that_wait_for_disks(tmp_path: Path) -> None:
+    waits = lambda _n, _t: {"cpu_busy_pct": 3.0, "cpu_iowait_pct": 60.0}  # noqa: E731
+    found = job(tmp_path, host=waits, nodes=1, gpus=0)
+    assert "n1 waited for disks 60% of the time" in found.verdict
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 9])
