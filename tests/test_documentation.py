@@ -69,7 +69,7 @@ def test_a_documented_command(home: Home, line: str) -> None:
     elif "--serve" in words:
         assert "own-data is over: done" in done.err
     elif words[0] == "report":
-        assert "Nothing stands out." in done.out
+        assert done.out.partition("\n")[0].endswith("."), "a verdict"
         assert done.code == 0, done.err
     else:
         assert done.code == 0, done.err

@@ -26,11 +26,11 @@ class LevelChange:
     begin: float
     """Unix seconds."""
     end: float | None
-    """None where it lasted to the end."""
+    """Unix seconds; None where it lasted to the end."""
     level: float
     """In the stretch, in the unit of the value."""
     before: float
-    """Before it, and after it where it ended."""
+    """Before it, and after it where it ended, in the unit of the value."""
     share: float
     """Share of the known time that the stretch took, 0 to 1."""
 
@@ -80,7 +80,7 @@ def level_change(
     first, last = _sharpened(values, first, middle, width), _sharpened(values, last, middle, width)
     inside = np.zeros(len(values), dtype=bool)
     inside[first:last] = True
-    if first == 0:  # a change is told from the moment on which it came
+    if first == 0:  # a change is named by the moment at which it came
         inside, first, last = ~inside, last, len(values)
     level, before = float(values[inside].mean()), float(values[~inside].mean())
     rest = values[inside].var() * inside.sum() + values[~inside].var() * (~inside).sum()

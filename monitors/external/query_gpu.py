@@ -157,11 +157,11 @@ class QueryGpuRows:
         return GpuInfo(number, **facts)
 
     def _listen(self, row: GpuRow, cells: Iterable[str]) -> None:
-        said = next((cell for cell in cells if _LOST.search(cell)), None)
-        if said is not None and row.key not in self._silent:
+        answer = next((cell for cell in cells if _LOST.search(cell)), None)
+        if answer is not None and row.key not in self._silent:
             self._silent.add(row.key)
             moment = "" if row.when is None else f"{row.when:%Y-%m-%d %H:%M:%S}: "
-            text = f"{moment}GPU {row.info.index} cannot be sampled: nvidia-smi answers {said}"
+            text = f"{moment}GPU {row.info.index} cannot be sampled: nvidia-smi answers {answer}"
             self.remarks.notes.append(text)
 
 

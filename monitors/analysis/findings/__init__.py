@@ -23,13 +23,14 @@ TOO_FEW_SAMPLES = "Too few samples for a verdict."
 _CAUSES = {
     "thermal": ("slow-peer",),
     "power": ("slow-peer",),
-    "few-cores": ("slow-peer",),
     "clock": ("slow-peer", "thermal", "power"),
 }
 """Findings that are part of others, where those are of the same GPUs or nodes."""
-_SYMPTOMS = ("slower-steps", "less-used", "idle", "idle-record")
+_SYMPTOMS = ("slower-steps", "less-used", "idle", "idle-record", "crowded")
 """What others look like from outside: each says something new only where no other finding says
 why, and makes those that stand behind it superfluous."""
+_BESIDE = {"rank-queue": 0.5}
+"""What a finding's cost counts for its place: queues are seen beside what else holds a job back."""
 _EXPLAINED = 0.5
 """Share of what a symptom cost that another finding has to have cost, to be the reason."""
 _LEAST_SHARE = 0.03
@@ -83,7 +84,7 @@ def apply_rules(evidence: Evidence) -> tuple[Finding, ...]:
     found = [finding for rule in RULES if (finding := rule(evidence)) is not None]
     worth = [f for f in found if f.critical or f.lost_share is None or f.lost_share >= _LEAST_SHARE]
     worth = _without_symptoms(worth)
-    worth.sort(key=lambda f: (not f.critical, -(f.lost_share or 0.0)))
+    worth.sort(key=lambda f: (not f.critical, -(f.lost_share or 0.0) * _BESIDE.get(f.key, 1.0)))
     worth = [f for f in worth if not _is_part(f, worth)]
     return tuple(worth[:MOST])
 
@@ -91,8 +92,8 @@ def apply_rules(evidence: Evidence) -> tuple[Finding, ...]:
 def _is_part(finding: Finding, others: list[Finding]) -> bool:
     """Whether another finding tells what this one does: why a slow GPU is slow."""
     wholes = _CAUSES.get(finding.key, ())
-    told = {name for other in others if other.key in wholes for name in other.where}
-    return bool(wholes) and told.issuperset(finding.where)
+    where = {name for other in others if other.key in wholes for name in other.where}
+    return bool(wholes) and where.issuperset(finding.where)
 
 
 def _without_symptoms(findings: list[Finding]) -> list[Finding]:
@@ -101,7 +102,7 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
     for finding in findings:
         if finding.key in _SYMPTOMS:
             lost = finding.lost_share or 0.0
-            if max([before, *causes]) >= _EXPLAINED * lost:
+            if (most := max([before, *causes])) and most >= _EXPLAINED * lost:
                 continue
             before = max(before, lost)
         found.append(finding)

@@ -152,7 +152,7 @@ def _crowded(evidence: Evidence) -> Finding | None:
         return None
     worst = max(slow, key=lambda name: pressed[name])
     return Finding(
-        "full-cores",
+        "crowded",
         f"More threads wanted to run on {several(slow)} than there are cores.",
         f"CPU pressure (PSI some) {pressed[worst]:.0f}% on {worst}, its cores "
         f"{busy[worst]:.0f}% busy.",

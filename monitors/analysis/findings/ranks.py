@@ -73,7 +73,7 @@ def queued_ranks(evidence: Evidence) -> Finding | None:
     low = evidence.each_gpu("low")
     lost = queued[worst]
     return Finding(
-        "few-cores",
+        "rank-queue",
         f"The ranks queued for cores on {several(crowded)}, up to {percent(lost)} of the training.",
         sentence(parts),
         "More threads want to run than the job has cores on the node, or other programs take them.",

@@ -32,8 +32,10 @@ def test_what_was_done_is_what_is_said(at: int) -> None:
     found = analyse_folder(RECORD, JobContext(events=events))
     # What memory came to at its highest is told of the whole run, whose end it was.
     said = [finding for finding in found.findings if finding.key != "host-memory"]
+    # Four nodes on two cores: that ranks queued is true of the whole run.
+    others = [finding for finding in said if finding.key != "rank-queue"]
     if window["wanted"] is None:
-        assert said == []
+        assert others == []
     else:
         assert said[0].headline.startswith(window["wanted"])
-        assert len(said) == 1
+        assert len(others) == 1

@@ -206,9 +206,11 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     event = {"time": NOON + 9, "event": "step", "step": 1, "seconds": 5, "tokens": 100, "loss": 1.5}
     events.write_text(json.dumps(event) + "\n{torn")
+    cut = "events.jsonl: the last line is cut off"
     page = tmp_path / "page.html"
     done = run_report(str(tmp_path), "--html", str(page), "--events", str(events))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"report: {cut}\n")
+    assert cut in done.stdout
     assert "The GPUs were hardly used" in done.stdout
     assert "20 tokens/s" in page.read_text()
     nowhere = run_report(str(tmp_path), "--html", str(tmp_path / "no" / "page.html"))

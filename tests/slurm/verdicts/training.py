@@ -76,6 +76,11 @@ class Training:
         return found
 
 
+def besides_queues(found: Analysis) -> list[str]:
+    """Return the keys of the findings, without that ranks queue: four nodes share two cores."""
+    return [each.key for each in found.findings if each.key not in ("rank-queue", "crowded")]
+
+
 def within(marks: Iterable[dict[str, Any]], begin: float, end: float) -> tuple[dict[str, Any], ...]:
     """Marks of what lies wholly between two moments."""
     return tuple(
