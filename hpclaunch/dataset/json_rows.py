@@ -42,9 +42,18 @@ def json_rows(file: Path, position: Position) -> Iterator[Row]:
             yield Row(file, number, object_of(text, f"{file}:{number}"))
             break
         for number, line in lines:
-            if line.strip():
-                where = f"{file}:{number}"
-                yield Row(file, number, object_of(decoded(line, where), where))
+            if not line.strip():
+                continue
+            text = decoded(line, f"{file}:{number}")
+            try:
+                row = Row(file, number, object_of(text, f"{file}:{number}"))
+            except UserError as error:
+                if suffix_of(file) != ".json":
+                    raise
+                # An object over several lines, behind others that have a line each.
+                yield from _values(file, number, text, lines, error)
+                return
+            yield row
 
 
 def _spans_lines(text: str, file: Path) -> bool:
@@ -60,19 +69,34 @@ def _spans_lines(text: str, file: Path) -> bool:
     return bool(text[end:].strip())
 
 
-def _values(file: Path, first: int, text: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[Row]:
-    """Return the objects of a list, or objects that follow each other, over several lines."""
+def _values(
+    file: Path,
+    first: int,
+    text: str,
+    lines: Iterator[tuple[int, bytes]],
+    otherwise: UserError | None = None,
+) -> Iterator[Row]:
+    """Return the objects of a list, or objects that follow each other, over several lines.
+
+    `otherwise` is raised where no object begins in the first line.
+    """
     buffer = _Buffer(file, first, text + "\n", lines)
-    in_list = buffer.skip() == "["
+    if otherwise is not None:
+        try:
+            yield Row(file, first, buffer.value())
+        except UserError:
+            raise otherwise from None
+    in_list = otherwise is None and buffer.skip() == "["
     if in_list:
         buffer.take(1)
+    line = first
     expected = False  # a comma has been read, or nothing yet
     while True:
         character = buffer.skip()
         if not character:
             if in_list:
                 raise UserError(
-                    f"{file}:{buffer.line}: the file ends within its list: it was cut short",
+                    f"{file}:{line}: the file ends after this row, within its list",
                     "copy or write the file anew",
                 )
             return

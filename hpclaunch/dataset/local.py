@@ -36,8 +36,6 @@ class LocalSplit:
     split: str
     files: tuple[Path, ...]
     format: Format
-    saved: Path | None = None
-    """The folder that `Dataset.save_to_disk` wrote, where it is one."""
     left_out: tuple[str, ...] = ()
     """Data files that are there and belong to no split, or to another."""
 
@@ -176,7 +174,10 @@ def _is_data(name: str) -> bool:
 
 def _is_saved(folder: Path) -> bool:
     """Return whether `Dataset.save_to_disk` wrote a folder."""
-    return (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    state = folder / "state.json"
+    if not state.is_file() or not (folder / "dataset_info.json").is_file():
+        return False
+    return b'"_data_files"' in state.read_bytes() or any(folder.glob("*.arrow"))
 
 
 def _saved(path: Path, split: str, subset: str | None) -> LocalSplit:
@@ -200,7 +201,7 @@ def _saved(path: Path, split: str, subset: str | None) -> LocalSplit:
     if not files or missing:
         what = f"{_some(missing)} is not there" if missing else "its state.json names no files"
         raise UserError(f"{folder} is not whole: {what}", "save or copy the dataset anew")
-    return LocalSplit(str(path), split, files, "arrow", folder, tuple(left_out))
+    return LocalSplit(str(path), split, files, "arrow", tuple(left_out))
 
 
 def _saved_splits(path: Path) -> Splits:

@@ -61,7 +61,9 @@ def damage_named(file: Path) -> Iterator[None]:
     """Turn what a damaged compressed file raises into a UserError."""
     try:
         yield
-    except BROKEN_COMPRESSION as error:
+    except (*BROKEN_COMPRESSION, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of what was packed
         raise UserError(
             f"{file} is damaged or cut short: {error}", "copy or write the file anew"
         ) from None

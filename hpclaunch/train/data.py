@@ -15,6 +15,7 @@ from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
 from hpclaunch.train.hub import explain
+from hpclaunch.train.json_columns import keep_numbers_exact
 from hpclaunch.train.local_data import load_local
 
 COLUMNS_OF_TEXT = ("text", "prompt", "completion")
@@ -44,6 +45,7 @@ def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> R
     `chat`: the tokenizer has a chat template. `check`: check every row (one process does, before
     the ranks start). Raises UserError naming the file and line, or the dataset and row.
     """
+    keep_numbers_exact()
     train, held_out = _training_rows(data, objective), _validation_rows(data, objective)
     if len(train.rows) == 0:
         raise UserError(f"{data.name} has no rows in split '{data.split}'", SET_SPLITS)

@@ -82,12 +82,11 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
 def _load(split: LocalSplit, wanted: str, objective: Objective, limit: int | None) -> Any:
     if split.format in ("json", "csv"):
         return _read(split, wanted, objective, limit)
-    from datasets import load_dataset, load_from_disk
+    from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        if split.saved is not None:
-            return load_from_disk(str(split.saved)).with_format(None)
+        # What save_to_disk wrote is read so, too: loaded from there, its folder would be the cache.
         files = [str(file) for file in split.files]
         return load_dataset(split.format, data_files=files, split="train")
     except (DatasetGenerationError, OSError, ValueError, TypeError) as error:

@@ -1,0 +1,208 @@
+"""Folders of data: which files are read for a split, and what is said of the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.dataset.check import check_data
+from hpclaunch.dataset.count import count_samples
+from hpclaunch.dataset.local import held_out_split, local_split
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Data, Model, Recipe
+
+ROW = json.dumps({"text": "words"}) + "\n"
+
+
+def fill(folder: Path, *names: str, content: str = ROW) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def files(folder: Path, split: str = "train") -> list[str]:
+    return [str(file.relative_to(folder)) for file in local_split(folder, split).files]
+
+
+def check(**data: object) -> tuple[str, ...]:
+    return check_data(Recipe(name="x", model=Model(name="m"), data=Data(**data)))  # type: ignore[arg-type]
+
+
+def test_only_the_split_that_is_named_is_read(tmp_path: Path) -> None:
+    fill(tmp_path, "train.jsonl", "test.jsonl", "dev-1.jsonl", "eval.jsonl", "other.jsonl")
+    assert files(tmp_path) == ["train.jsonl"]
+    assert files(tmp_path, "test") == ["eval.jsonl", "test.jsonl"]
+    assert files(tmp_path, "eval") == ["eval.jsonl"], "a keyword means the files of that name"
+    assert files(tmp_path, "dev") == files(tmp_path, "validation") == ["dev-1.jsonl"]
+    assert local_split(tmp_path, "train").left_out == (
+        "dev-1.jsonl", "eval.jsonl", "other.jsonl", "test.jsonl",
+    )  # fmt: skip
+    (line,) = check(name=str(tmp_path))
+    assert line == (
+        f"data: {tmp_path}: split train is train.jsonl; left out: dev-1.jsonl, eval.jsonl, "
+        "other.jsonl, test.jsonl"
+    )
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    fill(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
+    for split in ("validation", "dev", "valdation", "more", "TRAIN"):
+        with pytest.raises(UserError, match=f"no split '{split}', but train, test; in none: more"):
+            local_split(tmp_path, split)
+    with pytest.raises(UserError, match=r"data\.jsonl has no split 'test': a file is the split"):
+        local_split(fill(tmp_path / "one", "data.jsonl") / "data.jsonl", "test")
+    with pytest.raises(UserError, match=r"data\.validation_split: 'train\[' names no split"):
+        check(name=str(tmp_path), validation_split="train[")
+
+
+def test_what_describes_data_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jsonl", "deep/b.jsonl")
+    fill(
+        tmp_path, "README.md", "dataset_info.json", "dataset_infos.json", "state.json", "LICENSE",
+        ".cache/c.jsonl", ".d.jsonl", "__pycache__/e.jsonl", "checksums.json", "config.json",
+        "sha256sums.txt", "deep/README.json", "make.py", "a.jsonl.sha256", ".gitattributes",
+        content="{}",
+    )  # fmt: skip
+    assert files(tmp_path) == ["a.jsonl", "deep/b.jsonl"]
+    assert check(name=str(tmp_path)) == ()
+
+
+def test_a_folder_without_data_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no data files there; valid"):
+        local_split(tmp_path, "train")
+    fill(tmp_path, "rows.txt", "README.md")
+    with pytest.raises(UserError, match=r"no data files there; there are README\.md, rows\.txt"):
+        local_split(tmp_path, "train")
+
+
+def test_links_that_run_in_a_circle_end(tmp_path: Path) -> None:
+    fill(tmp_path, "deep/a.jsonl")
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "deep" / "a.jsonl")
+    assert files(tmp_path) == ["b.jsonl", "deep/a.jsonl"]
+
+
+def test_a_file_in_two_splits_by_its_name_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "train_test.jsonl")
+    with pytest.raises(UserError, match="is in the splits train and test by its name"):
+        check(name=str(tmp_path), validation_split="test")
+
+
+def test_a_folder_to_validate_on(tmp_path: Path) -> None:
+    fill(tmp_path, "train.jsonl", "val.jsonl", "test.jsonl", "only/rows.jsonl", "held/test.jsonl")
+    assert held_out_split(tmp_path) == "validation"
+    assert held_out_split(tmp_path / "only") == "train"
+    assert held_out_split(tmp_path / "held") == "test"
+    (tmp_path / "val.jsonl").unlink()
+    with pytest.raises(UserError, match="which to validate on is not known"):
+        held_out_split(tmp_path)
+
+
+CARD = """---
+license: mit
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: "part-*/*.jsonl"
+  - split: extra
+    path: ["more.jsonl", "deep/**"]
+- config_name: small
+  data_dir: deep
+---
+# Words
+"""
+
+
+def test_a_readme_names_the_files_of_splits(tmp_path: Path) -> None:
+    fill(
+        tmp_path, "part-1/a.jsonl", "part-2/b.jsonl", "more.jsonl", "deep/train/c.jsonl", "d.jsonl"
+    )
+    (tmp_path / "README.md").write_text(CARD)
+    assert files(tmp_path) == ["part-1/a.jsonl", "part-2/b.jsonl"]
+    assert files(tmp_path, "extra") == ["more.jsonl", "deep/train/c.jsonl"]
+    small = local_split(tmp_path, "train", "small")
+    assert [file.name for file in small.files] == ["c.jsonl"]
+    with pytest.raises(UserError, match="no configuration 'smal'; did you mean 'small'"):
+        local_split(tmp_path, "train", "smal")
+    (tmp_path / "more.jsonl").unlink()
+    with pytest.raises(UserError, match=r"names more\.jsonl for the split extra"):
+        local_split(tmp_path, "train")
+    (tmp_path / "README.md").write_text("# Words\n")
+    with pytest.raises(UserError, match="no configuration 'small': its README lists none"):
+        local_split(tmp_path, "train", "small")
+
+
+@pytest.mark.parametrize("name", ["data/mydata", "mydata", "./mydata", "my.data"])
+def test_what_is_here_is_no_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path, f"{name}/train.jsonl", "elsewhere/recipe.yaml")
+    changes = {"data.name": name, "data.validation_split": None}
+    assert load("tiny", (), changes).data.name == str(tmp_path / name)
+    (tmp_path / "mine.yaml").write_text(f"name: a\nmodel: {{name: a/b}}\ndata: {{name: {name}}}\n")
+    assert load("mine.yaml").data.name == str(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load("../mine.yaml").data.name == str(tmp_path / name), "from the recipe's folder"
+    if "." not in name:
+        (tmp_path / "elsewhere/hub.yaml").write_text((tmp_path / "mine.yaml").read_text())
+        assert load("hub.yaml").data.name == name, "nothing of that name is beside the recipe"
+
+
+def test_a_recipe_elsewhere_means_the_hub_whatever_lies_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "here/org/name/train.jsonl", "there/x")
+    (tmp_path / "there/mine.yaml").write_text("name: a\nmodel: {name: a/b}\ndata: {name: org/name}")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load("../there/mine.yaml", ["data.limit=3"]).data.name == "org/name"
+
+
+def test_only_rows_of_the_slice_must_be_good(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(ROW * 8 + json.dumps({"text": ""}) + "\n" + ROW)
+    for split in ("train[:8]", "train[:80%]", "train[-1:]", "train[90%:]", "train[:2]+train[9:]"):
+        assert check(name=str(file), split=split) == ()
+    for split in ("train", "train[:9]", "train[50%:]", "train[-2:]", "train[:2]+train[8:]"):
+        with pytest.raises(UserError, match=r"rows\.jsonl:9: 'text' is empty"):
+            check(name=str(file), split=split)
+
+
+def test_columns_that_are_left_out_are_listed(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(ROW + json.dumps({"text": "a", "id": 1, "source": "b"}) + "\n")
+    assert check(name=str(file)) == ("data: columns left out of training: id, source",)
+
+
+@pytest.mark.parametrize(
+    ("value", "command"),
+    [
+        ({"data": [{"text": "a"}]}, "jq -c '.[\"data\"][]' x.json > rows.jsonl"),
+        ({"type": "text_only", "instances": [{"text": "a"}]}, "jq -c '.[\"instances\"][]' x.json"),
+        ({"version": 1, "data": [{"text": "a"}], "x": [{"y": 1}]}, "jq -c '.[\"data\"][]' x.json"),
+        ({"id": 3, "row": {"text": "a"}}, "jq -c '.[\"row\"]' x.json"),
+    ],
+)
+def test_rows_under_a_key_are_named(tmp_path: Path, value: object, command: str) -> None:
+    for indent in (None, 1):
+        (tmp_path / "x.json").write_text(json.dumps(value, indent=indent))
+        with pytest.raises(UserError) as caught:
+            check(name=str(tmp_path / "x.json"))
+        assert "x.json:1: the rows stand under the key '" in str(caught.value)
+        assert command in str(caught.value)
+
+
+def test_rows_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path, "train.jsonl", content=ROW * 10 + "\n")
+    fill(tmp_path, "test.jsonl", "broken/x.jsonl", content="{")
+    fill(tmp_path, "list/x.json", content=json.dumps([{"text": "a"}] * 4))
+    for split, rows in (("train", 10), ("train[:30%]", 3), ("train[8:]+train[:1]", 3)):
+        assert count_samples(Data(name=str(tmp_path), split=split)) == rows
+    assert count_samples(Data(name=str(tmp_path / "list"))) == 4
+    assert count_samples(Data(name="org/name")) is None
+    assert count_samples(Data(name=str(tmp_path), split="validation")) is None
