@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.dataset.check import check_data
@@ -155,6 +155,7 @@ def test_every_file_is_looked_at_when_time_is_short(tmp_path: Path) -> None:
         check(tmp_path, seconds=0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_pass_or_are_refused_in_a_line(content: bytes) -> None:
     import tempfile
@@ -170,6 +171,7 @@ def test_any_bytes_pass_or_are_refused_in_a_line(content: bytes) -> None:
                 assert str(error).isprintable()
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.sampled_from(['{"text": "a"}', "{}", "[1]", "null"]))))
 def test_any_lines_pass_or_are_refused_in_a_line(lines: list[str]) -> None:
     import tempfile

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.dataset.read import read_rows
@@ -133,6 +133,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES), min_size=1),
     st.sampled_from([None, 1]),
