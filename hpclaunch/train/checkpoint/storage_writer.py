@@ -173,20 +173,20 @@ def _tensors_on_host(items: list[WriteItem], planner: SavePlanner) -> Iterator[A
     if copies is not None:
         copies.wait_stream(torch.cuda.current_stream())
     waiting: deque[torch.Tensor] = deque()
-    in_flight = 0
+    copied_bytes = 0
     for item in items:
         tensor = _plain(item, planner)
         if tensor.is_cuda:
             with torch.cuda.stream(copies):
                 tensor = tensor.to("cpu", non_blocking=True)
         waiting.append(tensor)
-        in_flight += tensor.nbytes
-        if in_flight > COPY_AHEAD_BYTES:
+        copied_bytes += tensor.nbytes
+        if copied_bytes > COPY_AHEAD_BYTES:
             if copies is not None:
                 copies.synchronize()
             while waiting:
                 yield _bytes_of(waiting.popleft())
-            in_flight = 0
+            copied_bytes = 0
     if copies is not None:
         copies.synchronize()
     while waiting:

@@ -23,6 +23,11 @@ ORDERS = (0, 1, 2)
 WIDTHS = (0, 1, 2, 4, 8)
 _MOST_TICKS, _MOST_GPUS, _MOST_CELLS = 1 << 20, 1 << 10, 1 << 26
 """Far above what is written; the last in bytes. No file may fill the memory."""
+_MOST_VALUES = 1 << 20
+"""Of a block. A constant column takes no bytes, so that the cells' bytes do not bound the values.
+What the recorder writes comes from 1.5 MB of lines: less than a million values."""
+_MOST_VALUES_A_BYTE = 512
+"""Of a block's payload. Idle GPUs, whose columns are constant, have some 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,12 @@ def decode_block(line: bytes, payload: bytes) -> Block:
         if not (0 <= answered <= ticks <= _MOST_TICKS and len(gpus) <= _MOST_GPUS):
             raise ValueError("no such block")
         columns = []
+        values, most_values = 0, min(_MOST_VALUES, _MOST_VALUES_A_BYTE * (len(payload) + 256))
         for name, kind, order, width, base, known in table["columns"]:
             count = answered * len(gpus) if name.startswith("gpu.") else ticks
+            values += count
+            if values > most_values:
+                raise ValueError("more values than a block has")
             if not (
                 kind in KINDS
                 and order in ORDERS

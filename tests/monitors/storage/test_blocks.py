@@ -196,6 +196,18 @@ def test_a_mask_that_promises_more_values_than_there_are_is_refused() -> None:
         forged_block(bytes(cells), line)
 
 
+@pytest.mark.parametrize(("ticks", "gpus"), [(1 << 20, 1024), (1000, 1000), (1 << 20, 0)])
+def test_a_small_block_of_many_constant_values_is_refused(ticks: int, gpus: int) -> None:
+    """Constant columns take no bytes: 2 kB once stood for a billion values, and took 9 GB."""
+    constant = [[f"gpu.c{number}", "i", 0, 0, 7, ticks * gpus] for number in range(8)]
+    host = [[name, "i", 0, 0, 1, ticks] for name in ("n", "wall", "mono")]
+    table = {"gpus": list(range(gpus)), "answered": ticks if gpus else 0, "columns": host}
+    table["columns"] = [*host, *constant]
+    line = b'{"kind":"block","format":1,"ticks":%d' % ticks + CRC + b"0}\n"
+    with pytest.raises(ValueError, match="more values"):
+        forged_block(json.dumps(table).encode() + b"\n", line)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=300), st.data())
 def test_a_forged_block_is_refused_or_read(garbage: bytes, data: st.DataObject) -> None:
