@@ -23,7 +23,7 @@ from tests.benchmarks.calling import call
 from tests.benchmarks.estimator import GIB, training_bytes
 
 LIMIT = 0.05
-TENSORS = ("weights", "scales", "gradients", "optimizer", "activations", "gathered")
+TENSORS = ("weights", "scales", "gradients", "optimizer", "activations", "unsharded")
 UNLISTED: dict[str, dict[str, Any]] = {
     "gemma-2-9b": {
         "model_type": "gemma2", "hidden_size": 3584, "intermediate_size": 14336,

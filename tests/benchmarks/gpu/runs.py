@@ -77,7 +77,18 @@ def train(folder: Path, name: str, overrides: Sequence[str]) -> Trained:
 
 
 def row(folder: Path, kind: str, name: str, overrides: Sequence[str]) -> bool:
-    """Train, print a line beside the prediction; returns whether both figures are near enough."""
+    """Train, print a line beside the prediction; returns whether both figures are near enough.
+
+    A run that fails is printed as such, and the next one goes on.
+    """
+    try:
+        return _row(folder, kind, name, overrides)
+    except SystemExit as failed:
+        print(f"| {name} | FAILED: {failed.code} |", flush=True)
+        return False
+
+
+def _row(folder: Path, kind: str, name: str, overrides: Sequence[str]) -> bool:
     one = ["--nodes", "1", "--gpus", "1", "--gpu", kind, "--json"]
     plan = json.loads(call(folder, "plan", "recipe.yaml", *one, *overrides))
     memory, step = plan["memory_bytes"], plan["step"]["seconds"]
