@@ -35,11 +35,11 @@ class Truncation:
                 f"within {self.max_length:,}"
             )
         if self.cut and self.lost:
-            parts.append(f"{self.cut:,} more lose a part of their answer")
+            parts.append(f"{self.cut:,} more lose a part of what is learnt")
         elif self.cut:
             parts.append(
-                f"{self.cut:,} of {self.samples:,} samples{some} lose a part of their answer "
-                f"within {self.max_length:,}"
+                f"{self.cut:,} of {self.samples:,} samples{some} lose a part of what is learnt "
+                f"beyond {self.max_length:,} tokens"
             )
         words = " and ".join(parts)
         return f"{words}; training.max_length={self.needed_length} keeps 99% whole"

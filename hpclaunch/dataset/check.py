@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpclaunch.chat.survey import Survey
+from hpclaunch.chat.tokenizer_files import tokenizer_files
 from hpclaunch.dataset.arrow_rows import can_read, check_magic
 from hpclaunch.dataset.formats import format_of
 from hpclaunch.dataset.json_rows import check_end
@@ -18,7 +21,8 @@ from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, check_apart, training_source, validation_source
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.recipe.shapes import COLUMNS, Shape, detect, left_out, row_problem
+from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, detect, left_out
+from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.units import size
 
 CHECK_SECONDS = 20.0
@@ -33,11 +37,15 @@ Progress = Callable[[str], None]
 
 
 def check_data(
-    recipe: Recipe, seconds: float = CHECK_SECONDS, progress: Progress = lambda _: None
+    recipe: Recipe,
+    seconds: float = CHECK_SECONDS,
+    progress: Progress = lambda _: None,
+    environment: Mapping[str, str] = os.environ,
 ) -> tuple[str, ...]:
     """Look at the rows of the recipe's local data; return lines that its user should read.
 
-    They name files and columns that are left out, and how much was looked at where it was not all.
+    They name files and columns that are left out, what max_length cuts off, and how much was looked
+    at where it was not all. `environment` says where the hub's cache is.
     `progress` is called with a line now and then. Raises UserError naming file and line of a row
     that nobody could train on, or the splits that there are.
     """
@@ -45,11 +53,12 @@ def check_data(
     if training is not None and validation is not None:
         check_apart(training, validation)
     sources = [source for source in (training, validation) if source is not None]
-    check = _Check(recipe, time.monotonic() + seconds, seconds, progress)
+    survey = Survey(recipe, tokenizer_files(recipe, environment))
+    check = _Check(recipe, survey, time.monotonic() + seconds, seconds, progress)
     check.files_left = sum(len(split.files) for source in sources for _, split in source.parts)
     check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
     for source in sources:
-        check.look_at(source)
+        check.look_at(source, training=source is training)
     return tuple(check.lines())
 
 
@@ -58,6 +67,7 @@ class _Check:
     """The look so far."""
 
     recipe: Recipe
+    survey: Survey
     deadline_s: float
     seconds: float
     progress: Progress
@@ -73,7 +83,7 @@ class _Check:
     unread: list[str] = field(default_factory=list)
     last_progress_s: float = field(default_factory=time.monotonic)
 
-    def look_at(self, source: Source) -> None:
+    def look_at(self, source: Source, *, training: bool) -> None:
         """Look at the rows that a source uses. Raises UserError."""
         for part, split in source.parts:
             if split.left_out:
@@ -85,9 +95,11 @@ class _Check:
                 self.unread.append(split.format)
                 continue
             limit = source.limit if source.whole and len(source.parts) == 1 else None
-            self._look_at_split(part, split, limit)
+            self._look_at_split(part, split, limit, sample=training and part.whole)
 
-    def _look_at_split(self, part: Slice, split: LocalSplit, limit: int | None) -> None:
+    def _look_at_split(
+        self, part: Slice, split: LocalSplit, limit: int | None, *, sample: bool
+    ) -> None:
         seen = 0
         whole = True
         problems: list[tuple[int, UserError]] = []
@@ -95,7 +107,7 @@ class _Check:
             position = Position()
             until = time.monotonic() + self._share()
             for row in read_rows(file, split.format, position):
-                problem = self._problem(row, split)
+                problem = self._problem(row, split, sample)
                 if problem is not None and part.whole:
                     raise problem
                 if problem is not None and len(problems) < MOST_PROBLEMS:
@@ -132,7 +144,7 @@ class _Check:
             self.progress(f"checking the data: {size(done)} of {size(self.bytes_total)}")
         return now > until
 
-    def _problem(self, row: Row, split: LocalSplit) -> UserError | None:
+    def _problem(self, row: Row, split: LocalSplit, sample: bool) -> UserError | None:
         """Return what is wrong with a row. Raises UserError where its columns have no shape."""
         values, wanted = row.values, self.recipe.data.format
         for name in values:
@@ -146,8 +158,13 @@ class _Check:
                 "give all rows the same columns",
             )
         columnar = split.format in ("parquet", "arrow")
-        problem = row_problem(values, self.shape, wanted, columnar=columnar)
-        return None if problem is None else refused(row.where, problem)
+        chat = self.survey.has_template
+        try:
+            taken = convert(values, self.shape, chat=chat, wanted=wanted, columnar=columnar)
+            self.survey.look(taken, sample=sample)
+        except RowProblem as problem:
+            return refused(row.where, str(problem))
+        return None
 
     def lines(self) -> list[str]:
         """Return what the user should read."""
@@ -158,6 +175,7 @@ class _Check:
         unused = [] if self.shape is None else left_out(list(self.columns), self.shape)
         if unused:
             lines.append(f"data: columns left out of training: {_listed(unused, 20)}")
+        lines += self.survey.lines()
         if not self.complete:
             lines.append(
                 f"data: looked at {size(self.bytes_before)} of {size(self.bytes_total)} "

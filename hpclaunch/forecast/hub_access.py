@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpclaunch.chat.hub_cache import cache_folder, hub_home
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model
@@ -40,16 +41,6 @@ def check_access(model: Model, internet: bool, environment: Mapping[str, str], j
     )
 
 
-def _home(environment: Mapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environment.get("HF_HOME") or f"{base}/huggingface").expanduser()
-
-
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return the folder in which the hub's library keeps models."""
-    return Path(environment.get("HF_HUB_CACHE") or _home(environment) / "hub").expanduser()
-
-
 def token(environment: Mapping[str, str]) -> str | None:
     """Return the hub's read token of this user, None where there is none."""
     try:
@@ -60,7 +51,7 @@ def token(environment: Mapping[str, str]) -> str | None:
 
 
 def _token_file(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("HF_TOKEN_PATH") or _home(environment) / "token").expanduser()
+    return Path(environment.get("HF_TOKEN_PATH") or hub_home(environment) / "token").expanduser()
 
 
 def _in_cache(name: str, environment: Mapping[str, str]) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.forecast.hub_access import cache_folder, token
+from hpclaunch.chat.hub_cache import cache_folder
+from hpclaunch.forecast.hub_access import token
 from hpclaunch.predict.known_models import known_config
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat.rendering import Text, Turns
+from hpclaunch.chat.tokenizer_files import GENERATION
 from hpclaunch.chat.tokens import Encoded, Tokenizer
 from hpclaunch.errors import UserError
 from hpclaunch.train.hub import explain
 
-_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
-
 
 def has_generation_tags(template: str | None) -> bool:
     """Return whether a template has generation tags around what the assistant writes."""
-    return template is not None and _GENERATION.search(template) is not None
+    return template is not None and GENERATION.search(template) is not None
 
 
 def has_chat_template(tokenizer: Any, training: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat import rendering, tokens
+from hpclaunch.chat.survey import WHOLE_PACKINGS
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
 from hpclaunch.chat.truncation import Truncation, truncation
 from hpclaunch.dataset.rows import refused
@@ -19,8 +20,6 @@ from hpclaunch.train.data import Rows
 IGNORED = -100
 """Label of a token that the loss does not count."""
 SPANS = ("first_learnt", "end_of_learnt")
-WHOLE_PACKINGS = ("bfd_split", "wrapped")
-"""Packing strategies that cut no sample off."""
 
 
 @dataclass(frozen=True)

@@ -130,13 +130,13 @@ def test_part_of_an_answer_is_counted_apart() -> None:
     lost = truncation(spans, 64)
     assert (lost.lost, lost.cut, lost.needed_length) == (1, 1, 70)
     assert lost.line() == (
-        "1 of 4 samples have no token to learn from within 64 and 1 more lose a part of their "
-        "answer; training.max_length=70 keeps 99% whole"
+        "1 of 4 samples have no token to learn from within 64 and 1 more lose a part of what is "
+        "learnt; training.max_length=70 keeps 99% whole"
     )
     only = truncation(spans[:2], 64).line(of=5000)
     assert only == (
-        "1 of 2 samples looked at, of 5,000 in all, lose a part of their answer within 64; "
-        "training.max_length=70 keeps 99% whole"
+        "1 of 2 samples looked at, of 5,000 in all, lose a part of what is learnt beyond 64 "
+        "tokens; training.max_length=70 keeps 99% whole"
     )
     assert truncation(spans, None).line() is None
     assert truncation([(0, 5, 100)] * 99 + [(0, 100, 100)], 4).needed_length == 5

@@ -1,0 +1,168 @@
+"""Rows looked at before submission: does the chat template take them, and what is cut off?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpclaunch.chat.rendering import Conversation, learnt_spans, write
+from hpclaunch.chat.tokenizer_files import TokenizerFiles
+from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
+from hpclaunch.chat.truncation import truncation
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.tools import RowProblem
+
+WHOLE_PACKINGS = ("bfd_split", "wrapped")
+"""Packing strategies that cut no sample off."""
+RENDER_SECONDS = 4.0
+"""Time for rendering rows of a form that was rendered before; new forms are always rendered."""
+TOKENIZE_SECONDS = 3.0
+"""Time for tokenizing a sample of the rows."""
+SAMPLE = 1024
+"""Rows that are tokenized, spread over all."""
+
+
+@dataclass
+class Survey:
+    """What rows of a recipe's training data look like to its tokenizer."""
+
+    recipe: Recipe
+    files: TokenizerFiles | None
+    """None where the tokenizer is not on this machine."""
+    conversations: bool = False
+    """Some row is a conversation."""
+    rows: int = 0
+    """Training rows so far."""
+    _forms: set[tuple[Any, ...]] = field(default_factory=set)
+    _tokenizers: dict[bool, Tokenizer] = field(default_factory=dict)
+    _spans: list[tuple[int, int, int]] = field(default_factory=list)
+    _stride: int = 1
+    _render_seconds: float = 0.0
+    _tokenize_seconds: float = 0.0
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model has a chat template, as far as that is known."""
+        return self.files is None or self.files.template is not None
+
+    def look(self, row: Mapping[str, Any], *, sample: bool) -> None:
+        """Look at a converted row. Raises RowProblem where the model's template does not take it.
+
+        `sample`: it is a training row, and counts for what max_length cuts off.
+        """
+        if "messages" in row or isinstance(row.get("prompt"), list):
+            self.conversations = True
+            if self.files is not None:
+                self._render(row, self.files)
+        if sample:
+            self._sample(row)
+
+    def lines(self) -> list[str]:
+        """Return what the user should read of it."""
+        lines = []
+        if self.conversations and self.files is None:
+            lines.append(
+                f"data: the chat template of {self.recipe.model.name} is not on this machine; the "
+                "job checks the conversations against it before it trains"
+            )
+        mode = self.recipe.training.get("truncation_mode", "keep_start")
+        if self.recipe.training.get("packing") is not False:
+            mode = "keep_start"
+        lost = truncation(self._spans, self._max_length(), mode)
+        line = lost.line(of=self.rows)
+        return [*lines, f"data: {line}"] if line else lines
+
+    def _max_length(self) -> int | None:
+        training = self.recipe.training
+        packed = training.get("packing") is not False
+        if packed and training.get("packing_strategy") in WHOLE_PACKINGS:
+            return None
+        length = training.get("max_length")
+        return length if isinstance(length, int) else None
+
+    def _options(self, row: Mapping[str, Any]) -> LossOptions:
+        training = self.recipe.training
+        masked = bool(training.get("assistant_only_loss", "messages" in row))
+        completion = training.get("completion_only_loss")
+        return LossOptions(masked, "prompt" in row if completion is None else bool(completion))
+
+    def _tokenizer(self, files: TokenizerFiles, assistant_only: bool) -> Tokenizer:
+        if assistant_only not in self._tokenizers:
+            try:
+                made = files.tokenizer(assistant_only=assistant_only)
+            except Exception as error:  # whatever jinja2 says of a template that is none
+                reason = " ".join(str(error).split())[:200]
+                raise RowProblem(
+                    f"the model's chat template cannot be read: {reason}; name another by "
+                    "training.chat_template_path"
+                ) from None
+            self._tokenizers[assistant_only] = made
+        return self._tokenizers[assistant_only]
+
+    def _render(self, row: Mapping[str, Any], files: TokenizerFiles) -> None:
+        """Render a row, unless its form was rendered before and the time for such is over."""
+        form = _form(row)
+        if form in self._forms and self._render_seconds > RENDER_SECONDS:
+            return
+        options = self._options(row)
+        tokenizer = self._tokenizer(files, options.assistant_only_loss)
+        if tokenizer.render is None:
+            raise RowProblem(
+                "is a conversation, and the model's tokenizer has no chat template; use an "
+                "Instruct model, or name one's template by training.chat_template_path"
+            )
+        began = time.monotonic()
+        turns = row.get("messages") or [*row["prompt"], *row["completion"]]
+        tools, template_options = row.get("tools"), row.get("chat_template_kwargs") or {}
+        conversation = Conversation(turns, tools, template_options)
+        if options.assistant_only_loss:
+            learnt_spans(tokenizer.render, conversation, tagged=tokenizer.tagged)
+        else:
+            write(tokenizer.render, conversation)
+        if "prompt" in row:
+            write(tokenizer.render, conversation.part(row["prompt"]), prompt=True)
+        self._render_seconds += time.monotonic() - began
+        self._forms.add(form)
+
+    def _sample(self, row: Mapping[str, Any]) -> None:
+        """Tokenize every so many rows, fewer where there are many or they are long."""
+        self.rows += 1
+        if self.files is None or self._max_length() is None or (self.rows - 1) % self._stride:
+            return
+        options = self._options(row)
+        tokenizer = self._tokenizer(self.files, options.assistant_only_loss)
+        if not tokenizer.identity:
+            return
+        began = time.monotonic()
+        tokens = tokenize(row, tokenizer, options)
+        self._spans.append((*tokens.bounds, len(tokens.ids)))
+        self._tokenize_seconds += time.monotonic() - began
+        if len(self._spans) >= SAMPLE or self._tokenize_seconds > TOKENIZE_SECONDS:
+            self._tokenize_seconds /= 2
+            self._spans = self._spans[::2]
+            self._stride *= 2
+
+
+def _form(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a template's refusals depend on: roles, keys and calls, rather than words."""
+    turns = row.get("messages") or [*row["prompt"], None, *row["completion"]]
+    return (
+        bool(row.get("tools")),
+        repr(row.get("chat_template_kwargs")),
+        *(None if turn is None else _form_of_turn(turn) for turn in turns),
+    )
+
+
+def _form_of_turn(turn: Mapping[str, Any]) -> tuple[Any, ...]:
+    content = str(turn.get("content", ""))
+    calls = turn.get("tool_calls", ())
+    return (
+        turn["role"],
+        bool(content.strip()),
+        "<think>" in content,
+        tuple(sorted(turn)),
+        tuple(len(str(call.get("id", ""))) for call in calls),
+        len(str(turn.get("tool_call_id", ""))),
+    )

@@ -1,0 +1,1 @@
+"""Tests of conversations as text and tokens, without the training stack."""
