@@ -156,6 +156,37 @@ def _varlen_parameters() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
+@cache
+def _takes_grouped_heads() -> bool:
+    """Return whether a `varlen_attn` without `enable_gqa` takes fewer heads of keys all the same.
+
+    Its kernel does, and repeated keys and values would be kept for the backward pass. Tried out,
+    forward and backward, against repeated ones.
+    """
+    import torch
+    from torch.nn.attention.varlen import varlen_attn
+
+    bounds = torch.tensor([0, 8], dtype=torch.int32, device="cuda")
+    q, k, v = (
+        torch.randn(8, heads, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        for heads in (4, 2, 2)
+    )
+
+    def learn(*keys: Any) -> list[Any]:
+        out = varlen_attn(q, *keys, bounds, bounds, 8, 8)
+        return [out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))]
+
+    try:
+        grouped = learn(k, v)
+        repeated = learn(*(each.repeat_interleave(2, 1) for each in (k, v)))
+    except (RuntimeError, ValueError):
+        return False
+    return all(
+        torch.allclose(one, other, rtol=0.05, atol=0.05)
+        for one, other in zip(grouped, repeated, strict=True)
+    )
+
+
 def _compute_dtype(query: Any) -> Any:
     """Return what a kernel in 16 bits computes in: norms of heads may have left 32 bits."""
     import torch
@@ -180,7 +211,7 @@ def _varlen(
         q = q * (scale * q.shape[-1] ** 0.5)
     if "enable_gqa" in takes:
         options["enable_gqa"] = True
-    else:
+    elif not _takes_grouped_heads():
         k, v = (each.repeat_interleave(q.shape[1] // each.shape[1], 1) for each in (k, v))
     if "window_size" in takes:
         options["window_size"] = (-1 if window is None else window, 0)
