@@ -2,7 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
-# make verdicts   what the report says of a training that is slowed in many ways: some 8 minutes
+# make verdicts   what `why` says of 200 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make docs    the pages as a site, in build/docs; a broken link is an error
@@ -32,6 +32,7 @@ faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_links.py
 
 verdicts: $(VENV)/.dev
+	$(BIN)/python -m tests.diagnose.verdicts
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -q tests/slurm/verdicts -m "train or faults"
 

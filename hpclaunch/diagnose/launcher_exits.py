@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.log import Log
@@ -16,6 +18,7 @@ TERMINATED = -15
 _EXITED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 _CAUSE_RANK = re.compile(r"^\s*rank\s*:\s*(\d+) \(local_rank: (\d+)\)")
 _CAUSE_HOST = re.compile(r"^\s*host\s*:\s*(\S+)")
+_CAUSE_TIME = re.compile(r"^\s*time\s*:\s*(\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d)")
 _CAUSE_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)")
 
 
@@ -34,7 +37,12 @@ def exits(log: Log, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailu
         if ids and ended:
             rank, local = int(ids.group(1)), int(ids.group(2))
             host = at.group(1) if at else None
-            yield _exit(line, rank, local, line.node, host, int(ended.group(1)))
+            when = _first(_CAUSE_TIME, block)
+            yield replace(
+                _exit(line, rank, local, line.node, host, int(ended.group(1))),
+                at=_seconds(when.group(1)) if when else 0.0,
+                is_first=True,
+            )
 
 
 def _exit(
@@ -52,6 +60,14 @@ def _exit(
         line=line.line,
         is_collateral=ended,
     )
+
+
+def _seconds(text: str) -> float:
+    """Return Unix seconds of a time on this machine's clock; 0 of one that cannot be."""
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%d_%H:%M:%S"))
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _block(log: Log, line: Clue) -> list[str]:

@@ -28,6 +28,11 @@ LINE = 2000
 """Bytes kept of a line."""
 CHUNK = 2**22
 
+NEAR_END = 60
+"""Lines that may come after what ended a script: of Slurm, of the launchers, a traceback."""
+PROGRESS = re.compile(rb"\bloss\b\W{1,4}\d|\b[Ss]tep\W{1,3}\d|\b[Ee]poch\W{1,4}\d")
+"""A training prints it while it goes on."""
+
 NOT_THE_ROOT = {"script", "time_limit", "cancelled", "exited", "root", *COLLATERAL}
 """Phrases that do not show where it began: a longer search may."""
 
@@ -52,6 +57,20 @@ class Log:
     """Number of lines before `text`."""
     last: tuple[Clue, ...] = ()
     """The last lines that say anything."""
+
+    def is_at_end(self, clue: Clue) -> bool:
+        """Return whether a line is one of the last, and no training went on after it."""
+        if clue.line is None or clue.line <= self.begin:
+            return clue.line is None
+        after = self.text.split(b"\n", clue.line - self.begin)[-1]
+        return after.count(b"\n") <= NEAR_END and not PROGRESS.search(after)
+
+    def end(self) -> str:
+        """Return the last lines without their labels, from the last sign of progress on."""
+        lines = self.text[-AROUND:].split(b"\n")[-NEAR_END:]
+        at = max((at for at, line in enumerate(lines) if PROGRESS.search(line)), default=-1)
+        texts = [line.decode("utf-8", errors="replace") for line in lines[at + 1 :]]
+        return "\n".join(parse_line(text).text for text in texts)
 
 
 def read(file: Path | None, end: int = END, deep: bool = True, since: float | None = None) -> Log:

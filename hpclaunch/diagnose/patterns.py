@@ -64,9 +64,9 @@ def has(name: str, text: bytes) -> bool:
     return bool(lines_with(name, text, 1))
 
 
-def is_collateral(text: bytes) -> bool:
-    """Return whether a text is what a rank prints when a peer is dead or slow."""
-    return any(has(name, text) for name in COLLATERAL)
+def collateral(text: bytes) -> set[str]:
+    """Return the names of the phrases in a text that a rank prints when a peer is dead or slow."""
+    return {name for name in COLLATERAL if has(name, text)}
 
 
 def first(name: str, text: bytes, begin: int, stop: int) -> int:

@@ -9,17 +9,20 @@ from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
-from hpclaunch.diagnose.log import tidy
 
-_EXCEPTION = re.compile(
-    r"^(?:\[rank\d+\]: ?)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*)$"
-)
-"""How a traceback ends; torch puts the rank in front of it."""
 _TORN_CHECKPOINT = re.compile(rb"CheckpointException ranks:dict_keys\(\[([\d, ]*)\]\)")
 """How every rank names those that could not write their part of a checkpoint."""
-_CHAINED = ("During handling of the above exception", "was the direct cause of the following")
-_LAUNCHER = ("SignalException", "ChildFailedError", "CalledProcessError")
-"""Exceptions of the launcher: they report a rank's end, or its own by a signal."""
+_AMONG_RANKS = re.compile(
+    rb"gloo|nccl|NCCL|c10d|ProcessGroup|TCPStore|DistNetwork|DistStore|DistBackend"
+    rb"|torch/distributed/(?!elastic)"
+)
+"""A lost connection was one to another rank; without any of these it was one to a service."""
+_OF_SERVICE = re.compile(
+    rb"(?:requests|urllib3|httpx|httpcore|aiohttp|botocore|boto3|huggingface_hub|wandb|mlflow|http"
+    rb"|google|azure|fsspec|s3fs|gcsfs|comet_ml|neptune|clearml|swanlab)\."
+)
+_OF_ANY = {"peer_lost", "network"}
+"""Phrases that lost services and lost ranks have in common."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class RankFailure:
     error: str
     """One line: the exception and its message; '' of a rank that printed none."""
     text: bytes = b""
-    """Its traceback, or the end of its output."""
+    """Its traceback with the whole message, or the end of its output."""
+    context: bytes = b""
+    """What it printed just before."""
     rank: int | None = None
     local_rank: int | None = None
     node: int | None = None
@@ -45,8 +50,12 @@ class RankFailure:
     """Where in the file the error stands, counted from 1."""
     before: int | None = None
     """Lines of the file before `text`; None where they were not counted."""
+    error_at: int | None = None
+    """Which line of `text` names the error, from 0; None: the last."""
     is_collateral: bool = False
     """It looks like the consequence of another rank's failure."""
+    is_first: bool = False
+    """Its launcher saw it fail before the other ranks of its node."""
 
     @property
     def silent(self) -> bool:
@@ -59,41 +68,19 @@ class RankFailure:
         return Clue(self.error, self.file, self.line, when, self.node, self.local_rank)
 
 
-def is_collateral(error: str) -> bool:
-    """Return whether an error looks like the consequence of a dead or slow peer."""
-    return patterns.is_collateral(error.encode("utf-8", errors="replace"))
+def is_collateral(error: str, text: bytes = b"") -> bool:
+    """Return whether an error looks like the consequence of a dead or slow peer.
+
+    `text`: the whole traceback. A connection lost outside torch.distributed was one to a service.
+    """
+    raw = error.encode("utf-8", errors="replace")
+    names = patterns.collateral(raw)
+    if not names or _OF_SERVICE.match(raw):
+        return False
+    return bool(names - _OF_ANY or _AMONG_RANKS.search(raw + text))
 
 
 def others_failed(text: bytes, rank: int) -> bool:
     """Return whether a rank's output blames other ranks for a failed checkpoint."""
     match = _TORN_CHECKPOINT.search(text)
     return match is not None and str(rank).encode() not in match.group(1).replace(b",", b"").split()
-
-
-def exception_in(line: str) -> str | None:
-    """Return the exception that a line of a traceback names, the launcher's own left out."""
-    match = _EXCEPTION.match(line)
-    if not match or any(name in match.group(1).partition(":")[0] for name in _LAUNCHER):
-        return None
-    return tidy(match.group(1))
-
-
-def last_exception(lines: list[str]) -> int | None:
-    """Return the place of the last line that names an exception."""
-    places = (at for at in range(len(lines) - 1, -1, -1) if exception_in(lines[at]))
-    return next(places, None)
-
-
-def traceback_start(lines: list[str], at: int) -> int:
-    """Return where the traceback begins that ends at a place, those it came of included.
-
-    Without one, the line itself. What the program printed before, it had survived.
-    """
-    begin = at
-    for place in range(at, -1, -1):
-        if lines[place].rstrip().endswith("Traceback (most recent call last):"):
-            begin = place
-            between = " ".join(lines[max(0, place - 3) : place])
-            if not any(text in between for text in _CHAINED):
-                break
-    return begin

@@ -1,8 +1,8 @@
 """Every cause that `why` knows: one entry each, with its rule, the phrases it is known by, flags.
 
-A new cause is an entry here and its rule in `diagnose/rules/`, which returns the headline, the fix
-and the lines that show it. The order decides: the first rule that fits is the cause, and the rules
-after it are shown as seen beside it.
+A new cause is an entry here, its phrases in `diagnose/phrases/`, and its rule in
+`diagnose/rules/`, which returns the headline, the fix and the lines that show it. The order
+decides: the first rule that fits is the cause, the rules after it are shown as seen beside it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class Phrases:
-    """Plain text to search the job's log for (NCCL's own logs: `evidence.nccl`); a pattern over all
-    lines would take seconds per GB."""
-
-    texts: tuple[str, ...]
-    """The line has one of these."""
-    confirmed: str = ""
-    """Regular expression that the line must match, too."""
-    latest: bool = False
-    """The last lines count, not the first."""
+from hpclaunch.diagnose.phrases import (
+    Phrases,
+    devices,
+    files,
+    hub,
+    jobs,
+    limits,
+    network,
+    software,
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,6 @@ class KnownCause:
     """A rank prints its phrases when a peer is dead or slow: it did not begin there."""
 
 
-def _phrases(*texts: str, confirmed: str = "", latest: bool = False) -> Phrases:
-    return Phrases(texts, confirmed, latest)
-
-
 NO_FAILURE = (
     KnownCause("written", "no_failure.written"),
     KnownCause("queued", "no_failure.queued"),
@@ -61,129 +55,86 @@ NO_FAILURE = (
 
 CAUSES: tuple[KnownCause, ...] = (
     # Somebody's decision, and nodes: of these the ranks show only the consequences.
-    KnownCause("cancelled", "slurm.cancelled", {
-        "cancelled": _phrases(
-            "CANCELLED AT ", confirmed=r"\*\*\* JOB \d+ ON \S+ CANCELLED AT [-\d:T]+ \*\*\*")},
-        decided=True),
-    KnownCause("node-failure", "slurm.node_failure", {
-        "node_failure": _phrases(
-            "DUE TO NODE FAILURE", "Node failure on ", "Communication connection failure")},
-        decided=True, node_fault=True),
-    KnownCause("preempted", "slurm.preempted", {
-        "preempted": _phrases("DUE TO PREEMPTION")}, decided=True),
-    KnownCause("time-limit", "slurm.time_limit", {
-        "time_limit": _phrases("DUE TO TIME LIMIT")}, decided=True),
+    KnownCause("cancelled", "slurm.cancelled", jobs.CANCELLED, decided=True),
+    KnownCause("node-failure", "slurm.node_failure", jobs.NODE_FAILURE, decided=True,
+               node_fault=True),
+    KnownCause("preempted", "slurm.preempted", jobs.PREEMPTED, decided=True),
+    KnownCause("time-limit", "slurm.time_limit", jobs.TIME_LIMIT, decided=True),
     KnownCause("not-shared", "slurm.no_log"),
-    # A device or the memory gave out: everything else that is seen may follow from it.
-    KnownCause("gpu-error", "devices.hardware", {
-        "xid": _phrases("NVRM: Xid", "Xid (PCI"),
-        "gpu_lost": _phrases(
-            "has fallen off the bus", "GPU is lost", "ncorrectable ECC error",
-            "ncorrectable NVLink error")},
-        node_fault=True),
-    KnownCause("gpu-memory", "memory.gpu", {
-        "gpu_oom": _phrases(
-            "CUDA out of memory", "CUDA error: out of memory", "OutOfMemoryError",
-            "CUBLAS_STATUS_ALLOC_FAILED", "Cuda failure 2 'out of memory'")}),
-    KnownCause("host-memory", "memory.host", {
-        "host_oom": _phrases(
-            "oom_kill event", "oom-kill event", "Out Of Memory", "OOM Killed",
-            "ut of memory: Kill", "exceeded memory limit"),
-        "host_alloc": _phrases(
-            "DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory",
-            "MemoryError", "std::bad_alloc",
-            confirmed=r"allocate memory|\bMemoryError\b|std::bad_alloc")}),
-    # What was not there, or was refused.
-    KnownCause("not-shared", "storage.not_shared", {
-        "not_shared": _phrases("must be on shared storage")}),
-    KnownCause("no-module", "inputs.no_module", {
-        "no_module": _phrases(
-            "Unable to locate a modulefile", "module(s) are unknown", "Lmod has detected")}),
-    KnownCause("no-environment", "inputs.no_environment", {
-        "no_command": _phrases(
-            ": command not found", ": not found", "activate: No such file or directory",
-            "no Python environment in")}),
-    KnownCause("bad-data", "inputs.bad_row", {
-        "bad_row": _phrases(
-            "repair the row or take it out", "JSON parse error", "DatasetGenerationError",
-            "pyarrow.lib.ArrowInvalid", "JSONDecodeError")}),
-    KnownCause("offline", "inputs.offline", {
-        "offline": _phrases(
-            "couldn't connect to 'http", "OfflineModeIsEnabled", "LocalEntryNotFoundError",
-            "outgoing traffic has been disabled", "which works offline",
-            "fetch it where there is internet", "Name or service not known",
-            "Temporary failure in name resolution", "Max retries exceeded with url")}),
-    KnownCause("rate-limit", "inputs.rate_limit", {
-        "rate_limit": _phrases("429 Too Many Requests", "429 Client Error")}),
+    # A device gave out, or was given to the wrong rank: what else is seen may follow from it.
+    KnownCause("gpu-error", "devices.hardware", devices.GPU_ERROR, node_fault=True),
+    KnownCause("fabric-manager", "devices.fabric_manager", devices.FABRIC_MANAGER, node_fault=True),
+    KnownCause("gpu-busy", "devices.busy", devices.GPU_BUSY, node_fault=True),
+    KnownCause("gpu-ordinal", "devices.ordinal", devices.GPU_ORDINAL),
+    KnownCause("duplicate-gpu", "devices.duplicate", devices.DUPLICATE_GPU),
+    # Memory or another limit of the node gave out.
+    KnownCause("gpu-memory", "memory.gpu", devices.GPU_MEMORY),
+    KnownCause("locked-memory", "limits.locked_memory", limits.LOCKED_MEMORY, node_fault=True),
+    KnownCause("shared-memory", "limits.shared_memory", limits.SHARED_MEMORY),
+    KnownCause("process-limit", "limits.processes", limits.PROCESS_LIMIT),
+    KnownCause("open-files", "limits.open_files", limits.OPEN_FILES),
+    KnownCause("host-memory", "memory.host", limits.HOST_MEMORY),
+    # What was not there, or was refused: disks come before what they break.
+    KnownCause("not-shared", "storage.not_shared", jobs.NOT_SHARED),
+    KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),
+    KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
+    KnownCause("quota", "storage.quota", files.QUOTA),
+    KnownCause("disk-full", "storage.full", files.DISK_FULL),
+    KnownCause("file-system", "storage.broken", files.FILE_SYSTEM),
+    KnownCause("no-permission", "storage.no_permission", files.NO_PERMISSION),
+    KnownCause("torn-checkpoint", "checkpoints.torn", {**files.TORN_FILE, **files.JSON_ERROR}),
+    KnownCause("torn-model", "checkpoints.torn_model"),
+    KnownCause("wrong-checkpoint", "checkpoints.wrong", files.WRONG_CHECKPOINT),
+    # Software that does not fit the node, the Python, or other software.
+    KnownCause("glibc", "software.glibc", software.GLIBC),
+    KnownCause("abi-mismatch", "software.abi", software.ABI),
+    KnownCause("wrong-wheel", "software.wrong_wheel", software.WRONG_WHEEL),
+    KnownCause("missing-library", "software.missing_library", software.MISSING_LIBRARY),
+    KnownCause("package-index", "services.package_index", software.PACKAGE_INDEX),
+    KnownCause("old-package", "software.old_package", software.OLD_PACKAGE),
+    KnownCause("no-compiler", "software.no_compiler", software.NO_COMPILER),
+    # Services: which one, and what went wrong with it.
+    KnownCause("certificate", "services.certificate"),
+    KnownCause("wandb-key", "services.wandb_key"),
+    KnownCause("wandb-offline", "services.wandb_offline"),
+    KnownCause("storage-access", "services.storage_access"),
+    KnownCause("storage-offline", "services.storage_offline"),
+    KnownCause("service-access", "services.other_access"),
+    KnownCause("service-offline", "services.other_offline"),
+    KnownCause("rate-limit", "hub.rate_limit"),
+    KnownCause("hub-error", "hub.server_error"),
+    KnownCause("download-cut", "hub.download_cut"),
+    KnownCause("offline", "hub.offline", hub.OFFLINE),
     # The hub answers 401 for what does not exist, too: its own words come before the number.
-    KnownCause("not-found", "inputs.not_found", {
-        "not_found": _phrases(
-            "RepositoryNotFoundError", "Repository Not Found", "DatasetNotFoundError",
-            "RevisionNotFoundError", "has no such revision", "not a valid model identifier",
-            "is not on the hub", "no model called", "no dataset called")}),
-    KnownCause("no-access", "inputs.gated", {
-        "gated": _phrases(
-            "GatedRepoError", "gated repo", " is gated", "gated dataset", "401 Client Error",
-            "403 Client Error", "403 Forbidden", "Invalid user token",
-            "Invalid credentials in Authorization")}),
-    KnownCause("quota", "storage.quota", {
-        "quota": _phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}),
-    KnownCause("disk-full", "storage.full", {
-        "disk_full": _phrases("No space left on device", "[Errno 28]", "os error 28)"),
-        "torn_write": _phrases("basic_ios::clear: iostream error", " unexpected pos ")}),
-    KnownCause("file-system", "storage.broken", {
-        "stale": _phrases("Stale file handle", "Transport endpoint is not connected"),
-        "read_only": _phrases("Read-only file system")}),
-    KnownCause("no-gpu", "devices.missing", {
-        "no_gpu": _phrases(
-            "No CUDA GPUs are available", "this rank sees no GPU",
-            "not compiled with CUDA enabled", "Found no NVIDIA driver",
-            "no CUDA-capable device", " were asked for", "has fewer GPUs than",
-            confirmed=r"GPU|CUDA|NVIDIA")},
-        node_fault=True),
-    KnownCause("cuda-mismatch", "devices.driver", {
-        "driver": _phrases(
-            "driver on your system is too old", "CUDA driver version is insufficient",
-            "no kernel image is available", "forward compatibility was attempted",
-            "Driver/library version mismatch",
-            "not compatible with the current PyTorch installation")},
-        node_fault=True),
-    KnownCause("port-taken", "network.port", {
-        "port_taken": _phrases("ddress already in use", "EADDRINUSE", "no free port on")}),
-    KnownCause("no-package", "inputs.package", {
-        "no_package": _phrases("ModuleNotFoundError: No module named", "ImportError: ")}),
-    KnownCause("cuda-error", "devices.fault", {
-        "gpu_fault": _phrases(
-            "CUDA error: ", "CUBLAS_STATUS_EXECUTION", "CUBLAS_STATUS_INTERNAL")},
-        node_fault=True),
+    KnownCause("not-found", "hub.not_found", hub.NOT_FOUND),
+    KnownCause("no-access", "hub.no_access", hub.NO_ACCESS),
+    KnownCause("bad-data", "inputs.bad_row", files.BAD_DATA),
+    KnownCause("no-gpu", "devices.missing", devices.NO_GPU, node_fault=True),
+    KnownCause("cuda-mismatch", "devices.driver", devices.CUDA_MISMATCH, node_fault=True),
+    KnownCause("port-taken", "network.port", network.PORT_TAKEN),
+    KnownCause("no-interface", "nccl.no_interface", network.NO_INTERFACE, node_fault=True),
+    KnownCause("nccl-versions", "nccl.versions", network.NCCL_VERSIONS),
+    KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
+    KnownCause("no-package", "software.no_package", software.NO_PACKAGE),
+    KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, node_fault=True),
+    KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
     # The first rank's own words, or its end without any.
+    KnownCause("arguments", "program.arguments"),
     KnownCause("exception", "program.exception", general=True),
     KnownCause("killed", "program.killed", general=True, node_fault=True),
     # What the other ranks saw of it, where nothing tells what it was.
-    KnownCause("collective-timeout", "network.timeout", {
-        "watchdog": _phrases("Watchdog caught collective operation timeout"),
-        "gloo_timeout": _phrases("Timed out waiting ", confirmed=r"Timed out waiting \d+ms for"),
-        "barrier": _phrases("failed to pass monitoredBarrier")},
-        general=True, node_fault=True, collateral=True),
-    KnownCause("not-met", "network.not_met", {
-        "store_timeout": _phrases(
-            "wait timeout after ", "client socket has timed out", "seconds waiting for clients"),
-        "network": _phrases(
-            "Connection refused", "No route to host", "Network is unreachable", "ncclSystemError",
-            "connectFullMesh failed")},
-        general=True, node_fault=True, collateral=True),
-    KnownCause("peer-lost", "network.peer", {
-        "peer_lost": _phrases(
-            "onnection closed by", "onnection reset by", "onnection was closed",
-            "onnection was reset", "Remote peer closed", "remote process exited",
-            "ncclRemoteError", "Broken pipe", "Socket closed", "failed to recv, got 0 bytes")},
-        general=True, collateral=True),
+    KnownCause("infiniband", "nccl.infiniband", network.INFINIBAND, node_fault=True,
+               collateral=True),
+    KnownCause("collective-timeout", "network.timeout", network.TIMEOUT, general=True,
+               node_fault=True, collateral=True),
+    KnownCause("stuck-call", "nccl.stuck_call", network.STUCK_CALL, general=True, node_fault=True,
+               collateral=True),
+    KnownCause("not-met", "network.not_met", network.NOT_MET, general=True, node_fault=True,
+               collateral=True),
+    KnownCause("peer-lost", "network.peer", network.PEER, general=True, collateral=True),
     KnownCause("exception", "program.exception_in_log", general=True),
-    KnownCause("script", "program.script", {
-        "script": _phrases(
-            "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", latest=True,
-            confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun): ")},
-        general=True),
+    KnownCause("killed", "program.task_killed", jobs.TASK_KILLED, general=True, node_fault=True),
+    KnownCause("script", "program.script", jobs.SCRIPT, general=True),
     KnownCause("killed", "no_failure.local_killed", general=True, node_fault=True),
     KnownCause("unknown", "no_failure.unknown_state"),
 )  # fmt: skip
@@ -192,15 +143,9 @@ CAUSES: tuple[KnownCause, ...] = (
 UNKNOWN = KnownCause("unknown", "program.unknown")
 """Where no rule fits."""
 
-CONTEXT = {
-    "root": _phrases("Root Cause (first observed"),
-    "exited": _phrases("failed (exitcode: "),
-    "enqueued": _phrases("last enqueued ", confirmed=r"last enqueued (?:NCCL )?work"),
-}
-"""Lines that are no cause, but show which rank it began with."""
-
-PHRASES: Mapping[str, Phrases] = CONTEXT | {
-    name: phrases for cause in CAUSES for name, phrases in cause.phrases.items()
+PHRASES: Mapping[str, Phrases] = {
+    **jobs.ROOT,
+    **{name: phrases for cause in CAUSES for name, phrases in cause.phrases.items()},
 }
 """All that a log is searched for, by name."""
 

@@ -16,6 +16,7 @@ from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.rank_failure import RankFailure
+from hpclaunch.diagnose.rank_logs import ABORTED
 from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
@@ -74,18 +75,55 @@ class RunEvidence:
     def root_cause_line(self, *names: str) -> Clue | None:
         """Return the line with a phrase of these names that shows the cause; None if none does.
 
-        Where the rank that failed first has printed an error, only its output counts: others may
-        have met the same error earlier, and survived it. Else any line of the log does.
+        Only what a rank printed as it ended counts: others may have met the same error earlier,
+        and survived it. Where no rank failed, it is the script's last lines.
         """
-        rank = self.culprit
-        if rank is not None and rank.text and not rank.is_collateral:
+        for rank in self.speakers:
             for name in names:
                 line = _last_line_with(name, rank)
                 if line:
                     return line
-        if self.explained:
+        if self.ranks:
             return None
-        return next(iter(self.matching_lines(*names)), None)
+        return next(filter(self.log.is_at_end, self.matching_lines(*names)), None)
+
+    @property
+    def speakers(self) -> tuple[RankFailure, ...]:
+        """The ranks whose words may tell the cause: the first to fail, or all that lost another.
+
+        A rank that was killed printed nothing of it: its last lines are of a time when it was well.
+        """
+        rank = self.culprit
+        if rank is None or (rank.silent and rank.code != ABORTED):
+            return ()
+        return (rank,) if self.explained else self.ranks
+
+    @property
+    def last_words(self) -> str:
+        """The traceback, or last output, of the rank that failed first; else the log's end."""
+        if self.ranks:
+            texts = [rank.text for rank in self.speakers[:1]]
+            return b"".join(texts).decode("utf-8", errors="replace")
+        return self.log.end()
+
+    def context_line(self, *names: str) -> Clue | None:
+        """Return the last line with a phrase of these names, of what was printed just before."""
+        for rank in self.speakers:
+            before = None if rank.before is None else rank.before - rank.context.count(b"\n") - 1
+            earlier = replace(rank, text=rank.context, before=before, error_at=None)
+            for name in names:
+                line = _last_line_with(name, earlier) if rank.context else None
+                if line:
+                    return line
+        return None
+
+    def nccl_line(self, *names: str) -> Clue | None:
+        """Return a warning of NCCL's own logs with a phrase of these names; None without one."""
+        for name in names:
+            for clue in self.nccl:
+                if patterns.has(name, clue.text.encode("utf-8", errors="replace")):
+                    return clue
+        return None
 
     def exit_line(self, rank: RankFailure) -> Clue:
         """Return the launcher's line on how a rank ended, as the log has it."""

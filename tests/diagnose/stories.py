@@ -40,8 +40,9 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
     ),
     "time limit": (
         FailedRun(log=messages.TIME_LIMIT, state="timed out", slurm="TIMEOUT",
-             progress=Progress(step=3, total=21, checkpoint=2)),
-        "time-limit", None, None, "at step 3 of 21; newest checkpoint: step 2", "--time HH:MM:SS",
+             progress=Progress(step=3, total=21, checkpoint=2),
+             record={"resources": {"time": "1-00:30:00"}}),
+        "time-limit", None, None, "at step 3 of 21; newest checkpoint: step 2", "--time 49:00:00",
     ),
     "time limit, and Slurm has forgotten it": (
         FailedRun(log=messages.TIME_LIMIT, slurm=""),
@@ -219,7 +220,7 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
     ),
     "no package": (
         FailedRun(ranks={0: traceback("ModuleNotFoundError: No module named 'flash_attn.ops'")}),
-        "no-package", 0, "node1", "flash_attn.ops", "pip install flash_attn",
+        "no-package", 0, "node1", "flash_attn.ops", "pip install flash-attn",
     ),
     "an own exit code": (
         FailedRun(exits={1: 7}, first=0),

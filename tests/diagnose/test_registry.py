@@ -10,21 +10,28 @@ import pytest
 from hpclaunch.diagnose.causes import rule_of
 from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, PHRASES, UNKNOWN, KnownCause
 from hpclaunch.run.folder import RunFolder
-from tests.diagnose.failed_runs import gathered
+from tests.diagnose.failed_runs import FailedRun, gathered
 from tests.diagnose.stories import STORIES
+from tests.diagnose.verdicts import cases
 
 
-def first_rule(name: str, folder: Path) -> KnownCause:
-    """Return the first entry whose rule fits what a story left."""
-    folder.mkdir()
-    failed_run = STORIES[name][0]
-    failed_run.write(RunFolder(folder))
-    evidence = gathered(RunFolder(folder), failed_run)
-    return next(known for known in (*CAUSES, UNKNOWN) if rule_of(known)(evidence))
+def first_rules(root: Path) -> Iterator[str]:
+    """Yield the rule that is the first to fit, of each story and each failure log."""
+    for at, (failed_run, *_) in enumerate(STORIES.values()):
+        (root / str(at)).mkdir()
+        failed_run.write(RunFolder(root / str(at)))
+        yield first_rule(RunFolder(root / str(at)), failed_run)
+    for at, case in enumerate(cases()):
+        yield first_rule(case.write(root / f"case-{at}"), case.run)
+
+
+def first_rule(folder: RunFolder, failed_run: FailedRun) -> str:
+    evidence = gathered(folder, failed_run)
+    return next(known for known in (*CAUSES, UNKNOWN) if rule_of(known)(evidence)).rule
 
 
 def test_every_rule_has_a_story(tmp_path: Path) -> None:
-    first = {first_rule(name, tmp_path / str(at)).rule for at, name in enumerate(STORIES)}
+    first = set(first_rules(tmp_path))
     assert {known.rule for known in (*CAUSES, UNKNOWN)} - first == set()
 
 

@@ -1,12 +1,22 @@
-"""Commands that the rules advise, written as they are typed."""
+"""Commands that the rules advise, written as they are typed, and who a line is about."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from dataclasses import replace
 
+from hpclaunch.diagnose.cause import Clue
+from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import DEFAULTS
+
+_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):\d\d|(\d+)(?::\d\d)?")
+"""As Slurm takes it: days-hours:minutes:seconds, or minutes:seconds; other forms are rare."""
+LONGER = 2
+"""How many times the time limit a run gets that had too little."""
 
 
 def resume(evidence: RunEvidence, *words: str) -> str:
@@ -25,12 +35,50 @@ def logs(evidence: RunEvidence, rank: int | None = None) -> str:
     return shlex.join(["hpclaunch", "logs", evidence.record.name, *chosen])
 
 
-def training(evidence: RunEvidence) -> dict[str, object]:
-    """Return the training section that the run was started with, defaults filled in."""
+def recipe(evidence: RunEvidence) -> Recipe | None:
+    """Return the recipe of a run of the built-in trainer; None where there is none to read."""
     from hpclaunch.recipe.load import load
 
+    if evidence.record.program:
+        return None
     try:
-        section = load(str(evidence.folder.recipe)).training
+        return load(str(evidence.folder.recipe))
     except (UserError, OSError, ValueError):
-        return dict(DEFAULTS)
-    return {**DEFAULTS, **section}
+        return None
+
+
+def training(evidence: RunEvidence) -> dict[str, object]:
+    """Return the training section that the run was started with, defaults filled in."""
+    found = recipe(evidence)
+    return dict(DEFAULTS) if found is None else {**DEFAULTS, **found.training}
+
+
+def longer(evidence: RunEvidence) -> tuple[str, ...]:
+    """Return the words that ask for twice the time limit; () where it is not known."""
+    match = _TIME.fullmatch(str(evidence.record.resources.get("time", "")))
+    if not match:
+        return ()
+    days, hours, minutes, alone = (int(group or 0) for group in match.groups())
+    total = LONGER * ((days * 24 + hours) * 60 + minutes + alone)
+    return ("--time", f"{total // 60}:{total % 60:02}:00") if total else ()
+
+
+def who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:
+    """Return rank and host that a line is about: its own, or the rank that failed first."""
+    rank, host = evidence.rank_and_host(line)
+    culprit = evidence.culprit
+    if rank is None and culprit is not None:
+        return culprit.rank, host or culprit.host
+    return rank, host
+
+
+def line_with(evidence: RunEvidence, text: str) -> Clue:
+    """Return a line of the last words as evidence, with its place as far as that is known."""
+    plain = re.sub(r"^\[rank\d+\]: ?", "", text).strip()
+    for rank in evidence.speakers[:1]:
+        lines = rank.text.decode("utf-8", errors="replace").split("\n")
+        for at in range(len(lines) - 1, -1, -1):
+            if plain and plain in lines[at]:
+                number = None if rank.before is None else rank.before + at + 1
+                return replace(rank.clue(), text=tidy(plain), line=number)
+    return next((clue for clue in evidence.log.last if plain in clue.text), Clue(tidy(plain)))

@@ -83,19 +83,94 @@ def _number(text: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def fabric_manager(evidence: RunEvidence) -> Cause | None:
+    """The GPUs of a node with NVSwitch wait for its fabric manager, which does not run."""
+    line = evidence.root_cause_line("fabric_manager")
+    if line is None and re.search(r"cuda|CUDA|GPU", evidence.last_words):
+        line = evidence.context_line("fabric_manager")
+    if line is None:
+        return None
+    rank, host = advice.who(evidence, line)
+    steps = (
+        "tell your site's support: nvidia-fabricmanager does not run on the node, or is of another "
+        "version than the driver",
+        *_elsewhere(evidence, host),
+    )
+    headline = "the GPUs are not initialized (CUDA error 802): the node's fabric manager is down"
+    return Cause(headline, steps, (line,), rank, host)
+
+
+def busy(evidence: RunEvidence) -> Cause | None:
+    """A GPU that another process holds, in exclusive mode, or that hangs."""
+    line = evidence.root_cause_line("gpu_busy")
+    if line is None:
+        return None
+    rank, host = advice.who(evidence, line)
+    steps = (
+        "who holds it, and in which mode: nvidia-smi -q -d COMPUTE,PIDS on the node; in "
+        "Exclusive_Process one process has it alone",
+        "each rank must use its own GPU: torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) "
+        "before anything else of CUDA",
+        *_elsewhere(evidence, host),
+    )
+    headline = "the GPU is busy: another process holds it (exclusive mode), or it hangs"
+    return Cause(headline, steps, (line,), rank, host)
+
+
+def ordinal(evidence: RunEvidence) -> Cause | None:
+    """A rank asked for a GPU beyond those that it sees."""
+    line = evidence.root_cause_line("gpu_ordinal")
+    if line is None:
+        return None
+    rank, host = advice.who(evidence, line)
+    processes = evidence.record.processes_per_node
+    steps = (
+        f"{processes} processes were started on a node: ask for as many GPUs (--gpus {processes}), "
+        "or for fewer processes",
+        "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files or your program",
+        advice.resume(evidence),
+    )
+    headline = "more processes than GPUs that are visible on the node: invalid device ordinal"
+    return Cause(headline, steps, (line,), rank, host)
+
+
+def duplicate(evidence: RunEvidence) -> Cause | None:
+    """Two ranks use one GPU."""
+    line = evidence.root_cause_line("duplicate_gpu") or evidence.nccl_line("duplicate_gpu")
+    if line is None:
+        return None
+    rank, host = advice.who(evidence, line)
+    match = re.search(r"rank (\d+) and rank (\d+) both on CUDA device (\w+)", line.text)
+    which = f"rank {match[1]} and rank {match[2]}" if match else "two ranks"
+    device = f" (device {match[3]})" if match else ""
+    steps = (
+        "each rank must use its own GPU: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))",
+        "the launch is wrong where every process has LOCAL_RANK 0, or two launchers run on a node: "
+        "one launcher a node, with as many processes as GPUs",
+        advice.resume(evidence),
+    )
+    return Cause(f"{which} use the same GPU{device}", steps, (line,), rank, host)
+
+
+def _elsewhere(evidence: RunEvidence, host: str | None) -> tuple[str, ...]:
+    """Return the command that goes on, without the node if that is known."""
+    words = ("--exclude", host) if host is not None and evidence.record.mode == "sbatch" else ()
+    return (advice.resume(evidence, *words),)
+
+
 def missing(evidence: RunEvidence) -> Cause | None:
     """A rank saw no GPU, or another number than was asked for."""
     line = evidence.root_cause_line("no_gpu")
     if line is None:
         return None
-    rank, host = _who(evidence, line)
+    rank, host = advice.who(evidence, line)
     built = "not compiled with CUDA" in line.text
     headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
     steps = (
         ("install a PyTorch for CUDA in the job's environment, or name another by --venv",)
         if built
         else (
-            "see that the job asks for GPUs: --gpus N --gpu KIND",
+            "see that the job asks for GPUs (--gpus and --gpu of hpclaunch sbatch)",
             "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files",
         )
     )
@@ -107,18 +182,20 @@ def driver(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("driver")
     if line is None:
         return None
-    rank, host = _who(evidence, line)
+    rank, host = advice.who(evidence, line)
     kernels = "no kernel image" in line.text or "not compatible" in line.text
-    headline = (
-        "this PyTorch has no code for this GPU"
-        if kernels
-        else "the driver is too old or \
-broken for this PyTorch's CUDA"
-    )
-    steps = (
+    broken = "Driver/library" in line.text or "unsupported display" in line.text
+    headline = "the driver is too old for this PyTorch's CUDA"
+    steps: tuple[str, ...] = (
         "install a PyTorch built for the node's CUDA (nvidia-smi there shows the highest it takes)",
-        "or load a module that brings one: --module NAME",
+        "or load a module that brings one (see module avail; --module of hpclaunch sbatch)",
     )
+    if kernels:
+        headline = "this PyTorch has no code for this GPU"
+    elif broken:
+        headline = "the driver on the node and its libraries are of two versions"
+        steps = ("tell your site's support: the node must be restarted or its driver loaded anew",
+                 *_elsewhere(evidence, host))  # fmt: skip
     return Cause(headline, steps, (line,), rank, host)
 
 
@@ -127,18 +204,10 @@ def fault(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("gpu_fault")
     if line is None:
         return None
-    rank, host = _who(evidence, line)
+    rank, host = advice.who(evidence, line)
     steps = (
         "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
         "an index outside its table is the usual reason (tokens beyond the embedding)",
         advice.logs(evidence, rank),
     )
     return Cause(line.text, steps, (line,), rank, host)
-
-
-def _who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:
-    rank, host = evidence.rank_and_host(line)
-    culprit = evidence.culprit
-    if rank is None and culprit is not None:
-        return culprit.rank, host or culprit.host
-    return rank, host

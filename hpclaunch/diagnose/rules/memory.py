@@ -90,6 +90,7 @@ def host(evidence: RunEvidence) -> Cause | None:
     full = max((n for n in evidence.nodes if n.share), key=lambda n: n.share or 0, default=None)
     near = full is not None and (full.share or 0) >= FULL
     refused = evidence.root_cause_line("host_alloc")
+    worker = evidence.root_cause_line("worker_killed", "worker_gone")
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:
         full = next(n for n in evidence.nodes if kills[0].file == n.file)
@@ -100,11 +101,13 @@ def host(evidence: RunEvidence) -> Cause | None:
         and not lines
         and not (silent and near)
         and refused is None
+        and worker is None
     ):
         return None
     rank, node = (silent.rank, silent.host) if silent else (None, None)
+    own = refused or worker
     if node is None:
-        rank, node = _named(evidence, lines or ((refused,) if refused else ()))
+        rank, node = _named(evidence, lines or ((own,) if own else ()))
     if node is None and kills:
         node = kills[0].text.partition(":")[0]
     headline = "the host's memory was used up"
@@ -112,6 +115,9 @@ def host(evidence: RunEvidence) -> Cause | None:
     if refused:
         headline = f"the host has no memory left: {refused.text}"
         shown_lines.append(refused)
+    elif worker:
+        headline = _of_worker(worker)
+        shown_lines.append(worker)
     elif lines or evidence.slurm == "OUT_OF_MEMORY":
         headline += ", and the system killed a process of the job"
     elif silent:
@@ -124,6 +130,15 @@ def host(evidence: RunEvidence) -> Cause | None:
         shown_lines.append(Clue(text, sampled.file))
     return Cause(headline, _host_advice(evidence, sampled.limit_mib if sampled else None),
                  tuple(shown_lines), rank, node)  # fmt: skip
+
+
+def _of_worker(line: Clue) -> str:
+    """Return what became of a process that a rank had started; the signal is not always known."""
+    if "SIGKILL" in line.text or "Killed" in line.text or "status" in line.text:
+        what = "a loader worker" if "DataLoader" in line.text else "a process of the program"
+        return f"{what} was killed: the host's memory was used up ({line.text.strip()})"
+    what = "a loader worker" if "DataLoader" in line.text else "a worker process"
+    return f"{what} is gone without a word, as when the host's memory is used up: {line.text}"
 
 
 def _kills(evidence: RunEvidence) -> tuple[Clue, ...]:

@@ -16,9 +16,12 @@ _RAN = re.compile(r"ran for (\d+) milliseconds|Timed out waiting (\d+)ms|in (\d+
 _ENQUEUED = re.compile(r"last enqueued (?:NCCL )?work: (-?\d+)")
 _BARRIER = re.compile(r"Rank (\d+) failed to pass monitoredBarrier")
 _KEY = re.compile(r"wait timeout after \d+ms, keys: \S*/(\d+)$")
-_JOINED = re.compile(r"(\d+)/(\d+) clients joined")
+_JOINED = re.compile(
+    r"(?P<came>\d+)/(?P<all>\d+) clients joined"
+    r"|world_size=(?P<world>\d+), worker_count=(?P<here>\d+)"
+)
 _PEER = re.compile(r"\[([\w.:]+)\]:(\d+)")
-_PORT = re.compile(r"port: (\d+)")
+_PORT = re.compile(r"port: (\d+)|\]:(\d+) \(errno: 98|:(\d+)\D*ddress already in use")
 
 
 def timeout(evidence: RunEvidence) -> Cause | None:
@@ -45,7 +48,7 @@ def timeout(evidence: RunEvidence) -> Cause | None:
     option = (
         "timeout= of init_process_group"
         if evidence.record.program
-        else "training.ddp_timeout=SECONDS"
+        else f"training.ddp_timeout={_longer(evidence)}"
     )
     steps = (
         advice.logs(evidence, rank),
@@ -55,6 +58,12 @@ def timeout(evidence: RunEvidence) -> Cause | None:
     )
     shown = (*lines[:3], *evidence.matching_lines("enqueued")[:2], *evidence.nccl[:2])
     return Cause(headline, steps, shown, rank, _host(evidence, rank))
+
+
+def _longer(evidence: RunEvidence) -> int:
+    """Return three times the time-out that the training had, in seconds."""
+    timeout = advice.training(evidence).get("ddp_timeout")
+    return 3 * timeout if isinstance(timeout, int) and not isinstance(timeout, bool) else 5400
 
 
 def _silent(evidence: RunEvidence) -> bool:
@@ -115,11 +124,14 @@ def not_met(evidence: RunEvidence) -> Cause | None:
     if rank is not None:
         headline = "this rank never joined the others"
     elif joined:
-        headline += f": {joined.group(1)} of {joined.group(2)} came"
+        came, world = joined["came"] or joined["here"], joined["all"] or joined["world"]
+        headline += f": {came} of {world} came"
     steps = [advice.logs(evidence, rank)]
     if evidence.record.nodes > 1:
-        steps.append("where nodes reach each other by one interface only: interface: NAME in the "
-                     "site profile")  # fmt: skip
+        steps.append(
+            "where nodes reach each other by one interface only: `interface` in the site profile "
+            "names it"
+        )
     steps.append(advice.resume(evidence))
     return Cause(headline, tuple(steps), (line, *evidence.nccl[:2]), rank, _host(evidence, rank))
 
@@ -130,9 +142,10 @@ def port(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     match = _PORT.search(line.text)
-    which = f"port {match.group(1)}" if match else "a port of the job"
+    number = next((group for group in match.groups() if group), "") if match else ""
+    which = f"port {number}" if number else "a port of the job"
     rank, host = evidence.rank_and_host(line)
-    steps = (advice.resume(evidence), "choose another: --port NUMBER (by default from the job id)")
+    steps = (advice.resume(evidence), "--port chooses another (by default it follows the job id)")
     return Cause(f"{which} is taken by another program", steps, (line,), rank, host)
 
 

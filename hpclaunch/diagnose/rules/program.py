@@ -8,18 +8,41 @@ from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.log import tidy
-from hpclaunch.diagnose.rank_failure import RankFailure, exception_in
+from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
+from hpclaunch.diagnose.tracebacks import ending
 
 FRAMES = 8
 """Lines of a traceback that are shown."""
-_MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun): (?:error: )?(.*)")
+LAST = 4
+"""Last lines of a rank's output that are shown."""
+MESSAGE = 4
+"""Lines of NCCL's message, the first included."""
+_TASK = re.compile(
+    r"srun: error: ([\w.-]+): tasks? [\d,-]+: (Killed|Segmentation fault|Bus error|Aborted)"
+)
+ARGPARSE = 2
+"""Exit code of a program that argparse ends."""
+_MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
 _CONSEQUENCE = re.compile(
     r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
     r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
     r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
+    r"|task \d+: (?:Terminated|Killed)|CANCELLED AT|Force Terminated|spank: required plugin"
+    r"|going to /tmp instead|Failed to invoke spank"
 )
+
+
+def arguments(evidence: RunEvidence) -> Cause | None:
+    """The program did not take its arguments."""
+    rank = evidence.culprit
+    if rank is None or rank.is_collateral or rank.code != ARGPARSE or ": error: " not in rank.error:
+        return None
+    words = " ".join(evidence.record.program)
+    steps = (f"see what it takes, and what it was given: {words}", advice.resume(evidence))
+    shown = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
+    return Cause(rank.error, steps, shown or (rank.clue(),), rank.rank, rank.host)
 
 
 def exception(evidence: RunEvidence) -> Cause | None:
@@ -30,6 +53,9 @@ def exception(evidence: RunEvidence) -> Cause | None:
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
+    if rank.code is not None and rank.error.endswith(f"(exit code {rank.code})"):
+        words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
+        shown_lines = (*words, evidence.exit_line(rank))
     return Cause(rank.error, tuple(steps), shown_lines, rank.rank, rank.host)
 
 
@@ -57,32 +83,44 @@ def killed(evidence: RunEvidence) -> Cause | None:
         "SIGKILL": "what the kernel says on the node: dmesg -T | grep -i kill; or try more --mem",
         "SIGBUS": "df -h /dev/shm on the node; training.dataloader_num_workers=0 uses none of it",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
-    shown_lines = (evidence.exit_line(rank), *output[-4:])
+    shown_lines = (evidence.exit_line(rank), *output[-LAST:])
     steps = (step, advice.logs(evidence, rank.rank), advice.resume(evidence))
     return Cause(headline, steps, shown_lines, rank.rank, rank.host)
 
 
 def _last_lines(rank: RankFailure) -> list[str]:
-    lines = rank.text.decode("utf-8", errors="replace").splitlines()
+    raw = rank.context + b"\n" + rank.text if rank.error else rank.text
+    lines = raw.decode("utf-8", errors="replace").splitlines()
     return [text for line in lines[-8:] if (text := tidy(line))]
 
 
 def traceback(rank: RankFailure) -> tuple[Clue, ...]:
-    """Return the end of a rank's traceback, the line of the error last."""
+    """Return the end of a rank's traceback, then the line of the error and what NCCL adds to it."""
     lines = rank.text.decode("utf-8", errors="replace").split("\n")
-    before = rank.before or 0
-    stop = len(lines) if rank.line is None else min(len(lines), max(0, rank.line - before))
+    error = len(lines) - 1 if rank.error_at is None else min(rank.error_at, len(lines) - 1)
     kept: list[Clue] = []
-    for at in range(stop, 0, -1):
-        raw = re.sub(r"^\[rank\d+\]: ?", "", lines[at - 1])
-        text = tidy(raw)
+    for at in range(error, -1, -1):
+        text = _unranked(lines[at]).strip()
         if text.startswith("Traceback (most recent") or len(kept) == FRAMES:
             break
         if text and not set(text) <= set("^~ "):
-            indent = "  " if raw.startswith("    ") else ""
-            number = None if rank.before is None else before + at
-            kept.insert(0, replace(rank.clue(), text=indent + text, line=number, node=None))
+            kept.insert(0, _shown(rank, lines, at))
+    for at in range(error + 1, min(len(lines), error + MESSAGE)):
+        if "Last error" in rank.error and lines[at].strip():
+            kept.append(_shown(rank, lines, at))
     return tuple(kept) or (rank.clue(),)
+
+
+def _shown(rank: RankFailure, lines: list[str], at: int) -> Clue:
+    """Return a line of a rank's text as evidence."""
+    raw = _unranked(lines[at])
+    number = None if rank.before is None else rank.before + at + 1
+    text = ("  " if raw.startswith("    ") else "") + tidy(raw)
+    return replace(rank.clue(), text=text, line=number, node=None)
+
+
+def _unranked(line: str) -> str:
+    return re.sub(r"^\[rank\d+\]: ?", "", line)
 
 
 def exception_in_log(evidence: RunEvidence) -> Cause | None:
@@ -110,6 +148,24 @@ def script(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, (line,))
 
 
+def task_killed(evidence: RunEvidence) -> Cause | None:
+    """A launcher itself was ended by a signal, as srun says."""
+    if evidence.ranks:
+        return None
+    for line in evidence.matching_lines("task_killed"):
+        match = _TASK.search(line.text)
+        if match and evidence.log.is_at_end(line):
+            how = match[2].partition(" (")[0]
+            kill = " (by the system where memory ran out, or by a person)" * (how == "Killed")
+            steps = (
+                f"what the kernel says on {match[1]}: dmesg -T | grep -i kill; or try more --mem",
+                advice.logs(evidence), advice.resume(evidence),
+            )  # fmt: skip
+            headline = f"the launcher was ended by a signal: {how}{kill}"
+            return Cause(headline, steps, (line,), host=match[1])
+    return None
+
+
 def _message_of_script(evidence: RunEvidence) -> Clue | None:
     """Return the last line of the script that is no consequence of another failure."""
     lines = (line for line in reversed(evidence.matching_lines("script"))
@@ -118,13 +174,13 @@ def _message_of_script(evidence: RunEvidence) -> Clue | None:
 
 
 def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
-    """Return the last exception at the log's end, with the lines before it."""
-    shown = [clue.text for clue in evidence.log.last]
-    for at in range(len(shown) - 1, -1, -1):
-        error = exception_in(shown[at])
-        if error:
-            return error, evidence.log.last[max(0, at - 4) : at + 1]
-    return None
+    """Return the exception that the log ends with, and the end of its traceback."""
+    lines = evidence.log.end().split("\n")
+    found = ending(lines, len(evidence.log.last))
+    if found is None:
+        return None
+    shown = [tidy(line) for line in lines[max(found.begin, found.at - 4) : found.at + 1]]
+    return tidy(found.error), tuple(Clue(text, evidence.log.file) for text in shown if text)
 
 
 def unknown(evidence: RunEvidence) -> Cause:

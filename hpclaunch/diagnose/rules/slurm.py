@@ -43,9 +43,11 @@ def time_limit(evidence: RunEvidence) -> Cause | None:
     steps = []
     if done.checkpoint is None and not evidence.record.program:
         steps.append("nothing was saved: set checkpoints.every_steps lower, or ask for more --time")
+    words = advice.longer(evidence)
+    longer = advice.resume(evidence, *words) if words else "or with a longer --time"
     return Cause(
         headline,
-        (advice.resume(evidence), advice.resume(evidence, "--time", "HH:MM:SS"), *steps),
+        (advice.resume(evidence), longer, *steps),
         lines[:2],
     )
 
@@ -87,5 +89,5 @@ def no_log(evidence: RunEvidence) -> Cause | None:
         return None
     return Cause(
         f"Slurm could not open the job's log on the node: {evidence.folder.root} is not there",
-        ("use a folder that all nodes see: --runs-dir FOLDER, or HPCLAUNCH_RUNS_DIR",),
+        ("use a folder that all nodes see: --runs-dir, or HPCLAUNCH_RUNS_DIR",),
     )

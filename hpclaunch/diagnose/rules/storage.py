@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.rules.program import traceback
@@ -15,7 +17,7 @@ LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"
 
 def quota(evidence: RunEvidence) -> Cause | None:
     """The user's or the project's share of a disk is used up."""
-    line = evidence.root_cause_line("quota")
+    line = evidence.root_cause_line("quota") or _before_torn(evidence, "quota")
     if line is None:
         return None
     rank, host = evidence.rank_and_host(line)
@@ -24,7 +26,7 @@ def quota(evidence: RunEvidence) -> Cause | None:
     steps = (
         LARGE.format(folder=evidence.folder.root),
         "keep fewer checkpoints: checkpoints.keep=1",
-        "or write elsewhere: --runs-dir FOLDER; the hub's cache moves with HF_HOME",
+        "or write elsewhere: --runs-dir; the hub's cache moves with HF_HOME",
         advice.resume(evidence),
     )
     headline = f"your quota on the disk is used up{what}"
@@ -33,13 +35,14 @@ def quota(evidence: RunEvidence) -> Cause | None:
 
 def full(evidence: RunEvidence) -> Cause | None:
     """A disk is full."""
-    line = evidence.root_cause_line("disk_full") or evidence.root_cause_line("torn_write")
+    line = evidence.root_cause_line("disk_full") or _before_torn(evidence, "disk_full")
+    line = line or evidence.root_cause_line("torn_write")
     if line is None:
         return None
     rank, host = evidence.rank_and_host(line)
     match = _PATH.search(line.text)
     what = f" (writing {match.group(1)})" if match else ""
-    sure = bool(evidence.root_cause_line("disk_full"))
+    sure = not patterns.has("torn_write", line.text.encode())
     torn = "a file could not be written whole: most likely the disk or a quota is full"
     headline = f"a disk is full{what}" if sure else torn
     steps = (
@@ -51,6 +54,12 @@ def full(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, _frames(evidence, line), rank, host)
 
 
+def _before_torn(evidence: RunEvidence, name: str) -> Clue | None:
+    """Return what was said of a disk just before data or a file turned out to be torn."""
+    torn = evidence.root_cause_line("json_error", "bad_row", "torn_file")
+    return evidence.context_line(name) if torn else None
+
+
 def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
     """Return the line with the traceback that led to it: it shows what was being written."""
     frames = traceback(evidence.culprit) if evidence.culprit and evidence.explained else ()
@@ -59,7 +68,7 @@ def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
 
 def broken(evidence: RunEvidence) -> Cause | None:
     """A file system went away under the job, or cannot be written to."""
-    line = evidence.root_cause_line("stale") or evidence.root_cause_line("read_only")
+    line = evidence.root_cause_line("stale", "read_only", "io_error")
     if line is None:
         return None
     rank, host = evidence.rank_and_host(line)
@@ -67,11 +76,42 @@ def broken(evidence: RunEvidence) -> Cause | None:
     return Cause(f"a file system failed: {line.text}", steps, (line,), rank, host)
 
 
+def no_permission(evidence: RunEvidence) -> Cause | None:
+    """A file or folder may not be read or written."""
+    line = evidence.root_cause_line("no_permission")
+    if line is None:
+        return None
+    match = _PATH.search(line.text)
+    where = match.group(1) if match else ""
+    headline = f"no permission: {where}" if where else line.text
+    steps = [f"whose it is: ls -ld {shlex.quote(where)}"] if where else []
+    if re.search(r"hub/|huggingface|\.locks|\.cache", where):
+        steps.append("a cache of others cannot be written to: HF_HOME must name a folder of yours")
+    steps.append(advice.resume(evidence))
+    return Cause(headline, tuple(steps), (line,), *advice.who(evidence, line))
+
+
+def missing_file(evidence: RunEvidence) -> Cause | None:
+    """A file or folder that the program opens is not there on the node."""
+    line = evidence.root_cause_line("missing_file")
+    if line is None:
+        return None
+    match = _PATH.search(line.text)
+    where = match.group(1) if match else ""
+    named = re.search(r"Repo id must|Incorrect path_or", line.text) is not None
+    headline = f"{where} is not there on the node, and is no name on the hub" if (
+        named and where
+    ) else line.text  # fmt: skip
+    steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
+    steps += ["it must lie on storage that the nodes see", advice.resume(evidence)]
+    return Cause(headline, tuple(steps), _frames(evidence, line), *advice.who(evidence, line))
+
+
 def not_shared(evidence: RunEvidence) -> Cause | None:
     """The run folder is not there on a node."""
     line = evidence.root_cause_line("not_shared")
     if line is None:
         return None
-    steps = ("use a folder that all nodes see: --runs-dir FOLDER, or HPCLAUNCH_RUNS_DIR",)
+    steps = ("use a folder that all nodes see: --runs-dir, or HPCLAUNCH_RUNS_DIR",)
     text = line.text.removeprefix("hpclaunch: ").partition(": --runs-dir")[0]
     return Cause(f"the run folder is not on shared storage: {text}", steps, (line,))

@@ -1,0 +1,64 @@
+"""What CUDA and its driver print of GPUs."""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.phrases import Family, phrases
+
+GPU_ERROR: Family = {
+    "xid": phrases("NVRM: Xid", "Xid (PCI"),
+    "gpu_lost": phrases(
+        "has fallen off the bus", "GPU is lost", "ncorrectable ECC error",
+        "ncorrectable NVLink error", "cudaErrorECCUncorrectable",
+    ),
+}  # fmt: skip
+FABRIC_MANAGER: Family = {
+    "fabric_manager": phrases(
+        "system not yet initialized",
+        "Error 802",
+        "cudaErrorSystemNotReady",
+        "CUDA_ERROR_SYSTEM_NOT_READY",
+    )
+}
+GPU_BUSY: Family = {
+    "gpu_busy": phrases(
+        "busy or unavailable", "cudaErrorDevicesUnavailable", "exclusive-thread device already in",
+        "cudaErrorDeviceAlreadyInUse", confirmed=r"CUDA|cuda|[Dd]evice",
+    )
+}  # fmt: skip
+GPU_ORDINAL: Family = {
+    "gpu_ordinal": phrases(
+        "invalid device ordinal", "cudaErrorInvalidDevice", "nvalid device id",
+        "CUDA_ERROR_INVALID_DEVICE", "nvalid device argument", "but torch.cuda.device_count() is",
+        "But your machine only has",
+    )
+}  # fmt: skip
+DUPLICATE_GPU: Family = {"duplicate_gpu": phrases("Duplicate GPU detected")}
+GPU_MEMORY: Family = {
+    "gpu_oom": phrases(
+        "CUDA out of memory", "CUDA error: out of memory", "OutOfMemoryError", "HIP out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Cuda failure 2 'out of memory'",
+        "Cuda failure 'out of memory'", "Failed to CUDA calloc", "Failed to CUDA malloc",
+        "No executable batch size found", "CUDA_ERROR_OUT_OF_MEMORY", "XPU out of memory",
+    )
+}  # fmt: skip
+NO_GPU: Family = {
+    "no_gpu": phrases(
+        "No CUDA GPUs are available", "this rank sees no GPU", "not compiled with CUDA enabled",
+        "Found no NVIDIA driver", "no CUDA-capable device", " were asked for",
+        "has fewer GPUs than", "torch.cuda.is_available() is False",
+        confirmed=r"GPU|CUDA|NVIDIA|cuda",
+    )
+}  # fmt: skip
+CUDA_MISMATCH: Family = {
+    "driver": phrases(
+        "driver on your system is too old", "CUDA driver version is insufficient",
+        "no kernel image is available", "forward compatibility was attempted",
+        "Driver/library version mismatch", "unsupported display driver",
+        "not compatible with the current PyTorch installation",
+    )
+}  # fmt: skip
+CUDA_ERROR: Family = {
+    "gpu_fault": phrases(
+        "CUDA error: ", "CUBLAS_STATUS_EXECUTION", "CUBLAS_STATUS_INTERNAL", "Triton Error [CUDA]"
+    )
+}

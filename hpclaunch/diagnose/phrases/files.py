@@ -1,0 +1,64 @@
+"""What is printed of disks, files, checkpoints and data."""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.phrases import Family, phrases
+
+QUOTA: Family = {"quota": phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}
+DISK_FULL: Family = {
+    "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
+    "torn_write": phrases("basic_ios::clear: iostream error", " unexpected pos "),
+}
+FILE_SYSTEM: Family = {
+    "stale": phrases(
+        "Stale file handle",
+        "Transport endpoint is not connected",
+        "[Errno 116]",
+        "transport endpoint shutdown",
+        "[Errno 108]",
+    ),
+    "read_only": phrases("Read-only file system", "[Errno 30]"),
+    "io_error": phrases("Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error"),
+}
+NO_PERMISSION: Family = {
+    "no_permission": phrases(
+        "Permission denied", "[Errno 13]", "os error 13)",
+        confirmed=r"Permission denied.*/|/.*Permission denied|rrno 13|error 13",
+    )
+}  # fmt: skip
+MISSING_FILE: Family = {
+    "missing_file": phrases(
+        "No such file or directory", "Couldn't find any data file at",
+        "does not appear to have a file named", "Repo id must be in the form", "Repo id must use",
+        "Incorrect path_or_model_id",
+        confirmed=r"FileNotFoundError|OSError|EnvironmentError|HFValidationError",
+    )
+}  # fmt: skip
+TORN_FILE: Family = {
+    "torn_file": phrases(
+        "PytorchStreamReader failed", "Error while deserializing header", "HeaderTooLarge",
+        "MetadataIncompleteBuffer", "Ran out of input", "unexpected EOF", "UnpicklingError",
+        "pickle data was truncated", "not a ZIP archive", "BadZipFile", "invalid load key",
+        "InvalidHeader", "file is truncated", "File is too small",
+    )
+}  # fmt: skip
+JSON_ERROR: Family = {
+    "json_error": phrases("JSONDecodeError", "JSON decode error", "is not a valid JSON file")
+}
+WRONG_CHECKPOINT: Family = {
+    "wrong_checkpoint": phrases(
+        "size mismatch for ", "Missing key(s) in state_dict", "Unexpected key(s) in state_dict",
+        "loaded state dict contains a parameter group", "loaded state dict has a different number",
+        "Missing key in checkpoint state_dict", "Size mismatch between saved",
+        "used a DP world size of", "does not match the checkpoint",
+        "Can't find a valid checkpoint at",
+    )
+}  # fmt: skip
+BAD_DATA: Family = {
+    "bad_row": phrases(
+        "repair the row or take it out", "JSON parse error", "DatasetGenerationError",
+        "pyarrow.lib.ArrowInvalid", "DatasetGenerationCastError",
+        "because column names don't match",
+        "new columns (", "missing columns (", "Parquet magic bytes not found",
+    )
+}  # fmt: skip

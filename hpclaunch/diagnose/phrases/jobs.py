@@ -1,0 +1,49 @@
+"""What Slurm, the script and the launchers print of a job's end."""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.phrases import Family, phrases
+
+CANCELLED: Family = {
+    "cancelled": phrases(
+        "CANCELLED AT ", confirmed=r"\*\*\* JOB \d+ ON \S+ CANCELLED AT [-\d:T]+ \*\*\*"
+    )
+}
+NODE_FAILURE: Family = {
+    "node_failure": phrases(
+        "DUE TO NODE FAILURE", "Node failure on ", "Communication connection failure"
+    )
+}
+PREEMPTED: Family = {"preempted": phrases("DUE TO PREEMPTION")}
+TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT")}
+NOT_SHARED: Family = {"not_shared": phrases("must be on shared storage")}
+NO_MODULE: Family = {
+    "no_module": phrases(
+        "Unable to locate a modulefile", "module(s) are unknown", "Lmod has detected"
+    )
+}
+NO_ENVIRONMENT: Family = {
+    "no_command": phrases(
+        ": command not found", ": not found", "activate: No such file or directory",
+        "no Python environment in", "error: execve(): ", "bad interpreter",
+        confirmed=r"(?m)(?:not found\s*$|activate: No such|no Python env|execve|bad interp)",
+    )
+}  # fmt: skip
+TASK_KILLED: Family = {
+    "task_killed": phrases(
+        "srun: error: ", latest=True,
+        confirmed=r"srun: error: \S+: tasks? [\d,-]+: (?:Killed|Segm|Bus error|Aborted)",
+    )
+}  # fmt: skip
+SCRIPT: Family = {
+    "script": phrases(
+        "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ", latest=True,
+        confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): ",
+    )
+}  # fmt: skip
+ROOT: Family = {
+    "root": phrases("Root Cause (first observed"),
+    "exited": phrases("failed (exitcode: "),
+    "enqueued": phrases("last enqueued ", confirmed=r"last enqueued (?:NCCL )?work"),
+}
+"""Lines that are no cause, but show which rank it began with."""

@@ -1,0 +1,55 @@
+"""What NCCL, gloo and torchrun print of ranks that do not reach each other."""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.phrases import Family, phrases
+
+PORT_TAKEN: Family = {
+    "port_taken": phrases("ddress already in use", "EADDRINUSE", "no free port on")
+}
+NO_INTERFACE: Family = {
+    "no_interface": phrases(
+        "no socket interface found", "No interface found", "Unable to find interface for",
+        "ifname not found", "Unable to find address for", "o socket interfaces found",
+        "nvalid network interface",
+    )
+}  # fmt: skip
+NCCL_VERSIONS: Family = {
+    "nccl_versions": phrases("Mismatched NCCL version", "ismatched NCCL versions")
+}
+INFINIBAND: Family = {
+    "infiniband": phrases(
+        "NET/IB : Got completion", "ibv_modify_qp failed", "Got async event", "ibv_poll_cq failed",
+        "ibv_post_send failed", "ibv_open_device failed", "ibv_query_gid", "NET/OFI Request",
+        "NET/OFI ", "IBV_WC_", "ibv_query_port failed",
+        confirmed=r"with status=(?!0\b)|failed with error|: *(?:port error|device fatal)|IBV_WC_"
+        r"|ibv_\w+ failed|NET/OFI .*(?:fail|rror)",
+    )
+}  # fmt: skip
+STUCK_CALL: Family = {"stuck_call": phrases("watchdog got stuck", "Heartbeat monitor timed out")}
+TIMEOUT: Family = {
+    "watchdog": phrases("Watchdog caught collective operation timeout"),
+    "gloo_timeout": phrases("Timed out waiting ", confirmed=r"Timed out waiting \d+ms for"),
+    "barrier": phrases("failed to pass monitoredBarrier"),
+}
+NOT_MET: Family = {
+    "store_timeout": phrases(
+        "wait timeout after ", "client socket has timed out", "seconds waiting for clients",
+        "in store based barrier", "RendezvousTimeoutError", "RendezvousConnectionError",
+        "RendezvousClosedError", "connection to the C10d store has failed",
+        "cannot be retrieved (gai",
+    ),
+    "network": phrases(
+        "Connection refused", "No route to host", "Network is unreachable", "ncclSystemError",
+        "connectFullMesh failed",
+    ),
+}  # fmt: skip
+PEER: Family = {
+    "peer_lost": phrases(
+        "onnection closed by", "onnection reset by", "onnection was closed", "onnection was reset",
+        "Remote peer closed", "remote process exited", "ncclRemoteError", "Broken pipe",
+        "Socket closed", "failed to recv, got 0 bytes", "NCCL communicator was aborted",
+        "NCCL Error 6", "recvValue failed", "sendBytes failed", "recvBytes failed",
+        "possible application crash on rank",
+    )
+}  # fmt: skip

@@ -1,0 +1,214 @@
+"""What each rank printed last: its own log as torchrun keeps it, or its lines in the job's log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hpclaunch.diagnose import patterns
+from hpclaunch.diagnose.last_words import NEAR, argument_error, last_words, without_noise
+from hpclaunch.diagnose.log import PROGRESS, Log, tidy
+from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
+from hpclaunch.diagnose.tracebacks import ending
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lines import parse_line
+
+TAIL = 2**16
+"""Bytes read from the end of a rank's own log: the reason stands there."""
+ENDING = 60
+"""Lines at the end of it in which an exception without a traceback counts."""
+CONTEXT = 40
+"""Lines before a traceback in which libraries may say what led to it."""
+SLACK = 2.0
+"""Seconds that the clocks of a file system's servers may be apart."""
+LAST = 12
+"""Lines at the end of the output that are looked into of a rank without an exception."""
+LAST_ACT = 80
+"""The same of a rank that aborted: C++ prints its whole stack."""
+RANKS = 1024
+"""Logs of ranks that are looked into."""
+JOB_TAIL = 2**20
+"""Bytes at the end of the job's log that are searched for the ranks' lines."""
+ABORTED = -6
+"""Exit code of a rank that gave itself up: NCCL's watchdog ends its process so."""
+
+_ABORTING = re.compile(
+    r"(?:^|\]:)\[[EF]\d{3,4} |\[[EF] \w+\.cpp|terminate called|Fatal Python error"
+)
+MOST_BUFFERED = 3
+"""Lines of progress that other ranks may still print after one has failed."""
+
+
+def modified(path: Path) -> float:
+    """Return when a file was last written, in Unix seconds; 0 where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def exceptions_in_own_logs(
+    folder: RunFolder, log: Log, per_node: int, names: tuple[str, ...], since: float
+) -> Iterator[RankFailure]:
+    """Yield the ranks whose own log ends in an exception that they did not survive.
+
+    `since`: Unix seconds; older logs are of an earlier start.
+    """
+    for node, local, file in _own_logs(folder, since):
+        text, whole = _tail(file)
+        lines = text.decode("utf-8", errors="replace").split("\n")
+        numbers = list(range(1, len(lines) + 1)) if whole else None
+        failure = _failure(lines, numbers, file, node * per_node + local)
+        if failure is not None and not _went_on(failure.error, log, node, local):
+            host = names[node] if node < len(names) else None
+            yield replace(failure, local_rank=local, node=node, host=host, at=modified(file))
+
+
+def exceptions_in_log(log: Log, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailure]:
+    """Yield the ranks whose lines in the job's log end in an exception."""
+    for (node, local), (numbers, lines) in _by_rank(log).items():
+        failure = _failure(lines, numbers, log.file, node * per_node + local)
+        if failure is not None and not _went_on(failure.error, log, node, local):
+            host = names[node] if node < len(names) else None
+            yield replace(failure, local_rank=local, node=node, host=host, before=None)
+
+
+def with_output(folder: RunFolder, log: Log, end: RankFailure) -> RankFailure:
+    """Return a rank's exit with what it printed last, though that was no exception."""
+    place = folder.logs / "ranks" / f"node-{end.node or 0}"
+    files = sorted(place.glob(f"*/attempt_*/{end.local_rank}/stderr.log"), key=modified)
+    if files:
+        lines = _tail(files[-1])[0].decode("utf-8", errors="replace").rstrip().split("\n")
+    else:
+        lines = _by_rank(log).get((end.node or 0, end.local_rank or 0), ([], []))[1]
+    if end.error:
+        return _with_words(lines, log, end)
+    last = _last_act(lines) if end.code == ABORTED else lines[-LAST:]
+    gave_up = end.code == ABORTED and bool(patterns.collateral("\n".join(last).encode()))
+    return replace(end, text="\n".join(last).encode(), is_collateral=end.is_collateral or gave_up)
+
+
+def _with_words(lines: list[str], log: Log, end: RankFailure) -> RankFailure:
+    """Return the exit of a rank that left an exit code with what it said as it ended."""
+    last_line = argument_error(lines) or last_words(lines)
+    if not last_line or _went_on(last_line, log, end.node or 0, end.local_rank or 0):
+        return end
+    at = max(at for at, line in enumerate(lines) if last_line in line)
+    return replace(
+        end,
+        error=f"{tidy(last_line)} ({end.error})",
+        text="\n".join(lines[at:]).encode(),
+        context="\n".join(without_noise(lines[max(0, at - NEAR) : at])).encode(),
+        is_collateral=end.is_collateral or is_collateral(last_line, last_line.encode()),
+    )
+
+
+def _last_act(lines: list[str]) -> list[str]:
+    """Return an aborting program's output from the first error of its end on."""
+    last = lines[-LAST_ACT:]
+    for at, line in enumerate(last):
+        if _ABORTING.search(line):
+            return last[at:]
+    return last[-LAST:]
+
+
+def went_on_after(failure: RankFailure, log: Log) -> bool:
+    """Return whether a rank printed anything more after its exception: it had survived it."""
+    labels = _labels(failure.node or 0, failure.local_rank or 0)
+    known = {_unranked(line) for line in failure.text.split(b"\n")}
+    for line in _rest(failure.error, log):
+        if line.startswith(labels):
+            words = _unranked(line[len(labels[0]) :])
+            if words and words not in known and not words.startswith((b"[rank", b"frame #")):
+                return True
+    return False
+
+
+def _unranked(line: bytes) -> bytes:
+    return re.sub(rb"^\[rank\d+\]: ?", b"", line.strip())
+
+
+def _own_logs(folder: RunFolder, since: float) -> Iterator[tuple[int, int, Path]]:
+    for node_folder in sorted((folder.logs / "ranks").glob("node-*")):
+        number = node_folder.name.removeprefix("node-")
+        if not (number.isascii() and number.isdigit()):
+            continue
+        starts = sorted(node_folder.glob("*/attempt_*"), key=modified)
+        files = starts[-1].glob("*/stderr.log") if starts else ()
+        for file in [file for file in sorted(files)[:RANKS] if modified(file) >= since - SLACK]:
+            local = file.parent.name
+            if local.isascii() and local.isdigit():
+                yield int(number), int(local), file
+
+
+def _failure(
+    lines: list[str], numbers: list[int] | None, file: Path | None, rank: int
+) -> RankFailure | None:
+    """Return what an output ended with, None where that is no exception."""
+    end = ending(lines, ENDING)
+    if end is None:
+        return None
+    text = "\n".join(lines[end.begin : end.stop]).encode()
+    error = tidy(end.error)
+    return RankFailure(
+        error=error,
+        text=text,
+        context="\n".join(lines[max(0, end.begin - CONTEXT) : end.begin]).encode(),
+        rank=rank,
+        file=file,
+        line=numbers[end.at] if numbers else None,
+        before=end.begin if numbers else None,
+        error_at=end.at - end.begin,
+        is_collateral=is_collateral(error, text) or others_failed(text, rank),
+    )
+
+
+def _went_on(error: str, log: Log, node: int, local: int) -> bool:
+    """Return whether the training went on after a rank's exception: it had survived it."""
+    labels = _labels(node, local)
+    others = 0
+    for line in _rest(error, log):
+        if PROGRESS.search(line):
+            others += 1
+            if line.startswith(labels) or others > MOST_BUFFERED:
+                return True
+    return False
+
+
+def _rest(error: str, log: Log) -> list[bytes]:
+    """Return the lines of the job's log after the last that has an error; none if none has."""
+    begin = error.partition(". Last error: ")[0].encode("utf-8", errors="replace")
+    at = log.text.rfind(begin) if begin else -1
+    return log.text[at:].split(b"\n")[1:] if at >= 0 else []
+
+
+def _labels(node: int, local: int) -> tuple[bytes, bytes]:
+    """Return what stands before a rank's lines in the job's log, on GPUs and on CPUs."""
+    return f"{node}: [gpu{local}]:".encode(), f"{node}: [cpu{local}]:".encode()
+
+
+def _by_rank(log: Log) -> dict[tuple[int, int], tuple[list[int], list[str]]]:
+    """Return numbers and texts of each rank's lines at the end of the job's log."""
+    start = max(0, len(log.text) - JOB_TAIL)
+    number = log.begin + log.text.count(b"\n", 0, start)
+    found: dict[tuple[int, int], tuple[list[int], list[str]]] = {}
+    for raw in log.text[start:].split(b"\n"):
+        number += 1
+        line = parse_line(raw.decode("utf-8", errors="replace"))
+        if line.node is not None and line.local_rank is not None:
+            numbers, texts = found.setdefault((line.node, line.local_rank), ([], []))
+            numbers.append(number)
+            texts.append(line.text)
+    return found
+
+
+def _tail(file: Path) -> tuple[bytes, bool]:
+    """Return the end of a file, and whether that is all of it; b'' where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.seek(max(0, stream.seek(0, 2) - TAIL))
+            return stream.read(), start == 0
+    except OSError:
+        return b"", True

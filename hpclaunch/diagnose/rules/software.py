@@ -1,0 +1,266 @@
+"""Software that does not fit: the node's libraries, the Python, or other packages."""
+
+from __future__ import annotations
+
+import re
+
+from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
+
+_SITE_PACKAGE = re.compile(r"(?:site|dist)-packages/([\w.-]+?)(?:\.(?:cpython|abi3|so)\b|/|\.py)")
+_VERSION = re.compile(r"version `(\w+_[\d.]+)' not found")
+_LIBRARY = re.compile(r"([\w.+-]+\.so(?:\.[\d.]+)?): cannot open shared object")
+_MODULE = re.compile(r"No module named '?([\w.]+)")
+_OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
+_NEEDED = re.compile(
+    r"(?:the package |the `|[Uu]sing `|requires (?:the )?|[Pp]lease install |install -U "
+    r"|pip install )"
+    r"[`'\"]?(flash[_-]attn|[A-Za-z][\w.-]+?)[`'\"]?(?=[\s`'\",.:;>=<]|$)"
+)
+_ANY = re.compile(r"The '?([\w.-]+)[^']*'? (?:distribution was not found|is required)")
+_LACKED = re.compile(
+    r"[`'\"]([\w.-]+)[`'\"] (?:(?:library|package|module) )?is not installed"
+    r"|requires the ([\w-]+) library|([\w.-]+) is not installed"
+)
+_NO_NAMES = {
+    "",
+    "it",
+    "the",
+    "a",
+    "this",
+    "following",
+    "to",
+    "using",
+    "flash",
+    "library",
+    "package",
+}
+_PIP = {
+    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
+    "bs4": "beautifulsoup4", "dotenv": "python-dotenv", "google.protobuf": "protobuf",
+    "skimage": "scikit-image", "dateutil": "python-dateutil", "attr": "attrs", "git": "gitpython",
+    "flash_attn": "flash-attn", "flash_attn_2_cuda": "flash-attn", "attn": "flash-attn",
+    "mpi4py": "mpi4py", "Levenshtein": "levenshtein", "hydra": "hydra-core", "faiss": "faiss-cpu",
+    "lightning_fabric": "lightning", "OpenSSL": "pyopenssl", "serial": "pyserial",
+    "absl": "absl-py", "tensorboardX": "tensorboardX", "sentence_transformers":
+    "sentence-transformers", "pkg_resources": "setuptools", "transformer_engine":
+    "transformer-engine", "mamba_ssm": "mamba-ssm", "causal_conv1d": "causal-conv1d",
+}  # fmt: skip
+"""Packages whose name on the index is not the name that is imported."""
+_OWN = {"src", "utils", "util", "lib", "common", "config", "configs", "data", "dataset",
+        "model", "models", "train", "trainer", "tools", "helpers", "main", "modules", "core",
+        "scripts", "losses", "metrics", "eval", "test", "tests", "project"}  # fmt: skip
+"""Names of folders of programs: what the index has under them is something else."""
+_REBUILT = {"flash-attn", "mamba-ssm", "causal-conv1d", "transformer-engine", "apex", "deepspeed"}
+"""Packages that compile against PyTorch."""
+
+
+def _package(text: str) -> str:
+    """Return the package that a path or message is about, as the index has it; '' if none."""
+    match = None
+    for match in _SITE_PACKAGE.finditer(text):  # noqa: B007  # the last one counts
+        pass
+    name = match[1] if match else ""
+    return _PIP.get(name, name.replace("_", "-").strip("-"))
+
+
+def _rebuild(name: str) -> str:
+    isolated = " --no-build-isolation" if name in _REBUILT else ""
+    return f"python -m pip install --force-reinstall --no-deps --no-cache-dir{isolated} {name}"
+
+
+def _who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:
+    return advice.who(evidence, line)
+
+
+def glibc(evidence: RunEvidence) -> Cause | None:
+    """A package was built for a newer system than the node's."""
+    line = evidence.root_cause_line("glibc")
+    if line is None:
+        return None
+    match = _VERSION.search(line.text)
+    version = match[1] if match else "a newer version"
+    name = _package(line.text)
+    what, library = name or "a package", "C++ library" if "XX" in version or "CXX" in version else (
+        "C library (glibc)"
+    )  # fmt: skip
+    newer = (
+        "a newer one may come with a module of GCC (module avail gcc), or with conda: "
+        "conda install -c conda-forge libstdcxx-ng"
+    )
+    built = f"build {what} on the cluster instead of taking a ready wheel: "
+    steps = (
+        newer if library == "C++ library" else
+        f"{built}{_rebuild(name) + ' --no-binary ' + name if name else 'see its own instructions'}",
+        "or take an older release of it, or run the job in a container of a newer system",
+        advice.resume(evidence),
+    )  # fmt: skip
+    headline = f"{what} needs {version}: the node's {library} is older"
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
+def abi(evidence: RunEvidence) -> Cause | None:
+    """A compiled package was built for another version of what it is linked against."""
+    line = evidence.root_cause_line("abi")
+    if line is None:
+        return None
+    name = _package(line.text)
+    if re.search(r"numpy|NumPy|_ARRAY_API|multiarray|API version", line.text):
+        culprit = _package(evidence.last_words.replace(line.text, ""))
+        headline = "a package was compiled for another NumPy (binary incompatibility with numpy)"
+        steps = [
+            "take the NumPy that it was built for: python -m pip install 'numpy<2'",
+            f"or build it anew: {_rebuild(culprit)}" if culprit else
+            "or install the package anew, in a release for this NumPy",
+        ]  # fmt: skip
+    else:
+        what = name or "a compiled package"
+        against = "version of a library"
+        if re.search(r"c10|torch|_ZN2at", line.text):
+            against = "PyTorch"
+        elif re.search(r"symbol: _?Py", line.text):
+            against = "Python"
+        headline = f"{what} was built for another {against} (ABI mismatch): {line.text}"
+        steps = [f"install it anew for the one that is here: {_rebuild(name)}" if name else
+                 "install it anew, for the libraries that are here"]  # fmt: skip
+    return Cause(headline, (*steps, advice.resume(evidence)), (line,), *_who(evidence, line))
+
+
+def wrong_wheel(evidence: RunEvidence) -> Cause | None:
+    """A package is for another Python, or another kind of processor."""
+    line = evidence.root_cause_line("wrong_wheel")
+    if line is None:
+        return None
+    headline = f"a package is for another Python or processor: {line.text}"
+    steps = (
+        "compare with the job's Python: python -c 'import sys, platform; print(sys.version, "
+        "platform.machine())'; in a wheel's name cp311 is Python 3.11",
+        "install the release for it, or make the environment with the Python that is needed",
+        advice.resume(evidence),
+    )
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
+def missing_library(evidence: RunEvidence) -> Cause | None:
+    """A shared library is not there on the node."""
+    line = evidence.root_cause_line("missing_library")
+    if line is None:
+        return None
+    match = _LIBRARY.search(line.text)
+    name = match[1] if match else ""
+    base = name.partition(".so")[0].removeprefix("lib")
+    find = f": module spider {base}" if base else ""
+    headline = f"the shared library {name} is not there on the node" if name else line.text
+    steps = (
+        f"load the module that brings it{find}; --module of hpclaunch sbatch gives it to the job",
+        "or install the package that needs it for the CUDA and libraries that are here",
+        advice.resume(evidence),
+    )
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
+def old_package(evidence: RunEvidence) -> Cause | None:
+    """Transformers or tokenizers is older than the model's files."""
+    line = evidence.root_cause_line("old_package")
+    if line is None:
+        return None
+    name = "tokenizers" if re.search(r"untagged enum|unknown field", line.text) else "transformers"
+    both = "transformers tokenizers" if name == "tokenizers" else name
+    steps = (f"python -m pip install --upgrade {both}", advice.resume(evidence))
+    what = "the model's tokenizer.json" if name == "tokenizers" else "this model"
+    headline = f"{name} is too old for {what}: {line.text}"
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
+def no_compiler(evidence: RunEvidence) -> Cause | None:
+    """Something is compiled in the job, and the compiler for it is missing or does not fit."""
+    line = evidence.root_cause_line("no_compiler")
+    if line is None:
+        return None
+    steps = (
+        "load modules that bring a C compiler, and a CUDA toolkit of the version that torch was "
+        "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
+        "why a build failed stands above: hpclaunch logs " + evidence.record.name,
+        advice.resume(evidence),
+    )
+    headline = f"something must be compiled in the job, and cannot be: {line.text}"
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
+def versions(evidence: RunEvidence) -> Cause | None:
+    """Two packages are of versions that do not fit each other."""
+    line = evidence.root_cause_line("package_versions")
+    if line is None or (_needed(line.text) and "cannot import name" not in line.text):
+        return None
+    if evidence.root_cause_line("no_package") and "cannot import name" not in line.text:
+        return None
+    match = _OF.search(line.text)
+    headline = line.text
+    steps = [
+        "see what does not fit: python -m pip check",
+        "install together what belongs together: python -m pip install --upgrade transformers trl "
+        "peft accelerate",
+    ]
+    if match:
+        top = match[2].partition(".")[0]
+        name = _PIP.get(top, top)
+        headline = f"{name} has no {match[1]}: it is of another version than what imports it"
+        steps[0] = f"which version it is: python -m pip show {name}; what does not fit: " + (
+            "python -m pip check"
+        )
+        if top in _OWN:
+            return None
+    return Cause(headline, (*steps, advice.resume(evidence)), (line,), *_who(evidence, line))
+
+
+def no_package(evidence: RunEvidence) -> Cause | None:
+    """A Python package is missing."""
+    line = evidence.root_cause_line("no_package")
+    if line is None:
+        return None
+    module = _MODULE.search(line.text)
+    name = module[1] if module else _needed(line.text)
+    top = name.partition(".")[0]
+    script = f"{evidence.folder.script}: its top names the environment"
+    who = _who(evidence, line)
+    if module and (top in _OWN or _is_beside_program(evidence, top)):
+        steps = (
+            f"{top} looks like a part of your own program: start it where {top} lies, or put that "
+            "folder into PYTHONPATH",
+            advice.resume(evidence),
+        )
+        return Cause(f"Python does not find the module {name}", steps, (line,), *who)
+    if not name:
+        return Cause(line.text, (f"see the job's environment   ({script})",), (line,), *who)
+    package = _PIP.get(name) or _PIP.get(top) or top.replace("_", "-")
+    if not module:
+        package = package.lower()
+    isolated = " --no-build-isolation" if package in _REBUILT else ""
+    steps = (
+        f"install it in the job's environment: python -m pip install {package}{isolated}   "
+        f"({script})",
+        advice.resume(evidence),
+    )
+    return Cause(f"the Python package {name} is missing", steps, (line,), *who)
+
+
+def _needed(text: str) -> str:
+    """Return the package that a message asks for; '' if it names none."""
+    for pattern in (_ANY, _LACKED, _NEEDED):
+        for match in pattern.finditer(text):
+            name = next((group for group in match.groups() if group), "")
+            if name.lower() not in _NO_NAMES:
+                return name
+    return ""
+
+
+def _is_beside_program(evidence: RunEvidence, top: str) -> bool:
+    """Return whether a file or folder of that name lies beside the user's program."""
+    from pathlib import Path
+
+    for word in evidence.record.program[:1]:
+        folder = Path(word).parent
+        if folder.is_absolute() and ((folder / top).is_dir() or (folder / f"{top}.py").is_file()):
+            return True
+    return False

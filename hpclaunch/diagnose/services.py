@@ -1,0 +1,130 @@
+"""Which service a program did not get what it asked of, and what went wrong with it. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Service = Literal["hub", "wandb", "storage", "packages", "other"]
+Fault = Literal["certificate", "access", "limit", "server", "unreachable", "cut"]
+
+_RANKS = re.compile(r"Dist(?:Network|Store|Backend)Error|gloo|NCCL|c10d|TCPStore|ProcessGroup")
+"""Not a service, but another rank."""
+
+_FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
+    ("certificate", re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError")),
+    ("unreachable", re.compile(r"ProxyError|Tunnel connection failed")),
+    ("limit", re.compile(r"429 Client Error|429 Too Many|SlowDown|TooManyRequests")),
+    ("access", re.compile(
+        r"40[13] Client Error|\b401 Unauthorized|\b403 Forbidden|(?i:returned error 40[13])"
+        r"|api_key not configured|No API key|PERMISSION_ERROR|permission denied \(<"
+        r"|do not have permission to access|NoCredentials|Unable to locate credentials"
+        r"|Access ?Denied|InvalidAccessKey|SignatureDoesNotMatch|ExpiredToken"
+        r"|DefaultCredentialsError|API key must|[Ii]nvalid API key|\(40[13]\)")),
+    ("server", re.compile(r"\b50[0-4] (?:Server Error|Internal Server|Bad Gateway|Service Un|Gate)"
+                          r"|Gateway Time-?out")),
+    ("unreachable", re.compile(
+        r"NewConnectionError|NameResolution|Name or service not known|Temporary failure in name"
+        r"|Network is unreachable|No route to host|ConnectTimeout|ConnectError|Connection refused"
+        r"|EndpointConnectionError|nodename nor servname|connect timeout|\[Errno -[235]\]"
+        r"|Could not resolve host|dns error|offline mode is enabled|getaddrinfo failed")),
+    ("cut", re.compile(
+        r"IncompleteRead|ChunkedEncodingError|ConnectionResetError|Connection aborted"
+        r"|RemoteDisconnected|ProtocolError|Read timed out|ReadTimeout|http\w+\.ReadError"
+        r"|Consistency check|without sending complete message|CAS service error|Connection broken"
+        r"|[Cc]onnection reset|error decoding response body|request or response body error"
+        r"|Data processing error")),
+    ("unreachable", re.compile(
+        r"Max retries exceeded|LocalEntryNotFoundError|couldn't connect to 'http|Couldn't reach"
+        r"|Run initialization has timed out|Network error|entering retry loop|Cannot reach http"
+        r"|CommError|Connection to \S+ timed out|APIConnectionError|ConnectionError")),
+)  # fmt: skip
+"""What went wrong, the most telling first."""
+
+_CLASSES: tuple[tuple[Service, re.Pattern[str]], ...] = (
+    ("wandb", re.compile(r"^(?:\[rank\d+\]: ?)?wandb\.", re.MULTILINE)),
+    ("storage", re.compile(
+        r"^(?:\[rank\d+\]: ?)?(?:botocore|boto3|s3fs|gcsfs|adlfs|azure\.|google\.|minio)",
+        re.MULTILINE)),
+    ("hub", re.compile(r"^(?:\[rank\d+\]: ?)?huggingface_hub\.", re.MULTILINE)),
+)  # fmt: skip
+"""Exceptions by which a service is known."""
+_HOSTS: tuple[tuple[Service, re.Pattern[str]], ...] = (
+    ("hub", re.compile(r"(?:^|\.)(?:huggingface\.co|hf\.co|hf-mirror\.com)$")),
+    ("wandb", re.compile(r"(?:^|\.)wandb\.(?:ai|io|me|com)$|^wandb\.")),
+    ("storage", re.compile(
+        r"amazonaws\.com$|storage\.googleapis\.com$|blob\.core\.windows\.net$|cloudflarestorage"
+        r"|digitaloceanspaces|backblazeb2|(?:^|\.)(?:s3|minio|ceph|swift)[.-]")),
+    ("packages", re.compile(
+        r"(?:^|\.)(?:pypi\.org|pythonhosted\.org|pypi\.nvidia\.com|anaconda\.(?:org|com))$"
+        r"|^download\.pytorch\.org$")),
+)  # fmt: skip
+_FRAMES: tuple[tuple[Service, re.Pattern[str]], ...] = (
+    ("wandb", re.compile(r"\bwandb[./]")),
+    ("storage", re.compile(r"botocore/|s3fs/|gcsfs/|adlfs/|['\"](?:s3|gs|az|abfs)://")),
+    ("hub", re.compile(
+        r"huggingface_hub/|from_pretrained\(|snapshot_download\(|hf_hub_download\(|load_dataset\("
+        r"|datasets/(?:load|utils|data_files|builder)|transformers/utils/hub|push_to_hub|HfApi")),
+)  # fmt: skip
+
+_HOST = re.compile(
+    r"host='([\w.-]+)'|https?://([\w.-]+\w)|Connection to ([\w.-]+\w) timed out"
+    r"|Failed to resolve '([\w.-]+)'|resolve host: ?'?([\w.-]+\w)"
+)
+_PAGES = re.compile(
+    r"^(?:docs\.|pytorch\.org|www\.|github\.com$|discuss\.|community\.|readthedocs)"
+)
+"""Hosts of pages that messages point to."""
+_PAGE_PATHS = re.compile(r"https?://[\w.-]+/docs/\S*|https?://[\w.-]+/settings/\S*")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A service, and what went wrong with it."""
+
+    service: Service
+    fault: Fault
+    host: str
+    """As the error names it; '' where it names none."""
+    line: str
+    """The line of the text that says so."""
+    by_proxy: bool = False
+
+
+def trouble(text: str) -> Trouble | None:
+    """Return what a traceback, or a script's end, says of a service; None if it says nothing."""
+    if _RANKS.search(text):
+        return None
+    lines = [_PAGE_PATHS.sub("", line) for line in text.split("\n")]
+    for fault, pattern in _FAULTS:
+        found = [line for line in lines if pattern.search(line)]
+        if found:
+            service, host = _service(found[::-1], lines[::-1], text)
+            if service is None:
+                return None
+            proxy = bool(_FAULTS[1][1].search(text))
+            return Trouble(service, fault, host, found[-1].strip(), proxy)
+    return None
+
+
+def _service(found: list[str], lines: list[str], text: str) -> tuple[Service | None, str]:
+    """Return service and host: by the exception, by the host that it names, by its frames."""
+    host = _host(found) or _host(lines)
+    for service, pattern in _CLASSES:
+        if pattern.search(text):
+            return service, host
+    if host:
+        named = (service for service, pattern in _HOSTS if pattern.search(host))
+        return next(named, "other"), host
+    return next((service for service, pattern in _FRAMES if pattern.search(text)), None), ""
+
+
+def _host(lines: list[str]) -> str:
+    """Return the first host that lines name, pages left out; '' where they name none."""
+    for line in lines:
+        for match in _HOST.finditer(line):
+            host = next(group for group in match.groups() if group)
+            if not _PAGES.search(host):
+                return host
+    return ""

@@ -1,0 +1,169 @@
+"""Finds the exception that a program's output ends with: the one that nothing caught."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HEADER = "Traceback (most recent call last)"
+MESSAGE_LINES = 40
+"""Lines after an exception's first that may be of its message."""
+
+_RANK = re.compile(r"^\[rank\d+\]: ?")
+_ERROR = re.compile(r"[A-Za-z_][\w.]*(?:\[[\w., ]*\])?(?:\([\w.]*\))?(?::.*)?$")
+"""The line that a traceback ends with: a dotted name, with a message or without."""
+_NAMED = re.compile(
+    r"^((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|TimeoutExpired|KeyError)\b(?::.*|$))"
+)
+"""An exception whose traceback is not there: its name says what it is."""
+_CHAINED = ("During handling of the above exception", "was the direct cause of the following")
+_IGNORED = re.compile(
+    r"^Exception ignored |^Error in atexit|^Error in sys\.|^--- Logging error|never retrieved"
+    r"|^Exception in callback"
+)
+"""What Python says before a traceback that ends nothing."""
+_WEAK = re.compile(
+    r"^Exception in thread|^(?:ERROR|WARNING|CRITICAL)\b|^[\[\d].*\b(?:ERROR|WARNING|CRITICAL)\b"
+)
+"""Before the traceback of another thread, or of one that was logged."""
+_LAUNCHERS = ("SignalException", "ChildFailedError")
+_LAUNCHED = "returned non-zero exit status"
+_AFTER = re.compile(
+    r"^(?:\[?[WEIF]\d{3,4} |\[rank\d+\]:\[[WEIF]|wandb: |Exception ignored |terminate called"
+    r"|frame #\d|srun: |slurmstepd)"
+)
+"""What comes after a message, and is no part of it."""
+
+
+@dataclass(frozen=True)
+class Traceback:
+    """A traceback with those that it came of; places are indexes of lines."""
+
+    begin: int
+    at: int
+    """Of the line that names the exception."""
+    stop: int
+    """After the last line of the message."""
+    error: str
+    weak: bool = False
+    """It was logged, or another thread's: the program may have gone on."""
+
+
+def unranked(line: str) -> str:
+    """Return a line without the rank that torch puts in front of it."""
+    return _RANK.sub("", line).rstrip("\r\n")
+
+
+def exception_in(line: str) -> str | None:
+    """Return the exception that a line names by itself, the launcher's own left out."""
+    match = _NAMED.match(unranked(line))
+    return match[1].strip() if match and not _of_launcher(match[1]) else None
+
+
+def ending(lines: list[str], most: int) -> Traceback | None:
+    """Return the exception that an output ended with; None where it shows none.
+
+    `most`: a line without a traceback that names one counts within so many lines of the end.
+    """
+    plain = [unranked(line) for line in lines]
+    found = list(_tracebacks(plain))
+    uncaught = [traceback for traceback in found if not traceback.weak]
+    if uncaught or found:
+        return (uncaught or found)[-1]
+    for at in range(len(plain) - 1, max(-1, len(plain) - 1 - most), -1):
+        error = exception_in(plain[at])
+        if error:
+            return Traceback(at, at, _message_end(plain, at), _with_last_error(plain, at, error))
+    return None
+
+
+def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
+    """Yield those that ended something, in the order of the lines."""
+    begin: int | None = None
+    headers = [at for at, line in enumerate(plain) if _is_header(line)]
+    stops = [*headers[1:], len(plain)][: len(headers)]
+    for header, stop in zip(headers, stops, strict=True):
+        before = _before(plain, header)
+        if begin is None or not any(text in before for text in _CHAINED):
+            begin = header
+        at = _error_line(plain, header, stop)
+        if at is None:
+            continue
+        if _IGNORED.search(before) or _of_launcher(plain[at]):
+            begin = None
+            continue
+        end = _message_end(plain, at)
+        at, error = _of_another_rank(plain, at, end)
+        first = _before(plain, begin)
+        yield Traceback(begin, at, end, _with_last_error(plain, at, error), _is_weak(first))
+
+
+def _is_header(line: str) -> bool:
+    text = line.rstrip()
+    if text.endswith(f"{HEADER}:"):
+        return text[: -len(HEADER) - 1].strip().count(" ") < 30
+    return HEADER in text and "─" in text
+
+
+def _before(plain: list[str], header: int) -> str:
+    """Return the last line with words before a traceback, of the last three."""
+    lines = (plain[at] for at in range(header - 1, max(-1, header - 4), -1))
+    return next((line for line in lines if line.strip()), "")
+
+
+def _is_weak(before: str) -> bool:
+    return bool(_WEAK.search(before[:200])) and not before.startswith("ERROR: Unexpected bus")
+
+
+def _error_line(plain: list[str], header: int, stop: int) -> int | None:
+    """Return the place of the first line after the frames; None where the output ends before."""
+    framed = False
+    for at in range(header + 1, stop):
+        line = plain[at]
+        if line[:1] in {" ", "\t", "│", "╰", "╭"} or not line:
+            framed = True
+            continue
+        if framed and _ERROR.match(line):
+            return at
+        if not framed or line == '"""':
+            return None
+        if _NAMED.match(line):
+            return at
+    return None
+
+
+def _message_end(plain: list[str], at: int) -> int:
+    """Return the place after the last line of an exception's message."""
+    stop = min(len(plain), at + MESSAGE_LINES)
+    for place in range(at + 1, stop):
+        line = plain[place]
+        if _AFTER.match(line) or _is_header(line) or any(text in line for text in _CHAINED):
+            return place
+    return stop
+
+
+def _of_another_rank(plain: list[str], at: int, end: int) -> tuple[int, str]:
+    """Return place and error; of a checkpoint the one of the rank that could not write it."""
+    nested = [place for place in range(at, end) if f"{HEADER}: (RANK" in plain[place]]
+    if nested:
+        for place in range(nested[0] + 1, end):
+            error = exception_in(plain[place])
+            if error:
+                return place, error
+    return at, plain[at].strip()
+
+
+def _with_last_error(plain: list[str], at: int, error: str) -> str:
+    """Return an error of NCCL with what NCCL says of it, which is the line below `Last error:`."""
+    for place in range(at, min(len(plain) - 1, at + 6)):
+        if plain[place].strip() == "Last error:":
+            return f"{error.rstrip(' .')}. Last error: {plain[place + 1].strip()}"
+    return error
+
+
+def _of_launcher(error: str) -> bool:
+    name = error.partition(":")[0]
+    return any(each in name for each in _LAUNCHERS) or (
+        name.endswith("CalledProcessError") and _LAUNCHED in error and "/python" in error
+    )

@@ -1,0 +1,194 @@
+"""`why` against failure logs made after public reports: how often it is right, unknown, wrong.
+
+    python -m tests.diagnose.verdicts
+
+Prints a table. Ends with 1 where a verdict is wrong, or more than one in twenty is unknown.
+
+A file of `failure_logs/` holds many cases: `=== what happened`, what must be said, `---`, the log.
+In a log `1.0|` is stderr of local rank 0 on node 1 and `1.0>` its stdout, `*` is every rank, `1|`
+the launcher on node 1; the rest is the script's. `@tb FILE:LINE CODE; ...` is a traceback up to its
+error, `@tbr` one that PyTorch puts the rank in front of; `@new`, `@mid`, `@old RANK:CODE ...` are
+torchrun's words on its ranks' ends, in three generations, the first to fail first; `@srun NODE` is
+srun's end.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpclaunch.diagnose.cause import Diagnosis
+from hpclaunch.run.folder import RunFolder
+from tests.diagnose import launchers
+from tests.diagnose.failed_runs import HOSTS, FailedRun, ask
+
+PLACE = Path(__file__).with_name("failure_logs")
+PER_NODE = 2
+UNNAMED = {"unknown", "exception", "killed", "script"}
+"""What `why` says where it knows no cause: it quotes the error, or says that there is none."""
+MOST_UNKNOWN = 0.05
+
+
+@dataclass(frozen=True)
+class Case:
+    """One failure: its log, and what is right to say of it."""
+
+    family: str
+    name: str
+    log: str
+    right: tuple[str, ...]
+    """Kinds of causes."""
+    rank: int | None = None
+    says: tuple[str, ...] = ()
+    """All are in the headline."""
+    advises: tuple[str, ...] = ()
+    """One is in the advice."""
+    never: tuple[str, ...] = ()
+    """None is in the headline or the advice."""
+    run: FailedRun = field(default_factory=FailedRun)
+    own_logs: bool = True
+    """Each rank has its own log beside the job's."""
+
+    def ask(self, root: Path) -> Diagnosis:
+        """Write the run folder, and ask why."""
+        return ask(self.write(root), self.run)
+
+    def write(self, root: Path) -> RunFolder:
+        """Write the run folder that the failure leaves."""
+        folder = RunFolder(root)
+        job: list[str] = []
+        own: dict[int, list[str]] = {}
+        for node, local, stderr, text in lines_of(self.log):
+            label = "" if node is None else f"{node}: "
+            label += "" if local is None else f"[gpu{local}]:"
+            job.append(label + text)
+            if node is not None and local is not None and stderr and self.own_logs:
+                own.setdefault(node * PER_NODE + local, []).append(text)
+        folder.logs.mkdir(parents=True)
+        folder.nodes.write_text("".join(f"{host}\n" for host in HOSTS))
+        (folder.logs / "job-8.out").write_text("\n".join([*job, ""]))
+        for rank, texts in own.items():
+            node, local = divmod(rank, PER_NODE)
+            place = folder.logs / f"ranks/node-{node}/none_x1/attempt_0/{local}"
+            place.mkdir(parents=True)
+            (place / "stderr.log").write_text("\n".join([*texts, ""]))
+        return folder
+
+    def verdict(self, found: Diagnosis) -> str:
+        """Return `right`, `unknown` or `wrong`."""
+        cause = found.cause
+        headline, advice = cause.headline.lower(), " | ".join(cause.advice).lower()
+        place = self.rank is None or cause.rank == self.rank
+        barred = any(text.lower() in f"{headline} {advice}" for text in self.never)
+        if cause.kind not in self.right:
+            return "unknown" if cause.kind in UNNAMED and place and not barred else "wrong"
+        said = all(text.lower() in headline for text in self.says)
+        advised = not self.advises or any(text.lower() in advice for text in self.advises)
+        return "right" if place and said and advised and not barred else "wrong"
+
+
+def lines_of(log: str) -> Iterator[tuple[int | None, int | None, bool, str]]:
+    """Return node, local rank, whether it is stderr, and text of each line."""
+    at = 0
+    for line in log.split("\n"):
+        head, sep, text = line.partition("|")
+        stderr = bool(sep) and len(head) <= 3
+        if not stderr:
+            head, sep, text = line.partition(">")
+        if line.startswith("@"):
+            at += 1
+            for node, words in launchers.lines(line, at, HOSTS, PER_NODE):
+                yield node, None, True, words
+        elif head == "*":
+            for rank in range(len(HOSTS) * PER_NODE):
+                for words in launchers.traceback(text, rank):
+                    yield *divmod(rank, PER_NODE), stderr, words
+        elif len(head) == 3 and head[1] == ".":
+            node, local = int(head[0]), int(head[2])
+            for words in launchers.traceback(text, node * PER_NODE + local):
+                yield node, local, stderr, words
+        elif sep and head in {"0", "1"}:
+            yield int(head), None, True, text
+        else:
+            yield None, None, True, line
+
+
+def cases(place: Path = PLACE) -> list[Case]:
+    """Return the cases of a folder's files."""
+    return [case for file in sorted(place.glob("*.txt")) for case in _cases(file)]
+
+
+def all_cases() -> list[Case]:
+    """Return the cases that the rules were made after, and those held out from that."""
+    return [*cases(), *cases(PLACE / "held_out")]
+
+
+def _cases(file: Path) -> Iterator[Case]:
+    for part in file.read_text(encoding="utf-8").split("=== ")[1:]:
+        head, _, log = part.partition("\n---\n")
+        name, *rest = head.splitlines()
+        told = {key: value for key, _, value in (line.partition(": ") for line in rest)}
+        run = FailedRun(
+            slurm=told.get("slurm", "FAILED"),
+            state=told.get("state", "failed"),
+            code=int(told.get("exit", "1")),
+        )
+        yield Case(
+            file.stem,
+            name,
+            log.rstrip("\n"),
+            _split(told["right"], "|"),
+            int(told["rank"]) if "rank" in told else None,
+            _split(told.get("says", ""), "&"),
+            _split(told.get("advises", ""), "|"),
+            _split(told.get("never", ""), "&"),
+            run,
+        )
+
+
+def _split(text: str, by: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(by) if part.strip())
+
+
+def judge(chosen: list[Case]) -> list[tuple[Case, str, Diagnosis]]:
+    """Ask why of each case; return its verdict, too."""
+    found = []
+    with tempfile.TemporaryDirectory() as root:
+        for number, case in enumerate(chosen):
+            diagnosis = case.ask(Path(root) / str(number))
+            found.append((case, case.verdict(diagnosis), diagnosis))
+    return found
+
+
+def table(judged: list[tuple[Case, str, Diagnosis]]) -> str:
+    """Return the table, a line for each family."""
+    counts = Counter((case.family, verdict) for case, verdict, _ in judged)
+    families = sorted({case.family for case, _, _ in judged})
+    lines = ["| failures | cases | right | unknown | wrong |", "|---|---|---|---|---|"]
+    columns = ("right", "unknown", "wrong")
+    for name in families:
+        row = [counts[name, column] for column in columns]
+        lines.append(f"| {name} | {sum(row)} | {row[0]} | {row[1]} | {row[2]} |")
+    row = [sum(counts[name, column] for name in families) for column in columns]
+    lines.append(f"| all | {sum(row)} | {row[0]} | {row[1]} | {row[2]} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the table and every case that is not right; returns the exit code."""
+    judged = judge(all_cases())
+    print(table(judged))
+    for case, verdict, found in judged:
+        if verdict != "right":
+            print(f"{verdict}: {case.family}: {case.name}: [{found.cause.kind}] {found.cause.line}")
+    verdicts = Counter(verdict for _, verdict, _ in judged)
+    few = verdicts["unknown"] <= MOST_UNKNOWN * len(judged)
+    return 0 if few and not verdicts["wrong"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
