@@ -68,8 +68,8 @@ def offline(evidence: RunEvidence) -> Cause | None:
         return None
     name, data = repository(evidence, line)
     proxy = " through its proxy" if found and found[0].by_proxy else ""
-    headline = f"{name or 'what was asked for'} is not in the cache, and the node does not reach "
-    headline += f"the hub{proxy}"
+    what = name or "what was asked for"
+    headline = f"{what} is not in the cache, and the node does not reach the hub{proxy}"
     steps = (
         *_fetch(name, data),
         "the job looks in the same HF_HOME as your shell: it must be on shared storage",
