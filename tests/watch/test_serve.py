@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from prometheus_client.openmetrics import parser
 
+from hpclaunch.errors import UserError
+from hpclaunch.watch.http_access import read_or_create_token
 from tests.cli.running import Home
 from tests.watch.alive import Alive
 
@@ -36,6 +41,15 @@ def served(home: Home, *words: str) -> Iterator[tuple[subprocess.Popen[str], str
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def shared_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a run is served whose content does not matter."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    Alive(home.runs / "shared").begin(seconds=1)
+    with served(home) as (_, url):
+        yield url
 
 
 def ask(url: str) -> tuple[str, str]:
@@ -123,21 +137,63 @@ def test_the_other_pages(home: Home, make: Make) -> None:
 
 
 def test_slow_clients_keep_nobody_waiting(home: Home, make: Make) -> None:
-    from hpclaunch.watch.serve import MOST_CLIENTS
+    from hpclaunch.watch.http_server import MOST_CLIENTS
 
     make().begin(seconds=1)
     with served(home) as (process, url):
         host, _, port = url.removeprefix("http://").rpartition(":")
-        slow = [socket.create_connection((host, int(port))) for _ in range(MOST_CLIENTS - 1)]
+        slow = [socket.create_connection((host, int(port))) for _ in range(MOST_CLIENTS + 20)]
         for client in slow:
-            client.sendall(b"GET /metr")
-        assert families(url)
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /metr")
+        assert all(families(url) for _ in range(3))
         extra = [socket.create_connection((host, int(port))) for _ in range(20)]
-        assert sum(client.recv(1) == b"" for client in extra[2:]) == 18, "let go at once"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0, "and they keep it from no end"
         for client in (*slow, *extra):
             client.close()
+
+
+def test_a_request_has_its_time_and_not_each_of_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpclaunch.watch import http_server
+
+    monkeypatch.setattr(http_server, "CLIENT_S", 1.0)
+
+    def refresh() -> NoReturn:
+        raise AssertionError
+
+    access = http_server.Access(set(), None)
+    server = http_server.MetricsServer(socket.AF_INET, ("127.0.0.1", 0), refresh, access)
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        client = socket.create_connection(server.server_address)
+        client.sendall(b"GET /other HTTP/1.0\r\n")
+        for sent in range(100):
+            try:
+                client.sendall(b"X")
+            except OSError:
+                break
+            time.sleep(0.1)
+        assert 5 < sent < 50
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("localhost", 200), ("127.0.0.1:9400", 200), ("[::1]:9400", 200), ("::1", 200),
+        (socket.gethostname(), 200), ("evil.example.com", 421), ("evil.example.com:9400", 421),
+        ("localhost.evil.example.com", 421), ("127.0.0.1.evil.example.com", 421), ("", 421),
+    ],
+)  # fmt: skip
+def test_a_page_elsewhere_cannot_read_it(shared_url: str, name: str, status: int) -> None:
+    """Whose name was made to resolve to this machine."""
+    request = urllib.request.Request(f"{shared_url}/metrics", headers={"Host": name})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            assert answer.status == status
+    except urllib.error.HTTPError as error:
+        assert error.code == status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -152,12 +208,41 @@ def test_it_ends_in_order(home: Home, make: Make, number: signal.Signals) -> Non
         assert time.monotonic() - began < 3
 
 
-def test_an_address_beyond_this_machine_is_told(home: Home, make: Make) -> None:
+def test_beyond_this_machine_a_token_is_needed(home: Home, make: Make) -> None:
     make().begin(seconds=1)
     with served(home, "--serve", "0.0.0.0:0") as (process, url):
         assert process.stdout is not None
-        assert "whoever reaches this address can read it" in process.stdout.readline()
-        assert families(url.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
+        match = re.search(r"the token in (\S+) ", process.stdout.readline())
+        assert match
+        file = Path(match.group(1))
+        assert file.stat().st_mode & 0o777 == 0o600
+        here = url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        for header in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic eDp5"}):
+            request = urllib.request.Request(f"{here}/metrics", headers=header)  # noqa: S310
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=10)  # noqa: S310
+            assert refused.value.code == 401
+        header = {"Authorization": f"Bearer {file.read_text().strip()}"}
+        request = urllib.request.Request(f"{here}/metrics", headers=header)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            assert answer.read().endswith(b"# EOF\n")
+
+
+def test_the_token_stays_and_stays_private(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "token"
+    token = read_or_create_token(path)
+    assert read_or_create_token(path) == token
+    path.chmod(0o640)
+    with pytest.raises(UserError, match="others may read"):
+        read_or_create_token(path)
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(UserError, match="cannot be used"):
+        read_or_create_token(path)
+    path.unlink()
+    path.touch(0o600)
+    with pytest.raises(UserError, match="holds no token"):
+        read_or_create_token(path)
 
 
 @pytest.mark.parametrize(
