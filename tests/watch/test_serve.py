@@ -166,14 +166,14 @@ def test_a_request_has_its_time_and_not_each_of_its_bytes(monkeypatch: pytest.Mo
     server = http_server.MetricsServer(socket.AF_INET, ("127.0.0.1", 0), refresh, access)
     with server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        client = socket.create_connection(server.server_address)
+        client = socket.create_connection(("127.0.0.1", server.server_port))
         client.sendall(b"GET /other HTTP/1.0\r\n")
-        for sent in range(100):
-            try:
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 100:
                 client.sendall(b"X")
-            except OSError:
-                break
-            time.sleep(0.1)
+                sent += 1
+                time.sleep(0.1)
         assert 5 < sent < 50
         server.shutdown()
 
