@@ -11,7 +11,7 @@ from hpclaunch.cli.text import print_notes, say, say_if
 from hpclaunch.diagnose.status import status
 from hpclaunch.launch.start import execute
 from hpclaunch.render.job import Job
-from hpclaunch.run.find import find
+from hpclaunch.run.find import find, index_problem
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
@@ -24,18 +24,20 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
     """
     print_notes(job.plan.notes)
     data = DataLines()
+    folders: list[RunFolder] = []
 
     def started(folder: RunFolder, record: Record) -> Callable[[Line], None]:
+        folders.append(folder)
         say(f"run {record.name} in {folder.root}")
+        say_if(index_problem(folder))
         say_if(note)
         data.print()
         return line.above(folder, printer(folder, record))
 
     with ProgressLine() as line:
         code = execute(job, started, before, data=data)
-    launch = job.plan.launch
-    if not launch.folder.is_dir():
+    if not folders or not folders[0].root.is_dir():
         return code  # stopped before an allocation: nothing was written
-    folder, record = find(str(launch.folder))
+    folder, record = find(str(folders[0].root))
     ended = print_end(status(folder, record))
     return code or ended

@@ -9,7 +9,7 @@ import click
 
 from hpclaunch.cli import complete, options
 from hpclaunch.cli.help import Command
-from hpclaunch.cli.text import say, waiting_message
+from hpclaunch.cli.text import say, say_if, waiting_message
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
@@ -60,6 +60,7 @@ def resume(
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cli.resources import resources
     from hpclaunch.diagnose.status import status
+    from hpclaunch.launch.hand_edits import find_edits
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
 
@@ -83,6 +84,7 @@ def resume(
     )
     if current.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
         say("there is no checkpoint: the run starts from the beginning")
+    say_if(find_edits(folder, record, job).message())
     _print_shape_note(record.nodes * record.processes_per_node, job.plan.processes)
     if record.mode != "sbatch":
         from hpclaunch.cli.attach import run_to_its_end

@@ -110,14 +110,17 @@ def _write(job: Job, as_json: bool) -> None:
     except UserError as error:
         say(f"note: {error}")
     if as_json:
-        print_json({"name": job.plan.launch.name, "folder": folder.root, "job_id": None})
+        print_json({"name": folder.root.name, "folder": folder.root, "job_id": None})
     else:
         print(rows([("folder", str(folder.root)), ("next", f"sbatch {quote(str(folder.script))}")]))
 
 
 def print_submitted(submitted: Submitted, as_json: bool) -> None:
     """Print the job, its folder and what to type next."""
+    from hpclaunch.run.find import index_problem
+
     record, folder = submitted.record, submitted.folder.root
+    say_if(index_problem(submitted.folder))
     if submitted.estimate:
         say(submitted.estimate)
     if as_json:

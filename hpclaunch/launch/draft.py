@@ -39,7 +39,8 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     if request.auto_sharding or request.auto_batch:
         recipe = _with_auto(request, recipe, site, machine.resources, variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
-    name = request.name or next_name(runs_dir, _stem(request, recipe))
+    numbered = "" if request.name else _stem(request, recipe)
+    name = request.name or next_name(runs_dir, numbered)
     launch = Launch(
         mode=request.mode,
         name=name,
@@ -56,6 +57,7 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
         slurm_problem=machine.slurm_problem,
         slurm_notes=machine.notes,
         modules=request.modules,
+        numbered=numbered,
     )
     return render_job(make_plan(recipe, site, machine.resources, launch))
 

@@ -23,6 +23,7 @@ from hpclaunch.launch.attached import (
 )
 from hpclaunch.launch.cancel import note_cancelled
 from hpclaunch.launch.draft import check_model_access
+from hpclaunch.launch.hand_edits import find_edits, with_edits
 from hpclaunch.launch.local_process import started as process_started
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.launch.remote_storage import check_storage
@@ -97,7 +98,7 @@ def write(job: Job, data: CheckData = check_data) -> RunFolder:
     Whether the hub gives out the model is left open: the token may be on another machine.
     """
     _check_here(job, data)
-    return write_folder(job)[0]
+    return write_folder(job).folder
 
 
 def submit(job: Job, before: Record | None = None, *, data: CheckData = check_data) -> Submitted:
@@ -109,8 +110,9 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
     commands.require()
     check(job, data)
     launch = job.plan.launch
-    estimate = batch.test_only(job.script, launch.cwd).message
-    folder, record = rewrite_folder(job, before) if before else write_folder(job)
+    tried = job if before is None else kept_edits(job, before)
+    estimate = batch.test_only(tried.script, launch.cwd).message
+    job, folder, record = rewrite_folder(job, before) if before else write_folder(job)
     try:
         job_id = batch.submit(folder.script, launch.cwd)
     except JobFailed:
@@ -127,6 +129,11 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
     if folder.job_file.exists():  # the job before this one, in a run that goes on
         write_atomic(folder.job_file, f"{job_id}\n")
     return Submitted(folder, record, estimate)
+
+
+def kept_edits(job: Job, before: Record) -> Job:
+    """Return the job of a run that goes on with the texts that a person edited in its folder."""
+    return with_edits(job, find_edits(RunFolder(job.plan.launch.folder), before, job))
 
 
 Started = Callable[[RunFolder, Record], Callable[[Line], None]]
@@ -149,7 +156,7 @@ def execute(
     if not local:
         commands.require()
     check(job, data)
-    folder, record = rewrite_folder(job, before) if before else write_folder(job)
+    job, folder, record = rewrite_folder(job, before) if before else write_folder(job)
     if local or inside:
         record = _owned_by(record, os.getpid())
         record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)

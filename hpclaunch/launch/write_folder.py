@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
 from msgspec import structs
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import predict
-from hpclaunch.plan.plan import Plan
+from hpclaunch.launch.hand_edits import ACCELERATE, SCRIPT, checksums, find_edits, with_edits
+from hpclaunch.plan.plan import Plan, make_plan
 from hpclaunch.predict.kernels import token_flops
-from hpclaunch.render.job import Job
-from hpclaunch.render.static_scripts import checksums
-from hpclaunch.run.find import remember
+from hpclaunch.render.job import Job, render_job
+from hpclaunch.render.static_scripts import checksums as static_checksums
+from hpclaunch.run.find import next_name, remember
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
 
 
-def write_folder(job: Job) -> tuple[RunFolder, Record]:
+class Written(NamedTuple):
+    """A job and the folder it was written into."""
+
+    job: Job
+    """With the next free number in its name where another run has taken the one it was to have."""
+    folder: RunFolder
+    record: Record
+
+
+def write_folder(job: Job) -> Written:
     """Make the run folder with everything in it. Raises UserError and leaves nothing otherwise."""
+    job = _claim(job)
     folder = RunFolder(job.plan.launch.folder)
-    try:
-        folder.root.parent.mkdir(parents=True, exist_ok=True)
-        folder.root.mkdir()
-    except FileExistsError:
-        if folder.root.parent.is_dir():
-            go_on = f"hpclaunch resume {quote(str(folder.root))}"
-            raise UserError(
-                f"run '{folder.root.name}' exists already: {folder.root}",
-                f"choose another --name, or go on with it: {go_on}",
-            ) from None
-        raise UserError(
-            f"{folder.root.parent} is not a folder", "choose another --runs-dir"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"run folder {folder.root} cannot be made: {error.strerror}",
-            "choose another --runs-dir",
-        ) from None
     try:
         for inner in (folder.logs, folder.metrics):
             inner.mkdir()
@@ -54,28 +48,71 @@ def write_folder(job: Job) -> tuple[RunFolder, Record]:
             "free some space, or choose another --runs-dir",
         ) from None
     remember(folder)
-    return folder, record
+    return Written(job, folder, record)
 
 
-def rewrite_folder(job: Job, before: Record) -> tuple[RunFolder, Record]:
+def _claim(job: Job) -> Job:
+    """Make the run folder, empty; of several submissions at once, each gets a number of its own.
+
+    Raises UserError where it cannot be made, or the user gave it a name that is taken.
+    """
+    while True:
+        launch = job.plan.launch
+        try:
+            launch.folder.parent.mkdir(parents=True, exist_ok=True)
+            launch.folder.mkdir()
+        except FileExistsError:
+            if not launch.folder.parent.is_dir():
+                raise UserError(
+                    f"{launch.folder.parent} is not a folder", "choose another --runs-dir"
+                ) from None
+            if not launch.numbered:
+                go_on = f"hpclaunch resume {quote(str(launch.folder))}"
+                raise UserError(
+                    f"run '{launch.name}' exists already: {launch.folder}",
+                    f"choose another --name, or go on with it: {go_on}",
+                ) from None
+            job = _renamed(job, next_name(launch.folder.parent, launch.numbered))
+        except OSError as error:
+            raise UserError(
+                f"run folder {launch.folder} cannot be made: {error.strerror}",
+                "choose another --runs-dir",
+            ) from None
+        else:
+            return job
+
+
+def _renamed(job: Job, name: str) -> Job:
+    """Return the job under another name, which stands in its script, too."""
+    plan = job.plan
+    launch = replace(plan.launch, name=name, folder=plan.launch.folder.with_name(name))
+    return render_job(make_plan(plan.recipe, plan.site, plan.resources, launch))
+
+
+def rewrite_folder(job: Job, before: Record) -> Written:
     """Put a job that goes on into the run folder it began in; what it has done so far stays.
 
-    Raises UserError where that cannot be written.
+    What a person edited there stays, too, or is set aside as NAME.edited (hand_edits.py). Raises
+    UserError where that cannot be written.
     """
     folder = RunFolder(job.plan.launch.folder)
+    edits = find_edits(folder, before, job)
     record = structs.replace(_record(job), name=before.name, created=before.created)
     try:
         for mark in (folder.exit_code_file, folder.stop_request, folder.cancelled_file):
             mark.unlink(missing_ok=True)
         for inner in (folder.logs, folder.metrics):  # a folder had back from a copy has none
             inner.mkdir(exist_ok=True)
+        for name in edits.set_aside:
+            (folder.root / name).replace(folder.root / f"{name}.edited")
+        job = with_edits(job, edits)
         _write_files(folder, job)
         write_record(folder, record)
     except OSError as error:
         raise UserError(
             f"run folder {folder.root} cannot be written: {error.strerror}", "free some space"
         ) from None
-    return folder, record
+    return Written(job, folder, record)
 
 
 def _write_files(folder: RunFolder, job: Job) -> None:
@@ -102,7 +139,7 @@ def check_writable(runs_dir: Path) -> None:
 
 def _record(job: Job) -> Record:
     """Return the record of a run that is about to start."""
-    plan = job.plan
+    plan, files = job.plan, checksums(job)
     user, host = whoami()
     return Record(
         name=plan.launch.name,
@@ -122,7 +159,8 @@ def _record(job: Job) -> Record:
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),
         modules=list(plan.launch.modules),
-        static_scripts=checksums(job.static_scripts),
+        static_scripts=static_checksums(job.static_scripts),
+        files={name: files[name] for name in (SCRIPT, ACCELERATE)},
         prediction=_prediction(plan),
     )
 

@@ -134,6 +134,8 @@ class Launch:
     """What was seen in the cluster's tables that the user must know, each with its fix."""
     modules: tuple[str, ...] = field(default=())
     """Modules to load after the site's."""
+    numbered: str = ""
+    """What the name is a number of (`tiny` of `tiny-3`); '' where the user gave the name."""
 
     def check(self) -> None:
         """Refuse names and folders that Slurm or a shell would trip over. Raises UserError."""

@@ -29,7 +29,7 @@ from hpclaunch.rehearse.result import Rehearsal, Stage
 from hpclaunch.rehearse.small_model import small
 from hpclaunch.render.job import Job
 from hpclaunch.run.events import newest, read_events
-from hpclaunch.run.find import find
+from hpclaunch.run.find import default_runs_dir, find, next_name
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record
@@ -119,7 +119,8 @@ def rehearse(
             file.write_text(to_yaml(recipe), encoding="utf-8")
             requested = replace(
                 request, mode="local", recipe=str(file), overrides=(), changes=Changes(),
-                resources=local, site=None, name=None,
+                resources=local, site=None,
+                name=next_name(request.runs_dir or default_runs_dir(), recipe.name),
             )  # fmt: skip
             job = draft(requested)
             folder = RunFolder(job.plan.launch.folder)

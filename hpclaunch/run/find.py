@@ -35,6 +35,20 @@ def remember(folder: RunFolder) -> None:
         return
 
 
+def index_problem(folder: RunFolder) -> str | None:
+    """Return why a run is not found from other folders by its name; None where it is."""
+    try:
+        if str(folder.root) in _index():
+            return None
+        why = "the run is not in it"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is damaged"
+    return (
+        f"your list of runs cannot be written ({index_file()}: {why}): elsewhere, name the run by "
+        f"its folder {folder.root}"
+    )
+
+
 def next_name(runs_dir: Path, recipe: str) -> str:
     """Return the next free name for a run of `recipe`: `tiny-1`, `tiny-2`, ..."""
     number = 1

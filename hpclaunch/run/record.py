@@ -63,6 +63,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Environment modules beside the site's."""
     static_scripts: dict[str, str] = {}
     """SHA-256 in hexadecimal of launch.sh and node.sh as they were written, by file name."""
+    files: dict[str, str] = {}
+    """The same of job.sbatch, without its comment on the command, and of accelerate.yaml."""
     prediction: Prediction | None = None
     """None where nothing is known of the model's size, on CPUs and of an own program."""
 

@@ -1,0 +1,85 @@
+"""What a person changed in a run folder's files: kept where a run goes on, or set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hpclaunch.errors import UserError
+from hpclaunch.render.job import Job
+from hpclaunch.render.static_scripts import checksums as static_checksums
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record
+
+SCRIPT, ACCELERATE = "job.sbatch", "accelerate.yaml"
+
+# A resumed run was started by another command, which is no difference.
+_COMMAND = re.compile(r"^# Written by hpclaunch .*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Files of a run folder that are not as hpclaunch wrote them, by their names."""
+
+    kept: Mapping[str, str]
+    """Their texts, which stay: nothing else about the job differs."""
+    set_aside: tuple[str, ...]
+    """Those that are written anew: the job differs from the one that was edited."""
+
+    def message(self) -> str | None:
+        """Return in a sentence what becomes of them, None where nothing was edited."""
+        if self.kept:
+            return f"edited by hand and kept as it is: {', '.join(self.kept)}"
+        if self.set_aside:
+            return (
+                f"edited by hand, and written anew for what was changed: "
+                f"{', '.join(self.set_aside)}; yours are kept beside it as NAME.edited"
+            )
+        return None
+
+
+def checksums(job: Job) -> dict[str, str]:
+    """Return the SHA-256 in hexadecimal of each file that a person may edit, by its name.
+
+    That of job.sbatch leaves the comment on the command out.
+    """
+    files = {SCRIPT: _sha256(job.script), ACCELERATE: _sha256(job.accelerate)}
+    return files | static_checksums(job.static_scripts)
+
+
+def find_edits(folder: RunFolder, before: Record, job: Job) -> Edits:
+    """Return what was edited in the folder of a run that goes on as `job`.
+
+    Raises UserError for a file that cannot be read. Of a run that an earlier version wrote, it is
+    not known whether its files were edited: they count as written.
+    """
+    written = {**before.static_scripts, **before.files}
+    edited: dict[str, str] = {}
+    for name, sha256 in written.items():
+        try:
+            text = (folder.root / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder.root / name} cannot be read: {error}") from None
+        if _sha256(text) != sha256:
+            edited[name] = text
+    same = before.files and checksums(job) == written
+    return Edits(edited, ()) if same else Edits({}, tuple(edited))
+
+
+def with_edits(job: Job, edits: Edits) -> Job:
+    """Return the job with the texts that were edited and are kept."""
+    static = {name: edits.kept.get(name, text) for name, text in job.static_scripts.items()}
+    return replace(
+        job,
+        script=edits.kept.get(SCRIPT, job.script),
+        accelerate=edits.kept.get(ACCELERATE, job.accelerate),
+        static_scripts=static,
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(_COMMAND.sub("", text).encode()).hexdigest()
