@@ -12,6 +12,9 @@ class UserError(Exception):
     `message` says what and where, `fix` what to do about it. Both end up on one line of stderr.
     """
 
+    code = 2
+    """Exit code of the command line."""
+
     def __init__(self, message: str, fix: str = "") -> None:
         self.message = _one_line(message)
         self.fix = _one_line(fix)

@@ -15,7 +15,7 @@ from hpclaunch.cli import invocation
 from hpclaunch.cli.help import CommandLine, Entry
 from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
-from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.errors import UserError
 
 SECTIONS = {
     "Before submission": {
@@ -98,16 +98,19 @@ def run(arguments: Sequence[str]) -> int:
         typed = invocation.split(arguments or ["--help"])
         code = app.main(list(typed.arguments), "hpclaunch", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else 0
-    except JobFailed as error:
-        return _fail(str(error), error.code)
     except UserError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), error.code)
     except click.ClickException as error:
         return _fail(_usage_line(error), 2)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if os.environ.get("HPCLAUNCH_DEBUG"):
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _fail(str(UserError(f"{where}{error.strerror or error}")), 1)
     except Exception as error:
         if os.environ.get("HPCLAUNCH_DEBUG"):
             raise

@@ -94,12 +94,17 @@ def cp(recipe: str, file: Path | None, force: bool) -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 @click.option("--show", is_flag=True, help="Print the resolved recipe.")
 def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
-    """Check a recipe; the first error names file, line and key."""
-    from hpclaunch.cli.data_lines import DataLines
-    from hpclaunch.recipe.load import load, to_yaml
+    """Check a recipe; the first error names file, line and key.
 
-    resolved = load(recipe, overrides)
+    What a run would be refused for is refused here: its values, its data, a model that nobody can
+    load or that is not accessible.
+    """
+    from hpclaunch.cli.data_lines import DataLines
+    from hpclaunch.cli.prediction import prediction
+    from hpclaunch.launch.validate import validate as validate_recipe
+
     data = DataLines()
-    data(resolved)
+    job = validate_recipe(recipe, overrides, data)
+    prediction(job, force=False)
     data.print()
-    print(to_yaml(resolved) if show else f"{recipe}: valid", end="" if show else "\n")
+    print(job.recipe if show else f"{recipe}: valid", end="" if show else "\n")

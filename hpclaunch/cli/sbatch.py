@@ -54,8 +54,9 @@ def sbatch(
     """Submit a fine-tune as a batch job.
 
     RECIPE is the name of a ready recipe (hpclaunch recipes ls) or a YAML file; KEY=VALUE changes
-    one of its values. The command plans the run, writes its folder and submits the job script.
-    A program after -- runs in place of the built-in trainer.
+    one of its values. Without a recipe it is llama3-70b-lora, where the GPUs hold it. The command
+    plans the run, writes its folder and submits the job script. A program after -- runs in place of
+    the built-in trainer.
     """
     from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
@@ -99,7 +100,7 @@ def _print_dry(job: Job, as_json: bool) -> None:
 def _write(job: Job, as_json: bool) -> None:
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.errors import UserError
-    from hpclaunch.launch.draft import check_model_access
+    from hpclaunch.launch.check import check_model_access
     from hpclaunch.launch.start import write
 
     data = DataLines()

@@ -43,13 +43,18 @@ def srun(
     On a login node it requests an allocation; inside one (salloc, srun --pty) it runs on all of
     its nodes. Ctrl-C stops everything. A program after -- runs in place of the built-in trainer.
     """
+    from dataclasses import replace
+
     from hpclaunch.cli.prediction import prediction
     from hpclaunch.cli.resources import request
     from hpclaunch.launch.draft import draft
+    from hpclaunch.recipe import library
 
     if shell and typed.program:
         raise UserError("--shell opens a shell and runs no program", "leave one of them out")
     requested = request("srun", typed, job)
+    if shell:  # which trains nothing yet, so that any recipe does
+        requested = replace(requested, recipe=requested.recipe or library.TINY)
     with waiting_message():
         drafted = draft(requested)
     note = prediction(drafted, force=force)

@@ -129,10 +129,7 @@ def run_attached(
             if not stopping.is_set() and not saving.is_set():
                 end("nobody reads the output any more, its log is kept: ", None)
 
-    watched = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: nohup
-        watched.append(signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in watched}
+    before = {number: signal.signal(number, interrupt) for number in _watched_signals()}
     try:
         on_start(process.pid)
         stream = process.stdout
@@ -166,6 +163,14 @@ def _copy(
                 if not is_full(error):
                     raise
             show(parse_line(labelled))
+
+
+def _watched_signals() -> list[signal.Signals]:
+    """Return the signals that end an attached run; Python hands them to its first thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]  # SIGHUP is ignored under nohup
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ import hpclaunch
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.auto import resolve_auto
 from hpclaunch.forecast.forecast import PredictionRequest
-from hpclaunch.forecast.hub_access import check_access
+from hpclaunch.launch.default_recipe import check_default_recipe
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.machine import machine_for
 from hpclaunch.launch.request import Request
@@ -33,6 +33,11 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
 
     Raises UserError for whatever cannot be.
     """
+    if not isinstance(request, Request):
+        raise UserError(f"draft({request!r}): expected a Request")
+    request.check()
+    request.resources.check()
+    cwd = _current_folder()
     recipe = _recipe(request)
     site = load_site(request.site or site_here(request.mode))
     machine = machine_for(request, site, variables)
@@ -45,7 +50,7 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
         mode=request.mode,
         name=name,
         folder=runs_dir / name,
-        cwd=Path.cwd(),
+        cwd=cwd,
         python=_python(request.venv),
         version=hpclaunch.__version__,
         command=request.command,
@@ -59,17 +64,18 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
         modules=request.modules,
         numbered=numbered,
     )
-    return render_job(make_plan(recipe, site, machine.resources, launch))
+    plan = make_plan(recipe, site, machine.resources, launch)
+    if request.recipe is None and request.mode != "local" and not request.program:
+        check_default_recipe(plan)
+    return render_job(plan)
 
 
-def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> None:
-    """Refuse a model that the job could not read. Raises UserError."""
-    if job.plan.builtin_trainer:
-        mode, site = job.plan.launch.mode, job.plan.site
-        # What runs here, or in an allocation this shell is in, has this shell's variables.
-        as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
-        seen = {**variables, **site.environment}
-        check_access(job.plan.recipe.model, site.internet, seen, as_job)
+def _current_folder() -> Path:
+    """Return the folder this process is in. Raises UserError where it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UserError("the current folder is gone", "cd to another one") from None
 
 
 def _recipe(request: Request) -> Recipe:

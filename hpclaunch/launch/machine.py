@@ -178,6 +178,7 @@ def _limit_notes(
 def _this_machine(requested: Resources) -> Machine:
     """Use this machine's GPUs, or its CPUs where it has none."""
     cpus = local_cpus()
+    requested.check()
     if not requested.cpu_processes:
         there = local_gpus()
         if requested.gpus and requested.gpus > there:

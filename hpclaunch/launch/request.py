@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from hpclaunch.errors import UserError
 from hpclaunch.plan.resources import Mode, Resources
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site import sbatch_options
@@ -83,6 +85,40 @@ class Request:
     """Own program and arguments, in place of the built-in trainer."""
     command: tuple[str, ...] = ()
     """What was typed, for the record."""
+
+    def check(self) -> None:
+        """Refuse values of a wrong kind, which only a Python program can give. Raises UserError."""
+        for part in (self, self.changes):
+            name = type(part).__name__
+            if not isinstance(part, Request | Changes):
+                raise UserError(f"Request: changes={part!r}: expected Changes(...)")
+            for field_name, kind in get_type_hints(type(part)).items():
+                value = getattr(part, field_name)
+                if not _is_kind(value, kind):
+                    raise UserError(f"{name}: {field_name}={value!r}: expected {_called(kind)}")
+
+
+def _is_kind(value: object, kind: Any) -> bool:
+    """Whether a value is of a type as these two classes write it."""
+    if get_origin(kind) is Literal:
+        return isinstance(value, str | int) and value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    if get_origin(kind) in {Union, UnionType}:
+        return any(_is_kind(value, each) for each in get_args(kind))
+    return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+
+
+def _called(kind: Any) -> str:
+    """Return what a type is called in a message."""
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a tuple of texts"
+    if get_origin(kind) in {Union, UnionType}:
+        return " or ".join(_called(each) for each in get_args(kind))
+    names = {str: "text", bool: "True or False", NoneType: "None", Path: "a Path"}
+    return names.get(kind, f"{getattr(kind, '__name__', kind)}(...)")
 
 
 def from_environment(resources: Resources, mode: Mode, variables: Mapping[str, str]) -> Resources:

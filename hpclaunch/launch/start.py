@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -22,14 +21,11 @@ from hpclaunch.launch.attached import (
     run_attached,
 )
 from hpclaunch.launch.cancel import note_cancelled
-from hpclaunch.launch.draft import check_model_access
+from hpclaunch.launch.check import CheckData, check, check_here
 from hpclaunch.launch.hand_edits import find_edits, with_edits
 from hpclaunch.launch.local_process import started as process_started
-from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
-from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.stop import interrupt
-from hpclaunch.launch.write_folder import check_writable, rewrite_folder, write_folder
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.launch.write_folder import rewrite_folder, write_folder
 from hpclaunch.render.job import Job
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -37,7 +33,7 @@ from hpclaunch.run.lines import Line
 from hpclaunch.run.record import Record, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation
-from hpclaunch.slurm.environment import for_submission, refuse_secrets, without_launcher_state
+from hpclaunch.slurm.environment import for_submission, without_launcher_state
 
 
 @dataclass(frozen=True)
@@ -50,54 +46,12 @@ class Submitted:
     """Slurm's estimate of the start, in its own words; '' where it made none."""
 
 
-CheckData = Callable[[Recipe], object]
-"""What looks at a recipe's data, and raises UserError where nobody could train on it."""
-
-
-def check(job: Job, data: CheckData = check_data) -> None:
-    """Refuse a job that is sure to fail, before anything is written. Raises UserError."""
-    _check_here(job, data)
-    launch = job.plan.launch
-    if launch.slurm_problem and job.plan.device == "gpu" and not job.plan.site.gpus:
-        raise UserError(
-            f"how this cluster is asked for its GPUs is unknown: {launch.slurm_problem}",
-            "try again, or write it into a site profile (gpus: ...)",
-        )
-    check_model_access(job)
-
-
-def _check_here(job: Job, data: CheckData) -> None:
-    """Refuse a job that this machine's files show to fail. Raises UserError."""
-    launch = job.plan.launch
-    refuse_secrets([*launch.command, *launch.program, job.recipe, job.script])
-    check_writable(launch.folder.parent)
-    _check_start(job)
-    if job.plan.builtin_trainer:
-        data(job.plan.recipe)
-
-
-def _check_start(job: Job) -> None:
-    """Refuse a program or an environment that the job could not start. Raises UserError."""
-    launch = job.plan.launch
-    modules = bool(launch.modules or job.plan.site.modules)
-    python = launch.python.path
-    if launch.program:
-        check_program(launch.program, python, launch.cwd, modules=modules)
-    if not modules:
-        needed = TRAINER if job.plan.builtin_trainer else LAUNCHER
-        four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
-        # From the root: a folder of that name where the user stands is no package of the job's.
-        check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))
-        if job.plan.builtin_trainer:
-            check_storage(job.plan.recipe.checkpoints, python)
-
-
 def write(job: Job, data: CheckData = check_data) -> RunFolder:
     """Check the job and write its run folder, without submitting it. Raises UserError.
 
     Whether the hub gives out the model is left open: the token may be on another machine.
     """
-    _check_here(job, data)
+    check_here(job, data)
     return write_folder(job).folder
 
 

@@ -119,9 +119,9 @@ def _write_files(folder: RunFolder, job: Job) -> None:
     """Write what the job reads. Raises OSError."""
     write_atomic(folder.recipe, job.recipe)
     write_atomic(folder.accelerate, job.accelerate)
-    write_atomic(folder.script, job.script, mode=0o755)
+    write_atomic(folder.script, job.script, mode=0o777)
     write_atomic(folder.launch_functions, job.static_scripts[folder.launch_functions.name])
-    write_atomic(folder.node_checks, job.static_scripts[folder.node_checks.name], mode=0o755)
+    write_atomic(folder.node_checks, job.static_scripts[folder.node_checks.name], mode=0o777)
 
 
 def check_writable(runs_dir: Path) -> None:

@@ -13,6 +13,7 @@ from hpclaunch.document import Document, convert, dump, parse, parse_value, read
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
+from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
@@ -118,12 +119,21 @@ def _document(reference: str) -> tuple[Document, Path]:
     """Read the YAML of a packaged recipe or of a file, and the folder its paths count from."""
     path = Path(reference).expanduser()
     if path.suffix in {".yaml", ".yml"} or "/" in reference:
-        return parse(read_text(path, "recipe"), reference), path.resolve().parent
+        return _file(path, reference), path.resolve().parent
     if reference in library.names():
         return parse(library.text(reference), f"{reference}.yaml"), Path.cwd()
     if path.is_file():
-        return parse(read_text(path, "recipe"), reference), path.resolve().parent
+        return _file(path, reference), path.resolve().parent
     raise UserError(f"no recipe called '{reference}'", nearest(reference, library.names()))
+
+
+def _file(path: Path, reference: str) -> Document:
+    """Read a recipe's file. Raises UserError, for a file of another tool with what it is."""
+    text = read_text(path, "recipe")
+    refuse_script(text, reference)
+    document = parse(text, reference)
+    refuse_foreign(document)
+    return document
 
 
 def _set(document: Document, key: str, value: Any) -> None:

@@ -19,10 +19,11 @@ from hpclaunch.dataset.check import check_data
 from hpclaunch.diagnose.why import why
 from hpclaunch.errors import UserError
 from hpclaunch.launch.attached import STOPPED
+from hpclaunch.launch.check import check
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Changes, Request
 from hpclaunch.launch.resume import redraft
-from hpclaunch.launch.start import check, execute
+from hpclaunch.launch.start import execute
 from hpclaunch.plan.resources import Resources
 from hpclaunch.recipe.load import to_yaml
 from hpclaunch.rehearse.result import Rehearsal, Stage

@@ -63,6 +63,8 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
     Looked for in `runs_dir` (by default where runs go), whose runs win over all others, and in the
     list of runs started. Raises UserError where there is none, or several elsewhere.
     """
+    if not isinstance(reference, str | None):
+        raise UserError(f"find({reference!r}): expected a run's name, folder or job id as text")
     if reference is not None and _has_record(Path(reference)):
         folder = RunFolder(Path(reference).absolute())
         return folder, read_record(folder)

@@ -7,6 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpclaunch.run.permissions import umask
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -158,13 +160,16 @@ class RunFolder:
         return sorted(self.logs.glob("rank-*.error.json"))
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file aside and rename it into place, so that a reader never sees half of it."""
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file aside and rename it into place, so that a reader never sees half of it.
+
+    `mode` is its permissions, of which the umask takes some away.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
-        Path(name).chmod(mode)
+        Path(name).chmod(mode & ~umask())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

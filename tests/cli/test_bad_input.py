@@ -54,6 +54,8 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("local llama3-8b-lora --cpu-processes 1", "is gated"),
         ("srun --nodes 2 tiny", "hpclaunch local"),
         ("sbatch --bogus", "--bogus"),
+        ("local --cpu-processes 0", "--cpu-processes 0: must be at least 1"),
+        ("local --gpus 0", "--gpus 0: must be at least 1"),
         ("sbatch --method lore", "lora"),
         ("sbatc", "'sbatch'"),
         ("sbatch tiny --", "there is nothing after '--'"),
@@ -92,7 +94,8 @@ def test_one_line_and_nothing_written(home: Home, words: str, expected: str) -> 
 
 def test_a_token_in_this_shell_only_is_explained(home: Home) -> None:
     shell = Home(home.folder, {"HF_TOKEN": TOKEN})
-    done = shell.call("sbatch", "--nodes", "4", "--gpus", "4", "--no-submit")
+    words = ["--nodes", "4", "--gpus", "4", "--no-submit"]
+    done = shell.call("sbatch", "llama3-70b-lora", *words)
     # What is written alone may be submitted from another machine.
     assert done.code == 0
     assert "note: model meta-llama/Meta-Llama-3-70B-Instruct is gated" in done.err

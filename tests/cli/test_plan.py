@@ -91,7 +91,7 @@ def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
     done = home.call("plan", "--nodes", "1", "--gpus", "1", "--gpu", "t4")
     assert done.code == 2
     assert "does not fit" in done.out
-    words = ["sbatch", "--gpus", "1", "--gpu", "l40s", "--dry-run"]
+    words = ["sbatch", "llama3-70b-lora", "--gpus", "1", "--gpu", "l40s", "--dry-run"]
     refused = home.call(*words)
     assert refused.code == 2
     assert "does not fit" in refused.err and "--force" in refused.err

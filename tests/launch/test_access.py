@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.launch.draft import check_model_access, draft
+from hpclaunch.launch.check import check_model_access
+from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
 from hpclaunch.plan.resources import Resources
 

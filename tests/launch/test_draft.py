@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.launch.check import check
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
-from hpclaunch.launch.start import check
 from hpclaunch.plan.resources import Resources
 from hpclaunch.render.job import Job
 from hpclaunch.slurm import commands, nodes
@@ -34,7 +34,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, rows: str, problem: str = "") -> Non
 
 
 def job(variables: dict[str, str] | None = None, site: str = "generic", **asked: Any) -> Job:
-    return draft(Request(site=site, resources=Resources(**asked)), variables or {})
+    return draft(Request(recipe="tiny", site=site, resources=Resources(**asked)), variables or {})
 
 
 def options(made: Job) -> dict[str, str | None]:

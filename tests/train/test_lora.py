@@ -24,6 +24,8 @@ def test_a_run_ends_well_and_says_so(lora_run: Done) -> None:
     end = newest(read_events(lora_run.folder.events), "end")
     assert end is not None
     assert (end["step"], end["outcome"], end["final"]) == (6, "done", "final")
+    modes = {path.stat().st_mode for path in lora_run.folder.final.iterdir()}
+    assert len(modes) == 1, "whoever may read the config may read the weights"
     assert lora_run.folder.rank_errors() == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.permissions import apply_umask
 from hpclaunch.train.distributed import DistContext, barrier
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
@@ -48,6 +49,7 @@ def save_final_weights(run: RunFolder, context: DistContext, trainer: Any, dtype
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, nothing filled in
         trainer.processing_class.save_pretrained(partial)
         _check_not_empty(partial, adapter)
+        apply_umask(partial)
         shutil.rmtree(run.final, ignore_errors=True)
         partial.rename(run.final)
     barrier()

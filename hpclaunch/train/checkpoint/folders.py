@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.permissions import apply_umask
 
 _STEP = re.compile(r"^step-(\d+)$")
 PARTIAL = ".partial"
@@ -55,6 +56,7 @@ def move_into_place(run: RunFolder, step: int, keep: int, in_use: str | None = N
     """
     written = partial_folder(run) / f"checkpoint-{step}"
     target = run.checkpoints / f"step-{step}"
+    apply_umask(written)
     if target.exists():  # the step was resumed from and is saved again
         replaced = partial_folder(run) / f"replaced-{step}"
         target.rename(replaced)

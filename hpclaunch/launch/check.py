@@ -1,0 +1,74 @@
+"""What is refused before anything is written or submitted, because it is sure to fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hpclaunch.dataset.check import check_data
+from hpclaunch.errors import UserError
+from hpclaunch.forecast.hub_access import check_access
+from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
+from hpclaunch.launch.remote_storage import check_storage
+from hpclaunch.launch.write_folder import check_writable
+from hpclaunch.recipe.schema import Recipe
+from hpclaunch.render.job import Job
+from hpclaunch.slurm.environment import refuse_secrets
+
+CheckData = Callable[[Recipe], object]
+"""What looks at a recipe's data, and raises UserError where nobody could train on it."""
+
+
+def check(job: Job, data: CheckData = check_data) -> None:
+    """Refuse a job that is sure to fail, before anything is written. Raises UserError."""
+    check_here(job, data)
+    launch = job.plan.launch
+    if launch.slurm_problem and job.plan.device == "gpu" and not job.plan.site.gpus:
+        raise UserError(
+            f"how this cluster is asked for its GPUs is unknown: {launch.slurm_problem}",
+            "try again, or write it into a site profile (gpus: ...)",
+        )
+    check_model_access(job)
+
+
+def check_here(job: Job, data: CheckData) -> None:
+    """Refuse a job that this machine's files show to fail. Raises UserError."""
+    launch = job.plan.launch
+    refuse_secrets([*launch.command, *launch.program, job.script])
+    check_writable(launch.folder.parent)
+    _check_start(job)
+    check_recipe(job, data)
+
+
+def check_recipe(job: Job, data: CheckData = check_data) -> None:
+    """Refuse a recipe that no run could follow, with its data. Raises UserError."""
+    refuse_secrets([job.recipe])
+    if job.plan.builtin_trainer:
+        if not (job.plan.launch.modules or job.plan.site.modules):
+            check_storage(job.plan.recipe.checkpoints, job.plan.launch.python.path)
+        data(job.plan.recipe)
+
+
+def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> None:
+    """Refuse a model that the job could not read. Raises UserError."""
+    if job.plan.builtin_trainer:
+        mode, site = job.plan.launch.mode, job.plan.site
+        # What runs here, or in an allocation this shell is in, has this shell's variables.
+        as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
+        seen = {**variables, **site.environment}
+        check_access(job.plan.recipe.model, site.internet, seen, as_job)
+
+
+def _check_start(job: Job) -> None:
+    """Refuse a program or an environment that the job could not start. Raises UserError."""
+    launch = job.plan.launch
+    modules = bool(launch.modules or job.plan.site.modules)
+    python = launch.python.path
+    if launch.program:
+        check_program(launch.program, python, launch.cwd, modules=modules)
+    if not modules:
+        needed = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
+        # From the root: a folder of that name where the user stands is no package of the job's.
+        check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))

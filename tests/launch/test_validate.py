@@ -1,0 +1,59 @@
+"""`recipes validate` refuses what a run of the recipe would be refused for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.dataset.check import check_data
+from hpclaunch.errors import UserError
+from hpclaunch.launch import check
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.request import Request
+from hpclaunch.launch.validate import validate
+from hpclaunch.plan.resources import Resources
+from hpclaunch.slurm import commands
+
+TINY = """\
+name: {name}
+model: {{name: "{model}"}}
+data: {{name: "builtin:cluster-questions"}}
+checkpoints: {{sync_to: {sync_to}}}
+tracking: {{wandb: {{enabled: true, project: "{project}"}}}}
+"""
+RIGHT = {"name": "mine", "model": "builtin:tiny-llama", "sync_to": "null", "project": "p"}
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "available", lambda: False)
+    monkeypatch.setattr(commands, "cluster_name", lambda: None)
+    for name in ("XDG_CONFIG_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, None),
+        ({"name": "a b"}, "a run's name is a folder's"),
+        ({"model": "meta-llama/Llama-3.1-8B"}, "is gated"),
+        ({"project": "hf_" + "a" * 30}, "an access token"),
+    ],
+)
+def test_one_set_of_checks(tmp_path: Path, wrong: dict[str, str], message: str | None) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(TINY.format(**(RIGHT | wrong)))
+
+    def run() -> None:
+        check.check(draft(Request(recipe=str(file), resources=Resources(gpus=1)), {}))
+
+    for refuses in (run, lambda: validate(str(file), (), check_data)):
+        if message is None:
+            refuses()
+        else:
+            with pytest.raises(UserError, match=message):
+                refuses()
