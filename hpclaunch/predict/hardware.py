@@ -120,6 +120,7 @@ def hardware_of(
             network_gb_s=rate,
             speed_factor=fit.speed_factor or 1.0,
             launch_s=launch_s,
+            multiprocessors=gpu.multiprocessors,
             host=host_rates_of(gpu, known.host),
             node_memory_bytes=node_memory_bytes,
         ),

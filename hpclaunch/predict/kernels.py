@@ -30,6 +30,10 @@ class Pass:
     """Bytes that all other kernels read and write."""
     launches: float
     """Number of kernels of the layers."""
+    casts: float = 0.0
+    """Bytes of `moved` that change their type on the way: such kernels are slower."""
+    narrow_products: float = 0.0
+    """Number of the adapters' products."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,10 @@ _FORWARD, _FORWARD_CAST = _Layer(36, 12, 24, 24, 10, 27, 8), _Layer(48, 10, 48, 
 _BACKWARD, _BACKWARD_CAST = _Layer(92, 30, 36, 40, 18, 45, 15), _Layer(116, 54, 70, 62, 18, 60, 15)
 _BACKWARD_FROZEN = _Layer(84, 30, 36, 40, 18, 36, 14)
 """Backward without gradients of the layer's own weights."""
+_NORM_CASTS = 12
+"""Bytes, for each value that a norm takes in, of its two casts: to 32 bits and back."""
+_PRODUCTS = 2
+"""Products of an adapter forward."""
 _RECOMPUTED_LESS = 16
 """Bytes a token and hidden value that a recomputed layer need not move: its last sum."""
 
@@ -130,15 +138,33 @@ def passes(training: TrainingStep) -> tuple[Pass, Pass]:
     moved_forward, moved_backward = _moved(training)
     launches_forward, launches_backward = _launches(training)
     layers, narrow = training.model.layers, 2.0 * training.adapter_parameters * training.tokens
+    casts, products = _casts(training), 0.0
+    if training.method != "full":
+        products = float(_PRODUCTS * layers * training.adapted_matrices.number)
+    again = 2 if training.activation_checkpointing else 1
     return (
-        Pass(forward, narrow, moved_forward, layers * launches_forward),
+        Pass(forward, narrow, moved_forward, layers * launches_forward, casts, products),
         Pass(
             backward,
-            narrow * (2 if training.activation_checkpointing else 1),
+            narrow * again,
             moved_backward,
             layers * launches_backward,
+            casts * again,
+            # Gradients of both matrices, and of what went into each.
+            products * (again + 1),
         ),
     )
+
+
+def _casts(training: TrainingStep) -> float:
+    """Return the bytes that casts of a pass move: in norms, and where autocast casts."""
+    layer, _ = _layers_of(training)
+    token = float(_NORM_CASTS * training.model.normed_values)
+    if layer is _FORWARD_CAST:
+        token += _FORWARD_CAST.moved(training) - _FORWARD.moved(training)
+    if training.method != "full" and training.sharding == "none":
+        token += _ADAPTER_FORWARD[False].moved(training) - _ADAPTER_FORWARD[True].moved(training)
+    return training.model.layers * token * training.tokens
 
 
 def _layers_of(training: TrainingStep) -> tuple[_Layer, _Layer]:

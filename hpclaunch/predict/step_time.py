@@ -13,16 +13,25 @@ from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
 from hpclaunch.predict.memory import FP32_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
-MATMUL_SHARE = 0.82
+MATMUL_SHARE = 0.78
 """Share of the bf16 peak that matrix products of wide models and long micro-batches reach."""
-HALF_RATE_HIDDEN = 750
-"""Hidden size at which half of that is reached. Fitted, like the one before, to what others
-published: three LoRA steps of Qwen-1.8B on one A100, and three runs of 70B on several. Steps of 7B
-and 14B and a run on H100 were compared afterwards (tests/predict/published.py)."""
-HALF_RATE_TOKENS = 150
-"""Tokens of a micro-batch at which half of that is reached; an estimate."""
+HALF_RATE_HIDDEN = 500
+"""Hidden size at which half of that is reached. This and the constants before and after were
+chosen so that the published runs are met best: five of 70B models, LoRA steps of Qwen-1.8B, 7B and
+14B on one A100 (tests/predict/published.py)."""
+HALF_RATE_TOKENS = 25
+"""Tokens of a micro-batch at which half of that is reached."""
 MEMORY_SHARE = 0.85
 """Share of a memory's data-sheet rate that kernels reach which do little else; an estimate."""
+ELEMENTWISE_PER_SM, CAST_PER_SM = 26.5, 16.0
+"""GB/s that a multiprocessor moves at most in PyTorch's elementwise kernels, and in those that also
+cast: it has only so many bytes under way. Measured by themselves on an H200 (docs/evidence/gpu.md:
+2.8 to 4.2 and 1.9 to 2.1 TB/s over 132); GPUs with slower memory never reach it."""
+DEQUANTIZED_PER_SM = 6.6e9
+"""4-bit values a second that a multiprocessor writes out at most (the same page: 868 billion)."""
+NARROW_S = 15e-6
+"""Seconds that a product with a matrix of a few columns takes beside moving its ends: few blocks,
+each with a long loop. The same page: 25 and 43 us where the memory's rate gives 8 and 29."""
 LAUNCH_S = 16e-6
 """Seconds to launch a kernel from Python, forward or backward: published LoRA steps of Qwen-1.8B
 take the same second at 256 and at 512 tokens. A fast CPU takes less."""
@@ -57,6 +66,8 @@ class Hardware:
     """Tokens of a micro-batch at which half of a rate is reached."""
     rates_of_whole_steps: bool = False
     """`tflops` is what whole steps reached: neither hidden size nor memory rate counts."""
+    multiprocessors: int | None = None
+    """Of a GPU; None: not known, and no bound to what they move."""
     host: HostRates = ASSUMED
     """Between the GPUs and the memory of a node, for what is offloaded."""
     node_memory_bytes: int | None = None
@@ -163,10 +174,20 @@ def _pass_seconds(
         return (work.flops + work.narrow_flops) / peak + dequantize, 0.0
     hidden = training.model.hidden_size
     wide = hidden / (hidden + HALF_RATE_HIDDEN)
-    moving = (work.moved / (machine.memory_gb_s * 1e9) + dequantize) / MEMORY_SHARE
-    busy = (work.flops / (peak * MATMUL_SHARE * wide) + moving) / machine.speed_factor
+    moving = (work.moved - work.casts) / _memory_rate(machine, ELEMENTWISE_PER_SM)
+    moving += work.casts / _memory_rate(machine, CAST_PER_SM) + work.narrow_products * NARROW_S
+    product = work.flops / (peak * MATMUL_SHARE * wide)
+    busy = (product + moving + dequantize) / machine.speed_factor
     seconds = max(busy, work.launches * machine.launch_s)
     return seconds, seconds - busy
+
+
+def _memory_rate(machine: Hardware, per_multiprocessor: float) -> float:
+    """Return the bytes a second that kernels move which do little else."""
+    rate = MEMORY_SHARE * machine.memory_gb_s
+    if machine.multiprocessors is not None:
+        rate = min(rate, per_multiprocessor * machine.multiprocessors)
+    return rate * 1e9
 
 
 def _exposed(moving: float, computing: float, overlap: float) -> float:
@@ -187,7 +208,11 @@ def _dequantize_seconds(training: TrainingStep, machine: Hardware) -> float:
     """Return the seconds to write all 4-bit weights out once: half a byte read, two written."""
     if training.method != "qlora":
         return 0.0
-    return 2.5 * training.model.quantized_parameters / (machine.memory_gb_s * 1e9)
+    values = training.model.quantized_parameters
+    seconds = 2.5 * values / (MEMORY_SHARE * machine.memory_gb_s * 1e9)
+    if machine.multiprocessors is not None:
+        seconds = max(seconds, values / (DEQUANTIZED_PER_SM * machine.multiprocessors))
+    return seconds
 
 
 def _gather_seconds(training: TrainingStep, replicas: int, machine: Hardware) -> float | None:

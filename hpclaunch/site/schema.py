@@ -81,6 +81,8 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True):
     """Memory bandwidth in GB/s."""
     link_gb_s: float
     """To the other GPUs of its node in GB/s, one way: NVLink where it usually has it, else PCIe."""
+    multiprocessors: int | None = None
+    """Streaming multiprocessors (compute units of AMD's)."""
     host_gb_s: float | None = None
     """To the memory of its node in GB/s, one way: sixteen lanes of PCIe unless it is better."""
     usable_gib: float | None = None

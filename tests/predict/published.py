@@ -10,7 +10,7 @@ from hpclaunch.predict.training_step import TrainingStep
 from tests.predict.shapes import SHAPES
 
 MODEL = architecture(SHAPES["70b"])
-A100 = Hardware(1, 8, 312, 2039, reached(300), None)
+A100 = Hardware(1, 8, 312, 2039, reached(300), None, multiprocessors=108)
 
 
 def lora(shards: int, samples: int = 1, length: int = 4096, rank: int = 16) -> TrainingStep:
@@ -50,13 +50,16 @@ RUNS = (
     Published(
         "fsdp_qlora, QLoRA on 2 RTX 4090, offloaded",
         replace(lora(2, 8, 512, 64), method="qlora", offload=True),
-        Hardware(1, 2, 165, 1008, reached(32), None),
+        Hardware(1, 2, 165, 1008, reached(32), None, multiprocessors=128),
         238,
         within=0.15,  # what is assumed of the host is rough
     ),
     Published("full on 64 A100", full(64), replace(A100, nodes=8, network_gb_s=reached(100)), 331),
     Published(
-        "full on 128 H100", full(128), Hardware(16, 8, 989, 3350, reached(450), reached(400)), 1058
+        "full on 128 H100",
+        full(128),
+        Hardware(16, 8, 989, 3350, reached(450), reached(400), multiprocessors=132),
+        1058,
     ),
     Published(
         "LoRA by hand on 4 x 4 A100-40, over sockets",
@@ -82,8 +85,8 @@ ONE_GPU = {
 }
 """Seconds of a step, by samples' tokens, as QwenLM/Qwen's README has them: LoRA (rank 64 on all
 linear layers) with PEFT and Transformers' Trainer on one A100-SXM4-80GB, FlashAttention 2, torch
-2.0, eight micro-batches of one padded sample. Of the first the three longest were fitted to, and
-the shortest for `LAUNCH`; the other two models were not."""
+2.0, eight micro-batches of one padded sample. All were fitted to,
+the shortest of 1.8B for `LAUNCH_S`."""
 
 
 def qwen(size: str, length: int) -> TrainingStep:
