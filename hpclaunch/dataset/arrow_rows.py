@@ -52,10 +52,7 @@ def arrow_rows(file: Path, position: Position) -> Iterator[Row]:
                 if total:
                     position.bytes = size * number // total
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{file} cannot be read after row {number}: {reason}", "copy or write the file anew"
-        ) from None
+        raise _unreadable(file, error, f" after row {number}" if number else "") from None
 
 
 def row_count(file: Path) -> int:
@@ -67,8 +64,23 @@ def row_count(file: Path) -> int:
         total, _, batches = _opened(file)
         return total or sum(batch.num_rows for batch in batches)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} cannot be read: {reason}", "copy or write the file anew") from None
+        raise _unreadable(file, error) from None
+
+
+def column_names(file: Path) -> list[str]:
+    """Return the columns of a file; pyarrow must be here. Raises UserError."""
+    import pyarrow
+
+    check_magic(file)
+    try:
+        return list(_opened(file)[1].names)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception, rows: str = "") -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{file} cannot be read{rows}: {reason}", "copy or write the file anew")
 
 
 def _opened(file: Path) -> tuple[int, Any, Iterator[Any]]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat.survey import Survey
@@ -16,7 +17,7 @@ from hpclaunch.dataset.json_rows import check_end
 from hpclaunch.dataset.json_text import rows_inside
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
-from hpclaunch.dataset.rows import Position, Row, refused
+from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, check_apart, training_source, validation_source
 from hpclaunch.errors import UserError
@@ -78,6 +79,7 @@ class _Check:
     rows: int = 0
     complete: bool = True
     shape: Shape | None = None
+    first: Row | None = None
     columns: dict[str, None] = field(default_factory=dict)
     left_out_files: dict[str, list[str]] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
@@ -126,6 +128,11 @@ class _Check:
                 break
         self.rows += seen
         self.complete &= whole
+        if whole and not part.whole and not part.bounds(seen):
+            raise UserError(
+                f"a part of the split {part.split} of {split.name} takes none of its {seen:,} rows",
+                "set data.split and data.validation_split to parts that have rows",
+            )
         used = _used(part, seen, whole)
         for at, problem in problems:
             if at in used:
@@ -149,14 +156,17 @@ class _Check:
         values, wanted = row.values, self.recipe.data.format
         for name in values:
             self.columns[name] = None
-        if self.shape is None:
-            self.shape = _shape(row, wanted, self.recipe)
+        if self.shape is None or self.first is None:
+            self.shape, self.first = _shape(row, wanted, self.recipe), row
         missing = [name for name in COLUMNS[self.shape] if name not in values]
         if missing:
             return UserError(
                 f"{row.where}: the row has no '{missing[0]}', as those before it have",
                 "give all rows the same columns",
             )
+        unlike = unlike_first(self.first, row)
+        if unlike is not None:
+            return refused(row.where, unlike)
         columnar = split.format in ("parquet", "arrow")
         chat = self.survey.has_template
         try:
@@ -219,7 +229,9 @@ def _used(part: Slice, seen: int, whole: bool) -> range:
 
 
 def _names(split: LocalSplit) -> str:
-    return _listed([file.name for file in split.files])
+    """Return the files of a split, within their folder."""
+    root = Path(split.name)
+    return _listed([str(f.relative_to(root)) if f != root else f.name for f in split.files])
 
 
 def _listed(names: list[str], most: int = 5) -> str:

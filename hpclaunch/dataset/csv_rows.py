@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from hpclaunch.dataset.formats import suffix_of
-from hpclaunch.dataset.rows import REPAIR, Lines, Position, Row, not_utf8
+from hpclaunch.dataset.rows import REPAIR, Lines, Position, Row, not_utf8, nul_byte
 from hpclaunch.errors import UserError
 
 MOST_OF_ONE_CELL = min(256_000_000, sys.maxsize)
@@ -55,10 +55,7 @@ def _texts(file: Path, raw: IO[bytes], position: Position) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise not_utf8(line, error, f"{file}:{number}") from None
         if "\0" in text:
-            raise UserError(
-                f"{file}:{number}: holds a NUL byte at column {text.index(chr(0)) + 1}",
-                "the file was damaged, or is no text: write it anew",
-            )
+            raise nul_byte(text, f"{file}:{number}")
         yield text
 
 

@@ -17,11 +17,9 @@ from hpclaunch.dataset.json_text import (
     fault,
     object_of,
 )
-from hpclaunch.dataset.rows import REPAIR, Lines, Position, Row, not_utf8
+from hpclaunch.dataset.rows import MOST_BYTES, REPAIR, Lines, Position, Row
 from hpclaunch.errors import UserError
-
-MOST_BYTES_OF_ONE = 256_000_000
-"""Bytes that one object of a JSON file may have."""
+from hpclaunch.units import size
 
 LAST_BYTES = 1_000_000
 """Bytes at the end of a file in which its last line is looked for."""
@@ -30,14 +28,18 @@ LAST_BYTES = 1_000_000
 def json_rows(file: Path, position: Position) -> Iterator[Row]:
     """Return the rows of a file. Raises UserError naming the line of what is no row."""
     with file.open("rb") as raw:
-        lines = iter(Lines(file, raw, position))
+        content_of_file = Lines(file, raw, position)
+        if content_of_file.begins_with(b"["):
+            yield from _values(file, 1, content_of_file.texts())
+            return
+        lines = iter(content_of_file)
         for number, line in lines:
             content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not content.strip():
                 continue
             text = decoded(content, f"{file}:{number}")
             if _spans_lines(text, file):
-                yield from _values(file, number, text, lines)
+                yield from _values(file, number, _texts(file, text, lines))
                 return
             yield Row(file, number, object_of(text, f"{file}:{number}"))
             break
@@ -51,14 +53,14 @@ def json_rows(file: Path, position: Position) -> Iterator[Row]:
                 if suffix_of(file) != ".json":
                     raise
                 # An object over several lines, behind others that have a line each.
-                yield from _values(file, number, text, lines, error)
+                yield from _values(file, number, _texts(file, text, lines), error)
                 return
             yield row
 
 
 def _spans_lines(text: str, file: Path) -> bool:
     """Return whether a file with this first line is read as values rather than as lines."""
-    if text.startswith("["):
+    if text.startswith("["):  # behind many blanks
         return True
     if suffix_of(file) != ".json":
         return False
@@ -69,18 +71,24 @@ def _spans_lines(text: str, file: Path) -> bool:
     return bool(text[end:].strip())
 
 
+def _texts(file: Path, text: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[str]:
+    """Return a line that was read, and the text of those behind it."""
+    yield text + "\n"
+    for number, line in lines:
+        yield decoded(line, f"{file}:{number}") + "\n"
+
+
 def _values(
     file: Path,
     first: int,
-    text: str,
-    lines: Iterator[tuple[int, bytes]],
+    texts: Iterator[str],
     otherwise: UserError | None = None,
 ) -> Iterator[Row]:
     """Return the objects of a list, or objects that follow each other, over several lines.
 
     `otherwise` is raised where no object begins in the first line.
     """
-    buffer = _Buffer(file, first, text + "\n", lines)
+    buffer = _Buffer(file, first, texts)
     if otherwise is not None:
         try:
             yield Row(file, first, buffer.value())
@@ -121,11 +129,9 @@ def _values(
 class _Buffer:
     """Text of a file from where it is being read on, and the line that it begins in."""
 
-    def __init__(
-        self, file: Path, line: int, text: str, lines: Iterator[tuple[int, bytes]]
-    ) -> None:
-        self._file, self._lines = file, lines
-        self._text, self._at = text, 0
+    def __init__(self, file: Path, line: int, texts: Iterator[str]) -> None:
+        self._file, self._texts = file, texts
+        self._text, self._at = "", 0
         self.line = line
 
     def skip(self) -> str:
@@ -151,9 +157,9 @@ class _Buffer:
     def value(self) -> dict[str, Any]:
         """Return the object that begins here. Raises UserError."""
         where = f"{self._file}:{self.line}"
-        if self._text[self._at] != "{":
+        if self.skip() != "{":
             raise UserError(f"{where}: a row must be a JSON object", REPAIR)
-        wanted = 0
+        before = -1
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
@@ -162,9 +168,17 @@ class _Buffer:
             except (ValueError, RecursionError) as error:
                 # What is cut off by the end of the buffer may be whole with more of the file.
                 read = len(self._text) - self._at
-                wanted = max(2 * read, 1 << 12)
-                if read > MOST_BYTES_OF_ONE or not self._more(wanted - read):
+                place = error.pos - self._at if isinstance(error, json.JSONDecodeError) else -2
+                if place == before and "Unterminated" not in str(error):
                     raise self._broken(error) from None
+                if read > MOST_BYTES:
+                    raise UserError(
+                        f"{where}: no row ends within {size(MOST_BYTES)} from here",
+                        "write JSON lines, a row a line",
+                    ) from None
+                if not self._more(read):
+                    raise self._broken(error) from None
+                before = place
                 continue
             taken = self.take(end - self._at)
             return checked(value, taken, where)
@@ -183,17 +197,14 @@ class _Buffer:
     def _more(self, characters: int = 1) -> bool:
         """Read at least so many further characters, if there are; whether there were any."""
         parts, read = [], 0
-        for number, line in self._lines:
-            try:
-                parts.append(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise not_utf8(line, error, f"{self._file}:{number}") from None
-            read += len(parts[-1])
+        for text in self._texts:
+            parts.append(text)
+            read += len(text)
             if read >= characters:
                 break
         self._text = self._text[self._at :] + "".join(parts)
         self._at = 0
-        return bool(parts)
+        return any(parts)
 
 
 def check_end(file: Path) -> None:

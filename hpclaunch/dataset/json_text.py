@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hpclaunch.dataset.rows import REPAIR, not_utf8
+from hpclaunch.dataset.rows import REPAIR, not_utf8, nul_byte
 from hpclaunch.errors import UserError
 
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -78,10 +78,7 @@ def fault(error: Exception, text: str, where: str) -> UserError:
     """Return the error for text that is no JSON."""
     if isinstance(error, json.JSONDecodeError):
         if "\0" in text:
-            return UserError(
-                f"{where}: holds a NUL byte at column {text.index(chr(0)) + 1}",
-                "the file was damaged, or is no text: write it anew",
-            )
+            return nul_byte(text, where)
         if text.startswith("\ufeff"):
             return UserError(f"{where}: begins with a byte order mark", "take it out")
         return UserError(f"{where}: not valid JSON: {error.msg} at column {error.colno}", REPAIR)

@@ -14,14 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.dataset.arrow_rows import column_names
 from hpclaunch.dataset.formats import Format
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
-from hpclaunch.dataset.rows import Row
+from hpclaunch.dataset.rows import Row, refused, unlike_first
 from hpclaunch.dataset.sources import Source
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Objective
 from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL, detect
+
+USED = {
+    *BEARING,
+    *itertools.chain(*COLUMNS.values()),
+    *itertools.chain(*OPTIONAL.values()),
+}
+"""Columns that rows of any shape may have, or are refused for."""
 
 READER_VERSION = 1
 """Raised with every change of what is written for a row: cached rows of before are not used."""
@@ -63,10 +71,10 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
     only = source.limit if source.whole and len(source.parts) == 1 else None
     for part, split in source.parts:
         rows = _load(split, wanted, objective, only)
-        columns |= dict.fromkeys(_columns(split, rows))
+        columns |= dict.fromkeys(_columns(split))
         chosen = part.bounds(len(rows))
         taken.append((split, chosen))
-        loaded.append(rows if part.whole else rows.select(chosen))
+        loaded.append(rows if part.whole else rows.select(chosen or range(0)))
     try:
         together = loaded[0] if len(loaded) == 1 else concatenate_datasets(loaded)
     except (ValueError, TypeError) as error:
@@ -82,19 +90,36 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
 def _load(split: LocalSplit, wanted: str, objective: Objective, limit: int | None) -> Any:
     if split.format in ("json", "csv"):
         return _read(split, wanted, objective, limit)
-    from datasets import load_dataset
+    from datasets import concatenate_datasets, load_dataset
     from datasets.exceptions import DatasetGenerationError
 
     try:
         # What save_to_disk wrote is read so, too: loaded from there, its folder would be the cache.
-        files = [str(file) for file in split.files]
-        return load_dataset(split.format, data_files=files, split="train")
+        return concatenate_datasets(
+            [
+                load_dataset(split.format, data_files=files, split="train").remove_columns(unused)
+                for files, unused in _alike(split)
+            ]
+        )
     except (DatasetGenerationError, OSError, ValueError, TypeError) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:200]
         raise UserError(
             f"{split.name} cannot be read: {reason}", "repair or convert the files"
         ) from error
+
+
+def _alike(split: LocalSplit) -> Iterator[tuple[list[str], list[str]]]:
+    """Return files that have the same columns, and which of these are not used.
+
+    All files together where they are alike; else one by one, without what training does not use.
+    """
+    columns = {file: column_names(file) for file in split.files}
+    if len(set(map(frozenset, columns.values()))) == 1:
+        yield [str(file) for file in split.files], []
+        return
+    for file, names in columns.items():
+        yield [str(file)], [name for name in names if name not in USED]
 
 
 def _read(split: LocalSplit, wanted: str, objective: Objective, limit: int | None) -> Any:
@@ -152,7 +177,12 @@ def cells_of(
     Raises UserError naming file and line.
     """
     rows = itertools.chain.from_iterable(read_rows(Path(file), kind) for file in files)
+    first: Row | None = None
     for row in itertools.islice(rows, limit):
+        first = first or row
+        unlike = unlike_first(first, row)
+        if unlike is not None:
+            raise refused(row.where, unlike)
         yield {
             name: _text(row.values.get(name)) if name in texts else _json(row, name)
             for name in columns
@@ -176,11 +206,13 @@ def _json(row: Row, name: str) -> str | None:
         ) from None
 
 
-def _columns(split: LocalSplit, rows: Any) -> list[str]:
+def _columns(split: LocalSplit) -> list[str]:
     """Return the columns of the files, in order."""
-    if split.format not in ("json", "csv"):
-        return list(rows.column_names)
     found: dict[str, None] = {}
+    if split.format not in ("json", "csv"):
+        for file in split.files:
+            found |= dict.fromkeys(column_names(file))
+        return list(found)
     for file in split.files:
         for row in itertools.islice(read_rows(file, split.format), ROWS_FOR_COLUMNS):
             found |= dict.fromkeys(row.values)

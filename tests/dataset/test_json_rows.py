@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hpclaunch.dataset import json_rows as json_module
+from hpclaunch.dataset import rows as rows_module
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.errors import UserError
 
@@ -124,6 +126,30 @@ def test_a_large_list_is_read_as_it_comes(tmp_path: Path) -> None:
     found = read(tmp_path, json.dumps(rows, indent=1))
     assert [values["n"] for _, values in found] == list(range(300))
     assert [number for number, _ in found] == list(range(2, 2 + 4 * 300, 4))
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7])
+def test_a_list_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(rows_module, "PIECE_BYTES", piece)
+    content = json.dumps(ROWS, indent=2, ensure_ascii=False)
+    assert [number for number, _ in read(tmp_path, content)] == [2, 5, 8]
+    assert [values for _, values in read(tmp_path, "\ufeff" + content)] == ROWS
+    broken = '[{"t":\n"ü🙂'.encode() + b'\xe9"}]'
+    assert ":2: not UTF-8: byte 0xe9 at column 8" in fault(tmp_path, broken)
+    assert ":1: not UTF-8: byte 0xc3 at column 6" in fault(tmp_path, b'[{"t"\xc3')
+
+
+def test_a_row_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (rows_module, json_module):
+        monkeypatch.setattr(module, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(rows_module, "PIECE_BYTES", 100)
+    long = json.dumps({"text": "x" * 5_000})
+    assert ":2: the line has more than 0.0 MB" in fault(tmp_path, f"{{}}\n{long}", "x.jsonl")
+    assert ":2: no row ends within 0.0 MB" in fault(tmp_path, f"[{{}},\n{long}]")
+    broken = '[{"text": "a"},\n{"text" "b"},\n' + '{"text": "c"},' * 500
+    assert ":2: not valid JSON: Expecting ':' delimiter at column 9" in fault(tmp_path, broken)
 
 
 VALUES = st.recursive(
