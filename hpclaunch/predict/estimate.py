@@ -9,7 +9,6 @@ from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
     BF16_BYTES,
     CONTEXT,
-    FP32_BYTES,
     GIB,
     Memory,
     memory,
@@ -135,9 +134,7 @@ def estimate(
         step=timed,
         steps=_steps(work),
         # Frozen parameters are not written.
-        checkpoint_bytes=int(
-            (FP32_BYTES + training.optimizer.state_bytes) * training.trained_parameters
-        ),
+        checkpoint_bytes=int(training.trained_bytes),
         host=host_memory(training),
         node_memory_bytes=None if machine is None else machine.node_memory_bytes,
         loading_bytes=_loading_bytes(training),

@@ -47,7 +47,12 @@ def host_memory(training: TrainingStep) -> HostMemory:
     if training.offload:
         shard = memory(_resident(training))
         offloaded = ranks * (shard.weights + shard.optimizer)
-        offloaded += ranks * FP32_BYTES * training.trained_parameters / training.shards
+        offloaded += (
+            ranks
+            * training.optimizer.parameter_bytes
+            * training.trained_parameters
+            / training.shards
+        )
     return HostMemory(
         loading=int(processes + ranks * whole),
         training=int(processes + offloaded),

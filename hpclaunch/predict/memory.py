@@ -149,9 +149,9 @@ def _shard(training: TrainingStep) -> _Shard:
         nested = blocks + FP32_BYTES * blocks / NESTED_BLOCK  # one byte each, and their own scales
         scales = nested if training.double_quant else FP32_BYTES * blocks
     return _Shard(
-        weights=(frozen + FP32_BYTES * trained) / shards,
+        weights=(frozen + training.optimizer.parameter_bytes * trained) / shards,
         scales=scales,
-        gradients=FP32_BYTES * trained / shards,
+        gradients=training.optimizer.parameter_bytes * trained / shards,
         optimizer=training.optimizer.state_bytes * trained / shards,
     )
 

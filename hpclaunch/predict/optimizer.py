@@ -1,7 +1,7 @@
 """What each optimizer holds and moves for a trained parameter, by the names of `training.optim`.
 
-Parameters that are trained are held in fp32, and an optimizer's state is in the same type unless
-its name says otherwise: one tensor for each moment.
+Parameters that are trained are held in fp32 (QLoRA's adapters in bf16 where a recipe says so), and
+an optimizer's state is in the same type unless its name says otherwise: one tensor for each moment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hpclaunch.recipe.schema import Recipe
 
-FP32_BYTES = 4
+FP32_BYTES, BF16_BYTES = 4, 2
 """Bytes of a trained parameter and of its gradient."""
 BLOCK_SCALE = FP32_BYTES / 256
 """Bytes of a value in 8 bits for the scale that its block of 256 shares (bitsandbytes)."""
@@ -25,13 +25,15 @@ class Optimizer:
 
     state_bytes: float = 8.0
     """Bytes of its state: 8 are AdamW's two moments in fp32."""
+    parameter_bytes: int = FP32_BYTES
+    """Bytes of the parameter itself, and of its gradient."""
     known: bool = True
     """False: the figures are AdamW's, and nothing is known of this one."""
 
     @property
     def moved_bytes(self) -> float:
         """Bytes that a step moves: parameter and state read and written, the gradient read."""
-        return 2 * (FP32_BYTES + self.state_bytes) + FP32_BYTES
+        return 2 * (self.parameter_bytes + self.state_bytes) + self.parameter_bytes
 
 
 ADAMW = Optimizer()
@@ -52,13 +54,25 @@ _STATE: dict[str, float] = {
 """Bytes of state a parameter. Of a paged one the same: its pages are the GPU's while it steps."""
 
 
+_STATE_AS_PARAMETER = {
+    "adamw_torch", "adamw_torch_fused", "adamw_hf", "stable_adamw", "rmsprop", "adagrad",
+}  # fmt: skip
+"""Optimizers whose state has the parameter's type; others choose their own."""
+
+
 def optimizer_of(recipe: Recipe) -> Optimizer:
     """Return what the recipe's optimizer takes."""
     optim = _name(recipe)
+    method = recipe.method
+    halved = method.kind == "qlora" and method.quantization.adapter_dtype == "bfloat16"
+    parameter = BF16_BYTES if halved else FP32_BYTES
     if optim == "adafactor":
-        return Optimizer(FACTORED if recipe.method.kind == "full" else FACTORED_ADAPTER)
+        factored = FACTORED if method.kind == "full" else FACTORED_ADAPTER
+        return Optimizer(factored, parameter)
     state = _STATE.get(optim.removeprefix("paged_"))
-    return Optimizer(known=False) if state is None else Optimizer(float(state))
+    if state is None:
+        return Optimizer(ADAMW.state_bytes, parameter, known=False)
+    return Optimizer(state / 2 if halved and optim in _STATE_AS_PARAMETER else state, parameter)
 
 
 def unknown_optimizer(recipe: Recipe) -> str | None:

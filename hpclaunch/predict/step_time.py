@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from hpclaunch.predict.host_rates import ASSUMED, HostRates
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
-from hpclaunch.predict.memory import FP32_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
 MATMUL_SHARE = 0.78
@@ -135,7 +134,7 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
     reduce = _reduce_seconds(training, replicas, machine)
     if training.offload and gather is not None and reduce is not None:
         gather += gathered_bytes(training) / training.shards / (machine.host.link_gb_s * 1e9)
-        reduced = FP32_BYTES * training.trained_parameters / training.shards
+        reduced = training.optimizer.parameter_bytes * training.trained_parameters / training.shards
         reduce += reduced / (machine.host.link_gb_s * 1e9)
     exposed: float | None = None
     if gather is not None and reduce is not None:

@@ -55,3 +55,9 @@ class TrainingStep:
     def trained_parameters(self) -> int:
         """Parameters that are trained, over all ranks."""
         return self.model.decoder_parameters if self.method == "full" else self.adapter_parameters
+
+    @property
+    def trained_bytes(self) -> float:
+        """Bytes of the trained parameters with their optimizer's state, over all ranks."""
+        a_parameter = self.optimizer.parameter_bytes + self.optimizer.state_bytes
+        return a_parameter * self.trained_parameters

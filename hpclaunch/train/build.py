@@ -127,6 +127,9 @@ def create_trainer(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(TensorBoardCallback):
         trainer.add_callback(FullDiskTensorBoard)
+    if recipe.method.kind == "qlora":
+        model.hold_adapters(trainer.model, recipe.method.quantization)
+        trainer.count_trainable_bytes()
     model.add_head_bias_attribute(trainer.model)
     if trainer.padding_free:
         packing.forbid_masks(model.without_adapter(trainer.model))

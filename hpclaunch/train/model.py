@@ -130,6 +130,21 @@ def add_head_bias_attribute(model: Any) -> None:
         head.bias = None
 
 
+def hold_adapters(model: Any, settings: Quantization) -> None:
+    """Hold what QLoRA trains in the recipe's `adapter_dtype`, before there is an optimizer.
+
+    TRL casts adapters over a quantized model to bfloat16, and so are their moments then: where an
+    update is below a 256th of a value it is lost, and an Adam moment does not decay.
+    """
+    import torch
+
+    if settings.adapter_dtype != "float32":
+        return
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.float32)
+
+
 def quantization(settings: Quantization, dtype: Any) -> Any:
     """Return bitsandbytes' settings.
 

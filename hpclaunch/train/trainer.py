@@ -73,10 +73,15 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
         self.use_cache = getattr(arguments["model"].config, "use_cache", None)
         """As the model came: training switches it off, and what is saved should generate fast."""
         super().__init__(**arguments)
-        self.trainable_bytes = _trainable_bytes(self.model)
-        """Least size of a checkpoint's weights: counted before the model is sharded."""
+        self.trainable_bytes = 0
+        """Least size of a checkpoint's weights."""
+        self.count_trainable_bytes()
         if checkpoints.asynchronous:
             self._enable_async_save()
+
+    def count_trainable_bytes(self) -> None:
+        """Count what is trained of the whole model, before it is sharded."""
+        self.trainable_bytes = _trainable_bytes(self.model)
 
     def get_batch_samples(self, *arguments: Any, **options: Any) -> Any:
         """Fetch the batches of a step, and count how long that took."""

@@ -17,9 +17,11 @@ import pytest
 from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.estimate import Workload, estimate
 from hpclaunch.predict.families import architecture
+from hpclaunch.predict.from_recipe import training_step_of
 from hpclaunch.predict.known_models import known_config
-from hpclaunch.predict.memory import CONTEXT, GIB, memory
+from hpclaunch.predict.memory import CONTEXT, GIB, Memory, memory
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.load import load
 from tests.predict.shapes import SHAPES, load_for
 
 SIMULATED = [
@@ -126,3 +128,16 @@ def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
     loading = estimate(load, 1, work, None, None).loading_bytes
     assert (loading - CONTEXT) / GIB == pytest.approx(10.68, rel=0.01)
     assert loading > memory(load).total
+
+
+def test_adapters_in_bf16_take_half_of_what_they_take_in_fp32() -> None:
+    def load_of(*overrides: str) -> Memory:
+        recipe = load("llama3-8b-qlora", ("training.packing=false", *overrides))
+        return memory(training_step_of(recipe, architecture(SHAPES["8b"])))
+
+    wide = load_of()
+    narrow = load_of("method.quantization.adapter_dtype=bfloat16")
+    assert narrow.optimizer == wide.optimizer / 2
+    assert wide.weights - narrow.weights == 2 * 41_943_040, "rank 16 on all linear layers"
+    eight = ("training.optim=adamw_8bit", "method.quantization.adapter_dtype=bfloat16")
+    assert load_of(*eight).optimizer == load_of(eight[0]).optimizer, "8 bits are 8 bits"

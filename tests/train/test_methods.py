@@ -24,6 +24,7 @@ def test_qlora_keeps_its_adapter_and_loads_on_the_plain_model(qlora_run: Done, t
     held = checkpoint_tensors(qlora_run.folder.checkpoints / "step-6" / "pytorch_model_fsdp_0")
     final = adapter_of(qlora_run.folder)
     assert sum(t.numel() for t in held.values()) == sum(t.numel() for t in final.values()) > 0
+    assert {t.dtype for t in held.values()} == {torch.float32}, "as LoRA's: not in TRL's bfloat16"
     assert all(t.abs().sum() > 0 for name, t in final.items() if "lora_B" in name)
     base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
     model = PeftModel.from_pretrained(base, qlora_run.folder.final)
