@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hpclaunch.cli.progress_line import ProgressLine
 from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
+from hpclaunch.diagnose.reasons import explain
 from hpclaunch.diagnose.state import Status
 from hpclaunch.diagnose.status import status
 from hpclaunch.launch.follow import LogReader, follow
@@ -17,6 +18,9 @@ from hpclaunch.run.launcher import LauncherFilter
 from hpclaunch.run.lines import Line, show
 from hpclaunch.run.record import Record
 from hpclaunch.slurm.jobs import JobState
+
+WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
+"""Slurm's states in which its reason says what a job waits for."""
 
 
 def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[[Line], None]:
@@ -35,7 +39,10 @@ def printer(folder: RunFolder, record: Record, whole: bool = False) -> Callable[
         # The script writes the hosts before its first labelled line.
         if not names and line.node is not None:
             names.append(folder.node_names())
-        print(show(line, record.nodes, names[0] if names else ()), flush=True)
+        print(
+            show(line, record.nodes, names[0] if names else (), record.processes_per_node),
+            flush=True,
+        )
 
     return print_line
 
@@ -47,7 +54,11 @@ def state_printer(record: Record) -> Callable[[JobState], None]:
     def print_state(job: JobState) -> None:
         state = "Slurm does not answer" if job.silent else job.state.lower()
         text = f"job {record.job_id}: {state}"
-        text += f" ({job.reason})" if job.reason else ""
+        if job.reason:
+            text += f" ({job.reason})"
+            meaning, step = explain(job.reason, record.name, record.job_id or "")
+            if not job.ended and job.state in WAITING:
+                text += f": {meaning}" + (f"; {step}" if step else "")
         if text not in printed[-1:]:
             printed.append(text)
             say(text)

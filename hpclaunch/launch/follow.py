@@ -16,6 +16,9 @@ POLL_S = 0.5
 SLURM_INTERVAL_S = 30.0
 """Seconds between calls of Slurm's commands: sites dislike programs that call more often."""
 
+NEW_JOB_INTERVAL_S = 5.0
+"""Seconds between those calls while Slurm has not said yet what a job waits for."""
+
 LOG_DELAY_S = 3.0
 """Seconds that the last lines may take to cross a network file system."""
 
@@ -66,15 +69,19 @@ def follow(
     be followed. While Slurm does not answer, it goes on.
     """
     reader = reader or LogReader(folder)
-    checked = 0.0
+    began, checked, pause = time.monotonic(), 0.0, 0.0
     stale = _stale_exit_code(folder, job_id)
     while True:
         ended = _exit_code_time(folder) not in {None, stale}
-        if job_id and not ended and time.monotonic() - checked >= _pause_s(checked):
+        if job_id and not ended and time.monotonic() - checked >= pause:
             checked = time.monotonic()
             state = job_states([job_id]).get(job_id)
             if state is not None:
                 waiting(state)
+            # Slurm looks at a new job within seconds; before that it has no reason to tell.
+            silent = state is not None and state.state == "PENDING" and not state.reason
+            new = silent and time.monotonic() - began < SLURM_INTERVAL_S
+            pause = NEW_JOB_INTERVAL_S if new else SLURM_INTERVAL_S
             ended = state is None or state.ended
         elif job_id is None and not ended:
             ended = not alive()
@@ -101,11 +108,6 @@ def _stale_exit_code(folder: RunFolder, job_id: str | None) -> float | None:
         return None
     state = job_states([job_id]).get(job_id)
     return written if state is not None and not state.ended and not state.silent else None
-
-
-def _pause_s(checked: float) -> float:
-    """Return the seconds until Slurm is called again: at once the first time."""
-    return SLURM_INTERVAL_S if checked else 0.0
 
 
 def _last_lines(

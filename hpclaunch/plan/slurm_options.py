@@ -123,9 +123,14 @@ def _mem(
 
 def _part(mem: str, share: float) -> str | None:
     """Return a share of an amount in MiB; None for a share of 0, which would be all of the node."""
-    unit = mem[-1].upper() if mem[-1].isalpha() else "M"
-    mib = int(int(mem.rstrip(string.ascii_letters)) * _MIB[unit] * share)
+    mib = int(mib_of(mem) * share)
     return str(mib) if mib else None
+
+
+def mib_of(mem: str) -> float:
+    """Return an amount of memory as Slurm writes it (`480G`) in MiB."""
+    unit = mem[-1].upper() if mem[-1].isalpha() else "M"
+    return int(mem.rstrip(string.ascii_letters)) * _MIB[unit]
 
 
 def _in_gib(mem: str) -> str:

@@ -17,6 +17,9 @@ _TRACEBACK = "Traceback (most recent call last):"
 _OVER_A_RANK = ("torch.distributed.elastic.",)
 """Exceptions that only say that a rank has failed, or that the launcher was told to stop."""
 
+_FRAME = re.compile(r"(\[rank\d+\]:)?\s*(frame #\d+: |Exception raised from .* call first\):$)")
+"""The stack that torch's C++ prints below a warning: a lost TCPStore at the end has 25 lines."""
+
 _RULE = re.compile(r"=+|-+|\*+")
 
 
@@ -28,9 +31,11 @@ class LauncherFilter:
     """Nodes whose launcher is in the middle of a traceback or a table."""
 
     def wanted(self, line: Line) -> bool:
-        """Return whether to show a line. Ranks' own lines and the script's always are."""
-        if line.node is None or line.local_rank is not None:
+        """Return whether to show a line. The script's always are; ranks' own but for C++ frames."""
+        if line.node is None:
             return True
+        if line.local_rank is not None:
+            return not _FRAME.match(line.text)
         state, shown = _next(self._within.get(line.node, ""), line.text)
         self._within[line.node] = state
         return shown

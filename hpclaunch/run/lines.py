@@ -46,14 +46,15 @@ def parse_line(raw: str) -> Line:
     return Line(rank.group(3), int(node.group(1)), int(rank.group(2)), rank.group(1))
 
 
-def show(line: Line, nodes: int, names: tuple[str, ...] = ()) -> str:
+def show(line: Line, nodes: int, names: tuple[str, ...] = (), per_node: int = 1) -> str:
     """Return a line for a person: who said it, then what.
 
-    On a single node the first rank and the launcher need no label; the others have their device.
+    On a single node the launcher needs no label, nor does a rank that is alone (`per_node` is 1).
     """
     if line.node is None:
         return line.text
     if nodes == 1:
-        return f"{line.process} | {line.text}" if line.local_rank else line.text
+        alone = line.local_rank is None or (per_node == 1 and line.local_rank == 0)
+        return line.text if alone else f"{line.process} | {line.text}"
     where = names[line.node] if line.node < len(names) else f"node {line.node}"
     return f"{where} {line.process:<4} | {line.text}"

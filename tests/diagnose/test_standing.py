@@ -122,6 +122,26 @@ def test_a_kill_near_the_limit_of_memory(tmp_path: Path, used: float, kind: str)
         assert "node2 used up to 96.7 of 97.7 GiB" in cause.evidence[-1].text
 
 
+@pytest.mark.parametrize(
+    ("mem", "limit"),
+    [("1G", "1"), ("1500M", "1.46"), ("0", "97.7"), (None, "97.7"), ("odd", "97.7")],
+)
+def test_the_limit_of_memory_is_the_one_asked_for(
+    tmp_path: Path, mem: str | None, limit: str
+) -> None:
+    """Where Slurm has no cgroup to hold the job in, the node's memory is not what ended it."""
+    folder = RunFolder(tmp_path)
+    failed_run = FailedRun(slurm="OUT_OF_MEMORY", record={"resources": {"mem": mem}})
+    failed_run.write(folder)
+    folder.metrics.mkdir()
+    text = f'rn": 1}}\n{tick(900.0, cgroup_limit_mib=100000.0)}'
+    for node in ("node1", "node2"):
+        (folder.metrics / f"{node}.samples.jsonl").write_text(text)
+    cause = ask(folder, failed_run).cause
+    assert cause.kind == "host-memory"
+    assert f"(the limit was {limit} GiB a node)" in cause.advice[0] or mem in {"0", None, "odd"}
+
+
 def noted(root: Path, failed_run: FailedRun, *texts: str) -> Cause:
     """What is said of a run in which the sidecar of node2 noted something."""
     folder = RunFolder(root)

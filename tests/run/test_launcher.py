@@ -62,5 +62,20 @@ def test_the_ranks_own_words_stay_and_the_launchers_account_goes() -> None:
 def test_no_order_of_lines_hides_a_rank(lines: list[str]) -> None:
     launchers = LauncherFilter()
     for line in map(parse_line, lines):
-        if line.local_rank is not None or line.node is None:
+        if line.local_rank is not None or line.node is None:  # none is a frame of C++
             assert launchers.wanted(line)
+
+
+STORE = """\
+1: [gpu0]:[rank1]:[W1127 12:00:00.123 TCPStore.cpp:106] [c10d] recvValue failed on SocketImpl(fd=3)
+1: [gpu0]:Exception raised from recvBytes at /pytorch/torch/csrc/c10d/Utils.hpp:678 (most recent \
+call first):
+1: [gpu0]:frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x98 (0x7f in libc10.so)
+1: [gpu0]:frame #24: clone + 0x44 (0x7fffde in /lib/x86_64-linux-gnu/libc.so.6)
+1: [gpu0]:frames done
+"""
+
+
+def test_the_stack_below_a_warning_of_torchs_stays_in_the_log() -> None:
+    """At the end of a program on two nodes it is the only thing left to read, and means nothing."""
+    assert [line.partition("]")[0] for line in shown(STORE)] == ["[rank1", "frames done"]

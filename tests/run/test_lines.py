@@ -58,7 +58,7 @@ def test_the_global_rank() -> None:
 @pytest.mark.parametrize(
     ("line", "nodes", "names", "shown"),
     [
-        (Line("x", 0, 0, "gpu0"), 1, (), "x"),
+        (Line("x", 0, 0, "gpu0"), 1, (), "gpu0 | x"),
         (Line("x", 0, 1, "gpu1"), 1, (), "gpu1 | x"),
         (Line("x", 0, 1, "cpu1"), 1, (), "cpu1 | x"),
         (Line("x", 0), 1, (), "x"),
@@ -71,4 +71,8 @@ def test_the_global_rank() -> None:
 def test_a_person_sees_who_said_it(
     line: Line, nodes: int, names: tuple[str, ...], shown: str
 ) -> None:
-    assert show(line, nodes, names) == shown
+    assert show(line, nodes, names, per_node=2) == shown
+
+
+def test_a_rank_that_is_alone_needs_no_label() -> None:
+    assert show(Line("x", 0, 0, "gpu0"), 1) == "x"

@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hpclaunch.cli.follow import state_printer
 from hpclaunch.diagnose.state import run_state
+from hpclaunch.diagnose.why import why
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.cancel import cancel
 from hpclaunch.launch.local_process import alive, started
@@ -215,3 +217,28 @@ def test_a_machine_without_a_controller_says_so(commands: Commands, tmp_path: Pa
     commands(sbatch="echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(UserError, match="there is no Slurm controller that answers this machine"):
         batch.submit(tmp_path / "job.sbatch", tmp_path)
+
+
+def test_a_job_submitted_by_hand_is_named(commands: Commands, tmp_path: Path) -> None:
+    folder, record = run(tmp_path, job_id=None)
+    commands(
+        squeue=f"""case "$*" in
+    *--me*) echo '12|PENDING|Dependency||1:00|{folder.script}' ;;
+    *) echo '12|PENDING|Dependency||1:00' ;;
+    esac"""
+    )
+    diagnosis = why(folder, record)
+    assert diagnosis.cause.advice[-1] == "when it may start: squeue --start --jobs 12"
+
+
+def test_what_a_waiting_job_waits_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _, record = run(tmp_path)
+    show = state_printer(record)
+    show(JobState("PENDING"))
+    show(JobState("PENDING", None, "PartitionTimeLimit"))
+    show(JobState("PENDING", None, "PartitionTimeLimit"))
+    show(JobState("RUNNING"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "hpclaunch: job 7: pending"
+    assert "job 7: pending (PartitionTimeLimit): its --time is over the partition's" in lines[1]
+    assert [len(lines), lines[2]] == [3, "hpclaunch: job 7: running"]

@@ -7,6 +7,8 @@ import re
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
+from hpclaunch.plan.slurm_options import mib_of
+from hpclaunch.site.sbatch_options import MEMORY
 
 _REQUESTED = re.compile(r"Tried to allocate ([\d.]+ \w+)")
 _GPU = re.compile(r"GPU (\d+)[ ;]")
@@ -124,12 +126,24 @@ def host(evidence: RunEvidence) -> Cause | None:
         headline += ", and a rank was killed without a message"
         shown_lines.append(evidence.exit_line(silent))
     sampled = next((n for n in evidence.nodes if n.node == node), full)
-    if sampled is not None and sampled.used_mib is not None and sampled.limit_mib:
-        used, limit = sampled.used_mib / 1024, sampled.limit_mib / 1024
+    limit_mib = _limit_mib(evidence, sampled.limit_mib if sampled else None)
+    if sampled is not None and sampled.used_mib is not None and limit_mib:
+        used, limit = sampled.used_mib / 1024, limit_mib / 1024
         text = f"{sampled.node} used up to {used:.1f} of {limit:.1f} GiB in its last minutes"
         shown_lines.append(Clue(text, sampled.file))
-    return Cause(headline, _host_advice(evidence, sampled.limit_mib if sampled else None),
-                 tuple(shown_lines), rank, node)  # fmt: skip
+    return Cause(headline, _host_advice(evidence, limit_mib), tuple(shown_lines), rank, node)
+
+
+def _limit_mib(evidence: RunEvidence, sampled: float | None) -> float | None:
+    """Return what a node's processes may hold: the least of what was sampled and asked for.
+
+    Where Slurm has no cgroup to hold the job in, it still ends what is over its --mem.
+    """
+    requested = evidence.record.resources.get("mem")
+    if not isinstance(requested, str) or not re.fullmatch(MEMORY, requested):
+        return sampled
+    asked_mib = mib_of(requested)
+    return min((each for each in (sampled, asked_mib) if each), default=None)
 
 
 def _of_worker(line: Clue) -> str:
@@ -169,7 +183,7 @@ def _named(evidence: RunEvidence, lines: tuple[Clue, ...]) -> tuple[int | None, 
 def _host_advice(evidence: RunEvidence, limit_mib: float | None) -> tuple[str, ...]:
     steps = []
     if evidence.record.mode != "local":
-        more = f" (the limit was {limit_mib / 1024:.0f} GiB a node)" if limit_mib else ""
+        more = f" (the limit was {limit_mib / 1024:.3g} GiB a node)" if limit_mib else ""
         steps.append(f"start it again with more host memory: --mem 0 is all of a node{more}")
     if not evidence.record.program:
         steps.append("fewer workers that each hold the data: training.dataloader_num_workers=0")
