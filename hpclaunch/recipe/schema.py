@@ -46,17 +46,18 @@ class Data(Section, frozen=True, kw_only=True):
     """What to train on."""
 
     name: Name
-    """Hub id, a local jsonl/json/csv/parquet/arrow file or a folder of them, or `builtin:...`."""
+    """Hub id, a local file (jsonl, json, csv, tsv, parquet, arrow), a folder of them or of
+    `save_to_disk`, or `builtin:...`."""
     subset: str | None = None
-    """Configuration name of a hub dataset that has several."""
+    """Configuration name of a dataset that has several."""
     revision: str | None = None
     """Hub commit, tag or branch of the dataset."""
     format: Literal["auto", "messages", "prompt_completion", "text", "alpaca"] = "auto"
     """Shape of a row; auto reads it off the column names."""
     split: str = "train"
-    """Split to train on; the hub's slicing (`train[:5%]`) is understood."""
+    """Split to train on; slices (`train[:5%]`) and sums (`train+test`) are understood."""
     validation: str | None = None
-    """A local file to validate on, instead of a split."""
+    """A local file or folder to validate on, instead of a split."""
     validation_split: str | None = None
     """Split of the same dataset to validate on."""
     limit: PositiveInt | None = None
