@@ -20,8 +20,9 @@ from hpclaunch.run.events import read_last_events
 from hpclaunch.run.find import default_runs_dir, known
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.site.load import gpus, load_site
-from hpclaunch.site.measured import measured
+from hpclaunch.site.load import GENERIC, gpus, load_site
+from hpclaunch.site.measured import measured, name_at
+from hpclaunch.slurm.commands import cluster_name
 
 LISTED = 200
 """Newest runs of this user whose records are read."""
@@ -46,7 +47,8 @@ def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
 
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
     """
-    for folder, run in _newest(lambda record: record.site == site):
+    cluster = _cluster_of(site)
+    for folder, run in _newest(lambda run: (run.site, _cluster_in(run)) == (site, cluster)):
         for event in reversed(read_last_events(folder.events)):
             held, seconds = event.get("bytes"), event.get("seconds")
             if event["event"] != "checkpoint" or not isinstance(held, int):
@@ -62,7 +64,7 @@ def measured_hardware(
     site: str, kind: str, recipe: Recipe, model: Architecture
 ) -> MeasuredHardware:
     """What was measured of `kind` at `site`. Raises UserError where its record is damaged."""
-    record = measured(site)
+    record = measured(name_at(site, _cluster_of(site)))
     found = MeasuredHardware(
         intra_node=record.inside.get(kind),
         inter_node=record.across.get(kind),
@@ -85,7 +87,17 @@ def measured_hardware(
 
 def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
     """Return the newest runs of that kind of GPU, the newest first."""
-    return _newest(lambda run: (run.site, run.gpu) == (site, kind) and not run.program)
+    wanted = (site, _cluster_of(site), kind)
+    return _newest(lambda run: (run.site, _cluster_in(run), run.gpu) == wanted and not run.program)
+
+
+def _cluster_of(site: str) -> str | None:
+    """Return the cluster that tells apart what was measured at a site, None where the site does."""
+    return cluster_name() if site == GENERIC else None
+
+
+def _cluster_in(run: Record) -> str | None:
+    return run.cluster if run.site == GENERIC else None
 
 
 def _newest(wanted: Callable[[Record], bool]) -> Iterator[tuple[RunFolder, Record]]:

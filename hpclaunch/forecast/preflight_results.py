@@ -13,7 +13,7 @@ import msgspec
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record
-from hpclaunch.site.measured import CPU, Rates, file_of, measured, text_of
+from hpclaunch.site.measured import CPU, Rates, file_of, measured, name_at, text_of
 
 PROGRAM = ("-m", "hpclaunch.train.bandwidths")
 """What runs on every rank."""
@@ -65,10 +65,11 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
         )
     inside = _best(found, found.inside, found.per_node, 1)
     across = _best(found, found.across, found.nodes * found.per_node, found.nodes)
-    path = file_of(record.site)
+    name = name_at(record.site, record.cluster)
+    path = file_of(name)
     try:
         with _alone(path):
-            before = measured(record.site)
+            before = measured(name)
             after = msgspec.structs.replace(
                 before,
                 inside={**before.inside, **({kind: inside} if inside else {})},

@@ -20,6 +20,7 @@ from hpclaunch.render.static_scripts import checksums as static_checksums
 from hpclaunch.run.find import next_name, remember
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
+from hpclaunch.slurm.commands import cluster_name
 
 
 class Written(NamedTuple):
@@ -151,6 +152,7 @@ def _record(job: Job) -> Record:
         hpclaunch=plan.launch.version,
         recipe=plan.recipe.name,
         site=plan.site.name,
+        cluster=None if plan.launch.mode == "local" else cluster_name(),
         nodes=plan.nodes,
         processes_per_node=plan.processes_per_node,
         device=plan.device,

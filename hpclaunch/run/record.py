@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Version that wrote the folder."""
     recipe: str
     site: str
+    cluster: str | None = None
+    """Slurm's name of the cluster where the command was typed; None without Slurm."""
     nodes: int
     processes_per_node: int
     device: Literal["gpu", "cpu"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 
 from hpclaunch.errors import UserError
-from hpclaunch.site.load import config_folder
+from hpclaunch.site.load import GENERIC, config_folder
 
 FORMAT = 1
 CPU = "cpu"
@@ -49,6 +50,16 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Between nodes."""
     host: dict[str, HostLink] = {}
     """Between the GPUs and the memory of a node."""
+
+
+def name_at(site: str, cluster: str | None) -> str:
+    """Return the name that a site's record has, on the cluster of that Slurm name.
+
+    Clusters without a profile of their own share the generic one, and have other networks.
+    """
+    if site != GENERIC or not cluster:
+        return site
+    return f"{GENERIC}-{re.sub(r'[^A-Za-z0-9_.-]', '-', cluster)}"
 
 
 def file_of(site: str) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hpclaunch.errors import UserError
@@ -118,8 +119,11 @@ def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
             match = _CLUSTER_NAME.search(file.read_text(encoding="utf-8", errors="replace"))
             if match:
                 return match.group(1)
-    if not available():
-        return None
+    return _cluster_name_by_controller() if available() else None
+
+
+@cache
+def _cluster_name_by_controller() -> str | None:
     match = _CLUSTER_NAME.search(ask("scontrol", "show", "config"))
     return match.group(1) if match else None
 

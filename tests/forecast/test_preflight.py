@@ -10,10 +10,14 @@ import msgspec
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.forecast import measurements
+from hpclaunch.forecast.measurements import checkpoint_rate_at
 from hpclaunch.forecast.preflight_results import keep
+from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.site.measured import measured
+from hpclaunch.site.measured import measured, name_at
+from tests.run.making import run_in
 
 RECORD = Record(
     name="preflight-1", created=1.0, user="u", host="h", command=[], mode="srun", hpclaunch="0",
@@ -78,3 +82,26 @@ def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("a file where the folder would be")
     with pytest.raises(UserError, match="cannot be kept in"):
         keep(left(tmp_path), RECORD)
+
+
+def test_clusters_without_a_profile_keep_apart(tmp_path: Path, config: Path) -> None:
+    """One home on two clusters: the other one's network is another."""
+    keep(left(tmp_path), msgspec.structs.replace(RECORD, cluster="alpha"))
+    assert name_at("generic", "alpha") == "generic-alpha"
+    assert measured("generic-alpha").inside["h100"].gather_gb_s == 64
+    assert not measured("generic").inside
+    assert not measured(name_at("generic", "beta/../x")).inside
+    assert name_at("baskerville", "alpha") == "baskerville", "the profile says which cluster it is"
+    assert config.with_name("generic-alpha.json").is_file()
+
+
+def test_a_run_on_another_cluster_is_no_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPCLAUNCH_RUNS_DIR", str(tmp_path / "runs"))
+    folder = run_in(tmp_path / "runs/one", cluster="alpha")
+    log_event(folder.events, "checkpoint", step=1, seconds=2.0, bytes=4 * 10**9, path="x")
+    for cluster, rate in (("alpha", 2.0), ("beta", None), (None, None)):
+        monkeypatch.setattr(measurements, "cluster_name", lambda name=cluster: name)
+        found = checkpoint_rate_at("generic", 10**9)
+        assert (found and found.gb_s) == rate
