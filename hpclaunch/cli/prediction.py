@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 
 
 def prediction(job: Job, *, force: bool) -> str | None:
-    """Return a line on memory and time of a job on GPUs, and one on what auto would bring.
+    """Return lines on memory and time of a job on GPUs, what auto would bring, and full disks.
 
     Raises UserError if it does not fit.
 
@@ -16,6 +18,7 @@ def prediction(job: Job, *, force: bool) -> str | None:
     from hpclaunch.cli.plan_text import short
     from hpclaunch.cli.plan_words import gain_text, verdict
     from hpclaunch.forecast.auto import auto_gain
+    from hpclaunch.forecast.disk_space import space_problems
     from hpclaunch.forecast.forecast import predict
     from hpclaunch.predict.model_types import UnloadableModel
 
@@ -43,4 +46,8 @@ def prediction(job: Job, *, force: bool) -> str | None:
             f"the plan {verdict(made.estimate)}",
             f"{', or '.join(fixes)}; --force submits it anyway",
         )
-    return f"plan: {short(made)}" + (f"\nfaster: {gain_text(gain)}" if gain else "")
+    seen = {**os.environ, **job.plan.site.environment}
+    lines = [f"plan: {short(made)}"]
+    lines += [f"faster: {gain_text(gain)}"] if gain else []
+    lines += [f"disk: {text}" for text in space_problems(made, seen, job.plan.launch.folder.parent)]
+    return "\n".join(lines)

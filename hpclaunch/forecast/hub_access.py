@@ -21,7 +21,7 @@ def check_access(model: Model, internet: bool, environment: Mapping[str, str], j
     keep it with the job, readable by others. Raises UserError.
     """
     name = model.name
-    if name.startswith("builtin:") or is_local(name) or _in_cache(name, environment):
+    if name.startswith("builtin:") or is_local(name) or in_cache(name, environment):
         return
     if not internet:
         raise UserError(
@@ -54,7 +54,7 @@ def _token_file(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HF_TOKEN_PATH") or hub_home(environment) / "token").expanduser()
 
 
-def _in_cache(name: str, environment: Mapping[str, str]) -> bool:
+def in_cache(name: str, environment: Mapping[str, str]) -> bool:
     """Return whether the cache holds weights of this model (any snapshot with safetensors)."""
     snapshots = cache_folder(environment) / f"models--{name.replace('/', '--')}" / "snapshots"
     try:
