@@ -7,7 +7,7 @@ import numpy as np
 from monitors.analysis.summary import SHORT, Growth, Mean
 from monitors.analysis.tally import GPU_VALUES, HOST_VALUES, TRAFFIC, GpuTally, NodeTally
 from monitors.records import GpuInfo, OwnCost
-from monitors.storage.block_arrays import Column, TickArrays
+from monitors.storage.block_arrays import FloatArray, TickArrays
 
 HOST_WANTED = (
     *HOST_VALUES, "mem_total_mib", "cgroup_limit_mib", *(f"{name}_bytes" for name in TRAFFIC)
@@ -89,7 +89,7 @@ class ArrayTally(NodeTally):
         return tally
 
 
-def _add(mean: Mean, values: Column) -> None:
+def _add(mean: Mean, values: FloatArray) -> None:
     total = values.sum()
     if np.isnan(total):
         values = values[~np.isnan(values)]
@@ -98,7 +98,7 @@ def _add(mean: Mean, values: Column) -> None:
         mean.merge(float(total), float(values.max()), len(values))
 
 
-def _grow(growth: Growth, values: Column, mono: Column) -> None:
+def _grow(growth: Growth, values: FloatArray, mono: FloatArray) -> None:
     known = ~np.isnan(values)
     if not known.all():
         values, mono = values[known], mono[known]
@@ -116,7 +116,7 @@ def _grow(growth: Growth, values: Column, mono: Column) -> None:
     growth.add(float(values[-1]), float(mono[-1]))
 
 
-def _newest(values: Column | None, before: float | None) -> float | None:
+def _newest(values: FloatArray | None, before: float | None) -> float | None:
     if values is None:
         return before
     known = values[~np.isnan(values)]

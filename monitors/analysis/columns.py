@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.analysis.trace import Column, NodeTrace
+from monitors.analysis.trace import NodeTrace
 from monitors.external.rows import FLAGS
 from monitors.samples.fields import GPU_METRICS, HOST_METRICS, report_columns
+from monitors.storage.block_arrays import FloatArray
 
 _MB = 1e6
 POWER_CAP, HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, POWER_BRAKE = 0x4, 0x8, 0x20, 0x40, 0x80
@@ -59,7 +60,7 @@ HOST_LOADED = frozenset({*_HOST_GAUGES, *(name for name, _ in _RATES.values())})
 """The same of a node."""
 
 
-def derived(trace: NodeTrace) -> tuple[dict[str, Column], list[dict[str, Column]]]:
+def derived(trace: NodeTrace) -> tuple[dict[str, FloatArray], list[dict[str, FloatArray]]]:
     """Return the columns of the host, and of each GPU, that are shown or judged."""
     host = {name: trace.host[name] for name in _HOST_GAUGES if name in trace.host}
     for counter, (name, unit) in _RATES.items():
@@ -68,7 +69,7 @@ def derived(trace: NodeTrace) -> tuple[dict[str, Column], list[dict[str, Column]
     return host, [_gpu(trace, gpu.columns, gpu.info.power_limit_w) for gpu in trace.gpus]
 
 
-def rate(trace: NodeTrace, counter: Column) -> Column:
+def rate(trace: NodeTrace, counter: FloatArray) -> FloatArray:
     """Growth per second of a counter; unknown across a start, and where it was reset."""
     found = np.full(len(counter), np.nan)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -78,7 +79,9 @@ def rate(trace: NodeTrace, counter: Column) -> Column:
     return found
 
 
-def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) -> dict[str, Column]:
+def _gpu(
+    trace: NodeTrace, columns: dict[str, FloatArray], limit_w: float | None
+) -> dict[str, FloatArray]:
     shown = (*_GPU_GAUGES, *_FROM_OTHER_TOOLS)
     found = {name: columns[name] for name in shown if name in columns}
     for name in _HELD:
@@ -105,7 +108,7 @@ def _gpu(trace: NodeTrace, columns: dict[str, Column], limit_w: float | None) ->
     return found
 
 
-def held(column: Column, session: NDArray[np.int64]) -> Column:
+def held(column: FloatArray, session: NDArray[np.int64]) -> FloatArray:
     """Return a column read every few ticks, where each value is of the ticks before it as well."""
     at = np.arange(len(column))
     known = np.flatnonzero(~np.isnan(column))
@@ -117,13 +120,13 @@ def held(column: Column, session: NDArray[np.int64]) -> Column:
     return np.where(good, column[near], np.nan)
 
 
-def _highest(power: Column | None) -> float | None:
+def _highest(power: FloatArray | None) -> float | None:
     """The most power that was seen, for want of the limit."""
     known = power[~np.isnan(power)] if power is not None else ()
     return float(np.max(known)) if len(known) else None
 
 
-def _energy(trace: NodeTrace, joules: Column) -> Column:
+def _energy(trace: NodeTrace, joules: FloatArray) -> FloatArray:
     """Power by the energy counter, which is read only every few samples, at those samples."""
     found = np.full(len(joules), np.nan)
     known = np.flatnonzero(~np.isnan(joules))
@@ -135,6 +138,6 @@ def _energy(trace: NodeTrace, joules: Column) -> Column:
     return found
 
 
-def _where(true: np.ndarray, known: Column) -> Column:
+def _where(true: np.ndarray, known: FloatArray) -> FloatArray:
     """1 and 0, unknown where the value it was made from is."""
     return np.where(np.isnan(known), np.nan, true.astype(np.float64))

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from monitors.analysis.trace import Column, GpuTrace, NodeTrace
+from monitors.analysis.trace import GpuTrace, NodeTrace
 from monitors.external.rows import GpuRow, HostRow
 from monitors.records import GpuInfo
+from monitors.storage.block_arrays import FloatArray
 
 _DAY = 86400.0
 UNDATED = 20 * _DAY
@@ -124,7 +125,7 @@ def _interval(moments: Iterable[float]) -> float:
 class _Table:
     def __init__(self, length: int) -> None:
         self._length = length
-        self.columns: dict[str, Column] = {}
+        self.columns: dict[str, FloatArray] = {}
 
     def put(self, at: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.analysis.columns import derived
-from monitors.analysis.trace import Column, NodeTrace
+from monitors.analysis.trace import NodeTrace
 from monitors.records import GpuInfo
+from monitors.storage.block_arrays import FloatArray
 
 Cells = NDArray[np.float32]
 MOST_CELLS = 4096
@@ -71,7 +72,7 @@ class Timeline:
     nodes: tuple[NodeLine, ...]
 
     @property
-    def edges(self) -> Column:
+    def edges(self) -> FloatArray:
         """Left edges of all cells, and the right one of the last; Unix seconds."""
         return np.arange(self.cells + 1, dtype=np.float64) * self.step_s + self.begin
 
@@ -104,7 +105,7 @@ def reduced(trace: NodeTrace, most: int = MOST_CELLS, ahead_s: float = 0.0) -> N
     starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
     target = number[starts] - first
 
-    def bands(columns: dict[str, Column]) -> dict[str, Band]:
+    def bands(columns: dict[str, FloatArray]) -> dict[str, Band]:
         return {
             name: _band(column if order is None else column[order], starts, target, cells)
             for name, column in columns.items()
@@ -164,7 +165,7 @@ def _moved(node: NodeLine, shift: int, first: int, cells: int) -> NodeLine:
     )
 
 
-def _band(values: Column, starts: NDArray[Any], target: NDArray[Any], cells: int) -> Band:
+def _band(values: FloatArray, starts: NDArray[Any], target: NDArray[Any], cells: int) -> Band:
     if not np.isnan(values.sum()):  # then all are known, which is quicker
         count = np.diff(starts, append=len(values))
         return Band(
@@ -195,7 +196,7 @@ def _joined_band(band: Band, starts: NDArray[Any], target: NDArray[Any], cells: 
         )
 
 
-def _spread(values: Column | Cells, target: NDArray[Any], cells: int) -> Cells:
+def _spread(values: FloatArray | Cells, target: NDArray[Any], cells: int) -> Cells:
     whole = np.full(cells, np.nan, dtype=np.float32)
     whole[target] = np.clip(values, -3e38, 3e38)
     return whole

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from monitors.records import GpuInfo, GpuTable, Record, Start, Tick
 from monitors.samples.fields import known_values
-from monitors.storage.block_arrays import TickArrays
-
-Column = NDArray[np.float64]
+from monitors.storage.block_arrays import FloatArray, TickArrays
 
 _NAN = float("nan")
 _PLAUSIBLE = (1e6, 1e11)
@@ -26,7 +24,7 @@ class GpuTrace:
     """One GPU. Columns are as long as the node's; not a number where a value is not known."""
 
     info: GpuInfo
-    columns: dict[str, Column]
+    columns: dict[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,11 @@ class NodeTrace:
     """One node. `wall` is in Unix seconds; a table without a zone counts as UTC."""
 
     node: str
-    wall: Column
-    mono: Column
+    wall: FloatArray
+    mono: FloatArray
     session: NDArray[np.int64]
     """Number of the start each sample belongs to: counters are not compared across starts."""
-    host: dict[str, Column]
+    host: dict[str, FloatArray]
     gpus: tuple[GpuTrace, ...] = ()
     interval_s: float = 1.0
     utc_offset_s: int = 0
@@ -51,7 +49,7 @@ class _Run:
     """Values of one column in neighbouring rows, or in some of them."""
 
     begin: int
-    values: Column
+    values: FloatArray
     rows: NDArray[np.intp] | None = None
     """Which rows, counted from `begin`; None where they are all that follow."""
 
@@ -83,7 +81,7 @@ class _Columns:
             self._runs.setdefault(name, []).append(_Run(begin, np.array(column)))
         self._growing.clear()
 
-    def arrays(self, length: int) -> dict[str, Column]:
+    def arrays(self, length: int) -> dict[str, FloatArray]:
         self._settle()
         found = {}
         for name, runs in self._runs.items():
@@ -101,7 +99,7 @@ class _Columns:
 
 
 @dataclass
-class _Gpu:
+class _GpuColumns:
     info: GpuInfo
     columns: _Columns = field(default_factory=_Columns)
 
@@ -112,8 +110,8 @@ class TraceBuilder:
     def __init__(self) -> None:
         self._wall, self._mono, self._session = array("d"), array("d"), array("q")
         self._host = _Columns()
-        self._gpus: dict[str, _Gpu] = {}
-        self._table: dict[int, _Gpu] = {}
+        self._gpus: dict[str, _GpuColumns] = {}
+        self._table: dict[int, _GpuColumns] = {}
         self._starts = self._jumps = 0
         self._offset = 0
         self._interval = 1.0
@@ -179,7 +177,9 @@ class TraceBuilder:
 
     def _set_table(self, gpus: Iterable[GpuInfo]) -> None:
         self._table = {
-            info.index: self._gpus.setdefault(info.uuid or f"number {info.index}", _Gpu(info))
+            info.index: self._gpus.setdefault(
+                info.uuid or f"number {info.index}", _GpuColumns(info)
+            )
             for info in gpus
         }
 
@@ -198,10 +198,10 @@ class TraceBuilder:
             for name, value in known_values(sample).items():
                 gpu.columns.put(at, name, value)
 
-    def _gpu(self, index: int) -> _Gpu:
+    def _gpu(self, index: int) -> _GpuColumns:
         gpu = self._table.get(index)
         if gpu is None:
-            gpu = self._gpus.setdefault(f"number {index}", _Gpu(GpuInfo(index)))
+            gpu = self._gpus.setdefault(f"number {index}", _GpuColumns(GpuInfo(index)))
             self._table[index] = gpu
         return gpu
 

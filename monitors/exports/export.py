@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from monitors.exports.formats import FORMATS, FileFormat, TextFormat
-from monitors.exports.rows import Source
+from monitors.exports.rows import RecordedNode
 from monitors.storage import filenames
 
 __all__ = ["FORMATS", "ExportError", "export", "main"]
@@ -56,7 +56,9 @@ def export(
         raise ExportError(f"{out} cannot be written: {error.strerror}") from None
 
 
-def _to_stream(form: str, chosen: TextFormat, sources: Sequence[Source], stream: IO[str]) -> None:
+def _to_stream(
+    form: str, chosen: TextFormat, sources: Sequence[RecordedNode], stream: IO[str]
+) -> None:
     names = ", ".join(source.node for source in sources)
     if not chosen.several_nodes and len(sources) > 1:
         raise ExportError(
@@ -71,7 +73,7 @@ def _to_stream(form: str, chosen: TextFormat, sources: Sequence[Source], stream:
     stream.writelines(pieces)
 
 
-def _to_file(form: str, chosen: TextFormat | FileFormat, source: Source, out: Path) -> Path:
+def _to_file(form: str, chosen: TextFormat | FileFormat, source: RecordedNode, out: Path) -> Path:
     path = out / f"{source.node}{chosen.suffix}"
     if isinstance(chosen, TextFormat):
         with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -85,7 +87,7 @@ def _to_file(form: str, chosen: TextFormat | FileFormat, source: Source, out: Pa
     return path
 
 
-def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[Source]:
+def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[RecordedNode]:
     try:
         known = [
             node
@@ -103,7 +105,7 @@ def _sources(metrics_dir: Path, nodes: Sequence[str]) -> list[Source]:
         if node not in known:
             raise ExportError(f"no samples of a node {node}; there are {', '.join(known)}")
     chosen = [node for node in known if not nodes or node in nodes]
-    return [Source(node, metrics_dir) for node in chosen]
+    return [RecordedNode(node, metrics_dir) for node in chosen]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitors.exports.rows import Source
+from monitors.exports.rows import RecordedNode
 from monitors.exports.tables import dmon_text, vmstat_text
 from monitors.exports.text import csv_text, json_text, openmetrics_text
 
@@ -22,7 +22,7 @@ class TextFormat:
     suffix: str
     """What a node's file is called after the node's name."""
     help: str
-    text: Callable[[Iterable[Source]], Iterator[str]]
+    text: Callable[[Iterable[RecordedNode]], Iterator[str]]
     """Returns the text of several nodes, piece by piece."""
     several_nodes: bool = True
     """Whether it has a place for the node's name, so that several nodes can stand in one text."""
@@ -36,19 +36,19 @@ class FileFormat:
 
     suffix: str
     help: str
-    write: Callable[[Source, Path], None]
+    write: Callable[[RecordedNode, Path], None]
     """Writes a node's file. Raises ModuleNotFoundError without `package`, and OSError."""
     package: str
     """The Python package that it needs."""
 
 
-def _parquet(source: Source, path: Path) -> None:
+def _parquet(source: RecordedNode, path: Path) -> None:
     from monitors.exports.parquet import write_parquet  # with numpy: not for the other formats
 
     write_parquet(source, path)
 
 
-def _tensorboard(source: Source, path: Path) -> None:
+def _tensorboard(source: RecordedNode, path: Path) -> None:
     from monitors.exports.tensorboard import write_tensorboard
 
     write_tensorboard(source, path)

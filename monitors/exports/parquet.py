@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from monitors.exports.rows import Source
+from monitors.exports.rows import RecordedNode
 from monitors.records import GpuSample, GpuTable, HostSample, Start, Tick
 from monitors.samples.fields import GPU_FIELDS, GPU_METRICS, HOST_FIELDS, HOST_METRICS
-from monitors.storage.block_arrays import Column, TickArrays, arrays, joined
+from monitors.storage.block_arrays import FloatArray, TickArrays, arrays, joined
 from monitors.storage.formats.block_reader import Block
 from monitors.storage.store import NodeStore
 
@@ -37,7 +37,7 @@ _DESCRIBED = {
 }
 
 
-def write_parquet(source: Source, path: Path) -> None:
+def write_parquet(source: RecordedNode, path: Path) -> None:
     """Write the record of a node. Raises ModuleNotFoundError without pyarrow, and OSError."""
     import pyarrow.parquet as pq
 
@@ -48,7 +48,7 @@ def write_parquet(source: Source, path: Path) -> None:
 
 
 def _schema() -> Any:
-    """Column names end with their units; what a column means stands in its metadata.
+    """FloatArray names end with their units; what a column means stands in its metadata.
 
     The same stands as JSON under `columns` in the file's own metadata, for readers that have no
     notion of a column's.
@@ -127,7 +127,7 @@ def _arrays(block: Block) -> TickArrays | None:
     return ticks if _dated(ticks.wall) else None
 
 
-def _dated(wall: Column) -> bool:
+def _dated(wall: FloatArray) -> bool:
     return bool(((wall > _YEARS_1_TO_9999[0]) & (wall < _YEARS_1_TO_9999[1])).all())
 
 
@@ -160,7 +160,7 @@ def _from_ticks(ticks: Sequence[Tick]) -> TickArrays:
     )
 
 
-def _column(name: str, samples: Sequence[HostSample | GpuSample]) -> Column:
+def _column(name: str, samples: Sequence[HostSample | GpuSample]) -> FloatArray:
     values = (getattr(sample, name) for sample in samples)
     return np.array([np.nan if value is None else float(value) for value in values], np.float64)
 
@@ -172,7 +172,7 @@ def _table(schema: Any, node: str, ticks: TickArrays, uuids: Mapping[int, str | 
     answers = len(ticks.answered)
     counts = (len(ticks.wall), len(ticks.gpus) * answers)
 
-    def column(name: str, host: Column | None, gpu: Column | None) -> Any:
+    def column(name: str, host: FloatArray | None, gpu: FloatArray | None) -> Any:
         kind = schema.field(name).type
         parts = [
             pa.nulls(count, kind)

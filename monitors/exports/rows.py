@@ -13,7 +13,7 @@ from monitors.storage.store import NodeStore
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordedNode:
     """The samples of one node."""
 
     node: str
@@ -26,7 +26,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SampleRow:
     """One sample of one GPU, or of the host where `gpu` is None. Only what is known."""
 
     wall: float
@@ -38,7 +38,7 @@ class Row:
     values: dict[str, Value]
 
 
-def rows(source: Source) -> Iterator[Row]:
+def rows(source: RecordedNode) -> Iterator[SampleRow]:
     """Every row of a node."""
     zone: timezone = UTC
     table: dict[int, GpuInfo] = {}
@@ -54,12 +54,12 @@ def rows(source: Source) -> Iterator[Row]:
                 if moment is None:
                     continue
                 values = known_values(record.host)
-                yield Row(record.wall, moment, source.node, None, None, values)
+                yield SampleRow(record.wall, moment, source.node, None, None, values)
                 for gpu in record.gpus or ():
                     info = table.get(gpu.index)
                     uuid = info.uuid if info else None
                     values = known_values(gpu)
-                    yield Row(record.wall, moment, source.node, gpu.index, uuid, values)
+                    yield SampleRow(record.wall, moment, source.node, gpu.index, uuid, values)
 
 
 def zone_of(start: Start) -> timezone:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, timezone
 
-from monitors.exports.rows import Source, iso, zone_of
+from monitors.exports.rows import RecordedNode, iso, zone_of
 from monitors.external import dmon, vmstat
 from monitors.records import Start, Tick
 
 
-def dmon_text(sources: Iterable[Source]) -> Iterator[str]:
+def dmon_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     """Rows of every GPU; nothing where none was sampled."""
     for source in sources:
         zone: timezone = UTC
@@ -26,7 +26,7 @@ def dmon_text(sources: Iterable[Source]) -> Iterator[str]:
                     yield dmon.row(record.wall, gpu, zone)
 
 
-def vmstat_text(sources: Iterable[Source]) -> Iterator[str]:
+def vmstat_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     """Rows of the host; samples without one (it cannot have a blank) are left out."""
     for source in sources:
         zone: timezone = UTC

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitors.exports.rows import Source, rows
+from monitors.exports.rows import RecordedNode, rows
 
 
-def write_tensorboard(source: Source, folder: Path) -> None:
+def write_tensorboard(source: RecordedNode, folder: Path) -> None:
     """Write scalars over the seconds since the first sample into `folder`.
 
     Raises ModuleNotFoundError without the package tensorboard, and OSError.

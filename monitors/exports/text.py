@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from typing import IO
 
 from monitors.exports.families import END, FAMILIES, labels
-from monitors.exports.rows import Row, Source, rows
+from monitors.exports.rows import RecordedNode, SampleRow, rows
 from monitors.samples.fields import GPU_FIELDS, HOST_FIELDS
 
 _HEAD = ("time", "node", "gpu")
 _SPOOL = 1 << 20
 
 
-def csv_text(sources: Iterable[Source]) -> Iterator[str]:
+def csv_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     """One table: rows of the host have no `gpu`; what is not known is blank."""
     names = (*GPU_FIELDS, *HOST_FIELDS)
     buffer = io.StringIO()
@@ -38,7 +38,7 @@ def csv_text(sources: Iterable[Source]) -> Iterator[str]:
             yield line((row.time, row.node, gpu, *(row.values.get(name, "") for name in names)))
 
 
-def json_text(sources: Iterable[Source]) -> Iterator[str]:
+def json_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     """One object a line; what is not known is left out."""
     for source in sources:
         for row in rows(source):
@@ -50,7 +50,7 @@ def json_text(sources: Iterable[Source]) -> Iterator[str]:
             yield json.dumps(head | row.values, separators=(",", ":")) + "\n"
 
 
-def openmetrics_text(sources: Iterable[Source]) -> Iterator[str]:
+def openmetrics_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     """With the times of the samples, so that it can be loaded after the fact.
 
     Of a clock that was set back the samples until it had caught up are left out: the format wants
@@ -80,7 +80,7 @@ def openmetrics_text(sources: Iterable[Source]) -> Iterator[str]:
     yield END
 
 
-def _series(source: Source) -> dict[tuple[str, str], tuple[array[float], array[float]]]:
+def _series(source: RecordedNode) -> dict[tuple[str, str], tuple[array[float], array[float]]]:
     """Times and values of one node by value's name and labels."""
     found: dict[tuple[str, str], tuple[array[float], array[float]]] = {}
     for row in rows(source):
@@ -93,7 +93,7 @@ def _series(source: Source) -> dict[tuple[str, str], tuple[array[float], array[f
     return found
 
 
-def _labels(row: Row) -> str:
+def _labels(row: SampleRow) -> str:
     pairs = [("node", row.node)]
     if row.gpu is not None:
         pairs.append(("gpu", str(row.gpu)))

@@ -12,7 +12,7 @@ from monitors.records import HostSample
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-class Counters(Protocol):
+class CounterReader(Protocol):
     """Whatever can read the host's counters."""
 
     def read(self) -> HostCounters:
@@ -23,7 +23,7 @@ class Counters(Protocol):
 class HostSampler:
     """Host values over the time since the last call; the first call covers the time since begin."""
 
-    def __init__(self, files: Counters, clock: Clock) -> None:
+    def __init__(self, files: CounterReader, clock: Clock) -> None:
         self._files, self._clock = files, clock
         self._last, self._at = files.read(), clock.mono()
 

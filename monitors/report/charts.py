@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from monitors.analysis.events import Events
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline, joined
+from monitors.report.chart_list import CHARTS, Chart
 
 _UNKNOWN = 255
 _LEVELS = 254
@@ -23,106 +23,22 @@ _MOST_CELLS = 2048
 _LEAST_CELLS = 64
 _CHARS_A_CELL = 4  # three bytes in base64
 _MOST_STEPS = 3000
-_MIB_A_GIB = 1024
-_MB_A_GB = 1000
-_PERCENT_TOP = 100.0
-"""Top of an axis in percent."""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One chart of a node: which columns it shows, and its axis."""
-
-    title: str
-    unit: str
-    lines: tuple[tuple[str, str], ...]
-    """Columns, each with its label; of a chart of GPUs one column, a line for each GPU."""
-    of: Literal["gpu", "host"] = "gpu"
-    top: float | None = None
-    """Upper end of the axis, in `unit`; None: a round number above all nodes' values."""
-    from_zero: bool = True
-    scale: float = 1.0
-    """What a recorded value is divided by to be in `unit`."""
-    limit: Literal["power_limit_w", "memory_total_mib"] | None = None
-    """What the GPU cannot exceed, as a dashed line."""
-
-    @property
-    def key(self) -> str:
-        """Name of the chart in the page's anchors: its first column."""
-        return self.lines[0][0]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that the chart shows."""
-        return tuple(column for column, _ in self.lines)
-
-
-def _of_gpus(column: str, title: str, unit: str, **options: Any) -> Chart:
-    return Chart(title, unit, ((column, ""),), **options)
-
-
-CHARTS = (
-    _of_gpus("sm_pct", "GPU utilization", "%", top=_PERCENT_TOP),
-    _of_gpus("sm_active_pct", "SM activity", "%", top=_PERCENT_TOP),
-    _of_gpus("tensor_active_pct", "Tensor core activity", "%", top=_PERCENT_TOP),
-    _of_gpus("power_w", "GPU power", "W", limit="power_limit_w"),
-    _of_gpus("sm_clock_mhz", "SM clock", "MHz", from_zero=False),
-    _of_gpus("temperature_c", "GPU temperature", "°C", from_zero=False),
-    _of_gpus("memory_used_mib", "GPU memory", "GiB", scale=_MIB_A_GIB, limit="memory_total_mib"),
-    _of_gpus("nvlink_mb_s", "NVLink, in and out", "GB/s", scale=_MB_A_GB),
-    Chart(
-        "CPU",
-        "%",
-        (("cpu_busy_pct", "busy"), ("cpu_iowait_pct", "waiting for I/O")),
-        of="host",
-        top=_PERCENT_TOP,
-    ),
-    Chart(
-        "Main threads of the ranks",
-        "%",
-        (("rank_ran_pct", "running"), ("rank_queued_pct", "waiting for a core")),
-        of="host",
-        top=_PERCENT_TOP,
-    ),
-    Chart(
-        "Pressure (PSI some)",
-        "%",
-        (("psi_cpu_pct", "CPU"), ("psi_memory_pct", "memory"), ("psi_io_pct", "I/O")),
-        of="host",
-        top=_PERCENT_TOP,
-    ),
-    Chart(
-        "Host memory",
-        "GiB",
-        (("mem_used_mib", "node"), ("cgroup_mem_mib", "job"), ("swap_used_mib", "swap")),
-        of="host",
-        scale=_MIB_A_GIB,
-    ),
-    Chart(
-        "Network",
-        "MB/s",
-        (
-            ("net_rx_mb_s", "Ethernet in"),
-            ("net_tx_mb_s", "Ethernet out"),
-            ("ib_rx_mb_s", "InfiniBand in"),
-            ("ib_tx_mb_s", "InfiniBand out"),
-        ),
-        of="host",
-    ),
-)
-"""Every chart, in the order of the page."""
 
 
 def pack(
-    timeline: Timeline, events: Events, flagged: Iterable[str] = (), utc_offset_s: int = 0
+    timeline: Timeline,
+    events: Events,
+    flagged: Iterable[str] = (),
+    utc_offset_s: int = 0,
+    charts: Sequence[Chart] = CHARTS,
 ) -> dict[str, Any]:
     """Return plain values for the page's script. `flagged` GPUs are drawn to stand out."""
-    lines = sum(1 for chart in CHARTS for _ in _lines(chart, timeline.nodes))
+    lines = sum(1 for chart in charts for _ in _lines(chart, timeline.nodes))
     room = _BYTES if lines < _MANY_LINES else _BYTES_MANY_LINES
     most = min(_MOST_CELLS, max(_LEAST_CELLS, room // (_CHARS_A_CELL * max(lines, 1))))
     coarse = joined(timeline.nodes, most) or timeline
     names = set(flagged)
-    shown = [(chart, axis) for chart in CHARTS if (axis := _axis(chart, coarse)) is not None]
+    shown = [(chart, axis) for chart in charts if (axis := _axis(chart, coarse)) is not None]
     return {
         "begin": coarse.begin,
         "step": coarse.step_s,

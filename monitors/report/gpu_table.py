@@ -12,7 +12,7 @@ _MIB_A_GIB = 1024
 
 
 @dataclass(frozen=True)
-class Column:
+class GpuTableColumn:
     """One column: its title with the unit, and its value of a GPU."""
 
     title: str
@@ -27,7 +27,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GpuTableCell:
     """One cell: what is shown, and what it is sorted by; None of a text, "" of an unknown."""
 
     text: str
@@ -35,10 +35,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class GpuTableRow:
     """One GPU."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[GpuTableCell, ...]
     flagged: bool
     """Whether a finding names it."""
 
@@ -48,25 +48,25 @@ def _gib(mib: float | None) -> float | None:
 
 
 COLUMNS = (
-    Column("node"),
-    Column("GPU", lambda gpu: gpu.index),
-    Column("type"),
-    Column("utilization, %", lambda gpu: gpu.sm_pct.mean),
-    Column("SM activity, %", lambda gpu: gpu.sm_active_pct.mean),
-    Column("power, W", lambda gpu: gpu.power_w.mean),
-    Column("peak power, W", lambda gpu: gpu.power_w.peak),
-    Column("SM clock, MHz", lambda gpu: gpu.sm_clock_mhz.mean),
-    Column("peak temperature, °C", lambda gpu: gpu.temperature_c.peak),
-    Column("peak memory, GiB", lambda gpu: _gib(gpu.memory_used_mib.peak), 1),
-    Column("memory, GiB", lambda gpu: _gib(gpu.memory_total_mib), 1),
+    GpuTableColumn("node"),
+    GpuTableColumn("GPU", lambda gpu: gpu.index),
+    GpuTableColumn("type"),
+    GpuTableColumn("utilization, %", lambda gpu: gpu.sm_pct.mean),
+    GpuTableColumn("SM activity, %", lambda gpu: gpu.sm_active_pct.mean),
+    GpuTableColumn("power, W", lambda gpu: gpu.power_w.mean),
+    GpuTableColumn("peak power, W", lambda gpu: gpu.power_w.peak),
+    GpuTableColumn("SM clock, MHz", lambda gpu: gpu.sm_clock_mhz.mean),
+    GpuTableColumn("peak temperature, °C", lambda gpu: gpu.temperature_c.peak),
+    GpuTableColumn("peak memory, GiB", lambda gpu: _gib(gpu.memory_used_mib.peak), 1),
+    GpuTableColumn("memory, GiB", lambda gpu: _gib(gpu.memory_total_mib), 1),
 )
 
 
-def rows(analysis: Analysis) -> list[Row]:
+def rows(analysis: Analysis) -> list[GpuTableRow]:
     """Return a row for each GPU of each node, in the order of the report."""
     flagged = {name for finding in analysis.findings for name in finding.where}
     return [
-        Row(
+        GpuTableRow(
             tuple(_cell(column, node.node, gpu) for column in COLUMNS),
             f"{node.node} GPU {gpu.index}" in flagged,
         )
@@ -75,8 +75,12 @@ def rows(analysis: Analysis) -> list[Row]:
     ]
 
 
-def _cell(column: Column, node: str, gpu: GpuSummary) -> Cell:
+def _cell(column: GpuTableColumn, node: str, gpu: GpuSummary) -> GpuTableCell:
     if column.value is None:
-        return Cell(node if column.title == "node" else gpu.name or "unknown")
+        return GpuTableCell(node if column.title == "node" else gpu.name or "unknown")
     value = column.value(gpu)
-    return Cell("-", "") if value is None else Cell(f"{value:,.{column.decimals}f}", value)
+    return (
+        GpuTableCell("-", "")
+        if value is None
+        else GpuTableCell(f"{value:,.{column.decimals}f}", value)
+    )

@@ -1,11 +1,26 @@
-"""Lines of a report for a terminal of 80 columns."""
+"""Lines of a report, folded at the terminal's width; at 80 columns where there is none."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable
 
-WIDTH = 80
+_NO_TERMINAL = 80
+"""Columns where stdout is a pipe or a file."""
+_LEAST = 40
+"""Columns that text is written for at least, however narrow the terminal."""
+
+
+def width() -> int:
+    """Return the columns of the terminal that stdout is; 80 where it is none."""
+    try:
+        if not sys.stdout.isatty():
+            return _NO_TERMINAL
+    except (ValueError, AttributeError):  # closed, or none at all
+        return _NO_TERMINAL
+    return max(_LEAST, shutil.get_terminal_size((_NO_TERMINAL, 24)).columns)
 
 
 def row(label: str, text: str) -> str:
@@ -22,7 +37,7 @@ def fold(text: str, first: str = "", later: str = "") -> list[str]:
     """Return the lines of a text; `first` stands before the first, `later` before the others."""
     return textwrap.wrap(
         printable(text),
-        WIDTH,
+        width(),
         initial_indent=first,
         subsequent_indent=later,
         break_on_hyphens=False,

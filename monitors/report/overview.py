@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from monitors.analysis.summary import GpuSummary, NodeSummary, Report
-from monitors.report.layout import WIDTH, cell, counted, printable, row
+from monitors.report.layout import cell, counted, printable, row, width, wrapped
 
 MANY = 16
 """More GPUs than that, or more nodes than that, are shown in this way."""
 _NOTES = 10
 _MIB_A_GIB = 1024
 _LABEL, _VALUE, _NAME = 22, 7, 20
+_TABLE = 80
+"""Columns that the tables need; on a narrower terminal their lines are folded."""
 _Value = Callable[[GpuSummary], float | None]
 
 
@@ -67,11 +69,13 @@ def render_overview(report: Report) -> str:
     notes = list(_notes_of_nodes(report))
     if notes:
         blocks.append(notes)
-    blocks.append(["Means over the whole record. Each node and GPU: --all-gpus"])
+    blocks.append(wrapped(["Means over the whole record. Each node and GPU: --all-gpus"]))
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
 def _head(what: str) -> str:
+    if width() < _TABLE:
+        return what
     text = f"{what:<{_LABEL}}{'worst':>{_VALUE}}{'':<{_NAME + 2}}"
     return f"{text}{'median':>{_VALUE}}{'best':>{_VALUE}}"
 
@@ -86,9 +90,13 @@ def _row(label: str, values: Sequence[tuple[str, float | None]], worst_is_high: 
     middle = known[len(known) // 2][0]
     if worst == best:
         where = holder = ""  # none stands out
+    if width() < _TABLE:
+        names = [f" ({printable(name)})" if name else "" for name in (where, holder)]
+        text = f"worst {cell(worst)}{names[0]}, median {cell(middle)}, best {cell(best)}{names[1]}"
+        return row(f"{label}:", text)
     text = f"  {label:<{_LABEL - 2}}{cell(worst):>{_VALUE}}  {_short(where, _NAME)}"
     text += f"{cell(middle):>{_VALUE}}{cell(best):>{_VALUE}}  "
-    return (text + _short(holder, WIDTH - len(text))).rstrip()
+    return (text + _short(holder, width() - len(text))).rstrip()
 
 
 def _short(name: str, width: int) -> str:

@@ -14,7 +14,8 @@ from monitors.analysis.analysis import Analysis
 from monitors.analysis.events import PHASES, phases
 from monitors.analysis.finding import Finding
 from monitors.analysis.summary import NodeSummary
-from monitors.report.charts import CHARTS, pack
+from monitors.report.chart_list import charts_for
+from monitors.report.charts import pack
 from monitors.report.gpu_table import COLUMNS, rows
 from monitors.report.text import clock, duration
 
@@ -88,7 +89,8 @@ def _links(analysis: Analysis, finding: Finding) -> list[_Link]:
     node = next((name for name in places if name in names), names[0])
     line = analysis.timeline.nodes[names.index(node)]
     known = {*line.bands, *(name for gpu in line.gpus for name in gpu.bands)}
-    charts = [chart for chart in CHARTS if known & set(chart.columns) & set(finding.columns)]
+    every = charts_for(analysis.findings)
+    charts = [chart for chart in every if known & set(chart.columns) & set(finding.columns)]
     charts.sort(key=lambda chart: min(map(finding.columns.index, _shared(chart.columns, finding))))
     whose = f" of {node}" if places or len(names) == 1 else ""
     return [
@@ -184,7 +186,7 @@ def _data(analysis: Analysis) -> dict[str, Any] | None:
         return None
     offset = analysis.timeline.nodes[0].utc_offset_s
     flagged = [name for finding in analysis.findings for name in finding.where]
-    data = pack(analysis.timeline, analysis.events, flagged, offset)
+    data = pack(analysis.timeline, analysis.events, flagged, offset, charts_for(analysis.findings))
     zone = timezone(timedelta(seconds=offset)) if offset else UTC
     data["zone"] = datetime.now(zone).strftime("%Z")
     return data

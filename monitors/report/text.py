@@ -1,4 +1,4 @@
-"""The report as plain text for a terminal of 80 columns. `-` and "unknown" mean just that."""
+"""The report as plain text for a terminal. `-` and "unknown" mean just that."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 from monitors.analysis.finding import Finding
 from monitors.analysis.summary import GpuSummary, NodeSummary, Report, Stat
-from monitors.report.layout import WIDTH, cell, counted, fold, gib, printable, row, wrapped
+from monitors.report.layout import cell, counted, fold, gib, printable, row, width, wrapped
 from monitors.report.overview import MANY, render_overview, silent_gpus
 
-_NAME_WIDTH = 22
+_NAME, _LEAST_NAME = 22, 8
+_FIGURES = 58
+"""Columns of a line of the table of GPUs without the name."""
 _NOTES = 10
 """Notes shown of each node; a GPU that fails every other second leaves thousands."""
 
@@ -122,20 +124,41 @@ def _memory(node: NodeSummary) -> str:
 
 
 def _gpus(gpus: tuple[GpuSummary, ...]) -> list[str]:
-    pad = " " * (6 + _NAME_WIDTH)
+    names = [printable(gpu.name or gpu.uuid or "unknown") for gpu in gpus]
+    if width() < _FIGURES + _LEAST_NAME:
+        lines = [line for gpu, name in zip(gpus, names, strict=True) for line in _narrow(gpu, name)]
+        return lines + _links(gpus)
+    room = min(max(_NAME, *map(len, names)), width() - _FIGURES)
+    pad = " " * (6 + room)
     lines = [
         f"  GPU{pad[5:]}     util %       power W     memory GiB     temp C",
         f"{pad}  mean  peak   mean  peak    peak  total  mean  peak",
     ]
-    for gpu in gpus:
-        name = printable(gpu.name or gpu.uuid or "unknown")[:_NAME_WIDTH]
+    for gpu, name in zip(gpus, names, strict=True):
         cells = (
             f"{cell(gpu.sm_pct.mean):>6}{cell(gpu.sm_pct.peak):>6}",
             f"{cell(gpu.power_w.mean):>7}{cell(gpu.power_w.peak):>6}",
             f"{gib(gpu.memory_used_mib.peak):>8}{gib(gpu.memory_total_mib):>7}",
             f"{cell(gpu.temperature_c.mean):>6}{cell(gpu.temperature_c.peak):>6}",
         )
-        lines.append(f"  {gpu.index:>3} {name:<{_NAME_WIDTH}}{''.join(cells)}"[:WIDTH])
+        lines.append(f"  {gpu.index:>3} {name[:room]:<{room}}{''.join(cells)}")
+    return lines + _links(gpus)
+
+
+def _narrow(gpu: GpuSummary, name: str) -> list[str]:
+    """One GPU on a terminal that is too narrow for the table."""
+    text = (
+        f"{name}; util {cell(gpu.sm_pct.mean)}, peak {cell(gpu.sm_pct.peak)} %; "
+        f"power {cell(gpu.power_w.mean)}, peak {cell(gpu.power_w.peak)} W; memory peak "
+        f"{gib(gpu.memory_used_mib.peak)} of {gib(gpu.memory_total_mib)} GiB; temp "
+        f"{cell(gpu.temperature_c.mean)}, peak {cell(gpu.temperature_c.peak)} C"
+    )
+    return [row(f"GPU {gpu.index}", text)]
+
+
+def _links(gpus: tuple[GpuSummary, ...]) -> list[str]:
+    """Tensor cores and NVLink of all GPUs of a node together, where they are known."""
+    lines = []
     active = [gpu.tensor_active_pct.mean for gpu in gpus]
     if known := [mean for mean in active if mean is not None]:
         spread = f" active {sum(known) / len(known):.0f} % of the time on average"

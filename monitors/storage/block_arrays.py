@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monitors.samples.fields import WHOLE_NUMBERS
 from monitors.storage.formats.block_reader import Block, ColumnLayout
 
-Column = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 _MOST = 1e24
 """More than any counter, whatever its unit; as in `formats.json_lines`."""
 
@@ -22,15 +22,15 @@ class TickArrays:
     """The ticks of a block. NaN where a value is not known."""
 
     n: NDArray[np.int64]
-    wall: Column
-    mono: Column
-    host: dict[str, Column]
-    own: dict[str, Column]
+    wall: FloatArray
+    mono: FloatArray
+    host: dict[str, FloatArray]
+    own: dict[str, FloatArray]
     gpus: tuple[int, ...]
     """Numbers of the GPUs, in the order of the rows of `gpu_values`."""
     answered: NDArray[np.intp]
     """The ticks in which the GPUs answered, by their place: the columns of `gpu_values`."""
-    gpu_values: dict[str, Column]
+    gpu_values: dict[str, FloatArray]
     """A row for each GPU."""
 
 
@@ -75,7 +75,7 @@ def joined(parts: Sequence[TickArrays]) -> TickArrays:
     widths = [len(part.answered) for part in parts]
     rows = len(parts[0].gpus)
 
-    def along(columns: Sequence[dict[str, Column]], shapes: Sequence[tuple[int, ...]]) -> Any:
+    def along(columns: Sequence[dict[str, FloatArray]], shapes: Sequence[tuple[int, ...]]) -> Any:
         names = dict.fromkeys(name for found in columns for name in found)
         unknown = [np.full(shape, np.nan) for shape in shapes] if names else []
         return {
@@ -99,7 +99,7 @@ def joined(parts: Sequence[TickArrays]) -> TickArrays:
     )
 
 
-def _numbers(column: ColumnLayout, cells: bytes) -> Column:
+def _numbers(column: ColumnLayout, cells: bytes) -> FloatArray:
     known, width = column.known, column.width
     if not width:
         cut: NDArray[Any] = np.zeros(known, dtype=np.int8)
@@ -116,7 +116,7 @@ def _numbers(column: ColumnLayout, cells: bytes) -> Column:
     return found
 
 
-def _decimals(column: ColumnLayout, cut: NDArray[Any]) -> Column:
+def _decimals(column: ColumnLayout, cut: NDArray[Any]) -> FloatArray:
     # Doubles hold these exactly, see `formats.column_encoding`.
     values = cut.astype(np.float64)
     for _ in range(column.order):
@@ -127,7 +127,7 @@ def _decimals(column: ColumnLayout, cut: NDArray[Any]) -> Column:
     return np.trunc(values) if column.name.rpartition(".")[2] in WHOLE_NUMBERS else values
 
 
-def _others(column: ColumnLayout, cut: NDArray[Any]) -> Column:
+def _others(column: ColumnLayout, cut: NDArray[Any]) -> FloatArray:
     whole = cut.astype(np.int64)
     for _ in range(column.order):
         np.cumsum(whole, out=whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 
-class ClockOffset:
+class ClockOffsetEstimate:
     """Estimates how far a node's clock is off, from when its samples are first seen.
 
     A sample that is new at a refresh was taken between that refresh and the one before. So each

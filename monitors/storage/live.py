@@ -13,7 +13,7 @@ from pathlib import Path
 
 from monitors.records import End, GpuInfo, GpuTable, HostSample, Note, Record, Start, Tick
 from monitors.storage import filenames
-from monitors.storage.clock_offset import ClockOffset
+from monitors.storage.clock_offset import ClockOffsetEstimate
 from monitors.storage.formats.json_lines import SamplesReader
 from monitors.storage.newest import FileIdentity, ending, identity_of
 
@@ -109,7 +109,7 @@ class _NodeTail:
         self._path, self._node = filenames.path_of(folder, node, filenames.SAMPLES), node
         self._file: FileIdentity | None = None
         self._offset = 0
-        self._clock_offset = ClockOffset()
+        self._clock_offset = ClockOffsetEstimate()
         self._clear()
 
     def _clear(self) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitors.analysis.parallel import MOST_PROCESSES
-from monitors.exports.rows import Source
+from monitors.exports.rows import RecordedNode
 from monitors.exports.tables import dmon_text
 from monitors.storage import filenames
 from monitors.storage.compaction import MOST_BYTES
@@ -143,7 +143,7 @@ def size_on_disk(folder: Path) -> tuple[float, float]:
     scale = DAY_S / seconds / GPUS
     packed = filenames.path_of(folder, node, filenames.BLOCKS).stat().st_size
     journal = filenames.path_of(folder, node, filenames.SAMPLES).stat().st_size
-    dmon = sum(len(piece) for piece in dmon_text([Source(node, folder)]))
+    dmon = sum(len(piece) for piece in dmon_text([RecordedNode(node, folder)]))
     return packed * scale + journal / GPUS, dmon * scale
 
 

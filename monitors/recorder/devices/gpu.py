@@ -25,7 +25,7 @@ HEALTH_EVERY = 30
 """Ticks between two readings of error counts and processes."""
 
 
-class _Gpu:
+class _NvmlGpu:
     """What whole GPUs and MIG instances share. `own` is what is sampled, `parent` the whole GPU."""
 
     def __init__(self, parent: DeviceQuery, own: DeviceQuery, xids_watched: bool) -> None:
@@ -72,7 +72,7 @@ class _Gpu:
         return None if memory is None else round(memory.used / MIB, 1)
 
 
-class WholeGpu(_Gpu):
+class WholeGpu(_NvmlGpu):
     """A GPU that is not divided."""
 
     def __init__(self, index: int, handle: Any, xids_watched: bool) -> None:
@@ -135,7 +135,7 @@ class WholeGpu(_Gpu):
         )
 
 
-class MigInstance(_Gpu):
+class MigInstance(_NvmlGpu):
     """A MIG instance: its memory, and its work through GPM alone.
 
     Power, energy and traffic are of the whole GPU, which others may use too: not sampled here.

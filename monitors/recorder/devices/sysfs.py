@@ -17,7 +17,7 @@ _KINDS: dict[str, type[AmdGpu] | type[IntelGpu]] = {
 }
 
 
-class _Gpu(Protocol):
+class _SysfsGpu(Protocol):
     index: int
 
     def info(self) -> GpuInfo: ...
@@ -36,7 +36,7 @@ class SysfsSource:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self._gpus: list[_Gpu] = []
+        self._gpus: list[_SysfsGpu] = []
 
     def open(self) -> tuple[GpuInfo, ...]:
         """Find the GPUs; none where there is none."""

@@ -52,7 +52,7 @@ Raw = dict[str, Any]
 """A tick as parsed from its line."""
 
 
-class _Column:
+class _ColumnBuilder:
     """Values in the order of ticks; one that was not put is unknown."""
 
     __slots__ = ("values",)
@@ -73,8 +73,8 @@ class BlockBuilder:
         self.count = 0
         self._answers: list[int] = []
         self._gpus: tuple[int, ...] | None = None
-        self._ticks: dict[str, _Column] = {}
-        self._gpu_columns: dict[str, dict[int, _Column]] = {}
+        self._ticks: dict[str, _ColumnBuilder] = {}
+        self._gpu_columns: dict[str, dict[int, _ColumnBuilder]] = {}
 
     def add(self, tick: Raw) -> bool:
         """Add a tick that `fits`; False where it has other GPUs than those so far."""
@@ -95,7 +95,7 @@ class BlockBuilder:
         for gpu in tick.get("gpus", ()):
             for name, value in gpu.items():
                 columns = self._gpu_columns.setdefault(name, {})
-                columns.setdefault(gpu["index"], _Column()).put(at, value)
+                columns.setdefault(gpu["index"], _ColumnBuilder()).put(at, value)
         self._answers.append(int(gpus is not None))
         self.count += 1
         return True
@@ -103,7 +103,7 @@ class BlockBuilder:
     def _put(self, name: str, value: Value) -> None:
         column = self._ticks.get(name)
         if column is None:
-            column = self._ticks[name] = _Column()
+            column = self._ticks[name] = _ColumnBuilder()
         column.put(self.count, value)
 
     def pack(self) -> bytes | None:
@@ -180,6 +180,6 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _padded(column: _Column | None, length: int) -> list[Value | None]:
+def _padded(column: _ColumnBuilder | None, length: int) -> list[Value | None]:
     values = [] if column is None else column.values
     return [*values, *[None] * (length - len(values))]

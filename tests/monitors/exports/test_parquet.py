@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from monitors.exports import parquet
 from monitors.exports.export import export
-from monitors.exports.rows import Source, rows
+from monitors.exports.rows import RecordedNode, rows
 from monitors.records import GpuSample, HostSample, Record
 from monitors.samples.fields import GPU_FIELDS, GPU_METRICS, HOST_FIELDS, HOST_METRICS
 from monitors.samples.metric import UNITS
@@ -39,7 +39,7 @@ def by_rows(folder: Path) -> list[tuple[Any, ...]]:
     """What the row-wise export has, as a sorted list of time, GPU, UUID and values."""
     found = [
         (round(row.wall * 1000), row.gpu, row.uuid, *_values(row.values))
-        for row in rows(Source("n1", folder))
+        for row in rows(RecordedNode("n1", folder))
     ]
     return sorted(found, key=_order)
 
@@ -90,7 +90,7 @@ def test_it_holds_what_the_row_wise_export_holds(folder: Path) -> None:
 
 
 def test_the_newest_minutes_come_from_the_journal(folder: Path) -> None:
-    newest = max(row.wall for row in rows(Source("n1", folder)))
+    newest = max(row.wall for row in rows(RecordedNode("n1", folder)))
     times = pq.read_table(exported(folder), columns=["time"])["time"].to_pylist()
     assert max(times) == datetime.fromtimestamp(newest, UTC)
 

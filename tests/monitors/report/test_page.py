@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from monitors.analysis import findings
 from monitors.analysis.analysis import JobContext, analyse_folder
 from monitors.analysis.columns import GPU_LOADED, HOST_LOADED
+from monitors.analysis.finding import Finding
 from monitors.analysis.timeline import Band, GpuLine, NodeLine, Timeline
 from monitors.records import GpuInfo, GpuSample, HostSample, Note, Record
 from monitors.report.build import render_html
-from monitors.report.charts import CHARTS, quantized
+from monitors.report.chart_list import CHARTS
+from monitors.report.charts import quantized
 from tests.monitors import traces
 from tests.monitors.recorded import NOON, start, tick, write_samples
 
@@ -73,7 +77,7 @@ def test_a_finding_links_to_the_plots_that_show_it(tmp_path: Path) -> None:
     assert page.index("<h1>") < page.index("<a href=") < page.index("<h2>Outcome</h2>")
 
 
-def test_every_rule_names_columns_that_are_loaded_and_have_a_chart() -> None:
+def test_every_rule_names_columns_that_are_loaded() -> None:
     shown = {column for each in CHARTS for column in each.columns}
     assert shown <= GPU_LOADED | HOST_LOADED
     sources = Path(findings.__file__).parent.glob("*.py")
@@ -84,7 +88,30 @@ def test_every_rule_names_columns_that_are_loaded_and_have_a_chart() -> None:
         for column in re.findall(r'"(\w+)"', columns)
     ]
     assert len(named) > 20
-    assert set(named) <= shown
+    assert set(named) <= GPU_LOADED | HOST_LOADED
+
+
+def test_a_value_that_has_no_plot_gets_one_where_a_finding_rests_on_it(tmp_path: Path) -> None:
+    def hot(_node: str, _index: int, t: int) -> dict[str, Any]:
+        return {"memory_temperature_c": 60 + t % 30, "pcie_rx_mb_s": 100 * t}
+
+    traces.record(tmp_path, nodes=1, gpus=2, seconds=60, gpu=hot)
+    found = analyse_folder(tmp_path)
+    columns = ("memory_temperature_c", "psi_cpu_pct", "load1", "low")
+    finding = Finding("new", "A new rule.", "It was hot.", "Heat.", "Cool it.", columns=columns)
+    page = render_html(replace(found, findings=(finding,)))
+    charts = {each["key"]: each for each in data_of(page)["charts"]}
+    assert charts["memory_temperature_c"]["title"] == "Temperature of the GPU's memory"
+    assert charts["memory_temperature_c"]["unit"] == "°C"
+    assert 'href="#plot-memory_temperature_c-0"' in page
+    assert "pcie_rx_mb_s" not in charts, "nothing rests on it"
+
+
+def test_a_finding_on_a_column_that_is_not_loaded_fails(tmp_path: Path) -> None:
+    found = analyse_folder(traces.record(tmp_path, nodes=1, gpus=1, seconds=20))
+    finding = Finding("new", "A new rule.", "-", "-", "-", columns=("sm_percent",))
+    with pytest.raises(LookupError, match="sm_percent"):
+        render_html(replace(found, findings=(finding,)))
 
 
 def test_the_table_of_gpus_has_what_each_did(tmp_path: Path) -> None:
@@ -220,8 +247,6 @@ def day(nodes: int, gpus: int, cells: int = 4096) -> Timeline:
 
 
 def page_over(timeline: Timeline, tmp_path: Path) -> str:
-    from dataclasses import replace
-
     found = analyse_folder(traces.record(tmp_path, nodes=1, gpus=1, seconds=20))
     return render_html(replace(found, timeline=timeline))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from monitors.analysis.analysis import build
+from monitors.analysis.finding import Finding
+from monitors.analysis.summary import GpuSummary, NodeSummary, Report, Stat
 from monitors.records import GpuInfo, GpuSample, HostSample, Note, OwnCost
-from monitors.report.text import render_text
+from monitors.report.text import render_findings, render_text
 from tests.monitors.recorded import (
     GPU_A,
     NOON,
@@ -262,3 +265,31 @@ def test_many_gpus_are_shown_as_the_worst_the_median_and_the_best(tmp_path: Path
     assert whole.count(" GPU-") == 128
     done = run_report(str(tmp_path), "--all-gpus")
     assert done.stdout.endswith(whole + "\n")
+
+
+@pytest.mark.parametrize("columns", [40, 66, 80, 132, 200])
+@pytest.mark.parametrize("gpus", [4, 40])
+def test_it_folds_at_the_terminals_width(
+    monkeypatch: pytest.MonkeyPatch, columns: int, gpus: int
+) -> None:
+    long = "NVIDIA A100-SXM4-80GB with a long name that says what it is, and then some more"
+    table = tuple(
+        GpuSummary(index, name=long, samples=9, sm_pct=Stat(index, 99, 9)) for index in range(gpus)
+    )
+    busy = NodeSummary("n1", samples=9, notes=("a word " * 40,), gpus=table)
+    finding = Finding("data", "It waited. " * 20, "So much. " * 30, "Slow.", "Be fast.")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = render_text(Report("here", (busy,))) + "\n" + render_findings("Late. " * 40, [finding])
+    longest = max(map(len, text.splitlines()))
+    assert columns - 16 <= longest <= columns
+    if columns == 200 and gpus == 4:
+        assert long in text, "there is room for it"
+
+
+class Terminal(io.StringIO):
+    """A stdout that is a terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True

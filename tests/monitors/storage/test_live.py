@@ -14,7 +14,7 @@ from monitors.exports.current import SELDOM, current
 from monitors.records import GpuSample, GpuTable, HostSample, Note, Record
 from monitors.samples.fields import GPU_FIELDS
 from monitors.storage import filenames, live
-from monitors.storage.clock_offset import ClockOffset
+from monitors.storage.clock_offset import ClockOffsetEstimate
 from monitors.storage.formats import json_lines
 from monitors.storage.formats.journal_header import JournalHeader
 from monitors.storage.journal import Journal
@@ -158,7 +158,7 @@ def test_only_the_last_minutes_are_kept(tmp_path: Path) -> None:
 
 def test_the_age_is_right_whatever_the_nodes_clock_says() -> None:
     for off in (-3600.0, -2.0, 0.0, 2.0, 3600.0):  # by how much the node's clock is behind
-        lag = ClockOffset()
+        lag = ClockOffsetEstimate()
         for second in range(1, 6):
             shown = lag.age(second - 0.5 - off, float(second), new=True)
         assert abs(shown - 0.5) <= 1, off
@@ -166,7 +166,7 @@ def test_the_age_is_right_whatever_the_nodes_clock_says() -> None:
 
 
 def test_a_clock_that_is_set_is_learnt_again() -> None:
-    lag = ClockOffset()
+    lag = ClockOffsetEstimate()
     for second in range(1, 5):
         lag.age(float(second), second + 0.1, new=True)
     assert lag.age(4000.0, 5.1, new=True) == 0
