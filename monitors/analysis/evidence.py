@@ -20,9 +20,8 @@ LEAST_SAMPLES = 10
 _BUSY_PCT = 5
 _IN_USE_PCT = 20
 """A GPU that is used less than this lowers its clocks because it has little to do."""
-_CLOCK_CHANGE = 0.15
-_USE_CHANGE = 0.4
-"""Least changes of clock and utilization that count, as shares of the higher level."""
+_CHANGE, _USE_CHANGE = 0.15, 0.4
+"""Least changes that count, the second of the utilization, as shares of the higher level."""
 
 
 class UnknownColumn(LookupError):
@@ -123,22 +122,22 @@ class Evidence:
         values = band.mean[self.training]
         return values if np.mean(~np.isnan(values)) >= 0.1 else None
 
-    @cached_property
-    def clock_changes(self) -> dict[str, LevelChange]:
-        """Changes of the SM clock during the training, by GPU; of the time in which it was used."""
-        return self._changes("sm_clock_mhz", _CLOCK_CHANGE)
+    def changes(self, column: str) -> dict[str, LevelChange]:
+        """Return the changes of a column during the training, by GPU.
+
+        Only while a GPU was in use, unless it is the utilization that is asked for. Raises
+        UnknownColumn where no such column of GPUs is loaded.
+        """
+        if column not in self._changes:
+            self._changes[column] = self._find_changes(column)
+        return self._changes[column]
 
     @cached_property
-    def memory_clock_changes(self) -> dict[str, LevelChange]:
-        """The same of the memory's clock."""
-        return self._changes("memory_clock_mhz", _CLOCK_CHANGE)
+    def _changes(self) -> dict[str, dict[str, LevelChange]]:
+        return {}
 
-    @cached_property
-    def use_changes(self) -> dict[str, LevelChange]:
-        """Changes of the utilization during the training, by GPU."""
-        return self._changes("sm_pct", _USE_CHANGE)
-
-    def _changes(self, column: str, least: float) -> dict[str, LevelChange]:
+    def _find_changes(self, column: str) -> dict[str, LevelChange]:
+        least = _USE_CHANGE if column == "sm_pct" else _CHANGE
         ends = self.timeline.edges[1:][self.training]
         found = {}
         for name, gpu in self.gpus.items():

@@ -105,7 +105,8 @@ def charts_for(findings: Iterable[Finding]) -> tuple[Chart, ...]:
     shown = {column for chart in CHARTS for column in chart.columns}
     named = (column for finding in findings for column in finding.columns)
     others = dict.fromkeys(column for column in named if column not in shown)
-    return CHARTS + tuple(_declared(column) for column in others)
+    charts = (*CHARTS, *(_declared(column) for column in others))
+    return tuple(sorted(charts, key=lambda chart: chart.of != "gpu"))
 
 
 def _declared(column: str) -> Chart:

@@ -26,11 +26,11 @@ _CAUSES = {
     "clock": ("slow-peer", "thermal", "power"),
 }
 """Findings that are part of others, where those are of the same GPUs or nodes."""
-_SYMPTOMS = ("slower-steps", "less-used", "idle", "idle-record", "crowded")
+_SYMPTOMS = ("idle", "idle-record", "crowded")
 """What others look like from outside: each says something new only where no other finding says
 why, and makes those that stand behind it superfluous."""
-_BESIDE = {"rank-queue": 0.5}
-"""What a finding's cost counts for its place: queues are seen beside what else holds a job back."""
+_BESIDE = {"rank-queue": 0.5, "slower-steps": 0.5, "less-used": 0.5}
+"""What a finding's cost counts for its place: these are seen beside what else holds a job back."""
 _EXPLAINED = 0.5
 """Share of what a symptom cost that another finding has to have cost, to be the reason."""
 _LEAST_SHARE = 0.03
@@ -59,6 +59,7 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     peers.too_hot,
     peers.held_by_power,
     changed.lower_clock,
+    changed.lower_memory_clock,
     peers.unused_gpus,
     waits.data,
     waits.communication,

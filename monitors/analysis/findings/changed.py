@@ -16,45 +16,54 @@ _TOGETHER = 0.05
 """Share of the record: changes that are no further apart came at once."""
 _SLOWER = 0.2
 """Least growth of the time of a step that counts, as a share of the longer time."""
+_LASTING_S = 60.0
+"""Seconds that each level has to last: steps of a busy machine come and go."""
 _MUCH_USED_PCT = 40.0
 _REASON = 0.2
 """Share of the training in which the driver gave a reason for lower clocks, to believe it."""
 
 
 def lower_clock(evidence: Evidence) -> Finding | None:
-    """Clocks of GPUs that were in use fell within the run."""
-    for changes, what, column in (
-        (evidence.clock_changes, "clock", "sm_clock_mhz"),
-        (evidence.memory_clock_changes, "memory clock", "memory_clock_mhz"),
-    ):
-        slow = _at_once(evidence, changes)
-        if slow:
-            return _lower_clock(evidence, {name: changes[name] for name in slow}, what, column)
-    return None
+    """The SM clock of GPUs that were in use fell within the run."""
+    return _lower("clock", "clock", "sm_clock_mhz", evidence, evidence.changes("sm_clock_mhz"))
 
 
-def _lower_clock(
-    evidence: Evidence, changes: Mapping[str, LevelChange], what: str, column: str
-) -> Finding:
+def lower_memory_clock(evidence: Evidence) -> Finding | None:
+    """The clock of the memory of GPUs that were in use fell within the run."""
+    changes = evidence.changes("memory_clock_mhz")
+    return _lower("memory-clock", "memory clock", "memory_clock_mhz", evidence, changes)
+
+
+def _lower(
+    key: str, what: str, column: str, evidence: Evidence, every: Mapping[str, LevelChange]
+) -> Finding | None:
+    changes = {name: every[name] for name in _at_once(evidence, every)}
+    if not changes:
+        return None
     worst = max(changes, key=lambda name: changes[name].loss)
     change, names = changes[worst], sorted(changes)
     part = fraction(change.low / change.high)
     return Finding(
-        "clock",
-        f"{several(names)} ran at {part} the {what} {period(evidence, change)}: "
+        key,
+        f"{_who(evidence, names)} ran at {part} the {what} {period(evidence, change)}: "
         f"{change.low:,.0f} of {change.high:,.0f} MHz.",
         f"{worst}: {levels(evidence, change, ' MHz')}, while it was in use.",
-        _why_lower(evidence, names),
-        evidence.fix(
-            "clock", "If it comes again on the same GPUs, leave them out and tell the site."
-        ),
+        _why_lower(evidence, names, what),
+        evidence.fix(key, "If it comes again on the same GPUs, leave them out and tell the site."),
         lost_share=change.loss,
         where=tuple(names),
         columns=(column, "temperature_c", "power_w", "sm_pct"),
     )
 
 
-def _why_lower(evidence: Evidence, names: list[str]) -> str:
+def _who(evidence: Evidence, names: list[str]) -> str:
+    return f"All {len(names)} GPUs" if len(names) == len(evidence.gpus) > 1 else several(names)
+
+
+def _why_lower(evidence: Evidence, names: list[str], what: str) -> str:
+    unknown = f"What lowered the {what} is not recorded: heat, a power limit or a setting."
+    if what != "clock":  # the driver gives reasons for the SMs' clock alone
+        return unknown
     for column, cause in (
         ("hot", "It was too hot: the driver lowered the clock."),
         ("held_back", "A hardware signal (power brake, slowdown) lowered the clock."),
@@ -63,12 +72,12 @@ def _why_lower(evidence: Evidence, names: list[str]) -> str:
         shares = evidence.each_gpu(column)
         if max((shares.get(name, 0.0) for name in names), default=0.0) >= _REASON:
             return cause
-    return "What lowered the clock is not recorded: heat, a power limit or a setting of the driver."
+    return unknown
 
 
 def less_used(evidence: Evidence) -> Finding | None:
     """GPUs that were busy had much less to do from some moment on."""
-    changes = {n: c for n, c in evidence.use_changes.items() if c.high >= _MUCH_USED_PCT}
+    changes = {n: c for n, c in evidence.changes("sm_pct").items() if c.high >= _MUCH_USED_PCT}
     names = _at_once(evidence, changes)
     if not names:
         return None
@@ -107,6 +116,8 @@ def slower_steps(evidence: Evidence) -> Finding | None:
     )
     change = level_change(np.array([step.end for step in steps]), times, _SLOWER)
     if change is None:
+        return None
+    if min(change.share, 1 - change.share) * float(times.sum()) < _LASTING_S:
         return None
     slow_share = 1 - change.share if change.fell else change.share
     excess = (change.high - change.low) * slow_share

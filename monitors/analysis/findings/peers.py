@@ -57,7 +57,8 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         return None
     worst = min(slow, key=lambda name: clocks[name])
     lost = 1 - clocks[worst] / typical
-    change = evidence.clock_changes.get(worst)
+    own = _level_of(evidence, worst, "sm_clock_mhz", "MHz")
+    change = evidence.changes("sm_clock_mhz").get(worst)
     if change is None:
         says = f"up to {percent(lost)} slower clocks than the others"
     else:
@@ -68,7 +69,7 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         slow,
         lost,
         says,
-        f"{worst} ran at {_clock_of(evidence, worst)}, the others at {typical:.0f} MHz",
+        f"{worst} ran at {_level_of(evidence, worst, 'sm_clock_mhz', 'MHz')}, the others at {typical:.0f} MHz",
         ("sm_clock_mhz", "power_w", "temperature_c"),
     )
 
@@ -223,10 +224,10 @@ def _marks_of(evidence: Evidence, slow: list[str]) -> str:
         mine = [one for one in slow if one in means]
         others = [mean for one, mean in means.items() if one not in slow]
         if mine and others:
-            own = f"{means[mine[0]]:.0f} {unit}"
-            if value == "sm_clock_mhz":
-                own = _clock_of(evidence, mine[0])
-            parts.append(f"{name} {own} against {median(others):.0f} {unit}".strip())
+            text = (
+                f"{_level_of(evidence, mine[0], value, unit)} against {median(others):.0f} {unit}"
+            )
+            parts.append(f"{name} {text}".strip())
     capped = evidence.each_gpu("power_capped")
     if slow[0] in capped and capped[slow[0]] >= _THROTTLED:
         parts.append(f"power-capped {percent(capped[slow[0]])}")
@@ -244,16 +245,16 @@ def _clock_loss(evidence: Evidence, name: str) -> float:
     return 0.0 if clock is None or not best else max(0.0, 1 - clock / best)
 
 
-def _clock_of(evidence: Evidence, name: str) -> str:
-    """The clock of a GPU: both levels where it changed, not a mean that never was."""
-    change = evidence.clock_changes.get(name)
+def _level_of(evidence: Evidence, name: str, column: str, unit: str) -> str:
+    """A value of a GPU: both levels where it changed, not a mean that never was."""
+    change = evidence.changes(column).get(name)
     if change is not None:
-        return levels(evidence, change, " MHz")
-    return f"{evidence.each_gpu('sm_clock_mhz')[name]:.0f} MHz"
+        return levels(evidence, change, f" {unit}")
+    return f"{evidence.each_gpu(column)[name]:.0f} {unit}"
 
 
 def _clock_loss_text(evidence: Evidence, name: str) -> str:
-    change = evidence.clock_changes.get(name)
+    change = evidence.changes("sm_clock_mhz").get(name)
     if change is not None:
         return f"; its clock was {levels(evidence, change, ' MHz')}"
     loss = _clock_loss(evidence, name)
