@@ -69,7 +69,7 @@ def _slow_clock(evidence: Evidence) -> Finding | None:
         slow,
         lost,
         says,
-        f"{worst} ran at {_level_of(evidence, worst, 'sm_clock_mhz', 'MHz')}, the others at {typical:.0f} MHz",
+        f"{worst} ran at {own}, the others at {typical:.0f} MHz",
         ("sm_clock_mhz", "power_w", "temperature_c"),
     )
 
