@@ -14,10 +14,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpclaunch.chat.rendering import Text, Turns
-
-REASONING = ("reasoning_content", "thinking", "reasoning")
-"""What messages call the reasoning before an answer."""
+from hpclaunch.chat.rendering import REASONING, Text, Turns
 
 
 class Generation(Extension):

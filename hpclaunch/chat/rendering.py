@@ -18,6 +18,9 @@ Render = Callable[[Turns, Turns | None, Mapping[str, Any], bool], Text]
 """Renders turns with tools and the template's options; the last argument is
 `add_generation_prompt`."""
 
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""What messages call the reasoning before an answer."""
+
 ALONE = "set training.assistant_only_loss: false to learn whole conversations"
 
 
@@ -103,6 +106,12 @@ def _check_all_written(text: str, turns: Turns, render: Render, conversation: Co
         content = str(turn.get("content", "")).strip()
         if turn["role"] in ("system", "tool") and content and not _within(content, text, plain):
             raise RowProblem(_omits(f"message {number}, of the role {turn['role']}"))
+    for number, turn in reversed(list(enumerate(turns, 1))):
+        if turn["role"] == "user":
+            break  # what was thought before, some templates leave out on purpose
+        reasoning = next((str(turn[key]).strip() for key in REASONING if turn.get(key)), "")
+        if reasoning and not _within(reasoning, text, plain):
+            raise RowProblem(_omits(f"the reasoning of message {number}"))
     if any("tool_calls" in turn for turn in turns):
         _check_calls_written(turns, render, conversation)
     if (
@@ -177,11 +186,9 @@ def _span_of(render: Render, conversation: Conversation, number: int, text: str)
     """Return where an answer stands in the text of its whole conversation."""
     turns = conversation.turns
     if number == 0:
-        raise RowProblem(
-            "begins with the assistant, and the model's chat template does not mark where its "
-            f"words begin; begin with the user, or {ALONE}"
-        )
-    before = write(render, conversation.part(turns[:number]), prompt=True)[0]
+        before = _first_header(render, conversation, text)
+    else:
+        before = write(render, conversation.part(turns[:number]), prompt=True)[0]
     last = number == len(turns) - 1
     after = text if last else _render_part(render, conversation, turns[: number + 1])
     if not text.startswith(before) or not text.startswith(after) or len(after) <= len(before):
@@ -194,6 +201,21 @@ def _span_of(render: Render, conversation: Conversation, number: int, text: str)
     if text[len(before) : end].endswith(words) and words:
         end = len(after)  # the white space is all that ends the turn
     return len(before), end
+
+
+def _first_header(render: Render, conversation: Conversation, text: str) -> str:
+    """Return what stands before the words of an assistant that begins the conversation."""
+    user = conversation.part([{"role": "user", "content": "question"}])
+    plain, begun = (_render(render, user.turns, user, prompt)[0] for prompt in (False, True))
+    header = begun.removeprefix(plain)
+    words = str(conversation.turns[0].get("content", "")).strip()[:32]
+    begin = text.find(header) + len(header) if header in text else 0
+    if not begun.startswith(plain) or not header or not text.startswith(words, begin) or not words:
+        raise RowProblem(
+            "begins with the assistant, and the model's chat template does not mark where its "
+            f"words begin; begin with the user, or {ALONE}"
+        )
+    return text[:begin]
 
 
 def _render_part(render: Render, conversation: Conversation, turns: Turns) -> str:

@@ -174,13 +174,20 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
                 continue
             raise RowProblem(
                 f"has a column '{name}': {PREFERENCE[name]}, which {TRAINERS[name]} takes and "
-                f"objective sft does not; {FIXES[TRAINERS[name]]}"
+                f"objective sft does not; {FIXES[TRAINERS[name]]}{_or_without(name, shape, value)}"
             )
         if wanted == "auto" and name not in PREFERENCE:
             raise RowProblem(
                 f"has a column '{name}', which rows of {'+'.join(COLUMNS[shape])} cannot use; take "
                 f"it out, or set data.format: {_format_of(shape)} to train without it"
             )
+
+
+def _or_without(name: str, shape: Shape, value: Any) -> str:
+    """Return how to train without such a column, where that can be."""
+    if TRAINERS[name] == "KTO" and _is_verdict(value):
+        return ""
+    return f", or set data.format: {_format_of(shape)} to train without the column"
 
 
 def _format_of(shape: Shape) -> str:

@@ -46,6 +46,8 @@ def turns_of(messages: Any, column: str, *, columnar: bool = False) -> list[dict
     the rows were kept in columns, where a key that one row lacks stands as null.
     Raises RowProblem.
     """
+    if isinstance(messages, str):  # as tables hold them
+        messages = _json(messages, f"'{column}' must be a list of messages with role and content")
     if not isinstance(messages, list | tuple) or not messages:
         raise RowProblem(f"'{column}' must be a list of messages with role and content")
     turns = []

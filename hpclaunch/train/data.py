@@ -11,9 +11,11 @@ from hpclaunch.dataset.local import SET_SPLITS
 from hpclaunch.dataset.rows import refused
 from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
+from hpclaunch.recipe import shapes, tools, turns
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
+from hpclaunch.train.cached import cache_key
 from hpclaunch.train.hub import explain
 from hpclaunch.train.json_columns import keep_numbers_exact
 from hpclaunch.train.local_data import load_local
@@ -162,6 +164,9 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
         fn_kwargs={"shape": shape, "options": options, "kept": kept},
         remove_columns=rows.column_names,
         features=Features(features),
+        new_fingerprint=cache_key(
+            rows, (shapes, turns, tools), shape, sorted(options.items()), kept, sorted(plain)
+        ),
         desc="converting rows",
     )
 

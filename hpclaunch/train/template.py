@@ -104,9 +104,8 @@ def token_source(tokenizer: Any, *, assistant_only: bool) -> Tokenizer:
         bos=tokenizer.bos_token_id,
         eos=tokenizer.eos_token or "",
         render=None if own is None else _Render(tokenizer, template),
-        tagged=own is not None
-        and assistant_only
-        and is_tagged(tokenizer, template or _text_of(own)),
+        tagged=template is not None
+        or (own is not None and assistant_only and is_tagged(tokenizer, _text_of(own))),
         identity=_identity(tokenizer, template),
     )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat import rendering, tokens
@@ -15,6 +13,7 @@ from hpclaunch.chat.truncation import Truncation, truncation
 from hpclaunch.dataset.rows import refused
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.tools import RowProblem
+from hpclaunch.train.cached import cache_key
 from hpclaunch.train.data import Rows
 
 IGNORED = -100
@@ -92,22 +91,14 @@ def _map(
             fn_kwargs={"tokenizer": tokenizer, "options": options},
             remove_columns=rows.column_names,
             num_proc=workers,
-            new_fingerprint=_fingerprint(rows, tokenizer, options),
+            new_fingerprint=cache_key(
+                rows, (rendering, tokens), tokenizer.identity, tokenizer.tagged, options
+            ),
             desc="tokenizing rows",
         )
     except _Refused as error:
         number, problem = error.args
         raise refused(where(number), problem) from None
-
-
-def _fingerprint(rows: Any, tokenizer: Tokenizer, options: LossOptions) -> str:
-    """Return the name of the result in the cache, the same in every process.
-
-    That of `datasets` changes with the state of the objects that the function gets.
-    """
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (rendering, tokens))
-    key = f"{rows._fingerprint} {tokenizer.identity} {tokenizer.tagged} {options}"
-    return hashlib.sha256(key.encode() + code).hexdigest()[:32]
 
 
 def _tokens_of(

@@ -164,6 +164,12 @@ def test_content_in_parts_is_one_text() -> None:
     assert "message 1 holds a part of the type 'image_url'" in said({**ASK, "content": image})
 
 
+def test_messages_may_be_json_in_a_text() -> None:
+    text = '[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'
+    assert messages_of({"messages": text}) == TALK
+    assert "must be a list" in (row_problem({"messages": "hello"}, "messages") or "")
+
+
 def test_an_answer_that_is_empty_would_be_learnt_as_one() -> None:
     assert "empty answer" in said(ASK, ANSWER, ASK, {**ANSWER, "content": " "})
     assert not said(ASK, {**ANSWER, "content": "", "weight": 0}, ASK, ANSWER)

@@ -166,6 +166,24 @@ def test_a_template_that_marks_nothing_is_learnt_in_the_answers_too(tokenizer: A
     assert learnt(tokenizer, TALKS[0]) == ["red"], "tags that mark nothing"
 
 
+def test_a_conversation_that_the_assistant_begins(tokenizer: Any) -> None:
+    tokenizer.chat_template = LLAMA31
+    assert learnt(tokenizer, [ANSWER, *TALKS[0]]) == ["red<|eot_id|>", "red<|eot_id|>"]
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}<|eot_id|>{% endfor %}"
+    with pytest.raises(RowProblem, match="begins with the assistant"):
+        learnt(tokenizer, [ANSWER, *TALKS[0]])
+
+
+def test_reasoning_that_a_template_leaves_out_is_named(tokenizer: Any) -> None:
+    talk = [USER, {**ANSWER, "reasoning_content": "A warm colour."}]
+    tokenizer.chat_template = LLAMA31
+    with pytest.raises(RowProblem, match="leaves out the reasoning of message 2"):
+        learnt(tokenizer, talk)
+    tokenizer.chat_template = trl_template("qwen3")
+    (only,) = learnt(tokenizer, talk)
+    assert "A warm colour." in only
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = LLAMA3.replace(
         "m['content'] | trim", "(m['content'] if loop.last else m['content'][:2])"
