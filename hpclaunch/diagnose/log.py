@@ -5,17 +5,19 @@ from __future__ import annotations
 import mmap
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
-from hpclaunch.diagnose.registry import COLLATERAL, PHRASES
+from hpclaunch.diagnose.registry import ANYWHERE, COLLATERAL, PHRASES
 from hpclaunch.run.lines import Line, parse_line
 
 END = 2**22
 """Bytes at the end that are searched for every phrase: the last lines of hundreds of ranks fit."""
+RECENT = 2**18
+"""Bytes at the end that are searched for what a script, or a rank, said as it ended."""
 DEEP = 2**28
 """Bytes before them that are searched for the likeliest phrases where the end has none."""
 AROUND = 2**16
@@ -100,11 +102,14 @@ def _read(file: Path, data: mmap.mmap, end: int, deep: bool, since: float | None
     numbers = _LineNumbers(data)
     matches: dict[str, list[Clue]] = {}
     # A mapped file is not for long: what is taken from it is copied out here.
-    _collect(file, text, start, numbers, matches)
+    _collect(file, text, start, numbers, matches, ANYWHERE)
+    recent = max(0, text.rfind(b"\n", 0, max(0, len(text) - RECENT)) + 1)
+    _collect(file, text[recent:], start + recent, numbers, matches, PHRASES.keys() - ANYWHERE)
     if deep and start and not again and matches.keys() <= NOT_THE_ROOT:
         for at in _further_up(data, start):
             begin = _line_start(data, max(0, at - AROUND))
-            _collect(file, data[begin : min(start, at + AROUND)], begin, numbers, matches)
+            near = data[begin : min(start, at + AROUND)]
+            _collect(file, near, begin, numbers, matches, ANYWHERE)
     lines = {name: tuple(clues) for name, clues in matches.items()}
     return Log(file, lines, text, numbers.before(start) or 0, tuple(_last(file, text)))
 
@@ -142,10 +147,15 @@ def _further_up(data: mmap.mmap, stop: int) -> Iterator[int]:
 
 
 def _collect(
-    file: Path, text: bytes, offset: int, numbers: _LineNumbers, matches: dict[str, list[Clue]]
+    file: Path,
+    text: bytes,
+    offset: int,
+    numbers: _LineNumbers,
+    matches: dict[str, list[Clue]],
+    names: Collection[str],
 ) -> None:
-    """Add the lines of a part of the file that have a phrase."""
-    lines = {name: places for name in PHRASES if (places := patterns.lines_with(name, text, KEPT))}
+    """Add the lines of a part of the file that have a phrase of some names."""
+    lines = {name: places for name in names if (places := patterns.lines_with(name, text, KEPT))}
     begins = sorted({begin for places in lines.values() for begin, _ in places})
     number = {begin: numbers.at(offset + begin) for begin in begins}
     for name, places in lines.items():

@@ -149,6 +149,9 @@ PHRASES: Mapping[str, Phrases] = {
 }
 """All that a log is searched for, by name."""
 
+ANYWHERE = frozenset(name for name, phrases in PHRASES.items() if phrases.anywhere)
+"""Names of the phrases that may stand far above a log's end."""
+
 COLLATERAL = tuple(name for cause in CAUSES if cause.collateral for name in cause.phrases)
 """Names of the phrases that a rank prints whose peer is dead or slow."""
 

@@ -17,11 +17,15 @@ class Phrases:
     """Regular expression that the line must match, too."""
     latest: bool = False
     """The last lines count, not the first."""
+    anywhere: bool = False
+    """It may stand far above the log's end; most causes stand in what a rank printed last."""
 
 
-def phrases(*texts: str, confirmed: str = "", latest: bool = False) -> Phrases:
+def phrases(
+    *texts: str, confirmed: str = "", latest: bool = False, anywhere: bool = False
+) -> Phrases:
     """Return the phrases with these texts."""
-    return Phrases(texts, confirmed, latest)
+    return Phrases(texts, confirmed, latest, anywhere)
 
 
 Family = Mapping[str, Phrases]

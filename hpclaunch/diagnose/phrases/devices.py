@@ -5,10 +5,11 @@ from __future__ import annotations
 from hpclaunch.diagnose.phrases import Family, phrases
 
 GPU_ERROR: Family = {
-    "xid": phrases("NVRM: Xid", "Xid (PCI"),
+    "xid": phrases("NVRM: Xid", "Xid (PCI", anywhere=True),
     "gpu_lost": phrases(
         "has fallen off the bus", "GPU is lost", "ncorrectable ECC error",
         "ncorrectable NVLink error", "cudaErrorECCUncorrectable",
+        anywhere=True,
     ),
 }  # fmt: skip
 FABRIC_MANAGER: Family = {

@@ -9,7 +9,8 @@ OFFLINE: Family = {
         "couldn't connect to 'http", "OfflineModeIsEnabled", "LocalEntryNotFoundError",
         "outgoing traffic has been disabled", "which works offline",
         "fetch it where there is internet", "offline mode is enabled", "on the Hub (",
-        "Cannot reach http",
+        "Cannot reach http", "Couldn't find cache for ",
+        "cannot find the requested files in the cached path",
     )
 }  # fmt: skip
 NOT_FOUND: Family = {

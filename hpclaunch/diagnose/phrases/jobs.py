@@ -6,16 +6,21 @@ from hpclaunch.diagnose.phrases import Family, phrases
 
 CANCELLED: Family = {
     "cancelled": phrases(
-        "CANCELLED AT ", confirmed=r"\*\*\* JOB \d+ ON \S+ CANCELLED AT [-\d:T]+ \*\*\*"
+        "CANCELLED AT ",
+        confirmed=r"\*\*\* JOB \d+ ON \S+ CANCELLED AT [-\d:T]+ \*\*\*",
+        anywhere=True,
     )
 }
 NODE_FAILURE: Family = {
     "node_failure": phrases(
-        "DUE TO NODE FAILURE", "Node failure on ", "Communication connection failure"
+        "DUE TO NODE FAILURE",
+        "Node failure on ",
+        "Communication connection failure",
+        anywhere=True,
     )
 }
-PREEMPTED: Family = {"preempted": phrases("DUE TO PREEMPTION")}
-TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT")}
+PREEMPTED: Family = {"preempted": phrases("DUE TO PREEMPTION", anywhere=True)}
+TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT", anywhere=True)}
 NOT_SHARED: Family = {"not_shared": phrases("must be on shared storage")}
 NO_MODULE: Family = {
     "no_module": phrases(
@@ -27,23 +32,26 @@ NO_ENVIRONMENT: Family = {
         ": command not found", ": not found", "activate: No such file or directory",
         "no Python environment in", "error: execve(): ", "bad interpreter",
         confirmed=r"(?m)(?:not found\s*$|activate: No such|no Python env|execve|bad interp)",
+        anywhere=True,
     )
 }  # fmt: skip
 TASK_KILLED: Family = {
     "task_killed": phrases(
         "srun: error: ", latest=True,
         confirmed=r"srun: error: \S+: tasks? [\d,-]+: (?:Killed|Segm|Bus error|Aborted)",
+        anywhere=True,
     )
 }  # fmt: skip
 SCRIPT: Family = {
     "script": phrases(
         "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ", latest=True,
         confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): ",
+        anywhere=True,
     )
 }  # fmt: skip
 ROOT: Family = {
-    "root": phrases("Root Cause (first observed"),
-    "exited": phrases("failed (exitcode: "),
-    "enqueued": phrases("last enqueued ", confirmed=r"last enqueued (?:NCCL )?work"),
+    "root": phrases("Root Cause (first observed", anywhere=True),
+    "exited": phrases("failed (exitcode: ", anywhere=True),
+    "enqueued": phrases("last enqueued ", confirmed=r"last enqueued (?:NCCL )?work", anywhere=True),
 }
 """Lines that are no cause, but show which rank it began with."""

@@ -39,6 +39,7 @@ HOST_MEMORY: Family = {
         "exceeded memory limit",
         confirmed=r"oom.kill event|(?:task|step|job).*Out Of Memory|OOM Killed|: Kill"
         r"|exceeded memory limit",
+        anywhere=True,
     ),
     "host_alloc": phrases(
         "DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory", "MemoryError",

@@ -28,9 +28,11 @@ INFINIBAND: Family = {
 }  # fmt: skip
 STUCK_CALL: Family = {"stuck_call": phrases("watchdog got stuck", "Heartbeat monitor timed out")}
 TIMEOUT: Family = {
-    "watchdog": phrases("Watchdog caught collective operation timeout"),
-    "gloo_timeout": phrases("Timed out waiting ", confirmed=r"Timed out waiting \d+ms for"),
-    "barrier": phrases("failed to pass monitoredBarrier"),
+    "watchdog": phrases("Watchdog caught collective operation timeout", anywhere=True),
+    "gloo_timeout": phrases(
+        "Timed out waiting ", confirmed=r"Timed out waiting \d+ms for", anywhere=True
+    ),
+    "barrier": phrases("failed to pass monitoredBarrier", anywhere=True),
 }
 NOT_MET: Family = {
     "store_timeout": phrases(
@@ -38,10 +40,13 @@ NOT_MET: Family = {
         "in store based barrier", "RendezvousTimeoutError", "RendezvousConnectionError",
         "RendezvousClosedError", "connection to the C10d store has failed",
         "cannot be retrieved (gai",
+        anywhere=True,
     ),
     "network": phrases(
         "Connection refused", "No route to host", "Network is unreachable", "ncclSystemError",
-        "connectFullMesh failed",
+        "connectFullMesh failed", "Software caused connection abort", "socketStartConnect",
+        "socketPollConnect", "Socket Timeout",
+        anywhere=True,
     ),
 }  # fmt: skip
 PEER: Family = {
@@ -51,5 +56,6 @@ PEER: Family = {
         "Socket closed", "failed to recv, got 0 bytes", "NCCL communicator was aborted",
         "NCCL Error 6", "recvValue failed", "sendBytes failed", "recvBytes failed",
         "possible application crash on rank",
+        anywhere=True,
     )
 }  # fmt: skip

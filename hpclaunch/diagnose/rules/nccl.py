@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
@@ -77,6 +78,9 @@ def stuck_call(evidence: RunEvidence) -> Cause | None:
     waited = f" for {seconds[1]} s" if seconds else ""
     rank, host = evidence.rank_and_host(line)
     rank = int(named[1]) if named else rank
+    texts = [failed.text for failed in evidence.ranks]
+    if len(texts) > 1 and all(patterns.has("stuck_call", text) for text in texts):
+        rank, host = None, None  # all of them hung: none is known to have begun
     steps = (
         "what the ranks did: TORCH_NCCL_TRACE_BUFFER_SIZE=2000 and TORCH_NCCL_DUMP_ON_TIMEOUT=1 in "
         "the job; py-spy dump on the node while it hangs",

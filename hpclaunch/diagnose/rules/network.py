@@ -133,7 +133,11 @@ def not_met(evidence: RunEvidence) -> Cause | None:
             "names it"
         )
     steps.append(advice.resume(evidence))
-    return Cause(headline, tuple(steps), (line, *evidence.nccl[:2]), rank, _host(evidence, rank))
+    culprit = evidence.culprit
+    shown = (line, *evidence.nccl[:2])
+    if culprit is not None and "Last error: " in culprit.error:
+        shown = (*shown, culprit.clue())
+    return Cause(headline, tuple(steps), shown, rank, _host(evidence, rank))
 
 
 def port(evidence: RunEvidence) -> Cause | None:
@@ -158,7 +162,9 @@ def peer(evidence: RunEvidence) -> Cause | None:
     match = _PEER.search(lines[0].text) if lines else None
     where = f" at {match.group(1)}" if match and not match.group(1).startswith("127.") else ""
     number, host = (rank.rank, rank.host) if rank else evidence.rank_and_host(lines[0])
-    shown_lines = (*lines[:3], *evidence.nccl[:2]) or ((rank.clue(),) if rank else ())
+    shown_lines = (*lines[:3], *evidence.nccl[:2])
+    if rank is not None and (not shown_lines or "Last error: " in rank.error):
+        shown_lines = (*shown_lines, rank.clue())
     steps = (
         advice.logs(evidence),
         "a rank that ends without a word was most often killed: look for it on its node",
