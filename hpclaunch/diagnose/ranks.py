@@ -17,6 +17,7 @@ from hpclaunch.diagnose.rank_logs import (
     went_on_after,
     with_output,
 )
+from hpclaunch.diagnose.tracebacks import HEADER
 from hpclaunch.run.folder import RunFolder
 
 SILENCE_S = 5.0
@@ -40,6 +41,8 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
         failures = {item.rank: item for item in found}
     if not failures:
         failures = {item.rank: item for item in exceptions_in_log(log, per_node, names)}
+    seen = {end.rank for end in ends}
+    failures = {rank: item for rank, item in failures.items() if rank in seen or _is_sure(item)}
     for end in ends:
         failure = failures.get(end.rank)
         if failure is None or _ended_otherwise(failure, end, log):
@@ -59,6 +62,11 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
         return item.is_collateral, elsewhere, not item.is_first, at
 
     return tuple(sorted(failures.values(), key=order))
+
+
+def _is_sure(failure: RankFailure) -> bool:
+    """Return whether an exception ended its rank, as far as its own output says."""
+    return failure.is_first or HEADER.encode() in failure.text
 
 
 def _ended_otherwise(failure: RankFailure, end: RankFailure, log: Log) -> bool:

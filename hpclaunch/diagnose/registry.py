@@ -116,7 +116,8 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("nccl-versions", "nccl.versions", network.NCCL_VERSIONS),
     KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
     KnownCause("no-package", "software.no_package", software.NO_PACKAGE),
-    KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, node_fault=True),
+    KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
+               node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
     # The first rank's own words, or its end without any.
     KnownCause("arguments", "program.arguments"),

@@ -21,7 +21,8 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         r"|api_key not configured|No API key|PERMISSION_ERROR|permission denied \(<"
         r"|do not have permission to access|NoCredentials|Unable to locate credentials"
         r"|Access ?Denied|InvalidAccessKey|SignatureDoesNotMatch|ExpiredToken"
-        r"|DefaultCredentialsError|API key must|[Ii]nvalid API key|\(40[13]\)")),
+        r"|DefaultCredentialsError|API key must|[Ii]nvalid API key|\(40[13]\)|AuthenticationError"
+        r"|API key you provided|CredentialUnavailable|failed to authenticate")),
     ("server", re.compile(r"\b50[0-4] (?:Server Error|Internal Server|Bad Gateway|Service Un|Gate)"
                           r"|Gateway Time-?out")),
     ("unreachable", re.compile(
@@ -38,7 +39,8 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
     ("unreachable", re.compile(
         r"Max retries exceeded|LocalEntryNotFoundError|couldn't connect to 'http|Couldn't reach"
         r"|Run initialization has timed out|Network error|entering retry loop|Cannot reach http"
-        r"|CommError|Connection to \S+ timed out|APIConnectionError|ConnectionError")),
+        r"|CommError|CondaHTTPError"
+        r"|CONNECTION FAILED|Connection to \S+ timed out|APIConnectionError|ConnectionError")),
 )  # fmt: skip
 """What went wrong, the most telling first."""
 
@@ -90,21 +92,25 @@ class Trouble:
     line: str
     """The line of the text that says so."""
     by_proxy: bool = False
+    port: str = ""
+    """`:8000`, where the error names one."""
 
 
 def trouble(text: str) -> Trouble | None:
     """Return what a traceback, or a script's end, says of a service; None if it says nothing."""
     if _RANKS.search(text):
         return None
-    lines = [_PAGE_PATHS.sub("", line) for line in text.split("\n")]
+    raw = text.split("\n")
+    lines = [_PAGE_PATHS.sub("", line) for line in raw]
     for fault, pattern in _FAULTS:
-        found = [line for line in lines if pattern.search(line)]
+        found = [at for at, line in enumerate(lines) if pattern.search(line)]
         if found:
-            service, host = _service(found[::-1], lines[::-1], text)
+            service, host = _service([lines[at] for at in found[::-1]], lines[::-1], text)
             if service is None:
                 return None
-            proxy = bool(_FAULTS[1][1].search(text))
-            return Trouble(service, fault, host, found[-1].strip(), proxy)
+            line, proxy = raw[found[-1]].strip(), bool(_FAULTS[1][1].search(text))
+            port = re.search(rf"{re.escape(host)}'?,? ?(?:port=|:)(\d+)", text) if host else None
+            return Trouble(service, fault, host, line, proxy, f":{port[1]}" if port else "")
     return None
 
 

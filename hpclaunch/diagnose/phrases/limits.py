@@ -44,7 +44,8 @@ HOST_MEMORY: Family = {
     "host_alloc": phrases(
         "DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory", "MemoryError",
         "std::bad_alloc", "Unable to allocate ",
-        confirmed=r"allocate memory|MemoryError\b|std::bad_alloc|Unable to allocate .* array",
+        confirmed=r"(?m)^(?!.*ibv_)(?=.*(?:allocate memory|\b(?:_?Array)?MemoryError\b"
+        r"|std::bad_alloc|Unable to allocate .* array))",
     ),
     "worker_killed": phrases(
         "is killed by signal: Killed", "died with <Signals.SIGKILL",

@@ -35,7 +35,7 @@ MISSING_LIBRARY: Family = {
 PACKAGE_INDEX: Family = {
     "package_index": phrases(
         "No matching distribution found for", "Could not find a version that satisfies",
-        "Could not fetch URL https://", "CondaHTTPError", "Could not install packages due to",
+        "Could not fetch URL https://", "Could not install packages due to",
     ),
     "pip_retry": phrases("WARNING: Retrying (Retry("),
 }  # fmt: skip

@@ -16,6 +16,7 @@ _RESUMED = re.compile(
     r"|distributed/checkpoint|steps?[-_]\d+|epoch[-_.]\d+"
 )
 _LOADED = re.compile(r"from_pretrained\(|safe_open\(|load_state_dict\(|hub/models--|snapshots/")
+_JSON_FILE = re.compile(r"['\"]([^'\"]*\.json)['\"] is not a valid JSON file")
 _FOLDER = re.compile(r"([\w./~-]*(?:checkpoint-\d+|step-\d+|global_step\d+))")
 _DETAIL = re.compile(r"(size mismatch for .*|(?:Missing|Unexpected) key\(s\).*)")
 
@@ -27,7 +28,9 @@ def torn(evidence: RunEvidence) -> Cause | None:
         return None
     folder = _FOLDER.search(text) or _FOLDER.search(_context(evidence))
     which = f" {folder[1]}" if folder else ""
+    json_file = _JSON_FILE.search(text)
     file = "its trainer_state.json" if _STATE.search(text) else "one of its files"
+    file = json_file[1] if json_file else file
     steps = (
         f"take the checkpoint{which} away, and go on from the one before it",
         "it was not written to its end: the job was killed, or the disk was full, while it saved",
@@ -39,8 +42,8 @@ def torn(evidence: RunEvidence) -> Cause | None:
 
 def torn_model(evidence: RunEvidence) -> Cause | None:
     """A file of weights is not whole: a download broke off, or the disk was full."""
-    line, text = evidence.root_cause_line("torn_file"), evidence.last_words
-    if line is None:
+    line, text = _torn_line(evidence), evidence.last_words
+    if line is None or torn(evidence) is not None:
         return None
     name, data = repository(evidence)
     kind = " --repo-type dataset" if data else ""
@@ -49,7 +52,12 @@ def torn_model(evidence: RunEvidence) -> Cause | None:
     )  # fmt: skip
     what = f" of {name}" if name and _LOADED.search(text) else ""
     headline = f"a file{what} is not whole: {_short(line.text)}"
-    return Cause(headline, (fetch, advice.resume(evidence)), (line,), *advice.who(evidence, line))
+    steps = [fetch, advice.resume(evidence)]
+    if "invalid load key, 'v'" in line.text:
+        steps.insert(
+            0, "where it begins with 'version https://git-lfs', it is a pointer: git lfs pull"
+        )
+    return Cause(headline, tuple(steps), (line,), *advice.who(evidence, line))
 
 
 def wrong(evidence: RunEvidence) -> Cause | None:
@@ -68,8 +76,8 @@ def wrong(evidence: RunEvidence) -> Cause | None:
 
 
 def _torn_line(evidence: RunEvidence) -> Clue | None:
-    line = evidence.root_cause_line("torn_file")
-    if line is None and _STATE.search(evidence.last_words):
+    line, text = evidence.root_cause_line("torn_file"), evidence.last_words
+    if line is None and (_STATE.search(text) or _JSON_FILE.search(text)):
         return evidence.root_cause_line("json_error")
     return line
 

@@ -124,13 +124,17 @@ def ordinal(evidence: RunEvidence) -> Cause | None:
         return None
     rank, host = advice.who(evidence, line)
     processes = evidence.record.processes_per_node
-    steps = (
+    steps: tuple[str, ...] = (
         f"{processes} processes were started on a node: ask for as many GPUs (--gpus {processes}), "
         "or for fewer processes",
         "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files or your program",
         advice.resume(evidence),
     )
     headline = "more processes than GPUs that are visible on the node: invalid device ordinal"
+    loaded = re.search(r"on CUDA device (\d+) but torch.cuda.device_count\(\) is (\d+)", line.text)
+    if loaded:
+        headline = f"a file saved on GPU {loaded[1]} is loaded where {loaded[2]} is visible"
+        steps = ("give torch.load a map_location: map_location='cpu'", advice.resume(evidence))
     return Cause(headline, steps, (line,), rank, host)
 
 
@@ -210,4 +214,5 @@ def fault(evidence: RunEvidence) -> Cause | None:
         "an index outside its table is the usual reason (tokens beyond the embedding)",
         advice.logs(evidence, rank),
     )
-    return Cause(line.text, steps, (line,), rank, host)
+    headline = line.text.removeprefix("what():").strip()
+    return Cause(headline, steps, (line,), rank, host)

@@ -10,13 +10,20 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.diagnose.services import Fault, Trouble, trouble
 
 _REPOSITORY = re.compile(
-    r"huggingface\.co/(?:api/)?(?:models/|datasets/)?(?!docs/|api/|settings|join)([\w.-]+/[\w.-]+)"
+    r"huggingface\.co/(?:api/)?(?:models/|datasets/)?(?!docs/|api/|settings|join|repos/|whoami)([\w.-]+/[\w.-]+)"
 )
 _CALLED = re.compile(
     r"(?:from_pretrained|load_dataset|snapshot_download|hf_hub_download)\(\s*"
     r"(?:(?:repo_id|path|pretrained_model_name_or_path)\s*=\s*)?['\"]([\w.-]+(?:/[\w.-]+)?)['\"]"
 )
+_TOKEN = re.compile(r"[Ii]nvalid user token|whoami|don't have the rights|Invalid credentials")
+_NO_NAME = re.compile(
+    r"docs/|api/|http|the/|\.|(?:models?|out|outputs?|checkpoints?|ckpts?|data|results?|runs?|saves?"
+    r"|weights?)/"
+)
+"""Pages, and folders as programs call them, which are no repositories."""
 _REQUESTED = re.compile(r"huggingface\.co/(datasets/)?([\w.-]+/[\w.-]+)/resolve/")
+_REVISION = re.compile(r"Invalid rev id: (\S+)|(\S+) is not a valid git identifier")
 _NAMED = re.compile(
     r"(?:[Mm]odel|[Dd]ataset|identifier|repo|reach|like|[Dd]ownload) [\"'`]?([\w.-]+/[\w.-]+)"
 )
@@ -37,7 +44,7 @@ def repository(evidence: RunEvidence, *lines: Clue) -> tuple[str, bool]:
     for each in (*(line.text for line in lines), text):
         for pattern in (_STARTS, _NAMED, _REPOSITORY, _CALLED):
             match = pattern.search(each)
-            if match and not match[1].startswith(("docs/", "api/", "http", "the/")):
+            if match and not _NO_NAME.match(match[1]):
                 return match[1].rstrip("."), is_data
     context = b"".join(rank.context for rank in evidence.speakers[:1])
     match = _REQUESTED.search(context.decode("utf-8", errors="replace"))
@@ -59,10 +66,12 @@ def _of_hub(evidence: RunEvidence, *faults: Fault) -> tuple[Trouble, Clue] | Non
 
 def offline(evidence: RunEvidence) -> Cause | None:
     """It is not in the cache, and the node has no way to the hub."""
-    found = _of_hub(evidence, "unreachable", "cut")
+    found = _of_hub(evidence, "unreachable")
     other = trouble(evidence.last_words)
     line = found[1] if found else evidence.root_cause_line("offline")
     if line is None or (other is not None and other.service != "hub"):
+        return None
+    if other is not None and other.fault not in {"unreachable", "access"}:
         return None
     if evidence.root_cause_line("not_found") and not _unreachable(evidence):
         return None
@@ -148,7 +157,10 @@ def not_found(evidence: RunEvidence) -> Cause | None:
     if line is None or _unreachable(evidence) or evidence.root_cause_line("gated"):
         return None
     name, _ = repository(evidence, line)
-    if "Entry Not Found" in line.text:
+    revision = _REVISION.search(evidence.last_words)
+    if revision and name:
+        headline = f"{name} has no revision {revision[1] or revision[2]} on the hub"
+    elif "Entry Not Found" in line.text:
         headline = f"{name or 'the repository'} on the hub has no such file: {line.text}"
     else:
         headline = f"{name} was not found on the hub" if name else line.text
@@ -163,14 +175,20 @@ def no_access(evidence: RunEvidence) -> Cause | None:
     """The hub refused: a gated repository, or no token."""
     found = _of_hub(evidence, "access")
     line = evidence.root_cause_line("gated") or (found[1] if found else None)
-    if line is None:
+    if line is None or not_found(evidence) is not None:
         return None
     name, data = repository(evidence, line)
     path = "datasets/" * data + name
     where = f"https://huggingface.co/{path}" if name else "its page on the hub"
     headline = f"the hub gives no access to {name}" if name else "the hub gives no access"
+    first = f"ask for access: {where}"
+    if _TOKEN.search(evidence.last_words):
+        headline = "the hub refuses the token: it is wrong, has run out, or lacks the right"
+        first = (
+            "make a token with the rights that are needed: https://huggingface.co/settings/tokens"
+        )
     steps = (
-        f"ask for access: {where}",
+        first,
         "then save a token where the job finds it: hf auth login",
         advice.resume(evidence),
     )

@@ -13,6 +13,11 @@ _FILE = re.compile(
     r"(?:Failed to (?:read|load) \w+|file) '?([/\w.-]+\.(?:jsonl?|parquet|csv|arrow))"
 )
 _COLUMNS = re.compile(r"(there are .*?columns.*|column names don't match.*)")
+_UNDER = re.compile(
+    r"^(?:\[rank\d+\]: ?)?(?:pyarrow\.lib\.)?((?!datasets)[\w.]*(?:Error|Invalid|Exception): .+)$",
+    re.M,
+)
+"""What the loader of the data met first."""
 _STARTUP = re.compile(r"^\S*(?:/etc/|/usr/share/|/\.bash|/\.profile|/\.zsh|modules/init)")
 """Shells' start-up files: what is missing in them is missed by no job."""
 
@@ -25,7 +30,8 @@ def bad_row(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     text = evidence.last_words
-    match, columns, file = _ROW.search(line.text), _COLUMNS.search(text), _FILE.search(text)
+    match, columns, file = _ROW.search(line.text), _columns(text), _FILE.search(text)
+    under = _UNDER.search(text)
     headline = "the data holds a line that cannot be used"
     headline += f" ({file[1]})" if file else ""
     steps = ("repair the row or take it out", advice.resume(evidence))
@@ -33,11 +39,18 @@ def bad_row(evidence: RunEvidence) -> Cause | None:
         place = match.group(1) or f"{match.group(3)}, row {match.group(4)}"
         headline = f"{place}: {match.group(2) or match.group(5) or 'cannot be used'}"
     elif columns:
-        headline = f"the files of the data have different columns: {columns[1].strip()}"
+        headline = f"the files of the data have different columns: {columns}"
         steps = ("give all files the same columns, or name the files to use", steps[1])
-    elif "JSON parse error" in text:
-        headline += ": " + text[text.index("JSON parse error") :].partition("\n")[0]
+    elif under:
+        headline = headline.replace("a line that", "something that") + f": {under[1]}"
+        steps = ("repair the file, or make it anew", steps[1])
     return Cause(headline, steps, (line,), *evidence.rank_and_host(line))
+
+
+def _columns(text: str) -> str:
+    """Return what is said of columns that differ, the most telling line; '' where nothing is."""
+    lines = [match[1].strip() for match in _COLUMNS.finditer(text)]
+    return next((line for line in lines if line.startswith("there are")), "".join(lines[:1]))
 
 
 def no_module(evidence: RunEvidence) -> Cause | None:

@@ -91,7 +91,9 @@ def host(evidence: RunEvidence) -> Cause | None:
     silent = next((r for r in evidence.ranks if r.silent and r.code in KILLED), None)
     full = max((n for n in evidence.nodes if n.share), key=lambda n: n.share or 0, default=None)
     near = full is not None and (full.share or 0) >= FULL
-    refused = evidence.root_cause_line("host_alloc")
+    refused = None
+    if evidence.root_cause_line("locked_memory") is None:
+        refused = evidence.root_cause_line("host_alloc")
     worker = evidence.root_cause_line("worker_killed", "worker_gone")
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:

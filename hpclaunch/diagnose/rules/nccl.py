@@ -63,7 +63,7 @@ def infiniband(evidence: RunEvidence) -> Cause | None:
         + (f" (--exclude {host} leaves it out)" if host else ""),
         advice.resume(evidence),
     )
-    headline = f"InfiniBand failed between two nodes: {_message(line)}"
+    headline = f"the fast network (InfiniBand, Slingshot) failed between nodes: {_message(line)}"
     return Cause(headline, steps, (line, *evidence.nccl[:2]), rank, host)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.log import PROGRESS
 from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
@@ -115,12 +116,15 @@ def not_met(evidence: RunEvidence) -> Cause | None:
     line = next(iter(evidence.matching_lines("store_timeout")), None)
     if line is None:
         refused = evidence.root_cause_line("network")
-        if refused is None or evidence.progress.step is not None:
+        begun = evidence.progress.step is not None or PROGRESS.search(evidence.log.text)
+        if refused is None or begun:
             return None
         line = refused
     key, joined = _KEY.search(line.text), _JOINED.search(line.text)
     rank = int(key.group(1)) if key else None
     headline = "the ranks did not find each other"
+    if evidence.progress.step is not None or PROGRESS.search(evidence.log.text):
+        headline = "a rank waited in vain for another one"
     if rank is not None:
         headline = "this rank never joined the others"
     elif joined:

@@ -141,7 +141,7 @@ def other_offline(evidence: RunEvidence) -> Cause | None:
     found = _of(evidence, "other")
     if found is None or found[0].fault in _KEY:
         return None
-    host, fault = found[0].host, found[0].fault
+    host, fault = f"{found[0].host}{found[0].port}", found[0].fault
     what = {"server": "has a fault of its own", "cut": "broke the connection off"}.get(
         fault, "cannot be reached from the node"
     )

@@ -5,68 +5,18 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.packages import OWN, PIP, REBUILT, needed_by, package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
-_SITE_PACKAGE = re.compile(r"(?:site|dist)-packages/([\w.-]+?)(?:\.(?:cpython|abi3|so)\b|/|\.py)")
 _VERSION = re.compile(r"version `(\w+_[\d.]+)' not found")
 _LIBRARY = re.compile(r"([\w.+-]+\.so(?:\.[\d.]+)?): cannot open shared object")
 _MODULE = re.compile(r"No module named '?([\w.]+)")
 _OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
-_NEEDED = re.compile(
-    r"(?:the package |the `|[Uu]sing `|requires (?:the )?|[Pp]lease install |install -U "
-    r"|pip install )"
-    r"[`'\"]?(flash[_-]attn|[A-Za-z][\w.-]+?)[`'\"]?(?=[\s`'\",.:;>=<]|$)"
-)
-_ANY = re.compile(r"The '?([\w.-]+)[^']*'? (?:distribution was not found|is required)")
-_LACKED = re.compile(
-    r"[`'\"]([\w.-]+)[`'\"] (?:(?:library|package|module) )?is not installed"
-    r"|requires the ([\w-]+) library|([\w.-]+) is not installed"
-)
-_NO_NAMES = {
-    "",
-    "it",
-    "the",
-    "a",
-    "this",
-    "following",
-    "to",
-    "using",
-    "flash",
-    "library",
-    "package",
-}
-_PIP = {
-    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
-    "bs4": "beautifulsoup4", "dotenv": "python-dotenv", "google.protobuf": "protobuf",
-    "skimage": "scikit-image", "dateutil": "python-dateutil", "attr": "attrs", "git": "gitpython",
-    "flash_attn": "flash-attn", "flash_attn_2_cuda": "flash-attn", "attn": "flash-attn",
-    "mpi4py": "mpi4py", "Levenshtein": "levenshtein", "hydra": "hydra-core", "faiss": "faiss-cpu",
-    "lightning_fabric": "lightning", "OpenSSL": "pyopenssl", "serial": "pyserial",
-    "absl": "absl-py", "tensorboardX": "tensorboardX", "sentence_transformers":
-    "sentence-transformers", "pkg_resources": "setuptools", "transformer_engine":
-    "transformer-engine", "mamba_ssm": "mamba-ssm", "causal_conv1d": "causal-conv1d",
-}  # fmt: skip
-"""Packages whose name on the index is not the name that is imported."""
-_OWN = {"src", "utils", "util", "lib", "common", "config", "configs", "data", "dataset",
-        "model", "models", "train", "trainer", "tools", "helpers", "main", "modules", "core",
-        "scripts", "losses", "metrics", "eval", "test", "tests", "project"}  # fmt: skip
-"""Names of folders of programs: what the index has under them is something else."""
-_REBUILT = {"flash-attn", "mamba-ssm", "causal-conv1d", "transformer-engine", "apex", "deepspeed"}
-"""Packages that compile against PyTorch."""
-
-
-def _package(text: str) -> str:
-    """Return the package that a path or message is about, as the index has it; '' if none."""
-    match = None
-    for match in _SITE_PACKAGE.finditer(text):  # noqa: B007  # the last one counts
-        pass
-    name = match[1] if match else ""
-    return _PIP.get(name, name.replace("_", "-").strip("-"))
 
 
 def _rebuild(name: str) -> str:
-    isolated = " --no-build-isolation" if name in _REBUILT else ""
+    isolated = " --no-build-isolation" if name in REBUILT else ""
     return f"python -m pip install --force-reinstall --no-deps --no-cache-dir{isolated} {name}"
 
 
@@ -81,7 +31,7 @@ def glibc(evidence: RunEvidence) -> Cause | None:
         return None
     match = _VERSION.search(line.text)
     version = match[1] if match else "a newer version"
-    name = _package(line.text)
+    name = package_of(line.text)
     what, library = name or "a package", "C++ library" if "XX" in version or "CXX" in version else (
         "C library (glibc)"
     )  # fmt: skip
@@ -105,9 +55,9 @@ def abi(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("abi")
     if line is None:
         return None
-    name = _package(line.text)
+    name = package_of(line.text)
     if re.search(r"numpy|NumPy|_ARRAY_API|multiarray|API version", line.text):
-        culprit = _package(evidence.last_words.replace(line.text, ""))
+        culprit = package_of(evidence.last_words.replace(line.text, ""))
         headline = "a package was compiled for another NumPy (binary incompatibility with numpy)"
         steps = [
             "take the NumPy that it was built for: python -m pip install 'numpy<2'",
@@ -191,9 +141,13 @@ def no_compiler(evidence: RunEvidence) -> Cause | None:
 def versions(evidence: RunEvidence) -> Cause | None:
     """Two packages are of versions that do not fit each other."""
     line = evidence.root_cause_line("package_versions")
-    if line is None or (_needed(line.text) and "cannot import name" not in line.text):
+    if line is None or (needed_by(line.text) and "cannot import name" not in line.text):
         return None
     if evidence.root_cause_line("no_package") and "cannot import name" not in line.text:
+        return None
+    if "partially initialized" in line.text:  # its own file hides a package, or imports in a ring
+        return None
+    if evidence.root_cause_line("abi", "glibc", "missing_library", "wrong_wheel"):
         return None
     match = _OF.search(line.text)
     headline = line.text
@@ -202,14 +156,16 @@ def versions(evidence: RunEvidence) -> Cause | None:
         "install together what belongs together: python -m pip install --upgrade transformers trl "
         "peft accelerate",
     ]
+    if "torchvision" in line.text:
+        steps[1] = "install together: python -m pip install --upgrade torch torchvision torchaudio"
     if match:
         top = match[2].partition(".")[0]
-        name = _PIP.get(top, top)
+        name = PIP.get(top, top)
         headline = f"{name} has no {match[1]}: it is of another version than what imports it"
         steps[0] = f"which version it is: python -m pip show {name}; what does not fit: " + (
             "python -m pip check"
         )
-        if top in _OWN:
+        if top in OWN:
             return None
     return Cause(headline, (*steps, advice.resume(evidence)), (line,), *_who(evidence, line))
 
@@ -220,11 +176,11 @@ def no_package(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     module = _MODULE.search(line.text)
-    name = module[1] if module else _needed(line.text)
+    name = module[1] if module else needed_by(line.text)
     top = name.partition(".")[0]
     script = f"{evidence.folder.script}: its top names the environment"
     who = _who(evidence, line)
-    if module and (top in _OWN or _is_beside_program(evidence, top)):
+    if module and (top in OWN or _is_beside_program(evidence, top)):
         steps = (
             f"{top} looks like a part of your own program: start it where {top} lies, or put that "
             "folder into PYTHONPATH",
@@ -233,26 +189,16 @@ def no_package(evidence: RunEvidence) -> Cause | None:
         return Cause(f"Python does not find the module {name}", steps, (line,), *who)
     if not name:
         return Cause(line.text, (f"see the job's environment   ({script})",), (line,), *who)
-    package = _PIP.get(name) or _PIP.get(top) or top.replace("_", "-")
+    package = PIP.get(name) or PIP.get(top) or top.replace("_", "-")
     if not module:
         package = package.lower()
-    isolated = " --no-build-isolation" if package in _REBUILT else ""
+    isolated = " --no-build-isolation" if package in REBUILT else ""
     steps = (
         f"install it in the job's environment: python -m pip install {package}{isolated}   "
         f"({script})",
         advice.resume(evidence),
     )
     return Cause(f"the Python package {name} is missing", steps, (line,), *who)
-
-
-def _needed(text: str) -> str:
-    """Return the package that a message asks for; '' if it names none."""
-    for pattern in (_ANY, _LACKED, _NEEDED):
-        for match in pattern.finditer(text):
-            name = next((group for group in match.groups() if group), "")
-            if name.lower() not in _NO_NAMES:
-                return name
-    return ""
 
 
 def _is_beside_program(evidence: RunEvidence, top: str) -> bool:

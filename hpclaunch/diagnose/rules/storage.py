@@ -35,6 +35,8 @@ def quota(evidence: RunEvidence) -> Cause | None:
 
 def full(evidence: RunEvidence) -> Cause | None:
     """A disk is full."""
+    if evidence.root_cause_line("shared_memory"):
+        return None
     line = evidence.root_cause_line("disk_full") or _before_torn(evidence, "disk_full")
     line = line or evidence.root_cause_line("torn_write")
     if line is None:
