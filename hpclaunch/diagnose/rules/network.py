@@ -113,17 +113,14 @@ def not_met(evidence: RunEvidence) -> Cause | None:
     """The ranks never came together at the start."""
     if evidence.explained or _silent(evidence):
         return None
-    line = next(iter(evidence.matching_lines("store_timeout")), None)
-    if line is None:
-        refused = evidence.root_cause_line("network")
-        begun = evidence.progress.step is not None or PROGRESS.search(evidence.log.text)
-        if refused is None or begun:
-            return None
-        line = refused
+    late = evidence.root_cause_line("store_timeout")
+    line = late or evidence.root_cause_line("network")
+    if line is None or (late is None and evidence.progress.step is not None):
+        return None
     key, joined = _KEY.search(line.text), _JOINED.search(line.text)
     rank = int(key.group(1)) if key else None
     headline = "the ranks did not find each other"
-    if evidence.progress.step is not None or PROGRESS.search(evidence.log.text):
+    if late and (evidence.progress.step is not None or PROGRESS.search(evidence.log.text)):
         headline = "a rank waited in vain for another one"
     if rank is not None:
         headline = "this rank never joined the others"
@@ -159,8 +156,10 @@ def port(evidence: RunEvidence) -> Cause | None:
 
 def peer(evidence: RunEvidence) -> Cause | None:
     """A rank lost its connection to another one, and nothing says why that one ended."""
-    lines = evidence.matching_lines("peer_lost")
     rank = evidence.culprit
+    lines = evidence.matching_lines("peer_lost")
+    if rank is None:
+        lines = tuple(filter(evidence.log.is_at_end, lines))
     if evidence.explained or _silent(evidence) or not (lines or (rank and rank.is_collateral)):
         return None
     match = _PEER.search(lines[0].text) if lines else None
