@@ -62,6 +62,7 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
         slurm_problem=machine.slurm_problem,
         slurm_notes=machine.notes,
         modules=request.modules,
+        part_of_allocation=machine.part_of_allocation,
         numbered=numbered,
     )
     plan = make_plan(recipe, site, machine.resources, launch)

@@ -42,6 +42,8 @@ class Machine:
     """Host memory of a node in MiB."""
     slurm_problem: str = ""
     """Why Slurm could not be asked about its nodes, in its own words."""
+    part_of_allocation: bool = False
+    """The run takes the first nodes of the allocation, which has more."""
     notes: tuple[tuple[str, str], ...] = ()
     """What was seen in the cluster's tables that the user must know, each with its fix."""
 
@@ -195,8 +197,9 @@ def _this_machine(requested: Resources) -> Machine:
 
 
 def _in_allocation(requested: Resources, allocation: Allocation) -> Machine:
-    """Use the allocation as it is, on all its nodes."""
-    if requested.nodes not in {None, allocation.nodes}:
+    """Use the allocation as it is, on all its nodes or on the first of them."""
+    nodes = allocation.nodes if requested.nodes is None else requested.nodes
+    if nodes > allocation.nodes:
         raise UserError(
             f"--nodes {requested.nodes}: this allocation (job {allocation.job_id}) has "
             f"{allocation.nodes}",
@@ -217,8 +220,14 @@ def _in_allocation(requested: Resources, allocation: Allocation) -> Machine:
             )
     resources = replace(
         requested,
-        nodes=allocation.nodes,
+        nodes=nodes,
         gpus=None if requested.cpu_processes else gpus,
         cpus=min(requested.cpus or allocation.cpus or 1, allocation.cpus or requested.cpus or 1),
     )
-    return Machine(resources, GpuRequest(), allocation.cpus, allocation.gpus)
+    return Machine(
+        resources,
+        GpuRequest(),
+        allocation.cpus,
+        allocation.gpus,
+        part_of_allocation=nodes < allocation.nodes,
+    )

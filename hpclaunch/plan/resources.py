@@ -134,6 +134,8 @@ class Launch:
     """What was seen in the cluster's tables that the user must know, each with its fix."""
     modules: tuple[str, ...] = field(default=())
     """Modules to load after the site's."""
+    part_of_allocation: bool = False
+    """The run takes the first nodes of an allocation that has more."""
     numbered: str = ""
     """What the name is a number of (`tiny` of `tiny-3`); '' where the user gave the name."""
 

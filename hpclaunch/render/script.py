@@ -60,6 +60,7 @@ def script(plan: Plan) -> str:
         restarts=plan.restarts,
         signal_seconds=SIGNAL_BEFORE_END_SECONDS,
         nodes=plan.nodes,
+        part=launch.part_of_allocation,
         per_node=plan.processes_per_node,
         processes=plan.processes,
         cpus=plan.cpus_per_node,

@@ -59,7 +59,7 @@ def sinfo(partition: str | None = None) -> Sinfo:
 
     Partitions that are hidden are listed only where they are named.
     """
-    named = ["--all", f"--partition={partition}"] if partition else []
+    named = [f"--partition={partition}"] if partition else []
     answer = commands.query("sinfo", "--noheader", "--exact", *named, f"--format={_FORMAT}")
     if not answer.answered:
         return Sinfo(problem=answer.problem or "no reason given")

@@ -154,7 +154,7 @@ def test_the_partition_is_named_to_sinfo(tmp_path: Path, monkeypatch: pytest.Mon
     """A hidden partition is listed to those who name it."""
     command = tmp_path / "sinfo"
     command.write_text(
-        '#!/bin/bash\ncase "$*" in *--all*--partition=secret*) '
+        '#!/bin/bash\ncase "$*" in *--partition=secret*) '
         "echo 'secret|64|(null)|gpu:a100_40:4|512000|4|infinite';; esac\n"
     )
     command.chmod(0o755)

@@ -59,15 +59,25 @@ def test_inside_an_allocation_on_all_its_nodes(user: User, step: list[str]) -> N
 
 
 def test_inside_an_allocation_that_is_smaller_than_asked(user: User) -> None:
-    for nodes in ("1", "3"):
-        inner = shlex.join(user.argv("srun", "--nodes", nodes, "--cpu-processes", "2", "tiny"))
-        done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
-        assert done.returncode == 2
-        assert "leave --nodes out" in done.stderr
+    inner = shlex.join(user.argv("srun", "--nodes", "3", "--cpu-processes", "2", "tiny"))
+    done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
+    assert done.returncode == 2
+    assert "leave --nodes out" in done.stderr
     inner = shlex.join(user.argv("srun", "tiny"))
     done = user.run("salloc", "--nodes=2", "bash", "-c", inner)
     assert done.returncode == 2
     assert "holds no GPUs" in done.stderr
+
+
+def test_a_part_of_an_allocation(user: User) -> None:
+    words = ["srun", "--nodes", "1", "--cpu-processes", "2", "--name", "part", "--", "show_rank.py"]
+    argv = ["salloc", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=4"]
+    done = user.run(*argv, "bash", "-c", shlex.join(user.argv(*words)))
+    assert done.returncode == 0, done.stderr
+    ranks = ranks_in(done.stdout)
+    first = (user.folder / "runs/part/logs/nodes").read_text().split()
+    assert [rank["host"] for rank in ranks] == [*first, *first], "both on the first node"
+    assert len(list((user.folder / "runs/part/metrics").glob("*.samples*"))) <= 1
 
 
 def test_the_gpus_of_an_allocation_are_used(user: User) -> None:

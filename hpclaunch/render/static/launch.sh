@@ -1,11 +1,12 @@
-# launch.sh, version 2 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 3 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
 # job.sbatch sources it as `source launch.sh slurm` (or `local`: bash on this machine). Until `begin` it
 # does nothing but leave the exit code where the environment cannot be loaded. Then, in this order:
 #   require_python FOLDER         end the job where FOLDER has no Python any more
-#   begin [--max-restarts N] [--own-program]      strict mode, signals, this attempt's mark
+#   begin [--nodes N] [--max-restarts N] [--own-program]   strict mode, signals, this attempt's mark;
+#                                 --nodes: the first N of an allocation that has more
 #   on_head_node [SRUN OPTION ...] COMMAND ...    run once, on the first node, and wait
 #   choose_port [--port N] [--suffix TEXT]        HPCLAUNCH_HEAD, HPCLAUNCH_PORT
 #   in_background COMMAND ...     the sidecar: ended with the job; if it fails, the job goes on
@@ -47,7 +48,7 @@ require_python() {  # without it, `python` would be another one
 
 begin() {
     set -euo pipefail
-    local trainer=yes
+    local trainer=yes first=
     max_restarts=0
     requeue=            # why the job goes back into the queue
     sidecar=            # its pid, and the signal that ends it
@@ -58,6 +59,7 @@ begin() {
     code=0              # of the training
     while [ $# -gt 0 ]; do
         case $1 in
+        --nodes) first=$2 && shift 2 ;;
         --max-restarts) max_restarts=$2 && shift 2 ;;
         --own-program) trainer= && shift ;;
         *) echo "launch.sh: begin does not know $1" >&2 && exit 2 ;;
@@ -86,6 +88,7 @@ begin() {
     nodes=$head
     if [ "$launch_mode" = slurm ]; then
         nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+        [ -z "$first" ] || nodes=$(head -n "$first" <<<"$nodes")
         head=${nodes%%$'\n'*}
         : "${head:?the job has no nodes}"
     fi
@@ -210,7 +213,7 @@ choose_port() {
     # A site's own greeting may come before, between and after the lines.
     count=$(wc -l <"$HPCLAUNCH_RUN/logs/nodes")
     # shellcheck disable=SC2016  # the nodes expand it
-    HPCLAUNCH_PORT=$(srun --overlap --export=ALL --nodes="$count" --ntasks="$count" --ntasks-per-node=1 \
+    HPCLAUNCH_PORT=$(srun --overlap --export=ALL --relative=0 --nodes="$count" --ntasks="$count" --ntasks-per-node=1 \
         --cpus-per-task=1 --kill-on-bad-exit=1 bash -c '
         [ -r "$HPCLAUNCH_RUN/node.sh" ] || {
             echo "hpclaunch: $HPCLAUNCH_RUN is not on $(hostname): --runs-dir must be on shared storage" >&2
