@@ -19,7 +19,7 @@ from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.slices import Slice
-from hpclaunch.dataset.sources import Source, check_apart, training_source, validation_source
+from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, detect, left_out
@@ -51,8 +51,6 @@ def check_data(
     that nobody could train on, or the splits that there are.
     """
     training, validation = training_source(recipe.data), validation_source(recipe.data)
-    if training is not None and validation is not None:
-        check_apart(training, validation)
     sources = [source for source in (training, validation) if source is not None]
     survey = Survey(recipe, tokenizer_files(recipe, environment))
     check = _Check(recipe, survey, time.monotonic() + seconds, seconds, progress)

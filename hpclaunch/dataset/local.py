@@ -95,14 +95,21 @@ def _no_subset(path: Path, subset: str) -> UserError:
 def _in_folder(path: Path, split: str, subset: str | None) -> LocalSplit:
     everything = data_files(path)
     splits = _splits(path, everything, subset)
-    if split in splits:
-        names = splits[split]
-    elif keyword_of := split_with_keyword(splits, split):
-        names = with_keyword(splits[keyword_of], split)
+    split_of = split if split in splits else split_with_keyword(splits, split)
+    if split_of is not None:
+        names = splits[split_of]
+        names = names if split == split_of else with_keyword(names, split)
     else:
         loose = [name for name in everything if not any(name in some for some in splits.values())]
         more = f"; in none: {_some(loose)}" if loose else ""
         raise UserError(f"{path} has no split '{split}', but {_listed(splits)}{more}", SET_SPLITS)
+    for other, in_other in splits.items():
+        twice = sorted(set(names) & set(in_other)) if split_of != other else []
+        if twice:
+            raise UserError(
+                f"{path / twice[0]} is in the splits {split_of} and {other} by its name",
+                "rename it, or name the files to train and to validate on",
+            )
     formats = {format_of(path / name): name for name in reversed(names)}
     if len(formats) > 1:
         mixed = " and ".join(f"{kind} ({name})" for kind, name in sorted(formats.items(), key=str))

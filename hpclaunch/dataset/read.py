@@ -23,6 +23,7 @@ def read_rows(file: Path, kind: Format, position: Position | None = None) -> Ite
         size = file.stat().st_size
         if size == 0:
             raise UserError(f"{file} is empty", "write a row a line, or name another file")
+        _refuse_other_files(file)
         empty = True
         for row in _reader(kind)(file, position):
             empty = False
@@ -32,6 +33,16 @@ def read_rows(file: Path, kind: Format, position: Position | None = None) -> Ite
     position.bytes = size
     if empty:
         raise UserError(f"{file} has no rows", "write a row a line, or name another file")
+
+
+def _refuse_other_files(file: Path) -> None:
+    """Refuse what a download or a clone leaves in the place of data. Raises UserError."""
+    with file.open("rb") as stream:
+        start = stream.read(64).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{file} is a pointer of Git LFS, and not the data", "git lfs pull")
+    if start.startswith((b"<!doctype", b"<html")):
+        raise UserError(f"{file} is a web page, and not the data", "download the file anew")
 
 
 def _reader(kind: Format) -> Callable[[Path, Position], Iterator[Row]]:

@@ -61,18 +61,6 @@ def is_here(name: str) -> bool:
     return name.startswith("builtin:") or is_local(name)
 
 
-def check_apart(training: Source, validation: Source) -> None:
-    """Refuse a file whose name puts it into two splits. Raises UserError."""
-    for first, trained in training.parts:
-        for second, held_out in validation.parts:
-            shared = sorted(set(trained.files) & set(held_out.files))
-            if shared and first.split != second.split:
-                raise UserError(
-                    f"{shared[0]} is in the splits {first.split} and {second.split} by its name",
-                    "rename it, or set data.name and data.validation to files",
-                )
-
-
 def _source(name: str, text: str, data: Data | None, key: str, limit: int | None) -> Source | None:
     if not is_here(name):
         return None

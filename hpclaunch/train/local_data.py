@@ -1,28 +1,20 @@
-"""Local data as datasets: JSON and CSV by the reader of the submission, tables by `datasets`.
-
-The library's own JSON reader makes dates of texts, takes the columns of the first 10 MB for those
-of all, and writes numbers with ten digits: rows would differ from what was checked.
-"""
+"""Local data as datasets: JSON and CSV by the reader of the submission, tables by `datasets`."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hpclaunch.dataset.arrow_rows import column_names
-from hpclaunch.dataset.formats import Format
+from hpclaunch.dataset.arrow_rows import column_names, row_count
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
-from hpclaunch.dataset.rows import Row, refused, unlike_first
 from hpclaunch.dataset.sources import Source
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL, detect
+from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
+from hpclaunch.train.text_rows import rows_of_text
 
 USED = {
     *BEARING,
@@ -30,12 +22,6 @@ USED = {
     *itertools.chain(*OPTIONAL.values()),
 }
 """Columns that rows of any shape may have, or are refused for."""
-
-READER_VERSION = 1
-"""Raised with every change of what is written for a row: cached rows of before are not used."""
-
-ROWS_FOR_COLUMNS = 1_000
-"""Rows of a file that are read for the names of its columns."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,8 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
     loaded, taken, columns = [], [], dict[str, None]()
     only = source.limit if source.whole and len(source.parts) == 1 else None
     for part, split in source.parts:
-        rows = _load(split, wanted, objective, only)
-        columns |= dict.fromkeys(_columns(split))
+        rows, names = _load(split, wanted, objective, only)
+        columns |= dict.fromkeys(names)
         chosen = part.bounds(len(rows))
         taken.append((split, chosen))
         loaded.append(rows if part.whole else rows.select(chosen or range(0)))
@@ -87,20 +73,25 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
     return LocalRows(source, together, tuple(columns), columnar, tuple(taken))
 
 
-def _load(split: LocalSplit, wanted: str, objective: Objective, limit: int | None) -> Any:
+def _load(
+    split: LocalSplit, wanted: str, objective: Objective, limit: int | None
+) -> tuple[Any, list[str]]:
+    """Return the rows of a split, and all columns that its files have."""
     if split.format in ("json", "csv"):
-        return _read(split, wanted, objective, limit)
+        return rows_of_text(split, wanted, objective, limit)
     from datasets import concatenate_datasets, load_dataset
     from datasets.exceptions import DatasetGenerationError
 
     try:
         # What save_to_disk wrote is read so, too: loaded from there, its folder would be the cache.
-        return concatenate_datasets(
+        rows = concatenate_datasets(
             [
                 load_dataset(split.format, data_files=files, split="train").remove_columns(unused)
                 for files, unused in _alike(split)
             ]
         )
+        names = dict.fromkeys(itertools.chain(*map(column_names, split.files)))
+        return rows, list(names)
     except (DatasetGenerationError, OSError, ValueError, TypeError) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:200]
@@ -122,108 +113,15 @@ def _alike(split: LocalSplit) -> Iterator[tuple[list[str], list[str]]]:
         yield [str(file)], [name for name in names if name not in USED]
 
 
-def _read(split: LocalSplit, wanted: str, objective: Objective, limit: int | None) -> Any:
-    """Return the rows of JSON or CSV files, cached until a file changes.
-
-    A column that holds texts in the first row holds texts or null; any other holds JSON.
-    """
-    from datasets import Dataset, Features, Json, Value
-    from datasets.exceptions import DatasetGenerationError
-
-    first = next(read_rows(split.files[0], split.format))
-    shape = detect(list(first.values), wanted, first.where, objective)
-    columns = dict.fromkeys((*COLUMNS[shape], *OPTIONAL[shape], *BEARING))
-    texts = [name for name in columns if isinstance(first.values.get(name), str)]
-    state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in split.files]
-    key = json.dumps([READER_VERSION, state, limit, list(columns), texts])
-    arguments = {
-        "files": tuple(map(str, split.files)),
-        "kind": split.format,
-        "columns": tuple(columns),
-        "texts": tuple(texts),
-        "limit": limit,
-    }
-    try:
-        rows = Dataset.from_generator(
-            cells_of,
-            features=Features(
-                {name: Value("string") if name in texts else Json() for name in columns}
-            ),
-            gen_kwargs=arguments,
-            fingerprint=hashlib.sha256(key.encode()).hexdigest()[:32],
-        )
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise UserError(f"{split.name} cannot be loaded: {reason}") from error
-    empty = [
-        name
-        for name in columns
-        if name not in COLUMNS[shape] and rows.data.column(name).null_count == len(rows)
-    ]
-    return rows.remove_columns(empty)
-
-
-def cells_of(
-    files: tuple[str, ...],
-    kind: Format,
-    columns: tuple[str, ...],
-    texts: tuple[str, ...],
-    limit: int | None,
-) -> Iterator[dict[str, str | None]]:
-    """Return the cells of every row: a text as it is, any other value as JSON.
-
-    Raises UserError naming file and line.
-    """
-    rows = itertools.chain.from_iterable(read_rows(Path(file), kind) for file in files)
-    first: Row | None = None
-    for row in itertools.islice(rows, limit):
-        first = first or row
-        unlike = unlike_first(first, row)
-        if unlike is not None:
-            raise refused(row.where, unlike)
-        yield {
-            name: _text(row.values.get(name)) if name in texts else _json(row, name)
-            for name in columns
-        }
-
-
-def _text(value: Any) -> str | None:
-    """Return a text; anything else as null, which the check of the row then names."""
-    return value if isinstance(value, str) else None
-
-
-def _json(row: Row, name: str) -> str | None:
-    value = row.values.get(name)
-    if value is None:
-        return None
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise UserError(
-            f"{row.where}: '{name}' holds NaN or Infinity, which JSON has not", "write null"
-        ) from None
-
-
-def _columns(split: LocalSplit) -> list[str]:
-    """Return the columns of the files, in order."""
-    found: dict[str, None] = {}
-    if split.format not in ("json", "csv"):
-        for file in split.files:
-            found |= dict.fromkeys(column_names(file))
-        return list(found)
-    for file in split.files:
-        for row in itertools.islice(read_rows(file, split.format), ROWS_FOR_COLUMNS):
-            found |= dict.fromkeys(row.values)
-    return list(found)
-
-
 def _place(split: LocalSplit, number: int) -> str:
-    """Return file and line of a split's row."""
+    """Return the file of a split's row, and its line or its number there."""
     if split.format in ("json", "csv"):
         rows = itertools.chain.from_iterable(read_rows(f, split.format) for f in split.files)
         row = next(itertools.islice(rows, number, None), None)
-        if row is not None:
-            return row.where
-    return f"{split.name}, row {number + 1}"
+        return split.name if row is None else row.where
+    for file in split.files:
+        count = row_count(file)
+        if number < count:
+            return f"{file}, row {number + 1}"
+        number -= count
+    return split.name

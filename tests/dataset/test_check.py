@@ -90,6 +90,8 @@ def test_tables_that_are_fine(tmp_path: Path) -> None:
         (b"\n \n", "has no rows"),
         (b'{"text": "a"}\n{"text": "b"\n', ":2: not valid JSON"),
         (b'{"text": "a"}\n{"text": "caf\xe9"}\n', ":2: not UTF-8: byte 0xe9 at column 14"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html>", "is a web page"),
         (b'{"text": "a"}\n\xef\xbb\xbf{"text": "a"}\n', ":2: begins with a byte order mark"),
         (b'["text"]\n', ":1: a row must be a JSON object"),
         (b'{"q": 1, "a": 2}\n', "has the columns a, q"),

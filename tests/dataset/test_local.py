@@ -87,9 +87,10 @@ def test_links_that_run_in_a_circle_end(tmp_path: Path) -> None:
 
 
 def test_a_file_in_two_splits_by_its_name_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, "train_test.jsonl")
-    with pytest.raises(UserError, match="is in the splits train and test by its name"):
-        check(name=str(tmp_path), validation_split="test")
+    fill(tmp_path, "train_dev.jsonl", "train.jsonl")
+    with pytest.raises(UserError, match=r"_dev\.jsonl is in the splits train and validation"):
+        check(name=str(tmp_path))
+    assert check(name=str(tmp_path / "train_dev.jsonl")) == ()
 
 
 def test_a_folder_to_validate_on(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_other_columns_do_not_matter(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", *many, {"text": "last", "id": "x", "new": {"a": [1]}})
     rows = load(file)
     assert len(rows.train) == 12_001 and rows.train[-1] == {"text": "last"}
-    assert rows.columns_left_out[0] == "id"
+    assert rows.columns_left_out == ("id", "new")
 
 
 def test_split_and_slice_and_limit(tmp_path: Path) -> None:
