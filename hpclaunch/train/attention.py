@@ -84,11 +84,16 @@ def varlen_problem(config: Any) -> str | None:
 
 def register_varlen() -> None:
     """Let Transformers call `varlen_attn`. It needs no mask: boundaries come with the batch."""
+    import torch
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     ALL_ATTENTION_FUNCTIONS.register(VARLEN, varlen_attention_forward)
     ALL_MASK_ATTENTION_FUNCTIONS.register(VARLEN, lambda *_, **__: None)
+    if torch.cuda.is_available() and "enable_gqa" not in _varlen_parameters():
+        # Its trial keeps tensors for a backward pass. Within an activation checkpoint's first
+        # forward pass those would be missing when the pass is made again.
+        _takes_grouped_heads()
 
 
 def varlen_attention_forward(
@@ -167,10 +172,13 @@ def _takes_grouped_heads() -> bool:
     from torch.nn.attention.varlen import varlen_attn
 
     bounds = torch.tensor([0, 8], dtype=torch.int32, device="cuda")
+    seeded = torch.Generator("cuda").manual_seed(0)  # the training's own draws stay as they are
     q, k, v = (
-        torch.randn(8, heads, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        torch.randn(8, heads, 64, generator=seeded, device="cuda", dtype=torch.bfloat16)
         for heads in (4, 2, 2)
     )
+    for each in (q, k, v):
+        each.requires_grad_()
 
     def learn(*keys: Any) -> list[Any]:
         out = varlen_attn(q, *keys, bounds, bounds, 8, 8)

@@ -170,3 +170,13 @@ def test_a_hub_kernel_counts_where_it_lies_in_the_cache(
     repository = tmp_path / "models--kernels-community--flash-attn2"
     (repository / "snapshots" / "abc" / "build" / "torch213").mkdir(parents=True)
     assert auto() == "flash_attention_2"
+
+
+def test_a_kernel_is_tried_out_before_any_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activation checkpointing counts what a pass keeps; a trial in the first one was counted."""
+    tried: list[bool] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(attention, "_varlen_parameters", lambda: frozenset({"window_size"}))
+    monkeypatch.setattr(attention, "_takes_grouped_heads", lambda: tried.append(True))
+    attention.register_varlen()
+    assert tried
