@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from hpclaunch.diagnose import patterns
@@ -32,6 +33,8 @@ CHUNK = 2**22
 
 NEAR_END = 60
 """Lines that may come after what ended a script: of Slurm, of the launchers, a traceback."""
+MOST_BUFFERED = 3
+"""Lines of progress that ranks may still print after one has failed."""
 PROGRESS = re.compile(rb"\bloss\b\W{1,4}\d|\b[Ss]tep\W{1,3}\d|\b[Ee]poch\W{1,4}\d")
 """A training prints it while it goes on."""
 
@@ -66,6 +69,13 @@ class Log:
             return clue.line is None
         after = self.text.split(b"\n", clue.line - self.begin)[-1]
         return after.count(b"\n") <= NEAR_END and not PROGRESS.search(after)
+
+    def went_on(self, clue: Clue) -> bool:
+        """Return whether the training went on after a line, for more than a few lines."""
+        if clue.line is None or clue.line <= self.begin:
+            return False
+        after = self.text.split(b"\n", clue.line - self.begin)[-1]
+        return sum(1 for _ in islice(PROGRESS.finditer(after), MOST_BUFFERED + 1)) > MOST_BUFFERED
 
     def end(self) -> str:
         """Return the last lines without their labels, from the last sign of progress on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.last_words import NEAR, argument_error, last_words, without_noise
-from hpclaunch.diagnose.log import PROGRESS, Log, tidy
+from hpclaunch.diagnose.log import MOST_BUFFERED, PROGRESS, Log, tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
 from hpclaunch.diagnose.tracebacks import ending
 from hpclaunch.run.folder import RunFolder
@@ -37,8 +37,6 @@ ABORTED = -6
 _ABORTING = re.compile(
     r"(?:^|\]:)\[[EF]\d{3,4} |\[[EF] \w+\.cpp|terminate called|Fatal Python error"
 )
-MOST_BUFFERED = 3
-"""Lines of progress that other ranks may still print after one has failed."""
 
 
 def modified(path: Path) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.diagnose.cause import Diagnosis
 from tests.diagnose.verdicts import Case, all_cases, judge, table
 
 NOISE = """\
@@ -21,18 +22,24 @@ retries exceeded with url: /graphql
 /etc/profile.d/colours.sh: line 3: tput: command not found
 /var/spool/slurmd/job00008/slurm_script: line 18: nvidia-smi: command not found
 *>{'loss': 1.9, 'epoch': 0.1}
+1|[ 12.331] NVRM: Xid (PCI:0000:c1:00): 63, pid='<unknown>', name=<unknown>, Row Remapper: pending
+1|[ 13.331] NVRM: Xid (PCI:0000:c1:00): 31, pid=81, name=python, Ch 0000000a
 *|Permission denied: /proc/1/environ, going on
 0.1|CUDA out of memory, trying a smaller batch: OSError: [Errno 28] No space left on device
 *>{'loss': 1.8, 'epoch': 0.2}
+*>{'loss': 1.7, 'epoch': 0.3}
 """
 """What was met, and survived, before."""
 PLACEHOLDERS = re.compile(r"\b(?:NAME|FOLDER|KIND|SECONDS|NUMBER|HH|FILE|MODEL|PATH|N|ID)\b(?!=)")
 
 
-def wrong(cases: list[Case]) -> list[str]:
+Judged = list[tuple[Case, str, Diagnosis]]
+
+
+def wrong(judged: Judged) -> list[str]:
     return [
         f"{verdict}: {case.name}: [{found.cause.kind}] {found.cause.line}"
-        for case, verdict, found in judge(cases)
+        for case, verdict, found in judged
         if verdict != "right"
     ]
 
@@ -42,18 +49,23 @@ def cases() -> list[Case]:
     return all_cases()
 
 
+@pytest.fixture(scope="module")
+def judged(cases: list[Case]) -> Judged:
+    return judge(cases)
+
+
 def test_there_are_enough_cases_of_different_failures(cases: list[Case]) -> None:
     assert len(cases) >= 120
     assert len({case.name for case in cases}) == len(cases)
     assert len({kind for case in cases for kind in case.right}) > 50
 
 
-def test_every_cause_is_named(cases: list[Case]) -> None:
-    assert wrong(cases) == []
+def test_every_cause_is_named(judged: Judged) -> None:
+    assert wrong(judged) == []
 
 
 def test_what_was_survived_before_is_no_cause(cases: list[Case]) -> None:
-    assert wrong([replace(case, log=_with_noise(case.log)) for case in cases]) == []
+    assert wrong(judge([replace(case, log=_with_noise(case.log)) for case in cases])) == []
 
 
 def _with_noise(log: str) -> str:
@@ -64,17 +76,17 @@ def _with_noise(log: str) -> str:
 
 def test_the_jobs_log_alone_will_do(cases: list[Case]) -> None:
     """Ranks' own logs may lie on another disk, or be gone."""
-    assert wrong([replace(case, own_logs=False) for case in cases]) == []
+    assert wrong(judge([replace(case, own_logs=False) for case in cases])) == []
 
 
-def test_no_advice_has_a_placeholder(cases: list[Case]) -> None:
-    for case, _, found in judge(cases):
+def test_no_advice_has_a_placeholder(judged: Judged) -> None:
+    for case, _, found in judged:
         for step in (*found.cause.advice, *(line for each in found.also for line in each.advice)):
             assert not PLACEHOLDERS.search(step), (case.name, step)
 
 
-def test_the_table_counts_every_case(cases: list[Case]) -> None:
-    text = table(judge(cases[:20]))
+def test_the_table_counts_every_case(judged: Judged) -> None:
+    text = table(judged[:20])
     assert text.splitlines()[-1].startswith("| all | 20 | 20 | 0 | 0 |")
 
 

@@ -33,12 +33,15 @@ PROGRAM = {13, 31, 43, 45}
 """Of these most are the program's fault, not the device's."""
 ENDED = {43, 45}
 """These follow whenever a program on the GPU is killed: as a sidecar's note they show nothing."""
+REPAIRED = {63, 92}
+"""The GPU has noted, or mended, these by itself, and goes on."""
+_OF_GPU = re.compile(r"CUDA|cuda|NCCL|nccl|GPU|CUBLAS|CUDNN")
 _ECC = "uncorrected ECC"
 
 
 def hardware(evidence: RunEvidence) -> Cause | None:
     """The driver reported an error of a GPU, or a GPU was lost."""
-    lines = evidence.matching_lines("xid") or evidence.matching_lines("gpu_lost")
+    lines = _reported(evidence, "xid") or _reported(evidence, "gpu_lost")
     notes = _noted(evidence)
     lost = evidence.root_cause_line("gpu_lost")
     if not lines and not lost and not (notes and not evidence.explained):
@@ -63,6 +66,20 @@ def hardware(evidence: RunEvidence) -> Cause | None:
         host = notes[0].text.partition(":")[0]
     shown_lines = (*lines[:3], *notes[:2]) or ((line,) if line else ())
     return Cause(headline, (*steps, advice.resume(evidence)), shown_lines, rank, host)
+
+
+def _reported(evidence: RunEvidence, name: str) -> tuple[Clue, ...]:
+    """Return the driver's lines that the training did not survive.
+
+    A rank that says why it failed, and does not speak of its GPU, did not fail of it.
+    """
+    if evidence.explained and not _OF_GPU.search(evidence.last_words):
+        return ()
+    return tuple(
+        line
+        for line in evidence.matching_lines(name)
+        if not evidence.log.went_on(line) and _number(line.text) not in REPAIRED
+    )
 
 
 def _noted(evidence: RunEvidence) -> tuple[Clue, ...]:

@@ -18,6 +18,11 @@ _OTHERS = re.compile(r"\. Process \d+ has ([\d.]+ \w+) memory in use")
 _TASK = re.compile(r"srun: error: (\S+?): tasks? (\d+)\S*: Out Of Memory")
 _ON_NODE = re.compile(r"slurmstepd-?(\S*): error")
 
+_LOST = re.compile(
+    r"EOFError|BrokenPipe|ConnectionReset|ConnectionRefused|[Ww]orker|subprocess|MemoryError|memory"
+    r"|died|killed|SIGKILL"
+)
+"""An exception that a process of the rank's own leaves behind where it is killed."""
 _NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
 
 FULL = 0.9
@@ -87,7 +92,7 @@ def _more(evidence: RunEvidence) -> tuple[str, ...]:
 
 def host(evidence: RunEvidence) -> Cause | None:
     """The host's memory, or the job's share of it, was used up."""
-    lines = evidence.matching_lines("host_oom")
+    lines = evidence.matching_lines("host_oom") if _may_be_killed(evidence) else ()
     silent = next((r for r in evidence.ranks if r.silent and r.code in KILLED), None)
     full = max((n for n in evidence.nodes if n.share), key=lambda n: n.share or 0, default=None)
     near = full is not None and (full.share or 0) >= FULL
@@ -146,6 +151,15 @@ def _limit_mib(evidence: RunEvidence, sampled: float | None) -> float | None:
         return sampled
     asked_mib = mib_of(requested)
     return min((each for each in (sampled, asked_mib) if each), default=None)
+
+
+def _may_be_killed(evidence: RunEvidence) -> bool:
+    """Return whether what Slurm killed for memory can be what the job failed of.
+
+    A rank that says why it failed was not killed: a process of another step, or of another job
+    on the node, was. What a rank lost with a process of its own, its exception says.
+    """
+    return not evidence.explained or _LOST.search(evidence.last_words) is not None
 
 
 def _of_worker(line: Clue) -> str:
