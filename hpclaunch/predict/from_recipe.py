@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture, adapted
 from hpclaunch.predict.estimate import Workload
+from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Lora, Recipe
@@ -44,6 +45,9 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         gradient_accumulation_steps=int(recipe.training["gradient_accumulation_steps"]),
         target_matrices=target_matrices_of(recipe.method.lora, model),
         optimizer=optimizer_of(recipe),
+        fused_lora=layers_are_fused(recipe, model),
+        fused_loss=loss_is_fused(recipe),
+        recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpclaunch.predict import fused
 from hpclaunch.predict.memory import NF4_SAVED_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
@@ -182,9 +183,14 @@ def _flops(training: TrainingStep) -> tuple[float, float]:
     # The weights' own gradients are a third of the work; without them the backward pass has half as
     # much to do. Attention's backward pass recomputes its scores: two and a half forward ones. The
     # fused loss recomputes its logits whether layers are recomputed or not.
-    backward = (head + layers) * (2 if training.method == "full" else 1) + 2.5 * attention + head
+    backward = (head + layers) * (2 if training.method == "full" else 1) + 2.5 * attention
+    backward += 0 if training.fused_loss else head
     if training.activation_checkpointing:
         backward += layers + attention
+    elif training.recomputed_mlps:
+        backward += (
+            4.0 * model.layers * model.hidden_size * model.intermediate_size * (training.tokens)
+        )
     return head + layers + attention, backward
 
 
@@ -196,8 +202,12 @@ def _moved(training: TrainingStep) -> tuple[float, float]:
     if training.method != "full":
         forward += _ADAPTER_FORWARD[casts].moved(training)
         backward += _ADAPTER_BACKWARD[casts].moved(training)
+    if training.fused_lora:
+        forward, backward = fused.MOVED * forward, fused.MOVED * backward
     if training.activation_checkpointing:
         backward += forward - _RECOMPUTED_LESS * model.hidden_size
+    elif training.recomputed_mlps:
+        backward += fused.RECOMPUTED_MOVED * forward
     ends = _ENDS_FORWARD * model.hidden_size + _LOGITS_FORWARD * model.vocab_size
     ends_backward = _ENDS_BACKWARD * model.hidden_size + _LOGITS_BACKWARD * model.vocab_size
     once, once_backward = _of_weights(training)
@@ -232,6 +242,8 @@ def _launches(training: TrainingStep) -> tuple[int, int]:
     if adapted:
         forward += _ADAPTER_FORWARD[casts].launched(training)
         backward += _ADAPTER_BACKWARD[casts].launched(training)
+    if training.fused_lora:
+        forward, backward = round(fused.LAUNCHED * forward), round(fused.LAUNCHED * backward)
     if training.method == "qlora":
         # bitsandbytes writes each matrix out by a kernel; with double quantization by one more for
         # its scales, and one for their offset.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpclaunch.predict import fused
 from hpclaunch.predict.training_step import TrainingStep
 
 GIB = 2**30
@@ -166,10 +167,13 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     # Of attention: one a micro-batch where samples are padded.
     mask = float(BF16_BYTES * training.tokens * training.seq_len)
     saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
-    hidden = BACKWARD_HIDDEN + (0 if sharded or full else AUTOCAST_HIDDEN)
+    casts_inputs = not (sharded or full or training.fused_lora)
+    hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
     backward = BACKWARD_FFN * ffn_bytes + hidden * hidden_bytes + mask
     if not training.activation_checkpointing:
         backward /= 2
+        if training.recomputed_mlps:
+            backward += fused.RECOMPUTED_FFN * ffn_bytes
     if not full:
         merged = MERGED_GRADIENT + training.activation_checkpointing
         backward += merged * BF16_BYTES * model.merged_parameters
@@ -217,6 +221,9 @@ def _saved_bytes(
     """Return the bytes that a layer saves for the backward pass."""
     if training.activation_checkpointing:
         return hidden_bytes
+    if training.fused_lora:
+        ffn = 0 if training.recomputed_mlps else fused.SAVED_FFN
+        return ffn * ffn_bytes + fused.SAVED_HIDDEN * hidden_bytes
     full = training.method == "full"
     hidden = SAVED_HIDDEN_FULL if full else SAVED_HIDDEN
     if training.sharding == "none" and not full:

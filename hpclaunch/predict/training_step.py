@@ -38,6 +38,12 @@ class TrainingStep:
     """Ranks that share the memory of a node."""
     converted: bool = False
     """The checkpoint's type is not the one that is loaded: every rank converts all weights."""
+    fused_lora: bool = False
+    """Layers run fused with their adapters."""
+    fused_loss: bool = False
+    """The loss's gradient is made in the forward pass."""
+    recomputed_mlps: bool = False
+    """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
     target_matrices: AdaptedMatrices | None = None
     """Matrices of a layer with adapters; None: all that PEFT's `all-linear` takes."""
 

@@ -14,6 +14,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
+from hpclaunch.recipe.recomputation import FIELD, with_level
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
@@ -74,7 +75,7 @@ def load(
     training = with_defaults(
         recipe.training, recipe.objective, recipe.method.kind, own_program=own_program
     )
-    return msgspec.structs.replace(recipe, training=training)
+    return with_level(recipe, training, own_program=own_program)
 
 
 def split_override(word: str) -> tuple[str, Any]:
@@ -94,7 +95,10 @@ def is_override(word: str) -> bool:
 
 def to_yaml(recipe: Recipe) -> str:
     """Write a resolved recipe as YAML that `load` reads back to the same value."""
-    return dump(msgspec.to_builtins(recipe))
+    document = msgspec.to_builtins(recipe)
+    if recipe.performance.activation_checkpointing == "auto":
+        document["training"].pop(FIELD, None)  # set, it would decide
+    return dump(document)
 
 
 def is_local(name: str) -> bool:

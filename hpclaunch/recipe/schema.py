@@ -11,6 +11,8 @@ import msgspec
 MethodKind = Literal["full", "lora", "qlora"]
 Objective = Literal["sft"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
+Level = Literal["auto", "none", "mlp", "whole"]
+"""Of activation checkpointing."""
 DEFAULT_OBJECTIVE: Objective = "sft"
 """That of a recipe that names none."""
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
@@ -136,6 +138,11 @@ class Performance(Section, frozen=True, kw_only=True):
     """Compute the matrices of a layer that share an input, their adapters, the norm before them and
     the MLP as one, and keep less for the backward pass. A layer that is not plain (dropout, DoRA,
     several adapters, trained biases) runs as PEFT has it."""
+    activation_checkpointing: Level = "auto"
+    """What the backward pass computes again to save memory. none: nothing; mlp: gate and up of
+    every MLP (fused layers only); whole: every layer. auto: the fastest of them that fits with a
+    margin, where the GPU type is known, else whole. `training.gradient_checkpointing`, where set,
+    decides."""
     fused_loss: bool = True
     """Compute the loss and its gradient in one pass over the vocabulary, where the output head is
     frozen."""

@@ -14,13 +14,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch.distributed.tensor import DTensor
 
-from hpclaunch.train.kernels.projections import (
-    LoraProjections,
-    LoraSwiGLU,
-    Options,
-    Projection,
-    rms_norm,
-)
+from hpclaunch.train.kernels import projections
+from hpclaunch.train.kernels.projections import LoraProjections, LoraSwiGLU, Options, Projection
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Granite", "Mixtral")
 """Model families of Transformers whose parts, by class name, are what is fused here."""
@@ -207,7 +202,7 @@ def _fuse_norm(norm: Any) -> None:
         weight = norm.weight
         if x.dtype != weight.dtype or weight.requires_grad or isinstance(weight, DTensor):
             return original(x)
-        h = rms_norm(x, weight, norm.variance_epsilon)
+        h = projections.rms_norm(x, weight, norm.variance_epsilon)
         h.source = Source(x, weight, norm.variance_epsilon)
         return h
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from hpclaunch.recipe.schema import Recipe
 
+MANY = 10**6
+"""More MLPs than any model has."""
+
 
 def install(recipe: Recipe, trainer: Any, fsdp_version: int) -> list[str]:
     """Switch on what the recipe asks for and the model can do; return it in words, for the log.
@@ -19,11 +22,14 @@ def install(recipe: Recipe, trainer: Any, fsdp_version: int) -> list[str]:
         if can_fuse(recipe, fsdp_version):
             from hpclaunch.train.kernels.fused_lora import fuse
 
-            parts = fuse(trainer.model)
+            again = recipe.performance.activation_checkpointing == "mlp"
+            parts = fuse(trainer.model, recomputed_mlps=MANY if again else 0)
             made.append(
                 f"LoRA layers ({parts.projections} attentions, {parts.mlps} MLPs, "
                 f"{parts.norms} norms)"
             )
+            if again:
+                made.append(f"gate and up of {parts.mlps} MLPs computed again")
     if recipe.performance.fused_loss and head_is_frozen(trainer.model):
         from hpclaunch.train.kernels import fused_loss
 

@@ -33,7 +33,8 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
-    `activation_checkpointing`; `double_quant`. `layers`: how many to simulate,
+    `activation_checkpointing`; `double_quant`; `fused_lora` and `recomputed_mlps`, of adapters on
+    weights in 16 bits. `layers`: how many to simulate,
     instead of the two numbers that give the whole model.
     """
     config = dict(request["config"])
@@ -130,6 +131,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from hpclaunch.train.kernels import fused_lora
     from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
 
     config = AutoConfig.for_model(**request["config"])
@@ -147,6 +149,9 @@ def _model(request: dict[str, Any], layers: int) -> Any:
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
+            if request.get("fused_lora"):
+                again = layers if request.get("recomputed_mlps") else 0
+                fused_lora.fuse(model, recomputed_mlps=again)
         if request["method"] == "qlora":
             double_quant = bool(request.get("double_quant", True))
             for module in list(model.modules()):
@@ -213,19 +218,25 @@ def _shard(model: Any, request: dict[str, Any], mesh: Any) -> Any:
 
 @contextlib.contextmanager
 def _as_on_a_gpu() -> Iterator[None]:
-    """Let TRL's fused loss allocate what it does on a GPU, whose kernels work in place.
+    """Let TRL's fused loss and PyTorch's norm allocate what they do on a GPU, by one kernel each.
 
-    Without a GPU it computes each tile by tensor operations with large temporaries.
+    Without a GPU they are computed by tensor operations with large temporaries.
     """
     from trl.kernels import chunked_logprob as head
 
+    from hpclaunch.train.kernels import projections
+    from hpclaunch.train.simulation.stand_ins import NormKernel
+
     kept = head._forward_tile, head._backward_tile, head._addmm_fp32
+    norm = projections.rms_norm
+    projections.rms_norm = NormKernel.apply
     head._forward_tile = head._backward_tile = lambda *_, **__: None
     head._addmm_fp32 = lambda *_: None
     try:
         yield
     finally:
         head._forward_tile, head._backward_tile, head._addmm_fp32 = kept
+        projections.rms_norm = norm
 
 
 def main() -> int:
