@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.chat.rendering import Conversation, learnt_spans, write
 from hpclaunch.chat.tokenizer_files import TokenizerFiles
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
-from hpclaunch.chat.truncation import truncation
+from hpclaunch.chat.truncation import Truncation, nothing_left, truncation
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tools import RowProblem
 
@@ -67,12 +67,20 @@ class Survey:
                 f"data: the chat template of {self.recipe.model.name} is not on this machine; the "
                 "job checks the conversations against it before it trains"
             )
+        line = self._truncation().line(of=self.rows)
+        return [*lines, f"data: {line}"] if line else lines
+
+    def check_left(self) -> None:
+        """Raise UserError where every row was tokenized, and none has anything to learn."""
+        lost = self._truncation()
+        if lost.nothing_left and lost.samples == self.rows:
+            raise nothing_left(self.recipe.data.name, lost)
+
+    def _truncation(self) -> Truncation:
         mode = self.recipe.training.get("truncation_mode", "keep_start")
         if self.recipe.training.get("packing") is not False:
             mode = "keep_start"
-        lost = truncation(self._spans, self._max_length(), mode)
-        line = lost.line(of=self.rows)
-        return [*lines, f"data: {line}"] if line else lines
+        return truncation(self._spans, self._max_length(), mode)
 
     def _max_length(self) -> int | None:
         training = self.recipe.training
@@ -117,7 +125,7 @@ class Survey:
         turns = row.get("messages") or [*row["prompt"], *row["completion"]]
         tools, template_options = row.get("tools"), row.get("chat_template_kwargs") or {}
         conversation = Conversation(turns, tools, template_options)
-        if options.assistant_only_loss:
+        if options.assistant_only_loss and files.knows_answers:
             learnt_spans(tokenizer.render, conversation, tagged=tokenizer.tagged)
         else:
             write(tokenizer.render, conversation)
@@ -133,7 +141,8 @@ class Survey:
             return
         options = self._options(row)
         tokenizer = self._tokenizer(self.files, options.assistant_only_loss)
-        if not tokenizer.identity:
+        known = self.files.knows_answers or not options.assistant_only_loss
+        if not (tokenizer.identity and known):
             return
         began = time.monotonic()
         tokens = tokenize(row, tokenizer, options)
@@ -157,6 +166,8 @@ def _form(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _form_of_turn(turn: Mapping[str, Any]) -> tuple[Any, ...]:
     content = str(turn.get("content", ""))
+    if len(turn) == 2 and "<think>" not in content:
+        return turn["role"], content.isspace() or not content
     calls = turn.get("tool_calls", ())
     return (
         turn["role"],

@@ -31,6 +31,15 @@ class TokenizerFiles:
         self.template = template
         """Text of the chat template, None where the model has none."""
 
+    @property
+    def knows_answers(self) -> bool:
+        """Whether it is known here what of a conversation the job learns.
+
+        A family's training template is TRL's, which may be installed for the job alone.
+        """
+        tagged = self.template is not None and GENERATION.search(self.template) is not None
+        return tagged or importlib.util.find_spec("trl") is not None
+
     def tokenizer(self, *, assistant_only: bool) -> Tokenizer:
         """Return what renders conversations; `assistant_only` as in the job.
 

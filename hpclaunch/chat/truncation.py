@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpclaunch.errors import UserError
+
 KEPT = 0.99
 """Share of the samples that the suggested length keeps whole."""
 
@@ -22,6 +24,11 @@ class Truncation:
     """Samples that lose some of what is learnt, and not all."""
     needed_length: int = 0
     """Tokens that keep all that is learnt of 99% of the samples."""
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether no sample has anything to learn."""
+        return 0 < self.samples == self.lost
 
     def line(self, of: int | None = None) -> str | None:
         """Return it in words, None where nothing is cut. `of`: samples in all, if these are few."""
@@ -67,3 +74,12 @@ def truncation(
     needed.sort()
     enough = needed[min(samples, math.ceil(KEPT * samples)) - 1]
     return Truncation(max_length, samples, lost, cut, enough)
+
+
+def nothing_left(source: str, lost: Truncation) -> UserError:
+    """Return the error of data of which nothing is learnt. `source`: the data's name."""
+    return UserError(
+        f"all {lost.samples:,} samples of {source} have no token to learn from within "
+        f"max_length {lost.max_length}",
+        f"raise training.max_length: {lost.needed_length} keeps 99% whole",
+    )

@@ -58,6 +58,8 @@ def check_data(
     check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
     for source in sources:
         check.look_at(source, training=source is training)
+    if check.complete and not check.unread:
+        survey.check_left()
     return tuple(check.lines())
 
 

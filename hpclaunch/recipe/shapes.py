@@ -70,6 +70,8 @@ MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 BEARING = ("system", "history", "tools", "chat_template_kwargs", *PREFERENCE, *MEDIA)
 """Columns that change what is learnt: a shape that cannot use one of them refuses the row."""
 
+BEARING_NAMES = frozenset(BEARING)
+
 
 def detect(
     columns: list[str], wanted: str, source: str, objective: Objective = DEFAULT_OBJECTIVE
@@ -165,8 +167,8 @@ def convert(
 
 def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
     """Refuse a row that holds something which bears on training and has no place in its shape."""
-    for name in BEARING:
-        value = row.get(name)
+    for name in sorted(BEARING_NAMES.intersection(row), key=BEARING.index):
+        value = row[name]
         if name in OPTIONAL[shape] or value is None or value == "" or value in ([], {}):
             continue
         if name in PREFERENCE and shape != "text":

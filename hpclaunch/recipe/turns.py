@@ -30,6 +30,9 @@ ROLE_NAMES = {
 }
 """What ShareGPT, OpenAI, Gemma and Llama call the four roles."""
 
+PLAIN = {"role", "content"}
+"""Keys of most messages, which need no look at any other."""
+
 CALLS = {"function_call", "tool_call"}
 """Roles whose text is a call, as JSON."""
 
@@ -53,7 +56,7 @@ def turns_of(messages: Any, column: str, *, columnar: bool = False) -> list[dict
     turns = []
     for number, message in enumerate(messages, 1):
         try:
-            turns.append(_turn(message, columnar))
+            turns.append(_plain(message) or _turn(message, columnar))
         except RowProblem as problem:
             raise RowProblem(f"'{column}': message {number} {problem}") from None
     return turns
@@ -106,6 +109,14 @@ def check_answered(turns: Iterable[Mapping[str, Any]], column: str) -> None:
 def is_text(value: Any) -> bool:
     """Return whether a value is a text that is not blank."""
     return isinstance(value, str) and bool(value.strip())
+
+
+def _plain(message: Any) -> dict[str, Any] | None:
+    """Return a message that is as templates take it already: most are. None for any other."""
+    if not isinstance(message, dict) or message.keys() != PLAIN:
+        return None
+    plain = isinstance(message["content"], str) and isinstance(message["role"], str)
+    return dict(message) if plain and message["role"] in ROLES else None
 
 
 def _turn(message: Any, columnar: bool) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from typing import Any
 from hpclaunch.chat import rendering, tokens
 from hpclaunch.chat.survey import WHOLE_PACKINGS
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
-from hpclaunch.chat.truncation import Truncation, truncation
+from hpclaunch.chat.truncation import Truncation, nothing_left, truncation
 from hpclaunch.dataset.rows import refused
-from hpclaunch.errors import UserError
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.train.cached import cache_key
 from hpclaunch.train.data import Rows
@@ -57,11 +56,8 @@ def tokenize_rows(rows: Rows, source: str, tokenizer: Tokenizer, arguments: Any)
     workers = arguments.dataset_num_proc
     train = _map(rows.train, rows.where, tokenizer, options, workers)
     lost = _truncation(train, max_length, mode)
-    if lost.lost == lost.samples:
-        raise UserError(
-            f"no sample of {source} has a token to learn from within max_length {max_length}",
-            f"raise training.max_length: {lost.needed_length} keeps 99% whole",
-        )
+    if lost.nothing_left:
+        raise nothing_left(source, lost)
     validation = rows.validation
     if validation is not None:
         validation = _kept(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hpclaunch.chat import survey
+from hpclaunch.chat.tokenizer_files import TokenizerFiles
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
@@ -77,6 +78,22 @@ def test_rows_of_a_form_that_was_rendered_are_left_to_the_job_when_there_are_man
         check(tmp_path, rows, name)
 
 
+def test_without_trl_nothing_is_said_of_what_its_templates_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewriting = (
+        "{% for m in messages %}{{ m['role'] + ': ' + (m['content'] if loop.last else 'x') }}"
+        "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    name = f"model.name={model(tmp_path / 'model', rewriting)}"
+    rows = [{"messages": [ASK, ANSWER, ASK, ANSWER]}]
+    monkeypatch.setattr(TokenizerFiles, "knows_answers", True)
+    with pytest.raises(UserError, match="writes earlier turns otherwise"):
+        check(tmp_path, rows, name)
+    monkeypatch.setattr(TokenizerFiles, "knows_answers", False)
+    assert check(tmp_path, rows, name, "training.max_length=2") == ()
+
+
 def test_a_template_that_cannot_be_read_and_a_model_without_one(tmp_path: Path) -> None:
     broken = model(tmp_path / "broken", "{% for m in messages %}")
     with pytest.raises(UserError, match=r"chat template cannot be read: .*chat_template_path"):
@@ -112,6 +129,8 @@ def test_what_max_length_cuts_off_is_said(tmp_path: Path) -> None:
     needed = line.split("training.")[1].split()[0]
     assert check(tmp_path, rows, f"training.{needed}") == ()
     assert check(tmp_path, rows, "training.max_length=null") == ()
+    with pytest.raises(UserError, match=r"all 16 samples of .* have no token to learn from within"):
+        check(tmp_path, rows, "training.max_length=2")
     many = [{"text": "word " * (200 if n % 100 == 0 else 3)} for n in range(5000)]
     wrapped = ("training.packing=true", "training.packing_strategy=wrapped")
     (line,) = check(tmp_path, many, "training.max_length=64")

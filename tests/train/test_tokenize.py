@@ -103,7 +103,9 @@ def test_samples_that_lose_their_answer_are_counted_and_left_out(
     assert len(whole.train) == 16 and whole.truncation.line() is None
     end = tokenized(path, tokenizer, max_length=64, truncation_mode="keep_end")
     assert len(end.train) == 16 and end.truncation.line() is None
-    with pytest.raises(UserError, match="no sample of rows has a token to learn from within"):
+    with pytest.raises(
+        UserError, match="all 16 samples of rows have no token to learn from within"
+    ):
         tokenized(path, tokenizer, max_length=2)
 
 
