@@ -75,6 +75,7 @@ def _text(run: Status) -> str:
     if run.kept:
         note = f"{', '.join(run.kept)} failed twice, and the job needs as many nodes"
         lines.append(("note", note, "warning"))
+    lines += [("note", f"{path} may not be read", "warning") for path in run.unreadable]
     lines += progress_rows(run.progress, _step_timing(run))
     if run.failure:
         failure = run.failure

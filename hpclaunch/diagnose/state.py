@@ -18,6 +18,7 @@ from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.attempt import current_attempt
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.permissions import unreadable
 from hpclaunch.run.record import Record
 from hpclaunch.slurm import commands
 from hpclaunch.slurm.jobs import JobState
@@ -70,6 +71,8 @@ class Status:
     """Nodes that failed twice, which the job cannot do without."""
     activity: Activity | None = None
     """What it does now, and whether it may hang; None unless it runs."""
+    unreadable: tuple[Path, ...] = ()
+    """Files of the run that are there and may not be read: what they hold is missing here."""
 
     @property
     def active(self) -> bool:
@@ -100,6 +103,9 @@ def run_state(
     code = _read_exit_code(folder) if _is_of_now(folder, record, job) else None
     done = progress(events)
     state, reason = _state(folder, record, job, code, done)
+    closed = unreadable((folder.exit_code_file, folder.events, folder.logs, folder.metrics))
+    if folder.exit_code_file in closed and state not in {"queued", "running"}:
+        state, reason = "unknown", f"{folder.exit_code_file} may not be read"
     if code is None and job is not None and state not in {"queued", "running"}:
         code = job.exit_code
     return Status(
@@ -117,6 +123,7 @@ def run_state(
         final=folder.final if folder.final.is_dir() else None,
         left_out=left_out(events, record.job_id or ""),
         kept=kept(events, record.job_id or ""),
+        unreadable=closed,
     )
 
 

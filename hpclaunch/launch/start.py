@@ -196,7 +196,9 @@ def _in_fresh_allocation(
             shutil.rmtree(folder.root, ignore_errors=True)
         if code == STOPPED:
             return code
-        raise UserError(f"Slurm gave no allocation: {commands.words(chr(10).join(salloc_output))}")
+        raise UserError(
+            f"Slurm gave no allocation: {commands.problem(chr(10).join(salloc_output))}"
+        )
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,19 @@ def umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def unreadable(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return those of the paths that are there and that this process may not read."""
+    found = []
+    for path in paths:
+        try:
+            there = path.exists()
+        except OSError:
+            there = True  # even to look is forbidden
+        if there and not os.access(path, os.R_OK, effective_ids=True):
+            found.append(path)
+    return tuple(found)
 
 
 def apply_umask(folder: Path) -> None:

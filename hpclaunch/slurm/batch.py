@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import JobFailed, UserError
-from hpclaunch.slurm.commands import ASK_TIMEOUT, NO_CONTROLLER, plain, words
+from hpclaunch.slurm.commands import ASK_TIMEOUT, NO_CONTROLLER, plain, problem, words
 from hpclaunch.slurm.environment import for_submission
 
 _JOB_ID = re.compile(r"(?:Submitted batch job )?([0-9]+)(?:;\S*)?")
@@ -36,14 +36,14 @@ class Trial:
 def test_only(script: str, cwd: Path) -> Trial:
     """Have Slurm try a script without submitting it. Raises JobFailed where sbatch hangs."""
     done = sbatch(["--test-only"], cwd, script)
-    problem = words(done.stderr)
+    message = words(done.stderr)
     if done.returncode == 0:
         # The job number that Slurm tries it under is used up by the trial.
-        return Trial("starts", re.sub(r"^Job \d+ to start at", "expected to start at", problem))
+        return Trial("starts", re.sub(r"^Job \d+ to start at", "expected to start at", message))
     if NO_CONTROLLER.search(done.stderr):
         return Trial("not tried", "Slurm's controller does not answer, so the script was not tried")
-    verdict: Literal["waits", "refused"] = "waits" if _MAY_WAIT.search(problem) else "refused"
-    return Trial(verdict, f"could not start now: {problem}")
+    verdict: Literal["waits", "refused"] = "waits" if _MAY_WAIT.search(message) else "refused"
+    return Trial(verdict, f"could not start now: {message}")
 
 
 def submit(script: Path, cwd: Path) -> str:
@@ -55,8 +55,7 @@ def submit(script: Path, cwd: Path) -> str:
     if done.returncode != 0:
         if NO_CONTROLLER.search(done.stderr):
             raise UserError(
-                "there is no Slurm controller that answers this machine, so nothing was submitted: "
-                + words(done.stderr),
+                f"nothing was submitted: {problem(done.stderr)}",
                 "submit from a login node, or use 'hpclaunch local' on this machine",
             )
         raise UserError(f"Slurm refuses this job: {words(done.stderr)}", "nothing was submitted")
@@ -102,4 +101,4 @@ def cancel(job: str) -> None:
     except subprocess.TimeoutExpired:
         raise JobFailed(f"Slurm does not answer; job {job} may not be cancelled") from None
     if done.returncode != 0:
-        raise UserError(f"Slurm did not cancel job {job}: {words(done.stderr)}")
+        raise UserError(f"Slurm did not cancel job {job}: {problem(done.stderr)}")

@@ -97,7 +97,7 @@ def _run(*argv: str) -> Answer:
         return Answer(False, problem=f"{argv[0]}: {error.strerror}")
     if done.returncode == 0:
         return Answer(True, done.stdout)
-    return Answer("invalid job id" in done.stderr.lower(), problem=words(done.stderr))
+    return Answer("invalid job id" in done.stderr.lower(), problem=problem(done.stderr))
 
 
 def plain(environment: Mapping[str, str]) -> dict[str, str]:
@@ -126,6 +126,14 @@ def cluster_name(environment: Mapping[str, str] = os.environ) -> str | None:
 def _cluster_name_by_controller() -> str | None:
     match = _CLUSTER_NAME.search(ask("scontrol", "show", "config"))
     return match.group(1) if match else None
+
+
+def problem(stderr: str) -> str:
+    """Return why Slurm did not do what it was asked to: its words, or that it is not there."""
+    message = words(stderr)
+    if NO_CONTROLLER.search(stderr):
+        return f"no Slurm controller answers this machine ({message})"
+    return message
 
 
 def words(stderr: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from hpclaunch.diagnose import listing
 from hpclaunch.diagnose.listing import Summary, summaries
+from hpclaunch.diagnose.state import run_state
 from hpclaunch.run.events import attempt_spans
 from hpclaunch.run.find import every
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import read_record
 from hpclaunch.slurm.jobs import JobState
 from tests.run.making import run_in
 
@@ -134,3 +137,29 @@ def test_slurm_is_asked_once_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_attempts(tmp_path: Path, text: str, spans: list[tuple[float, float]]) -> None:
     (tmp_path / "events").write_text(text)
     assert attempt_spans(tmp_path / "events") == spans
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[RunFolder]:
+    """A finished run, two of whose files the user who looks may not read."""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    folder = run_in(tmp_path / "theirs", mode="local", pid=4194303, host=os.uname().nodename)
+    ended(folder, 0, 1.0)
+    events(folder, (1.0, "step", {"step": 3}))
+    for path in (folder.exit_code_file, folder.events):
+        path.chmod(0o000)
+    import psutil  # noqa: F401 - later it may lie where that user may not look
+
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(was)
+
+
+def test_what_may_not_be_read_is_said_and_no_end_made_up(stranger: RunFolder) -> None:
+    found = run_state(stranger, read_record(stranger))
+    assert (found.state, found.reason) == ("unknown", f"{stranger.exit_code_file} may not be read")
+    assert found.unreadable == (stranger.exit_code_file, stranger.events)
+    assert found.progress.step is None

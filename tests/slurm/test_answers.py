@@ -215,8 +215,17 @@ def test_a_submission_without_a_job_number_is_no_success(
 
 def test_a_machine_without_a_controller_says_so(commands: Commands, tmp_path: Path) -> None:
     commands(sbatch="echo 'sbatch: error: Unable to contact slurm controller' >&2; exit 1")
-    with pytest.raises(UserError, match="there is no Slurm controller that answers this machine"):
+    with pytest.raises(
+        UserError, match="nothing was submitted: no Slurm controller answers this machine"
+    ):
         batch.submit(tmp_path / "job.sbatch", tmp_path)
+
+
+def test_questions_to_a_controller_that_is_not_there(commands: Commands) -> None:
+    commands(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    answer = slurm.query("squeue")
+    assert not answer.answered
+    assert answer.problem.startswith("no Slurm controller answers this machine (slurm_load_jobs")
 
 
 def test_a_job_submitted_by_hand_is_named(commands: Commands, tmp_path: Path) -> None:
