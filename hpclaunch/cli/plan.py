@@ -54,6 +54,7 @@ def plan(
     2 where the fine-tune cannot fit.
     """
     from hpclaunch.forecast.forecast import forecast
+    from hpclaunch.predict.sizes import UncountedModel
 
     numbers = _numbers(place.nodes)
     request = _request(arguments, place, recipe, sharding, numbers[0])
@@ -67,8 +68,13 @@ def plan(
         return _scale(request, numbers, typed, as_json)
     if len(place.gpu) > 1:
         raise UserError("several GPU types need a range of nodes", "--nodes 1..8")
-    made = forecast(request, os.environ, ask_hub=True)
-    simulated = _simulated(made) if exact else None
+    try:
+        made = forecast(request, os.environ, ask_hub=True)
+    except UncountedModel:
+        if not exact:
+            raise
+        return _without_closed_form(request, as_json)
+    simulated = _simulated(made).tensor_bytes if exact else None
     if as_json:
         print_json(_as_json(made, comparing, simulated))
     else:
@@ -113,7 +119,22 @@ def _scale(
 def _simulated(made: Forecast) -> Any:
     from hpclaunch.forecast.simulate import simulate
 
-    return simulate(made, made.config)
+    return simulate(made)
+
+
+def _without_closed_form(request: PredictionRequest, as_json: bool) -> int:
+    """Print what the simulation says of a model whose layers no closed form counts."""
+    from hpclaunch.cli.plan_exact import render_simulated, simulated_json
+    from hpclaunch.forecast.model_config import model_config
+    from hpclaunch.forecast.simulate import simulate_uncounted
+
+    config, _ = model_config(request.recipe.model, os.environ, ask_hub=True)
+    made = simulate_uncounted(request, config or {})
+    if as_json:
+        print_json(simulated_json(made))
+    else:
+        print(render_simulated(made))
+    return 2 if made.fits is False else 0
 
 
 def _request(

@@ -50,6 +50,27 @@ def test_a_model_that_the_trainer_cannot_load_is_not_submitted(home: Home) -> No
     assert home.call(*words, "--force").code == 0
 
 
+NEOX = {
+    "model_type": "gpt_neox", "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "vocab_size": 512, "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+def test_exact_simulates_a_family_that_no_closed_form_counts(home: Home) -> None:
+    (home.folder / "model").mkdir()
+    (home.folder / "model/config.json").write_text(json.dumps(NEOX))
+    words = ["plan", "--model", "./model", "--method", "lora", *A100, "training.max_length=128"]
+    assert "use plan --exact" in home.call(*words).err
+    done = home.call(*words, "--exact", "--json", timeout=200)
+    if done.code != 0:
+        assert "pip install" in done.err
+        return
+    found = json.loads(done.out)
+    assert (found["weights"], found["trained"]) == (165_632, 32_768)
+    assert found["fits"] is True and found["step"] is None
+    assert 0 < found["simulated_bytes"] < found["memory_bytes"]["total"]
+
+
 def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
     (home.folder / "model").mkdir()
     (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))

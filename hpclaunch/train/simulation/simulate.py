@@ -21,15 +21,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
-from hpclaunch.train.towers import remove_towers
+from hpclaunch.train.towers import freeze_towers, remove_towers, without_towers
 
 FEW_LAYERS, MORE_LAYERS = 16, 20
 """Layers of the two models that are simulated: enough that the peak lies where it does in a whole
 one, in the layers' work or at the head."""
 
+ALIKE = 0.01
+"""Share of its parameters by which a model may differ from what two shallower ones say of it."""
+
 
 def simulate(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the bytes by part at the peak of a step.
+    """Return the bytes by part at the peak of a step; `parameters` and how many are `trained`.
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
@@ -37,22 +40,62 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
     weights in 16 bits. `layers`: how many to simulate,
     instead of the two numbers that give the whole model.
     """
-    config = dict(request["config"])
-    depth = _depth(config)
     if request.get("layers"):
         return {"bytes": _step(request, int(request["layers"]))}
-    if depth <= MORE_LAYERS:
-        return {"bytes": _step(request, depth)}
-    few, more = _step(request, FEW_LAYERS), _step(request, MORE_LAYERS)
-    slope = {
-        part: (more.get(part, 0) - few.get(part, 0)) / (MORE_LAYERS - FEW_LAYERS)
+    parameters, trained = count(request)
+    depth = _depth(dict(request["config"]))
+    if depth <= MORE_LAYERS or not _alike(request):
+        held = _step(request, depth)
+    else:
+        held = _deeper(_step(request, FEW_LAYERS), _step(request, MORE_LAYERS), depth)
+    return {"bytes": held, "parameters": parameters, "trained": trained}
+
+
+def _deeper(few: dict[str, int], more: dict[str, int], depth: int) -> dict[str, int]:
+    """Return the bytes of a model of `depth` layers from those of two shallower ones."""
+    return {
+        part: more.get(part, 0)
+        + (more.get(part, 0) - few.get(part, 0))
+        * (depth - MORE_LAYERS)
+        // (MORE_LAYERS - FEW_LAYERS)
         for part in {*few, *more}
     }
-    return {
-        "bytes": {
-            part: more.get(part, 0) + each * (depth - MORE_LAYERS) for part, each in slope.items()
-        }
-    }
+
+
+def _alike(request: dict[str, Any]) -> bool:
+    """Whether the model can be cut, and is as large as its layers cut to few say."""
+    try:
+        few, more = count(request, FEW_LAYERS), count(request, MORE_LAYERS)
+    except Exception:
+        return False  # some families share what layers hold, and cannot be cut anywhere
+    whole = count(request)
+    depth = _depth(dict(request["config"]))
+    slope = (more[0] - few[0]) / (MORE_LAYERS - FEW_LAYERS)
+    return abs(more[0] + slope * (depth - MORE_LAYERS) - whole[0]) <= ALIKE * whole[0]
+
+
+def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]:
+    """Return the parameters of the model, and those that are trained.
+
+    `layers`: of the model cut to so many.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(**request["config"])
+    if layers is not None:
+        _cut(config.get_text_config(), layers)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        towers = freeze_towers(model)
+        total = sum(int(each.numel()) for each in model.parameters())
+        if request["method"] != "full":
+            fields = {"target_modules": "all-linear", **request.get("lora", {})}
+            fields["exclude_modules"] = without_towers(fields.get("exclude_modules"), towers)
+            model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
+    trained = (int(each.numel()) for each in model.parameters() if each.requires_grad)
+    return total, sum(trained)
 
 
 def _depth(config: dict[str, Any]) -> int:
