@@ -46,7 +46,7 @@ def config(
     if "auto" in {sharding.sharding, sharding.batch}:
         raise UserError("auto needs a prediction, and config makes none", "name the sharding")
     reference, overrides = recipe_and_overrides(arguments)
-    flags = changes(recipe, sharding).flags()
+    flags = changes(recipe, sharding).flags(overrides)
     # The file is for a program of the user's own.
     resolved = load(reference or library.DEFAULT, overrides, flags, own_program=True)
     needs = resources(nodes, options.SlurmOptions())

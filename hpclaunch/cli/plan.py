@@ -156,7 +156,8 @@ def _request(
     from hpclaunch.site.load import load_site
 
     reference, overrides = recipe_and_overrides(arguments)
-    resolved = load(reference or library.DEFAULT, overrides, changes(recipe, sharding).flags())
+    flags = changes(recipe, sharding).flags(overrides)
+    resolved = load(reference or library.DEFAULT, overrides, flags)
     request = PredictionRequest(
         recipe=resolved,
         site=load_site(place.site or site_here("sbatch")),

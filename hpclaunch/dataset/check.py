@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat.survey import Survey
@@ -81,16 +80,15 @@ class _Check:
     shape: Shape | None = None
     first: Row | None = None
     columns: dict[str, None] = field(default_factory=dict)
-    left_out_files: dict[str, list[str]] = field(default_factory=dict)
+    splits: list[LocalSplit] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     last_progress_s: float = field(default_factory=time.monotonic)
 
     def look_at(self, source: Source, *, training: bool) -> None:
         """Look at the rows that a source uses. Raises UserError."""
         for part, split in source.parts:
-            if split.left_out:
-                chosen = f"{split.name}: split {split.split} is {_names(split)}"
-                self.left_out_files.setdefault(chosen, list(split.left_out))
+            if split not in self.splits:
+                self.splits.append(split)
             if split.format in ("parquet", "arrow") and not can_read():
                 for file in split.files:
                     check_magic(file)
@@ -178,10 +176,15 @@ class _Check:
 
     def lines(self) -> list[str]:
         """Return what the user should read."""
-        lines = [
-            f"data: {chosen}; left out: {_listed(files)}"
-            for chosen, files in self.left_out_files.items()
-        ]
+        lines = []
+        for split in self.splits:
+            used = {name for each in self.splits if each.name == split.name for name in each.names}
+            unused = [name for name in split.left_out if not _is_among(name, used)]
+            if unused:
+                lines.append(
+                    f"data: {split.name}: split {split.split} is {_listed(split.names)}; "
+                    f"left out: {_listed(unused)}"
+                )
         unused = [] if self.shape is None else left_out(list(self.columns), self.shape)
         if unused:
             lines.append(f"data: columns left out of training: {_listed(unused, 20)}")
@@ -228,10 +231,9 @@ def _used(part: Slice, seen: int, whole: bool) -> range:
     return part.bounds(max(seen, part.stop or seen)) if known else range(0)
 
 
-def _names(split: LocalSplit) -> str:
-    """Return the files of a split, within their folder."""
-    root = Path(split.name)
-    return _listed([str(f.relative_to(root)) if f != root else f.name for f in split.files])
+def _is_among(name: str, used: set[str]) -> bool:
+    """Return whether a file, or a folder's name with a slash, is among the files that are read."""
+    return any(each == name or (name[-1:] == "/" and each.startswith(name)) for each in used)
 
 
 def _listed(names: list[str], most: int = 5) -> str:

@@ -40,6 +40,15 @@ class LocalSplit:
     """Data files that are there and belong to no split, or to another."""
 
     @property
+    def names(self) -> list[str]:
+        """Its files, within the folder."""
+        root = Path(self.name)
+        return [file.name if file == root else self._within(file, root) for file in self.files]
+
+    def _within(self, file: Path, root: Path) -> str:
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+
+    @property
     def bytes(self) -> int:
         """The size of all its files."""
         return sum(file.stat().st_size for file in self.files)

@@ -87,7 +87,7 @@ def _recipe(request: Request) -> Recipe:
     return load(
         request.recipe or default,
         request.overrides,
-        request.changes.flags(),
+        request.changes.flags(request.overrides),
         own_program=bool(request.program),
     )
 

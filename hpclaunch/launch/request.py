@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -29,8 +29,8 @@ class Changes:
     offload: bool | None = None
     activation_checkpointing: bool | None = None
 
-    def flags(self) -> dict[str, Any]:
-        """Return the dotted recipe keys that these set."""
+    def flags(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the dotted recipe keys that these set; what `overrides` set beside them stays."""
         found: dict[str, Any] = {
             "method.kind": self.method,
             "model.name": self.model,
@@ -42,10 +42,11 @@ class Changes:
         }
         found = {key: value for key, value in found.items() if value is not None}
         # What described the recipe's own model or data does not describe another.
+        cleared: dict[str, Any] = {}
         if self.model is not None:
-            found |= {"model.gated": False, "model.revision": None}
+            cleared |= {"model.gated": False, "model.revision": None}
         if self.dataset is not None:
-            found |= {
+            cleared |= {
                 "data.subset": None,
                 "data.revision": None,
                 "data.format": "auto",
@@ -54,7 +55,8 @@ class Changes:
                 "data.validation_split": None,
                 "data.limit": None,
             }
-        return found
+        overridden = {word.partition("=")[0] for word in overrides}
+        return found | {key: value for key, value in cleared.items() if key not in overridden}
 
 
 @dataclass(frozen=True)

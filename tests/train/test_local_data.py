@@ -109,6 +109,15 @@ def test_pairs_of_texts_and_of_messages_are_not_mixed(tmp_path: Path) -> None:
     assert "b.jsonl:2: 'prompt' is a text, and in the first row" in same_fault(file)
 
 
+def test_files_that_are_validated_on_are_not_left_out(tmp_path: Path) -> None:
+    for name in ("train", "dev", "test"):
+        write(tmp_path / f"{name}.jsonl", {"text": "a"})
+    data = Data(name=str(tmp_path), validation_split="dev")
+    first, second = check_data(Recipe(name="x", model=Model(name="m"), data=data))
+    assert first == f"data: {tmp_path}: split train is train.jsonl; left out: test.jsonl"
+    assert second == f"data: {tmp_path}: split dev is dev.jsonl; left out: test.jsonl"
+
+
 def test_shards_may_have_columns_of_their_own(tmp_path: Path) -> None:
     from datasets import Dataset
 
