@@ -14,7 +14,11 @@ from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
-from hpclaunch.slurm.environment import refuse_secrets
+from hpclaunch.slurm.environment import (
+    refuse_secret_variables,
+    refuse_secrets,
+    refuse_secrets_in,
+)
 
 CheckData = Callable[[Recipe], object]
 """What looks at a recipe's data, and raises UserError where nobody could train on it."""
@@ -35,7 +39,10 @@ def check(job: Job, data: CheckData = check_data) -> None:
 def check_here(job: Job, data: CheckData) -> None:
     """Refuse a job that this machine's files show to fail. Raises UserError."""
     launch = job.plan.launch
-    refuse_secrets([*launch.command, *launch.program, job.script])
+    refuse_secrets([*launch.command, *launch.program])
+    site = job.plan.site
+    refuse_secret_variables(site.environment, f"the environment of site profile {site.name}")
+    refuse_secrets_in(job.script, "the script")
     check_writable(launch.folder.parent)
     _check_start(job)
     check_recipe(job, data)
@@ -43,7 +50,7 @@ def check_here(job: Job, data: CheckData) -> None:
 
 def check_recipe(job: Job, data: CheckData = check_data) -> None:
     """Refuse a recipe that no run could follow, with its data. Raises UserError."""
-    refuse_secrets([job.recipe])
+    refuse_secrets_in(job.recipe, "the recipe")
     if job.plan.builtin_trainer:
         if not (job.plan.launch.modules or job.plan.site.modules):
             check_storage(job.plan.recipe.checkpoints, job.plan.launch.python.path)

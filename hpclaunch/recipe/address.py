@@ -6,6 +6,7 @@ import re
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
+from hpclaunch.secrets import find_secret
 
 PACKAGES = {
     "s3": "s3fs",
@@ -24,7 +25,6 @@ PACKAGES = {
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.DOTALL)
 _PASSWORD = re.compile(r".*:.*@", re.DOTALL)
-_KEY = re.compile(r"\b(A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|hf_[A-Za-z0-9]{20,})\b")
 _FORGETS = {"memory", "data", "http", "https", "blockcache", "filecache", "simplecache", "dir"}
 """Kinds of addresses that nothing can be kept at."""
 
@@ -53,7 +53,7 @@ def check_addresses(document: Document) -> None:
 def _problem(url: str) -> tuple[str, str] | None:
     """Say what is wrong with an address and what to do, None where it will do."""
     match = _SCHEME.fullmatch(url)
-    if match and (_PASSWORD.match(match.group(2)) or "?" in url or _KEY.search(url)):
+    if match and (_PASSWORD.match(match.group(2)) or "?" in url or find_secret(url)):
         return (
             "the address holds a password, a key or a query",
             "credentials come from the environment or the storage's own files, such as "

@@ -6,25 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from hpclaunch.errors import UserError
+from hpclaunch.secrets import find_secret, is_secret, secret_argument
 
 _SLURM = re.compile(r"^(SLURM|SLURMD|SBATCH|SALLOC|SRUN|PMI|PMIX|PMI2)_")
 _SLURM_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"}
-_SECRET = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|SSHPASS|CONNECTION_STRING|(^|_)(KEY|PAT|PASS|PWD)$"
-    r"|API_?KEY|ACCESS_KEY",
-    re.IGNORECASE,
-)
-# Paths of files, flags, and the shell's own; SLURM_JWT is what sbatch itself may need to be let in
-# (the script takes it out of the job).
-_NOT_SECRET = {
-    "TOKENIZERS_PARALLELISM", "HF_TOKEN_PATH", "SLURM_JWT", "PWD", "OLDPWD",
-    "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS",
-}  # fmt: skip
-_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
-"""A password inside an address, as proxies have them."""
+# The shell's own, and what lets sbatch itself in (the script takes it out of the job).
+_NOT_SECRET = {"SLURM_JWT", "PWD", "OLDPWD"}
 
 _LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
-_TOKEN_SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|ghp_[A-Za-z0-9]{30,})\b")
 
 
 def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
@@ -41,13 +30,14 @@ def for_submission(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def withheld(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that hold a secret, which no job inherits, sorted."""
+    return sorted(name for name, value in environment.items() if looks_secret(name, value))
+
+
 def looks_secret(name: str, value: str) -> bool:
     """Return whether a variable holds a secret, by its name or by the shape of its value."""
-    if name in _NOT_SECRET:
-        return False
-    return any(
-        (_SECRET.search(name), _TOKEN_SHAPES.search(value), _IN_URL.search(value)),
-    )
+    return name not in _NOT_SECRET and is_secret(name, value)
 
 
 def without_launcher_state(environment: Mapping[str, str]) -> dict[str, str]:
@@ -63,14 +53,28 @@ def without_launcher_state(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def refuse_secrets(words: Iterable[str]) -> None:
-    """Refuse words of the command line that look like an access token. Raises UserError.
+    """Refuse a command line with a secret in it. Raises UserError.
 
-    They would stand in the script, the record and the process list of every node.
+    It would stand in the script, the record and the process list of every node.
     """
-    for word in words:
-        match = _TOKEN_SHAPES.search(word)
-        if match:
-            raise UserError(
-                f"an access token ('{match.group()[:5]}...') stands in the command",
-                "save it once with 'hf auth login'; jobs read it from there",
-            )
+    _refuse(secret_argument(words), "the command")
+
+
+def refuse_secrets_in(text: str, place: str) -> None:
+    """Refuse a text, such as a recipe or a script, with the shape of a secret. Raises UserError."""
+    secret = find_secret(text)
+    _refuse(secret and f"'{secret.strip()[:4]}...'", place)
+
+
+def refuse_secret_variables(variables: Mapping[str, str], place: str) -> None:
+    """Refuse variables with a secret that a file sets for a job. Raises UserError."""
+    _refuse(next(iter(withheld(variables)), None), place)
+
+
+def _refuse(secret: str | None, place: str) -> None:
+    if secret is not None:
+        raise UserError(
+            f"a secret ({secret}) stands in {place}",
+            "keep it in a file that only you can read, and let the job read it there "
+            "('hf auth login' and 'wandb login' make such files)",
+        )

@@ -1,0 +1,139 @@
+"""What a secret looks like: one list of names and shapes, for all that is written or passed on.
+
+A false alarm costs a user a line to read; a miss puts a password into a script, a record and the
+process list of every node. Shapes are those that services give their keys; under a telling name
+(`--password`, `MY_TOKEN=`) any value that could be one counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+_SHAPES = (
+    r"hf_[A-Za-z0-9]{20,}",
+    r"api_org_[A-Za-z0-9]{20,}",
+    r"gh[pousr]_[A-Za-z0-9]{30,}",
+    r"github_pat_[A-Za-z0-9_]{20,}",
+    r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent)-[\w-]{20,}",
+    r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
+    r"xapp-\d-[A-Za-z0-9-]{10,}",
+    r"hooks\.slack\.com/services/\w+/\w+/\w+",
+    r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]+",
+    r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}",
+    r"AIza[\w-]{30,}",
+    r"ya29\.[\w-]{20,}",
+    r"wandb_v\d_[\w-]{20,}",
+    r"sk-[A-Za-z0-9_-]{20,}",
+    r"(?:r8|npm|dop_v1|dckr_pat|nvapi|tskey|lin_api|pat)[-_][A-Za-z0-9_-]{30,}",
+    r"pypi-[\w-]{50,}",
+    r"hvs\.[\w-]{20,}",
+    r"AGE-SECRET-KEY-1[0-9A-Z]{50,}",
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+    r"(?:AccountKey|SharedAccessKey|SharedAccessSignature)=[^;\s]+",
+)
+_SHAPE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_SHAPES)})")
+_IN_URL = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
+"""A name and a password inside an address, as proxies and databases have them."""
+_SIGNED_URL = re.compile(
+    r"(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig|se"
+    r"|token|access_token|api_?key|key|auth|password|secret)=[^&\s'\"]{6,}",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"(?<=authorization:)\s*\w+\s+\S{6,}|\b(?:bearer|basic) [\w.~+/-]{12,}=*", re.IGNORECASE
+)
+_PATTERNS = (_SHAPE, _IN_URL, _SIGNED_URL, _HEADER)
+
+_SURE_WORDS = {
+    "password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials",
+    "sshpass", "apikey", "jwt", "bearer", "cookie", "cookies", "dsn", "sas",
+}  # fmt: skip
+"""In a name, they mean that the value is secret, whatever it is."""
+_LIKELY_WORDS = {"token", "tokens", "key", "keys", "auth", "pat", "signature", "authorization"}
+"""In a name, they mean it where the value could be: keys and tokens are other things, too."""
+_SURE_NAMES = re.compile(
+    r"(?:API|ACCESS|ACCOUNT|PRIVATE|SECRET|ENCRYPTION|SIGNING|LICENSE|WANDB)_?KEY"
+    r"|(?:AUTH|ACCESS|HUB|HF|API|BOT|SESSION|REFRESH|GITHUB|GITLAB|ID)_?TOKEN|CONNECTION_?STRING",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SURE_ENDS = {"pass", "pwd"}
+_PLACE_ENDS = {"path", "file", "dir", "folder", "sock", "socket", "home", "cmd", "command", "url"}
+"""Ends of names whose value is where something is, and not the thing."""
+_PLACE = re.compile(r"[/~$@.<]|\w:\\|file:")
+"""How a value begins that is a path, a variable or a placeholder."""
+_HARMLESS = {"", "none", "null", "true", "false", "yes", "no", "on", "off", "auto", "default"}
+MIN_KEY_CHARACTERS = 16
+MIN_ENTROPY_BITS = 3.0
+"""Of a character of a random key; of English words some 2.5 to 4, but they hold no digits."""
+
+
+def find_secret(text: str) -> str | None:
+    """Return the first part of a text that has the shape of a secret, None where none has."""
+    for pattern in _PATTERNS:
+        match = pattern.search(text)
+        if match:
+            return match.group()
+    return None
+
+
+def mask(text: str) -> str:
+    """Return a text with what has the shape of a secret replaced by `***`."""
+    for pattern in _PATTERNS:
+        text = pattern.sub("***", text)
+    return text
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Return whether a variable is probably secret, by its name or by the shape of its value.
+
+    Here a telling name is enough: what a job does not inherit for it is said.
+    """
+    return find_secret(value) is not None or _by_name(name, value, lambda text: not text.isdigit())
+
+
+def secret_argument(words: Iterable[str]) -> str | None:
+    """Return the option, variable or shape of the first secret in a command line, None if none.
+
+    What is returned can be shown: it is a name, or a secret's first characters.
+    """
+    name = ""
+    for word in words:
+        shape = find_secret(word)
+        if shape is not None:
+            return f"'{shape.strip()[:4]}...'"
+        if name and not word.startswith("-") and _by_name(name, word, _could_be_key):
+            return name
+        key, equals, value = word.partition("=")
+        if equals and _by_name(key, value, _could_be_key):
+            return key.lstrip("-")[:40]
+        name = word.lstrip("-")[:40] if word.startswith("-") and not equals else ""
+    return None
+
+
+def _by_name(name: str, value: str, is_key: Callable[[str], bool]) -> bool:
+    words = [each.lower() for each in _WORD.findall(name)]
+    if not words or value.strip().lower() in _HARMLESS or _PLACE.match(value.strip()):
+        return False
+    if "webhook" in words and "://" in value:
+        return True
+    if words[-1] in _PLACE_ENDS:
+        return False
+    if words[-1] in _SURE_ENDS or _SURE_WORDS & set(words) or _SURE_NAMES.search(name):
+        return True
+    return bool(_LIKELY_WORDS & set(words)) and is_key(value)
+
+
+def _could_be_key(value: str) -> bool:
+    """Return whether a value is long, random and one word, as keys are."""
+    if len(value) < MIN_KEY_CHARACTERS or re.search(r"\s", value):
+        return False
+    if not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
+        return False
+    counts = Counter(value)
+    entropy = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
+    return entropy >= MIN_ENTROPY_BITS

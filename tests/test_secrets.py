@@ -1,0 +1,138 @@
+"""What is taken for a secret, and what is not."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpclaunch.errors import UserError
+from hpclaunch.secrets import find_secret, is_secret, mask, secret_argument
+from hpclaunch.slurm.environment import (
+    for_submission,
+    refuse_secret_variables,
+    refuse_secrets,
+    refuse_secrets_in,
+    withheld,
+)
+
+ALNUM = string.ascii_letters + string.digits
+
+
+def random_text(length: int, alphabet: str = ALNUM) -> st.SearchStrategy[str]:
+    return st.text(alphabet=alphabet, min_size=length, max_size=length)
+
+
+def with_prefix(prefix: str, length: int, alphabet: str = ALNUM) -> st.SearchStrategy[str]:
+    return random_text(length, alphabet).map(lambda rest: prefix + rest)
+
+
+UPPER = string.ascii_uppercase + string.digits
+SECRETS = st.one_of(
+    with_prefix("hf_", 34),
+    *[with_prefix(f"gh{kind}_", 36) for kind in "pousr"],
+    with_prefix("github_pat_", 60, ALNUM + "_"),
+    with_prefix("glpat-", 20),
+    with_prefix("xoxb-", 40),
+    with_prefix("AKIA", 16, UPPER),
+    with_prefix("ASIA", 16, UPPER),
+    with_prefix("AIza", 35),
+    with_prefix("sk-", 40),
+    with_prefix("sk-ant-api03-", 40),
+    st.tuples(*[random_text(20)] * 3).map(lambda parts: "eyJ" + ".".join(parts)),
+    random_text(12).map(lambda word: f"postgres://me:{word}@db/x"),
+    random_text(40).map(lambda word: f"https://b.s3/x?a=1&X-Amz-Signature={word}"),
+    random_text(40).map(lambda word: f"https://x.blob/y?sp=r&sig={word}"),
+    random_text(40).map(lambda word: f"Authorization: Bearer {word}"),
+    st.just("-----BEGIN OPENSSH PRIVATE KEY-----"),
+    random_text(40).map(lambda word: f"AccountName=x;AccountKey={word}=="),
+)
+
+
+@given(SECRETS, st.sampled_from(["", "x=", "--option=", "see "]), st.sampled_from(["", " end"]))
+def test_every_shape_is_found_refused_and_masked(secret: str, before: str, after: str) -> None:
+    text = before + secret + after
+    assert find_secret(text) is not None
+    shown = mask(text)
+    for size in (12, len(secret)):
+        assert secret[-size:] not in shown or secret.startswith("-----BEGIN")
+    refusals: tuple[Callable[[], None], ...] = (
+        lambda: refuse_secrets(["train.py", text]),
+        lambda: refuse_secrets_in(f"a: 1\nb: {text}\n", "the recipe"),
+        lambda: refuse_secret_variables({"NEUTRAL": text}, "the profile"),
+    )
+    for refuse in refusals:
+        with pytest.raises(UserError) as refused:
+            refuse()
+        assert secret not in str(refused.value)
+    assert for_submission({"NEUTRAL": text, "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert withheld({"NEUTRAL": text, "PATH": "/bin"}) == ["NEUTRAL"]
+
+
+@given(
+    st.sampled_from(
+        [
+            "--token", "--wandb-key", "--api_key", "--auth-token", "--hub_token", "--secret",
+            "--password", "--db-passwd", "--passphrase", "--access-key", "--pwd", "--jwt",
+        ]
+    ),
+    random_text(20).filter(lambda t: any(c.isdigit() for c in t) and len(set(t)) > 9),
+    st.booleans(),
+)  # fmt: skip
+def test_a_value_under_a_telling_name_is_refused(name: str, value: str, joined: bool) -> None:
+    words = [f"{name}={value}"] if joined else [name, value]
+    if any(each.isalpha() for each in value):
+        found = secret_argument(["prog.py", *words])
+        assert found is not None
+        assert value not in found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--tokens 5", "--max-tokens 4096", "--pad-token <pad>", "--eos_token </s>", "--key name",
+        "--password-file /home/me/pw", "--token $HF_TOKEN", "--token-file ./x", "tokenizer=gpt2",
+        "--tokenizer meta-llama/Llama-3.1-8B-Instruct", "model.name=org/token-classifier-v2",
+        "--keys a,b,c", "--sort-key loss", "--auth none", "hf_home=/data", "sk-learn",
+        "hf-internal/tiny", "--bypass-cache yes", "--pass-through x", "--secret-file=~/x",
+        "data.name=./secret_santa.jsonl", "https://host/page?key=a", "git@github.com:me/x",
+        "--author me", "PASSWORD_FILE=/x", "--run 1e6b3c9f7a2d4850be1c", "--seed 12345678901234567",
+        "s3://bucket/a@b", "--patience 3", "--webhook-timeout 30", "lora_key_value=1",
+    ],
+)  # fmt: skip
+def test_ordinary_words_are_none(words: str) -> None:
+    assert secret_argument(words.split()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GPG_PASSPHRASE", "open sesame"), ("DOCKER_AUTH_CONFIG", '{"auths":{"x":1}}'),
+        ("SMTP_AUTH", "me:pw"), ("MY_JWT", "abc"), ("COOKIE", "sid=1"), ("BEARER", "abc"),
+        ("SENTRY_DSN", "https://abc@sentry.io/1"), ("AZURE_STORAGE_SAS", "sv=2022&x"),
+        ("SLACK_WEBHOOK_URL", "https://example.org/x"), ("WANDB_API_KEY", "abc"),
+        ("GIT_CONFIG_VALUE_0", "Authorization: Basic eDp5eDp5"), ("OPENAI_KEY", "k"),
+        ("NEUTRAL", "-----BEGIN RSA PRIVATE KEY-----\nMII"), ("X", "github_pat_" + "a" * 30),
+        ("https_proxy", "http://me:secret@proxy:3128"),
+    ],
+)  # fmt: skip
+def test_variables_that_no_job_inherits(name: str, value: str) -> None:
+    assert is_secret(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOKENIZERS_PARALLELISM", "false"), ("HF_TOKEN_PATH", "/home/me/token"),
+        ("SSH_AUTH_SOCK", "/tmp/agent"), ("XAUTHORITY", "/home/me/.Xauthority"),
+        ("MAX_TOKENS", "4096"), ("KEYBOARD", "us"), ("LS_COLORS", "rs=0:di=01;34"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/x"), ("GOOGLE_APPLICATION_CREDENTIALS", "/x.json"),
+        ("http_proxy", "http://proxy:3128"), ("CONDA_PREFIX", "/conda"), ("GIT_AUTHOR", "me"),
+        ("KRB5CCNAME", "FILE:/tmp/krb5"), ("COMPASS", "north"), ("NCCL_DEBUG", "INFO"),
+    ],
+)  # fmt: skip
+def test_variables_that_a_job_inherits(name: str, value: str) -> None:
+    assert not is_secret(name, value)
