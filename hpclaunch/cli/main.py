@@ -15,6 +15,7 @@ from hpclaunch.cli import invocation
 from hpclaunch.cli.help import CommandLine, Entry
 from hpclaunch.cli.terminal import paint
 from hpclaunch.cli.text import say
+from hpclaunch.cli.visible import visible_streams
 from hpclaunch.errors import UserError
 
 SECTIONS = {
@@ -93,6 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Errors become one line on stderr."""
+    with visible_streams(next((word for word in arguments if not word.startswith("-")), "")):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         _check_folder()
         typed = invocation.split(arguments or ["--help"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,18 @@ def _write(job: Job, as_json: bool) -> None:
         print(rows([("folder", str(folder.root)), ("next", f"sbatch {quote(str(folder.script))}")]))
 
 
+def say_withheld() -> None:
+    """Name the variables with secrets that a job does not inherit."""
+    from hpclaunch.slurm.environment import withheld
+
+    names = withheld(os.environ)
+    if names:
+        say(
+            f"note: the job does not inherit {', '.join(names)}: Slurm would keep them; "
+            "it reads tokens from the files of 'hf auth login' and 'wandb login'"
+        )
+
+
 def print_submitted(submitted: Submitted, as_json: bool) -> None:
     """Print the job, its folder and what to type next."""
     from hpclaunch.run.find import index_problem
@@ -124,6 +137,7 @@ def print_submitted(submitted: Submitted, as_json: bool) -> None:
     say_if(index_problem(submitted.folder))
     if submitted.estimate:
         say(submitted.estimate)
+    say_withheld()
     if as_json:
         print_json({"name": record.name, "folder": folder, "job_id": record.job_id})
         return
