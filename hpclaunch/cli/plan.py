@@ -117,19 +117,23 @@ def _scale(
 
 
 def _simulated(made: Forecast) -> Any:
+    from hpclaunch.cli.simulation_progress import SimulationProgress
     from hpclaunch.forecast.simulate import simulate
 
-    return simulate(made)
+    with SimulationProgress() as progress:
+        return simulate(made, progress.done)
 
 
 def _without_closed_form(request: PredictionRequest, as_json: bool) -> int:
     """Print what the simulation says of a model whose layers no closed form counts."""
     from hpclaunch.cli.plan_exact import render_simulated, simulated_json
+    from hpclaunch.cli.simulation_progress import SimulationProgress
     from hpclaunch.forecast.model_config import model_config
     from hpclaunch.forecast.simulate import simulate_uncounted
 
     config, _ = model_config(request.recipe.model, os.environ, ask_hub=True)
-    made = simulate_uncounted(request, config or {})
+    with SimulationProgress() as progress:
+        made = simulate_uncounted(request, config or {}, progress.done)
     if as_json:
         print_json(simulated_json(made))
     else:

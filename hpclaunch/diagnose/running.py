@@ -48,8 +48,9 @@ def running_activity(
     phase = read_phase(folder)
     if record.program and phase is None and not any(e["event"] == "step" for e in events):
         return Activity(phase=OWN_PROGRAM, suspended=status.slurm == SUSPENDED)
-    nodes = Live(folder.metrics).refresh(now) if nodes is None else nodes
-    hosts = folder.node_names()
+    hosts, every = folder.node_names(), nodes
+    if nodes is None:  # for the clock the first node's samples are enough
+        nodes = Live(folder.metrics, hosts[:1] or None).refresh(now)
     there = now + clock_ahead(folder, events, nodes, hosts, now)
     found = activity(events, phase, there, status.progress.seconds_per_step, resumed_at)
     if status.slurm == SUSPENDED:
@@ -58,7 +59,8 @@ def running_activity(
         return found
     from hpclaunch.diagnose.rank_activity import rank_lines
 
-    return replace(found, ranks=rank_lines(nodes, hosts, record.processes_per_node))
+    every = Live(folder.metrics).refresh(now) if every is None else every
+    return replace(found, ranks=rank_lines(every, hosts, record.processes_per_node))
 
 
 def resumed(record: Record) -> float | None:

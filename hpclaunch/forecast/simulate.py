@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,12 @@ from hpclaunch.predict.memory import ALLOCATOR, COLLECTIVES, CONTEXT
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
+
+PROGRESS = "progress: "
+"""What a line begins with that says which share of the work is done, from 0 to 1."""
+
+OnProgress = Callable[[float], None]
+"""Called with the share of the work that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,19 @@ class SimulatedPlan:
         return self.total_bytes <= SAFE * self.usable_bytes
 
 
-def simulate(predicted: Forecast) -> Simulated:
+def simulate(predicted: Forecast, on_progress: OnProgress) -> Simulated:
     """Return the memory of a step on one GPU.
 
     Raises UserError without the training's packages, JobFailed where the model cannot be built.
     """
     load = predicted.estimate.training
-    return _run(predicted.config, predicted.request.recipe, load.sharding, load.shards)
+    recipe = predicted.request.recipe
+    return _run(predicted.config, recipe, load.sharding, load.shards, on_progress)
 
 
-def simulate_uncounted(request: PredictionRequest, config: Mapping[str, Any]) -> SimulatedPlan:
+def simulate_uncounted(
+    request: PredictionRequest, config: Mapping[str, Any], on_progress: OnProgress
+) -> SimulatedPlan:
     """Return the memory of a model whose layers no closed form counts. Raises as `simulate`."""
     name = request.gpu
     if name is None and len(request.site.gpus) == 1:
@@ -75,12 +86,14 @@ def simulate_uncounted(request: PredictionRequest, config: Mapping[str, Any]) ->
     sharding = candidate_of(request.recipe).sharding
     shards, _ = shards_and_replicas(sharding, request.nodes, request.gpus_per_node)
     how = "full" if sharding == "hybrid" else sharding
-    simulated = _run(config, request.recipe, how, shards)
+    simulated = _run(config, request.recipe, how, shards, on_progress)
     room = None if name is None else usable(gpus()[name])
     return SimulatedPlan(request, simulated, shards, room)
 
 
-def _run(config: Mapping[str, Any], recipe: Recipe, sharding: str, shards: int) -> Simulated:
+def _run(
+    config: Mapping[str, Any], recipe: Recipe, sharding: str, shards: int, on_progress: OnProgress
+) -> Simulated:
     lora = recipe.method.lora
     request = {
         "config": dict(config),
@@ -97,17 +110,37 @@ def _run(config: Mapping[str, Any], recipe: Recipe, sharding: str, shards: int) 
         "seq_len": seq_len_of(recipe),
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
     }
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        answer = json.loads(done.stdout.splitlines()[-1])
+    code, output, errors = _started(json.dumps(request), on_progress)
+    if code == 0:
+        answer = json.loads(output.splitlines()[-1])
         return Simulated(answer["bytes"]["Total"], answer["parameters"], answer["trained"])
-    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = (errors or ["it said nothing"])[-1]
     if "No module named" in last:
         raise UserError(f"--exact: {last}", "pip install 'hpclaunch[train]'")
     raise JobFailed(f"the step cannot be simulated: {last}", 1)
+
+
+def _started(request: str, on_progress: OnProgress) -> tuple[int, str, list[str]]:
+    """Run the simulation; return its exit code, its output and its lines of errors."""
+    errors: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "hpclaunch.train.simulation.simulate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # It computes nothing: threads would only wait for work, on the cores of others.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 - for mypy
+        with suppress(BrokenPipeError), process.stdin as stream:
+            stream.write(request)
+        for line in process.stderr:
+            if line.startswith(PROGRESS):
+                with suppress(ValueError):
+                    on_progress(float(line.removeprefix(PROGRESS)))
+            elif line.strip():
+                errors.append(line.strip())
+        output = process.stdout.read()
+    return process.returncode, output, errors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +84,9 @@ class NodeNow:
 class Live:
     """Follows the nodes of one folder. Not to be used by two threads at once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, only: Collection[str] | None = None) -> None:
+        """`only`: names of the nodes to follow; None: all that are there."""
+        self._folder, self._only = folder, only
         self._nodes: dict[str, _NodeTail] = {}
 
     def refresh(self, now: float) -> tuple[NodeNow, ...]:
@@ -96,6 +98,8 @@ class Live:
             names = filenames.nodes_in(self._folder)
         except OSError:
             names = ()
+        if self._only is not None:
+            names = tuple(name for name in names if name in self._only)
         self._nodes = {
             name: self._nodes.get(name) or _NodeTail(self._folder, name) for name in names
         }

@@ -5,8 +5,8 @@ from its config on the meta device, adapted by PEFT, sharded by accelerate's own
 twice over tensors that have a shape and no values, while PyTorch's FSDP memory tracker counts what
 a GPU would hold. The output head runs TRL's fused loss with what its kernels allocate on a GPU.
 
-A step's peak grows by the same amount with each further layer, so two models of few layers give
-the one of many.
+The peak of each phase of a step grows by the same amount with each further layer, so two models of
+few layers give the one of many.
 """
 
 from __future__ import annotations
@@ -16,116 +16,95 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
-from hpclaunch.train.towers import freeze_towers, remove_towers, without_towers
+from hpclaunch.train.simulation.depth import TOTAL, Cut, Parts, highest
+from hpclaunch.train.simulation.few_layers import count, cut_config, model_cut
+from hpclaunch.train.towers import remove_towers
 
-FEW_LAYERS, MORE_LAYERS = 16, 20
-"""Layers of the two models that are simulated: enough that the peak lies where it does in a whole
-one, in the layers' work or at the head."""
+PROGRESS = "progress: "
+"""What a line on stderr begins with that says which share of the work is done, from 0 to 1."""
+STEPS = 2
+"""Steps that are simulated: from the second on, the optimizer's state and what a step leaves behind
+are there."""
+_PHASES_OF_A_STEP = 2
+"""Phases of a layer: forward and backward."""
 
-ALIKE = 0.01
-"""Share of its parameters by which a model may differ from what two shallower ones say of it."""
 
-
-def simulate(request: dict[str, Any]) -> dict[str, Any]:
+def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
     """Return the bytes by part at the peak of a step; `parameters` and how many are `trained`.
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
     `activation_checkpointing`; `double_quant`; `fused_lora` and `recomputed_mlps`, of adapters on
-    weights in 16 bits. `layers`: how many to simulate,
-    instead of the two numbers that give the whole model.
+    weights in 16 bits. `layers`: how many to simulate, instead of the two numbers that give the
+    whole model. `on_progress`: called with the share of the work that is done.
     """
     if request.get("layers"):
-        return {"bytes": _step(request, int(request["layers"]))}
+        return {"bytes": _whole(request, int(request["layers"]), on_progress)}
     parameters, trained = count(request)
-    depth = _depth(dict(request["config"]))
-    if depth <= MORE_LAYERS or not _alike(request):
-        held = _step(request, depth)
-    else:
-        held = _deeper(_step(request, FEW_LAYERS), _step(request, MORE_LAYERS), depth)
+    depth, cut = model_cut(request)
+    held: Parts | None = None
+    if cut is not None:
+        # A config may name layers by their numbers, and not take fewer: then all are simulated.
+        with contextlib.suppress(Exception):
+            few, more = _steps(request, (cut.few, cut.more), cut, on_progress)
+            held = highest(few, more, cut, depth)
+    held = held or _whole(request, depth, on_progress)
     return {"bytes": held, "parameters": parameters, "trained": trained}
 
 
-def _deeper(few: dict[str, int], more: dict[str, int], depth: int) -> dict[str, int]:
-    """Return the bytes of a model of `depth` layers from those of two shallower ones."""
-    return {
-        part: more.get(part, 0)
-        + (more.get(part, 0) - few.get(part, 0))
-        * (depth - MORE_LAYERS)
-        // (MORE_LAYERS - FEW_LAYERS)
-        for part in {*few, *more}
-    }
+def _whole(request: dict[str, Any], depth: int, on_progress: Callable[[float], None]) -> Parts:
+    """Return the bytes by part at the peak of the model cut to `depth` layers."""
+    (peaks,) = _steps(request, (depth,), Cut(depth, depth, depth, 0), on_progress)
+    return max(peaks.values(), key=lambda parts: parts[TOTAL])
 
 
-def _alike(request: dict[str, Any]) -> bool:
-    """Whether the model can be cut, and is as large as its layers cut to few say."""
-    try:
-        few, more = count(request, FEW_LAYERS), count(request, MORE_LAYERS)
-    except Exception:
-        return False  # some families share what layers hold, and cannot be cut anywhere
-    whole = count(request)
-    depth = _depth(dict(request["config"]))
-    slope = (more[0] - few[0]) / (MORE_LAYERS - FEW_LAYERS)
-    return abs(more[0] + slope * (depth - MORE_LAYERS) - whole[0]) <= ALIKE * whole[0]
+def _steps(
+    request: dict[str, Any], depths: Sequence[int], cut: Cut, on_progress: Callable[[float], None]
+) -> list[dict[str, Parts]]:
+    """Simulate models cut to several numbers of layers, one after the other."""
+    done, all_phases = 0, _PHASES_OF_A_STEP * STEPS * sum(depths)
+
+    def on_phase() -> None:
+        nonlocal done
+        done += 1
+        on_progress(min(1.0, done / all_phases))
+
+    return [_step(request, layers, cut, on_phase) for layers in depths]
 
 
-def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]:
-    """Return the parameters of the model, and those that are trained.
-
-    `layers`: of the model cut to so many.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.for_model(**request["config"])
-    if layers is not None:
-        _cut(config.get_text_config(), layers)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        towers = freeze_towers(model)
-        total = sum(int(each.numel()) for each in model.parameters())
-        if request["method"] != "full":
-            fields = {"target_modules": "all-linear", **request.get("lora", {})}
-            fields["exclude_modules"] = without_towers(fields.get("exclude_modules"), towers)
-            model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
-    trained = (int(each.numel()) for each in model.parameters() if each.requires_grad)
-    return total, sum(trained)
-
-
-def _depth(config: dict[str, Any]) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.for_model(**config).get_text_config().num_hidden_layers)
-
-
-def _step(request: dict[str, Any], layers: int) -> dict[str, int]:
-    """Simulate two steps of the model cut to `layers`; bytes by part at the peak of the second."""
-    from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
-
-    from hpclaunch.train.simulation.stand_ins import FusedAdam, PlainTracker
+def _step(
+    request: dict[str, Any], layers: int, cut: Cut, on_phase: Callable[[], None]
+) -> dict[str, Parts]:
+    """Simulate the model cut to `layers`; bytes by part at the peak of each phase of a step."""
+    from hpclaunch.train.simulation.peaks import PlainPhases, ShardedPhases, mark_phases
+    from hpclaunch.train.simulation.stand_ins import FusedAdam
 
     with sharded_model(request, layers) as model:
         optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
         if request["sharding"] == "none":
-            tracker = PlainTracker()
+            tracker: Any = PlainPhases()
             tracker.track_external(model, optimizer)
         else:
-            tracker = FSDPMemTracker(model, optimizer)
+            tracker = ShardedPhases(model, optimizer)
             tracker.track_inputs(())
+        with contextlib.suppress(LookupError):
+            mark_phases(model, layers, cut, tracker, on_phase)
         with tracker:
-            for _ in range(2):  # from the second on the optimizer's state is there
-                _train(model, optimizer, request)
+            for _ in range(STEPS):
                 tracker.reset_mod_stats()
-        (peak,) = tracker.get_tracker_snapshot("peak").values()
+                tracker.begin_phases()
+                _train(model, optimizer, request, tracker)
         tower = model.tower_bytes // int(request["shards"])
-    parts = {str(getattr(part, "value", part)): int(size) for part, size in peak.items() if size}
-    return {**parts, "Total": parts["Total"] + tower}
+    return {
+        phase: {part: int(size) for part, size in parts.items() if size}
+        | {TOTAL: int(parts[TOTAL]) + tower}
+        for phase, parts in tracker.peaks.items()
+    }
 
 
 @contextlib.contextmanager
@@ -155,7 +134,7 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
         dist.destroy_process_group()
 
 
-def _train(model: Any, optimizer: Any, request: dict[str, Any]) -> None:
+def _train(model: Any, optimizer: Any, request: dict[str, Any], tracker: Any) -> None:
     import torch
 
     shape = (int(request["micro_batch_size"]), int(request["seq_len"]))
@@ -164,6 +143,7 @@ def _train(model: Any, optimizer: Any, request: dict[str, Any]) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
         output = model(input_ids=ids)
     output.logits.sum().backward()  # of log-probabilities: see FusedHead
+    tracker.phase = "optimizer"
     optimizer.step()
     optimizer.zero_grad()
 
@@ -179,7 +159,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
 
     config = AutoConfig.for_model(**request["config"])
     text = config.get_text_config()
-    _cut(text, layers)
+    cut_config(text, layers)
     config.use_cache = False
     with torch.device("meta"):
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
@@ -205,15 +185,6 @@ def _model(request: dict[str, Any], layers: int) -> Any:
                     ):
                         setattr(module, name, FourBit(child, double=double_quant))
     return model
-
-
-def _cut(config: Any, layers: int) -> None:
-    """Leave the first layers of a text model's config."""
-    kinds = getattr(config, "layer_types", None)
-    config.num_hidden_layers = layers
-    if kinds:
-        with contextlib.suppress(AttributeError):  # of some it follows from the number of layers
-            config.layer_types = kinds[:layers]
 
 
 def _materialize(model: Any) -> None:
@@ -287,7 +258,15 @@ def main() -> int:
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     hide_bitsandbytes()  # its layers have stand-ins here
-    print(json.dumps(simulate(json.load(sys.stdin))))
+    request = json.load(sys.stdin)
+    import torch
+
+    torch.set_num_threads(1)  # nothing is computed: others would only wait for work
+
+    def on_progress(share: float) -> None:
+        print(f"{PROGRESS}{share:.3f}", file=sys.stderr, flush=True)
+
+    print(json.dumps(simulate(request, on_progress)))
     return 0
 
 

@@ -1,0 +1,113 @@
+"""A model built without weights: its parameters, its kinds of layers, how few of them tell all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable
+from typing import Any
+
+from hpclaunch.train.simulation.depth import Cut, cut_of
+from hpclaunch.train.towers import freeze_towers, without_towers
+
+ALIKE = 0.01
+"""Share of its parameters by which a model may differ from what two shallower ones say of it."""
+
+
+def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
+    """Return how many layers the model has, and how few of them tell the memory of all.
+
+    None where only all of them do. `request` as `simulate` takes it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(**request["config"])
+    text = config.get_text_config()
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    depth = int(text.num_hidden_layers)
+    try:
+        cut = cut_of(kinds_of(model, text))
+    except LookupError:  # its layers are no list
+        return depth, None
+    return depth, cut if cut is not None and _alike(request, cut, depth) else None
+
+
+def _alike(request: dict[str, Any], cut: Cut, depth: int) -> bool:
+    """Whether the model can be cut, and is as large as its layers cut to few say."""
+    try:
+        (few, _), (more, _) = count(request, cut.few), count(request, cut.more)
+    except Exception:
+        return False  # some families share what layers hold, and cannot be cut anywhere
+    whole, _ = count(request)
+    slope = (more - few) / (cut.more - cut.few)
+    return abs(more + slope * (depth - cut.more) - whole) <= ALIKE * whole
+
+
+def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]:
+    """Return the parameters of the model, and those that are trained.
+
+    `layers`: of the model cut to so many.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(**request["config"])
+    if layers is not None:
+        cut_config(config.get_text_config(), layers)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        towers = freeze_towers(model)
+        total = sum(int(each.numel()) for each in model.parameters())
+        if request["method"] != "full":
+            fields = {"target_modules": "all-linear", **request.get("lora", {})}
+            fields["exclude_modules"] = without_towers(fields.get("exclude_modules"), towers)
+            model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
+    trained = (int(each.numel()) for each in model.parameters() if each.requires_grad)
+    return total, sum(trained)
+
+
+def cut_config(config: Any, layers: int) -> None:
+    """Leave the first layers of a text model's config."""
+    kinds = getattr(config, "layer_types", None)
+    config.num_hidden_layers = layers
+    if kinds:
+        with contextlib.suppress(AttributeError):  # of some it follows from the number of layers
+            config.layer_types = kinds[:layers]
+
+
+def kinds_of(model: Any, config: Any) -> list[Hashable]:
+    """Return what each layer of a model consists of: modules, shapes, and the config's lists."""
+    layers = decoder_layers(model, config.num_hidden_layers)
+    lists = [
+        value
+        for value in vars(config).values()
+        if isinstance(value, list | tuple) and len(value) == len(layers)
+    ]
+    return [
+        (_contents(layer), *(str(each[number]) for each in lists))
+        for number, layer in enumerate(layers)
+    ]
+
+
+def decoder_layers(model: Any, count: int) -> Any:
+    """Return the list of a model's decoder layers: the largest list of `count` modules.
+
+    Raises LookupError where there is none.
+    """
+    import torch
+
+    found = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    ]
+    if not found:
+        raise LookupError(f"no list of {count} layers")
+    return max(found, key=lambda module: sum(each.numel() for each in module.parameters()))
+
+
+def _contents(layer: Any) -> Hashable:
+    modules = tuple((name, type(each).__name__) for name, each in layer.named_modules())
+    return modules, tuple((name, tuple(each.shape)) for name, each in layer.named_parameters())
