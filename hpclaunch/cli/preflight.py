@@ -39,8 +39,9 @@ def preflight(
 ) -> int:
     """Measure the bandwidth inside and between nodes.
 
-    Runs all-gathers and all-reduces over all GPUs for a minute or two, in the allocation you are
-    in or in a short job of its own. The bandwidths are kept for this site; later plans use them.
+    Runs all-gathers and all-reduces over all GPUs, and copies between them and their host's
+    memory, for a minute or two, in the allocation you are in or in a short job of its own. The
+    bandwidths are kept for this site; later plans use them.
     """
     from hpclaunch.cli.resources import request
     from hpclaunch.forecast.preflight_results import PROGRAM, keep
@@ -78,4 +79,9 @@ def _print_rates(kept: SiteBandwidths) -> None:
                 f"{where}: all-gather {rates.gather_gb_s:.3g} GB/s, "
                 f"all-reduce {rates.reduce_gb_s:.3g} GB/s ({kept.kind}, {rates.ranks} ranks)"
             )
+    if kept.host is not None:
+        print(
+            f"host memory: {kept.host.to_gpu_gb_s:.3g} GB/s to each GPU, "
+            f"{kept.host.from_gpu_gb_s:.3g} GB/s back ({kept.kind}, {kept.host.gpus} at once)"
+        )
     say(f"kept in {kept.path}; plans for this site use it")

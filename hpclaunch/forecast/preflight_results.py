@@ -13,7 +13,7 @@ import msgspec
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record
-from hpclaunch.site.measured import CPU, Rates, file_of, measured, name_at, text_of
+from hpclaunch.site.measured import CPU, HostLink, Rates, file_of, measured, name_at, text_of
 
 PROGRAM = ("-m", "hpclaunch.train.bandwidths")
 """What runs on every rank."""
@@ -25,6 +25,13 @@ class _Bandwidth(msgspec.Struct, frozen=True):
     reduce_gb_s: float
 
 
+class _HostCopies(msgspec.Struct, frozen=True):
+    to_gpu_gb_s: float
+    from_gpu_gb_s: float
+    alone_gb_s: float
+    gpus: int
+
+
 class _PreflightResults(msgspec.Struct, frozen=True):
     when: float
     """Unix seconds."""
@@ -32,6 +39,7 @@ class _PreflightResults(msgspec.Struct, frozen=True):
     per_node: int
     inside: list[_Bandwidth] | None
     across: list[_Bandwidth] | None
+    host: _HostCopies | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class SiteBandwidths:
     across: Rates | None
     """Between nodes; None where there was one."""
     path: Path
+    host: HostLink | None = None
+    """Between the GPUs and their host's memory; None on CPUs."""
 
 
 def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
@@ -64,6 +74,7 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
             "measured, and not kept: the GPU's kind was not told", "run it again with --gpu KIND"
         )
     inside = _best(found, found.inside, found.per_node, 1)
+    host = _host(found)
     across = _best(found, found.across, found.nodes * found.per_node, found.nodes)
     name = name_at(record.site, record.cluster)
     path = file_of(name)
@@ -74,11 +85,25 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
                 before,
                 inside={**before.inside, **({kind: inside} if inside else {})},
                 across={**before.across, **({kind: across} if across else {})},
+                host={**before.host, **({kind: host} if host else {})},
             )
             write_atomic(path, text_of(after))
     except OSError as error:
         raise UserError(f"what was measured cannot be kept in {path}: {error.strerror}") from None
-    return SiteBandwidths(kind, inside, across, path)
+    return SiteBandwidths(kind, inside, across, path, host)
+
+
+def _host(found: _PreflightResults) -> HostLink | None:
+    if found.host is None:
+        return None
+    copies = found.host
+    return HostLink(
+        to_gpu_gb_s=round(copies.to_gpu_gb_s, 3),
+        from_gpu_gb_s=round(copies.from_gpu_gb_s, 3),
+        alone_gb_s=round(copies.alone_gb_s, 3),
+        gpus=copies.gpus,
+        when=found.when,
+    )
 
 
 def _best(

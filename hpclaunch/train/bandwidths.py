@@ -30,6 +30,8 @@ MAX_BYTES = {"cuda": 1 << 31, "cpu": 1 << 26}
 LONG_SECONDS = {"cuda": 0.5, "cpu": 2.0}
 """Seconds of a collective after which none larger is tried."""
 REPEATS = 5
+HOST_BYTES = 1 << 29
+"""Bytes that are copied between pinned memory and a GPU at once."""
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=3)
 """For one collective, the first of which waits for NCCL to connect all ranks."""
 
@@ -74,11 +76,58 @@ def _measure(context: DistContext) -> dict[str, Any]:
         groups = [list(range(n * per_node, (n + 1) * per_node)) for n in range(context.nodes)]
         node_group, _ = distributed.new_subgroups_by_enumeration(groups, timeout=COLLECTIVE_TIMEOUT)
         measured["inside"] = _rates(context, node_group, per_node, "inside a node")
+    measured["host"] = _host_rates(context, per_node) if context.device == "cuda" else None
     if context.nodes > 1:
         measured["across"] = _rates(
             context, distributed.group.WORLD, context.world_size, "across nodes"
         )
     return measured
+
+
+def _host_rates(context: DistContext, per_node: int) -> dict[str, float]:
+    """Return GB/s of copies between pinned memory and each GPU, as offloaded shards are fetched.
+
+    All GPUs of a node at once, each way, and one GPU a node while the others rest. The slowest
+    rank counts.
+    """
+    import torch
+    from torch import distributed
+
+    there = torch.empty(HOST_BYTES, dtype=torch.uint8, device="cuda")
+    here = torch.zeros(HOST_BYTES, dtype=torch.uint8, pin_memory=True)
+
+    def seconds(copy: Callable[[], None], *, takes_part: bool = True) -> float:
+        times = []
+        for _ in range(1 + REPEATS):
+            distributed.barrier()
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            if takes_part:
+                copy()
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - begin)
+        return _slowest(context, statistics.median(times[1:]))  # the first sets it up
+
+    def to_gpu() -> None:
+        there.copy_(here, non_blocking=True)
+
+    def from_gpu() -> None:
+        here.copy_(there, non_blocking=True)
+
+    alone = seconds(to_gpu, takes_part=context.local_rank == 0)
+    rates = {
+        "to_gpu_gb_s": HOST_BYTES / seconds(to_gpu) / 1e9,
+        "from_gpu_gb_s": HOST_BYTES / seconds(from_gpu) / 1e9,
+        "alone_gb_s": HOST_BYTES / alone / 1e9,
+        "gpus": per_node,
+    }
+    if context.is_main_process:
+        print(
+            f"host memory: {rates['to_gpu_gb_s']:.3g} GB/s to each of {per_node} GPUs at once, "
+            f"{rates['from_gpu_gb_s']:.3g} GB/s back, {rates['alone_gb_s']:.3g} GB/s to one alone",
+            flush=True,
+        )
+    return rates
 
 
 def _rates(context: DistContext, group: Any, ranks: int, where: str) -> list[dict[str, float]]:

@@ -13,9 +13,11 @@ from hpclaunch.errors import UserError
 from hpclaunch.forecast import measurements
 from hpclaunch.forecast.measurements import checkpoint_rate_at
 from hpclaunch.forecast.preflight_results import keep
+from hpclaunch.predict.hardware import host_rates_of, offload_basis
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.site.load import gpus
 from hpclaunch.site.measured import measured, name_at
 from tests.run.making import run_in
 
@@ -48,6 +50,22 @@ def test_the_largest_tensors_count(tmp_path: Path, config: Path) -> None:
     assert (found.inside["h100"].ranks, found.inside["h100"].nodes) == (4, 1)
     assert found.across["h100"].gather_gb_s == 1
     assert (found.across["h100"].ranks, found.across["h100"].nodes) == (8, 2)
+
+
+def test_copies_to_and_from_the_host_are_kept_and_planned_with(tmp_path: Path) -> None:
+    copies = {"to_gpu_gb_s": 11.0, "from_gpu_gb_s": 13.0, "alone_gb_s": 24.0, "gpus": 4}
+    kept = keep(left(tmp_path, host=copies), RECORD)
+    assert kept.host == measured("generic").host["h100"]
+    keep(left(tmp_path, host=None), RECORD)
+    found = measured("generic").host["h100"]
+    assert (found.to_gpu_gb_s, found.alone_gb_s, found.when) == (11.0, 24.0, 5.0)
+    rates = host_rates_of(gpus()["h100"], found)
+    assert (rates.link_gb_s, rates.assumed) == (11.0, False), "the slower way, and no range"
+    assert host_rates_of(gpus()["h100"], None).assumed
+    (line,) = offload_basis(rates, found).measured
+    assert (
+        "11 GB/s between each of 4 GPUs and their host (measured by preflight" in said.measured[0]
+    )
 
 
 def test_what_was_known_of_other_links_and_kinds_stays(tmp_path: Path) -> None:
