@@ -63,9 +63,7 @@ def test_copies_to_and_from_the_host_are_kept_and_planned_with(tmp_path: Path) -
     assert (rates.link_gb_s, rates.assumed) == (11.0, False), "the slower way, and no range"
     assert host_rates_of(gpus()["h100"], None).assumed
     (line,) = offload_basis(rates, found).measured
-    assert (
-        "11 GB/s between each of 4 GPUs and their host (measured by preflight" in said.measured[0]
-    )
+    assert "11 GB/s between each of 4 GPUs and their host (measured by preflight" in line
 
 
 def test_what_was_known_of_other_links_and_kinds_stays(tmp_path: Path) -> None:

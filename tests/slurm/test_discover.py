@@ -88,6 +88,13 @@ def test_a_type_added_to_the_catalogue_is_found(kind: str, monkeypatch: pytest.M
     assert found.request == GpuRequest(constraint=kind)
 
 
+def test_a_variant_is_found_by_its_familys_name_where_no_other_is_told_apart() -> None:
+    found = discover("mi300x", parse_types("gpu|64|MI300|gpu:4\n"))
+    assert found is not None and found.request == GpuRequest(constraint="MI300")
+    with pytest.raises(UserError, match="mi300a"):
+        discover("mi300x", parse_types("gpu|64|mi300|gpu:4\nother|64|mi300a|gpu:4\n"))
+
+
 @pytest.mark.parametrize("feature", ["rack1", "epyc7763", "cascadelake", "ib", "ssd2", "node12"])
 def test_a_feature_of_something_else_is_no_gpu(feature: str) -> None:
     assert not names_gpu(feature)
