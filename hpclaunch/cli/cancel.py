@@ -6,7 +6,7 @@ import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
-from hpclaunch.cli.text import waiting_message
+from hpclaunch.cli.text import say, waiting_message
 
 
 @click.command(
@@ -39,3 +39,4 @@ def cancel(run: str | None) -> None:
         cancel_run(folder, record)
     job = f" (job {current.job_id})" if current.job_id else ""
     print(f"cancelled {record.name}{job}")
+    say(f"go on from its newest checkpoint: hpclaunch resume {record.name}")

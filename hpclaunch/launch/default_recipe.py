@@ -23,14 +23,19 @@ def check_default_recipe(plan: Plan) -> None:
             f"no recipe is named, and the default, {library.DEFAULT}, is not for CPUs",
             f"name one: {library.TINY}",
         )
-    fits = _fits(plan)
+    problem = ""
+    try:
+        made = predict(plan)
+        fits = made.estimate.fits if made else None
+    except UserError as error:
+        fits, problem = None, f": {error.message}"
     if fits:
         return
     where = f"{plan.nodes} x {plan.processes_per_node} {resources.gpu or 'GPUs'}"
     if fits is None:
         raise UserError(
             f"no recipe is named, and whether {where} hold the default, {library.DEFAULT}, is "
-            "unknown",
+            f"unknown{problem}",
             "name the GPU type by --gpu, or a recipe (hpclaunch recipes ls)",
         )
     fitting = [name for name, _ in zip(_that_fit(plan), range(MOST), strict=False)]

@@ -17,6 +17,9 @@ from hpclaunch.slurm.environment import for_submission
 _JOB_ID = re.compile(r"(?:Submitted batch job )?([0-9]+)(?:;\S*)?")
 """A line of `sbatch --parsable`; the greeting of a site's wrapper may stand around it."""
 
+_UNSURE = re.compile(r"timed out|zero bytes were transmitted|unable to confirm", re.IGNORECASE)
+"""What sbatch prints where the controller may have taken the job, and its answer was lost."""
+
 _MAY_WAIT = re.compile(
     r"\bDOWN\b|DRAIN|\bbusy\b|\breserved\b|temporarily|is in the future|dependency", re.IGNORECASE
 )
@@ -49,10 +52,15 @@ def test_only(script: str, cwd: Path) -> Trial:
 def submit(script: Path, cwd: Path) -> str:
     """Submit a script; returns the job id.
 
-    Raises UserError with Slurm's own words, JobFailed where sbatch names no job.
+    Raises UserError with Slurm's own words, JobFailed where it is not known which job it became.
     """
     done = sbatch(["--parsable", str(script)], cwd, None)
     if done.returncode != 0:
+        if _UNSURE.search(done.stderr):
+            raise JobFailed(
+                f"Slurm did not say whether it took {script}: {words(done.stderr)}; look with "
+                "'squeue --me' before you submit it again"
+            )
         if NO_CONTROLLER.search(done.stderr):
             raise UserError(
                 f"nothing was submitted: {problem(done.stderr)}",

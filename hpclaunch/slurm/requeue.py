@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpclaunch.slurm.batch import sbatch
-from hpclaunch.slurm.commands import ASK_TIMEOUT, ask, plain, words
+from hpclaunch.slurm.commands import ASK_TIMEOUT, RETRY_PAUSE_S, ask, plain, words
 
 
 def test_without(script: str, cwd: Path, nodes: Sequence[str]) -> str | None:
@@ -18,7 +19,10 @@ def test_without(script: str, cwd: Path, nodes: Sequence[str]) -> str | None:
 
 
 def requeue(job: str) -> bool:
-    """Put a running job back into the queue; False where Slurm refuses, which it says itself."""
+    """Put a running job back into the queue; False where Slurm refuses twice, as it says itself."""
+    if _accepted("scontrol", "requeue", job):
+        return True
+    time.sleep(RETRY_PAUSE_S)  # a busy controller refuses some
     return _accepted("scontrol", "requeue", job)
 
 

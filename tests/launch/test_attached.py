@@ -165,6 +165,7 @@ def test_a_nested_step_does_not_inherit_the_enclosing_one() -> None:
     # From 26.05 on, a step of an allocation by task would get no more than that task's GPU.
     step = {
         "SLURM_TRES_BIND": "gres/gpu:per_task:1",
+        "SLURM_CPUS_PER_GPU": "4",
         "SLURM_STEP_ID": "0",
         "SLURM_NODEID": "0",
         "SLURM_NTASKS": "1",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.cli.prediction import prediction
 from hpclaunch.errors import UserError
 from hpclaunch.launch.check import check
 from hpclaunch.launch.draft import draft
@@ -188,3 +189,16 @@ def test_what_would_never_start_is_pointed_out(
     found = notes(job(**asked, **what))
     assert message in found
     assert bool(message) == ("would never start" in found)
+
+
+def test_a_feature_that_stands_for_several_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster knows what `a100` is; for the plan the catalogue asks which one."""
+    listed(monkeypatch, ALIKE.replace("|a100_40|", "|a100,a100_40|"))
+    request = Request(
+        recipe="llama3-8b-lora", site="generic", resources=Resources(gpus=4, gpu="a100")
+    )
+    made = draft(request, {})
+    assert options(made)["--constraint"] == "a100"
+    line = prediction(made, force=False)
+    assert line is not None
+    assert "which one? It comes as a100_40 and a100_80" in line

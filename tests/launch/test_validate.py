@@ -41,7 +41,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, None),
         ({"name": "a b"}, "a run's name is a folder's"),
         ({"model": "meta-llama/Llama-3.1-8B"}, "is gated"),
-        ({"project": "hf_" + "a" * 30}, "an access token"),
+        ({"project": "hf_" + "a" * 30}, "a secret .* stands in"),
     ],
 )
 def test_one_set_of_checks(tmp_path: Path, wrong: dict[str, str], message: str | None) -> None:

@@ -23,6 +23,7 @@ from hpclaunch.run.record import Record, write_record
 from hpclaunch.slurm import batch, jobs
 from hpclaunch.slurm import commands as slurm
 from hpclaunch.slurm.jobs import NO_ANSWER, JobState, job_states
+from hpclaunch.slurm.requeue import requeue
 
 Commands = Callable[..., None]
 
@@ -211,6 +212,23 @@ def test_a_submission_without_a_job_number_is_no_success(
     commands(sbatch="echo hello")
     with pytest.raises(JobFailed, match="named no job number; look for it with 'squeue --me'"):
         batch.submit(tmp_path / "job.sbatch", tmp_path)
+
+
+def test_an_answer_that_was_lost_is_no_refusal(commands: Commands, tmp_path: Path) -> None:
+    """The job may be in the queue: its folder stays, and nobody is told that nothing happened."""
+    commands(sbatch="echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1")
+    with pytest.raises(JobFailed, match=r"did not say whether it took .*'squeue --me' before"):
+        batch.submit(tmp_path / "job.sbatch", tmp_path)
+
+
+def test_a_requeue_that_is_refused_once_is_asked_for_again(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpclaunch.slurm.requeue.RETRY_PAUSE_S", 0.0)
+    commands(scontrol=ONCE.format(folder=tmp_path, then="true"))
+    assert requeue("7")
+    commands()
+    assert not requeue("7")
 
 
 def test_a_machine_without_a_controller_says_so(commands: Commands, tmp_path: Path) -> None:
