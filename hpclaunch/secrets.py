@@ -69,7 +69,7 @@ _PLACE = re.compile(r"[/~$@.<]|\w:\\|file:")
 _HARMLESS = {"", "none", "null", "true", "false", "yes", "no", "on", "off", "auto", "default"}
 MIN_KEY_CHARACTERS = 16
 MIN_ENTROPY_BITS = 3.0
-"""Of a character of a random key; of English words some 2.5 to 4, but they hold no digits."""
+"""Bits in a character of a random key; English words have 2.5 to 4, but they hold no digits."""
 
 
 def find_secret(text: str) -> str | None:
