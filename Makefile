@@ -2,7 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
-# make verdicts   what `why` says of 200 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
+# make verdicts   what `why` says of some 280 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make docs    the pages as a site, in build/docs; a broken link is an error

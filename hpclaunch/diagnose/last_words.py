@@ -7,7 +7,7 @@ import re
 NEAR = 6
 """Lines with words at the end of an output among which the reason may stand."""
 
-_ARGUMENTS = re.compile(r"^([\w./-]+: error: .+)$")
+_ARGUMENTS = re.compile(r"^(?!srun|sbatch|slurmstepd|salloc)([\w./<>\[\] -]+: error: .+)$")
 _NOISE = re.compile(
     r"^\s*(?:wandb: |\[?[WIE]\d{3,4} |\[rank\d+\]:\[[WIE]|WARNING|INFO|DEBUG|warnings?\.warn"
     r"|frame #|\{.*\}$|\[?\d{4}-\d\d-\d\d(?!.*\b(?:ERROR|CRITICAL|FATAL)\b)"

@@ -83,7 +83,10 @@ def with_output(folder: RunFolder, log: Log, end: RankFailure) -> RankFailure:
         lines = _by_rank(log).get((end.node or 0, end.local_rank or 0), ([], []))[1]
     if end.error:
         return _with_words(lines, log, end)
-    last = _last_act(lines) if end.code == ABORTED else lines[-LAST:]
+    last = lines[-LAST:]
+    if end.code == ABORTED:
+        node, local = end.node or 0, end.local_rank or 0
+        last = [line for line in _last_act(lines) if not _went_on(line, log, node, local)]
     gave_up = end.code == ABORTED and bool(patterns.collateral("\n".join(last).encode()))
     return replace(end, text="\n".join(last).encode(), is_collateral=end.is_collateral or gave_up)
 
@@ -109,7 +112,7 @@ def _last_act(lines: list[str]) -> list[str]:
     for at, line in enumerate(last):
         if _ABORTING.search(line):
             return last[at:]
-    return last[-LAST:]
+    return without_noise(last)[-NEAR:]
 
 
 def went_on_after(failure: RankFailure, log: Log) -> bool:

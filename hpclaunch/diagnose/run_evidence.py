@@ -22,6 +22,7 @@ from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
+_FRAME = re.compile(rb"(?:\[rank\d+\]: ?)?\s+File \"[^\"\n]*\", line \d+")
 NCCL_FILES = 64
 NCCL_END = 2**16
 """Bytes read from the end of each of NCCL's own logs."""
@@ -145,7 +146,7 @@ class RunEvidence:
 
 def _last_line_with(name: str, rank: RankFailure) -> Clue | None:
     """Return the last line of a rank's output with a phrase of a name: the reason stands last."""
-    lines = patterns.lines_with(name, rank.text)
+    lines = [place for place in patterns.lines_with(name, rank.text) if not _is_code(rank, *place)]
     if not lines:
         return None
     begin, stop = lines[-1]
@@ -156,6 +157,12 @@ def _last_line_with(name: str, rank: RankFailure) -> Clue | None:
         line = rank.before + rank.text.count(b"\n", 0, begin) + 1
     error = rank.clue()
     return replace(error, text=text, line=line, time=time_in(text) or error.time)
+
+
+def _is_code(rank: RankFailure, begin: int, stop: int) -> bool:
+    """Return whether a line of a traceback is source code: it says what could be, not what was."""
+    before = rank.text[rank.text.rfind(b"\n", 0, max(0, begin - 1)) + 1 : begin]
+    return bool(_FRAME.match(rank.text, begin, stop) or _FRAME.match(before))
 
 
 def gather(

@@ -116,7 +116,7 @@ def trouble(text: str) -> Trouble | None:
 
 def _service(found: list[str], lines: list[str], text: str) -> tuple[Service | None, str]:
     """Return service and host: by the exception, by the host that it names, by its frames."""
-    host = _host(found) or _host(lines)
+    host = _host(found, pages=True) or _host(lines)
     for service, pattern in _CLASSES:
         if pattern.search(text):
             return service, host
@@ -126,11 +126,14 @@ def _service(found: list[str], lines: list[str], text: str) -> tuple[Service | N
     return next((service for service, pattern in _FRAMES if pattern.search(text)), None), ""
 
 
-def _host(lines: list[str]) -> str:
-    """Return the first host that lines name, pages left out; '' where they name none."""
+def _host(lines: list[str], pages: bool = False) -> str:
+    """Return the first host that lines name; '' where they name none.
+
+    `pages`: hosts of pages count, too, as they do in the line that says what went wrong.
+    """
     for line in lines:
         for match in _HOST.finditer(line):
             host = next(group for group in match.groups() if group)
-            if not _PAGES.search(host):
+            if pages or not _PAGES.search(host):
                 return host
     return ""

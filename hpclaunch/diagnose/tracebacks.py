@@ -155,7 +155,10 @@ def _of_another_rank(plain: list[str], at: int, end: int) -> tuple[int, str]:
 
 
 def _with_last_error(plain: list[str], at: int, error: str) -> str:
-    """Return an error of NCCL with what NCCL says of it, which is the line below `Last error:`."""
+    """Return an error with what stands below it: NCCL's `Last error:`, a message's first words."""
+    if error.endswith(":"):
+        below = (line.strip() for line in plain[at + 1 : at + 6] if re.search(r"\w{2}", line))
+        return f"{error} {next(below, '')}".strip()
     for place in range(at, min(len(plain) - 1, at + 6)):
         if plain[place].strip() == "Last error:":
             return f"{error.rstrip(' .')}. Last error: {plain[place + 1].strip()}"

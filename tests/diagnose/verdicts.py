@@ -49,6 +49,8 @@ class Case:
     """One is in the advice."""
     never: tuple[str, ...] = ()
     """None is in the headline or the advice."""
+    shows: tuple[str, ...] = ()
+    """All are in the lines of evidence."""
     run: FailedRun = field(default_factory=FailedRun)
     own_logs: bool = True
     """Each rank has its own log beside the job's."""
@@ -87,6 +89,8 @@ class Case:
         if cause.kind not in self.right:
             return "unknown" if cause.kind in UNNAMED and place and not barred else "wrong"
         said = all(text.lower() in headline for text in self.says)
+        shown = "\n".join(clue.text for clue in cause.evidence)
+        said = said and all(text in shown for text in self.shows)
         advised = not self.advises or any(text.lower() in advice for text in self.advises)
         return "right" if place and said and advised and not barred else "wrong"
 
@@ -146,6 +150,7 @@ def _cases(file: Path) -> Iterator[Case]:
             _split(told.get("says", ""), "&"),
             _split(told.get("advises", ""), "|"),
             _split(told.get("never", ""), "&"),
+            _split(told.get("shows", ""), "&"),
             run,
         )
 

@@ -40,6 +40,7 @@ TORN_FILE: Family = {
         "MetadataIncompleteBuffer", "Ran out of input", "unexpected EOF", "UnpicklingError",
         "pickle data was truncated", "not a ZIP archive", "BadZipFile", "invalid load key",
         "InvalidHeader", "file is truncated", "File is too small",
+        confirmed=r"(?m)^(?!.*Weights only load failed)",
     )
 }  # fmt: skip
 JSON_ERROR: Family = {

@@ -31,14 +31,17 @@ NO_ENVIRONMENT: Family = {
     "no_command": phrases(
         ": command not found", ": not found", "activate: No such file or directory",
         "no Python environment in", "error: execve(): ", "bad interpreter",
-        confirmed=r"(?m)(?:not found\s*$|activate: No such|no Python env|execve|bad interp)",
+        "/usr/bin/env: ",
+        confirmed=r"(?m)(?:not found\s*$|activate: No such|no Python env|execve|bad interp"
+        r"|bin/env)",
         anywhere=True,
     )
 }  # fmt: skip
 TASK_KILLED: Family = {
     "task_killed": phrases(
-        "srun: error: ", latest=True,
-        confirmed=r"srun: error: \S+: tasks? [\d,-]+: (?:Killed|Segm|Bus error|Aborted)",
+        "srun: error: ", ": line ", latest=True,
+        confirmed=r"(?:srun: error: \S+: tasks? [\d,-]+:|: line \d+: +\d+) "
+        r"(?:Killed|Segm|Bus error|Aborted)",
         anywhere=True,
     )
 }  # fmt: skip

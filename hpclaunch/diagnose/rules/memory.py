@@ -7,6 +7,7 @@ import re
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
+from hpclaunch.diagnose.tracebacks import HEADER
 from hpclaunch.plan.slurm_options import mib_of
 from hpclaunch.site.sbatch_options import MEMORY
 
@@ -99,7 +100,7 @@ def host(evidence: RunEvidence) -> Cause | None:
     refused = None
     if evidence.root_cause_line("locked_memory") is None:
         refused = evidence.root_cause_line("host_alloc")
-    worker = evidence.root_cause_line("worker_killed", "worker_gone")
+    worker = evidence.root_cause_line("worker_killed") or _gone(evidence)
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:
         full = next(n for n in evidence.nodes if kills[0].file == n.file)
@@ -160,6 +161,14 @@ def _may_be_killed(evidence: RunEvidence) -> bool:
     on the node, was. What a rank lost with a process of its own, its exception says.
     """
     return not evidence.explained or _LOST.search(evidence.last_words) is not None
+
+
+def _gone(evidence: RunEvidence) -> Clue | None:
+    """Return the line of a worker that is gone, if nothing says what else became of it."""
+    context = b"".join(rank.context for rank in evidence.speakers[:1])
+    if "killed by signal" in evidence.last_words or HEADER.encode() in context:
+        return None
+    return evidence.root_cause_line("worker_gone")
 
 
 def _of_worker(line: Clue) -> str:

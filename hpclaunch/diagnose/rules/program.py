@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.last_words import argument_error
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rules import advice
@@ -17,10 +18,11 @@ FRAMES = 8
 """Lines of a traceback that are shown."""
 LAST = 4
 """Last lines of a rank's output that are shown."""
-MESSAGE = 4
-"""Lines of NCCL's message, the first included."""
+MESSAGE = 6
+"""Lines of an error's message that are shown, the first included."""
 _TASK = re.compile(
-    r"srun: error: ([\w.-]+): tasks? [\d,-]+: (Killed|Segmentation fault|Bus error|Aborted)"
+    r"(?:srun: error: ([\w.-]+): tasks? [\d,-]+:|: line \d+: +\d+) "
+    r"(Killed|Segmentation fault|Bus error|Aborted)"
 )
 ARGPARSE = 2
 """Exit code of a program that argparse ends."""
@@ -37,6 +39,10 @@ _CONSEQUENCE = re.compile(
 def arguments(evidence: RunEvidence) -> Cause | None:
     """The program did not take its arguments."""
     rank = evidence.culprit
+    if rank is None and evidence.code == ARGPARSE:
+        error = argument_error(evidence.log.end().split("\n"))
+        steps = (advice.logs(evidence), advice.resume(evidence))
+        return Cause(error, steps, evidence.log.last) if error else None
     if rank is None or rank.is_collateral or rank.code != ARGPARSE or ": error: " not in rank.error:
         return None
     words = " ".join(evidence.record.program)
@@ -95,7 +101,7 @@ def _last_lines(rank: RankFailure) -> list[str]:
 
 
 def traceback(rank: RankFailure) -> tuple[Clue, ...]:
-    """Return the end of a rank's traceback, then the line of the error and what NCCL adds to it."""
+    """Return the end of a rank's traceback, then its message with NCCL's last error."""
     lines = rank.text.decode("utf-8", errors="replace").split("\n")
     error = len(lines) - 1 if rank.error_at is None else min(rank.error_at, len(lines) - 1)
     kept: list[Clue] = []
@@ -106,7 +112,7 @@ def traceback(rank: RankFailure) -> tuple[Clue, ...]:
         if text and not set(text) <= set("^~ "):
             kept.insert(0, _shown(rank, lines, at))
     for at in range(error + 1, min(len(lines), error + MESSAGE)):
-        if "Last error" in rank.error and lines[at].strip():
+        if re.search(r"\w{2}", lines[at]):
             kept.append(_shown(rank, lines, at))
     return tuple(kept) or (rank.clue(),)
 
@@ -158,7 +164,8 @@ def task_killed(evidence: RunEvidence) -> Cause | None:
             how = match[2].partition(" (")[0]
             kill = " (by the system where memory ran out, or by a person)" * (how == "Killed")
             steps = (
-                f"what the kernel says on {match[1]}: dmesg -T | grep -i kill; or try more --mem",
+                f"what the kernel says on {match[1] or 'the node'}: dmesg -T | grep -i kill; or "
+                "try more --mem",
                 advice.logs(evidence), advice.resume(evidence),
             )  # fmt: skip
             headline = f"the launcher was ended by a signal: {how}{kill}"
