@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.preference import (
+    FIXES,
+    PREFERENCE,
+    TRAINERS,
+    is_verdict,
+    other_objective,
+)
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 from hpclaunch.recipe.tools import RowProblem, tools_of
 from hpclaunch.recipe.turns import check_answered, history_of, is_text, turns_of, with_system
@@ -39,31 +46,6 @@ messages: a plain text has no place for them."""
 KEPT = ("tools", "chat_template_kwargs")
 """Columns that chat templates use beside the conversation itself."""
 
-PREFERENCE = {
-    "chosen": "pairs of a chosen and a rejected answer",
-    "rejected": "pairs of a chosen and a rejected answer",
-    "label": "answers labelled good or bad",
-    "kto_tag": "answers labelled good or bad",
-    "labels": "answers with a label for each step",
-}
-"""Columns of data for other objectives than SFT, and what such rows are."""
-
-TRAINERS = {
-    "chosen": "DPO",
-    "rejected": "DPO",
-    "label": "KTO",
-    "kto_tag": "KTO",
-    "labels": "a process reward model (PRM)",
-}
-"""The objective that would take such rows."""
-
-FIXES = {
-    "DPO": "write each prompt and its chosen answer as prompt and completion",
-    "KTO": "keep the rows with good answers, and take the column out",
-    "a process reward model (PRM)": "write prompt and completion",
-}
-"""What makes rows for SFT of them."""
-
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 """Columns of what is no text."""
 
@@ -88,12 +70,18 @@ def detect(
         if have.issuperset(COLUMNS[shape]):
             return shape
     listed = ", ".join(sorted(have)) or "(none)"
-    other = next((name for name in PREFERENCE if name in have), None)
-    if other is not None:
+    if "input_ids" in have:
         raise UserError(
-            f"{source} has the columns {listed}: {PREFERENCE[other]}, which {TRAINERS[other]} "
-            f"takes and objective {objective} does not",
-            FIXES[TRAINERS[other]],
+            f"{source} has the columns {listed}: rows that are tokenized already",
+            "take the rows they were made of: every run tokenizes with its model's tokenizer",
+        )
+    other = other_objective(have)
+    if other is not None:
+        rows, trainer, fix = other
+        raise UserError(
+            f"{source} has the columns {listed}: {rows}, which {trainer} takes and objective "
+            f"{objective} does not",
+            fix,
         )
     known = " | ".join("+".join(COLUMNS[shape]) for shape in candidates)
     raise UserError(
@@ -172,7 +160,7 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
         if name in OPTIONAL[shape] or value is None or value == "" or value in ([], {}):
             continue
         if name in PREFERENCE and shape != "text":
-            if wanted != "auto" and not (TRAINERS[name] == "KTO" and _is_verdict(value)):
+            if wanted != "auto" and not (TRAINERS[name] == "KTO" and is_verdict(value)):
                 continue
             raise RowProblem(
                 f"has a column '{name}': {PREFERENCE[name]}, which {TRAINERS[name]} takes and "
@@ -187,7 +175,7 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
 
 def _or_without(name: str, shape: Shape, value: Any) -> str:
     """Return how to train without such a column, where that can be."""
-    if TRAINERS[name] == "KTO" and _is_verdict(value):
+    if TRAINERS[name] == "KTO" and is_verdict(value):
         return ""
     return f", or set data.format: {_format_of(shape)} to train without the column"
 
@@ -195,11 +183,6 @@ def _or_without(name: str, shape: Shape, value: Any) -> str:
 def _format_of(shape: Shape) -> str:
     """Return the `data.format` that names a shape."""
     return "messages" if shape == "conversations" else shape
-
-
-def _is_verdict(value: Any) -> bool:
-    """Return whether a label says good or bad rather than what a row is about."""
-    return isinstance(value, bool) or str(value).strip().lower() in {"0", "1", "true", "false"}
 
 
 def _pair(row: Mapping[str, Any], wanted: str, columnar: bool) -> dict[str, Any]:

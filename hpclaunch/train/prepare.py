@@ -60,10 +60,7 @@ def prepare(folder: RunFolder) -> None:
     phases.begin(f"tokenizing {recipe.data.name}")
     masked = tokenize.masks_assistant(arguments, rows)
     tokens = template.token_source(tokenizer, assistant_only=masked)
-    tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
-    lost = tokenized.truncation.line()
-    if lost is not None:
-        print(f"data: {lost}")
+    tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
     kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
     print(f"ready: {recipe.model.name}; {recipe.data.name}, {len(rows.train):,} samples{kept}")
 

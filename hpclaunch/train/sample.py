@@ -64,7 +64,7 @@ def first_row(recipe: Recipe, chat: bool) -> tuple[str, str]:
         return _content(row["prompt"]), _content(row.get("completion", ""))
     if "messages" in row:
         turns = row["messages"]
-        place = next(n for n, turn in enumerate(turns) if turn["role"] == "user")
+        place = next((n for n, turn in enumerate(turns) if turn["role"] == "user"), 0)
         return _content(turns[: place + 1]), _content(turns[place + 1 : place + 2])
     return " ".join(str(row["text"]).split()[:12]), ""
 

@@ -186,13 +186,23 @@ def test_what_else_templates_read_is_kept(key: str) -> None:
         (["prompt", "chosen", "rejected"], "DPO"),
         (["chosen", "rejected"], "DPO"),
         (["instruction", "input", "chosen", "rejected"], "DPO"),
+        (["prompt", "response", "label"], "KTO"),
+        (["prompt", "completions", "labels"], "a process reward model"),
+        (["prompt"], "GRPO"),
     ],
 )
-def test_pairs_of_answers_are_refused_with_what_takes_them(
+def test_rows_of_other_objectives_are_refused_with_what_takes_them(
     columns: list[str], objective: str
 ) -> None:
-    with pytest.raises(UserError, match=f"which {objective} takes and objective sft does not"):
+    with pytest.raises(UserError, match=rf"which {objective}.* takes and objective sft does not"):
         detect(columns, "auto", "rows.jsonl")
+
+
+def test_other_columns_are_no_preference() -> None:
+    with pytest.raises(UserError, match="tokenized already"):
+        detect(["input_ids", "labels", "attention_mask"], "auto", "rows.jsonl")
+    with pytest.raises(UserError, match="data.format auto needs"):
+        detect(["sentence", "label"], "auto", "rows.jsonl")
 
 
 def test_labelled_answers_are_refused_with_what_takes_them() -> None:
