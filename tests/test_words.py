@@ -68,7 +68,7 @@ UNIT_SUFFIX = re.compile(
 """Endings of a name that say what a number is counted in."""
 
 UNIT = (
-    r"seconds?|ms|milliseconds?|microseconds?|µs|hours?|minutes?|bytes?|[KMGT]i?B|GB/s|MiB/s|tokens?"
+    r"seconds?|ms|milliseconds?|microseconds?|µs|hours?|minutes?|bits?|bytes?|[KMGT]i?B|GB/s|MiB/s|tokens?"
     r"|FLOPs?|T?FLOP/s|watts?|W|joules?|J|kWh|degrees?|MHz|Hz|parameters|percent"
 )
 RATIO = (
