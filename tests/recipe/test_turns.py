@@ -201,7 +201,7 @@ def test_rows_of_other_objectives_are_refused_with_what_takes_them(
 def test_other_columns_are_no_preference() -> None:
     with pytest.raises(UserError, match="tokenized already"):
         detect(["input_ids", "labels", "attention_mask"], "auto", "rows.jsonl")
-    with pytest.raises(UserError, match="data.format auto needs"):
+    with pytest.raises(UserError, match=r"data\.format auto needs"):
         detect(["sentence", "label"], "auto", "rows.jsonl")
 
 
