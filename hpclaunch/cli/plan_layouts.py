@@ -9,7 +9,7 @@ from hpclaunch.cli.plan_words import SHARDINGS, batch, gib, layout_text, verdict
 from hpclaunch.cli.terminal import fold, width
 from hpclaunch.cli.text import table
 from hpclaunch.forecast.forecast import Forecast
-from hpclaunch.predict.compare import Choice, compare, fastest, in_order
+from hpclaunch.predict.compare import Candidate, Choice, compare, fastest, in_order
 from hpclaunch.units import UNKNOWN, count, duration
 
 _HEADS = ("   layout", "memory per GPU", "step time", "tokens/s per GPU", "why")
@@ -31,7 +31,7 @@ def render_layouts(made: Forecast) -> str:
             shown.append(needed)
     shown.sort(key=in_order)
     lines: list[tuple[str, ...]] = [_HEADS]
-    lines += [_row(each, each.candidate == made.candidate) for each in shown]
+    lines += [_row(each, made.candidate) for each in shown]
     notes = ["* the layout of this recipe"]
     notes += ["! does not fit"] if now.estimate.fits is False else []
     if best.candidate != made.candidate:
@@ -76,11 +76,11 @@ def _covers(faster: Choice, other: Choice) -> bool:
     )
 
 
-def _row(choice: Choice, now: bool) -> tuple[str, ...]:
+def _row(choice: Choice, own: Candidate) -> tuple[str, ...]:
     step, made = choice.estimate.step, choice.estimate
-    symbols = ("*" if now else "") + ("!" if made.fits is False else "")
+    symbols = ("*" if choice.candidate == own else "") + ("!" if made.fits is False else "")
     return (
-        f"{symbols:<2} {layout_text(choice.candidate)}",
+        f"{symbols:<2} {layout_text(choice.candidate, own)}",
         gib(made.memory.total),
         UNKNOWN if step is None else duration(step.seconds),
         count(None if step is None else step.tokens_per_second_per_gpu),

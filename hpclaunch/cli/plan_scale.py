@@ -11,6 +11,7 @@ from hpclaunch.cli.plan_words import gib, layout_text
 from hpclaunch.cli.terminal import fold, paint, width
 from hpclaunch.cli.text import table
 from hpclaunch.forecast.scaling import NodeSweep
+from hpclaunch.predict.compare import Candidate
 from hpclaunch.predict.scale import KNEE, ScalePoint, knee
 from hpclaunch.units import UNKNOWN, count, duration
 
@@ -39,7 +40,8 @@ def render_scale(made: NodeSweep, typed: Sequence[str] = ()) -> str:
     bars = columns is None or columns >= _BAR_FROM
     most = max((each.tokens_per_second or 0 for each in made.points), default=0)
     lines = [(*_HEADS, *(("",) if bars else ()), "layout")]
-    lines += [_row(each, most, bars) for each in made.points]
+    own = made.first.candidate
+    lines += [_row(each, own, most, bars) for each in made.points]
     styles: list[Style] = ["", *("" if each.best else "bad" for each in made.points)]
     notes = [part for note in _notes(made) for part in fold(note, columns)]
     smallest = next((each.nodes for each in made.points if each.best), None)
@@ -85,12 +87,12 @@ def _notes(made: NodeSweep) -> list[str]:
     return notes
 
 
-def _row(point: ScalePoint, most: float, bars: bool) -> tuple[str, ...]:
+def _row(point: ScalePoint, own: Candidate, most: float, bars: bool) -> tuple[str, ...]:
     best = point.best
     empty = ("",) if bars else ()
     if best is None:
         return (str(point.nodes), "", "", "", "", "", *empty, "does not fit")
-    made, lay = best.estimate, best.candidate
+    made = best.estimate
     share = (point.tokens_per_second or 0) / most if most else 0
     return (
         str(point.nodes),
@@ -100,7 +102,7 @@ def _row(point: ScalePoint, most: float, bars: bool) -> tuple[str, ...]:
         UNKNOWN if point.efficiency is None else f"{point.efficiency:.0%}",
         count(point.tokens_per_second),
         *((f"{'#' * round(BAR * share):<{BAR}}",) if bars else ()),
-        layout_text(lay),
+        layout_text(best.candidate, own),
     )
 
 

@@ -91,10 +91,18 @@ def gain_text(gain: AutoGain) -> str:
     return f"{what}, {gain.factor:.{0 if gain.factor >= 10 else 1}f} times as fast"
 
 
-def layout_text(lay: Candidate) -> str:
-    """Return a layout in words: sharding, batch, and what is unusual about it."""
-    return (
-        f"{SHARDINGS[lay.sharding]}, {batch(lay)}"
-        + ("" if lay.activation_checkpointing else ", no activation checkpointing")
-        + (", CPU offload" if lay.offload else "")
-    )
+def layout_text(lay: Candidate, own: Candidate | None = None) -> str:
+    """Return a layout in words: sharding, batch, and what is unusual about it.
+
+    With the recipe's `own` layout, also what is usual and differs from that.
+    """
+    words = [SHARDINGS[lay.sharding], batch(lay)]
+    if not lay.activation_checkpointing:
+        words.append("no activation checkpointing")
+    elif own is not None and not own.activation_checkpointing:
+        words.append("activation checkpointing")
+    if lay.offload:
+        words.append("CPU offload")
+    elif own is not None and own.offload:
+        words.append("no CPU offload")
+    return ", ".join(words)
