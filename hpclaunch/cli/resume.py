@@ -14,6 +14,9 @@ from hpclaunch.cli.text import say, say_if, waiting_message
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.diagnose.state import Status
+    from hpclaunch.launch.start import Submitted
+    from hpclaunch.render.job import Job
+    from hpclaunch.run.record import Record
 
 
 @click.command(
@@ -61,35 +64,48 @@ def resume(
     from hpclaunch.cli.resources import resources
     from hpclaunch.diagnose.status import status
     from hpclaunch.launch.hand_edits import find_edits
+    from hpclaunch.launch.lock import alone
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
+    from hpclaunch.run.record import read_record
 
     reference, overrides = recipe_and_overrides(arguments)
-    folder, record = find(reference)
-    with waiting_message():
-        current = status(folder, record)
-    _check_state(current)
     requested = asdict(resources(nodes, slurm))
     changes = {name: value for name, value in requested.items() if value not in (None, False, ())}
-    job = redraft(
-        folder,
-        record,
-        changes=changes,
-        overrides=overrides,
-        force=force,
-        command=typed.command,
-        site=slurm.site,
-        venv=venv,
-        modules=slurm.module,
-    )
-    if current.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
-        say("there is no checkpoint: the run starts from the beginning")
-    say_if(find_edits(folder, record, job).message())
-    _print_shape_note(record.nodes * record.processes_per_node, job.plan.processes)
-    if record.mode != "sbatch":
-        from hpclaunch.cli.attach import run_to_its_end
+    folder, _ = find(reference)
+    with alone(folder):
+        record = read_record(folder)
+        with waiting_message():
+            current = status(folder, record)
+        _check_state(current)
+        job = redraft(
+            folder,
+            record,
+            changes=changes,
+            overrides=overrides,
+            force=force,
+            command=typed.command,
+            site=slurm.site,
+            venv=venv,
+            modules=slurm.module,
+        )
+        if current.progress.checkpoint is None and not any(folder.checkpoints.glob("step-*")):
+            say("there is no checkpoint: the run starts from the beginning")
+        say_if(find_edits(folder, record, job).message())
+        _print_shape_note(record.nodes * record.processes_per_node, job.plan.processes)
+        if record.mode != "sbatch":
+            from hpclaunch.cli.attach import run_to_its_end
 
-        return run_to_its_end(job, record)
+            return run_to_its_end(job, record)
+        submitted = _submit(job, record, as_json)
+    if not wait:
+        return 0
+    from hpclaunch.cli.follow import wait_for
+
+    return wait_for(submitted.folder, submitted.record)
+
+
+def _submit(job: Job, record: Record, as_json: bool) -> Submitted:
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.sbatch import print_submitted
     from hpclaunch.launch.start import submit
@@ -99,11 +115,7 @@ def resume(
         submitted = submit(job, record, data=data)
     data.print()
     print_submitted(submitted, as_json)
-    if not wait:
-        return 0
-    from hpclaunch.cli.follow import wait_for
-
-    return wait_for(submitted.folder, submitted.record)
+    return submitted
 
 
 def _check_state(current: Status) -> None:

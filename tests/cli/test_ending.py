@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.launch.lock import alone
 from tests.cli.running import Home
 from tests.run.making import run_in
 
@@ -125,3 +126,12 @@ def test_ls_says_that_there_are_more(home: Home, tmp_path: Path) -> None:
     assert len(done.out.splitlines()) == 21
     assert "the newest 20; --all lists more" in done.err
     assert len(home.call("ls", "--all").out.splitlines()) == 22
+
+
+def test_a_run_is_resumed_once(home: Home) -> None:
+    """Two commands at the same moment would submit it twice."""
+    folder = run_in(home.runs / "one", mode="local", pid=4194303, host=os.uname().nodename)
+    with alone(folder):
+        done = home.call("resume", "one")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "another command resumes run one at this moment; hpclaunch status one" in done.err

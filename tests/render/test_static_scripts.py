@@ -148,6 +148,14 @@ def test_a_notice_before_begin_is_kept(folder: RunFolder, trainer: bool) -> None
     assert folder.stop_request.exists() == trainer
 
 
+def test_a_greeting_is_no_node(folder: RunFolder) -> None:
+    stand_in(folder.root.parent, "scontrol", "echo '*** Welcome ***'; echo n1; echo n2")
+    assert run_script(folder, "begin").returncode == 0
+    assert folder.nodes.read_text() == "n1\nn2\n"
+    run_script(folder, "begin --nodes 1")
+    assert folder.nodes.read_text() == "n1\n", "the first of an allocation that has more"
+
+
 @pytest.mark.parametrize("answer", STATES)
 def test_a_checkpoint_after_the_start_brings_the_job_back(folder: RunFolder, answer: str) -> None:
     stand_in(folder.root.parent, "squeue", STATES[answer])

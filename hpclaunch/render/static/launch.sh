@@ -1,4 +1,4 @@
-# launch.sh, version 3 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 4 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -87,7 +87,7 @@ begin() {
     head=$(hostname)
     nodes=$head
     if [ "$launch_mode" = slurm ]; then
-        nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+        nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -xE '[[:alnum:]._-]+') || nodes=  # no greeting
         [ -z "$first" ] || nodes=$(head -n "$first" <<<"$nodes")
         head=${nodes%%$'\n'*}
         : "${head:?the job has no nodes}"
