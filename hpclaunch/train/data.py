@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,12 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
         remove_columns=rows.column_names,
         features=Features(features),
         new_fingerprint=cache_key(
-            rows, (shapes, turns, tools), shape, sorted(options.items()), kept, sorted(plain)
+            rows,
+            (shapes, turns, tools, sys.modules[__name__]),
+            shape,
+            sorted(options.items()),
+            kept,
+            sorted(plain),
         ),
         desc="converting rows",
     )

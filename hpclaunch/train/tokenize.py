@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ from hpclaunch.train.data import Rows
 
 IGNORED = -100
 """Label of a token that the loss does not count."""
-SPANS = ("first_learnt", "end_of_learnt")
+SPANS = ("first_learnt", "end_of_learnt", "length")
+"""Columns that say where in a row something is learnt, and how many tokens it has."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,11 @@ def _map(
             remove_columns=rows.column_names,
             num_proc=workers,
             new_fingerprint=cache_key(
-                rows, (rendering, tokens), tokenizer.identity, tokenizer.tagged, options
+                rows,
+                (rendering, tokens, sys.modules[__name__]),
+                tokenizer.identity,
+                tokenizer.tagged,
+                options,
             ),
             desc="tokenizing rows",
         )
@@ -112,13 +118,13 @@ def _tokens_of(
         "labels": [token if learnt else IGNORED for token, learnt in pairs],
         "first_learnt": first,
         "end_of_learnt": end,
+        "length": len(result.ids),
     }
 
 
 def _truncation(rows: Any, max_length: int | None, mode: str) -> Truncation:
-    lengths = [len(ids) for ids in rows["input_ids"]]
-    spans = zip(rows["first_learnt"], rows["end_of_learnt"], lengths, strict=True)
-    return truncation(list(spans), max_length, mode)
+    columns = [rows[name] for name in SPANS]
+    return truncation(list(zip(*columns, strict=True)), max_length, mode)
 
 
 def _kept(rows: Any, max_length: int | None, mode: str, workers: int | None) -> Any:
@@ -126,6 +132,7 @@ def _kept(rows: Any, max_length: int | None, mode: str, workers: int | None) -> 
     if max_length is not None:
         rows = rows.filter(
             _has_something_to_learn,
+            input_columns=list(SPANS),
             fn_kwargs={"max_length": max_length, "mode": mode},
             num_proc=workers,
             desc="dropping rows with nothing to learn",
@@ -133,7 +140,5 @@ def _kept(rows: Any, max_length: int | None, mode: str, workers: int | None) -> 
     return rows.remove_columns(list(SPANS))
 
 
-def _has_something_to_learn(row: dict[str, Any], max_length: int, mode: str) -> bool:
-    if mode == "keep_end":
-        return int(row["end_of_learnt"]) > len(row["input_ids"]) - max_length
-    return int(row["first_learnt"]) < max_length
+def _has_something_to_learn(first: int, end: int, length: int, max_length: int, mode: str) -> bool:
+    return end > length - max_length if mode == "keep_end" else first < max_length
