@@ -16,8 +16,8 @@ class UserError(Exception):
     """Exit code of the command line."""
 
     def __init__(self, message: str, fix: str = "") -> None:
-        self.message = _one_line(message)
-        self.fix = _one_line(fix)
+        self.message = printable(message)
+        self.fix = printable(fix)
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -33,8 +33,8 @@ class JobFailed(UserError):
         self.code = code
 
 
-def _one_line(text: str) -> str:
-    """Write what cannot be shown, line breaks among them, as its code."""
+def printable(text: str) -> str:
+    """Return a text with what cannot be shown, line breaks among them, as its code."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -11,14 +11,18 @@ from hpclaunch.dataset.splits import Splits, splits_of
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError, nearest
 
+_CONFIGS = re.compile(r"^configs[ \t]*:.*(?:\n(?:[ \t#-].*)?$)*", re.MULTILINE)
 _CARD = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
-def configured_splits(folder: Path, files: list[str], subset: str | None) -> Splits | None:
+def configured_splits(
+    folder: Path, files: list[str], subset: str | None, wanted: str | None
+) -> Splits | None:
     """Return the splits that the README of a folder lists, None where it lists none.
 
-    `subset`: the configuration's name, None for its default. Raises UserError where there is no
-    such configuration, or the README cannot be understood.
+    `subset`: the configuration's name, None for its default. `wanted`: the split of which every
+    file must be there; of others, those that are. Raises UserError where there is no such
+    configuration, or the README cannot be understood.
     """
     card = folder / "README.md"
     configs = _configs(card) if card.is_file() else []
@@ -40,21 +44,23 @@ def configured_splits(folder: Path, files: list[str], subset: str | None) -> Spl
     splits: Splits = {}
     for split, pattern in _patterns(patterns, card):
         matching = [p for p in inside if _glob(pattern).fullmatch(p[len(prefix) :])]
-        if not matching:
+        if not matching and split == wanted:
             raise UserError(
                 f"{card} names {prefix}{pattern} for the split {split}, and no data file is there",
                 "fetch the whole dataset, or name a file of it",
             )
         splits.setdefault(split, []).extend(p for p in matching if p not in splits.get(split, ()))
-    return splits
+    return {split: paths for split, paths in splits.items() if paths}
 
 
 def _configs(card: Path) -> list[dict[str, Any]]:
     """Return the configurations that a README's first lines list."""
     match = _CARD.match(read_text(card, "dataset card"))
-    if match is None or not re.search(r"^configs\s*:", match[1], re.MULTILINE):
+    block = None if match is None else _CONFIGS.search(match[1])
+    if match is None or block is None:
         return []
-    configs = parse(match[1], str(card)).data.get("configs")
+    above = "\n" * (match[1].count("\n", 0, block.start()) + 1)  # so that lines are the file's
+    configs = parse(above + block[0], str(card)).data.get("configs")
     if not isinstance(configs, list) or not all(isinstance(each, dict) for each in configs):
         raise UserError(f"{card}: configs is no list of configurations", "repair it or remove it")
     return configs

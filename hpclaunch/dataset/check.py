@@ -15,11 +15,12 @@ from hpclaunch.dataset.formats import format_of
 from hpclaunch.dataset.json_rows import check_end
 from hpclaunch.dataset.json_text import rows_inside
 from hpclaunch.dataset.local import LocalSplit
+from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, training_source, validation_source
-from hpclaunch.errors import UserError
+from hpclaunch.errors import UserError, printable
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, detect, left_out
 from hpclaunch.recipe.tools import RowProblem
@@ -27,6 +28,9 @@ from hpclaunch.units import size
 
 CHECK_SECONDS = 20.0
 """The most that the look takes; what it did not reach, the job checks before training."""
+
+LEAST_SECONDS_MORE = 10.0
+"""Time beyond that in which the beginning of each further file is looked at."""
 
 ROWS_A_LOOK_AT_THE_CLOCK = 32
 PROGRESS_INTERVAL_SECONDS = 5.0
@@ -54,9 +58,12 @@ def check_data(
     survey = Survey(recipe, tokenizer_files(recipe, environment))
     check = _Check(recipe, survey, time.monotonic() + seconds, seconds, progress)
     check.files_left = sum(len(split.files) for source in sources for _, split in source.parts)
-    check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
-    for source in sources:
-        check.look_at(source, training=source is training)
+    try:
+        check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
+        for source in sources:
+            check.look_at(source, training=source is training)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
     if check.complete and not check.unread:
         survey.check_left()
     return tuple(check.lines())
@@ -104,6 +111,9 @@ class _Check:
         whole = True
         problems: list[tuple[int, UserError]] = []
         for file in split.files:
+            if time.monotonic() > self.deadline_s + max(self.seconds, LEAST_SECONDS_MORE):
+                whole = False  # so many files that a look at the beginning of each takes long
+                break
             position = Position()
             until = time.monotonic() + self._share()
             for row in read_rows(file, split.format, position):
@@ -182,12 +192,12 @@ class _Check:
             unused = [name for name in split.left_out if not _is_among(name, used)]
             if unused:
                 lines.append(
-                    f"data: {split.name}: split {split.split} is {_listed(split.names)}; "
-                    f"left out: {_listed(unused)}"
+                    f"data: {printable(split.name)}: split {split.split} is {listed(split.names)}; "
+                    f"left out: {listed(unused)}"
                 )
         unused = [] if self.shape is None else left_out(list(self.columns), self.shape)
         if unused:
-            lines.append(f"data: columns left out of training: {_listed(unused, 20)}")
+            lines.append(f"data: columns left out of training: {listed(unused, 20)}")
         lines += self.survey.lines()
         if not self.complete:
             lines.append(
@@ -234,8 +244,3 @@ def _used(part: Slice, seen: int, whole: bool) -> range:
 def _is_among(name: str, used: set[str]) -> bool:
     """Return whether a file, or a folder's name with a slash, is among the files that are read."""
     return any(each == name or (name[-1:] == "/" and each.startswith(name)) for each in used)
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

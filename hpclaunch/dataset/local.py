@@ -10,6 +10,7 @@ from typing import Any
 
 from hpclaunch.dataset.cards import configured_splits
 from hpclaunch.dataset.formats import SUFFIXES, Format, format_of, refusal, suffix_of
+from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.splits import Splits, split_with_keyword, splits_of, with_keyword
 from hpclaunch.errors import UserError
 
@@ -75,13 +76,13 @@ def held_out_split(path: Path) -> str:
     if (path / "dataset_dict.json").is_file():
         splits = _saved_splits(path)
     else:
-        splits = _splits(path, data_files(path), None)
+        splits = _splits(path, data_files(path), None, None)
     if "validation" in splits:
         return "validation"
     if len(splits) == 1:
         return next(iter(splits))
     raise UserError(
-        f"{path} has the splits {_listed(splits)}: which to validate on is not known",
+        f"{path} has the splits {listed(splits, 20)}: which to validate on is not known",
         "set data.validation to one of its files",
     )
 
@@ -103,15 +104,16 @@ def _no_subset(path: Path, subset: str) -> UserError:
 
 def _in_folder(path: Path, split: str, subset: str | None) -> LocalSplit:
     everything = data_files(path)
-    splits = _splits(path, everything, subset)
+    splits = _splits(path, everything, subset, split)
     split_of = split if split in splits else split_with_keyword(splits, split)
     if split_of is not None:
         names = splits[split_of]
         names = names if split == split_of else with_keyword(names, split)
     else:
         loose = [name for name in everything if not any(name in some for some in splits.values())]
-        more = f"; in none: {_some(loose)}" if loose else ""
-        raise UserError(f"{path} has no split '{split}', but {_listed(splits)}{more}", SET_SPLITS)
+        more = f"; in none: {listed(loose)}" if loose else ""
+        there = listed(splits, 20)
+        raise UserError(f"{path} has no split '{split}', but {there}{more}", SET_SPLITS)
     for other, in_other in splits.items():
         twice = sorted(set(names) & set(in_other)) if split_of != other else []
         if twice:
@@ -132,13 +134,16 @@ def _in_folder(path: Path, split: str, subset: str | None) -> LocalSplit:
     )
 
 
-def _splits(path: Path, files: list[str], subset: str | None) -> Splits:
-    """Return the splits of a folder that was not written by `save_to_disk`. Raises UserError."""
+def _splits(path: Path, files: list[str], subset: str | None, wanted: str | None) -> Splits:
+    """Return the splits of a folder that was not written by `save_to_disk`. Raises UserError.
+
+    `wanted`: the split of which every file must be there.
+    """
     if not files:
         others = sorted(entry.name for entry in path.iterdir())
-        there = f"; there are {_some(others)}" if others else ""
+        there = f"; there are {listed(others)}" if others else ""
         raise UserError(f"{path}: no data files there{there}", f"valid: {', '.join(SUFFIXES)}")
-    configured = configured_splits(path, files, subset)
+    configured = configured_splits(path, files, subset, wanted)
     return splits_of(files, str(path)) if configured is None else configured
 
 
@@ -204,7 +209,8 @@ def _saved(path: Path, split: str, subset: str | None) -> LocalSplit:
     if not _is_saved(path):
         splits = _saved_splits(path)
         if split not in splits:
-            raise UserError(f"{path} has no split '{split}', but {_listed(splits)}", SET_SPLITS)
+            there = listed(splits, 20)
+            raise UserError(f"{path} has no split '{split}', but {there}", SET_SPLITS)
         folder, left_out = path / split, [f"{each}/" for each in splits if each != split]
     state = _json(folder / "state.json")
     own = state.get("_split")
@@ -215,7 +221,7 @@ def _saved(path: Path, split: str, subset: str | None) -> LocalSplit:
     files = tuple(folder / name for name in names if isinstance(name, str))
     missing = [file.name for file in files if not file.is_file()]
     if not files or missing:
-        what = f"{_some(missing)} is not there" if missing else "its state.json names no files"
+        what = f"{listed(missing)} is not there" if missing else "its state.json names no files"
         raise UserError(f"{folder} is not whole: {what}", "save or copy the dataset anew")
     return LocalSplit(str(path), split, files, "arrow", tuple(left_out))
 
@@ -240,13 +246,3 @@ def _json(file: Path) -> dict[str, Any]:
             f"{file} cannot be read as JSON: {error}", "save the dataset anew"
         ) from None
     return value if isinstance(value, dict) else {}
-
-
-def _listed(splits: Splits) -> str:
-    return ", ".join(splits) or "none"
-
-
-def _some(names: list[str]) -> str:
-    """Return the first names, and how many more there are."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5:,} more"

@@ -152,8 +152,8 @@ def _plan(way: _Way, request: Request) -> Job:
         plan = job.plan
         where = f"{plan.nodes}x{plan.processes_per_node} processes"
         results.append(f"{plan.recipe.method.kind} of {plan.recipe.model.name} on {where}")
-        results.extend(f"note: {note.evidence}" for note in plan.notes)
         results.extend(data_lines)
+        results.extend(f"note: {note.evidence}" for note in plan.notes)
     if request.mode != "local" and commands.available():
         with way.stage("script") as results:
             trial = batch.test_only(job.script, plan.launch.cwd)

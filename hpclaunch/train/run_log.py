@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from hpclaunch.chat.truncation import Truncation
+from hpclaunch.dataset.names import listed
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
@@ -91,7 +92,7 @@ def log_data(
         columns_left_out=list(columns_left_out),
     )
     into = f" packed into {rows:,} rows of up to {trainer.args.max_length:,}" if packed else ""
-    left_out = f"; columns left out: {', '.join(columns_left_out)}" if columns_left_out else ""
+    left_out = f"; columns left out: {listed(columns_left_out, 20)}" if columns_left_out else ""
     log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}{left_out}")
     line = lost.line()
     if line is not None:

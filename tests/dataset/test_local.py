@@ -132,7 +132,8 @@ def test_a_readme_names_the_files_of_splits(tmp_path: Path) -> None:
         local_split(tmp_path, "train", "smal")
     (tmp_path / "more.jsonl").unlink()
     with pytest.raises(UserError, match=r"names more\.jsonl for the split extra"):
-        local_split(tmp_path, "train")
+        local_split(tmp_path, "extra")
+    assert len(files(tmp_path)) == 2, "the files of other splits need not be there"
     (tmp_path / "README.md").write_text("# Words\n")
     with pytest.raises(UserError, match="no configuration 'small': its README lists none"):
         local_split(tmp_path, "train", "small")
@@ -162,6 +163,35 @@ def test_a_recipe_elsewhere_means_the_hub_whatever_lies_here(
     (tmp_path / "there/mine.yaml").write_text("name: a\nmodel: {name: a/b}\ndata: {name: org/name}")
     monkeypatch.chdir(tmp_path / "here")
     assert load("../there/mine.yaml", ["data.limit=3"]).data.name == "org/name"
+
+
+def test_only_configs_of_a_card_are_read(tmp_path: Path) -> None:
+    fill(tmp_path, "a/b.jsonl", "c.jsonl")
+    card = "---\ntags: [x\nconfigs:\n- config_name: default\n\n  data_files: a/*\nother: ]\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    assert files(tmp_path) == ["a/b.jsonl"]
+    (tmp_path / "README.md").write_text("---\nx: y\nconfigs:\n- [\n---\n")
+    with pytest.raises(UserError, match=r"README\.md:[345]: not valid YAML"):
+        files(tmp_path)
+
+
+def test_names_are_shown_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"text": "a", "\x1b[31mred\n": 1, "x" * 200: 2}) + "\n")
+    (line,) = check(name=str(file))
+    assert line == f"data: columns left out of training: \\x1b[31mred\\n, {'x' * 80}..."
+
+
+def test_without_pyarrow_tables_are_left_to_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpclaunch.dataset.check.can_read", lambda: False)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1....PAR1")
+    (line,) = check(name=str(tmp_path / "a.parquet"))
+    assert "rows of parquet files are checked in the job" in line
+    (tmp_path / "a.parquet").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="is no parquet file"):
+        check(name=str(tmp_path / "a.parquet"))
 
 
 def test_only_rows_of_the_slice_must_be_good(tmp_path: Path) -> None:
