@@ -29,8 +29,8 @@ from hpclaunch.units import size
 CHECK_SECONDS = 20.0
 """The most that the look takes; what it did not reach, the job checks before training."""
 
-LEAST_SECONDS_MORE = 10.0
-"""Time beyond that in which the beginning of each further file is looked at."""
+MORE_SECONDS = 10.0
+"""Seconds after that in which the beginning of each further file is still looked at."""
 
 ROWS_A_LOOK_AT_THE_CLOCK = 32
 PROGRESS_INTERVAL_SECONDS = 5.0
@@ -111,7 +111,7 @@ class _Check:
         whole = True
         problems: list[tuple[int, UserError]] = []
         for file in split.files:
-            if time.monotonic() > self.deadline_s + max(self.seconds, LEAST_SECONDS_MORE):
+            if time.monotonic() > self.deadline_s + max(self.seconds, MORE_SECONDS):
                 whole = False  # so many files that a look at the beginning of each takes long
                 break
             position = Position()
