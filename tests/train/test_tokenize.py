@@ -142,3 +142,35 @@ def test_part_of_an_answer_is_counted_apart() -> None:
     )
     assert truncation(spans, None).line() is None
     assert truncation([(0, 5, 100)] * 99 + [(0, 100, 100)], 4).needed_length == 5
+
+
+def test_what_columns_fill_in_as_null_reaches_no_template(tmp_path: Path, tokenizer: Any) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    tokenizer.chat_template = (
+        "{{ tools | tojson }}{% for m in messages %}[{{ m.role }}]{{ m.content or '' }}"
+        "{{ m.tool_calls | tojson if m.tool_calls else '' }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    rows = [
+        {
+            "messages": [
+                ASK,
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [{"function": {"name": name, "arguments": {key: 1}}}],
+                },
+            ],
+            "tools": [{"name": name, "parameters": {"properties": {key: {"type": "integer"}}}}],
+        }
+        for name, key in (("look", "box"), ("open", "door"))
+    ]
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    for number, row in enumerate(tokenized(path, tokenizer).train):
+        text = tokenizer.decode(row["input_ids"])
+        assert "null" not in text and ("door" in text) == bool(number)
+        name, key = (("look", "box"), ("open", "door"))[number]
+        assert f'"name": "{name}", "arguments": {{"{key}": 1}}' in learnt(tokenizer, row)
