@@ -15,6 +15,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.predict import fused
+from hpclaunch.predict.layer_costs import (
+    ADAPTER_BACKWARD,
+    ADAPTER_FORWARD,
+    BACKWARD,
+    BACKWARD_CAST,
+    BACKWARD_FROZEN,
+    FORWARD,
+    FORWARD_CAST,
+    NORM_CASTS,
+    PRODUCTS,
+    RECOMPUTED_LESS,
+    Layer,
+)
 from hpclaunch.predict.memory import NF4_SAVED_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
@@ -36,77 +49,6 @@ class Pass:
     narrow_products: float = 0.0
     """Number of the adapters' products."""
 
-
-@dataclass(frozen=True)
-class _Layer:
-    """What a layer moves between its matrix products: bytes a token and value, and kernels.
-
-    Counted by PyTorch's dispatch over tensors without values: tests/train/test_moved.py.
-    """
-
-    norm: int
-    """Bytes, for each value that a norm takes in."""
-    width: int
-    """For each value between layers."""
-    queries: int
-    keys: int
-    mlp: int
-    """For each value inside the MLP."""
-    kernels: int
-    """With no norm."""
-    norm_kernels: int
-
-    def moved(self, training: TrainingStep) -> float:
-        """Return the bytes a token."""
-        model = training.model
-        return float(
-            self.norm * model.normed_values
-            + self.width * model.hidden_size
-            + self.queries * model.num_heads * model.head_dim
-            + self.keys * model.num_kv_heads * model.head_dim
-            + self.mlp * model.intermediate_size
-        )
-
-    def launched(self, training: TrainingStep) -> int:
-        """Return the number of kernels."""
-        return self.kernels + self.norm_kernels * training.model.norms
-
-
-@dataclass(frozen=True)
-class _Adapter:
-    """The same of a matrix's adapter: bytes a token and value that comes in or goes out."""
-
-    inputs: int
-    outputs: int
-    kernels: int
-
-    def moved(self, training: TrainingStep) -> float:
-        """Return the bytes a token, in a layer."""
-        matrices = training.adapted_matrices
-        return float(self.inputs * matrices.in_features + self.outputs * matrices.out_features)
-
-    def launched(self, training: TrainingStep) -> int:
-        """Return the number of kernels of a layer."""
-        return self.kernels * training.adapted_matrices.number
-
-
-# Weights that are trained on one GPU are cast by autocast, and norms give 32 bits then.
-_FORWARD, _FORWARD_CAST = _Layer(36, 12, 24, 24, 10, 27, 8), _Layer(48, 10, 48, 36, 10, 37, 8)
-_BACKWARD, _BACKWARD_CAST = _Layer(92, 30, 36, 40, 18, 45, 15), _Layer(116, 54, 70, 62, 18, 60, 15)
-_BACKWARD_FROZEN = _Layer(84, 30, 36, 40, 18, 36, 14)
-"""Backward without gradients of the layer's own weights."""
-_NORM_CASTS = 12
-"""Bytes, for each value that a norm takes in, of its two casts: to 32 bits and back."""
-_PRODUCTS = 2
-"""Products of an adapter forward."""
-_RECOMPUTED_LESS = 16
-"""Bytes a token and hidden value that a recomputed layer need not move: its last sum."""
-
-# An adapter's two products are so narrow that their work is to read and write their ends: two bytes
-# each forward, twice that backward. FSDP casts the adapter; autocast casts what goes through it.
-_ADAPTER_FORWARD = {True: _Adapter(2, 12, 4), False: _Adapter(14, 12, 8)}
-_ADAPTER_BACKWARD = {True: _Adapter(10, 8, 6), False: _Adapter(22, 8, 10)}
-"""By whether FSDP casts."""
 
 _ENDS_FORWARD, _ENDS_BACKWARD = 45, 98
 """Bytes a token and hidden value of embedding, last norm and loss."""
@@ -141,7 +83,7 @@ def passes(training: TrainingStep) -> tuple[Pass, Pass]:
     layers, narrow = training.model.layers, 2.0 * training.adapter_parameters * training.tokens
     casts, products = _casts(training), 0.0
     if training.method != "full":
-        products = float(_PRODUCTS * layers * training.adapted_matrices.number)
+        products = float(PRODUCTS * layers * training.adapted_matrices.number)
     again = 2 if training.activation_checkpointing else 1
     return (
         Pass(forward, narrow, moved_forward, layers * launches_forward, casts, products),
@@ -159,19 +101,21 @@ def passes(training: TrainingStep) -> tuple[Pass, Pass]:
 
 def _casts(training: TrainingStep) -> float:
     """Return the bytes that casts of a pass move: in norms, and where autocast casts."""
+    if training.fused_lora:
+        return 0.0  # their norms and adapters are computed without
     layer, _ = _layers_of(training)
-    token = float(_NORM_CASTS * training.model.normed_values)
-    if layer is _FORWARD_CAST:
-        token += _FORWARD_CAST.moved(training) - _FORWARD.moved(training)
+    token = float(NORM_CASTS * training.model.normed_values)
+    if layer is FORWARD_CAST:
+        token += FORWARD_CAST.moved(training) - FORWARD.moved(training)
     if training.method != "full" and training.sharding == "none":
-        token += _ADAPTER_FORWARD[False].moved(training) - _ADAPTER_FORWARD[True].moved(training)
+        token += ADAPTER_FORWARD[False].moved(training) - ADAPTER_FORWARD[True].moved(training)
     return training.model.layers * token * training.tokens
 
 
-def _layers_of(training: TrainingStep) -> tuple[_Layer, _Layer]:
+def _layers_of(training: TrainingStep) -> tuple[Layer, Layer]:
     if training.method != "full":
-        return _FORWARD, _BACKWARD_FROZEN
-    return (_FORWARD_CAST, _BACKWARD_CAST) if training.sharding == "none" else (_FORWARD, _BACKWARD)
+        return FORWARD, BACKWARD_FROZEN
+    return (FORWARD_CAST, BACKWARD_CAST) if training.sharding == "none" else (FORWARD, BACKWARD)
 
 
 def _flops(training: TrainingStep) -> tuple[float, float]:
@@ -200,12 +144,12 @@ def _moved(training: TrainingStep) -> tuple[float, float]:
     layer, layer_backward = _layers_of(training)
     forward, backward = layer.moved(training), layer_backward.moved(training)
     if training.method != "full":
-        forward += _ADAPTER_FORWARD[casts].moved(training)
-        backward += _ADAPTER_BACKWARD[casts].moved(training)
+        forward += ADAPTER_FORWARD[casts].moved(training)
+        backward += ADAPTER_BACKWARD[casts].moved(training)
     if training.fused_lora:
         forward, backward = fused.MOVED * forward, fused.MOVED * backward
     if training.activation_checkpointing:
-        backward += forward - _RECOMPUTED_LESS * model.hidden_size
+        backward += forward - RECOMPUTED_LESS * model.hidden_size
     elif training.recomputed_mlps:
         backward += fused.RECOMPUTED_MOVED * forward
     ends = _ENDS_FORWARD * model.hidden_size + _LOGITS_FORWARD * model.vocab_size
@@ -240,8 +184,8 @@ def _launches(training: TrainingStep) -> tuple[int, int]:
     layer, layer_backward = _layers_of(training)
     forward, backward = layer.launched(training), layer_backward.launched(training)
     if adapted:
-        forward += _ADAPTER_FORWARD[casts].launched(training)
-        backward += _ADAPTER_BACKWARD[casts].launched(training)
+        forward += ADAPTER_FORWARD[casts].launched(training)
+        backward += ADAPTER_BACKWARD[casts].launched(training)
     if training.fused_lora:
         forward, backward = round(fused.LAUNCHED * forward), round(fused.LAUNCHED * backward)
     if training.method == "qlora":
