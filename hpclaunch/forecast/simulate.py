@@ -104,6 +104,7 @@ def _run(
             "exclude_modules": lora.exclude_modules,
         },
         "double_quant": recipe.method.quantization.double,
+        "adapter_dtype": recipe.method.quantization.adapter_dtype,
         "sharding": sharding,
         "shards": shards,
         "micro_batch_size": int(recipe.training["per_device_train_batch_size"]),

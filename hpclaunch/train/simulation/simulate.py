@@ -39,9 +39,10 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
-    `activation_checkpointing`; `double_quant`; `fused_lora` and `recomputed_mlps`, of adapters on
-    weights in 16 bits. `layers`: how many to simulate, instead of the two numbers that give the
-    whole model. `on_progress`: called with the share of the work that is done.
+    `activation_checkpointing`; `double_quant` and `adapter_dtype`, of QLoRA; `fused_lora` and
+    `recomputed_mlps`, of adapters on weights in 16 bits. `layers`: how many to simulate, instead of
+    the two numbers that give the whole model. `on_progress`: called with the share of the work that
+    is done.
     """
     if request.get("layers"):
         return {"bytes": _whole(request, int(request["layers"]), on_progress)}
@@ -176,6 +177,9 @@ def _model(request: dict[str, Any], layers: int) -> Any:
                 again = layers if request.get("recomputed_mlps") else 0
                 fused_lora.fuse(model, recomputed_mlps=again)
         if request["method"] == "qlora":
+            if request.get("adapter_dtype") == "bfloat16":
+                for each in model.parameters():
+                    each.data = each.data.to(torch.bfloat16) if each.requires_grad else each.data
             double_quant = bool(request.get("double_quant", True))
             for module in list(model.modules()):
                 for name, child in list(module.named_children()):
