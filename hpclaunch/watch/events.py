@@ -14,6 +14,8 @@ Event = dict[str, Any]
 KEPT_STEPS = max(240, RECENT + 2)
 """Steps that are kept: the curve of the loss is drawn from them."""
 _MOST_OTHERS = 5000
+_MOST_S = 1e9
+"""No step takes more seconds."""
 
 
 class EventReader:
@@ -84,6 +86,8 @@ class EventReader:
         count, event = oldest
         seconds = event.get("seconds")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return
+        if not 0 < seconds < _MOST_S:  # damage
             return
         if self._longest is None or seconds > self._longest[1]["seconds"]:
             self._longest = (count, {"event": "step", "seconds": seconds})

@@ -12,6 +12,7 @@ import pytest
 
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.phase import read_phase
 from tests.train.conftest import Done, short, train
 from tests.train.running import events_of, launch, losses
 from tests.train.weights import adapter_of, checkpoint_tensors
@@ -27,6 +28,12 @@ def test_a_run_ends_well_and_says_so(lora_run: Done) -> None:
     modes = {path.stat().st_mode for path in lora_run.folder.final.iterdir()}
     assert len(modes) == 1, "whoever may read the config may read the weights"
     assert lora_run.folder.rank_errors() == []
+
+
+def test_a_run_that_has_ended_is_in_no_phase(lora_run: Done) -> None:
+    phase = read_phase(lora_run.folder)
+    assert phase is not None
+    assert (phase.name, phase.trains) == ("", True)
 
 
 def test_each_step_is_one_line_and_one_event(lora_run: Done) -> None:

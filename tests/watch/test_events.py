@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.diagnose.activity import allowed_s
 from hpclaunch.diagnose.progress import progress
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.watch.events import KEPT_STEPS, EventReader
@@ -68,3 +69,17 @@ def test_a_day_of_steps_is_not_read_every_second(tmp_path: Path) -> None:
             stream.write(step(86_400 + number))
         progress(reader.read())
     assert (time.process_time() - began) / 20 < 0.02
+
+
+def test_the_longest_step_is_remembered_when_it_is_no_longer_kept(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    reader = EventReader(path)
+    seconds = [9.0, 80.0, float("nan"), 1e300, *[1.5] * (2 * KEPT_STEPS)]
+    with path.open("w") as stream:
+        for step, each in enumerate(seconds, 1):
+            event = {"event": "step", "time": step, "step": step, "seconds": each, "loss": 1.0}
+            stream.write(json.dumps(event) + "\n")
+    events = reader.read()
+    assert allowed_s(events, 1.5) == 240.0
+    assert progress(events).step == len(seconds)
+    assert progress(events).seconds_per_step == 1.5
