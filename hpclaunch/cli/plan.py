@@ -54,6 +54,7 @@ def plan(
     2 where the fine-tune cannot fit.
     """
     from hpclaunch.forecast.forecast import forecast
+    from hpclaunch.forecast.recomputation import resolve_level
     from hpclaunch.predict.sizes import UncountedModel
 
     numbers = _numbers(place.nodes)
@@ -68,6 +69,7 @@ def plan(
         return _scale(request, numbers, typed, as_json)
     if len(place.gpu) > 1:
         raise UserError("several GPU types need a range of nodes", "--nodes 1..8")
+    request = replace(request, recipe=resolve_level(request, os.environ))
     try:
         made = forecast(request, os.environ, ask_hub=True)
     except UncountedModel:

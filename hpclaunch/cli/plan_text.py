@@ -9,6 +9,7 @@ from hpclaunch.cli.plan_words import (
     batch,
     gain_text,
     gib,
+    recomputed,
     verdict,
     verdict_style,
 )
@@ -50,7 +51,7 @@ def short(made: Forecast) -> str:
         parts.append(f"{duration(made.estimate.seconds)} in all")
     load, lay = made.estimate.training, made.candidate
     sharding = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
-    parts.append(f"{sharding}, {batch(lay)}")
+    parts.append(f"{sharding}, {batch(lay)}{recomputed(load)}")
     return "; ".join(parts)
 
 
@@ -92,7 +93,7 @@ def _layout(made: Forecast) -> str:
     sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
     gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
     shards = f" over {gpus}" if load.sharding != "none" else ""
-    more = "" if lay.activation_checkpointing else ", no activation checkpointing"
+    more = recomputed(load)
     more += ", CPU offload" if lay.offload else ""
     return f"{sharding}{shards}, {batch(lay)}, samples of {count(load.seq_len)} tokens{more}"
 

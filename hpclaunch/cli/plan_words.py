@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hpclaunch.predict.compare import Candidate
 from hpclaunch.predict.estimate import SAFE, Estimate
 from hpclaunch.predict.memory import GIB
+from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.units import UNKNOWN, count, duration, size
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ def gain_text(gain: AutoGain) -> str:
     if gain.factor is None:
         return f"{what}, fits"
     return f"{what}, {gain.factor:.{0 if gain.factor >= 10 else 1}f} times as fast"
+
+
+def recomputed(step: TrainingStep) -> str:
+    """Return what the backward pass computes again, where that is not whole layers."""
+    if step.activation_checkpointing:
+        return ""
+    if step.recomputed_mlps:
+        return ", activation checkpointing of gate and up in MLPs"
+    return ", no activation checkpointing"
 
 
 def layout_text(lay: Candidate, own: Candidate | None = None) -> str:

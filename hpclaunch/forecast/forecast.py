@@ -11,6 +11,7 @@ from hpclaunch.dataset.count import count_samples
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
+from hpclaunch.forecast.packed_rows import rows_of
 from hpclaunch.plan.node_memory import granted_bytes, site_memory_bytes
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture
@@ -115,9 +116,10 @@ def forecast(
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
-    workload = workload_of(
-        recipe, request.nodes * request.gpus_per_node, count_samples(recipe.data)
-    )
+    rows = rows_of(recipe, count_samples(recipe.data))
+    workload = workload_of(recipe, request.nodes * request.gpus_per_node, rows.number)
+    if rows.assumed is not None and workload.max_steps is None and hardware is not None:
+        basis = replace(basis, assumed=(*basis.assumed, rows.assumed))
     estimated = estimate(training, replicas, workload, gpu, hardware)
     if estimated.steps is None:
         unknown.append(

@@ -16,6 +16,7 @@ from hpclaunch.forecast.forecast import Forecast, PredictionRequest
 from hpclaunch.predict.compare import candidate_of
 from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.from_recipe import seq_len_of
+from hpclaunch.predict.fused import adapters_are_fused
 from hpclaunch.predict.memory import ALLOCATOR, COLLECTIVES, CONTEXT
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.schema import Recipe
@@ -110,6 +111,8 @@ def _run(
         "micro_batch_size": int(recipe.training["per_device_train_batch_size"]),
         "seq_len": seq_len_of(recipe),
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
+        "fused_lora": adapters_are_fused(recipe),
+        "recomputed_mlps": recipe.performance.activation_checkpointing == "mlp",
     }
     code, output, errors = _started(json.dumps(request), on_progress)
     if code == 0:

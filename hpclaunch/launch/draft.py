@@ -11,6 +11,7 @@ import hpclaunch
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.auto import resolve_auto
 from hpclaunch.forecast.forecast import PredictionRequest
+from hpclaunch.forecast.recomputation import resolve_level
 from hpclaunch.launch.default_recipe import check_default_recipe
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.machine import machine_for
@@ -43,6 +44,8 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     machine = machine_for(request, site, variables)
     if request.auto_sharding or request.auto_batch:
         recipe = _with_auto(request, recipe, site, machine.resources, variables)
+    if not request.program and machine.resources.gpus:
+        recipe = resolve_level(_to_predict(recipe, site, machine.resources), variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
     numbered = "" if request.name else _stem(request, recipe)
     name = request.name or next_name(runs_dir, numbered)
@@ -100,7 +103,13 @@ def _with_auto(
         raise UserError(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
-    to_predict = PredictionRequest(
+    to_predict = _to_predict(recipe, site, resources)
+    chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
+    return resolve_auto(to_predict, variables, **chosen)
+
+
+def _to_predict(recipe: Recipe, site: Site, resources: Resources) -> PredictionRequest:
+    return PredictionRequest(
         recipe,
         site,
         resources.node_count,
@@ -108,8 +117,6 @@ def _with_auto(
         resources.gpu,
         node_memory_bytes=memory_bytes(resources.mem) if resources.mem else None,
     )
-    chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
-    return resolve_auto(to_predict, variables, **chosen)
 
 
 def _stem(request: Request, recipe: Recipe) -> str:

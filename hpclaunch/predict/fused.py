@@ -29,6 +29,11 @@ TAKEN_BY_OTHERS = ("torch_compile", "use_liger_kernel")
 
 def layers_are_fused(recipe: Recipe, model: Architecture) -> bool:
     """Return whether the layers of a recipe's model run fused throughout."""
+    return adapters_are_fused(recipe) and model.family in FAMILIES
+
+
+def adapters_are_fused(recipe: Recipe) -> bool:
+    """Return whether a recipe's adapters run fused; the rest of a layer where it is known."""
     lora = recipe.method.lora
     plain = not (lora.lora_dropout or lora.use_dora or lora.lora_bias) and lora.bias == "none"
     return (
@@ -36,7 +41,6 @@ def layers_are_fused(recipe: Recipe, model: Architecture) -> bool:
         and recipe.method.kind != "full"
         and recipe.fsdp.version == 2
         and plain
-        and model.family in FAMILIES
         and not any(recipe.training.get(key) for key in TAKEN_BY_OTHERS)
     )
 

@@ -14,7 +14,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
-from hpclaunch.recipe.recomputation import FIELD, with_level
+from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
@@ -58,6 +58,7 @@ def load(
         key, value = split_override(word)
         typed[key] = value
     typed.update(flags or {})
+    last_word(document.data, typed)
     for key, value in typed.items():
         _set(document, key, value)
     _absolute_paths(document, Path.cwd(), typed)

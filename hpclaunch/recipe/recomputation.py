@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,6 +12,19 @@ from hpclaunch.recipe.schema import Level, Recipe
 
 FIELD = "gradient_checkpointing"
 """TRL's field: on or off. It has no name for what lies between."""
+
+
+def last_word(document: dict[str, Any], typed: Mapping[str, Any]) -> None:
+    """Remove from a file's data, in place, the one of level and field that the other overrides.
+
+    `typed`: dotted keys from the command line.
+    """
+    places = {("performance", "activation_checkpointing"), ("training", FIELD)}
+    set_now = {place for place in places if ".".join(place) in typed}
+    for section, key in places - set_now if set_now else ():
+        values = document.get(section)
+        if isinstance(values, dict):
+            values.pop(key, None)
 
 
 def with_level(recipe: Recipe, training: dict[str, Any], *, own_program: bool = False) -> Recipe:

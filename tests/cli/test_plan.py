@@ -55,6 +55,7 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
 def test_a_quantized_model_that_needs_most_while_it_loads_is_said(home: Home) -> None:
     """As measured on one H200: docs/evidence/gpu.md."""
     words = ["llama3-8b-qlora", "--nodes", "1", "--gpus", "1", "--gpu", "h200"]
+    words.append("training.gradient_checkpointing=true")
     one = "training.per_device_train_batch_size=1"
     text = home.call("plan", *words, one).out
     assert "FULL_SHARD (ZeRO-3) over 1 GPU, batch 1" in text

@@ -121,7 +121,8 @@ def ran(home: Home, name: str, seconds: float, *words: str) -> None:
 def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     keep(home, Measured(across={"a100_40": rates(20.0)}))
     before = planned(home)
-    (assumed,) = before["assumed"]
+    assumed, packed = before["assumed"]
+    assert "as many rows as samples" in packed
     assert assumed.startswith("78% of the GPU's bf16 peak in large matrix products, 85%")
     assert assumed.endswith("16 µs to launch a kernel")
     seconds = before["step"]["seconds"]

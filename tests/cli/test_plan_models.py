@@ -71,10 +71,13 @@ def test_exact_simulates_a_family_that_no_closed_form_counts(home: Home) -> None
     assert 0 < found["simulated_bytes"] < found["memory_bytes"]["total"]
 
 
+WHOLE = "training.gradient_checkpointing=true"
+
+
 def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
     (home.folder / "model").mkdir()
     (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))
-    done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", timeout=200)
+    done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", WHOLE, timeout=200)
     if done.code == 0:
         found = json.loads(done.out)
         held = found["memory_bytes"]

@@ -55,3 +55,17 @@ def test_an_own_program_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert recipe.training["gradient_checkpointing"] is on
         (tmp_path / "r.yaml").write_text(to_yaml(recipe), "utf-8")
         assert load(str(tmp_path / "r.yaml"), own_program=True) == recipe
+
+
+@pytest.mark.parametrize(
+    ("word", "level"),
+    [(f"{FIELD}=true", "whole"), (f"{FIELD}=false", "none"), (f"{LEVEL}=whole", "whole")],
+)
+def test_the_command_line_overrides_what_a_run_was_given(
+    word: str, level: str, tmp_path: Path
+) -> None:
+    """As `resume` does with a run's own recipe, in which both are written."""
+    (tmp_path / "r.yaml").write_text(to_yaml(load(RECIPE, [f"{LEVEL}=mlp"])), "utf-8")
+    recipe = load(str(tmp_path / "r.yaml"), [word])
+    assert recipe.performance.activation_checkpointing == level
+    assert recipe.training["gradient_checkpointing"] is (level == "whole")
