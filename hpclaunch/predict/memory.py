@@ -169,7 +169,10 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
     casts_inputs = not (sharded or full or training.fused_lora)
     hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
-    backward = BACKWARD_FFN * ffn_bytes + hidden * hidden_bytes + mask
+    ffn = BACKWARD_FFN
+    if training.fused_lora and training.activation_checkpointing:
+        ffn = fused.BACKWARD_FFN
+    backward = ffn * ffn_bytes + hidden * hidden_bytes + mask
     if not training.activation_checkpointing:
         backward /= 2
         if training.recomputed_mlps:

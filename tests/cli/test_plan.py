@@ -200,6 +200,8 @@ def test_bad_input_is_one_line(home: Home, words: list[str], said: str) -> None:
 def test_local_data_gives_the_number_of_steps(home: Home) -> None:
     (home.folder / "mine.jsonl").write_text('{"text": "a"}\n' * 100)
     words = ["llama3-8b-lora", "--dataset", "mine.jsonl", *A100, "training.num_train_epochs=2"]
+    assert planned(home, *words)["steps"] == 2, "packed, all samples fit into one row"
+    words.append("training.packing=false")
     assert planned(home, *words)["steps"] == 2 * -(-100 // (8 * 4))
     assert planned(home, *words, "training.max_steps=7")["steps"] == 7
     assert "1 job of 3:00:00" in home.call("plan", *words, "--time", "3:00:00").out
