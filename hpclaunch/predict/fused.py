@@ -16,7 +16,7 @@ SAVED_FFN, SAVED_HIDDEN = 2, 4.55
 """Tensors that a layer keeps, as wide as the MLP (gate and up) and as the model. No mask: kernels
 for such models take none."""
 BACKWARD_FFN = 7
-"""Tensors as wide as the MLP that the backward pass of a checkpointed layer holds at once: fitted to
+"""Tensors as wide as the MLP that the backward pass of a checkpointed layer holds: fitted to
 simulated steps of two shapes."""
 RECOMPUTED_FFN = 2
 """Tensors as wide as the MLP that the backward pass holds more where it computes them again."""
