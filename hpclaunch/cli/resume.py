@@ -64,9 +64,9 @@ def resume(
     from hpclaunch.cli.resources import resources
     from hpclaunch.diagnose.status import status
     from hpclaunch.launch.hand_edits import find_edits
-    from hpclaunch.launch.lock import alone
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
+    from hpclaunch.run.lock import alone
     from hpclaunch.run.record import read_record
 
     reference, overrides = recipe_and_overrides(arguments)

@@ -6,11 +6,12 @@ import os
 import signal
 
 from hpclaunch.errors import UserError
-from hpclaunch.launch.current_job import current
-from hpclaunch.launch.local_process import alive, here
+from hpclaunch.launch.current_job import current, same_script
+from hpclaunch.launch.local_process import alive, here, works_for
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record, whoami
 from hpclaunch.slurm import batch
+from hpclaunch.slurm.jobs import own_jobs
 
 
 def cancel(folder: RunFolder, record: Record) -> None:
@@ -26,13 +27,33 @@ def cancel(folder: RunFolder, record: Record) -> None:
     if record.pid is not None:
         if not alive(record):
             raise UserError(f"run {record.name} has ended: its process is gone")
+        if not works_for(folder, record):
+            raise UserError(
+                f"process {record.pid} was not started for {folder.root}: it is left alone"
+            )
         try:
             os.kill(record.pid, signal.SIGTERM)
         except OSError as error:
             raise UserError(f"process {record.pid} cannot be ended: {error.strerror}") from None
     elif record.job_id is not None:
+        _check_job(folder, record)
         batch.cancel(record.job_id)
     note_cancelled(folder, "with hpclaunch cancel")
+
+
+def _check_job(folder: RunFolder, record: Record) -> None:
+    """Refuse to cancel a job that is not this user's and not of this folder. Raises UserError."""
+    state, script = own_jobs().get(record.job_id or "", (None, ""))
+    if state is None:
+        raise UserError(
+            f"job {record.job_id} does not wait or run as a job of yours: it is left alone",
+            "if Slurm did not answer, try again later",
+        )
+    # Of an attached run Slurm names the command that took the allocation, and no script.
+    if record.mode == "sbatch" and not same_script(script, folder.script):
+        raise UserError(
+            f"job {record.job_id} runs {script or 'no script'}, not this folder's: it is left alone"
+        )
 
 
 def note_cancelled(folder: RunFolder, how: str) -> None:

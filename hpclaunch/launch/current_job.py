@@ -30,9 +30,10 @@ def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]
 
 def job_of_script(script: Path) -> str | None:
     """Return the newest of this user's jobs that waits or runs with a script, if there is one."""
-    own = [int(job) for job, (_, path) in own_jobs().items() if _same(path, script)]
+    own = [int(job) for job, (_, path) in own_jobs().items() if same_script(path, script)]
     return str(max(own)) if own else None
 
 
-def _same(path: str, script: Path) -> bool:
+def same_script(path: str, script: Path) -> bool:
+    """Return whether the path that Slurm names is a folder's script, by whichever of its paths."""
     return path == str(script) or os.path.realpath(path) == os.path.realpath(script)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
-from hpclaunch.run.record import Record
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record, boot_id
+
+FOLDER_VARIABLE = "HPCLAUNCH_ATTACHED_TO"
+"""Variable of an attached run's process: the folder that it works for."""
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -35,8 +40,31 @@ def here(record: Record) -> bool:
 
 
 def alive(record: Record) -> bool:
-    """Return whether the process that runs an attached run still runs on this machine."""
-    if record.pid is None or not here(record):
+    """Return whether the process that runs an attached run still runs on this machine.
+
+    It is the very one: its number, when it began, and the boot it began in.
+    """
+    if record.pid is None or record.pid_started is None or not here(record):
         return False
-    since = started(record.pid)
-    return since is not None and record.pid_started in (None, since)
+    if record.boot_id and record.boot_id != boot_id():
+        return False
+    return started(record.pid) == record.pid_started
+
+
+def works_for(folder: RunFolder, record: Record) -> bool:
+    """Return whether that process is this user's and was started for this folder.
+
+    Its environment shows it, which only its owner may read; a record alone proves nothing.
+    """
+    if not alive(record):
+        return False
+    try:
+        variables = Path(f"/proc/{record.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"{FOLDER_VARIABLE}={folder.root}".encode() in variables
+
+
+def variables_for(folder: RunFolder) -> dict[str, str]:
+    """Return the variables by which `works_for` knows a process."""
+    return {FOLDER_VARIABLE: str(folder.root)}

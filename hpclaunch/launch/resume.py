@@ -53,7 +53,7 @@ def redraft(
             overrides=tuple(overrides),
             resources=_resources(record, changes or {}),
             site=None if record.mode == "local" else site or record.site,
-            name=record.name,
+            name=folder.root.name,
             runs_dir=folder.root.parent,
             venv=venv or (Path(record.python) if record.python else None),
             modules=tuple(modules) or tuple(record.modules),

@@ -24,13 +24,15 @@ from hpclaunch.launch.cancel import note_cancelled
 from hpclaunch.launch.check import CheckData, check, check_here
 from hpclaunch.launch.hand_edits import find_edits, with_edits
 from hpclaunch.launch.local_process import started as process_started
+from hpclaunch.launch.local_process import variables_for
 from hpclaunch.launch.stop import interrupt
 from hpclaunch.launch.write_folder import rewrite_folder, write_folder
 from hpclaunch.render.job import Job
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
-from hpclaunch.run.record import Record, write_record
+from hpclaunch.run.lock import lock
+from hpclaunch.run.record import Record, boot_id, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation
 from hpclaunch.slurm.environment import for_submission, without_launcher_state
@@ -114,6 +116,7 @@ def execute(
     if local or inside:
         record = _owned_by(record, os.getpid())
         record = msgspec.structs.replace(record, job_id=inside.job_id if inside else None)
+    lock(folder)
     write_record(folder, record)
     show = started(folder, record)
     saving: list[bool] = []
@@ -127,10 +130,12 @@ def execute(
         write_record(folder, _owned_by(record, pid))
 
     if local:
-        attached = local_job(folder, without_launcher_state(os.environ))
+        variables = without_launcher_state(os.environ) | variables_for(folder)
+        attached = local_job(folder, variables)
         code = run_attached(attached, show, on_start=on_start, save=save)
     elif inside:
         variables = inside_allocation(without_launcher_state(os.environ))
+        variables |= variables_for(folder)
         if job.plan.device == "gpu":
             # However the allocation was asked for, by job, by node or by task: a step gets all.
             variables["SLURM_GPUS_PER_NODE"] = str(job.plan.processes_per_node)
@@ -155,7 +160,8 @@ def _is_done(folder: RunFolder) -> bool:
 
 def _owned_by(record: Record, pid: int) -> Record:
     """Return the record of a run that is attached to a process of this machine."""
-    return msgspec.structs.replace(record, pid=pid, pid_started=process_started(pid))
+    started = process_started(pid)
+    return msgspec.structs.replace(record, pid=pid, pid_started=started, boot_id=boot_id())
 
 
 def _in_fresh_allocation(

@@ -137,6 +137,11 @@ class RunFolder:
         return self.root / "job_id"
 
     @property
+    def lock_file(self) -> Path:
+        """Locked by the command that writes into this folder, as long as it runs."""
+        return self.root / ".lock"
+
+    @property
     def attempt_file(self) -> Path:
         """`job.restarts` of the start at work in this folder, or of the last one."""
         return self.root / "start"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.regular_file import read_regular
 
+JOB_ID = re.compile(r"[0-9]+(_[0-9]+)?")
+MAX_BYTES = 1 << 22
+"""Of run.json: it has some 3 kB, more with a long command."""
 FORMAT = 1
 """Raised when a reader of old could misread a new record."""
 
@@ -33,8 +39,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     name: str
+    """The folder's name: a copy or a renamed folder has its own, whatever was written."""
     created: float
     """Unix seconds."""
+    folder: str = ""
+    """Where it was written. In a copy or a moved folder it names another place: the job and the
+    process are the other folder's then, and left out here."""
     user: str
     host: str
     """Where the command was typed."""
@@ -57,6 +67,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Process that carries an attached run, on `host`."""
     pid_started: int | None = None
     """When that process began, in kernel ticks since boot: numbers are used again."""
+    boot_id: str = ""
+    """Of the machine's run since its boot, in which that process began."""
     resources: dict[str, Any] = {}
     """What was asked for, by the fields of the plan's Resources; resuming starts from it."""
     python: str = ""
@@ -97,6 +109,7 @@ def now() -> float:
 
 def write_record(folder: RunFolder, record: Record) -> None:
     """Write run.json, whole or not at all."""
+    record = msgspec.structs.replace(record, folder=str(folder.root))
     text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
     write_atomic(folder.record, text + "\n")
 
@@ -107,11 +120,11 @@ def read_record(folder: RunFolder) -> Record:
     The job is the one that is or was last at work in the folder, by whatever way it was submitted.
     """
     try:
-        data = folder.record.read_bytes()
+        data = read_regular(folder.record, MAX_BYTES)
     except FileNotFoundError:
         raise UserError(f"{folder.root} is no run folder: it has no run.json") from None
     except OSError as error:
-        raise UserError(f"{folder.record} cannot be read: {error.strerror}") from None
+        raise UserError(f"{folder.record} cannot be read: {error.strerror or error}") from None
     try:
         written = msgspec.json.decode(data, type=_Written)
         if written.format > FORMAT:
@@ -120,10 +133,33 @@ def read_record(folder: RunFolder) -> Record:
                 "upgrade hpclaunch",
             )
         record = msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{folder.record} is damaged: {error}") from None
+    if record.job_id is not None and not JOB_ID.fullmatch(record.job_id):
+        raise UserError(f"{folder.record} is damaged: job_id is no number of a job")
+    record = msgspec.structs.replace(record, name=folder.root.name)
+    if not _written_here(folder, record):
+        return msgspec.structs.replace(record, job_id=None, pid=None, pid_started=None)
     with contextlib.suppress(OSError):
-        job_id = folder.job_file.read_text(encoding="utf-8", errors="replace").strip()
-        if job_id.isdigit():
+        job_id = read_regular(folder.job_file, 64).decode("ascii", "replace").strip()
+        if JOB_ID.fullmatch(job_id):
             return msgspec.structs.replace(record, job_id=job_id)
     return record
+
+
+def _written_here(folder: RunFolder, record: Record) -> bool:
+    """Return whether a record was written for this very folder, by whichever of its paths."""
+    if not record.folder:
+        return True
+    try:
+        return Path(record.folder).samefile(folder.root)
+    except (OSError, ValueError):
+        return False
+
+
+def boot_id() -> str:
+    """Return what tells this boot of this machine from others, '' where the kernel has no word."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

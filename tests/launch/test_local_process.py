@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
-from hpclaunch.launch.local_process import alive, started
+from hpclaunch.errors import UserError
+from hpclaunch.launch.cancel import cancel
+from hpclaunch.launch.local_process import alive, started, variables_for, works_for
+from hpclaunch.run.folder import RunFolder
 from tests.run.making import record
 
 BOOT = 1_790_000_000
@@ -69,10 +74,31 @@ def test_another_process_with_the_same_number_is_not_the_run(proc: Proc) -> None
     assert alive(run)
     proc.process(77, ticks=TICKS + 1)
     assert not alive(run)
-    assert alive(msgspec.structs.replace(run, pid_started=None)), "written before it was known"
+    assert not alive(msgspec.structs.replace(run, pid_started=None)), "a number proves nothing"
+    proc.process(77)
+    assert not alive(msgspec.structs.replace(run, boot_id="another"))
     assert not alive(msgspec.structs.replace(run, host="elsewhere"))
 
 
 def test_it_is_what_the_kernel_says() -> None:
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     assert started(os.getpid()) == int(fields[19])
+
+
+def test_a_process_works_for_a_folder_if_its_environment_shows_it(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for variables, ours in (({}, False), ({"HPCLAUNCH_ATTACHED_TO": "/x"}, False), (None, True)):
+        environment = os.environ | (variables_for(run) if variables is None else variables)
+        with subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment
+        ) as process:
+            began = started(process.pid)
+            at_work = record(
+                host=socket.gethostname(), mode="local", pid=process.pid, pid_started=began
+            )
+            assert alive(at_work)
+            assert works_for(run, at_work) is ours
+            if not ours:
+                with pytest.raises(UserError, match="left alone"):
+                    cancel(run, at_work)
+            assert process.poll() is None

