@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpclaunch.launch.lock import alone
+from hpclaunch.run.lock import alone
 from tests.cli.running import Home
 from tests.run.making import run_in
 
@@ -134,4 +134,4 @@ def test_a_run_is_resumed_once(home: Home) -> None:
     with alone(folder):
         done = home.call("resume", "one")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "another command resumes run one at this moment; hpclaunch status one" in done.err
+    assert "another command is at work in run one; hpclaunch status one" in done.err
