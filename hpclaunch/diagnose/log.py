@@ -75,7 +75,8 @@ class Log:
         if clue.line is None or clue.line <= self.begin:
             return False
         after = self.text.split(b"\n", clue.line - self.begin)[-1]
-        return sum(1 for _ in islice(PROGRESS.finditer(after), MOST_BUFFERED + 1)) > MOST_BUFFERED
+        lines = (line for line in after.split(b"\n") if PROGRESS.search(line))
+        return sum(1 for _ in islice(lines, MOST_BUFFERED + 1)) > MOST_BUFFERED
 
     def end(self) -> str:
         """Return the last lines without their labels, from the last sign of progress on."""

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpclaunch.diagnose import patterns
+from hpclaunch.diagnose.job_lines import JobLines, unranked
 from hpclaunch.diagnose.last_words import NEAR, argument_error, last_words, without_noise
-from hpclaunch.diagnose.log import MOST_BUFFERED, PROGRESS, Log, tidy
+from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
 from hpclaunch.diagnose.tracebacks import ending
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.lines import parse_line
 
 TAIL = 2**16
 """Bytes read from the end of a rank's own log: the reason stands there."""
@@ -29,8 +29,6 @@ LAST_ACT = 80
 """The same of a rank that aborted: C++ prints its whole stack."""
 RANKS = 1024
 """Logs of ranks that are looked into."""
-JOB_TAIL = 2**20
-"""Bytes at the end of the job's log that are searched for the ranks' lines."""
 ABORTED = -6
 """Exit code of a rank that gave itself up: NCCL's watchdog ends its process so."""
 
@@ -48,7 +46,7 @@ def modified(path: Path) -> float:
 
 
 def exceptions_in_own_logs(
-    folder: RunFolder, log: Log, per_node: int, names: tuple[str, ...], since: float
+    folder: RunFolder, job: JobLines, per_node: int, names: tuple[str, ...], since: float
 ) -> Iterator[RankFailure]:
     """Yield the ranks whose own log ends in an exception that they did not survive.
 
@@ -59,42 +57,43 @@ def exceptions_in_own_logs(
         lines = text.decode("utf-8", errors="replace").split("\n")
         numbers = list(range(1, len(lines) + 1)) if whole else None
         failure = _failure(lines, numbers, file, node * per_node + local)
-        if failure is not None and not _went_on(failure.error, log, node, local):
+        if failure is not None and not job.went_on(failure.error):
             host = names[node] if node < len(names) else None
             yield replace(failure, local_rank=local, node=node, host=host, at=modified(file))
 
 
-def exceptions_in_log(log: Log, per_node: int, names: tuple[str, ...]) -> Iterator[RankFailure]:
+def exceptions_in_log(
+    job: JobLines, per_node: int, names: tuple[str, ...]
+) -> Iterator[RankFailure]:
     """Yield the ranks whose lines in the job's log end in an exception."""
-    for (node, local), (numbers, lines) in _by_rank(log).items():
-        failure = _failure(lines, numbers, log.file, node * per_node + local)
-        if failure is not None and not _went_on(failure.error, log, node, local):
+    for (node, local), (numbers, lines) in job.by_rank.items():
+        failure = _failure(lines, numbers, job.log.file, node * per_node + local)
+        if failure is not None and not job.went_on(failure.error):
             host = names[node] if node < len(names) else None
             yield replace(failure, local_rank=local, node=node, host=host, before=None)
 
 
-def with_output(folder: RunFolder, log: Log, end: RankFailure) -> RankFailure:
+def with_output(folder: RunFolder, job: JobLines, end: RankFailure) -> RankFailure:
     """Return a rank's exit with what it printed last, though that was no exception."""
     place = folder.logs / "ranks" / f"node-{end.node or 0}"
     files = sorted(place.glob(f"*/attempt_*/{end.local_rank}/stderr.log"), key=modified)
     if files:
         lines = _tail(files[-1])[0].decode("utf-8", errors="replace").rstrip().split("\n")
     else:
-        lines = _by_rank(log).get((end.node or 0, end.local_rank or 0), ([], []))[1]
+        lines = job.by_rank.get((end.node or 0, end.local_rank or 0), ([], []))[1]
     if end.error:
-        return _with_words(lines, log, end)
+        return _with_words(lines, job, end)
     last = lines[-LAST:]
     if end.code == ABORTED:
-        node, local = end.node or 0, end.local_rank or 0
-        last = [line for line in _last_act(lines) if not _went_on(line, log, node, local)]
+        last = [line for line in _last_act(lines) if not job.went_on(line)]
     gave_up = end.code == ABORTED and bool(patterns.collateral("\n".join(last).encode()))
     return replace(end, text="\n".join(last).encode(), is_collateral=end.is_collateral or gave_up)
 
 
-def _with_words(lines: list[str], log: Log, end: RankFailure) -> RankFailure:
+def _with_words(lines: list[str], job: JobLines, end: RankFailure) -> RankFailure:
     """Return the exit of a rank that left an exit code with what it said as it ended."""
     last_line = argument_error(lines) or last_words(lines)
-    if not last_line or _went_on(last_line, log, end.node or 0, end.local_rank or 0):
+    if not last_line or job.went_on(last_line):
         return end
     at = max(at for at, line in enumerate(lines) if last_line in line)
     return replace(
@@ -115,20 +114,10 @@ def _last_act(lines: list[str]) -> list[str]:
     return without_noise(last)[-NEAR:]
 
 
-def went_on_after(failure: RankFailure, log: Log) -> bool:
+def went_on_after(failure: RankFailure, job: JobLines) -> bool:
     """Return whether a rank printed anything more after its exception: it had survived it."""
-    labels = _labels(failure.node or 0, failure.local_rank or 0)
-    known = {_unranked(line) for line in failure.text.split(b"\n")}
-    for line in _rest(failure.error, log):
-        if line.startswith(labels):
-            words = _unranked(line[len(labels[0]) :])
-            if words and words not in known and not words.startswith((b"[rank", b"frame #")):
-                return True
-    return False
-
-
-def _unranked(line: bytes) -> bytes:
-    return re.sub(rb"^\[rank\d+\]: ?", b"", line.strip())
+    known = {unranked(line) for line in failure.text.split(b"\n")}
+    return job.said_after(failure.error, failure.node or 0, failure.local_rank or 0, known)
 
 
 def _own_logs(folder: RunFolder, since: float) -> Iterator[tuple[int, int, Path]]:
@@ -164,45 +153,6 @@ def _failure(
         error_at=end.at - end.begin,
         is_collateral=is_collateral(error, text) or others_failed(text, rank),
     )
-
-
-def _went_on(error: str, log: Log, node: int, local: int) -> bool:
-    """Return whether the training went on after a rank's exception: it had survived it."""
-    labels = _labels(node, local)
-    others = 0
-    for line in _rest(error, log):
-        if PROGRESS.search(line):
-            others += 1
-            if line.startswith(labels) or others > MOST_BUFFERED:
-                return True
-    return False
-
-
-def _rest(error: str, log: Log) -> list[bytes]:
-    """Return the lines of the job's log after the last that has an error; none if none has."""
-    begin = error.partition(". Last error: ")[0].encode("utf-8", errors="replace")
-    at = log.text.rfind(begin) if begin else -1
-    return log.text[at:].split(b"\n")[1:] if at >= 0 else []
-
-
-def _labels(node: int, local: int) -> tuple[bytes, bytes]:
-    """Return what stands before a rank's lines in the job's log, on GPUs and on CPUs."""
-    return f"{node}: [gpu{local}]:".encode(), f"{node}: [cpu{local}]:".encode()
-
-
-def _by_rank(log: Log) -> dict[tuple[int, int], tuple[list[int], list[str]]]:
-    """Return numbers and texts of each rank's lines at the end of the job's log."""
-    start = max(0, len(log.text) - JOB_TAIL)
-    number = log.begin + log.text.count(b"\n", 0, start)
-    found: dict[tuple[int, int], tuple[list[int], list[str]]] = {}
-    for raw in log.text[start:].split(b"\n"):
-        number += 1
-        line = parse_line(raw.decode("utf-8", errors="replace"))
-        if line.node is not None and line.local_rank is not None:
-            numbers, texts = found.setdefault((line.node, line.local_rank), ([], []))
-            numbers.append(number)
-            texts.append(line.text)
-    return found
 
 
 def _tail(file: Path) -> tuple[bytes, bool]:

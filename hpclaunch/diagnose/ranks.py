@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
+from hpclaunch.diagnose.job_lines import JobLines
 from hpclaunch.diagnose.launcher_exits import exits
 from hpclaunch.diagnose.log import Log, tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
@@ -35,18 +36,19 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
     first = _first_node(folder)
     failures = {item.rank: item for item in _own_files(folder, names)}
     ends = list(exits(log, per_node, names))
+    job = JobLines(log)
     if not failures:
         since = started(folder)
-        found = exceptions_in_own_logs(folder, log, per_node, names, since)
+        found = exceptions_in_own_logs(folder, job, per_node, names, since)
         failures = {item.rank: item for item in found}
     if not failures:
-        failures = {item.rank: item for item in exceptions_in_log(log, per_node, names)}
+        failures = {item.rank: item for item in exceptions_in_log(job, per_node, names)}
     seen = {end.rank for end in ends}
     failures = {rank: item for rank, item in failures.items() if rank in seen or _is_sure(item)}
     for end in ends:
         failure = failures.get(end.rank)
-        if failure is None or _ended_otherwise(failure, end, log):
-            failures[end.rank] = with_output(folder, log, end)
+        if failure is None or _ended_otherwise(failure, end, job):
+            failures[end.rank] = with_output(folder, job, end)
         else:
             failures[end.rank] = replace(
                 failure,
@@ -69,13 +71,13 @@ def _is_sure(failure: RankFailure) -> bool:
     return failure.is_first or HEADER.encode() in failure.text
 
 
-def _ended_otherwise(failure: RankFailure, end: RankFailure, log: Log) -> bool:
+def _ended_otherwise(failure: RankFailure, end: RankFailure, job: JobLines) -> bool:
     """Return whether a rank's exit tells more than the exception that it printed."""
     if not end.silent:
         return False
     if failure.is_collateral and end.code != ABORTED:
         return True
-    return not end.is_collateral and went_on_after(failure, log)
+    return not end.is_collateral and went_on_after(failure, job)
 
 
 def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailure]:

@@ -28,6 +28,7 @@ retries exceeded with url: /graphql
 0.1|CUDA out of memory, trying a smaller batch: OSError: [Errno 28] No space left on device
 *>{'loss': 1.8, 'epoch': 0.2}
 *>{'loss': 1.7, 'epoch': 0.3}
+*>{'loss': 1.6, 'epoch': 0.4}
 """
 """What was met, and survived, before."""
 PLACEHOLDERS = re.compile(r"\b(?:NAME|FOLDER|KIND|SECONDS|NUMBER|HH|FILE|MODEL|PATH|N|ID)\b(?!=)")
