@@ -6,23 +6,21 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from hpclaunch.chat.survey import Survey
 from hpclaunch.chat.tokenizer_files import tokenizer_files
 from hpclaunch.dataset.arrow_rows import can_read, check_magic
-from hpclaunch.dataset.formats import format_of
 from hpclaunch.dataset.json_rows import check_end
-from hpclaunch.dataset.json_text import rows_inside
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
+from hpclaunch.dataset.shape import shape_of
 from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError, printable
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, detect, left_out
+from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, left_out
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.units import size
 
@@ -165,7 +163,7 @@ class _Check:
         for name in values:
             self.columns[name] = None
         if self.shape is None or self.first is None:
-            self.shape, self.first = _shape(row, wanted, self.recipe), row
+            self.shape, self.first = shape_of(row, wanted, self.recipe.objective), row
         missing = [name for name in COLUMNS[self.shape] if name not in values]
         if missing:
             return UserError(
@@ -211,26 +209,6 @@ class _Check:
                 f"data: rows of {kinds} files are checked in the job: pyarrow is not installed here"
             )
         return lines
-
-
-def _shape(row: Row, wanted: str, recipe: Recipe) -> Shape:
-    """Return the shape of the first row. Raises UserError."""
-    where = f"{row.file}:1" if format_of(row.file) == "csv" else row.where  # of its header
-    try:
-        return detect(list(row.values), wanted, where, recipe.objective)
-    except UserError as error:
-        inside = rows_inside(row.values)
-        if inside is None:
-            raise
-        raise UserError(
-            f"{row.where}: the rows stand under the key '{inside}'",
-            f"write them as JSON lines: jq -c '.[\"{inside}\"]{_each(row.values[inside])}' "
-            f"{row.file.name} > rows.jsonl",
-        ) from error
-
-
-def _each(value: Any) -> str:
-    return "[]" if isinstance(value, list) else ""
 
 
 def _used(part: Slice, seen: int, whole: bool) -> range:

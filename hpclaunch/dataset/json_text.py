@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from hpclaunch.dataset.rows import REPAIR, not_utf8, nul_byte
 from hpclaunch.errors import UserError
 
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_NESTS = ("data", "instances", "rows", "examples", "train")
 
 
 class DuplicateKeyError(ValueError):
@@ -86,18 +84,3 @@ def fault(error: Exception, text: str, where: str) -> UserError:
         return UserError(f"{where}: {error}", REPAIR)
     # too deep; a number of thousands of digits
     return UserError(f"{where}: cannot be read as JSON: {error}", REPAIR)
-
-
-def rows_inside(row: Mapping[str, Any]) -> str | None:
-    """Return the key under which a row that is none holds rows, or the one row; None: it is one.
-
-    Files are written as `{"data": [...]}`, `{"type": "text_only", "instances": [...]}`, and lines
-    as `{"data": {...}}`.
-    """
-    held = [
-        key
-        for key, value in row.items()
-        if (isinstance(value, list) and value and isinstance(value[0], dict))
-        or (isinstance(value, dict) and value)
-    ]
-    return held[0] if len(held) == 1 else next((key for key in held if key in _NESTS), None)

@@ -13,9 +13,10 @@ from typing import Any
 
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
+from hpclaunch.dataset.shape import shape_of
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL, detect
+from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
 from hpclaunch.train.cells import UNUSED, Cells
 
 READER_VERSION = 3
@@ -35,7 +36,7 @@ def rows_of_text(
     from hpclaunch.train.text_rows_builder import TextRows
 
     first = next(read_rows(split.files[0], split.format))
-    shape = detect(list(first.values), wanted, first.where, objective)
+    shape = shape_of(first, wanted, objective)
     columns = tuple(dict.fromkeys((*COLUMNS[shape], *OPTIONAL[shape], *BEARING)))
     texts = tuple(name for name in columns if isinstance(first.values.get(name), str))
     state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in split.files]

@@ -159,7 +159,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES), min_size=1),
     st.sampled_from([None, 1]),

@@ -147,6 +147,7 @@ def test_what_is_here_is_no_hub_id(
     fill(tmp_path, f"{name}/train.jsonl", "elsewhere/recipe.yaml")
     changes = {"data.name": name, "data.validation_split": None}
     assert load("tiny", (), changes).data.name == str(tmp_path / name)
+    assert load("tiny", (f"model.name={name}",)).model.name == str(tmp_path / name)
     (tmp_path / "mine.yaml").write_text(f"name: a\nmodel: {{name: a/b}}\ndata: {{name: {name}}}\n")
     assert load("mine.yaml").data.name == str(tmp_path / name)
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -217,6 +218,7 @@ def test_columns_that_are_left_out_are_listed(tmp_path: Path) -> None:
         ({"type": "text_only", "instances": [{"text": "a"}]}, "jq -c '.[\"instances\"][]' x.json"),
         ({"version": 1, "data": [{"text": "a"}], "x": [{"y": 1}]}, "jq -c '.[\"data\"][]' x.json"),
         ({"id": 3, "row": {"text": "a"}}, "jq -c '.[\"row\"]' x.json"),
+        ({"it's": [{"text": "a"}]}, """jq -c '.["it'"'"'s"][]' x.json"""),
     ],
 )
 def test_rows_under_a_key_are_named(tmp_path: Path, value: object, command: str) -> None:

@@ -100,6 +100,14 @@ def test_faults_are_the_same_before_and_in_the_job(tmp_path: Path) -> None:
     assert "a.tsv:4: 'completion' is empty" in same_fault(tmp_path)
 
 
+def test_rows_under_a_key_are_the_same_fault(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"data": [{"text": "a"}]}, indent=1))
+    assert "x.json:1: the rows stand under the key 'data'" in same_fault(tmp_path)
+    (tmp_path / "x.json").unlink()
+    (tmp_path / "x.csv").write_text("question,answer\na,b\n")
+    assert "x.csv:1 has the columns answer, question" in same_fault(tmp_path)
+
+
 def test_pairs_of_texts_and_of_messages_are_not_mixed(tmp_path: Path) -> None:
     texts = {"prompt": "q", "completion": "a"}
     talks = {"prompt": TALK[:1], "completion": TALK[1:]}
