@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.launch.local_process import started, variables_for
+from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lock import alone
 from tests.cli.running import Home
 from tests.run.making import run_in
@@ -18,8 +20,12 @@ from tests.run.making import run_in
 @pytest.fixture
 def sleeper(home: Home) -> subprocess.Popen[bytes]:
     """A process that stands for an attached run's script."""
-    process = subprocess.Popen(["sleep", "60"])
-    run_in(home.runs / "mine", created=2.0, mode="local", pid=process.pid, host=os.uname().nodename)
+    mine = home.runs / "mine"
+    variables = os.environ | variables_for(RunFolder(mine))
+    process = subprocess.Popen(["sleep", "60"], env=variables)
+    began = started(process.pid)
+    at_work = {"pid": process.pid, "pid_started": began, "host": os.uname().nodename}
+    run_in(mine, created=2.0, mode="local", **at_work)
     return process
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.launch.local_process import started
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from monitors.records import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
@@ -38,6 +39,7 @@ class Alive:
             self.root,
             mode="local",
             pid=os.getpid(),
+            pid_started=started(os.getpid()),
             host=socket.gethostname(),
             nodes=self.nodes,
             device="gpu" if self.gpus else "cpu",
