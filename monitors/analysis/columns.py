@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.analysis.trace import NodeTrace
-from monitors.external.rows import FLAGS
+from monitors.external.rows import FLAGS, RUNNABLE
 from monitors.samples.fields import GPU_METRICS, HOST_METRICS, report_columns
 from monitors.storage.block_arrays import FloatArray
 
@@ -56,13 +56,14 @@ _COMPUTED = (
 GPU_LOADED = frozenset({*report_columns().gpu, *_COMPUTED})
 """Columns of a GPU that `derived` can return: what findings and plots may ask for. Another sampled
 value is loaded once it is declared with `report=True` in `monitors.samples`."""
-HOST_LOADED = frozenset({*_HOST_GAUGES, *(name for name, _ in _RATES.values())})
+HOST_LOADED = frozenset({*_HOST_GAUGES, RUNNABLE, *(name for name, _ in _RATES.values())})
 """The same of a node."""
 
 
 def derived(trace: NodeTrace) -> tuple[dict[str, FloatArray], list[dict[str, FloatArray]]]:
     """Return the columns of the host, and of each GPU, that are shown or judged."""
-    host = {name: trace.host[name] for name in _HOST_GAUGES if name in trace.host}
+    gauges = (*_HOST_GAUGES, RUNNABLE)
+    host = {name: trace.host[name] for name in gauges if name in trace.host}
     for counter, (name, unit) in _RATES.items():
         if counter in trace.host:
             host[name] = rate(trace, trace.host[counter]) / unit

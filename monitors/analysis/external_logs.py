@@ -123,8 +123,9 @@ def _refusal(path: Path, head: Head, of_gpus: bool) -> str:
     tool = head.written_by
     if isinstance(tool, OtherTool):
         why = f", {tool.why}" if tool.why else ""
-        return f"{path.name} is from {tool.name}{why}. It is not read; record with: {tool.command}"
-    if not head.first_line:
+        do = f". It is not read; record with: {tool.command}" if tool.command else ""
+        return f"{path.name} is from {tool.name}{why}{do}"
+    if not head.first_line.strip():
         return f"{path.name}: no samples in it, it is empty"
     line = head.first_line if len(head.first_line) <= _LINE else f"{head.first_line[:_LINE]}..."
     return (

@@ -19,7 +19,7 @@ class OtherTool:
     why: str
     """What is wrong with it, as the end of a sentence; may be empty."""
     command: str
-    """The command whose log can be used."""
+    """The command whose log can be used; empty where this one can be."""
 
 
 def _of(name: str, why: str, command: str, *patterns: str) -> tuple[OtherTool, re.Pattern[str]]:
@@ -27,12 +27,6 @@ def _of(name: str, why: str, command: str, *patterns: str) -> tuple[OtherTool, r
 
 
 _FILES = (
-    _of(
-        "sar's own binary file",
-        "which is no text",
-        _VMSTAT,
-        r"^\x00?\x96\xd5|^\ufffd\ufffd\ufffd?\x75\x21",
-    ),
     _of(
         "nvidia-smi pmon",
         "which has a row for each process, not for each GPU",
@@ -209,6 +203,20 @@ _FILES = (
     ),
 )
 """Most telling first: the first that fits any line of a file's head counts."""
+
+
+_BINARY = (
+    (b"\x96\xd5", OtherTool("sar", "in its own binary form", _VMSTAT)),
+    (b"\x1f\x8b", OtherTool("gzip", "which packed it: unpack it with gunzip", "")),
+    (b"\xfd7zXZ", OtherTool("xz", "which packed it: unpack it with unxz", "")),
+    (b"\x28\xb5\x2f\xfd", OtherTool("zstd", "which packed it: unpack it with unzstd", "")),
+)
+"""Files that are no text, by their first bytes."""
+
+
+def known_binary(begin: bytes) -> OtherTool | None:
+    """Return which program wrote a file that begins with these bytes; None where unknown."""
+    return next((tool for mark, tool in _BINARY if begin.startswith(mark)), None)
 
 
 def known_tool(lines: Sequence[str]) -> OtherTool | None:

@@ -95,6 +95,7 @@ class QueryGpuRows:
             if not titles or len(cells) != len(titles) or not line.endswith("\n"):
                 self.remarks.skipped += 1
                 continue
+            # Of a column that was asked for twice the last counts.
             row = self._row(dict(zip(titles, cells, strict=True)))
             if row is None:
                 self.remarks.skipped += 1
@@ -167,6 +168,8 @@ class QueryGpuRows:
 
 def header(line: str) -> list[tuple[str, str | None]] | None:
     """Return the names and units of the columns that a header names; None of any other line."""
+    if line[:1].isdigit():
+        return None
     titles = [_TITLE.fullmatch(cell) for cell in split(line.lstrip("\ufeff").strip())]
     found = [(title[1].lower(), title[2]) for title in titles if title is not None]
     names = {name for name, _ in found}
@@ -176,8 +179,6 @@ def header(line: str) -> list[tuple[str, str | None]] | None:
         or not any(name in _KNOWN or "_reasons." in name for name in names)
         or "pid" in names
     ):
-        return None
-    if len(names) < len(found):
         return None
     if len(found) < len(titles):
         return None if titles[0] is not None else [("", None), *found]

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TextIO
 
 from monitors.external import dmon, query_gpu, vmstat
-from monitors.external.other_tools import OtherTool, known_tool
+from monitors.external.other_tools import OtherTool, known_binary, known_tool
 from monitors.external.query_gpu import QueryGpuRows
 
 _HEAD_LINES = 200
+"""Lines in which other programs are looked for."""
+_MARK_BYTES = 8
 _ENCODINGS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 """By the first bytes: a shell on Windows writes what it redirects in two bytes a character."""
 
@@ -32,7 +34,7 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True)
 class Head:
-    """What the first lines of a log tell."""
+    """What a log tells up to its header."""
 
     written_by: LogFormat | OtherTool | None
     """None: no header of any known program."""
@@ -51,19 +53,32 @@ def open_log(path: Path) -> TextIO:
 
 
 def read_head(path: Path) -> Head:
-    """Return what the first lines of a log tell. Raises OSError where it cannot be opened."""
+    """Return what a log tells up to its header. Raises OSError where it cannot be opened."""
+    with path.open("rb") as binary:
+        packed = known_binary(binary.read(_MARK_BYTES))
+    if packed is not None:
+        return Head(packed)
+    first, unit = "", None
+    head: list[str] = []
     with open_log(path) as file:
-        lines = [line for _, line in zip(range(_HEAD_LINES), _short(file), strict=False)]
-    first = next((line.strip() for line in lines if line.strip()), "")
-    for number, line in enumerate(lines):
-        if dmon.is_header(line):
-            return Head(LogFormat.DMON, first)
-        if vmstat.is_header(line.split()):
-            units = (vmstat.unit_in(text) for text in lines[:number])
-            return Head(LogFormat.VMSTAT, first, next(filter(None, units), None))
-        if query_gpu.header(line):
-            return Head(LogFormat.QUERY_GPU, first)
-    return Head(known_tool([line.rstrip() for line in lines]), first)
+        for line in _short(file):
+            first = first or line.strip()
+            log = _header_of(line)
+            if log is not None:
+                return Head(log, first, unit if log is LogFormat.VMSTAT else None)
+            unit = vmstat.unit_in(line) or unit
+            if len(head) < _HEAD_LINES:
+                head.append(line.rstrip())
+    return Head(known_tool(head), first)
+
+
+def _header_of(line: str) -> LogFormat | None:
+    """Which log's header a line is, if any; in front of it a job may have printed anything."""
+    if dmon.is_header(line):
+        return LogFormat.DMON
+    if vmstat.is_header(line.split(maxsplit=3)):
+        return LogFormat.VMSTAT
+    return LogFormat.QUERY_GPU if query_gpu.header(line) else None
 
 
 def reader_of(log: LogFormat, file: TextIO, unit: str | None, left_out: list[int]) -> LogReader:

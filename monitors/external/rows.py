@@ -23,6 +23,8 @@ _HIGHEST = {
 """By unit: no such value is higher. What is, is a counter that wrapped around, or garbage."""
 FLAGS = ("power_capped", "hot", "held_back")
 """Shares from 0 to 1 of the time in which the clocks of a GPU were held back, and why."""
+RUNNABLE = "runnable"
+"""Threads of a node that ran or waited for a core, by vmstat's `r`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class HostRow:
     when: datetime | None
     """Local time without a zone."""
     values: Mapping[str, float]
-    """The known values, by the fields of `HostSample`."""
+    """The known values, by the fields of `HostSample` and by `RUNNABLE`."""
 
 
 @dataclass

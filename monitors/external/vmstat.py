@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from monitors.external.rows import HostRow, Remarks, plausible
+from monitors.external.rows import RUNNABLE, HostRow, Remarks, plausible
 
 _WIDTHS = {
     "r": 2, "b": 2,
@@ -32,6 +32,8 @@ _SHARES = ("us", "sy", "id", "wa", "st", "gu")
 _MEMORY = ("swpd", "si", "so")
 """Columns that `-S` changes the unit of, among those that are read."""
 _MIB = 1024**2
+_MOST_THREADS = 2**22
+"""More than Linux can have."""
 _ZONE = re.compile(r"[A-Za-z]{1,6}|[+-]\d{2,4}")
 _COMMAND = re.compile(r"\bvmstat\b.*\s-S\s*(\w)\b")
 SINCE_BOOT = "vmstat's first row, which is the mean since boot, is left out"
@@ -131,6 +133,8 @@ class VmstatRows:
             values = _cpu(row.values, left)
             unknown |= self._bytes is None and any(row.values.get(name) for name in _MEMORY)
             values |= self._swap(row.values)
+            if values and row.values.get("r", _MOST_THREADS) < _MOST_THREADS:
+                values[RUNNABLE] = row.values["r"]
             yield HostRow(row.when, values)
         if unknown:
             self.remarks.problems.append(UNIT_UNKNOWN)

@@ -11,6 +11,8 @@ from monitors.analysis.findings.phrases import gib, percent, sentence, several
 _THROTTLED = 0.05
 _PRESSED_PCT = 20.0
 _CROWDED_PCT = 50.0
+_SEVERAL = 1.5
+"""Threads on average: a single one needs no other core."""
 _FULL_PCT = 95.0
 _SWAP_MIB_S = 1.0
 _SWAP_GROWN_MIB = 256.0
@@ -114,7 +116,7 @@ def full_cores(evidence: Evidence) -> Finding | None:
     pressed = evidence.each_node("psi_cpu_pct")
     busy = evidence.each_node("cpu_busy_pct")
     if not evidence.gpus:
-        return _crowded(evidence)
+        return _crowded(evidence) or _all_busy(evidence)
     slow = sorted(
         {name for name, share in pressed.items() if share >= _PRESSED_PCT}
         & {name for name, share in busy.items() if share >= _FULL_PCT / 2}
@@ -160,6 +162,30 @@ def _crowded(evidence: Evidence) -> Finding | None:
         evidence.fix("few-cores", "Ask for more cores on each node, or start fewer threads."),
         where=tuple(slow),
         columns=("psi_cpu_pct", "cpu_busy_pct"),
+    )
+
+
+def _all_busy(evidence: Evidence) -> Finding | None:
+    """The cores were busy, and how many there are is not known: vmstat does not say."""
+    runnable, busy = evidence.each_node("runnable"), evidence.each_node("cpu_busy_pct")
+    full = sorted(
+        name
+        for name, threads in runnable.items()
+        if busy.get(name, 0.0) >= _FULL_PCT and threads >= _SEVERAL
+    )
+    if not full:
+        return None
+    worst = max(full, key=lambda name: runnable[name])
+    return Finding(
+        "crowded",
+        f"All cores of {several(full)} were busy: {runnable[worst]:.0f} threads on average ran or "
+        "waited for one.",
+        f"The cores of {worst} were {busy[worst]:.0f}% busy.",
+        "Where these are more threads than cores, they take turns on them; how many cores there "
+        "are is not recorded.",
+        evidence.fix("few-cores", "Compare with nproc: ask for more cores; start fewer threads."),
+        where=tuple(full),
+        columns=("runnable", "cpu_busy_pct"),
     )
 
 

@@ -125,6 +125,22 @@ def test_every_option_of_vmstat(
     assert not any("unit" in problem for problem in found.problems)
 
 
+def test_cores_that_are_busy_all_the_time_are_a_finding(tmp_path: Path) -> None:
+    text = vmstat([FIRST, *[[0, 0, 0, 90, 10, 0, 0]] * 30])
+    assert analysis(tmp_path, cpu=text).verdict == "Nothing stands out.", "one thread"
+    found = analysis(tmp_path, cpu=text.replace("\n1 ", "\n12 "))
+    assert found.verdict == (
+        "All cores of cpu were busy: 12 threads on average ran or waited for one."
+    )
+
+
+def test_cores_that_are_idle_most_of_the_time_are_a_finding(tmp_path: Path) -> None:
+    rows = [FIRST, *[[0, 0, 0, 1, 0, 99, 0]] * 80, *[STEADY] * 20]
+    assert analysis(tmp_path, cpu=vmstat(rows)).verdict == (
+        "The CPUs of cpu were idle 80% of the record."
+    )
+
+
 def test_with_y_there_is_no_such_row_and_the_headers_tell(tmp_path: Path) -> None:
     without = vmstat([STEADY] * 66, block=21, y=True)
     found = node(tmp_path, cpu=without)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitors.analysis.analysis import analyse_files
 from tests.monitors.external.logs import analysis
 from tests.monitors.running import ROOT
 
@@ -116,6 +117,22 @@ def test_it_is_called_by_its_name(tmp_path: Path, name: str, text: str) -> None:
     assert problem.startswith(f"gpu.txt is from {name}"), problem
     assert "record with: " in problem
     assert found.report.nodes == ()
+
+
+@pytest.mark.parametrize(
+    ("begin", "name"), [(b"\x1f\x8b\x08\x00", "gzip"), (b"\x96\xd5\x21\x75\x0b", "sar")]
+)
+def test_files_that_are_no_text(tmp_path: Path, begin: bytes, name: str) -> None:
+    path = tmp_path / "gpu.txt"
+    path.write_bytes(begin + bytes(range(256)) * 40)
+    (problem,) = analyse_files([path], []).report.problems
+    assert problem.startswith(f"gpu.txt is from {name}, ")
+
+
+def test_a_table_after_much_else_is_found(tmp_path: Path) -> None:
+    dmon = "# gpu   pwr    sm\n# Idx     W     %\n" + "    0   200    97\n" * 12
+    (node,) = analysis(tmp_path, "epoch 1, loss 2.5\n" * 5000 + dmon).report.nodes
+    assert node.gpus[0].sm_pct.mean == 97
 
 
 def test_what_can_be_read_beside_it_is_read(tmp_path: Path) -> None:
