@@ -57,7 +57,9 @@ def _lower(
 
 
 def _who(evidence: Evidence, names: list[str]) -> str:
-    return f"All {len(names)} GPUs" if len(names) == len(evidence.gpus) > 1 else several(names)
+    if len(names) < max(2, len(evidence.gpus)):
+        return several(names)
+    return "Both GPUs" if len(names) == 2 else f"All {len(names)} GPUs"
 
 
 def _why_lower(evidence: Evidence, names: list[str], what: str) -> str:

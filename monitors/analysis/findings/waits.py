@@ -6,7 +6,13 @@ from statistics import median, median_high, median_low
 
 from monitors.analysis.evidence import Evidence
 from monitors.analysis.finding import Finding
-from monitors.analysis.findings.phrases import STILL_LINK_MB_S, percent, sentence, traffic
+from monitors.analysis.findings.phrases import (
+    STILL_LINK_MB_S,
+    clock_time,
+    percent,
+    sentence,
+    traffic,
+)
 
 _WAITED = 0.05
 _LOW = 0.10
@@ -14,6 +20,7 @@ _LOW = 0.10
 _BAD_USE, _POOR_USE = 15, 25
 """Percent of GPU utilization; the first is bad, the second worth a note."""
 _SPINNING = 0.15
+_SELDOM = 0.1
 _CHECKPOINTS = 0.05
 """Shares of the training's time."""
 _BUSY_LINK_MB_S = 50.0
@@ -72,11 +79,17 @@ def communication(evidence: Evidence) -> Finding | None:
     if sent:
         text += f"; {sent}"
     where = "the network" if across else "the links between them"
+    since = _spinning_since(evidence)
     return Finding(
         "communication",
-        f"The GPUs waited for {where} {percent(typical)} of the training.",
+        f"The GPUs waited for {where} {percent(typical)} of the training."
+        if since is None
+        else f"The GPUs spun at low power all the time {since}, {percent(typical)} of the "
+        "training: their collectives may have hung.",
         sentence([text]),
-        "Collectives take longer than the computing that could hide them.",
+        "Collectives take longer than the computing that could hide them."
+        if since is None
+        else "One of the ranks stopped, or was late, and all others waited for it in a collective.",
         evidence.fix(
             "communication",
             "More tokens in a micro-batch; shard within a node (hybrid) rather than across nodes."
@@ -86,6 +99,17 @@ def communication(evidence: Evidence) -> Finding | None:
         lost_share=typical,
         columns=("power_w", "net_tx_mb_s", "ib_tx_mb_s"),
     )
+
+
+def _spinning_since(evidence: Evidence) -> str | None:
+    """When all GPUs began to spin without a pause, to the end; None where that is not so."""
+    changes = evidence.changes("spinning")
+    hung = [
+        c for c in changes.values() if c.end is None and c.before < _SELDOM < 1 - _SELDOM < c.level
+    ]
+    if len(hung) < len(evidence.gpus) or not hung:
+        return None
+    return f"since {clock_time(evidence, max(change.begin for change in hung))}"
 
 
 def checkpoints(evidence: Evidence) -> Finding | None:

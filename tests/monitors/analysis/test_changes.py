@@ -102,6 +102,15 @@ def test_one_gpu_of_many_with_less_to_do(tmp_path: Path) -> None:
     assert finding.lost_share == pytest.approx(0.7 * 0.45 / 2, abs=0.03)
 
 
+def test_gpus_that_spin_to_the_end_may_hang(tmp_path: Path) -> None:
+    spin = lambda _n, _i, t: {"power_w": 120.0} if t >= AT else {}  # noqa: E731
+    found = job(tmp_path, in_training(spin), nodes=1, gpus=2)
+    assert found.verdict.startswith(
+        f"The GPUs spun at low power all the time since {moment(AT)}, 4"
+    )
+    assert "may have hung" in found.verdict
+
+
 def test_steps_that_take_longer_from_some_moment_on(tmp_path: Path) -> None:
     traces.record(tmp_path, nodes=1, gpus=1, seconds=400)
     events, at = [], NOON + 40
