@@ -118,7 +118,9 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
         return Analysis(report, context, events, None, (), verdict(None, ()))
     evidence = Evidence(timeline, report, events, context.fixes, context.transport)
     findings = apply_rules(evidence)
-    return Analysis(report, context, events, timeline, findings, verdict(evidence, findings))
+    whole = not (context.problems or events.unusable)
+    text = verdict(evidence, findings, whole)
+    return Analysis(report, context, events, timeline, findings, text)
 
 
 def _unusable(events: Events) -> Iterator[str]:

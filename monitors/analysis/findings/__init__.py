@@ -19,6 +19,7 @@ from monitors.analysis.findings import (
 
 MOST = 5
 NOTHING = "Nothing stands out."
+NOTHING_READ = "Nothing stands out in what could be read."
 TOO_FEW_SAMPLES = "Too few samples for a verdict."
 _CAUSES = {
     "thermal": ("slow-peer",),
@@ -110,9 +111,12 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
     return found
 
 
-def verdict(evidence: Evidence | None, findings: tuple[Finding, ...]) -> str:
-    """Return one sentence: what held the job back."""
+def verdict(evidence: Evidence | None, findings: tuple[Finding, ...], whole: bool = True) -> str:
+    """Return one sentence: what held the job back.
+
+    `whole` says whether everything that the findings rest on could be read.
+    """
     if evidence is None or not evidence.enough:
         return TOO_FEW_SAMPLES
     first = next((finding for finding in findings if not finding.hint), None)
-    return first.headline if first else NOTHING
+    return first.headline if first else NOTHING if whole else NOTHING_READ

@@ -56,13 +56,14 @@ def test_a_file_that_cannot_be_read_is_not_called_empty(tmp_path: Path) -> None:
 
 
 def test_the_report_says_it_everywhere(tmp_path: Path) -> None:
-    traces.record(tmp_path, nodes=1, gpus=1, seconds=60)
+    traces.record(tmp_path, nodes=1, gpus=1, seconds=200)
     (tmp_path / "events.jsonl").write_text(WHOLE.replace("{", "", 1))
     logged = read_event_file(tmp_path / "events.jsonl")
     context = JobContext(events=logged.events, problems=logged.problems)
     found = analyse_folder(tmp_path, context)
     assert "events.jsonl is damaged" in render_text(found.report).replace("\n", " ")
     assert "events.jsonl is damaged" in render_html(found)
+    assert found.verdict == "Nothing stands out in what could be read."
 
 
 @pytest.mark.parametrize(
