@@ -82,7 +82,7 @@ class QueryGpuRows:
     def __iter__(self) -> Iterator[GpuRow]:
         """Rows in the order of the file; none where it cannot be known whose they are."""
         titles: list[tuple[str, str | None]] = []
-        nameless: list[GpuRow] = []
+        nameless: list[list[GpuRow]] = []
         for line in self._lines:
             text = line.lstrip("\ufeff").strip()
             if not text:
@@ -90,6 +90,7 @@ class QueryGpuRows:
             found = header(text)
             if found:
                 titles = found
+                nameless.append([])
                 continue
             cells = split(text)
             if not titles or len(cells) != len(titles) or not line.endswith("\n"):
@@ -100,7 +101,7 @@ class QueryGpuRows:
             if row is None:
                 self.remarks.skipped += 1
             elif row.info.index < 0:
-                nameless.append(row)
+                nameless[-1].append(row)
             else:
                 yield row
         yield from numbered(nameless, self.remarks)

@@ -21,15 +21,23 @@ _QUICK_S = 0.1
 _LEAST_PAUSE_S = 0.001
 _MOST_GPUS = 16
 _LEAST_ROWS = 8
+_LEAST_BLOCKS = 3
 _SLOWLY_CHANGING = ("memory_used_mib", "temperature_c", "power_w", "sm_pct")
 
 
-def numbered(rows: Sequence[GpuRow], remarks: Remarks) -> Iterator[GpuRow]:
+def numbered(blocks: Sequence[Sequence[GpuRow]], remarks: Remarks) -> Iterator[GpuRow]:
     """Yield the rows with the GPU that each is of, by the order in which nvidia-smi prints them.
 
-    None where that cannot be told; `remarks` says so.
+    `blocks` are the rows under each header. None where that cannot be told; `remarks` says so.
     """
+    rows = [row for block in blocks for row in block]
     if not rows:
+        return
+    if _each_is_a_tick(blocks):
+        remarks.problems.append(
+            f"{_NO_COLUMN}: numbered by the order of the rows under each header"
+        )
+        yield from (row for block in blocks for row in _in_order(block))
         return
     gpus = _gpus_by_time(rows) if all(row.when for row in rows) else _one_gpu(rows)
     if gpus is None:
@@ -45,8 +53,23 @@ def numbered(rows: Sequence[GpuRow], remarks: Remarks) -> Iterator[GpuRow]:
         if len(tick) != gpus:
             remarks.skipped += len(tick)
             continue
-        for number, row in enumerate(tick):
-            yield replace(row, info=replace(row.info, index=number))
+        yield from _in_order(tick)
+
+
+def _in_order(tick: Sequence[GpuRow]) -> Iterator[GpuRow]:
+    for number, row in enumerate(tick):
+        yield replace(row, info=replace(row.info, index=number))
+
+
+def _each_is_a_tick(blocks: Sequence[Sequence[GpuRow]]) -> bool:
+    """Whether nvidia-smi was started anew for each moment: few rows under each header, as many."""
+    sizes = [len(block) for block in blocks]
+    return (
+        len(sizes) >= _LEAST_BLOCKS
+        and 1 <= sizes[0] <= _MOST_GPUS
+        and set(sizes[:-1]) == {sizes[0]}
+        and sizes[-1] <= sizes[0]
+    )
 
 
 def _seconds(rows: Sequence[GpuRow]) -> list[float]:

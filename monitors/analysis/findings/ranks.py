@@ -70,17 +70,20 @@ def queued_ranks(evidence: Evidence) -> Finding | None:
     text += " of the time" if ran is None else f" of the time and ran {percent(ran)}"
     busy = evidence.each_node("cpu_busy_pct").get(worst)
     parts = [text] if busy is None else [text, f"all cores of the node together {busy:.0f}% busy"]
-    low = evidence.each_gpu("low")
     lost = queued[worst]
+    low = evidence.each_gpu("low")
+    if len(low) == 1:  # of several GPUs those that wait for a late rank spin, and look busy
+        lost = min(lost, *low.values())
     return Finding(
         "rank-queue",
-        f"The ranks queued for cores on {several(crowded)}, up to {percent(lost)} of the training.",
+        f"The ranks queued for cores on {several(crowded)}, up to {percent(queued[worst])} of the "
+        "training.",
         sentence(parts),
         "More threads want to run than the job has cores on the node, or other programs take them.",
         evidence.fix(
             "few-cores", "Ask for more cores on each node; fewer ranks, threads or loader workers."
         ),
-        lost_share=min(lost, max(low.values())) if low else lost,
+        lost_share=lost,
         where=tuple(crowded),
         columns=("rank_queued_pct", "cpu_busy_pct", "psi_cpu_pct"),
     )

@@ -189,11 +189,13 @@ def test_ranks_that_queue_for_cores(
     assert f"waited for a core {shares[1]}% of the time and ran {shares[0]}%" in finding.evidence
 
 
-def test_ranks_that_queue_beside_busy_gpus_cost_nothing(tmp_path: Path) -> None:
-    assert job(tmp_path / "busy", host=ranks(others=(60, 30)), nodes=1).findings == ()
+def test_a_rank_that_queues_beside_its_busy_gpu_costs_nothing(tmp_path: Path) -> None:
+    assert job(tmp_path / "busy", host=ranks(others=(60, 30)), nodes=1, gpus=1).findings == ()
+    several = only(job(tmp_path / "several", host=ranks(others=(60, 30)), nodes=1))
+    assert several.headline == "The ranks queued for cores on n1, up to 30% of the training."
     hungry = in_training(lambda _n, _i, t: {"sm_pct": 2, "power_w": 80.0} if part(t, 0.3) else {})
-    finding = only(job(tmp_path / "hungry", hungry, ranks(others=(60, 30)), nodes=1))
-    assert finding.key == "rank-queue"
+    found = job(tmp_path / "hungry", hungry, ranks(others=(60, 30)), nodes=1, gpus=1)
+    assert only(found).key == "rank-queue"
 
 
 def test_more_threads_than_cores_without_ranks_known(tmp_path: Path) -> None:

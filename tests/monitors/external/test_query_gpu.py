@@ -99,6 +99,18 @@ def test_rows_of_several_gpus_without_key_and_time_are_refused(tmp_path: Path) -
     assert any("there seem to be several" in problem for problem in found.report.problems)
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+@pytest.mark.parametrize("stamps", [True, False])
+def test_a_header_at_each_moment_tells_the_gpus_apart(
+    tmp_path: Path, gpus: int, stamps: bool
+) -> None:
+    """As a loop in a shell leaves it, which starts nvidia-smi each time."""
+    columns = ["timestamp"] * stamps + ["utilization.gpu [%]"]
+    table = [[at] * stamps + [str(10 + g)] for at, g, _ in rows(20, gpus, 5.0)]
+    found = node(tmp_path, query(columns, table, every=gpus))
+    assert [gpu.sm_pct.mean for gpu in found.gpus] == [10 + g for g in range(gpus)]
+
+
 def test_many_rows_a_second_without_a_key_are_refused(tmp_path: Path) -> None:
     text = query(["timestamp", "utilization.gpu [%]"], [(stamp(t / 50), "50") for t in range(60)])
     assert analysis(tmp_path, text).report.nodes == ()
