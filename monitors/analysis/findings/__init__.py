@@ -13,6 +13,7 @@ from monitors.analysis.findings import (
     memory,
     peers,
     ranks,
+    unused,
     waits,
     whole_record,
 )
@@ -61,7 +62,7 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     peers.held_by_power,
     changed.lower_clock,
     changed.lower_memory_clock,
-    peers.unused_gpus,
+    unused.unused_gpus,
     waits.data,
     waits.communication,
     ranks.waiting_ranks,

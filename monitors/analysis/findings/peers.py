@@ -6,7 +6,13 @@ from statistics import median
 
 from monitors.analysis.evidence import Evidence
 from monitors.analysis.finding import Finding
-from monitors.analysis.findings.phrases import fraction, levels, percent, period, several
+from monitors.analysis.findings.phrases import (
+    fraction,
+    levels,
+    percent,
+    period,
+    several,
+)
 
 _WAITING = 0.10
 _FEW = 0.25
@@ -14,8 +20,7 @@ _FEW = 0.25
 _CLOCK = 0.10
 _HOT, _HELD = 0.05, 0.05
 _CAPPED = 0.25
-_UNUSED_PCT, _USED_PCT = 5.0, 20.0
-_NOTHING_PCT = 2.0
+_USED_PCT = 20.0
 _THROTTLED = 0.05
 """Shares: of the peers' value by which a GPU differs, or of its time."""
 
@@ -173,26 +178,6 @@ def held_by_power(evidence: Evidence) -> Finding | None:
         where=tuple(slow),
         lost_share=losses[worst],
         columns=("power_w", "sm_clock_mhz"),
-    )
-
-
-def unused_gpus(evidence: Evidence) -> Finding | None:
-    """Some GPUs did nothing while others worked."""
-    use = evidence.each_gpu("sm_pct")
-    unused = sorted(name for name, share in use.items() if share < _UNUSED_PCT)
-    if not unused or max(use.values()) < _USED_PCT:
-        return None
-    what = "nothing" if max(use[name] for name in unused) < _NOTHING_PCT else "next to nothing"
-    return Finding(
-        "unused",
-        f"{several(unused)} did {what}: {len(unused)} of {len(use)} GPUs.",
-        f"Their use was under {_UNUSED_PCT:.0f}% on average; that of the others up to "
-        f"{max(use.values()):.0f}%.",
-        "The job has more GPUs than processes.",
-        evidence.fix("unused", "Start one process for each GPU, or ask for fewer."),
-        where=tuple(unused),
-        lost_share=len(unused) / len(use),
-        columns=("sm_pct",),
     )
 
 

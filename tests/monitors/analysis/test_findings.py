@@ -171,6 +171,14 @@ def test_gpus_that_did_nothing_are_named(tmp_path: Path) -> None:
     assert finding.headline == "n1 GPU 3 and n2 GPU 3 did nothing: 2 of 8 GPUs."
 
 
+def test_a_gpu_whose_memory_is_held_has_a_process_that_may_hang(tmp_path: Path) -> None:
+    stuck = in_training(lambda _n, i, _t: {"sm_pct": 3, "power_w": 80.0} if i == 1 else {})
+    finding = only(job(tmp_path, stuck, nodes=1, gpus=2))
+    assert finding.headline == "n1 GPU 1 did next to nothing: 1 of 2 GPUs."
+    assert "64.5 GiB of their memory was in use" in finding.evidence
+    assert "may wait or hang" in finding.cause
+
+
 def test_gpus_that_are_hardly_used_at_all(tmp_path: Path) -> None:
     finding = only(job(tmp_path, in_training(lambda _n, _i, _t: {"sm_pct": 8, "power_w": 90.0})))
     assert finding.key == "idle"
