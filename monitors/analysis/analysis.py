@@ -108,6 +108,7 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
     """Analyse records that were read already."""
     from monitors.analysis.evidence import Evidence
     from monitors.analysis.findings import apply_rules, verdict
+    from monitors.analysis.findings.changed_values import changed_values
     from monitors.analysis.timeline import joined
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
@@ -118,6 +119,9 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
         return Analysis(report, context, events, None, (), verdict(None, ()))
     evidence = Evidence(timeline, report, events, context.fixes, context.transport)
     findings = apply_rules(evidence)
+    changes = changed_values(evidence) if evidence.enough else {}
+    nodes = (replace(node, changes=changes.get(node.node, ())) for node in report.nodes)
+    report = replace(report, nodes=tuple(nodes))
     whole = not (context.problems or events.unusable)
     text = verdict(evidence, findings, whole)
     return Analysis(report, context, events, timeline, findings, text)

@@ -86,6 +86,8 @@ class NodeSummary:
     gpus: tuple[GpuSummary, ...] = ()
     gpu_problem: str | None = None
     """Why no GPU was sampled."""
+    changes: tuple[str, ...] = ()
+    """Values of its GPUs that changed within the training: both levels, and when."""
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """What is missing from this node's record or could not be read."""

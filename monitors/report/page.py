@@ -73,7 +73,11 @@ def render(analysis: Analysis) -> str:
         gpu_columns=COLUMNS,
         gpus=rows(analysis),
         nodes=[_quality(node) for node in analysis.report.nodes],
-        notes=[(node.node, n) for node in analysis.report.nodes for n in node.notes[:_NOTES]],
+        notes=[
+            (node.node, text)
+            for node in analysis.report.nodes
+            for text in (*node.changes, *node.notes[:_NOTES])
+        ],
         problems=[*analysis.report.problems, *_problems(analysis)],
         data=_json(data),
         checkpoints=any(span.kind == "checkpoint" for span in analysis.events.spans),

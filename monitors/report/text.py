@@ -61,6 +61,7 @@ def _node(node: NodeSummary) -> str:
             lines.append(row(label, f"in {_spread(rx, 'MB/s')}; out {_spread(tx, 'MB/s')}"))
     if node.gpus:
         lines += _gpus(node.gpus)
+        lines += [row("changed", text) for text in node.changes]
         lines += [row("note", text) for text in silent_gpus(node)]
     elif node.gpu_problem:
         lines.append(row("GPUs", f"not sampled: {node.gpu_problem}"))

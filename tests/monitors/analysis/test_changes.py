@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from monitors.analysis.analysis import JobContext, analyse_folder
 from monitors.analysis.levels import level_change
+from monitors.report.build import render_html
+from monitors.report.text import render_text
 from tests.monitors import traces
 from tests.monitors.external.logs import analysis, query
 from tests.monitors.external.test_query_gpu import rows
@@ -40,6 +42,11 @@ def test_half_the_clock_of_all_gpus(tmp_path: Path) -> None:
     found = job(tmp_path, in_training(half_clock), nodes=1, gpus=2)
     finding = only(found)
     assert finding.key == "clock"
+    (node,) = found.report.nodes
+    change = f"GPU 0, 1: SM clock 705 MHz since {moment(AT)}, else 1,403 MHz"
+    assert node.changes == (change,)
+    assert f"changed    {change}"[:70] in render_text(found.report)
+    assert change in render_html(found)
     assert f"at half the clock since {moment(AT)}" in found.verdict
     assert "705 of 1,403 MHz" in found.verdict
     assert finding.lost_share == pytest.approx(0.5 * (395 - AT) / 350, abs=0.03)
