@@ -11,13 +11,13 @@ from monitors.analysis.findings.phrases import gib, percent, sentence, several
 _THROTTLED = 0.05
 _PRESSED_PCT = 20.0
 _CROWDED_PCT = 50.0
-_SEVERAL = 1.5
-"""Threads on average: a single one needs no other core."""
 _FULL_PCT = 95.0
 _SWAP_MIB_S = 1.0
 _SWAP_GROWN_MIB = 256.0
 _NEAR = 0.95
 """Least that is reported: shares of the run's time, and of the memory's limit."""
+_SEVERAL_THREADS = 1.5
+"""A number of threads on average: a single one needs no other core."""
 
 
 def out_of_memory(evidence: Evidence) -> Finding | None:
@@ -171,7 +171,7 @@ def _all_busy(evidence: Evidence) -> Finding | None:
     full = sorted(
         name
         for name, threads in runnable.items()
-        if busy.get(name, 0.0) >= _FULL_PCT and threads >= _SEVERAL
+        if busy.get(name, 0.0) >= _FULL_PCT and threads >= _SEVERAL_THREADS
     )
     if not full:
         return None
