@@ -14,11 +14,11 @@ from hpclaunch.forecast.forecast import PredictionRequest
 from hpclaunch.forecast.recomputation import resolve_level
 from hpclaunch.launch.default_recipe import check_default_recipe
 from hpclaunch.launch.local_devices import local_gpus
-from hpclaunch.launch.machine import machine_for
+from hpclaunch.launch.machine import Machine, machine_for
 from hpclaunch.launch.request import Request
 from hpclaunch.plan.node_memory import memory_bytes
 from hpclaunch.plan.plan import make_plan
-from hpclaunch.plan.resources import Launch, PythonEnvironment, Resources
+from hpclaunch.plan.resources import Launch, PythonEnvironment
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
@@ -43,9 +43,9 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     site = load_site(request.site or site_here(request.mode))
     machine = machine_for(request, site, variables)
     if request.auto_sharding or request.auto_batch:
-        recipe = _with_auto(request, recipe, site, machine.resources, variables)
+        recipe = _with_auto(request, recipe, site, machine, variables)
     if not request.program and machine.resources.gpus:
-        recipe = resolve_level(_to_predict(recipe, site, machine.resources), variables)
+        recipe = resolve_level(_to_predict(recipe, site, machine), variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
     numbered = "" if request.name else _stem(request, recipe)
     name = request.name or next_name(runs_dir, numbered)
@@ -96,27 +96,38 @@ def _recipe(request: Request) -> Recipe:
 
 
 def _with_auto(
-    request: Request, recipe: Recipe, site: Site, resources: Resources, variables: Mapping[str, str]
+    request: Request, recipe: Recipe, site: Site, machine: Machine, variables: Mapping[str, str]
 ) -> Recipe:
     """Return the recipe with `auto` resolved. Raises UserError where nothing can be predicted."""
-    if request.program or resources.cpu_processes:
+    if request.program or machine.resources.cpu_processes:
         raise UserError(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
-    to_predict = _to_predict(recipe, site, resources)
+    to_predict = _to_predict(recipe, site, machine)
     chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
     return resolve_auto(to_predict, variables, **chosen)
 
 
-def _to_predict(recipe: Recipe, site: Site, resources: Resources) -> PredictionRequest:
+def _to_predict(recipe: Recipe, site: Site, machine: Machine) -> PredictionRequest:
+    resources = machine.resources
     return PredictionRequest(
         recipe,
         site,
         resources.node_count,
         resources.gpus or 1,
         resources.gpu,
-        node_memory_bytes=memory_bytes(resources.mem) if resources.mem else None,
+        node_memory_bytes=_node_memory(machine),
     )
+
+
+def _node_memory(machine: Machine) -> int | None:
+    """Return the bytes of a node's memory that the job will get: as asked, or its GPUs' share."""
+    if machine.resources.mem:
+        return memory_bytes(machine.resources.mem)
+    if machine.node_memory_mib is None or not machine.node_gpus:
+        return None
+    share = min(1.0, (machine.resources.gpus or 1) / machine.node_gpus)
+    return int(machine.node_memory_mib * share) * 2**20
 
 
 def _stem(request: Request, recipe: Recipe) -> str:

@@ -33,7 +33,7 @@ def planned(home: Home, *words: str) -> dict[str, Any]:
 def test_the_first_job_of_the_readme_fits(home: Home) -> None:
     done = home.call("plan", "--nodes", "4", *A100, "--network", "200gb", "--compare")
     assert done.code == 0, done.err
-    assert "fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.out
+    assert "fits: needs 28.7 GiB per GPU of 37.2 GiB usable" in done.out
     assert "207,093,760 trainable (lora)" in done.out
     assert "*  FULL_SHARD (ZeRO-3), batch 2, accumulation 1" in done.out
     assert home.files() == set(), "nothing is written"
@@ -104,7 +104,7 @@ def test_what_cannot_fit_exits_with_2_and_is_not_submitted(home: Home) -> None:
 
 def test_sbatch_says_in_a_line_what_it_will_take(home: Home) -> None:
     done = home.call("sbatch", "--nodes", "4", *A100, "--dry-run")
-    assert "hpclaunch: plan: fits: needs 29.6 GiB per GPU of 37.2 GiB usable" in done.err
+    assert "hpclaunch: plan: fits: needs 28.7 GiB per GPU of 37.2 GiB usable" in done.err
 
 
 def test_long_samples_fit_up_to_a_length(home: Home) -> None:
@@ -137,6 +137,9 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     site = home.folder / ".config/hpclaunch/sites"
     site.mkdir(parents=True)
     (site / "here.yaml").write_text("name: here\nextends: generic\nnetwork_gb_s: 1.25\n")
+    asked = home.call("sbatch", *words[:-2], "--site", "here", "--dry-run")
+    assert "hpclaunch: faster: --sharding auto" in asked.err and "times as fast" in asked.err
+    assert before["auto"]["factor"] > 2 and after["auto"] is None
     chosen = home.call(
         "sbatch", *words[:-2], "--site", "here", "--sharding", "auto", "--batch", "auto",
         "--dry-run", "--json",
@@ -145,6 +148,18 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     recipe = json.loads(chosen.out)["recipe"]
     assert f"sharding: {after['layout']['sharding']}" in recipe
     assert f"per_device_train_batch_size: {after['layout']['micro_batch_size']}" in recipe
+
+
+def test_a_job_that_the_nodes_memory_cannot_hold_is_refused(home: Home) -> None:
+    """A full fine-tune is whole in fp32 on each of the four ranks: 4 x 32 GB."""
+    words = ["llama3-8b-lora", "--method", "full", "--gpus", "4", "--gpu", "a100_80"]
+    done = home.call("plan", *words, "--mem", "100G")
+    assert done.code == 2
+    assert "the 4 ranks of a node need 137 GB of its memory while the model is loaded" in done.out
+    assert home.call("plan", *words, "--mem", "200G").code == 0
+    refused = home.call("sbatch", *words, "--mem", "100G", "--dry-run")
+    assert refused.code == 2 and "a job gets 107 GB" in refused.err
+    assert home.call("sbatch", *words, "--mem", "100G", "--dry-run", "--force").code == 0
 
 
 def test_a_range_of_nodes(home: Home) -> None:
