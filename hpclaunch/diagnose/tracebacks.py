@@ -31,7 +31,7 @@ _LAUNCHERS = ("SignalException", "ChildFailedError")
 _LAUNCHED = "returned non-zero exit status"
 _AFTER = re.compile(
     r"^(?:\[?[WEIF]\d{3,4} |\[rank\d+\]:\[[WEIF]|wandb: |Exception ignored |terminate called"
-    r"|frame #\d|srun: |slurmstepd)"
+    r"|frame #\d|srun: |slurmstepd|\{'|\s*\d+%\|)"
 )
 """What comes after a message, and is no part of it."""
 
