@@ -22,6 +22,7 @@ _NO_NAME = re.compile(
     r"|weights?)/"
 )
 """Pages, and folders as programs call them, which are no repositories."""
+_ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _REQUESTED = re.compile(r"huggingface\.co/(datasets/)?([\w.-]+/[\w.-]+)/resolve/")
 _REVISION = re.compile(r"Invalid rev id: (\S+)|(\S+) is not a valid git identifier")
 _NAMED = re.compile(
@@ -52,7 +53,8 @@ def repository(evidence: RunEvidence, *lines: Clue) -> tuple[str, bool]:
         return match[2], bool(match[1]) or is_data
     recipe = advice.recipe(evidence)
     if recipe is not None:
-        return (recipe.data.name if is_data else recipe.model.name) or "", is_data
+        name = (recipe.data.name if is_data else recipe.model.name) or ""
+        return (name if _ON_HUB.fullmatch(name) else ""), is_data
     return "", is_data
 
 
