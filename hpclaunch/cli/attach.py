@@ -32,7 +32,7 @@ def run_to_its_end(job: Job, before: Record | None = None, note: str | None = No
         say_if(index_problem(folder))
         say_if(note)
         data.print()
-        return line.above(folder, printer(folder, record))
+        return line.above(folder, printer(folder, record), starts=True)
 
     with ProgressLine() as line:
         code = execute(job, started, before, data=data)

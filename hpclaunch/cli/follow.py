@@ -70,7 +70,7 @@ def wait_for(folder: RunFolder, record: Record, reader: LogReader | None = None)
     """Follow a run to its end and print how it ended; returns its exit code."""
     try:
         with ProgressLine() as line:
-            show = line.above(folder, printer(folder, record))
+            show = line.above(folder, printer(folder, record), starts=True)
             follow(folder, record.job_id, show, state_printer(record), reader)
     except KeyboardInterrupt:
         say(f"no longer following; the job goes on: hpclaunch logs -f {record.name}")

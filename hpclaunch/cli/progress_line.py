@@ -43,11 +43,17 @@ class ProgressLine:
         with self._lock:
             self._erase()
 
-    def above(self, folder: RunFolder, show: Callable[[Line], None]) -> Callable[[Line], None]:
-        """Follow a run; return what prints a line of its log above the moving one."""
+    def above(
+        self, folder: RunFolder, show: Callable[[Line], None], *, starts: bool = False
+    ) -> Callable[[Line], None]:
+        """Follow a run; return what prints a line of its log above the moving one.
+
+        `starts`: the run starts now, so a phase that is there already is of an earlier start.
+        """
         if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             return show
-        threading.Thread(target=self._run, args=(folder,), daemon=True).start()
+        earlier = read_phase(folder) if starts else None
+        threading.Thread(target=self._run, args=(folder, earlier), daemon=True).start()
 
         def show_above(line: Line) -> None:
             if line.text.startswith(LOG_PREFIX):
@@ -58,12 +64,10 @@ class ProgressLine:
 
         return show_above
 
-    def _run(self, folder: RunFolder) -> None:
-        since = time.time()
+    def _run(self, folder: RunFolder, earlier: Phase | None) -> None:
         while not self._closed.wait(REFRESH_S):
             phase = read_phase(folder)
-            # One that began before is of an earlier start in this folder.
-            shown = phase is not None and phase.name and phase.moved >= since - _WAIT_S
+            shown = phase is not None and phase.name and phase != earlier
             with self._lock:
                 if self._closed.is_set():
                     return

@@ -57,3 +57,21 @@ def test_in_a_pipe_the_log_is_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     text = shown(io.StringIO(), monkeypatch, RunFolder(tmp_path))
     assert text.splitlines()[1].startswith("progress: downloading org/model")
     assert "\x1b" not in text
+
+
+def test_a_phase_of_an_earlier_start_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, folder = Screen(), RunFolder(tmp_path)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(progress_line, "REFRESH_S", 0.01)
+    monkeypatch.setenv("TERM", "xterm")
+    write_phase(folder, Phase(name="saving", began=1.0, moved=1.0))
+    with ProgressLine() as line:
+        line.above(folder, lambda _: None, starts=True)
+        time.sleep(0.1)
+    assert screen.getvalue() == ""
+    with ProgressLine() as line:  # one that is joined in the middle of a phase
+        line.above(folder, lambda _: None)
+        time.sleep(0.2)
+    assert "saving" in screen.getvalue()
