@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hpclaunch.chat.survey import Survey
 from hpclaunch.chat.tokenizer_files import tokenizer_files
@@ -18,6 +19,7 @@ from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.shape import shape_of
 from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, training_source, validation_source
+from hpclaunch.dataset.splits import missing_shards
 from hpclaunch.errors import UserError, printable
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, left_out
@@ -186,6 +188,13 @@ class _Check:
         """Return what the user should read."""
         lines = []
         for split in self.splits:
+            is_folder = split.names != [Path(split.name).name]
+            missing = missing_shards(split.names) if is_folder else []
+            if missing:
+                lines.append(
+                    f"data: {printable(split.name)}: shards of split {split.split} are missing: "
+                    f"{listed(missing)}"
+                )
             used = {name for each in self.splits if each.name == split.name for name in each.names}
             unused = [name for name in split.left_out if not _is_among(name, used)]
             if unused:

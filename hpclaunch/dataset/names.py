@@ -12,7 +12,7 @@ MOST_CHARACTERS = 80
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Return the first names, and how many more there are."""
-    shown = [printable(name) for name in names]
+    shown = [printable(name) or "(no name)" for name in names]
     cut = [
         name if len(name) <= MOST_CHARACTERS else name[:MOST_CHARACTERS] + "..." for name in shown
     ]

@@ -25,12 +25,16 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 """Words in the names of files and folders that make them part of a split."""
 
 _SHARD = re.compile(r"data/(?P<split>[^/]*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
+_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?!\d)")
 _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _DELIMITER = r"[-._ 0-9]"
 _LOOKS_LIKE = re.compile(
     r"(?:.*[-._ 0-9])?(?:(?:train|test|val|valid|validation|dev|eval)(?:set|s|data|split|file)s?"
     r"|held[-_ ]?out|hold[-_ ]?out)(?:[-._ 0-9].*)?",
     re.IGNORECASE,
+)
+_CAMEL_CASE = re.compile(
+    r".*[a-z0-9](?:Train|Test|Val|Valid|Validation|Dev|Eval)(?:Set|Data|Split)?(?:[-._ 0-9A-Z].*)?"
 )
 
 
@@ -46,7 +50,8 @@ def splits_of(files: Iterable[str], folder: str) -> Splits:
         if found:
             return found
     for path in paths:
-        if any(_LOOKS_LIKE.fullmatch(PurePosixPath(part).stem) for part in path.split("/")):
+        names = [PurePosixPath(part).stem for part in path.split("/")]
+        if any(_LOOKS_LIKE.fullmatch(name) or _CAMEL_CASE.fullmatch(name) for name in names):
             raise UserError(
                 f"{folder}: {path} looks like one split of several, and its name says no split "
                 "that is known",
@@ -67,6 +72,21 @@ def split_with_keyword(splits: Splits, word: str) -> str | None:
         if word in words and with_keyword(splits.get(split, ()), word):
             return split
     return None
+
+
+def missing_shards(paths: Iterable[str]) -> list[str]:
+    """Return the shards that are not there, of files named as `train-00000-of-00003`."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for path in paths:
+        match = _NUMBERED.match(path)
+        if match:
+            found.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
+    return [
+        f"{name}-{number:05}-of-{total:05}"
+        for (name, total), numbers in found.items()
+        for number in range(total)
+        if number not in numbers
+    ]
 
 
 def _by_shards(paths: list[str]) -> Splits:

@@ -79,6 +79,18 @@ def test_a_folder_without_data_says_what_is_there(tmp_path: Path) -> None:
         local_split(tmp_path, "train")
 
 
+def test_shards_that_are_missing_are_listed(tmp_path: Path) -> None:
+    names = [f"train-{number:05}-of-00004-ab{number}.jsonl" for number in (0, 1, 3)]
+    fill(tmp_path, *names, "test-00000-of-00001.jsonl")
+    lines = check(name=str(tmp_path))
+    assert lines[0] == (
+        f"data: {tmp_path}: shards of split train are missing: train-00002-of-00004"
+    )
+    fill(tmp_path, "train-00002-of-00004-x.jsonl")
+    assert not any("missing" in line for line in check(name=str(tmp_path)))
+    assert not any("missing" in line for line in check(name=str(tmp_path / names[0])))
+
+
 def test_links_that_run_in_a_circle_end(tmp_path: Path) -> None:
     fill(tmp_path, "deep/a.jsonl")
     (tmp_path / "deep" / "up").symlink_to(tmp_path)
@@ -178,9 +190,9 @@ def test_only_configs_of_a_card_are_read(tmp_path: Path) -> None:
 
 def test_names_are_shown_as_text(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps({"text": "a", "\x1b[31mred\n": 1, "x" * 200: 2}) + "\n")
+    file.write_text(json.dumps({"text": "a", "": 0, "\x1b[31mred\n": 1, "x" * 200: 2}) + "\n")
     (line,) = check(name=str(file))
-    assert line == f"data: columns left out of training: \\x1b[31mred\\n, {'x' * 80}..."
+    assert line == f"data: columns left out of training: (no name), \\x1b[31mred\\n, {'x' * 80}..."
 
 
 def test_without_pyarrow_tables_are_left_to_the_job(

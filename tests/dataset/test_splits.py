@@ -92,7 +92,16 @@ def test_upper_case_is_a_split_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["testset.csv", "a/my_evalset.csv", "heldout.csv", "held-out-2.csv", "devdata/x.csv"]
+    "name",
+    [
+        "myTest.csv",
+        "alpacaDevSet2.csv",
+        "testset.csv",
+        "a/my_evalset.csv",
+        "heldout.csv",
+        "held-out-2.csv",
+        "devdata/x.csv",
+    ],
 )
 def test_what_looks_like_a_split_and_is_none_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="looks like one split of several"):
