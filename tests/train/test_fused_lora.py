@@ -238,7 +238,11 @@ def test_two_sharded_ranks_learn_what_they_learn_without(
 ) -> None:
     """Under FSDP 2, with activation checkpointing; in 32 bits, of 4-bit weights in 16."""
     fused = request.getfixturevalue(f"{method}_run")
-    words = [*short(tiny, rows), "performance.fused_lora=false", "performance.fused_loss=false"]
+    words = [
+        *short(tiny, rows, steps=3),
+        "performance.fused_lora=false",
+        "performance.fused_loss=false",
+    ]
     if method == "qlora":
         words += ["method.kind=qlora", "model.dtype=bfloat16"]
     plain = train(tmp_path / "plain", words)
@@ -248,4 +252,5 @@ def test_two_sharded_ranks_learn_what_they_learn_without(
         [event["loss"] for event in read_events(done.folder.events) if event["event"] == "step"]
         for done in (fused, plain)
     ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4 if method == "lora" else 2e-2)
+    assert len(losses[1]) == 3
+    assert losses[0][:3] == pytest.approx(losses[1], rel=1e-4 if method == "lora" else 2e-2)
