@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import jinja2
@@ -57,6 +57,7 @@ def script(plan: Plan) -> str:
         internet=site.internet,
         port=plan.resources.port,
         builtin=plan.builtin_trainer,
+        safe_path=plan.builtin_trainer or _is_own_module(plan.launch.program),
         restarts=plan.restarts,
         signal_seconds=SIGNAL_BEFORE_END_SECONDS,
         nodes=plan.nodes,
@@ -156,6 +157,11 @@ def _activation(plan: Plan) -> str:
     if python.kind == "venv":
         return f"source {path}/bin/activate"
     return f'export PATH={path}/bin:"$PATH"'
+
+
+def _is_own_module(program: Sequence[str]) -> bool:
+    """Return whether a program is a module of this package, as `preflight` runs one."""
+    return program[:1] == ("-m",) and program[1:2] != () and program[1].startswith("hpclaunch.")
 
 
 def _program(plan: Plan) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hpclaunch.document import Document, convert, parse
@@ -20,7 +21,9 @@ GENERIC = "generic"
 
 def config_folder() -> Path:
     """Return the user's own configuration folder: `$XDG_CONFIG_HOME/hpclaunch`, or ~/.config."""
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):  # a relative one counts as none, by its specification
+        base = "~/.config"
     return Path(base).expanduser() / "hpclaunch"
 
 
@@ -59,6 +62,8 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
     if name in seen:
         raise UserError(f"site profile '{name}' extends itself", "remove the 'extends' line")
     source = str(profiles[name])
+    if profiles[name].is_relative_to(config_folder()):
+        _check_mode(profiles[name])
     try:
         text = profiles[name].read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -73,6 +78,34 @@ def _extended(name: str, seen: tuple[str, ...]) -> Document:
         merged["clusters"] = document.data.get("clusters", [])
         return Document(source, merged, {**under.origin, **document.origin})
     return document
+
+
+def _check_mode(path: Path) -> None:
+    """Refuse a profile that others may write: its `setup` is code. Raises UserError."""
+    try:
+        status = path.stat()
+    except OSError:
+        return  # what reads it says why
+    if status.st_uid not in {os.getuid(), 0}:
+        raise UserError(f"site profile {path} belongs to another user", "make a copy of your own")
+    writable = 0o002 if _is_private_group(status.st_gid) else 0o022
+    if status.st_mode & writable:
+        raise UserError(
+            f"others may write site profile {path}, which jobs run as code",
+            f"chmod go-w {quote(str(path))}",
+        )
+
+
+def _is_private_group(number: int) -> bool:
+    """Return whether a group is the user's own, with nobody else in it, as many systems make."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def site_for_cluster(cluster: str | None) -> str:

@@ -1,5 +1,6 @@
 """Site profiles: the packaged ones, the user's own, and which is taken where."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.site.load import (
     GENERIC,
+    config_folder,
     gpu_request,
     gpus,
     load_site,
@@ -147,3 +149,31 @@ def test_memory_that_slurm_could_not_read_is_refused(own: Path, mem: str) -> Non
     (own / "mine.yaml").write_text(f"extends: generic\nmem: {mem!r}\n")
     with pytest.raises(UserError, match="mem"):
         load_site("mine")
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o602])
+def test_a_profile_that_others_may_write_is_refused(own: Path, mode: int) -> None:
+    """Its `setup` runs in every job."""
+    path = own / "mine.yaml"
+    path.write_text("setup: [echo hello]\n")
+    path.chmod(mode)
+    with pytest.raises(UserError, match="others may write") as refused:
+        load_site("mine")
+    assert f"chmod go-w {path}" in str(refused.value)
+    path.chmod(0o644)
+    assert load_site("mine").setup == ["echo hello"]
+
+
+def test_another_users_profile_is_refused(own: Path) -> None:
+    path = own / "mine.yaml"
+    path.write_text("setup: [echo hello]\n")
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file away")
+    os.chown(path, 12345, -1)
+    with pytest.raises(UserError, match="belongs to another user"):
+        load_site("mine")
+
+
+def test_a_relative_configuration_folder_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "config")
+    assert config_folder() == Path("~/.config/hpclaunch").expanduser()
