@@ -101,10 +101,19 @@ def validate(recipe: str, overrides: tuple[str, ...], show: bool) -> None:
     """
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.prediction import prediction
+    from hpclaunch.cli.text import say
+    from hpclaunch.errors import UserError
+    from hpclaunch.launch.check import check_model_access
     from hpclaunch.launch.validate import validate as validate_recipe
 
     data = DataLines()
     job = validate_recipe(recipe, overrides, data)
     prediction(job, force=False)
     data.print()
+    try:
+        check_model_access(job)
+    except UserError as error:
+        if not show:
+            raise
+        say(f"note: {error}")
     print(job.recipe if show else f"{recipe}: valid", end="" if show else "\n")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hpclaunch
-from hpclaunch.launch.check import CheckData, check_model_access, check_recipe
+from hpclaunch.launch.check import CheckData, check_recipe
 from hpclaunch.launch.draft import site_here
 from hpclaunch.plan.plan import make_plan
 from hpclaunch.plan.resources import Launch, PythonEnvironment, Resources
@@ -20,7 +20,8 @@ from hpclaunch.site.load import load_site
 def validate(reference: str, overrides: Sequence[str], data: CheckData) -> Job:
     """Return a job of the recipe on one GPU, which nobody starts. Raises UserError.
 
-    `data` looks at its data. Whether enough GPUs are asked for is a question of the submission.
+    `data` looks at its data. Access to the model is `check_model_access`; whether enough GPUs are
+    asked for is a question of the submission.
     """
     recipe = load(reference, overrides)
     name = f"{recipe.name}-1"
@@ -35,5 +36,4 @@ def validate(reference: str, overrides: Sequence[str], data: CheckData) -> Job:
     site = load_site(site_here("sbatch"))
     job = render_job(make_plan(recipe, site, Resources(gpus=1), launch))
     check_recipe(job, data)
-    check_model_access(job)
     return job

@@ -51,7 +51,10 @@ def test_one_set_of_checks(tmp_path: Path, wrong: dict[str, str], message: str |
     def run() -> None:
         check.check(draft(Request(recipe=str(file), resources=Resources(gpus=1)), {}))
 
-    for refuses in (run, lambda: validate(str(file), (), check_data)):
+    def by_itself() -> None:
+        check.check_model_access(validate(str(file), (), check_data))
+
+    for refuses in (run, by_itself):
         if message is None:
             refuses()
         else:
