@@ -60,7 +60,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatc", "'sbatch'"),
         ("sbatch tiny --", "there is nothing after '--'"),
         ("status -- prog", "go with sbatch, srun, local and monitor"),
-        (f"sbatch tiny --no-submit -- train.py {TOKEN}", "access token"),
+        (f"sbatch tiny --no-submit -- train.py {TOKEN}", "a secret"),
         ("local tiny --gpus 1", "this machine has"),
         ("local --cpu-processes 1 -- trian.py", "no program trian.py"),
         ("sbatch --no-submit --cpu-processes 1 -- -m nomod", "no module 'nomod'"),
