@@ -107,21 +107,21 @@ def rows(lines: Iterable[Row]) -> str:
 def table(lines: Sequence[Sequence[str]], styles: Sequence[Style] = ()) -> str:
     """Return rows in columns; those between the first and the last are aligned to the right.
 
-    On a terminal the first and the last column, which hold text, are folded at its width. `styles`
-    has a colour for the whole of each row, as far as it goes.
+    On a terminal the first and the last column, which hold text, are folded at its width, and the
+    heads of the others where that is too little. `styles` has a colour for the whole of each row,
+    as far as it goes.
     """
     widths = _column_widths(lines, width())
     printed = []
     for number, line in enumerate(lines):
         style: Style = styles[number] if number < len(styles) else ""
         # Folded lines of the first column are indented, so that rows stay apart.
-        firsts, lasts = fold(line[0], widths[0], "    "), fold(line[-1], widths[-1])
-        for at in range(max(len(firsts), len(lasts))):
-            first = firsts[at] if at < len(firsts) else ""
-            middle = line[1:-1] if at == 0 else [""] * (len(line) - 2)
-            cells = [first.ljust(widths[0])]
-            cells += [cell.rjust(size) for cell, size in zip(middle, widths[1:-1], strict=True)]
-            text = _GAP.join([*cells, lasts[at] if at < len(lasts) else ""]).rstrip()
+        cells = [fold(line[0], widths[0], "    ")]
+        cells += [fold(cell, size) for cell, size in zip(line[1:], widths[1:], strict=True)]
+        for at in range(max(map(len, cells))):
+            row = [cell[at] if at < len(cell) else "" for cell in cells]
+            middle = [cell.rjust(size) for cell, size in zip(row[1:-1], widths[1:-1], strict=True)]
+            text = _GAP.join([row[0].ljust(widths[0]), *middle, row[-1]]).rstrip()
             printed.append(paint(text, style))
     return "\n".join(printed)
 
@@ -131,7 +131,12 @@ def _column_widths(lines: Sequence[Sequence[str]], columns: int | None) -> list[
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     if columns is None or sum(widths) + len(_GAP) * (len(widths) - 1) <= columns:
         return widths
-    room = columns - sum(widths[1:-1]) - len(_GAP) * (len(widths) - 1)
+    gaps = len(_GAP) * (len(widths) - 1)
+    if sum(widths[1:-1]) + gaps + widths[0] + _LEAST_TEXT > columns:
+        for at in range(1, len(widths) - 1):  # a head's words one below the other
+            words = (len(word) for word in lines[0][at].split())
+            widths[at] = max(*words, 0, *(len(line[at]) for line in lines[1:]))
+    room = columns - sum(widths[1:-1]) - gaps
     last = min(widths[-1], max(_LEAST_TEXT, room - widths[0], room // 2))
     first = min(widths[0], max(_LEAST_TEXT, room - last))
     return [first, *widths[1:-1], last]

@@ -68,7 +68,6 @@ def test_an_error_is_red_and_one_line(home: Home, typed: Typed) -> None:
 @pytest.mark.parametrize("words", [COMPARED, RANGE])
 def test_tables_fold_at_80_columns(home: Home, typed: Typed, words: list[str]) -> None:
     shown = CODES.sub("", typed(*words, columns=80)).replace("\r", "").splitlines()
-    # A command to be copied may be longer than a line: it is broken between its words only.
     # Commands stay whole: they are to be copied.
     folded = [line for line in shown if ": hpclaunch " not in line]
     assert max(map(len, folded)) <= 80, max(folded, key=len)
