@@ -67,12 +67,14 @@ def resume(
     from hpclaunch.launch.resume import redraft
     from hpclaunch.run.find import find
     from hpclaunch.run.lock import alone
+    from hpclaunch.run.owner import require_own
     from hpclaunch.run.record import read_record
 
     reference, overrides = recipe_and_overrides(arguments)
     requested = asdict(resources(nodes, slurm))
     changes = {name: value for name, value in requested.items() if value not in (None, False, ())}
     folder, _ = find(reference)
+    require_own(folder, "resume")
     with alone(folder):
         record = read_record(folder)
         with waiting_message():

@@ -22,8 +22,10 @@ def run_to_end(reference: str | None, verb: str) -> tuple[RunFolder, Record]:
     """
     from hpclaunch.errors import UserError
     from hpclaunch.run.find import find
+    from hpclaunch.run.owner import require_own
 
     folder, record = find(reference)
+    require_own(folder, verb)
     if reference is not None:
         return folder, record
     job = f", job {record.job_id}" if record.job_id else ""

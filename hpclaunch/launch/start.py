@@ -81,9 +81,15 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
         )
         raise UserError(error.message, f"{error.fix}; requested: {requested}") from None
     record = msgspec.structs.replace(record, job_id=job_id)
-    write_record(folder, record)
-    if folder.job_file.exists():  # the job before this one, in a run that goes on
-        write_atomic(folder.job_file, f"{job_id}\n")
+    try:
+        write_record(folder, record)
+        if folder.job_file.exists():  # the job before this one, in a run that goes on
+            write_atomic(folder.job_file, f"{job_id}\n")
+    except OSError as error:
+        raise JobFailed(
+            f"job {job_id} is in the queue, and {folder.root} cannot be written: "
+            f"{error.strerror or error}; free some space, or cancel it: scancel {job_id}"
+        ) from error
     return Submitted(folder, record, estimate)
 
 

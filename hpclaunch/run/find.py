@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import Record, read_record
+
+CLOCKS_APART_S = 86400.0
+"""How far ahead the clock of another machine may be."""
 
 
 def default_runs_dir() -> Path:
@@ -77,7 +82,9 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
         if not runs:
             _refuse_unreadable(listed)
             raise UserError("there is no run yet", "start one: hpclaunch local")
-        return max(runs, key=lambda run: (run[0].root.parent == own, run[1].created))
+        # Of a folder that many share, another's is nobody's newest.
+        mine = [run for run in runs if is_own(run[0])]
+        return max(mine or runs, key=lambda run: (run[0].root.parent == own, _created(run[1])))
     named = [run for run in runs if reference in {run[1].name, run[1].job_id}]
     if not named:
         _refuse_unreadable([run for run in listed if run.folder.root.name in {reference, own.name}])
@@ -93,7 +100,12 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
             f"{len(by_name)} runs are called '{reference}', none of them here",
             f"name the folder: {folders}",
         )
-    return max(here or named, key=lambda run: run[1].created)
+    return max(here or named, key=lambda run: _created(run[1]))
+
+
+def _created(record: Record) -> float:
+    """Return when a run was made; a time in the future is none."""
+    return record.created if record.created <= time.time() + CLOCKS_APART_S else 0.0
 
 
 @dataclass(frozen=True)

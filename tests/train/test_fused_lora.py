@@ -254,3 +254,24 @@ def test_two_sharded_ranks_learn_what_they_learn_without(
     ]
     assert len(losses[1]) == 3
     assert losses[0][:3] == pytest.approx(losses[1], rel=1e-4 if method == "lora" else 2e-2)
+
+
+def test_autocast_does_not_widen_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GPUs it would run the norm in 32 bits, for its output to be cast back and kept twice."""
+    import torch
+
+    from hpclaunch.train.kernels import projections
+
+    seen: list[bool] = []
+    functions: Any = torch.nn.functional
+    norm = functions.rms_norm
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return norm(*arguments)
+
+    monkeypatch.setattr(functions, "rms_norm", watched)
+    x = torch.ones(2, 4, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = projections.rms_norm(x, torch.ones(4, dtype=torch.bfloat16), 1e-6)
+    assert (seen, out.dtype) == ([False], torch.bfloat16)

@@ -40,8 +40,12 @@ class Options(NamedTuple):
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return PyTorch's own RMS norm, one kernel on a GPU."""
-    return F.rms_norm(x, weight.shape, weight, eps)
+    """Return PyTorch's own RMS norm, one kernel on a GPU, in the type of x.
+
+    It computes in 32 bits inside. Autocast would have it write 32 bits as well, to be cast back.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return F.rms_norm(x, weight.shape, weight, eps)
 
 
 def _dense(weight: torch.Tensor, projection: Projection, dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,45 @@
+"""Whose a run folder is: another user's is read, and nothing that it names is run or ended."""
+
+from __future__ import annotations
+
+import os
+from shlex import quote
+
+from hpclaunch.errors import UserError
+from hpclaunch.run.folder import RunFolder
+
+
+def require_own(folder: RunFolder, action: str) -> None:
+    """Refuse to act on a folder of another user, or with a record of another's. Raises UserError.
+
+    `action`: what is asked for, as in `resume`. Resuming runs the program and the Python that a
+    record names: whoever wrote it could have anything run.
+    """
+    for path in (folder.root, folder.record):
+        try:
+            owner = path.stat().st_uid
+        except OSError:
+            continue  # what reads it says why
+        if owner != os.geteuid():
+            raise UserError(
+                f"{path} belongs to {_name(owner)}: it is not yours to {action}",
+                "if you trust the program and the python in its run.json, take a copy: "
+                f"cp -r {quote(str(folder.root))} .",
+            )
+
+
+def is_own(folder: RunFolder) -> bool:
+    """Return whether a folder is this user's."""
+    try:
+        return folder.root.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _name(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

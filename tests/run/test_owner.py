@@ -1,0 +1,55 @@
+"""What is another user's is read, and not acted on."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.errors import UserError
+from hpclaunch.run.find import find
+from hpclaunch.run.owner import require_own
+from tests.cli.running import Home
+from tests.run.making import run_in
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A runs folder with a run of mine and a newer one of another user."""
+    run_in(tmp_path / "runs/mine", created=1.0)
+    run_in(tmp_path / "runs/theirs", created=2.0)
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a folder away")
+    for path in (tmp_path / "runs/theirs", tmp_path / "runs/theirs/run.json"):
+        os.chown(path, NOBODY, -1)
+    return tmp_path / "runs"
+
+
+def test_anothers_run_is_read_and_not_the_newest(theirs: Path) -> None:
+    assert find(None, theirs)[1].name == "mine"
+    assert find("theirs", theirs)[1].name == "theirs"
+
+
+@pytest.mark.parametrize("action", ["resume", "cancel", "stop"])
+def test_no_command_acts_on_it(theirs: Path, action: str) -> None:
+    done = Home(theirs.parent).call(action, "theirs")
+    assert done.code == 2
+    assert f"belongs to nobody: it is not yours to {action}" in done.err
+    assert Home(theirs.parent).call("status", "theirs").code == 0
+
+
+def test_a_record_of_anothers_in_a_folder_of_mine(theirs: Path) -> None:
+    os.chown(theirs / "mine/run.json", NOBODY, -1)
+    folder, _ = find("mine", theirs)
+    with pytest.raises(UserError, match=r"run\.json belongs to nobody"):
+        require_own(folder, "resume")
+
+
+def test_a_time_in_the_future_makes_nobody_newest(tmp_path: Path) -> None:
+    run_in(tmp_path / "late", created=1e308)
+    run_in(tmp_path / "now", created=time.time())
+    assert find(None, tmp_path)[1].name == "now"
