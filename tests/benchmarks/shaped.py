@@ -75,7 +75,7 @@ class Bench:
     def preflight(self) -> tuple[Rates, Rates]:
         """Measure the links by hpclaunch's own command: inside the nodes, and across."""
         self._call("preflight", "--nodes", f"{NODES}", "--cpu-processes", f"{PER_NODE}")
-        kept = self.user.folder / ".config/hpclaunch/measured/generic.json"
+        kept = self.user.folder / ".config/hpclaunch/measured/generic-throwaway.json"
         record = json.loads(kept.read_text())
         return Rates(**record["inside"][CPU]), Rates(**record["across"][CPU])
 

@@ -79,7 +79,9 @@ def test_preflight_measures_the_links_and_plans_go_by_it(
         for node in ("node1", "node2"):
             linked.inside("tc", "qdisc", "del", "dev", node, "root")
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / ".config/hpclaunch/measured/generic-throwaway.json").read_text())
+    record = json.loads(
+        (tmp_path / ".config/hpclaunch/measured/generic-throwaway.json").read_text()
+    )
     assert set(record["inside"]) == set(), "one rank a node has nobody to talk to there"
     across = record["across"]["cpu"]
     assert (across["nodes"], across["ranks"]) == (2, 2)
