@@ -90,8 +90,11 @@ def test_a_process_works_for_a_folder_if_its_environment_shows_it(tmp_path: Path
     for variables, ours in (({}, False), ({"HPCLAUNCH_ATTACHED_TO": "/x"}, False), (None, True)):
         environment = os.environ | (variables_for(run) if variables is None else variables)
         with subprocess.Popen(
-            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment
-        ) as process:
+            [sys.executable, "-c", "print('here', flush=True); input()"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            process.stdout.readline()  # until then it is still a copy of this process
             began = started(process.pid)
             at_work = record(
                 host=socket.gethostname(), mode="local", pid=process.pid, pid_started=began
