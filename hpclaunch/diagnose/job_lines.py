@@ -16,6 +16,11 @@ MOST_LATE = 2
 what a rank prints, and its errors, one after the other."""
 
 _LABEL = re.compile(rb" *\d+: \[[a-z]+\d+\]:")
+_ENDING = (
+    b"[rank", b"frame #", b"terminate called", b"what():", b"Fatal Python error",
+    b"CUDA kernel errors", b"Exception raised from",
+)  # fmt: skip
+"""How the lines begin that compiled code prints as it ends a process: those are no going on."""
 
 
 class JobLines:
@@ -68,7 +73,7 @@ class JobLines:
         for line in self.log.text[at:].split(b"\n")[1:] if at >= 0 else ():
             if line.startswith(labels):
                 words = unranked(line[len(labels[0]) :])
-                if words and words not in known and not words.startswith((b"[rank", b"frame #")):
+                if words and words not in known and not words.startswith(_ENDING):
                     return True
         return False
 

@@ -20,7 +20,8 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         r"40[13] Client Error|\b401 Unauthorized|\b403 Forbidden|(?i:returned error 40[13])"
         r"|api_key not configured|No API key|PERMISSION_ERROR|permission denied \(<"
         r"|do not have permission to access|NoCredentials|Unable to locate credentials"
-        r"|Access ?Denied|InvalidAccessKey|SignatureDoesNotMatch|ExpiredToken"
+        r"|Access ?Denied|does not have storage\.\S+ access|HttpError: .*, 40[13]\b"
+        r"|InvalidAccessKey|SignatureDoesNotMatch|ExpiredToken"
         r"|DefaultCredentialsError|API key must|[Ii]nvalid API key|\(40[13]\)|AuthenticationError"
         r"|API key you provided|CredentialUnavailable|failed to authenticate")),
     ("server", re.compile(r"\b50[0-4] (?:Server Error|Internal Server|Bad Gateway|Service Un|Gate)"

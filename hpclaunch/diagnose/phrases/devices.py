@@ -61,5 +61,6 @@ CUDA_MISMATCH: Family = {
 CUDA_ERROR: Family = {
     "gpu_fault": phrases(
         "CUDA error: ", "CUBLAS_STATUS_EXECUTION", "CUBLAS_STATUS_INTERNAL", "Triton Error [CUDA]"
-    )
+    ),
+    "device_assertion": phrases("Assertion `", confirmed=r"\bblock: \[.*Assertion `|\.cuh?:\d+"),
 }

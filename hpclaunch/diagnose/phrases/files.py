@@ -30,8 +30,9 @@ MISSING_FILE: Family = {
     "missing_file": phrases(
         "No such file or directory", "Couldn't find any data file at",
         "does not appear to have a file named", "Repo id must be in the form", "Repo id must use",
-        "Incorrect path_or_model_id",
-        confirmed=r"FileNotFoundError|OSError|EnvironmentError|HFValidationError",
+        "Incorrect path_or_model_id", "Unable to find '/", "FileNotFoundError: ",
+        "can't open file '",
+        confirmed=r"FileNotFoundError|OSError|EnvironmentError|HFValidationError|can't open file",
     )
 }  # fmt: skip
 TORN_FILE: Family = {

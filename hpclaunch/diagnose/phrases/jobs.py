@@ -47,8 +47,10 @@ TASK_KILLED: Family = {
 }  # fmt: skip
 SCRIPT: Family = {
     "script": phrases(
-        "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ", latest=True,
-        confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): ",
+        "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ",
+        "unbound variable", "syntax error", "bad substitution", "$'\\r': command", latest=True,
+        confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): "
+        r"|^\S+: line \d+: .*(?:unbound variable|syntax error|bad substitution|\\r': command)",
         anywhere=True,
     )
 }  # fmt: skip

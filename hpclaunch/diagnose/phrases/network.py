@@ -22,11 +22,15 @@ INFINIBAND: Family = {
         "NET/IB : Got completion", "ibv_modify_qp failed", "Got async event", "ibv_poll_cq failed",
         "ibv_post_send failed", "ibv_open_device failed", "ibv_query_gid", "NET/OFI Request",
         "NET/OFI ", "IBV_WC_", "ibv_query_port failed",
-        confirmed=r"with status=(?!0\b)|failed with error|: *(?:port error|device fatal)|IBV_WC_"
-        r"|ibv_\w+ failed|NET/OFI .*(?:fail|rror)",
+        confirmed=r"with (?:status=|error )(?!0\b)|failed with error"
+        r"|: *(?:port error|device fatal)|IBV_WC_|ibv_\w+ failed|NET/OFI .*(?:fail|rror)",
     )
 }  # fmt: skip
-STUCK_CALL: Family = {"stuck_call": phrases("watchdog got stuck", "Heartbeat monitor timed out")}
+STUCK_CALL: Family = {
+    "stuck_call": phrases(
+        "watchdog got stuck", "Heartbeat monitor timed out", "due to ProcessGroupNCCL watchdog hang"
+    )
+}
 TIMEOUT: Family = {
     "watchdog": phrases("Watchdog caught collective operation timeout", anywhere=True),
     "gloo_timeout": phrases(

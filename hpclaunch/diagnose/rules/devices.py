@@ -201,6 +201,8 @@ def missing(evidence: RunEvidence) -> Cause | None:
 def driver(evidence: RunEvidence) -> Cause | None:
     """PyTorch, the CUDA it is built for, the driver and the GPU do not fit each other."""
     line = evidence.root_cause_line("driver")
+    if line is None and _OF_GPU.search(evidence.last_words):
+        line = evidence.context_line("driver") or _reported_by_tool(evidence)
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
@@ -220,6 +222,12 @@ def driver(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, (line,), rank, host)
 
 
+def _reported_by_tool(evidence: RunEvidence) -> Clue | None:
+    """Return what nvidia-smi or NVML said of a driver that its library does not fit."""
+    lines = (line for line in evidence.matching_lines("driver") if "Driver/library" in line.text)
+    return next((line for line in lines if not evidence.log.went_on(line)), None)
+
+
 def fault(evidence: RunEvidence) -> Cause | None:
     """A CUDA operation failed, with none of the reasons above."""
     line = evidence.root_cause_line("gpu_fault")
@@ -232,4 +240,7 @@ def fault(evidence: RunEvidence) -> Cause | None:
         advice.logs(evidence, rank),
     )
     headline = line.text.removeprefix("what():").strip()
-    return Cause(headline, steps, (line,), rank, host)
+    failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
+        "device_assertion"
+    )
+    return Cause(headline, steps, (failed, line) if failed else (line,), rank, host)

@@ -7,7 +7,7 @@ import signal
 from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.last_words import argument_error
+from hpclaunch.diagnose.last_words import argument_error, without_noise
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rules import advice
@@ -27,6 +27,8 @@ _TASK = re.compile(
 ARGPARSE = 2
 """Exit code of a program that argparse ends."""
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
+_LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
+"""How bash names a line of a script that it cannot execute."""
 _CONSEQUENCE = re.compile(
     r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
     r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
@@ -59,6 +61,9 @@ def exception(evidence: RunEvidence) -> Cause | None:
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
+    if "CalledProcessError" in rank.error and rank.context:  # the other program says why, above
+        above = without_noise(rank.context.decode("utf-8", errors="replace").split("\n"))
+        shown_lines = (*(Clue(tidy(text), rank.file) for text in above[-LAST:]), *shown_lines)
     if rank.code is not None and rank.error.endswith(f"(exit code {rank.code})"):
         words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
         shown_lines = (*words, evidence.exit_line(rank))
@@ -146,6 +151,11 @@ def script(evidence: RunEvidence) -> Cause | None:
         return None
     match = _MESSAGE.match(line.text)
     headline, _, step = (match.group(1) if match else line.text).partition("; ")
+    of_script = None if match else _LINE_OF_SCRIPT.match(line.text)
+    if of_script:
+        headline = of_script.group(1)
+        windows = any("\\r'" in each.text for each in evidence.matching_lines("script"))
+        step = "the script has Windows' line ends: dos2unix it" * windows
     steps = (
         (step, advice.resume(evidence))
         if step

@@ -125,9 +125,20 @@ def old_package(evidence: RunEvidence) -> Cause | None:
 
 def no_compiler(evidence: RunEvidence) -> Cause | None:
     """Something is compiled in the job, and the compiler for it is missing or does not fit."""
+    steps: tuple[str, ...]
     line = evidence.root_cause_line("no_compiler")
+    if line is None and "CalledProcessError" in evidence.last_words:
+        line = evidence.context_line("no_compiler")
     if line is None:
         return None
+    if "Python.h" in line.text:
+        steps = (
+            "the headers of this Python are not on the node: use one that brings them (a module, "
+            "conda, uv), or ask your site for python3-devel on the nodes",
+            advice.resume(evidence),
+        )
+        headline = f"Triton must compile in the job, and cannot: {line.text}"
+        return Cause(headline, steps, (line,), *_who(evidence, line))
     steps = (
         "load modules that bring a C compiler, and a CUDA toolkit of the version that torch was "
         "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
