@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from hpclaunch.errors import UserError
 from hpclaunch.render.job import Job
 from hpclaunch.render.static_scripts import checksums as static_checksums
-from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import read_regular
 
+MAX_BYTES = 1 << 22
+"""Of a file that a person may have edited."""
 SCRIPT, ACCELERATE = "job.sbatch", "accelerate.yaml"
 
 # A resumed run was started by another command, which is no difference.
@@ -53,21 +59,37 @@ def find_edits(folder: RunFolder, before: Record, job: Job) -> Edits:
     """Return what was edited in the folder of a run that goes on as `job`.
 
     Raises UserError for a file that cannot be read. Of a run that an earlier version wrote, it is
-    not known whether its files were edited: they count as written.
+    not known whether its files were edited: they count as written. What a killed resume had written
+    before its record is not an edit either.
     """
+    pending = _pending(folder)
     written = {**before.static_scripts, **before.files}
     edited: dict[str, str] = {}
     for name, sha256 in written.items():
         try:
-            text = (folder.root / name).read_text(encoding="utf-8")
+            text = read_regular(folder.root / name, MAX_BYTES).decode()
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise UserError(f"{folder.root / name} cannot be read: {error}") from None
-        if _sha256(text) != sha256:
+        if _sha256(text) not in {sha256, pending.get(name)}:
             edited[name] = text
     same = before.files and checksums(job) == written
     return Edits(edited, ()) if same else Edits({}, tuple(edited))
+
+
+def note_pending(folder: RunFolder, job: Job) -> None:
+    """Keep the checksums of what is about to be written over a run's files. Raises OSError."""
+    write_atomic(folder.pending_checksums, json.dumps(checksums(job)) + "\n")
+
+
+def _pending(folder: RunFolder) -> dict[str, str]:
+    """Return the checksums that a killed command left, none where there are none."""
+    try:
+        text = read_regular(folder.pending_checksums, MAX_BYTES)
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def with_edits(job: Job, edits: Edits) -> Job:

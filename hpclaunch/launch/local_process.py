@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.processes import started
 from hpclaunch.run.record import Record, boot_id
 
 FOLDER_VARIABLE = "HPCLAUNCH_ATTACHED_TO"
 """Variable of an attached run's process: the folder that it works for."""
-
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def started(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None for one that has ended.
-
-    Process ids are used again; together with this they are not. Counted from boot, because the
-    time of day may be set while the run goes on.
-    """
-    import psutil  # 12 ms, which only attached runs take
-
-    try:
-        process = psutil.Process(pid)
-        # A zombie has ended; its parent has not looked yet.
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return None
-        since_boot_s: float = process.create_time() - psutil.boot_time()
-        return round(since_boot_s * _CLOCK_TICKS)
-    except (psutil.Error, ValueError):
-        return None
 
 
 def here(record: Record) -> bool:

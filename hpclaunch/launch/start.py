@@ -23,7 +23,6 @@ from hpclaunch.launch.attached import (
 from hpclaunch.launch.cancel import note_cancelled
 from hpclaunch.launch.check import CheckData, check, check_here
 from hpclaunch.launch.hand_edits import find_edits, with_edits
-from hpclaunch.launch.local_process import started as process_started
 from hpclaunch.launch.local_process import variables_for
 from hpclaunch.launch.stop import interrupt
 from hpclaunch.launch.write_folder import rewrite_folder, write_folder
@@ -32,6 +31,7 @@ from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.lines import Line
 from hpclaunch.run.lock import lock
+from hpclaunch.run.processes import started as process_started
 from hpclaunch.run.record import Record, boot_id, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import errno
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
@@ -12,14 +14,23 @@ from msgspec import structs
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import predict
-from hpclaunch.launch.hand_edits import ACCELERATE, SCRIPT, checksums, find_edits, with_edits
+from hpclaunch.launch.hand_edits import (
+    ACCELERATE,
+    SCRIPT,
+    checksums,
+    find_edits,
+    note_pending,
+    with_edits,
+)
 from hpclaunch.plan.plan import Plan, make_plan
+from hpclaunch.plan.resources import Launch
 from hpclaunch.predict.kernels import token_flops
 from hpclaunch.render.job import Job, render_job
 from hpclaunch.render.static_scripts import checksums as static_checksums
 from hpclaunch.run.find import next_name, remember
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
+from hpclaunch.run.unfinished import remove_unfinished, unfinished_folder
 from hpclaunch.slurm.commands import cluster_name
 
 
@@ -32,55 +43,72 @@ class Written(NamedTuple):
     record: Record
 
 
-def write_folder(job: Job) -> Written:
-    """Make the run folder with everything in it. Raises UserError and leaves nothing otherwise."""
-    job = _claim(job)
-    folder = RunFolder(job.plan.launch.folder)
-    try:
-        for inner in (folder.logs, folder.metrics):
-            inner.mkdir()
-        _write_files(folder, job)
-        record = _record(job)
-        write_record(folder, record)
-    except OSError as error:
-        shutil.rmtree(folder.root, ignore_errors=True)
-        raise UserError(
-            f"run folder {folder.root} cannot be written: {error.strerror}",
-            "free some space, or choose another --runs-dir",
-        ) from None
-    remember(folder)
-    return Written(job, folder, record)
+def write_folder(job: Job, fill: Callable[[RunFolder], None] = lambda _: None) -> Written:
+    """Make the run folder with everything in it. Raises UserError and leaves nothing otherwise.
 
-
-def _claim(job: Job) -> Job:
-    """Make the run folder, empty; of several submissions at once, each gets a number of its own.
-
-    Raises UserError where it cannot be made, or the user gave it a name that is taken.
+    It is written beside its place and renamed, so that it is there whole or not at all; what a
+    killed command left is removed. `fill` adds more to it, and may raise OSError or UserError.
     """
     while True:
         launch = job.plan.launch
+        _check_place(launch)
+        remove_unfinished(launch.folder.parent)
         try:
-            launch.folder.parent.mkdir(parents=True, exist_ok=True)
-            launch.folder.mkdir()
-        except FileExistsError:
-            if not launch.folder.parent.is_dir():
-                raise UserError(
-                    f"{launch.folder.parent} is not a folder", "choose another --runs-dir"
-                ) from None
-            if not launch.numbered:
-                go_on = f"hpclaunch resume {quote(str(launch.folder))}"
-                raise UserError(
-                    f"run '{launch.name}' exists already: {launch.folder}",
-                    f"choose another --name, or go on with it: {go_on}",
-                ) from None
-            job = _renamed(job, next_name(launch.folder.parent, launch.numbered))
+            with unfinished_folder(launch.folder) as unfinished:
+                record = _write_new(unfinished, job, fill)
+                unfinished.root.rename(launch.folder)
         except OSError as error:
-            raise UserError(
-                f"run folder {launch.folder} cannot be made: {error.strerror}",
-                "choose another --runs-dir",
-            ) from None
+            taken = error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+            if not (taken and os.path.lexists(launch.folder)):
+                raise UserError(
+                    f"run folder {launch.folder} cannot be written: {error.strerror or error}",
+                    "free some space, or choose another --runs-dir",
+                ) from None
         else:
-            return job
+            folder = RunFolder(launch.folder)
+            remember(folder)
+            return Written(job, folder, record)
+        job = _with_free_name(job)
+
+
+def _check_place(launch: Launch) -> None:
+    """Make the folder that runs go to. Raises UserError where that cannot be."""
+    try:
+        launch.folder.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(
+            f"{launch.folder.parent} is not a folder", "choose another --runs-dir"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"run folder {launch.folder} cannot be made: {error.strerror}",
+            "choose another --runs-dir",
+        ) from None
+
+
+def _write_new(folder: RunFolder, job: Job, fill: Callable[[RunFolder], None]) -> Record:
+    """Write everything of a run into an empty folder. Raises OSError, or what `fill` raises."""
+    for inner in (folder.logs, folder.metrics):
+        inner.mkdir()
+    _write_files(folder, job)
+    fill(folder)
+    record = _record(job)
+    write_record(folder, record, place=job.plan.launch.folder)
+    return record
+
+
+def _with_free_name(job: Job) -> Job:
+    """Return the job under the next free number. Raises UserError for a name that was given."""
+    launch = job.plan.launch
+    if launch.numbered:
+        return _renamed(job, next_name(launch.folder.parent, launch.numbered))
+    if RunFolder(launch.folder).record.exists():
+        fix = f"go on with it: hpclaunch resume {quote(str(launch.folder))}"
+    else:
+        fix = f"remove what is there: {quote(str(launch.folder))}"
+    raise UserError(
+        f"run '{launch.name}' exists already: {launch.folder}", f"choose another --name, or {fix}"
+    )
 
 
 def _renamed(job: Job, name: str) -> Job:
@@ -102,6 +130,7 @@ def rewrite_folder(job: Job, before: Record) -> Written:
     try:
         for mark in (folder.exit_code_file, folder.stop_request, folder.cancelled_file):
             mark.unlink(missing_ok=True)
+        note_pending(folder, job)
         for inner in (folder.logs, folder.metrics):  # a folder had back from a copy has none
             inner.mkdir(exist_ok=True)
         for name in edits.set_aside:
@@ -109,6 +138,7 @@ def rewrite_folder(job: Job, before: Record) -> Written:
         job = with_edits(job, edits)
         _write_files(folder, job)
         write_record(folder, record)
+        folder.pending_checksums.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"run folder {folder.root} cannot be written: {error.strerror}", "free some space"
@@ -127,8 +157,6 @@ def _write_files(folder: RunFolder, job: Job) -> None:
 
 def check_writable(runs_dir: Path) -> None:
     """Refuse a runs folder that cannot be written, before Slurm is asked. Raises UserError."""
-    import os
-
     place = runs_dir
     while not place.exists() and place != place.parent:
         place = place.parent

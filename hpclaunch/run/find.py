@@ -57,7 +57,7 @@ def index_problem(folder: RunFolder) -> str | None:
 def next_name(runs_dir: Path, recipe: str) -> str:
     """Return the next free name for a run of `recipe`: `tiny-1`, `tiny-2`, ..."""
     number = 1
-    while (runs_dir / f"{recipe}-{number}").exists():
+    while os.path.lexists(runs_dir / f"{recipe}-{number}"):
         number += 1
     return f"{recipe}-{number}"
 

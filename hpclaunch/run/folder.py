@@ -142,6 +142,16 @@ class RunFolder:
         return self.root / ".lock"
 
     @property
+    def lease_file(self) -> Path:
+        """Who writes into this folder, where the file system has no locks."""
+        return self.root / ".lease"
+
+    @property
+    def pending_checksums(self) -> Path:
+        """SHA-256 of the files that a resume is about to write; there after one that was killed."""
+        return self.root / ".pending.json"
+
+    @property
     def attempt_file(self) -> Path:
         """`job.restarts` of the start at work in this folder, or of the last one."""
         return self.root / "start"

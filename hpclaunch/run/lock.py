@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.lease import take_lease
 
-_held: dict[Path, int] = {}
-"""Descriptors of the locks of this process, by folder. They stay open until it ends."""
+_held: dict[Path, Callable[[], None]] = {}
+"""What lets go of the locks of this process, by folder. They are held until it ends."""
 
 _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
 
@@ -22,8 +23,8 @@ _TAKEN = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
 def lock(folder: RunFolder) -> None:
     """Hold a folder until this process ends. Raises UserError where another process holds it.
 
-    Processes that this one starts do not inherit it. A file system without locks is none to refuse
-    a run for: there, two at once are not noticed.
+    Processes that this one starts do not inherit it. A file system without locks has a lease in
+    place of one (lease.py).
     """
     if folder.root in _held:
         return
@@ -39,19 +40,30 @@ def lock(folder: RunFolder) -> None:
     except OSError as error:
         os.close(descriptor)
         if error.errno in _TAKEN:
-            name = folder.root.name
-            raise UserError(
-                f"another command is at work in run {name}", f"hpclaunch status {quote(name)}"
-            ) from None
-        return
-    _held[folder.root] = descriptor
+            raise _refusal(folder) from None
+        try:
+            lease = take_lease(folder.lease_file)
+        except OSError:
+            return  # as above
+        if isinstance(lease, str):
+            raise _refusal(folder, f" ({lease})") from None
+        _held[folder.root] = lease.give_back
+    else:
+        _held[folder.root] = lambda: os.close(descriptor)
+
+
+def _refusal(folder: RunFolder, who: str = "") -> UserError:
+    name = folder.root.name
+    return UserError(
+        f"another command is at work in run {name}{who}", f"hpclaunch status {quote(name)}"
+    )
 
 
 def unlock(folder: RunFolder) -> None:
     """Let go of a folder, where it is held."""
-    descriptor = _held.pop(folder.root, None)
-    if descriptor is not None:
-        os.close(descriptor)
+    give_back = _held.pop(folder.root, None)
+    if give_back is not None:
+        give_back()
 
 
 @contextmanager

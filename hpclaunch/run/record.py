@@ -107,9 +107,9 @@ def now() -> float:
     return round(time.time(), 3)
 
 
-def write_record(folder: RunFolder, record: Record) -> None:
-    """Write run.json, whole or not at all."""
-    record = msgspec.structs.replace(record, folder=str(folder.root))
+def write_record(folder: RunFolder, record: Record, place: Path | None = None) -> None:
+    """Write run.json, whole or not at all; `place`: where the folder is moved once it is whole."""
+    record = msgspec.structs.replace(record, folder=str(place or folder.root))
     text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
     write_atomic(folder.record, text + "\n")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hpclaunch.launch.local_process import started, variables_for
+from hpclaunch.launch.local_process import variables_for
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lock import alone
+from hpclaunch.run.processes import started
 from tests.cli.running import Home
 from tests.run.making import run_in
 

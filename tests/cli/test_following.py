@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpclaunch.launch.local_process import started
+from hpclaunch.run.processes import started
 from tests.cli.running import Home
 
 PROGRAM = """

@@ -17,10 +17,10 @@ import pytest
 from msgspec import structs
 
 from hpclaunch.launch.attached import STOPPED, Attached, inside_allocation, run_attached
-from hpclaunch.launch.local_process import started
 from hpclaunch.launch.stop import interrupt
 from hpclaunch.run.events import log_event
 from hpclaunch.run.lines import Line
+from hpclaunch.run.processes import started
 from hpclaunch.run.record import read_record
 from hpclaunch.run.stop_timing import INTERRUPTED
 from tests.run.making import run_in

@@ -14,8 +14,9 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.launch.cancel import cancel
-from hpclaunch.launch.local_process import alive, started, variables_for, works_for
+from hpclaunch.launch.local_process import alive, variables_for, works_for
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.processes import started
 from tests.run.making import record
 
 BOOT = 1_790_000_000

@@ -17,8 +17,9 @@ from hpclaunch.diagnose.state import run_state
 from hpclaunch.diagnose.why import why
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.cancel import cancel
-from hpclaunch.launch.local_process import alive, started
+from hpclaunch.launch.local_process import alive
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.processes import started
 from hpclaunch.run.record import Record, write_record
 from hpclaunch.slurm import batch, jobs
 from hpclaunch.slurm import commands as slurm

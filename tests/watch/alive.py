@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.launch.local_process import started
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.processes import started
 from monitors.records import End, GpuSample, HostSample, OwnCost, Record, Start, Tick
 from monitors.storage import filenames
 from monitors.storage.formats import json_lines
