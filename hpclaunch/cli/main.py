@@ -43,6 +43,9 @@ SECTIONS = {
         "stop": Entry("hpclaunch.cli.stop", "Stop a run in order: it saves after this step."),
         "cancel": Entry("hpclaunch.cli.cancel", "Cancel a run that waits or runs."),
         "resume": Entry("hpclaunch.cli.resume", "Resume a run that ended early."),
+        "adopt": Entry(
+            "hpclaunch.cli.adopt", "Take another's run, or one you copied, as your own."
+        ),
     },
     "Afterwards": {
         "report": Entry("hpclaunch.cli.report", "Report what a run did and what held it back."),
@@ -62,7 +65,7 @@ SECTIONS = {
 """Every command, in the order in which a newcomer meets them."""
 
 
-TAKE_SBATCH_OPTIONS = {"sbatch", "srun", "resume", "rehearse", "preflight"}
+TAKE_SBATCH_OPTIONS = {"sbatch", "srun", "resume", "adopt", "rehearse", "preflight"}
 """Commands with options for Slurm: sbatch's own that they lack are explained."""
 
 

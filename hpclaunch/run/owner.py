@@ -23,8 +23,7 @@ def require_own(folder: RunFolder, action: str) -> None:
         if owner != os.geteuid():
             raise UserError(
                 f"{path} belongs to {_name(owner)}: it is not yours to {action}",
-                "if you trust the program and the python in its run.json, take a copy: "
-                f"cp -r {quote(str(folder.root))} .",
+                f"take a copy of your own: hpclaunch adopt {quote(str(folder.root))}",
             )
 
 
