@@ -48,8 +48,9 @@ def recipe_page() -> str:
     parts += [f"\n## `{key}`\n\n{about(node)}\n\n{table(node, found)}" for key, node in order]
     parts.append(
         "\n## `training`\n\nAny field of TRL's `SFTConfig`, which has those of Transformers' "
-        "`TrainingArguments`, by its own name. hpclaunch's own defaults:\n\n| key | default |\n"
-        "|---|---|"
+        "`TrainingArguments`, by its own name; and `global_batch`, the rows of a step over all "
+        "GPUs ([how](../guides/plan.md#the-same-training-on-other-gpus)). hpclaunch's own "
+        "defaults:\n\n| key | default |\n|---|---|"
     )
     parts += [f"| `{key}` | `{value}` |" for key, value in DEFAULTS.items()]
     rates = ", ".join(

@@ -58,7 +58,7 @@ def plan(
     from hpclaunch.predict.sizes import UncountedModel
 
     numbers = _numbers(place.nodes)
-    request = _request(arguments, place, recipe, sharding, numbers[0])
+    request = _request(arguments, place, recipe, sharding, numbers[0], alone=len(numbers) == 1)
     if len(numbers) > 1:
         if comparing or exact:
             raise UserError("--compare and --exact need one number of nodes", "--nodes 4")
@@ -149,11 +149,14 @@ def _request(
     recipe: options.RecipeOptions,
     sharding: options.ShardingOptions,
     nodes: int,
+    *,
+    alone: bool,
 ) -> PredictionRequest:
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cli.resources import changes
     from hpclaunch.forecast.auto import resolve_auto
     from hpclaunch.forecast.forecast import PredictionRequest
+    from hpclaunch.forecast.global_batch import resolve_batch
     from hpclaunch.launch.draft import site_here
     from hpclaunch.plan.node_memory import memory_bytes
     from hpclaunch.predict.network import rate
@@ -173,7 +176,11 @@ def _request(
         network_gb_s=None if place.network is None else rate(place.network),
         node_memory_bytes=None if place.mem is None else memory_bytes(place.mem),
     )
+    follows = "per_device_train_batch_size" in resolved.follows_global_batch
+    if alone:
+        request = replace(request, recipe=resolve_batch(request, os.environ))
     automatic = {"sharding": sharding.sharding == "auto", "batch": sharding.batch == "auto"}
+    automatic["batch"] |= follows and automatic["sharding"]
     if any(automatic.values()):
         request = replace(request, recipe=resolve_auto(request, os.environ, **automatic))
     return request

@@ -21,6 +21,7 @@ def forecast_json(made: Forecast, comparing: bool, simulated: int | None) -> dic
         "gpus_per_node": made.request.gpus_per_node,
         "gpu": made.gpu.name if made.gpu else None,
         "layout": asdict(made.candidate),
+        "global_batch": made.workload.samples_per_step,
         **_figures(made.estimate),
         "checkpoint_seconds": made.checkpoint_seconds,
         "simulated_bytes": simulated,

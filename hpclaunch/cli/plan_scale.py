@@ -73,9 +73,14 @@ def _notes(made: NodeSweep) -> list[str]:
     """Return what the table comes to."""
     fitting = [each for each in made.points if each.best]
     if not fitting:
+        if all(each.problem for each in made.points):
+            return [f"{made.points[0].problem}: choose another training.global_batch"]
         return ["fits on none of these: use larger GPUs, more nodes, or --method qlora"]
     smallest, end = fitting[0].nodes, knee(made.points)
     notes = [f"smallest that fits: {smallest} node{'s' * (smallest > 1)}"]
+    recipe = made.first.request.recipe
+    if recipe.follows_global_batch:
+        notes.append(f"the global batch is {recipe.training['global_batch']} on any number of them")
     if any(each.tokens_per_second is None for each in fitting):
         notes.append(
             "the time across nodes is unknown: name the network with --network 200gb, or measure "
@@ -91,7 +96,7 @@ def _row(point: ScalePoint, own: Candidate, most: float, bars: bool) -> tuple[st
     best = point.best
     empty = ("",) if bars else ()
     if best is None:
-        return (str(point.nodes), "", "", "", "", "", *empty, "does not fit")
+        return (str(point.nodes), "", "", "", "", "", *empty, point.problem or "does not fit")
     made = best.estimate
     share = (point.tokens_per_second or 0) / most if most else 0
     return (
@@ -122,6 +127,7 @@ def _point(made: NodeSweep, point: ScalePoint, typed: Sequence[str]) -> dict[str
     return {
         "nodes": point.nodes,
         "fits": best is not None,
+        "problem": point.problem or None,
         "layout": best and asdict(best.candidate),
         "command": _command(made, point, typed),
         "memory_bytes": best and best.estimate.memory.total,

@@ -93,9 +93,13 @@ def _layout(made: Forecast) -> str:
     sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
     gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
     shards = f" over {gpus}" if load.sharding != "none" else ""
+    whole, named = "", made.request.recipe.training.get("global_batch")
+    if named is not None:
+        learnt = made.workload.samples_per_step
+        whole = f" (global batch {learnt}{f', not {named}' * (learnt != named)})"
     more = recomputed(load)
     more += ", CPU offload" if lay.offload else ""
-    return f"{sharding}{shards}, {batch(lay)}, samples of {count(load.seq_len)} tokens{more}"
+    return f"{sharding}{shards}, {batch(lay)}{whole}, samples of {count(load.seq_len)} tokens{more}"
 
 
 def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
 from hpclaunch.predict.compare import Candidate, Choice, compare, fastest, worth_offloading
+from hpclaunch.recipe.global_batch import BATCH
 from hpclaunch.recipe.schema import Recipe
 
 WORTH_SAYING = 1.1
@@ -52,8 +53,9 @@ def auto_gain(predicted: Forecast) -> AutoGain | None:
     None where it brings less than a tenth, or no time can be predicted.
     """
     found = None
+    follows = BATCH in predicted.request.recipe.follows_global_batch
     for words in (("--sharding auto",), ("--sharding auto", "--batch auto")):
-        best = best_layout(predicted, sharding=True, batch=len(words) > 1)
+        best = best_layout(predicted, sharding=True, batch=len(words) > 1 or follows)
         if best is None or best.candidate == predicted.candidate:
             continue
         factor = _factor(predicted, best)

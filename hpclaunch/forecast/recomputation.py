@@ -39,7 +39,7 @@ def resolve_level(request: PredictionRequest, environment: Mapping[str, str]) ->
         if level == "mlp" and not made.estimate.training.fused_lora:
             continue
         if fits_with_margin(made.estimate):
-            seconds = _seconds(made.estimate)
+            seconds = predicted_seconds(made.estimate)
             if best is None or seconds < WORTH_MEMORY * best[0]:
                 best = (seconds, level)
     return recipe if best is None else set_level(recipe, best[1])
@@ -59,7 +59,7 @@ def _with_level(
     return forecast(changed, environment, ask_hub=False)
 
 
-def _seconds(made: Estimate) -> float:
+def predicted_seconds(made: Estimate) -> float:
     """Return the step time, its compute alone where the network is not known."""
     if made.step is None:
         return 0.0

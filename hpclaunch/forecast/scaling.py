@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
 from hpclaunch.predict.scale import ScalePoint, scale
+from hpclaunch.recipe.global_batch import FIELD, follows_global_batch
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,6 @@ def forecast_over(
         predicted.gpu,
         predicted.hardware,
         numbers,
+        request.recipe.training.get(FIELD) if follows_global_batch(request.recipe) else None,
     )
     return NodeSweep(predicted, tuple(points))

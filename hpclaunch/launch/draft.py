@@ -11,6 +11,7 @@ import hpclaunch
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.auto import resolve_auto
 from hpclaunch.forecast.forecast import PredictionRequest
+from hpclaunch.forecast.global_batch import resolve_batch
 from hpclaunch.forecast.recomputation import resolve_level
 from hpclaunch.launch.default_recipe import check_default_recipe
 from hpclaunch.launch.local_devices import local_gpus
@@ -20,6 +21,7 @@ from hpclaunch.plan.node_memory import memory_bytes
 from hpclaunch.plan.plan import make_plan
 from hpclaunch.plan.resources import Launch, PythonEnvironment
 from hpclaunch.recipe import library
+from hpclaunch.recipe.global_batch import BATCH, divide
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job, render_job
@@ -42,6 +44,8 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     recipe = _recipe(request)
     site = load_site(request.site or site_here(request.mode))
     machine = machine_for(request, site, variables)
+    if not request.program:
+        recipe = _with_batch(recipe, site, machine, variables)
     if request.auto_sharding or request.auto_batch:
         recipe = _with_auto(request, recipe, site, machine, variables)
     if not request.program and machine.resources.gpus:
@@ -104,8 +108,19 @@ def _with_auto(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
     to_predict = _to_predict(recipe, site, machine)
-    chosen = {"sharding": request.auto_sharding, "batch": request.auto_batch}
+    free_batch = request.auto_batch or BATCH in recipe.follows_global_batch
+    chosen = {"sharding": request.auto_sharding, "batch": free_batch}
     return resolve_auto(to_predict, variables, **chosen)
+
+
+def _with_batch(
+    recipe: Recipe, site: Site, machine: Machine, variables: Mapping[str, str]
+) -> Recipe:
+    """Return the recipe with the batch that its global batch leaves to each rank."""
+    processes = machine.resources.cpu_processes
+    if processes:
+        return divide(recipe, machine.resources.node_count * processes)
+    return resolve_batch(_to_predict(recipe, site, machine), variables)
 
 
 def _to_predict(recipe: Recipe, site: Site, machine: Machine) -> PredictionRequest:

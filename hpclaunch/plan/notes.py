@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
 from hpclaunch.predict.optimizer import unknown_optimizer
+from hpclaunch.recipe.global_batch import ACCUMULATION, BATCH, FIELD, differs
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -137,6 +138,21 @@ def no_checkpoints(planned: PlanInput) -> PlanNote | None:
     return None
 
 
+def global_batch_not_held(planned: PlanInput) -> PlanNote | None:
+    """Batch and accumulation that are set win over the global batch."""
+    resources = planned.resources
+    ranks = resources.node_count * (resources.cpu_processes or resources.gpus or 1)
+    made = None if planned.own_program else differs(planned.recipe, ranks)
+    if made is None:
+        return None
+    training = planned.recipe.training
+    return PlanNote(
+        f"training.{FIELD}: {training[FIELD]} is not what a step learns from: batch "
+        f"{training[BATCH]}, accumulation {training[ACCUMULATION]} on {ranks} ranks are {made}",
+        f"leave out training.{BATCH} or training.{ACCUMULATION}",
+    )
+
+
 RULES: tuple[Rule, ...] = (
     hybrid_on_one_node,
     full_shard_on_sockets,
@@ -146,6 +162,7 @@ RULES: tuple[Rule, ...] = (
     old_fsdp_adapter,
     optimizer_not_counted,
     no_checkpoints,
+    global_batch_not_held,
 )
 
 

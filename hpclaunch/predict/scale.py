@@ -26,6 +26,8 @@ class ScalePoint:
     """Throughput of all GPUs."""
     efficiency: float | None
     """Throughput of a GPU, as a share of the best point's."""
+    problem: str = ""
+    """Why there is no layout, where it is not for memory."""
 
 
 def scale(
@@ -35,18 +37,29 @@ def scale(
     gpu: GpuType,
     machine: Hardware,
     nodes: Sequence[int],
+    global_batch: int | None = None,
 ) -> list[ScalePoint]:
     """Return a point for each number of nodes.
 
-    The batch of one GPU does not change, so the global batch grows with the nodes.
+    `global_batch`: rows of a step on all of them. Without one the batch of a GPU does not change,
+    so the global batch grows with the nodes.
     """
-    points = []
+    points: list[tuple[int, Choice | None, float | None]] = []
     for number in nodes:
         there = replace(machine, nodes=number)
-        candidate = now
+        candidate, ranks = now, number * machine.gpus_per_node
+        if global_batch is not None:
+            if global_batch % ranks:
+                points.append((number, None, None))
+                continue
+            share = global_batch // ranks
+            candidate = replace(now, micro_batch_size=1, gradient_accumulation_steps=share)
         if number == 1 and now.sharding == "hybrid":
-            candidate = replace(now, sharding="full")
-        _, fitting = compare(base, candidate, _more(work, number, machine.nodes), gpu, there)
+            candidate = replace(candidate, sharding="full")
+        there_work = _more(work, number, machine.nodes)
+        if global_batch is not None:
+            there_work = replace(work, samples_per_step=global_batch)
+        _, fitting = compare(base, candidate, there_work, gpu, there)
         best = fastest(fitting)
         rate = None
         if best and best.estimate.step and best.estimate.step.tokens_per_second_per_gpu is not None:
@@ -59,9 +72,16 @@ def scale(
             best,
             None if rate is None else rate * number * machine.gpus_per_node,
             None if rate is None or most is None else rate / most,
+            _problem(global_batch, number * machine.gpus_per_node),
         )
         for number, best, rate in points
     ]
+
+
+def _problem(global_batch: int | None, ranks: int) -> str:
+    if global_batch is None or global_batch % ranks == 0:
+        return ""
+    return f"a global batch of {global_batch} cannot be divided over {ranks} GPUs"
 
 
 def knee(points: Sequence[ScalePoint]) -> int | None:

@@ -14,6 +14,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
+from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
@@ -59,6 +60,7 @@ def load(
         typed[key] = value
     typed.update(flags or {})
     last_word(document.data, typed)
+    later_word(document.data, typed)
     for key, value in typed.items():
         _set(document, key, value)
     _absolute_paths(document, Path.cwd(), typed)
@@ -73,10 +75,10 @@ def load(
         if key.startswith("builtin:") and key not in builtin:
             where = document.where((section, "name"))
             raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
-    training = with_defaults(
-        recipe.training, recipe.objective, recipe.method.kind, own_program=own_program
-    )
-    return with_level(recipe, training, own_program=own_program)
+    given = recipe.training
+    training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
+    recipe = with_level(recipe, training, own_program=own_program)
+    return with_global_batch(recipe, given, recipe.training)
 
 
 def split_override(word: str) -> tuple[str, Any]:
@@ -99,6 +101,8 @@ def to_yaml(recipe: Recipe) -> str:
     document = msgspec.to_builtins(recipe)
     if recipe.performance.activation_checkpointing == "auto":
         document["training"].pop(FIELD, None)  # set, it would decide
+    if not recipe.follows_global_batch:
+        document.pop(FOLLOWS)
     return dump(document)
 
 

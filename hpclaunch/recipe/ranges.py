@@ -45,6 +45,7 @@ RANGES: dict[str, Range] = {
     "per_device_train_batch_size": Range(1, high=MOST_SAMPLES),
     "per_device_eval_batch_size": Range(1, high=MOST_SAMPLES),
     "gradient_accumulation_steps": Range(1, high=MOST_SAMPLES),
+    "global_batch": Range(1, high=MOST_SAMPLES),
     "eval_accumulation_steps": _COUNT,
     "num_train_epochs": Range(0, above=True, high=10**6),
     "max_steps": Range(1, high=MOST_STEPS, also=(-1,)),

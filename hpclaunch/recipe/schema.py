@@ -189,7 +189,8 @@ class Monitoring(Section, frozen=True, kw_only=True):
 
 
 class Recipe(Section, frozen=True, kw_only=True):
-    """A whole recipe. `training` holds any SFTConfig field by its own name."""
+    """A whole recipe. `training` holds any SFTConfig field by its own name, and `global_batch`: the
+    rows of an optimizer step over all ranks, from which batch and accumulation follow."""
 
     name: str
     model: Model
@@ -205,3 +206,8 @@ class Recipe(Section, frozen=True, kw_only=True):
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
     monitoring: Monitoring = Monitoring()
+    follows_global_batch: list[
+        Literal["per_device_train_batch_size", "gradient_accumulation_steps"]
+    ] = []
+    """In a run's own recipe: fields of `training` that hpclaunch set from `training.global_batch`,
+    and sets anew on other resources."""

@@ -74,6 +74,10 @@ def config_fields(objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, list[st
     return fields
 
 
+OWN_FIELDS = {"global_batch": ["int", "null"]}
+"""Fields that no config of TRL has, and the YAML types of each."""
+
+
 def check_training(document: Document) -> None:
     """Refuse unknown, owned and wrongly typed keys under `training`. Raises UserError."""
     section = document.data.get("training") or {}
@@ -82,7 +86,7 @@ def check_training(document: Document) -> None:
     objective = document.data.get("objective", DEFAULT_OBJECTIVE)
     if objective not in typing.get_args(Objective):
         return  # the schema says so
-    fields = config_fields(objective)
+    fields = config_fields(objective) | OWN_FIELDS
     for key, value in section.items():
         where = document.where(("training", key))
         if key in OWNED:

@@ -30,6 +30,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
     and every other field of the training stay as they are.
     """
     training = dict(recipe.training)
+    training.pop("global_batch", None)  # of many ranks
     missing = list(ALWAYS)
     training |= {
         "max_steps": STEPS,
@@ -73,6 +74,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         ),
         fsdp=replace(recipe.fsdp, offload=offload),
         training=training,
+        follows_global_batch=[],
         checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
         tracking=replace(recipe.tracking, wandb=replace(recipe.tracking.wandb, enabled=False)),
     ), missing

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.chat.truncation import Truncation
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.global_batch import FIELD, differs, follows_global_batch
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import (
@@ -53,6 +55,7 @@ class Callbacks:
 
 def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inputs:
     """Return everything but the model. Raises UserError."""
+    check_global_batch(recipe, context.world_size)
     source = model.source(recipe.model)
     tokenizer, new_tokens = model.load_tokenizer(source, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
@@ -73,6 +76,16 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     if template.comes_from_model(recipe.training):
         arguments.eos_token = arguments.eos_token or tokenizer.eos_token
     return Inputs(source, tokenizer, new_tokens, rows, arguments, attn_implementation)
+
+
+def check_global_batch(recipe: Recipe, ranks: int) -> None:
+    """Refuse ranks for which batch and accumulation were not made. Raises UserError."""
+    made = differs(recipe, ranks) if follows_global_batch(recipe) else None
+    if made is not None:
+        raise UserError(
+            f"training.{FIELD}: {recipe.training[FIELD]}, and {ranks} ranks would make {made}",
+            "plan the run anew for them: hpclaunch resume",
+        )
 
 
 def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:

@@ -88,6 +88,7 @@ def training_arguments(
     """
     fields = dict(recipe.training)
     fields.pop("chat_template_path", None)  # the tokenizer has it already
+    fields.pop("global_batch", None)  # batch and accumulation follow from it
     fields.update(
         OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
     )

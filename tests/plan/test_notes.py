@@ -26,6 +26,16 @@ def test_a_sound_plan_gives_none() -> None:
         (("fsdp.version=1", "method.kind=full"), 1, GENERIC, "deprecated"),
         (("fsdp.version=1",), 1, GENERIC, "adapter matrix"),
         (("checkpoints.every_steps=0",), 1, GENERIC, "no checkpoints"),
+        (
+            (
+                "training.global_batch=32",
+                "training.per_device_train_batch_size=2",
+                "training.gradient_accumulation_steps=8",
+            ),
+            1,
+            GENERIC,
+            "batch 2, accumulation 8 on 4 ranks are 64",
+        ),
         (("training.optim=galore_adamw",), 1, GENERIC, "AdamW's 8 bytes are counted"),
     ],
 )

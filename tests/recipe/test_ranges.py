@@ -7,7 +7,7 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.ranges import RANGES
-from hpclaunch.recipe.training import DEFAULTS, config_fields
+from hpclaunch.recipe.training import DEFAULTS, OWN_FIELDS, config_fields
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_can_be(word: str) -> None:
 
 
 def test_only_fields_that_there_are_have_a_range() -> None:
-    assert RANGES.keys() <= config_fields().keys()
+    assert RANGES.keys() <= config_fields().keys() | OWN_FIELDS.keys()
     for key, value in DEFAULTS.items():
         if key in RANGES:
             assert RANGES[key].holds(value)
