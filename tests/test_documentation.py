@@ -61,6 +61,8 @@ def test_a_documented_command(home: Home, line: str) -> None:
         words.insert(1, "--dry-run")
     if words[0] == "rehearse":  # the model is on the hub, which no test asks
         home = Home(home.folder, home.variables | {"HF_HUB_OFFLINE": "1"})
+    if words[0] == "adopt":  # another's folder stands there
+        words[1:2] = ["runs/first", "--name", "adopted"]
     done = home.call(*words)
     if words[0] == "rehearse":
         assert done.out.startswith("ok    plan")
