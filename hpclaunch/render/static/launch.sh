@@ -1,9 +1,10 @@
-# launch.sh, version 4 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 5 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
 # job.sbatch sources it as `source launch.sh slurm` (or `local`: bash on this machine). Until `begin` it
-# does nothing but leave the exit code where the environment cannot be loaded. Then, in this order:
+# does nothing but leave the exit code where the environment cannot be loaded, and refuse the script of a
+# copied folder. Then, in this order:
 #   require_python FOLDER         end the job where FOLDER has no Python any more
 #   begin [--nodes N] [--max-restarts N] [--own-program]   strict mode, signals, this attempt's mark;
 #                                 --nodes: the first N of an allocation that has more
@@ -14,6 +15,25 @@
 #   finish                        into the queue again where that gets further; exit with the training's code
 
 launch_mode=${1:?source it as: source launch.sh slurm}
+
+# The script of a copied folder names the folder that it was copied from, and would write there.
+refuse_copy() {
+    local script=${BASH_SOURCE[-1]} folder message
+    # Slurm runs the script from its spool, and knows which one was submitted.
+    if [ "$launch_mode" = slurm ] && [ ! -e "$(dirname -- "$script")/run.json" ]; then
+        script=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *Command=//p')
+    fi
+    folder=$(cd -- "$(dirname -- "$script")" 2>/dev/null && pwd) || return 0
+    if [ ! -e "$folder/run.json" ] || [ "$folder" -ef "$HPCLAUNCH_RUN" ]; then return 0; fi
+    message="hpclaunch: $script is a copy of $HPCLAUNCH_RUN/job.sbatch, and would run there; go on in the copy with: hpclaunch resume $folder"
+    echo "$message" >&2
+    if [ "$launch_mode" = slurm ]; then  # the header names the other folder's logs, too
+        echo "$message" >>"$folder/logs/job-$SLURM_JOB_ID.out" && rm -f "$HPCLAUNCH_RUN/logs/job-$SLURM_JOB_ID.out"
+    fi
+    return 1
+}
+refuse_copy || exit 2
+
 if [ "$launch_mode" = slurm ]; then
     # Where Slurm loses a node, this job may begin again while an earlier attempt lives on, cut off: an
     # attempt that does not find its own mark in the run folder any more must write nothing.
