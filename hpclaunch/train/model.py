@@ -12,7 +12,8 @@ from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.hub import explain
-from hpclaunch.train.towers import freeze_towers, without_towers
+from hpclaunch.train.routers import router_names
+from hpclaunch.train.towers import freeze_towers, without_adapters
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,9 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
     from peft import LoraConfig
 
     fields = msgspec.to_builtins(recipe.method.lora)
-    fields["exclude_modules"] = without_towers(fields["exclude_modules"], freeze_towers(model))
+    fields["exclude_modules"] = without_adapters(
+        fields["exclude_modules"], freeze_towers(model), router_names(model)
+    )
     if new_tokens:
         if fsdp_version and model.config.tie_word_embeddings:
             raise UserError(

@@ -42,14 +42,17 @@ def remove_towers(model: Any) -> int:
     return size
 
 
-def without_towers(exclude: str | list[str] | None, towers: str | None) -> str | list[str] | None:
-    """Return PEFT's `exclude_modules` with the towers' modules added to the user's own."""
-    if towers is None:
+def without_adapters(
+    exclude: str | list[str] | None, *patterns: str | None
+) -> str | list[str] | None:
+    """Return PEFT's `exclude_modules`: the user's own, and patterns of names (towers, routers)."""
+    added = [f"({pattern})" for pattern in patterns if pattern is not None]
+    if not added:
         return exclude
-    if not exclude:
-        return towers
-    own = exclude if isinstance(exclude, str) else rf"(.*\.)?({'|'.join(map(re.escape, exclude))})"
-    return f"({own})|({towers})"
+    if exclude:
+        names = exclude if isinstance(exclude, str) else "|".join(map(re.escape, exclude))
+        added.insert(0, f"({names})" if isinstance(exclude, str) else rf"(.*\.)?({names})")
+    return "|".join(added)
 
 
 def _wrap_present(model: Any) -> None:

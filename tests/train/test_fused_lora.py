@@ -275,3 +275,24 @@ def test_autocast_does_not_widen_a_norm(monkeypatch: pytest.MonkeyPatch) -> None
     with torch.autocast("cpu", torch.bfloat16):
         out = projections.rms_norm(x, torch.ones(4, dtype=torch.bfloat16), 1e-6)
     assert (seen, out.dtype) == ([False], torch.bfloat16)
+
+
+@pytest.mark.parametrize("module", ["self_attn.o_proj", "mlp"])
+def test_what_a_layer_returns_may_be_changed_in_place(module: str) -> None:
+    """As models with shared experts do: `out.add_(routed)`."""
+    import torch
+
+    def changed(model: Any) -> tuple[Any, Any]:
+        layer = model.get_base_model().get_decoder().layers[0].get_submodule(module)
+        handle = layer.register_forward_hook(lambda *call: call[2].add_(0.25))
+        try:
+            return learn(model)
+        finally:
+            handle.remove()
+
+    wanted_loss, wanted = changed(adapted())
+    model = adapted()
+    fused_lora.fuse(model)
+    loss, found = changed(model)
+    torch.testing.assert_close(loss, wanted_loss, rtol=1e-6, atol=0)
+    assert distance(found, wanted) < 1e-6

@@ -11,7 +11,7 @@ import pytest
 
 from hpclaunch.predict.families import FAMILIES, architecture
 from hpclaunch.train.model_types import COUNTED, model_types
-from hpclaunch.train.towers import freeze_towers, without_towers
+from hpclaunch.train.towers import freeze_towers, without_adapters
 
 pytestmark = pytest.mark.train
 
@@ -49,7 +49,7 @@ def test_the_tower_is_frozen_and_the_adapter_is_the_decoders() -> None:
     assert trained == counted.decoder_parameters
     names = {type(module).__name__ for module in model.modules()}
     assert set(model._no_split_modules) <= names, "accelerate wraps classes that are there"
-    exclude = without_towers(["k_proj"], towers)
+    exclude = without_adapters(["k_proj"], towers)
     lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
     with torch.device("meta"):
         whole = get_peft_model(
@@ -66,10 +66,46 @@ def test_a_model_without_a_tower_is_left_as_it_is() -> None:
     model = built({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1})
     assert freeze_towers(model) is None
     assert all(each.requires_grad for each in model.parameters())
-    assert without_towers(None, None) is None
+    assert without_adapters(None, None) is None
 
 
 def test_the_list_of_models_is_the_installed_transformers() -> None:
     assert set(COUNTED) == FAMILIES | {"siglip_vision_model"}
     text = Path(str(resources.files("hpclaunch.predict"))) / "model_types.json"
     assert json.loads(text.read_text("utf-8")) == model_types()
+
+
+def test_a_router_that_returns_a_tuple_gets_no_adapter() -> None:
+    """PEFT's all-linear takes it for a linear layer, and the first forward pass would fail."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from hpclaunch.train.routers import router_names
+
+    config = {
+        "model_type": "llama4_text", "hidden_size": 32, "intermediate_size": 48, "head_dim": 8,
+        "intermediate_size_mlp": 64, "num_hidden_layers": 12, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_local_experts": 2, "vocab_size": 64, "pad_token_id": 0,
+    }  # fmt: skip
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    names = router_names(model)
+    assert names == r"model\.layers\.\d+\.feed_forward\.router"
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules="all-linear",
+        exclude_modules=without_adapters(["k_proj"], None, names),
+    )
+    adapted = get_peft_model(model, lora)
+    assert "router" not in str(adapted.targeted_module_names)
+    assert "k_proj" not in str(adapted.targeted_module_names)
+    assert "shared_expert.gate_proj" in str(adapted.targeted_module_names)
+    tokens = torch.arange(8)[None]
+    assert adapted(input_ids=tokens, labels=tokens).loss.isfinite()
+
+
+def test_a_model_without_routers_has_none_to_leave_out() -> None:
+    from hpclaunch.train.routers import router_names
+
+    assert router_names(built(tiny())) is None

@@ -116,6 +116,14 @@ def project_backward(
     return of_input, gradients
 
 
+def _shaped(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return rows in the shape of x, as no view: autograd lets nobody change a function's views.
+
+    Llama 4 adds its routed experts to what the shared one returned, in place.
+    """
+    return torch.ops.aten._unsafe_view(y, [*x.shape[:-1], y.shape[-1]])
+
+
 def _normed_again(
     x: torch.Tensor, norm: torch.Tensor | None, eps: float
 ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
@@ -146,7 +154,7 @@ class LoraProjections(torch.autograd.Function):  # type: ignore[misc]  # torch i
         made, downs = project(flat, options.projections, weights)
         ctx.options = options
         ctx.save_for_backward(x, norm, downs, *weights)
-        return tuple(y.view(*x.shape[:-1], -1) for y in made)
+        return tuple(_shaped(y, x) for y in made)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -185,7 +193,7 @@ class LoraSwiGLU(torch.autograd.Function):  # type: ignore[misc]  # torch is unt
         kept = (gate, up) if options.keep else (None, None)
         ctx.options = options
         ctx.save_for_backward(x, norm, downs, last_downs, *kept, *weights)
-        return y.view(*x.shape[:-1], -1)
+        return _shaped(y, x)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]

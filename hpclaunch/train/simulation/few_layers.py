@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Hashable
 from typing import Any
 
+from hpclaunch.train.routers import router_names
 from hpclaunch.train.simulation.depth import Cut, cut_of
-from hpclaunch.train.towers import freeze_towers, without_towers
+from hpclaunch.train.towers import freeze_towers, without_adapters
 
 ALIKE = 0.01
 """Share of its parameters by which a model may differ from what two shallower ones say of it."""
@@ -62,7 +63,9 @@ def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]
         total = sum(int(each.numel()) for each in model.parameters())
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
-            fields["exclude_modules"] = without_towers(fields.get("exclude_modules"), towers)
+            fields["exclude_modules"] = without_adapters(
+                fields.get("exclude_modules"), towers, router_names(model)
+            )
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
     trained = (int(each.numel()) for each in model.parameters() if each.requires_grad)
     return total, sum(trained)

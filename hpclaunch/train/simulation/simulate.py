@@ -21,9 +21,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
+from hpclaunch.train.routers import router_names
 from hpclaunch.train.simulation.depth import TOTAL, Cut, Parts, highest
 from hpclaunch.train.simulation.few_layers import count, cut_config, model_cut
-from hpclaunch.train.towers import remove_towers
+from hpclaunch.train.towers import remove_towers, without_adapters
 
 PROGRESS = "progress: "
 """What a line on stderr begins with that says which share of the work is done, from 0 to 1."""
@@ -172,6 +173,9 @@ def _model(request: dict[str, Any], layers: int) -> Any:
         model.tower_bytes = remove_towers(model)
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
+            fields["exclude_modules"] = without_adapters(
+                fields.get("exclude_modules"), router_names(model)
+            )
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
             if request.get("fused_lora"):
                 again = layers if request.get("recomputed_mlps") else 0
