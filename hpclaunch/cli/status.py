@@ -150,6 +150,7 @@ def progress_rows(progress: Progress, timing: str = "") -> list[tuple[str, str]]
         )
         throughput = f"{count(progress.tokens_per_second)} tokens/s in all, over the last steps"
         lines.append(("throughput", throughput))
+    lines += _evaluation_rows(progress)
     if progress.checkpoint is not None:
         lines.append(("checkpoint", f"step {progress.checkpoint}"))
     if progress.synced_to is not None:
@@ -157,4 +158,17 @@ def progress_rows(progress: Progress, timing: str = "") -> list[tuple[str, str]]
         lines.append(("uploaded", f"{step}newest: {progress.synced_to}"))
     if progress.sync_error is not None:
         lines.append(("uploaded", f"failed since then: {progress.sync_error}"))
+    return lines
+
+
+def _evaluation_rows(progress: Progress) -> list[tuple[str, str]]:
+    """Return the lines on the evaluation loss and the checkpoint where it is the lowest."""
+    lines: list[tuple[str, str]] = []
+    if progress.eval_loss is not None:
+        lines.append(("eval loss", f"{progress.eval_loss:.4f} at step {count(progress.eval_step)}"))
+    if progress.best_step is not None and progress.best_eval_loss is not None:
+        text = f"step {progress.best_step}, eval loss {progress.best_eval_loss:.4f}"
+        if progress.final_step is not None:
+            text += f"; the final weights are those of step {progress.final_step}"
+        lines.append(("best", text))
     return lines

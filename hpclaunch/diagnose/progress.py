@@ -30,6 +30,16 @@ class Progress:
     trainable: int | None = None
     """Trained parameters over all ranks."""
     parameters: int | None = None
+    eval_loss: float | None = None
+    """Of the newest evaluation."""
+    eval_step: int | None = None
+    """Step of that evaluation."""
+    best_step: int | None = None
+    """Step of the checkpoint with the lowest evaluation loss (`checkpoints.best`)."""
+    best_eval_loss: float | None = None
+    """Its evaluation loss."""
+    final_step: int | None = None
+    """Step whose weights are final, where `checkpoints.best` chose them."""
     checkpoint: int | None = None
     """Step of the newest checkpoint."""
     synced: int | None = None
@@ -75,6 +85,8 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
     last = steps[-1] if steps else {}
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
+    evaluation = newest(listed, "eval") or {}
+    best = newest(listed, "best") or {}
     memory = newest(listed, "memory") or {}
     copies = [event for event in listed if event["event"] in {"synced", "sync failed"}]
     arrived = newest([event for event in copies if _whole(event.get("step")) is not None], "synced")
@@ -91,6 +103,11 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
         tokens_per_second=sum(tokens) / sum(seconds) if full else None,
         trainable=_whole(load.get("trainable")),
         parameters=_whole(load.get("parameters")),
+        eval_loss=_number(evaluation.get("loss")),
+        eval_step=_whole(evaluation.get("step")),
+        best_step=_whole(best.get("step")),
+        best_eval_loss=_number(best.get("eval_loss")),
+        final_step=_whole(end.get("final_step")),
         checkpoint=_whole(checkpoint.get("step")),
         synced=_whole((arrived or {}).get("step")),
         synced_to=_text((newest(copies, "synced") or {}).get("url")),

@@ -27,10 +27,11 @@ def space_problems(made: Forecast, environment: Mapping[str, str], runs_dir: Pat
         needed = made.model.parameters * BYTES_PER_PARAMETER
         cache = cache_folder(environment)
         yield from _problem(f"the files of {name}", needed, cache, "set HF_HOME to another folder")
-    if recipe.checkpoints.every_steps:
+    if recipe.checkpoints.every_steps or recipe.checkpoints.best:
         # One more than are kept while a new one is written.
-        needed = made.estimate.checkpoint_bytes * (recipe.checkpoints.keep + 1)
-        what = f"{recipe.checkpoints.keep + 1} checkpoints"
+        kept = recipe.checkpoints.keep + 1 + (recipe.checkpoints.best is not None)
+        needed = made.estimate.checkpoint_bytes * kept
+        what = f"{kept} checkpoints"
         yield from _problem(what, needed, runs_dir, "choose another --runs-dir")
 
 

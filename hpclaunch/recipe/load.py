@@ -13,6 +13,7 @@ from hpclaunch.document import Document, convert, dump, parse, parse_value, read
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
+from hpclaunch.recipe.best import check_best
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
@@ -75,6 +76,7 @@ def load(
         if key.startswith("builtin:") and key not in builtin:
             where = document.where((section, "name"))
             raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
+    check_best(document, recipe)
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)

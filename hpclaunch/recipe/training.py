@@ -34,7 +34,9 @@ OWNED: dict[str, str] = {
     "activation_checkpointing": "set training.gradient_checkpointing",
     "trust_remote_code": "hpclaunch runs no code from a model's repository",
     "model_init_kwargs": "set model.dtype, model.attention, model.revision",
-    "load_best_model_at_end": "evaluate the checkpoints afterwards and choose among them",
+    "load_best_model_at_end": "set checkpoints.best: eval_loss",
+    "metric_for_best_model": "set checkpoints.best: eval_loss",
+    "greater_is_better": "set checkpoints.best: eval_loss",
     "push_to_hub": "compute nodes work offline: upload RUN/final afterwards by 'hf upload'",
     "do_train": "hpclaunch always trains",
 }

@@ -16,6 +16,7 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | memory | allocated, reserved (bytes of the fullest GPU, peak of this attempt's steps), |
 | | loading_allocated (bytes, peak before the first step; missing in older runs) |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
+| best | step, eval_loss (`checkpoints.best`: this checkpoint has the lowest so far) |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
 | synced | name, step (None for the final weights), seconds, bytes, url |
@@ -24,7 +25,8 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | failure | kind, node, why (of an attempt that is followed by another) |
 | left out | job, nodes (failed twice; Slurm gives them to this job no more) |
 | kept | job, nodes (failed twice, but the job cannot do without) |
-| end | step, seconds, outcome (done, stopped), final |
+| end | step, seconds, outcome (done, stopped), final; with `checkpoints.best` final_step |
+| | (whose weights are final) and its eval_loss |
 """
 
 from __future__ import annotations

@@ -127,6 +127,7 @@ def create_trainer(
             recipe.checkpoints.keep,
             recipe.checkpoints.asynchronous,
             on_training_continues=stop.walltime.training_continues,
+            best=recipe.checkpoints.best is not None,
         ),
         timeouts,
         model=loaded,

@@ -14,6 +14,7 @@ from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import model
 from hpclaunch.train.checkpoint import folders
+from hpclaunch.train.checkpoint.best import Evaluated
 from hpclaunch.train.distributed import DistContext, all_gather_object
 from hpclaunch.train.peak_memory import PeakMemory
 from hpclaunch.train.progress_log import log_line
@@ -122,9 +123,18 @@ def log_paused(folder: RunFolder, context: DistContext, trainer: Any) -> None:
 
 
 def log_finished(
-    folder: RunFolder, context: DistContext, trainer: Any, outcome: str, seconds: float
+    folder: RunFolder,
+    context: DistContext,
+    trainer: Any,
+    outcome: str,
+    seconds: float,
+    *,
+    best: Evaluated | None = None,
 ) -> None:
-    """Log the end of the training: its outcome, and the seconds that saving the weights took."""
+    """Log the end of the training: its outcome, and the seconds that saving the weights took.
+
+    `best`: the final weights are of this step, with the lowest evaluation loss.
+    """
     if not context.is_main_process:
         return
     if outcome == "done":  # a request to pause that came with the last step has no object
@@ -137,7 +147,10 @@ def log_finished(
         seconds=round(seconds, 3),
         outcome=outcome,
         final=str(folder.final.relative_to(folder.root)),
+        **({} if best is None else {"final_step": best.step, "eval_loss": best.loss}),
     )
+    if best is not None:
+        log_line(f"final weights: of step {best.step}, the lowest eval loss ({best.loss:.4f})")
     megabytes = folders.total_bytes(folder.final) / 1e6
     log_line(f"{outcome} at step {step}; final weights in {folder.final} ({megabytes:,.1f} MB)")
 

@@ -66,10 +66,13 @@ def run(folder: RunFolder) -> None:
     if stop.paused:
         run_log.log_paused(folder, context, trainer)
     else:
+        best = None if trainer.best is None else trainer.best.load(remote)
         saving = time.monotonic()
         build.save_final(recipe, folder, context, trainer)
         outcome = "stopped" if stop.stopped else "done"
-        run_log.log_finished(folder, context, trainer, outcome, time.monotonic() - saving)
+        run_log.log_finished(
+            folder, context, trainer, outcome, time.monotonic() - saving, best=best
+        )
 
     phases.begin("ending the ranks")
     deadline = broadcast_number(

@@ -14,8 +14,10 @@ from trl import SFTTrainer
 
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.train.best import BestCheckpoint
 from hpclaunch.train.checkpoint import digests, folders, manifest
 from hpclaunch.train.checkpoint.async_save import PendingSave, error_of, new_save_groups
+from hpclaunch.train.checkpoint.best import EVAL_LOSS
 from hpclaunch.train.checkpoint.training_state import Writing, safetensors_dcp
 from hpclaunch.train.checkpoint.training_state_mixin import TrainingStateMixin
 from hpclaunch.train.distributed import DistContext, all_gather_object, barrier, broadcast_number
@@ -41,12 +43,15 @@ class CheckpointOptions:
     """Called with the seconds from a save's beginning until the checkpoint was in place."""
     in_use: Callable[[], str | None] = lambda: None
     """Returns the name of a checkpoint that must not be removed now."""
+    best: bool = False
+    """Keep the checkpoint with the lowest evaluation loss, too."""
 
 
 class CheckpointingTrainerMixin(TrainingStateMixin):
     """Keeps a Transformers Trainer's checkpoints in a run folder. Comes before TRL's class."""
 
     model: Any
+    model_wrapped: Any
     state: Any
     add_callback: Callable[[Any], None]
 
@@ -78,6 +83,10 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
         self.count_trainable_bytes()
         if checkpoints.asynchronous:
             self._enable_async_save()
+        self.best: BestCheckpoint | None = None
+        if checkpoints.best:
+            self.best = BestCheckpoint(run, context, self)
+            self.add_callback(self.best)
 
     def count_trainable_bytes(self) -> None:
         """Count what is trained of the whole model, before it is sharded."""
@@ -184,7 +193,22 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
                 save.step, problem or "the first rank could not put it into place"
             )
         else:
+            self._remove_old(save.step)
             self.checkpoints.on_checkpoint_saved(time.monotonic() - save.started)
+
+    def _remove_old(self, step: int) -> None:
+        """Remove checkpoints that are not to be kept, now that another is in place. Collective."""
+        if self.best is not None:
+            self.best.checkpoint_in_place(step)
+        if self.context.is_main_process:
+            options = self.checkpoints
+            needed = (options.in_use(), self.best and self.best.name)
+            error_of(lambda: folders.remove_old(self.run, options.keep, needed))
+
+    def load_weights(self, checkpoint: str) -> None:
+        """Replace the weights after training by those of a checkpoint. Collective."""
+        model = self.model_wrapped if self.context.fsdp_version else None
+        self._load_from_checkpoint(checkpoint, model)
 
     def _log_failed_checkpoint(self, step: int, problem: str | None) -> None:
         """Remove what was written of a checkpoint that failed, and log it."""
@@ -206,6 +230,7 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
         return f"it holds {size:,} bytes of weights where {self.trainable_bytes:,} are trained"
 
     def _move_into_place(self, save: PendingSave, entries: dict[str, manifest.FileEntry]) -> None:
+        loss = self.best.losses.get(save.step) if self.best else None
         manifest.write(
             save.folder,
             entries,
@@ -214,10 +239,10 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
             versions={
                 name: metadata.version(name) for name in ("hpclaunch", "torch", "accelerate")
             },
+            **({} if loss is None else {EVAL_LOSS: loss}),
         )
         digests.record(self.run, save.step, save.folder / manifest.NAME)
-        options = self.checkpoints
-        path = folders.move_into_place(self.run, save.step, options.keep, options.in_use())
+        path = folders.move_into_place(self.run, save.step)
         self.last_checkpoint_bytes = sum(entry.bytes for entry in entries.values())
         seconds = time.monotonic() - save.started
         log_event(

@@ -32,7 +32,7 @@ def test_a_checkpoint_is_there_once_it_is_whole(tmp_path: Path) -> None:
     assert folders.newest(run) is None
     written(run, 5)
     assert folders.newest(run) is None, "half written is not there"
-    path = folders.move_into_place(run, 5, keep=2)
+    path = folders.move_into_place(run, 5)
     assert folders.newest(run) == path == run.checkpoints / "step-5"
 
 
@@ -40,7 +40,8 @@ def test_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step in (8, 9, 10):
         written(run, step)
-        folders.move_into_place(run, step, keep=2)
+        folders.move_into_place(run, step)
+        folders.remove_old(run, keep=2)
     assert [path.name for path in folders.complete(run)] == ["step-9", "step-10"]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-10", "step-9"]
 
@@ -49,7 +50,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for text in ("first", "second"):
         written(run, 3, text)
-        path = folders.move_into_place(run, 3, keep=1)
+        path = folders.move_into_place(run, 3)
     assert (path / "model").read_text("utf-8") == "second"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
@@ -49,11 +50,8 @@ def create_partial(run: RunFolder) -> None:
     partial_folder(run).mkdir(parents=True)
 
 
-def move_into_place(run: RunFolder, step: int, keep: int, in_use: str | None = None) -> Path:
-    """Rename the checkpoint of `step` into place, then remove all but the newest `keep`.
-
-    The one named `in_use` is being uploaded, and stays until the next call.
-    """
+def move_into_place(run: RunFolder, step: int) -> Path:
+    """Rename the checkpoint of `step` into place; return its folder. Raises OSError."""
     written = partial_folder(run) / f"checkpoint-{step}"
     target = run.checkpoints / f"step-{step}"
     apply_umask(written)
@@ -62,13 +60,17 @@ def move_into_place(run: RunFolder, step: int, keep: int, in_use: str | None = N
         target.rename(replaced)
     written.rename(target)
     remove_partial(run)
+    return target
+
+
+def remove_old(run: RunFolder, keep: int, needed: Collection[str | None] = ()) -> None:
+    """Remove all but the newest `keep` checkpoints, and those whose names are `needed`."""
     for old in complete(run)[:-keep]:
-        if old.name == in_use:
+        if old.name in needed:
             continue
         obsolete = run.checkpoints / f".old-{old.name}"
         old.rename(obsolete)  # first out of sight, so that half a removal is no checkpoint
         shutil.rmtree(obsolete, ignore_errors=True)
-    return target
 
 
 def replace(run: RunFolder, folder: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hpclaunch.run.folder import write_atomic
 from hpclaunch.run.regular_file import open_regular, read_regular
 from hpclaunch.train.checkpoint import contents
 
@@ -97,8 +98,8 @@ def checksum(path: Path) -> FileEntry:
 
 
 def write(folder: Path, entries: Mapping[str, FileEntry], **metadata: Any) -> None:
-    """Write the manifest of a checkpoint; `metadata`: its step, ranks and versions."""
-    (folder / NAME).write_text(to_text(entries, **metadata), encoding="utf-8")
+    """Write the manifest of a checkpoint; `metadata`: its step, ranks, versions and loss."""
+    write_atomic(folder / NAME, to_text(entries, **metadata))
 
 
 def to_text(entries: Mapping[str, FileEntry], **metadata: Any) -> str:

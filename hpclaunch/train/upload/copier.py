@@ -79,7 +79,8 @@ def main(arguments: list[str]) -> int:
         log_line(one_line(error))
         return 1
     if node == 0:
-        LeadCopier(run, remote, node, nodes, keep=settings.keep).lead(rank)
+        best = settings.best is not None
+        LeadCopier(run, remote, node, nodes, keep=settings.keep, keep_best=best).lead(rank)
     else:
         NodeCopier(run, remote, node, nodes).follow(rank)
     return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hpclaunch.run.events import log_event
 from hpclaunch.train.checkpoint import folders, manifest
+from hpclaunch.train.checkpoint.best import evaluated_here
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.upload import copy_protocol
 from hpclaunch.train.upload.node_copier import (
@@ -31,6 +32,8 @@ class LeadCopier(NodeCopier):
     """Requests copies from all nodes, newest checkpoint first, and sends each manifest last."""
 
     keep: int = 2
+    keep_best: bool = False
+    """Copy and keep the checkpoint with the lowest evaluation loss, too."""
     finished: dict[str, str] = field(default_factory=dict)
     """Manifest of everything that is uploaded, or that never can be."""
     failing: bool = False
@@ -77,8 +80,10 @@ class LeadCopier(NodeCopier):
         copy_protocol.request(self.run, copy_protocol.FINISHED)
 
     def next_item(self, *, final: bool) -> CopyItem | None:
-        """Return what to copy now: the final weights, or the newest checkpoint."""
+        """Return what to copy now: the final weights, the newest checkpoint, or the best one."""
         names = [path.name for path in folders.complete(self.run)[-1:]]
+        if self.keep_best:
+            names += [best.name for best in evaluated_here(self.run)[:1]]
         for name in [FINAL, *names] if final else names:
             try:
                 if name == FINAL:
@@ -125,7 +130,7 @@ class LeadCopier(NodeCopier):
     def prune(self) -> None:
         """Remove old checkpoints at the address. Where that is not allowed, they stay."""
         try:
-            self.remote.prune(self.keep)
+            self.remote.prune(self.keep, best=self.keep_best)
         except Exception as error:  # whatever a storage's library raises
             if not self.prune_failed:
                 log_line(f"old checkpoints at {self.remote.url} stay: {one_line(error)}")

@@ -21,6 +21,7 @@ from hpclaunch.recipe.address import PACKAGES, scheme_of
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 from hpclaunch.train.checkpoint import manifest
+from hpclaunch.train.checkpoint.best import evaluated_copies
 from hpclaunch.train.checkpoint.folders import step_of
 
 FINAL = "final"
@@ -136,13 +137,18 @@ class RemoteFolder:
             if self.fs.exists(self.path(name)):
                 self.fs.rm(self.path(name), recursive=True)
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep` complete checkpoints, and what is left of older ones."""
+    def prune(self, keep: int, *, best: bool = False) -> None:
+        """Remove all but the newest `keep` complete checkpoints, and what is left of older ones.
+
+        `best`: the one with the lowest evaluation loss stays, too.
+        """
         listing = self.listing()
         kept = listing.steps()[-keep:]
         if not kept:
             return
         steps = {step_of(Path(name)) for path in listing.files if (name := _item_of(path))}
+        if best:
+            steps -= {each.step for each in evaluated_copies(listing.complete)[:1]}
         for step in sorted(steps):
             if 0 <= step < kept[0]:
                 self.remove(f"step-{step}")
