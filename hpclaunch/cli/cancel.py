@@ -21,13 +21,17 @@ def cancel(run: str | None) -> None:
     """Cancel a run that waits or runs.
 
     Nothing is saved beyond its newest checkpoint: stop saves first. Without a name the newest run
-    is meant, which a terminal is asked about and a script must name.
+    is meant, which a terminal is asked about and a script must name. The name of a sweep means all
+    of its runs.
     """
+    from hpclaunch.cli.group import cancel_group
     from hpclaunch.cli.which_run import run_to_end
     from hpclaunch.diagnose.status import status
     from hpclaunch.errors import UserError
     from hpclaunch.launch.cancel import cancel as cancel_run
 
+    if cancel_group(run):
+        return
     folder, record = run_to_end(run, "cancel")
     with waiting_message():
         current = status(folder, record)

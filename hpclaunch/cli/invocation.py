@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpclaunch.errors import UserError, nearest
 
-WITH_PROGRAM = ("sbatch", "srun", "local", "monitor")
+WITH_PROGRAM = ("sbatch", "srun", "local", "sweep", "monitor")
 """Commands that take a program after `--`."""
 
 _NOT_RECORDED = {"--dry-run", "--no-submit", "--wait", "--json"}
@@ -37,7 +37,9 @@ def split(arguments: Sequence[str]) -> Invocation:
     at = list(arguments).index("--")
     own, program = tuple(arguments[:at]), tuple(arguments[at + 1 :])
     if not own or own[0] not in WITH_PROGRAM:
-        raise UserError("'--' and a program after it go with sbatch, srun, local and monitor")
+        raise UserError(
+            "'--' and a program after it go with sbatch, srun, local, sweep and monitor"
+        )
     if not program or program == ("-m",):
         raise UserError(
             "there is nothing after '--'", "write your program there: -- train.py my.yaml"

@@ -10,7 +10,7 @@ import click
 
 from hpclaunch.cli import complete, options
 from hpclaunch.cli.help import Command
-from hpclaunch.cli.status import STATE_STYLES
+from hpclaunch.cli.terminal import STATE_STYLES
 from hpclaunch.cli.text import print_json, say, table, waiting_message
 from hpclaunch.units import UNKNOWN, duration
 

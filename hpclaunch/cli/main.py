@@ -31,6 +31,9 @@ SECTIONS = {
         "sbatch": Entry("hpclaunch.cli.sbatch", "Submit a fine-tune as a batch job."),
         "srun": Entry("hpclaunch.cli.srun", "Run a fine-tune attached to this terminal."),
         "local": Entry("hpclaunch.cli.local", "Run a fine-tune on this machine."),
+        "sweep": Entry(
+            "hpclaunch.cli.sweep", "Run a recipe with every combination of some values."
+        ),
     },
     "While it runs, and after a failure": {
         "ls": Entry("hpclaunch.cli.ls", "List your runs."),
@@ -65,7 +68,7 @@ SECTIONS = {
 """Every command, in the order in which a newcomer meets them."""
 
 
-TAKE_SBATCH_OPTIONS = {"sbatch", "srun", "resume", "adopt", "rehearse", "preflight"}
+TAKE_SBATCH_OPTIONS = {"sbatch", "srun", "resume", "adopt", "rehearse", "preflight", "sweep"}
 """Commands with options for Slurm: sbatch's own that they lack are explained."""
 
 

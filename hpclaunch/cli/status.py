@@ -8,22 +8,13 @@ import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
+from hpclaunch.cli.terminal import STATE_STYLES
 from hpclaunch.cli.text import Row, print_json, rows, waiting_message
 from hpclaunch.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
-    from hpclaunch.cli.terminal import Style
     from hpclaunch.diagnose.progress import Progress
     from hpclaunch.diagnose.state import Status
-
-STATE_STYLES: dict[str, Style] = {
-    "done": "good",
-    "failed": "bad",
-    "timed out": "bad",
-    "cancelled": "bad",
-    "unknown": "warning",
-}
-"""Colours of a run's states."""
 
 
 @click.command(
@@ -41,6 +32,10 @@ def status(run: str | None, as_json: bool) -> int:
     Its step, loss and throughput, and its first error if it failed. Exits with 0 where the run
     waits, runs or is done, with 1 where it failed or was cancelled.
     """
+    from hpclaunch.cli.group import print_group_status
+
+    if (code := print_group_status(run, as_json)) is not None:
+        return code
     from dataclasses import asdict
 
     from hpclaunch.diagnose.activity import to_dict

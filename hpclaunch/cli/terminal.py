@@ -11,6 +11,15 @@ _CODES = {"bad": "1;31", "good": "32", "warning": "33", "quiet": "2"}
 LEAST_WIDTH = 40
 """Columns that text is written for at least, however narrow the terminal."""
 
+STATE_STYLES: dict[str, Style] = {
+    "done": "good",
+    "failed": "bad",
+    "timed out": "bad",
+    "cancelled": "bad",
+    "unknown": "warning",
+}
+"""Colours of a run's states."""
+
 
 def paint(text: str, style: Style, stream: IO[str] | None = None) -> str:
     """Return text in a colour, or as it is where `stream` (by default stdout) shows none."""

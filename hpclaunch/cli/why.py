@@ -9,7 +9,7 @@ import click
 
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
-from hpclaunch.cli.status import STATE_STYLES
+from hpclaunch.cli.terminal import STATE_STYLES
 from hpclaunch.cli.text import print_json, rows, waiting_message
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     (r"Dependency", "it waits for another job", ""),
     (r"DependencyNeverSatisfied", "the job it waits for failed: it will never start",
      "hpclaunch cancel {name}, and submit it again"),
+    (r"JobArrayTaskLimit", "so many runs of its sweep are running as --parallel allows",
+     "it starts when one of them ends"),
     (r"BeginTime", "it may not begin before its time: after a requeue Slurm waits two minutes", ""),
     (r"JobHeldUser", "it is held by you", "scontrol release {job}"),
     (r"JobHeldAdmin", "it is held by an administrator", "ask your site's support"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from hpclaunch.errors import UserError
 from hpclaunch.launch.current_job import current, same_script
 from hpclaunch.launch.local_process import alive, here, works_for
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.group import ARRAY_SCRIPT
+from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import Record, whoami
 from hpclaunch.slurm import batch
 from hpclaunch.slurm.jobs import own_jobs
@@ -50,10 +53,20 @@ def _check_job(folder: RunFolder, record: Record) -> None:
             "if Slurm did not answer, try again later",
         )
     # Of an attached run Slurm names the command that took the allocation, and no script.
-    if record.mode == "sbatch" and not same_script(script, folder.script):
+    if record.mode == "sbatch" and not any(
+        same_script(script, own) for own in _scripts(folder, record)
+    ):
         raise UserError(
             f"job {record.job_id} runs {script or 'no script'}, not this folder's: it is left alone"
         )
+
+
+def _scripts(folder: RunFolder, record: Record) -> tuple[Path, ...]:
+    """Return the scripts that the run's job may have been submitted with."""
+    if not record.group or Path(record.group).name != record.group:
+        return (folder.script,)
+    group = folder.root.parent / record.group
+    return (folder.script, group / ARRAY_SCRIPT) if is_own(RunFolder(group)) else (folder.script,)
 
 
 def note_cancelled(folder: RunFolder, how: str) -> None:

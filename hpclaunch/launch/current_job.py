@@ -30,8 +30,8 @@ def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]
 
 def job_of_script(script: Path) -> str | None:
     """Return the newest of this user's jobs that waits or runs with a script, if there is one."""
-    own = [int(job) for job, (_, path) in own_jobs().items() if same_script(path, script)]
-    return str(max(own)) if own else None
+    own = [job for job, (_, path) in own_jobs().items() if same_script(path, script)]
+    return max(own, key=lambda job: [int(part) for part in job.split("_")], default=None)
 
 
 def same_script(path: str, script: Path) -> bool:

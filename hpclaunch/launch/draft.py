@@ -31,10 +31,16 @@ from hpclaunch.site.schema import Site
 from hpclaunch.slurm import commands
 
 
-def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
+def draft(
+    request: Request,
+    variables: Mapping[str, str] = os.environ,
+    *,
+    machine: Machine | None = None,
+) -> Job:
     """Return the planned and rendered job of a request. Only reads; equal requests give equal text.
 
-    Raises UserError for whatever cannot be.
+    `machine`: what `machine_here` returned for the same resources, so that Slurm is asked once for
+    many jobs. Raises UserError for whatever cannot be.
     """
     if not isinstance(request, Request):
         raise UserError(f"draft({request!r}): expected a Request")
@@ -43,7 +49,7 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
     cwd = _current_folder()
     recipe = _recipe(request)
     site = load_site(request.site or site_here(request.mode))
-    machine = machine_for(request, site, variables)
+    machine = machine or machine_for(request, site, variables)
     if not request.program:
         recipe = _with_batch(recipe, site, machine, variables)
     if request.auto_sharding or request.auto_batch:
@@ -70,12 +76,20 @@ def draft(request: Request, variables: Mapping[str, str] = os.environ) -> Job:
         slurm_notes=machine.notes,
         modules=request.modules,
         part_of_allocation=machine.part_of_allocation,
+        group=request.group,
         numbered=numbered,
     )
     plan = make_plan(recipe, site, machine.resources, launch)
     if request.recipe is None and request.mode != "local" and not request.program:
         check_default_recipe(plan)
     return render_job(plan)
+
+
+def machine_here(request: Request, variables: Mapping[str, str] = os.environ) -> Machine:
+    """Return what is known of where a request's job will be. Raises UserError as `draft` does."""
+    request.check()
+    request.resources.check()
+    return machine_for(request, load_site(request.site or site_here(request.mode)), variables)
 
 
 def _current_folder() -> Path:

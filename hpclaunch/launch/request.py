@@ -87,6 +87,8 @@ class Request:
     """Own program and arguments, in place of the built-in trainer."""
     command: tuple[str, ...] = ()
     """What was typed, for the record."""
+    group: str = ""
+    """Name of the sweep or pipeline that the run belongs to; its folder lies beside the run's."""
 
     def check(self) -> None:
         """Refuse values of a wrong kind, which only a Python program can give. Raises UserError."""

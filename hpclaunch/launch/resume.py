@@ -59,6 +59,7 @@ def redraft(
             modules=tuple(modules) or tuple(record.modules),
             program=tuple(record.program),
             command=tuple(command) or tuple(record.command),
+            group=record.group,
         ),
         variables,
     )

@@ -185,6 +185,7 @@ def _record(job: Job) -> Record:
         processes_per_node=plan.processes_per_node,
         device=plan.device,
         gpu=plan.resources.gpu,
+        group=plan.launch.group,
         program=list(plan.launch.program),
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),

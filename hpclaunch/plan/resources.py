@@ -136,6 +136,8 @@ class Launch:
     """Modules to load after the site's."""
     part_of_allocation: bool = False
     """The run takes the first nodes of an allocation that has more."""
+    group: str = ""
+    """Name of the sweep or pipeline that the run belongs to."""
     numbered: str = ""
     """What the name is a number of (`tiny` of `tiny-3`); '' where the user gave the name."""
 

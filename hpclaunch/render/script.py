@@ -42,7 +42,7 @@ def script(plan: Plan) -> str:
     return _template().render(
         slurm=launch.mode != "local",
         options=list(_header(plan)),
-        output=_header_value(f"{launch.folder}/logs/job-%j.out"),
+        output=header_value(f"{launch.folder}/logs/job-%j.out"),
         title=_comment(_title(plan)),
         version=launch.version,
         command=_comment(shlex.join(launch.command)),
@@ -111,7 +111,7 @@ def _header(plan: Plan) -> Iterator[str]:
         yield f"{line:<34} # {option.why}" if option.why else line
 
 
-def _header_value(value: str) -> str:
+def header_value(value: str) -> str:
     """Quote a value that is not plain; Launch.check refused what quotes cannot hold.
 
     Without quotes Slurm takes a space for the end, and '#' for the start of a comment.

@@ -11,6 +11,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.requeue.decide import again, failed, go_back
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
+from hpclaunch.slurm.jobs import job_id
 
 USAGE = "usage: python -m hpclaunch.requeue RUN failed CODE | paused | again NODE ..."
 
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
             return 2
     # Slurm ends what it requeues: what follows a requeue must outlive the first signal.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    job = os.environ.get("SLURM_JOB_ID", "")
+    job = job_id(os.environ)
     try:
         folder = RunFolder(Path(run).absolute())
         record = read_record(folder)

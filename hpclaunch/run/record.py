@@ -60,6 +60,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     processes_per_node: int
     device: Literal["gpu", "cpu"]
     gpu: str | None = None
+    group: str = ""
+    """Name of the sweep or pipeline that the run belongs to; its folder lies beside this one."""
     program: list[str] = []
     """The user's own program; empty for the built-in trainer."""
     job_id: str | None = None

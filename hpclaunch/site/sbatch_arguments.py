@@ -13,7 +13,7 @@ ARGUMENT = re.compile(rf"(--[a-z][a-z-]*)(={EXPRESSION})?")
 """An option for sbatch in one word, fit for a line of the script's header."""
 
 SET_BY_HPCLAUNCH = {
-    "--array": "a run is one job; a loop in the shell submits several",
+    "--array": "a run is one job; hpclaunch sweep submits several as an array",
     "--cpus-per-gpu": "use --cpus",
     "--cpus-per-task": "use --cpus",
     "--error": "the log holds both",

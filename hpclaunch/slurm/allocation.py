@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpclaunch.errors import UserError
-from hpclaunch.slurm.jobs import job_fields
+from hpclaunch.slurm.jobs import job_fields, job_id
 
 _COUNT = re.compile(r"gpu(?::[\w.-]+)*?[:=](\d+)(?=$|[,(])")
 """The count at the end of `gres:gpu:2080ti:4`, `gres/gpu=8`, `gres/gpu:3g.20gb:2`."""
@@ -31,7 +31,7 @@ def current_allocation(environment: Mapping[str, str] = os.environ) -> Allocatio
 
     The controller is asked instead of the many variables, which tell a step's share inside a step.
     """
-    job = environment.get("SLURM_JOB_ID")
+    job = job_id(environment)
     if not job:
         return None
     fields = job_fields(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpclaunch.slurm.commands import SLOW_ANSWER_S, ask, available, query
@@ -52,6 +52,20 @@ class JobState:
         return self.state in ENDED
 
 
+TASK = re.compile(r"([0-9]+)(?:_([0-9]+))?")
+"""A job's number; of a task of a job array, the array's number and its own."""
+
+
+def job_id(variables: Mapping[str, str]) -> str:
+    """Return the job that a process is in, as ARRAY_TASK in a job array; '' outside of any.
+
+    Each task has a number of its own, too, but one of them has the array's: Slurm's commands take
+    that for all of its tasks.
+    """
+    array, task = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else variables.get("SLURM_JOB_ID", "")
+
+
 def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
     """Return what Slurm knows of jobs: the queue first, then accounts, then the controller.
 
@@ -62,8 +76,8 @@ def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
         return {}
     found: dict[str, JobState] = {}
     began = time.monotonic()
-    answer = query("squeue", "--noheader", "--states=all", "--jobs", ",".join(job_ids),
-               "--format=%i|%T|%r|%N|%L")  # fmt: skip
+    answer = query("squeue", "--noheader", "--array", "--states=all",
+                   "--jobs", ",".join(job_ids), "--format=%i|%T|%r|%N|%L")  # fmt: skip
     answered = answer.answered
     for row in answer.text.splitlines():
         fields = row.split("|")
@@ -93,9 +107,10 @@ def own_jobs() -> dict[str, tuple[JobState, str]]:
     if not available():
         return {}
     found = {}
-    for row in ask("squeue", "--noheader", "--me", "--format=%i|%T|%r|%N|%L|%o").splitlines():
+    text = ask("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r|%N|%L|%o")
+    for row in text.splitlines():
         fields = row.split("|", 5)
-        if len(fields) == 6 and fields[0].isdigit():
+        if len(fields) == 6 and TASK.fullmatch(fields[0]):
             job, state, reason, nodes, left, script = fields
             reason = "" if reason == "None" else reason
             found[job] = (JobState(state, None, reason, nodes, left), script)
@@ -106,7 +121,8 @@ def job_fields(job: str) -> dict[str, str]:
     """Return what `scontrol show job` says, empty for a job it has forgotten."""
     text = ask("scontrol", "--oneliner", "show", "job", job)
     fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
-    return fields if fields.get("JobId") == job else {}
+    array = f"{fields.get('ArrayJobId')}_{fields.get('ArrayTaskId')}"
+    return fields if job in {fields.get("JobId"), array} else {}
 
 
 def _from_controller(job: str) -> JobState | None:

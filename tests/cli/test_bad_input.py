@@ -59,7 +59,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch --method lore", "lora"),
         ("sbatc", "'sbatch'"),
         ("sbatch tiny --", "there is nothing after '--'"),
-        ("status -- prog", "go with sbatch, srun, local and monitor"),
+        ("status -- prog", "go with sbatch, srun, local, sweep and monitor"),
         (f"sbatch tiny --no-submit -- train.py {TOKEN}", "a secret"),
         ("local tiny --gpus 1", "this machine has"),
         ("local --cpu-processes 1 -- trian.py", "no program trian.py"),

@@ -1,4 +1,4 @@
-# launch.sh, version 5 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 6 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -35,9 +35,13 @@ refuse_copy() {
 refuse_copy || exit 2
 
 if [ "$launch_mode" = slurm ]; then
+    # A task of a job array is named ARRAY_TASK: one of them has the array's own number, and Slurm's commands
+    # take that for all of them.
+    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+    job=${job:-$SLURM_JOB_ID}
     # Where Slurm loses a node, this job may begin again while an earlier attempt lives on, cut off: an
     # attempt that does not find its own mark in the run folder any more must write nothing.
-    export HPCLAUNCH_START=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
+    export HPCLAUNCH_START=$job.${SLURM_RESTART_COUNT:-0}
 else
     unset HPCLAUNCH_START  # that of a job around this one
 fi
@@ -91,7 +95,7 @@ begin() {
     [ "$max_restarts" -eq 0 ] || continue_attempt
     mark_attempt
     trap at_exit EXIT
-    [ "$launch_mode" = local ] || echo "hpclaunch: job $SLURM_JOB_ID, attempt $((${SLURM_RESTART_COUNT:-0} + 1))"
+    [ "$launch_mode" = local ] || echo "hpclaunch: job $job, attempt $((${SLURM_RESTART_COUNT:-0} + 1))"
     # What an earlier attempt left.
     rm -f "$HPCLAUNCH_RUN"/{exit_code,stop,cancelled,logs/first-failed-node}
     cd "$HPCLAUNCH_RUN"
@@ -118,7 +122,7 @@ begin() {
 refuse_second_job() {  # two jobs in one run folder would write over each other's checkpoints
     local other
     if [ "$launch_mode" = slurm ] && [ -r "$HPCLAUNCH_RUN/job_id" ] &&
-        read -r other <"$HPCLAUNCH_RUN/job_id" && [ "$other" != "$SLURM_JOB_ID" ] &&
+        read -r other <"$HPCLAUNCH_RUN/job_id" && [ "$other" != "$job" ] &&
         squeue --noheader --jobs "$other" --states=RUNNING,COMPLETING --format=%i 2>/dev/null | grep -qx "$other"; then
         echo "hpclaunch: job $other is at work in $HPCLAUNCH_RUN; cancel it first, or copy the folder" >&2
         return 1
@@ -127,7 +131,7 @@ refuse_second_job() {  # two jobs in one run folder would write over each other'
 
 mark_attempt() {
     [ "$launch_mode" = slurm ] || return 0
-    echo "$SLURM_JOB_ID" >"$HPCLAUNCH_RUN/job_id"
+    echo "$job" >"$HPCLAUNCH_RUN/job_id"
     echo "$HPCLAUNCH_START" >"$HPCLAUNCH_RUN/start"
 }
 
@@ -155,7 +159,7 @@ find_end() {  # HPCLAUNCH_ENDS: when this allocation ends, in Unix seconds; empt
     local i left hours
     for ((i = 0; i < 3; i++)); do
         [ "$i" -eq 0 ] || sleep 5  # a busy controller may not answer at once
-        left=$(squeue --noheader --job "$SLURM_JOB_ID" --format=%L 2>/dev/null | grep -xE '[0-9:-]+|[A-Z_]+') || left=
+        left=$(squeue --noheader --job "$job" --format=%L 2>/dev/null | grep -xE '[0-9:-]+|[A-Z_]+') || left=
         if [[ ${SLURM_JOB_END_TIME:-} =~ ^[0-9]+$ ]]; then
             HPCLAUNCH_ENDS=$SLURM_JOB_END_TIME  # from Slurm 23.02 on
         elif [[ $left =~ ^(([0-9]+)-)?(([0-9]+):)?([0-9]+):([0-9]+)$ ]]; then
@@ -320,13 +324,13 @@ job_state() {  # as Slurm names it; a busy controller is asked again. A site's g
     local i
     for ((i = 0; i < 3; i++)); do
         [ "$i" -eq 0 ] || sleep 5
-        squeue --noheader --job "$SLURM_JOB_ID" --format=%T 2>/dev/null | grep -xE '[A-Z_]+' && return
+        squeue --noheader --job "$job" --format=%T 2>/dev/null | grep -xE '[A-Z_]+' && return
     done
     return 0
 }
 
 requeued() {  # by Slurm itself: such a job has not ended
-    [ "$launch_mode" = slurm ] && squeue --noheader --job "$SLURM_JOB_ID" --format=%T 2>/dev/null | grep -qx PENDING
+    [ "$launch_mode" = slurm ] && squeue --noheader --job "$job" --format=%T 2>/dev/null | grep -qx PENDING
 }
 
 keep_exit_code() {  # in the run folder, for clusters that forget their jobs or keep no accounts
@@ -350,7 +354,7 @@ at_exit() {
         # It does not return where Slurm requeues the job: Slurm ends this script then. A node that
         # failed twice is left out. Where it refuses, or cannot run, the job ends as stopped.
         # shellcheck disable=SC2086  # words
-        python -P -m hpclaunch.requeue "$HPCLAUNCH_RUN" $requeue || { scontrol requeue "$SLURM_JOB_ID" && sleep 300; }
+        python -P -m hpclaunch.requeue "$HPCLAUNCH_RUN" $requeue || { scontrol requeue "$job" && sleep 300; }
         echo "hpclaunch: Slurm does not requeue this job; go on with: hpclaunch resume $(basename "$HPCLAUNCH_RUN")" >&2
     fi
     ours || return  # a later attempt's folder is none of this one's

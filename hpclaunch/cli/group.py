@@ -1,0 +1,64 @@
+"""What `status` and `cancel` do where their argument means a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpclaunch.cli.text import say, waiting_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hpclaunch.run.folder import RunFolder
+
+
+def print_group_status(reference: str | None, as_json: bool) -> int | None:
+    """Print the state of a sweep; returns the exit code, None where it is none."""
+    from hpclaunch.run.group import SWEEP_FILE, group_folder
+
+    if reference is None or group_folder(reference, SWEEP_FILE) is None:
+        return None
+    from hpclaunch.cli.sweep_table import print_table
+
+    return print_table(reference, as_json)
+
+
+def cancel_group(reference: str | None) -> bool:
+    """Cancel every run of a sweep that waits or runs; returns False where it is none.
+
+    Raises UserError where none of them waits or runs, or one cannot be cancelled.
+    """
+    from hpclaunch.run.group import SWEEP_FILE, group_folder
+
+    if reference is None or group_folder(reference, SWEEP_FILE) is None:
+        return False
+    from hpclaunch.sweep.record import find_sweep, run_folders
+
+    folder, sweep = find_sweep(reference)
+    _cancel(folder.name, run_folders(folder, sweep))
+    return True
+
+
+def _cancel(name: str, folders: Sequence[RunFolder]) -> None:
+    from hpclaunch.diagnose.state import run_state
+    from hpclaunch.errors import UserError
+    from hpclaunch.launch.cancel import cancel
+    from hpclaunch.run.owner import require_own
+    from hpclaunch.run.record import read_record
+
+    cancelled = []
+    with waiting_message():
+        # The last first: none that waits for another begins meanwhile.
+        for folder in reversed(folders):
+            if not folder.record.is_file():
+                continue
+            require_own(folder, "cancel")
+            record = read_record(folder)
+            if run_state(folder, record).active:
+                cancel(folder, record)
+                cancelled.append(record.name)
+    if not cancelled:
+        raise UserError(f"no run of {name} waits or runs")
+    for run in reversed(cancelled):
+        print(f"cancelled {run}")
+    say(f"go on with them: hpclaunch sweep --resubmit {name}")

@@ -1,0 +1,92 @@
+"""A group of runs: the folder of a sweep or a pipeline, beside the run folders it names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.run.find import default_runs_dir, index_file
+from hpclaunch.run.folder import write_atomic
+from hpclaunch.run.regular_file import read_regular
+
+SWEEP_FILE = "sweep.json"
+PIPELINE_FILE = "pipeline.json"
+ARRAY_SCRIPT = "array.sbatch"
+"""The script of a job array, in a sweep's folder."""
+
+_MAX_BYTES = 1 << 24
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def group_folder(reference: str, file: str, runs_dir: Path | None = None) -> Path | None:
+    """Return the folder of the group that a name or a folder means, None where there is none.
+
+    `file` is what makes it one: SWEEP_FILE or PIPELINE_FILE. Looked for where runs go, then beside
+    every run that was started.
+    """
+    if not reference or "\0" in reference:
+        return None
+    for place in _places(reference, runs_dir or default_runs_dir()):
+        with contextlib.suppress(OSError):
+            if (place / file).is_file():
+                return place.absolute()
+    return None
+
+
+def _places(reference: str, runs_dir: Path) -> Iterator[Path]:
+    yield Path(reference)
+    if "/" in reference or reference in {".", ".."}:
+        return
+    yield runs_dir / reference
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        lines = index_file().read_text("utf-8").splitlines()
+        for parent in dict.fromkeys(Path(line).parent for line in reversed(lines)):
+            yield parent / reference
+
+
+def find_group(reference: str, file: str) -> Path:
+    """Return the folder of the group that is meant. Raises UserError where there is none."""
+    folder = group_folder(reference, file)
+    if folder is None:
+        kind = file.partition(".")[0]
+        here = default_runs_dir()
+        names = [path.parent.name for path in here.glob(f"*/{file}")]
+        fix = nearest(reference, names, most=8) if names else f"there is none in {here}"
+        raise UserError(f"no {kind} called '{reference}'", fix)
+    return folder
+
+
+def read_group(folder: Path, file: str, kind: type[T]) -> T:
+    """Read what describes a group. Raises UserError where it is missing or damaged."""
+    path = folder / file
+    try:
+        return msgspec.json.decode(read_regular(path, _MAX_BYTES), type=kind)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def write_group(folder: Path, file: str, value: msgspec.Struct) -> None:
+    """Write what describes a group, whole or not at all. Raises OSError."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    write_atomic(folder / file, text + "\n")
+
+
+def make_group_folder(folder: Path) -> None:
+    """Make a group's folder, which must be new. Raises UserError where it cannot be."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        raise UserError(f"{folder} exists already", "choose another --name") from None
+    except OSError as error:
+        raise UserError(
+            f"folder {folder} cannot be made: {error.strerror}", "choose another --runs-dir"
+        ) from None

@@ -1,0 +1,162 @@
+"""Write a sweep's folders and submit it as a job array; submit those that failed once more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hpclaunch.dataset.check import check_data
+from hpclaunch.diagnose.state import State
+from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.launch.check import CheckData, check
+from hpclaunch.launch.resume import redraft
+from hpclaunch.launch.write_folder import rewrite_folder, write_folder
+from hpclaunch.render.array import TASKS, array_script
+from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.group import ARRAY_SCRIPT, SWEEP_FILE, make_group_folder, write_group
+from hpclaunch.run.lock import alone
+from hpclaunch.run.owner import require_own
+from hpclaunch.run.record import Record, now, read_record, write_record
+from hpclaunch.slurm import batch, commands
+from hpclaunch.slurm.array import task_id
+from hpclaunch.sweep.draft import SweepDraft, check_sweep, once
+from hpclaunch.sweep.grid import points
+from hpclaunch.sweep.record import Sweep, SweepRun, run_folders
+from hpclaunch.sweep.table import Row
+
+ENDED_EARLY: tuple[State, ...] = ("failed", "cancelled", "timed out", "stopped", "written")
+"""States of the runs that --resubmit submits."""
+
+
+def write_sweep(sweep: SweepDraft, command: Sequence[str]) -> list[tuple[RunFolder, Record]]:
+    """Write the sweep's folder and those of its runs; all or none. Raises UserError."""
+    make_group_folder(sweep.folder)
+    written: list[tuple[RunFolder, Record]] = []
+    try:
+        (sweep.folder / TASKS).mkdir()
+        for task, job in enumerate(sweep.jobs):
+            made = write_folder(job)
+            written.append((made.folder, made.record))
+            link = sweep.folder / TASKS / str(task)
+            link.symlink_to(Path("..", "..", made.folder.root.name))
+        if sweep.script:
+            write_atomic(sweep.folder / ARRAY_SCRIPT, sweep.script, mode=0o777)
+        write_group(sweep.folder, SWEEP_FILE, _record(sweep, command))
+    except (OSError, UserError) as error:
+        remove(sweep.folder, [folder for folder, _ in written])
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{sweep.folder} cannot be written: {error.strerror}",
+            "free some space, or choose another --runs-dir",
+        ) from None
+    return written
+
+
+def remove(group: Path, runs: Sequence[RunFolder]) -> None:
+    """Remove what this process wrote of a sweep that was not started."""
+    for folder in runs:
+        shutil.rmtree(folder.root, ignore_errors=True)
+    shutil.rmtree(group, ignore_errors=True)
+
+
+def _record(sweep: SweepDraft, command: Sequence[str]) -> Sweep:
+    return Sweep(
+        created=now(),
+        command=list(command),
+        parallel=sweep.parallel,
+        parameters={each.key: list(each.values) for each in sweep.parameters},
+        runs=[
+            SweepRun(name=job.plan.launch.name, values=dict(point.values))
+            for job, point in zip(sweep.jobs, points(sweep.parameters), strict=True)
+        ],
+    )
+
+
+def submit_sweep(
+    sweep: SweepDraft, command: Sequence[str], data: CheckData = check_data
+) -> tuple[str, str]:
+    """Check, write and submit a sweep; returns the array's job id and Slurm's estimate.
+
+    A sweep that is refused leaves nothing. Raises UserError.
+    """
+    commands.require()
+    check_sweep(sweep, data)
+    cwd = sweep.jobs[0].plan.launch.cwd
+    estimate = batch.test_only(sweep.script, cwd).message
+    written = write_sweep(sweep, command)
+    try:
+        array = batch.submit(sweep.folder / ARRAY_SCRIPT, cwd)
+    except JobFailed:
+        raise  # Slurm may have the array: its folders stay
+    except UserError:
+        remove(sweep.folder, [folder for folder, _ in written])
+        raise
+    _write_ids(array, dict(enumerate(written)))
+    return array, estimate
+
+
+def _write_ids(array: str, tasks: Mapping[int, tuple[RunFolder, Record]]) -> None:
+    """Write into each run which task of the array it is. Raises JobFailed."""
+    try:
+        for task, (folder, record) in tasks.items():
+            job_id = task_id(array, task)
+            write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+            if folder.job_file.exists():
+                write_atomic(folder.job_file, f"{job_id}\n")
+    except OSError as error:
+        raise JobFailed(
+            f"job array {array} is in the queue, and its run folders cannot be written: "
+            f"{error.strerror or error}; free some space, or cancel it: scancel {array}"
+        ) from error
+
+
+def ended_early(rows: Sequence[Row]) -> list[int]:
+    """Return the tasks whose runs ended before their end, or never began."""
+    return [task for task, row in enumerate(rows) if row.state in ENDED_EARLY]
+
+
+def redraft_runs(
+    folder: Path, sweep: Sweep, tasks: Sequence[int], changes: Mapping[str, Any], **others: Any
+) -> dict[int, tuple[Job, Record]]:
+    """Return the rest of these runs, from their newest checkpoints, with their records.
+
+    `changes` and `others` are as in `launch.resume.redraft`. Raises UserError.
+    """
+    runs = run_folders(folder, sweep)
+    drafted = {}
+    for task in tasks:
+        require_own(runs[task], "resubmit")
+        record = read_record(runs[task])
+        drafted[task] = (redraft(runs[task], record, changes=changes, **others), record)
+    return drafted
+
+
+def resubmit(
+    folder: Path,
+    sweep: Sweep,
+    drafted: Mapping[int, tuple[Job, Record]],
+    data: CheckData = check_data,
+) -> str:
+    """Submit these runs as an array again; returns its job id. Raises UserError."""
+    commands.require()
+    looked_at = once(data)
+    for job, _ in drafted.values():
+        check(job, looked_at)
+    jobs = {task: job for task, (job, _) in drafted.items()}
+    script = array_script(jobs, folder, sweep.parallel)
+    cwd = next(iter(jobs.values())).plan.launch.cwd
+    rewritten = {}
+    for task, (job, record) in drafted.items():
+        with alone(RunFolder(job.plan.launch.folder)):
+            made = rewrite_folder(job, record)
+            rewritten[task] = (made.folder, made.record)
+    write_atomic(folder / ARRAY_SCRIPT, script, mode=0o777)
+    array = batch.submit(folder / ARRAY_SCRIPT, cwd)
+    _write_ids(array, rewritten)
+    return array
