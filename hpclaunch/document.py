@@ -6,6 +6,7 @@ Recipes and site profiles come through here: parsed once, at the door, and typed
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.plain_yaml import MAX_DEPTH, MAX_VALUES, SCALARS, TAG, Dumper, compose, scalar
 
 T = TypeVar("T")
+
+MAX_CHARACTERS = 1 << 24
+"""Of a recipe, a profile or another text that people write."""
 KeyPath = tuple[str | int, ...]
 
 
@@ -197,12 +201,24 @@ def dump(value: Any) -> str:
 
 
 def read_text(path: Path, what: str) -> str:
-    """Read a UTF-8 file, or raise UserError naming `what` and the path."""
+    """Read a UTF-8 file, or raise UserError naming `what` and the path.
+
+    A pipe that the shell made (`<(...)`) is read, too; another that lies in a folder is not, for
+    nobody may ever write to it.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+        pipe = stat.S_ISFIFO(mode) and str(path).startswith(("/dev/fd/", "/proc/"))
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or pipe):
+            raise UserError(f"{what} is no plain file: {path}")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise UserError(f"{what} not found: {path}") from None
     except IsADirectoryError:
         raise UserError(f"{what} is a folder, not a file: {path}") from None
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path no system has
         raise UserError(f"{what} cannot be read: {path}: {error}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{what} has more than {MAX_CHARACTERS:,} characters: {path}")
+    return text

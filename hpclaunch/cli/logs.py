@@ -60,7 +60,9 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
         return
     if folder.log() is None:
         raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")
-    for line in [*reader.read(), *reader.rest()]:
+    for line in reader.read():
+        show(line)
+    for line in reader.rest():
         show(line)
 
 

@@ -12,6 +12,7 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import DEFAULTS
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import open_regular
 
 _NETWORK = re.compile(r"NCCL INFO Using network (\w+)")
 _HEAD = 2**18
@@ -61,7 +62,7 @@ def transport(folder: RunFolder) -> str | None:
 
 def _head(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(_HEAD).decode(errors="replace")
     except OSError:
         return ""

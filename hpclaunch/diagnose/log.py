@@ -14,6 +14,7 @@ from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.registry import ANYWHERE, COLLATERAL, PHRASES
 from hpclaunch.run.lines import Line, parse_line
+from hpclaunch.run.regular_file import open_regular
 
 END = 2**22
 """Bytes at the end that are searched for every phrase: the last lines of hundreds of ranks fit."""
@@ -95,7 +96,7 @@ def read(file: Path | None, end: int = END, deep: bool = True, since: float | No
     if file is None:
         return Log()
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             size = stream.seek(0, 2)
             if not size:
                 return Log(file)

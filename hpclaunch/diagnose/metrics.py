@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.run.regular_file import open_regular
+
 TAIL = 2**16
 """Bytes read from the end of a node's samples: the last minutes."""
 SUFFIX = ".samples.jsonl"
@@ -92,7 +94,7 @@ def _notes(file: Path) -> tuple[str, ...]:
 def _between_blocks(file: Path) -> Iterator[bytes]:
     """Return the heads and notes of a packed file; what is packed is passed over."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             while line := stream.readline(_LINE):
                 block = _BLOCK.match(line)
                 if block:
@@ -105,7 +107,7 @@ def _between_blocks(file: Path) -> Iterator[bytes]:
 
 def _in_journal(file: Path) -> Iterator[bytes]:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             yield from _heads_and_notes(stream.read(_JOURNAL))
     except OSError:
         return
@@ -138,7 +140,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             stream.seek(max(0, stream.seek(0, 2) - TAIL))
             text = stream.read()
     except OSError:

@@ -14,6 +14,7 @@ from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
 from hpclaunch.diagnose.tracebacks import ending
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.regular_file import read_end
 
 TAIL = 2**16
 """Bytes read from the end of a rank's own log: the reason stands there."""
@@ -158,8 +159,6 @@ def _failure(
 def _tail(file: Path) -> tuple[bytes, bool]:
     """Return the end of a file, and whether that is all of it; b'' where it cannot be read."""
     try:
-        with file.open("rb") as stream:
-            start = stream.seek(max(0, stream.seek(0, 2) - TAIL))
-            return stream.read(), start == 0
+        return read_end(file, TAIL)
     except OSError:
         return b"", True

@@ -20,7 +20,10 @@ from hpclaunch.diagnose.rank_logs import (
 )
 from hpclaunch.diagnose.tracebacks import HEADER
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.regular_file import read_regular, read_small_text
 
+MAX_REPORT_BYTES = 1 << 24
+"""Of a rank's error file."""
 SILENCE_S = 5.0
 """Seconds for which a rank that says why it failed comes before one that was killed."""
 
@@ -84,7 +87,7 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
     """Return what each failed rank of the built-in trainer wrote."""
     for path in folder.rank_errors():
         try:
-            report = json.loads(path.read_bytes())
+            report = json.loads(read_regular(path, MAX_REPORT_BYTES))
             error = str(report["error"]).removeprefix("UserError: ")
             host = str(report["host"])
             text = str(report.get("traceback", "")) or error
@@ -121,7 +124,7 @@ def _seconds(value: object) -> float:
 def host_names(folder: RunFolder) -> tuple[str, ...]:
     """Return the job's hosts by their numbers, whatever stands in the file."""
     try:
-        text = folder.nodes.read_bytes().decode("utf-8", errors="replace")
+        text = read_small_text(folder.nodes, 1 << 22)
     except OSError:
         return ()
     return tuple(tidy(name) for name in text.split())
@@ -130,6 +133,6 @@ def host_names(folder: RunFolder) -> tuple[str, ...]:
 def _first_node(folder: RunFolder) -> int | None:
     """Return the number of the node whose launcher failed first."""
     try:
-        return int(folder.first_failed_node.read_text(encoding="utf-8").split()[1])
+        return int(read_small_text(folder.first_failed_node).split()[1])
     except (OSError, ValueError, IndexError):
         return None

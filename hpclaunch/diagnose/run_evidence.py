@@ -21,6 +21,7 @@ from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import read_end, read_small_text
 
 _FRAME = re.compile(rb"(?:\[rank\d+\]: ?)?\s+File \"[^\"\n]*\", line \d+")
 NCCL_FILES = 64
@@ -220,9 +221,7 @@ def _sidecar(folder: RunFolder) -> tuple[Clue, ...]:
 
 def _end(file: Path, size: int) -> bytes:
     try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - size))
-            return stream.read()
+        return read_end(file, size)[0]
     except OSError:
         return b""
 
@@ -230,5 +229,5 @@ def _end(file: Path, size: int) -> bytes:
 def _small_text(file: Path) -> str | None:
     """Return the text of a small file, None where there is no such file."""
     with contextlib.suppress(OSError):
-        return tidy(file.read_bytes()[:200].decode("utf-8", errors="replace"))
+        return tidy(read_small_text(file)[:200])
     return None

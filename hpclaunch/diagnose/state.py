@@ -20,6 +20,7 @@ from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import unreadable
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import read_small_text
 from hpclaunch.slurm import commands
 from hpclaunch.slurm.jobs import JobState
 from hpclaunch.units import duration
@@ -214,6 +215,6 @@ def _is_of_now(folder: RunFolder, record: Record, job: JobState | None) -> bool:
 def _read_exit_code(folder: RunFolder) -> int | None:
     """Read the exit code the script left."""
     try:
-        return int(folder.exit_code_file.read_text(encoding="utf-8").strip())
+        return int(read_small_text(folder.exit_code_file, 64).strip())
     except (OSError, ValueError):
         return None

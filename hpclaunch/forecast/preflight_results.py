@@ -13,6 +13,7 @@ import msgspec
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import read_regular
 from hpclaunch.site.measured import CPU, HostLink, Rates, file_of, measured, name_at, text_of
 
 PROGRAM = ("-m", "hpclaunch.train.bandwidths")
@@ -63,7 +64,7 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
     Raises UserError where nothing was measured, or the record cannot be written.
     """
     try:
-        found = msgspec.json.decode(folder.rates.read_bytes(), type=_PreflightResults)
+        found = msgspec.json.decode(read_regular(folder.rates, 1 << 24), type=_PreflightResults)
     except (OSError, msgspec.DecodeError):
         raise UserError(
             "the preflight measured nothing", f"see why: hpclaunch why {record.name}"

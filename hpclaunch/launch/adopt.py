@@ -24,11 +24,9 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.run.regular_file import read_regular
 
 SHAPE = ("nodes", "gpus", "gpu", "cpu_processes", "cpus", "exclusive", "time", "mem")
 """What is taken of the resources: how much. Accounts, partitions and options are their owner's."""
-MAX_RECIPE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -100,10 +98,6 @@ def _draft(
     folder: RunFolder, record: Record, adoption: Adoption, variables: Mapping[str, str]
 ) -> tuple[Job, tuple[str, ...]]:
     """Plan the run as one of one's own; returns what of its recipe was taken out, too."""
-    try:
-        read_regular(folder.recipe, MAX_RECIPE_BYTES)
-    except OSError as error:
-        raise UserError(f"{folder.recipe} cannot be read: {error.strerror or error}") from None
     _check_overrides(adoption.overrides)
     theirs = load(str(folder.recipe), adoption.overrides, own_program=bool(record.program))
     reset, overrides = _reset(theirs, adoption.overrides)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
+from hpclaunch.run.regular_file import open_regular
 from hpclaunch.slurm.jobs import JobState, job_states
 
 POLL_S = 0.5
@@ -19,6 +20,10 @@ SLURM_INTERVAL_S = 30.0
 NEW_JOB_INTERVAL_S = 5.0
 """Seconds between those calls while Slurm has not said yet what a job waits for."""
 
+PIECE = 1 << 20
+"""Bytes of a log that are read at once."""
+MAX_LINE = 1 << 20
+"""Bytes of a line that are kept until its end comes."""
 LOG_DELAY_S = 3.0
 """Seconds that the last lines may take to cross a network file system."""
 
@@ -32,21 +37,28 @@ class LogReader:
         self._offset = 0
         self._rest = b""
         if from_end:
-            self.read()
+            for _ in self.read():
+                pass
 
-    def read(self) -> list[Line]:
-        """Return the lines written since the last call; a log that is not there yet has none."""
+    def read(self) -> Iterator[Line]:
+        """Yield the lines written since the last call; a log that is not there yet has none.
+
+        A line that goes on without end is given in pieces. Raises OSError.
+        """
         path = self._folder.log()
         if path is None:
-            return []
+            return
         if path != self._path:
             self._path, self._offset, self._rest = path, 0, b""
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             stream.seek(self._offset)
-            new = stream.read()
-        self._offset += len(new)
-        *lines, self._rest = (self._rest + new).split(b"\n")
-        return [parse_line(line.decode("utf-8", errors="replace")) for line in lines]
+            while new := stream.read(PIECE):
+                self._offset += len(new)
+                *lines, self._rest = (self._rest + new).split(b"\n")
+                if len(self._rest) > MAX_LINE:
+                    lines, self._rest = [*lines, self._rest], b""
+                for line in lines:
+                    yield parse_line(line.decode("utf-8", errors="replace"))
 
     def rest(self) -> list[Line]:
         """Return what stands after the last line's end."""
@@ -123,6 +135,8 @@ def _last_lines(
         if state is None or state.ended:
             break
         time.sleep(POLL_S)
-    for line in [*reader.read(), *reader.rest()]:
+    for line in reader.read():
+        show(line)
+    for line in reader.rest():
         show(line)
     return state

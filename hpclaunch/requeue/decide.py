@@ -11,6 +11,7 @@ from hpclaunch.diagnose.last_attempt import end_recorded, last_failure
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.regular_file import read_regular
 from hpclaunch.slurm import requeue
 from hpclaunch.slurm.jobs import job_fields
 
@@ -76,7 +77,7 @@ def _nodes_to_leave_out(folder: RunFolder, record: Record, job: str) -> tuple[st
     if not new:
         return ()
     out = [*faulty_nodes.left_out(events, job), *new]
-    refusal = requeue.test_without(folder.script.read_text(encoding="utf-8"), folder.root, out)
+    refusal = requeue.test_without(read_regular(folder.script, 1 << 22).decode(), folder.root, out)
     if refusal is None:
         return new
     log_event(folder.events, "kept", job=job, nodes=list(new))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.regular_file import read_small_text
 
 
 def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> bool:
@@ -21,6 +22,6 @@ def taken_over(folder: RunFolder, variables: Mapping[str, str] = os.environ) -> 
 def current_attempt(folder: RunFolder) -> str:
     """Return the newest attempt in the folder, as JOB.RESTARTS; '' if none is known."""
     try:
-        return folder.attempt_file.read_text(encoding="utf-8", errors="replace").strip()
+        return read_small_text(folder.attempt_file).strip()
     except OSError:
         return ""

@@ -38,6 +38,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.run.regular_file import create_regular, lines_of, open_regular, read_end
+
+MAX_BYTES = 1 << 26
+"""Of events.jsonl, as far as they are read at once: some 400,000 steps."""
+MAX_NESTED = 64
+"""Lists and objects in an event: it has one or two, and more of them fill the memory."""
+
 
 def is_full(error: OSError) -> bool:
     """Return whether a disk, or somebody's share of it, was full."""
@@ -58,7 +65,7 @@ def log_event(path: Path, event: str, /, **fields: Any) -> None:
 
 
 def _append(path: Path, line: str) -> None:
-    with path.open("ab+") as stream:
+    with os.fdopen(create_regular(path, os.O_RDWR | os.O_APPEND), "ab+") as stream:
         # A writer that was killed may have left half a line: this one must not become its tail.
         if stream.seek(0, os.SEEK_END) > 0:
             stream.seek(-1, os.SEEK_END)
@@ -67,26 +74,20 @@ def _append(path: Path, line: str) -> None:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Return the events so far; a torn last line or a missing file gives what there is."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return _parse(text)
+    """Return the events so far; a torn last line or a missing file gives what there is.
+
+    Of a file larger than `MAX_BYTES` the last of them.
+    """
+    return read_last_events(path, MAX_BYTES)
 
 
 def read_last_events(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
     """Return the events in the last `most` bytes of the file, as `read_events` does all of them."""
     try:
-        with path.open("rb") as stream:
-            begin = max(0, stream.seek(0, os.SEEK_END) - most)
-            stream.seek(begin)
-            data = stream.read()
+        data, whole = read_end(path, most)
     except OSError:
         return []
-    if begin:
-        data = data.partition(b"\n")[2]
-    return _parse(data.decode(errors="replace"))
+    return _parse(data if whole else data.partition(b"\n")[2])
 
 
 def attempt_spans(path: Path) -> list[tuple[float, float]]:
@@ -98,8 +99,8 @@ def attempt_spans(path: Path) -> list[tuple[float, float]]:
     first: float | None = None
     before = b""
     try:
-        with path.open("rb") as stream:
-            for line in stream:
+        with open_regular(path) as stream:
+            for line in lines_of(stream):
                 if b'"event": "start"' in line:
                     _close(spans, first, before)
                     first = _time(line)
@@ -119,16 +120,18 @@ def _close(spans: list[tuple[float, float]], first: float | None, last_line: byt
 
 def _time(line: bytes) -> float | None:
     """Return when an event was, in Unix seconds; None for a line that is none."""
-    events = _parse(line.decode(errors="replace"))
+    events = _parse(line)
     time_s = events[0].get("time") if events else None
     return float(time_s) if isinstance(time_s, int | float) else None
 
 
-def _parse(text: str) -> list[dict[str, Any]]:
+def _parse(text: bytes) -> list[dict[str, Any]]:
     events = []
-    for line in text.split("\n"):
+    for line in text.split(b"\n"):
+        if line.count(b"[") + line.count(b"{") > MAX_NESTED:
+            continue
         try:
-            value = json.loads(line)
+            value = json.loads(line.decode(errors="replace"))
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and isinstance(value.get("event"), str):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.run.permissions import umask
+from hpclaunch.run.regular_file import read_small_text
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ class RunFolder:
 
     def log(self) -> Path | None:
         """Return the newest of the job's own logs, None before it has written any."""
-        logs = sorted(self.logs.glob("job-*.out"), key=lambda path: path.stat().st_mtime)
-        return logs[-1] if logs else None
+        logs = [
+            (at, path)
+            for path in self.logs.glob("job-*.out")
+            if (at := _modified(path)) is not None
+        ]
+        return max(logs)[1] if logs else None
 
     def node_names(self) -> tuple[str, ...]:
         """Return the job's hosts in the order of their machine ranks, as far as they are known."""
         try:
-            return tuple(self.nodes.read_text(encoding="utf-8", errors="replace").split())
+            return tuple(read_small_text(self.nodes, 1 << 22).split())
         except OSError:
             return ()
 
@@ -173,6 +179,15 @@ class RunFolder:
     def rank_errors(self) -> list[Path]:
         """Return the error files that are there."""
         return sorted(self.logs.glob("rank-*.error.json"))
+
+
+def _modified(path: Path) -> float | None:
+    """Return when a plain file was modified, in Unix seconds; None for anything else."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_mtime if stat.S_ISREG(status.st_mode) else None
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from hpclaunch.run.attempt import current_attempt
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.regular_file import read_regular
 from hpclaunch.units import count, duration, size_of
 
 BYTES = "B"
@@ -76,7 +77,7 @@ def write_phase(folder: RunFolder, phase: Phase) -> None:
 def read_phase(folder: RunFolder) -> Phase | None:
     """Return the phase of the newest attempt; None where none is known, or the file is damaged."""
     try:
-        found = msgspec.json.decode(folder.phase.read_bytes(), type=Phase)
+        found = msgspec.json.decode(read_regular(folder.phase, 1 << 16), type=Phase)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     numbers = (found.began, found.moved, found.done or 0.0, found.total or 0.0)

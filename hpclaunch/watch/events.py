@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose.progress import RECENT
+from hpclaunch.run.regular_file import open_regular
 
 Event = dict[str, Any]
 KEPT_STEPS = max(240, RECENT + 2)
 """Steps that are kept: the curve of the loss is drawn from them."""
 _MOST_OTHERS = 5000
+_PIECE = 1 << 22
+"""Bytes that are read at once."""
 _MOST_S = 1e9
 """No step takes more seconds."""
 
@@ -41,19 +44,22 @@ class EventReader:
         Never raises for what the file holds or lacks.
         """
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 found = os.fstat(file.fileno())
                 if found.st_ino != self._inode or found.st_size < self._offset:
                     self._clear()
                     self._inode, self._offset = found.st_ino, 0
                 file.seek(self._offset)
-                data = file.read()
+                torn = b""
+                while data := file.read(_PIECE):
+                    *whole, torn = (torn + data).split(b"\n")
+                    for line in whole:
+                        self._take(line)
+                    if len(torn) > _PIECE:
+                        torn = b""  # no event is so long
+                self._offset = file.tell() - len(torn)
         except OSError:
-            data = b""
-        *whole, torn = data.split(b"\n")
-        self._offset += len(data) - len(torn)
-        for line in whole:
-            self._take(line)
+            pass
         return self._kept()
 
     def _kept(self) -> list[Event]:

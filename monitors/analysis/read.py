@@ -16,6 +16,7 @@ from monitors.analysis.summary import NodeSummary
 from monitors.analysis.tally import NodeTally
 from monitors.external.dmon import DmonRows
 from monitors.external.vmstat import VmstatRows
+from monitors.regular_file import open_regular_text
 from monitors.storage import filenames
 from monitors.storage.store import NodeStore
 
@@ -105,7 +106,7 @@ def _consume(
 ) -> bool:
     """Read one file; False when there is nothing in it to use. Adds to `problems`."""
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        with open_regular_text(path) as file:
             rows = reader(file)
             take(rows)
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from typing import TextIO
 from monitors.external import dmon, query_gpu, vmstat
 from monitors.external.other_tools import OtherTool, known_binary, known_tool
 from monitors.external.query_gpu import QueryGpuRows
+from monitors.regular_file import open_regular
 
 _HEAD_LINES = 200
 """Lines in which other programs are looked for."""
@@ -46,7 +47,7 @@ class Head:
 
 def open_log(path: Path) -> TextIO:
     """Open a log as text, whatever bytes it holds. Raises OSError where it cannot be opened."""
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         begin = file.read(4)
     encoding = next((name for mark, name in _ENCODINGS if begin.startswith(mark)), "utf-8")
     return path.open(encoding=encoding, errors="replace", newline="\n")
@@ -54,7 +55,7 @@ def open_log(path: Path) -> TextIO:
 
 def read_head(path: Path) -> Head:
     """Return what a log tells up to its header. Raises OSError where it cannot be opened."""
-    with path.open("rb") as binary:
+    with open_regular(path, follow_links=True) as binary:
         packed = known_binary(binary.read(_MARK_BYTES))
     if packed is not None:
         return Head(packed)

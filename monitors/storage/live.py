@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitors.records import End, GpuInfo, GpuTable, HostSample, Note, Record, Start, Tick
+from monitors.regular_file import open_regular
 from monitors.storage import filenames
 from monitors.storage.clock_offset import ClockOffsetEstimate
 from monitors.storage.formats.json_lines import SamplesReader
@@ -142,7 +143,7 @@ class _NodeTail:
 
     def _read(self, least: int) -> None:
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 size = os.fstat(file.fileno()).st_size
                 near = self._offset <= size <= self._offset + _FAR
                 if near and identity_of(file) == self._file:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from monitors.records import End, GpuInfo, GpuTable, Note, Record, Start, Tick
+from monitors.regular_file import open_regular
 from monitors.storage import filenames
 from monitors.storage.formats.json_lines import SamplesReader
 
@@ -115,7 +116,7 @@ def ending(path: Path, least: int = _PIECE) -> Ending:
     Never raises; what cannot be read has no lines.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             begin = max(0, size - least)
             file.seek(begin)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from monitors.records import GpuTable, Record, Start
+from monitors.regular_file import open_regular
 from monitors.storage import filenames
 from monitors.storage.formats.block_reader import Block, decode_block, ticks_of
 from monitors.storage.formats.block_writer import HEAD
@@ -187,7 +188,7 @@ class NodeStore:
 
     def _opened(self, path: Path) -> IO[bytes] | None:
         try:
-            file = path.open("rb")
+            file = open_regular(path)
         except FileNotFoundError:
             self._unreadable.append(f"{path.name} is missing")
         except OSError as error:
