@@ -25,6 +25,9 @@ SECTIONS = {
         "rehearse": Entry(
             "hpclaunch.cli.rehearse", "Try a fine-tune on a small scale before it queues."
         ),
+        "fetch": Entry(
+            "hpclaunch.cli.fetch", "Fetch models and data from the hub before jobs need them."
+        ),
         "config": Entry("hpclaunch.cli.config", "Print the accelerate config alone."),
     },
     "Start a run": {

@@ -88,7 +88,7 @@ def forecast(
     if config is None:
         raise UserError(
             f"nothing is known of the model's size: {origin}",
-            f"fetch it: hf download {recipe.model.name} config.json",
+            f"fetch it: hpclaunch fetch {recipe.model.name}",
         )
     model = architecture(config, recipe.model.name)
     kind, gpu, unknown = _gpu(request)

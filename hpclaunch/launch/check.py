@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.hub_access import check_access
+from hpclaunch.forecast.hub_access import check_access, check_offline
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
@@ -58,12 +58,14 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
 
 
 def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> None:
-    """Refuse a model that the job could not read. Raises UserError."""
+    """Refuse a model or data of the hub that the job could not read. Raises UserError."""
     if job.plan.builtin_trainer:
         mode, site = job.plan.launch.mode, job.plan.site
         # What runs here, or in an allocation this shell is in, has this shell's variables.
         as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
         seen = {**variables, **site.environment}
+        if not site.internet:
+            check_offline(job.plan.recipe, seen)
         check_access(job.plan.recipe.model, site.internet, seen, as_job)
 
 

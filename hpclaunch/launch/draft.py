@@ -64,7 +64,7 @@ def draft(
         name=name,
         folder=runs_dir / name,
         cwd=cwd,
-        python=_python(request.venv),
+        python=python_environment(request.venv),
         version=hpclaunch.__version__,
         command=request.command,
         program=request.program,
@@ -173,7 +173,7 @@ def site_here(mode: str) -> str:
     return GENERIC if mode == "local" else site_for_cluster(commands.cluster_name())
 
 
-def _python(venv: Path | None) -> PythonEnvironment:
+def python_environment(venv: Path | None) -> PythonEnvironment:
     """Return the job's Python environment. Raises UserError where there is none."""
     path = (venv.expanduser().absolute()) if venv else Path(sys.prefix)
     if not (path / "bin" / "python").exists() and not (path / "bin" / "python3").exists():

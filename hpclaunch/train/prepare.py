@@ -17,13 +17,10 @@ from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import phases
 from hpclaunch.train.failure import forget_failures, one_line
+from hpclaunch.train.fetch.listing import UNWANTED, WANTED, no_safetensors
 from hpclaunch.train.phases import IMPORTING
 from hpclaunch.train.process import hide_unneeded, large_imports, run_program
 from hpclaunch.train.quiet import quieten
-
-WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-UNWANTED = ["original/*", "consolidated*", "onnx/*", "*.gguf"]
-"""A hub repository's files: what training reads, and other forms of the same weights."""
 
 
 def prepare(folder: RunFolder) -> None:
@@ -118,15 +115,12 @@ def fetch(model: Model) -> None:
         path = snapshot_download(
             model.name,
             revision=model.revision,
-            allow_patterns=WANTED,
-            ignore_patterns=UNWANTED,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
             tqdm_class=download_bar(model.name, model.revision, WANTED, UNWANTED),
         )
     if not any(Path(path).glob("*.safetensors")):
-        raise UserError(
-            f"model {model.name} has no *.safetensors; other weight files can hold code",
-            "take a revision that has them, or convert the model once",
-        )
+        raise no_safetensors(model.name)
 
 
 def main(arguments: list[str]) -> int:

@@ -53,5 +53,5 @@ def test_a_model_in_the_cache_needs_neither(home: dict[str, str], tmp_path: Path
 
 
 def test_nodes_without_internet_need_the_cache(home: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="hf download Qwen/Qwen3-8B"):
+    with pytest.raises(UserError, match="hpclaunch fetch Qwen/Qwen3-8B"):
         check_access(Model(name="Qwen/Qwen3-8B"), internet=False, environment=home, job=True)

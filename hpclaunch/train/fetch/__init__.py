@@ -1,0 +1,1 @@
+"""Downloads from the hub, in the job's environment: listed, downloaded, verified. No torch."""

@@ -1,0 +1,82 @@
+"""What the words of `hpclaunch fetch` mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpclaunch.errors import UserError
+from hpclaunch.fetch.download import environment_of
+from hpclaunch.fetch.wanted import Wanted, wanted
+
+
+def test_a_recipe_names_its_model_its_data_and_its_kernel() -> None:
+    assert wanted(["llama3-8b-lora", "model.attention=flash_attention_2", "data.revision=v2"]) == (
+        Wanted("meta-llama/Meta-Llama-3-8B-Instruct", "model"),
+        Wanted("kernels-community/flash-attn2", "kernel"),
+        Wanted("tatsu-lab/alpaca", "dataset", "v2"),
+    )
+
+
+def test_what_is_on_this_machine_is_not_fetched(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a"}\n')
+    assert wanted(["tiny"]) == ()
+    assert wanted(["tiny", "model.name=org/m", f"data.name={rows}"]) == (Wanted("org/m", "model"),)
+    with pytest.raises(UserError, match="is on this machine"):
+        wanted([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("org/m", Wanted("org/m")),
+        ("gpt2", Wanted("gpt2")),
+        ("models/org/m@v1", Wanted("org/m", "model", "v1")),
+        ("datasets/org/d", Wanted("org/d", "dataset")),
+        ("datasets/openai/gsm8k:main@abc", Wanted("openai/gsm8k", "dataset", "abc", "main")),
+        ("https://huggingface.co/datasets/org/d", Wanted("org/d", "dataset")),
+        ("kernels/flash-attn2", Wanted("kernels-community/flash-attn2", "kernel")),
+    ],
+)
+def test_names_of_the_hub(word: str, meant: Wanted) -> None:
+    assert wanted([word, word]) == (meant,), "each once"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing is named"),
+        (["training.seed=1", "org/m"], "changes a recipe, and none is named"),
+        (["org/m:main"], "only datasets have configurations"),
+        (["a b"], "is on this machine|no recipe and no hub id"),
+        (["missing.yaml"], "recipe not found"),
+    ],
+)
+def test_what_names_nothing_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        wanted(words)
+
+
+@given(st.text(min_size=1, max_size=30))
+@settings(max_examples=40, deadline=None)
+def test_any_word_is_a_repository_or_refused_in_one_line(word: str) -> None:
+    try:
+        found = wanted([word])
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(each.name for each in found)
+
+
+def test_jobs_may_be_offline_and_this_shell_may_not() -> None:
+    site = {"HF_HOME": "/scratch/hf", "HF_HUB_OFFLINE": "1"}
+    assert environment_of({"HOME": "/home/ada"}, site) == {
+        "HOME": "/home/ada",
+        "HF_HOME": "/scratch/hf",
+    }
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set in this shell"):
+        environment_of({"HF_HUB_OFFLINE": "1"}, {})
