@@ -118,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         if match["what"] in (None, "revision"):
             answer = {"id": match["name"], "sha": repository.commit, "siblings": listed}
         elif match["what"] == "paths-info":
-            asked = json.loads(self._posted)["paths"]
-            answer = [each for each in (*listed, *directories) if each["path"] in asked]
+            requested = json.loads(self._posted)["paths"]
+            answer = [each for each in (*listed, *directories) if each["path"] in requested]
         elif match["what"] == "tree":
             under = (match["under"] or "").strip("/")
             query = parse_qs(urlsplit(self.path).query)

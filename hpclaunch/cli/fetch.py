@@ -33,7 +33,7 @@ _ERASE = "\r\x1b[K"
 @click.argument(
     "words",
     nargs=-1,
-    metavar="RECIPE|MODEL|DATASET... [KEY=VALUE ...]",
+    metavar="RECIPE|MODEL|DATASET [KEY=VALUE ...]",
     shell_complete=complete.recipes,
 )
 @click.option(
@@ -49,12 +49,12 @@ _ERASE = "\r\x1b[K"
 def fetch(
     words: tuple[str, ...], site: str | None, venv: Path | None, dry_run: bool, as_json: bool
 ) -> int:
-    """Fetch models, datasets and kernels from the hub before jobs need them.
+    """Fetch models and data from the hub before jobs need them.
 
     Weights as safetensors, tokenizer, data and its rows go into the hub's cache, where jobs find
     them without internet. Files that are whole are not fetched again; sizes and digests are
     verified. MODEL and DATASET are hub ids; datasets/OWNER/NAME where the hub has a model of that
-    name, too. ...@REVISION takes a commit, tag or branch, datasets/...:CONFIG a configuration.
+    name, too. ID@REVISION takes a commit, tag or branch, datasets/ID:CONFIG a configuration.
     """
     from hpclaunch.fetch.download import environment_of
     from hpclaunch.fetch.download import fetch as run_fetch

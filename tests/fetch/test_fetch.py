@@ -109,7 +109,7 @@ def here(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
     yield
 
 
-def asked(*names: str, kind: str | None = "model", dry_run: bool = False) -> dict[str, Any]:
+def requested(*names: str, kind: str | None = "model", dry_run: bool = False) -> dict[str, Any]:
     items = [{"name": name, "kind": kind, "revision": None, "subset": None} for name in names]
     return {"items": items, "dry_run": dry_run, "wait_s": 0}
 
@@ -127,12 +127,12 @@ def run(request: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> dict[str
 
 @pytest.mark.usefixtures("here")
 def test_what_is_there_is_not_fetched_again(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    planned = run(asked("org/m", dry_run=True), capsys)
+    planned = run(requested("org/m", dry_run=True), capsys)
     assert planned["plan"]["needed_bytes"] == 400_004
     assert "result" not in planned and not hub.sent["model.safetensors"]
-    first = run(asked("org/m"), capsys)["result"]["items"][0]
+    first = run(requested("org/m"), capsys)["result"]["items"][0]
     sent = hub.sent["model.safetensors"]
-    second = run(asked("org/m"), capsys)["result"]["items"][0]
+    second = run(requested("org/m"), capsys)["result"]["items"][0]
     assert (first["fetched_bytes"], second["fetched_bytes"]) == (400_004, 0)
     assert hub.sent["model.safetensors"] == sent == len(WEIGHTS)
 
@@ -141,18 +141,18 @@ def test_what_is_there_is_not_fetched_again(hub: Hub, capsys: pytest.CaptureFixt
 def test_a_file_that_changed_on_the_way_is_fetched_again_and_then_refused(
     hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(asked("org/m"), capsys)
+    run(requested("org/m"), capsys)
     from huggingface_hub import constants
 
     weights = next(Path(constants.HF_HUB_CACHE).glob("**/snapshots/*/model.safetensors"))
     weights.write_bytes(b"\0" * len(WEIGHTS))  # a bit that fell over on the disk
-    run(asked("org/m"), capsys)
+    run(requested("org/m"), capsys)
     assert weights.read_bytes() == WEIGHTS
     weights.unlink()
     weights.parent.parent.parent.joinpath("blobs").rename(weights.parents[3] / "gone")
     hub.changed["model.safetensors"] = b"\1" * len(WEIGHTS)
     with pytest.raises(UserError, match=r"model\.safetensors came twice with other contents"):
-        run(asked("org/m"), capsys)
+        run(requested("org/m"), capsys)
     assert not weights.exists(), "no job may find it"
 
 
@@ -162,7 +162,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, 200_000))
     with pytest.raises(UserError, match=r"0\.4 MB are still to be fetched, and .* 0\.2 MB free"):
-        run(asked("org/m"), capsys)
+        run(requested("org/m"), capsys)
     assert not hub.sent["model.safetensors"]
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_fetched_is_named(
     name: str, kind: str | None, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run(asked(name, kind=kind), capsys)
+        run(requested(name, kind=kind), capsys)
 
 
 @pytest.mark.usefixtures("here")
@@ -192,15 +192,15 @@ def test_a_hub_that_answers_slow_down_is_waited_for(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     hub.too_often = 3
-    assert "result" in run(asked("org/m"), capsys)
+    assert "result" in run(requested("org/m"), capsys)
     hub.too_often = 1_000
     with pytest.raises(UserError, match="asked too often"):
-        run(asked("org/m"), capsys)
+        run(requested("org/m"), capsys)
 
 
 @pytest.mark.usefixtures("here")
 def test_a_revision_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    request = asked("org/m")
+    request = requested("org/m")
     request["items"][0]["revision"] = "v9"
     with pytest.raises(UserError, match="no such revision"):
         run(request, capsys)

@@ -47,8 +47,8 @@ def seconds_to_wait(error: UserError, attempt: int, wait_s: float) -> float:
     """Return how long to wait after an attempt: as the hub says, else ever longer."""
     own = wait_s * float(2 ** max(0, attempt - 1))
     headers = _answer(error, "headers") or {}
-    asked = str(headers.get("Retry-After", ""))
-    return max(own, min(float(asked), MOST_WAIT_S)) if asked.isdecimal() else own
+    requested = str(headers.get("Retry-After", ""))
+    return max(own, min(float(requested), MOST_WAIT_S)) if requested.isdecimal() else own
 
 
 def _answer(error: UserError, attribute: str) -> Any:
