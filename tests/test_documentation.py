@@ -16,8 +16,10 @@ from monitors.exports.export import export as write_export
 from tests.cli.running import ROOT, Home
 from tests.monitors import traces
 from tests.pages import blocks, lines
+from tests.stages.folders import write_adapter
 
-STARTS = ("sbatch", "srun", "local", "preflight")
+STAGES = ("merge", "generate", "quantize", "publish")
+STARTS = ("sbatch", "srun", "local", "preflight", *STAGES)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(ROOT / "examples/own-data/questions.jsonl", folder / "questions.jsonl")
     assert home.call("recipes", "cp", "llama3-8b-lora", "mine.yaml").code == 0
+    assert home.call("sbatch", "tiny", "--no-submit", "--name", "my-lora").code == 0
+    write_adapter(folder / "runs/my-lora/final")
     for name in ("first", "own-data"):  # the latter is the newest
         assert home.call("sbatch", "tiny", "--no-submit", "--name", name).code == 0
         (folder / f"runs/{name}/logs/job-1.out").write_text("0: [gpu0]: step 1\n")

@@ -46,7 +46,9 @@ def runs() -> Iterable[tuple[str, str]]:
     from hpclaunch.run.find import default_runs_dir, known
 
     found = sorted(known(default_runs_dir(), MOST_RUNS), key=lambda run: run[1].created)
-    return {record.name: record.recipe or "" for _, record in reversed(found)}.items()
+    return {
+        record.name: record.stage or record.recipe or "" for _, record in reversed(found)
+    }.items()
 
 
 @_completer

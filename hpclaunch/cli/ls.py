@@ -136,7 +136,7 @@ def _text(runs: list[Summary]) -> str:
 
 def _step(run: Summary) -> str:
     if run.step is None:
-        return ""
+        return run.stage
     return f"{run.step:,}" if run.total is None else f"{run.step:,}/{run.total:,}"
 
 

@@ -53,6 +53,9 @@ SECTIONS = {
             "hpclaunch.cli.adopt", "Take another's run, or one you copied, as your own."
         ),
     },
+    "From the weights of a run to what others use": {
+        "merge": Entry("hpclaunch.cli.merge", "Merge a LoRA adapter into its base model."),
+    },
     "Afterwards": {
         "report": Entry("hpclaunch.cli.report", "Report what a run did and what held it back."),
         "export": Entry("hpclaunch.cli.export", "Export the samples of a run for other tools."),

@@ -77,6 +77,7 @@ def report(
     import msgspec
 
     from hpclaunch.cli.plan_text import predicted_rows
+    from hpclaunch.cli.stage import results_json, stage_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.status import status
     from hpclaunch.run.find import find
@@ -94,9 +95,13 @@ def report(
     if as_json:
         prediction = msgspec.to_builtins(record.prediction)
         training = asdict(current.progress)
-        print_json({"training": training, "prediction": prediction, "metrics": to_dict(metrics)})
+        document = {"training": training, "prediction": prediction, "metrics": to_dict(metrics)}
+        if record.stage:
+            document |= {"stage": record.stage, "results": results_json(folder)["results"]}
+        print_json(document)
     else:
         head = [("run", f"{record.name}, {current.state}"), *progress_rows(current.progress)]
+        head += stage_rows(folder, record)
         head += predicted_rows(record, current.progress)
         head += metrics.rows
         if page:
@@ -105,18 +110,21 @@ def report(
         if metrics.report.nodes:
             parts.insert(0, _findings(metrics))
         print("\n\n".join(parts))
-    return 0 if metrics.report.nodes and (page or html is None) else 1
+    sampled = metrics.report.nodes or record.stage
+    return 0 if sampled and (page or html is None) else 1
 
 
 def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
     """Return what is known of the run beside its samples."""
     from hpclaunch.cli.report_setup import setup_rows
+    from hpclaunch.cli.stage import stage_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.changes import changes, transport
     from monitors.analysis.analysis import JobContext
     from monitors.analysis.event_file import read_event_file
 
     facts = [("state", str(current.state)), *progress_rows(current.progress)]
+    facts += stage_rows(folder, record)
     if current.failure:
         facts.append(("error", current.failure.error))
     logged = read_event_file(folder.events)

@@ -24,7 +24,7 @@ def setup_rows(
     """Return labels and texts on a run's setup, in the order to show; unknown rows left out."""
     recipe = None if record.program else _recipe(folder)
     rows = [] if recipe is None else _recipe_rows(record, recipe)
-    if record.program:
+    if record.program and not record.stage:
         rows.append(("program", shlex.join(record.program)))
     rows.append(("layout", _layout(record, recipe)))
     rows += [] if recipe is None else _batch_rows(record, recipe)

@@ -15,6 +15,8 @@ from hpclaunch.units import UNKNOWN, count, duration
 if TYPE_CHECKING:
     from hpclaunch.diagnose.progress import Progress
     from hpclaunch.diagnose.state import Status
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.record import Record
 
 
 @click.command(
@@ -43,19 +45,34 @@ def status(run: str | None, as_json: bool) -> int:
     from hpclaunch.run.find import find
 
     with waiting_message():
-        current = run_status(*find(run))
+        folder, record = find(run)
+        current = run_status(folder, record)
     if as_json:
         found = asdict(current) | to_dict(current.activity) | {"seconds_left": current.seconds_left}
         found.pop("activity")
+        if record.stage:
+            from hpclaunch.cli.stage import results_json
+
+            found |= {"stage": record.stage, "results": results_json(folder)["results"]}
         print_json(found)
     else:
-        print(_text(current))
+        print(_text(current, _stage_rows(folder, record)))
     return 1 if current.state in {"failed", "cancelled", "timed out"} else 0
 
 
-def _text(run: Status) -> str:
+def _stage_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
+    """Return what there is to say of a stage; nothing of a training."""
+    if not record.stage:
+        return []
+    from hpclaunch.cli.stage import stage_rows
+
+    return stage_rows(folder, record)
+
+
+def _text(run: Status, stage: list[tuple[str, str]]) -> str:
     """Return the whole state as text."""
-    lines: list[Row] = [("run", run.name), ("state", _state(run), STATE_STYLES.get(run.state, ""))]
+    lines: list[Row] = [("run", run.name), *stage[:1]]
+    lines.append(("state", _state(run), STATE_STYLES.get(run.state, "")))
     lines += _activity_rows(run)
     if run.job_id:
         where = f" on {run.nodes}" if run.nodes else ""
@@ -72,6 +89,7 @@ def _text(run: Status) -> str:
         lines.append(("note", note, "warning"))
     lines += [("note", f"{path} may not be read", "warning") for path in run.unreadable]
     lines += progress_rows(run.progress, _step_timing(run))
+    lines += stage[1:]
     if run.failure:
         failure = run.failure
         origin = "" if failure.rank is None else f"rank {failure.rank}"

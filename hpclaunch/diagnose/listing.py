@@ -31,6 +31,8 @@ class Summary:
     job_id: str | None = None
     recipe: str | None = None
     """None for a program of the user's own, and where it is not known."""
+    stage: str = ""
+    """`merge`, `quantize` ...; '' for a training or a program of the user's own."""
     step: int | None = None
     total: int | None = None
     created: float | None = None
@@ -91,6 +93,7 @@ def _summary(
         reason=found.reason,
         job_id=record.job_id,
         recipe=None if record.program else record.recipe,
+        stage=record.stage,
         step=found.progress.step,
         total=found.progress.total,
         created=record.created,

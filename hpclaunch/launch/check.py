@@ -77,7 +77,9 @@ def _check_start(job: Job) -> None:
     if launch.program:
         check_program(launch.program, python, launch.cwd, modules=modules)
     if not modules:
-        needed = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        needed: tuple[str, ...] = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        if launch.stage:
+            needed = tuple(dict.fromkeys((*LAUNCHER, *launch.stage.packages)))
         four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
         # From the root: a folder of that name where the user stands is no package of the job's.
         check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))

@@ -75,6 +75,7 @@ def draft(
         slurm_problem=machine.slurm_problem,
         slurm_notes=machine.notes,
         modules=request.modules,
+        stage=request.stage,
         part_of_allocation=machine.part_of_allocation,
         group=request.group,
         numbered=numbered,

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hpclaunch.errors import UserError
-from hpclaunch.plan.resources import Mode, Resources
+from hpclaunch.plan.resources import Mode, Resources, StageLaunch
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site import sbatch_options
 
@@ -85,6 +85,8 @@ class Request:
     """Environment modules to load after the site's."""
     program: tuple[str, ...] = ()
     """Own program and arguments, in place of the built-in trainer."""
+    stage: StageLaunch | None = None
+    """Of a run that is a stage; `program` is what the stage runs."""
     command: tuple[str, ...] = ()
     """What was typed, for the record."""
     group: str = ""

@@ -13,12 +13,13 @@ import msgspec
 from hpclaunch.errors import UserError
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
-from hpclaunch.plan.resources import Resources
+from hpclaunch.plan.resources import Resources, StageLaunch
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.stage import read_stage, stage_text
 
 FIXED = ("model", "data", "method")
 """Sections that a checkpoint belongs to: its tensors, their shapes, the samples already seen."""
@@ -58,11 +59,20 @@ def redraft(
             venv=venv or (Path(record.python) if record.python else None),
             modules=tuple(modules) or tuple(record.modules),
             program=tuple(record.program),
+            stage=_stage(folder, record),
             command=tuple(command) or tuple(record.command),
             group=record.group,
         ),
         variables,
     )
+
+
+def _stage(folder: RunFolder, record: Record) -> StageLaunch | None:
+    """Return how a stage's run is started again; None for a training. Raises UserError."""
+    found = read_stage(folder) if record.stage else None
+    if found is None:
+        return None
+    return StageLaunch(record.stage, stage_text(found), found.parallel, found.sampled)
 
 
 def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:

@@ -153,6 +153,8 @@ def _write_files(folder: RunFolder, job: Job) -> None:
     write_atomic(folder.script, job.script, mode=0o777)
     write_atomic(folder.launch_functions, job.static_scripts[folder.launch_functions.name])
     write_atomic(folder.node_checks, job.static_scripts[folder.node_checks.name], mode=0o777)
+    if job.plan.launch.stage:
+        write_atomic(folder.stage, job.plan.launch.stage.document)
 
 
 def check_writable(runs_dir: Path) -> None:
@@ -187,6 +189,7 @@ def _record(job: Job) -> Record:
         gpu=plan.resources.gpu,
         group=plan.launch.group,
         program=list(plan.launch.program),
+        stage=plan.launch.stage.name if plan.launch.stage else "",
         resources=asdict(plan.resources),
         python=str(plan.launch.python.path),
         modules=list(plan.launch.modules),

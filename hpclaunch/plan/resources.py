@@ -104,6 +104,22 @@ class PythonEnvironment:
 
 
 @dataclass(frozen=True)
+class StageLaunch:
+    """A stage as the launcher sees it: a program of this package, in place of the trainer."""
+
+    name: str
+    """`merge`, `quantize` ..."""
+    document: str
+    """Text of the run folder's stage.json."""
+    parallel: bool = False
+    """A process for each GPU, started by accelerate. Else one process has all of the node's."""
+    sampled: bool = True
+    """The nodes are sampled while it runs."""
+    packages: tuple[str, ...] = ()
+    """Python packages that it needs."""
+
+
+@dataclass(frozen=True)
 class Launch:
     """Where and how this run is started, and what was read off the machine."""
 
@@ -134,6 +150,8 @@ class Launch:
     """What was seen in the cluster's tables that the user must know, each with its fix."""
     modules: tuple[str, ...] = field(default=())
     """Modules to load after the site's."""
+    stage: StageLaunch | None = None
+    """Of a run that is a stage (merge, quantize ...): what its folder and script have beside."""
     part_of_allocation: bool = False
     """The run takes the first nodes of an allocation that has more."""
     group: str = ""

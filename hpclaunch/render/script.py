@@ -31,7 +31,7 @@ def script(plan: Plan) -> str:
 
     Raises UserError for a site profile whose module or variable names are no names.
     """
-    site, launch = plan.site, plan.launch
+    site, launch, stage = plan.site, plan.launch, plan.launch.stage
     for name, value in plan.environment:
         if not _VARIABLE.fullmatch(name):
             raise UserError(f"site {site.name}: environment: {name!r} is not a variable's name")
@@ -39,6 +39,7 @@ def script(plan: Plan) -> str:
     _check_words("the command", *launch.command, *launch.program, str(launch.cwd))
     if not _SUFFIX.fullmatch(site.address_suffix):
         raise UserError(f"site {site.name}: address_suffix {site.address_suffix!r} is no host name")
+    accelerate = stage is None or stage.parallel
     return _template().render(
         slurm=launch.mode != "local",
         options=list(_header(plan)),
@@ -63,7 +64,9 @@ def script(plan: Plan) -> str:
         nodes=plan.nodes,
         part=launch.part_of_allocation,
         per_node=plan.processes_per_node,
-        processes=plan.processes,
+        processes=plan.processes if accelerate else plan.nodes,
+        accelerate=accelerate,
+        sampled=stage is None or stage.sampled,
         cpus=plan.cpus_per_node,
         device=plan.device,
         interval=f"{plan.recipe.monitoring.interval:g}",
@@ -122,6 +125,8 @@ def header_value(value: str) -> str:
 def _title(plan: Plan) -> str:
     """Return in a line what the script does."""
     what = plan.recipe.name if plan.builtin_trainer else shlex.join(plan.launch.program)
+    if plan.launch.stage:
+        what = f"stage {plan.launch.stage.name} (see stage.json)"
     kind = plan.resources.gpu or ("CPU processes" if plan.device == "cpu" else "GPUs")
     nodes = "1 node" if plan.nodes == 1 else f"{plan.nodes} nodes"
     return f"{what} on {nodes} x {plan.processes_per_node} {kind}, site {plan.site.name}"

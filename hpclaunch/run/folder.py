@@ -128,6 +128,16 @@ class RunFolder:
         return self.root / "final"
 
     @property
+    def stage(self) -> Path:
+        """Which stage the run is, of what and with which settings; not there in a training."""
+        return self.root / "stage.json"
+
+    @property
+    def results(self) -> Path:
+        """What a stage found out or wrote, written last: a stage without it has not ended well."""
+        return self.root / "results.json"
+
+    @property
     def rates(self) -> Path:
         """What `hpclaunch preflight` measured between the ranks."""
         return self.root / "rates.json"

@@ -63,7 +63,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
     """Name of the sweep or pipeline that the run belongs to; its folder lies beside this one."""
     program: list[str] = []
-    """The user's own program; empty for the built-in trainer."""
+    """The user's own program or a stage's; empty for the built-in trainer."""
+    stage: str = ""
+    """Name of the stage that the run is (`merge`); '' for a training or a program of the user's."""
     job_id: str | None = None
     pid: int | None = None
     """Process that carries an attached run, on `host`."""

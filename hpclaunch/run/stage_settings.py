@@ -1,0 +1,77 @@
+"""Settings of each stage, typed: what stage.json holds under `settings`, with the stage's name.
+
+A stage's definition in `hpclaunch.stages` and what it executes in `hpclaunch.train.stages` share
+them. Unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+Target = Literal["gguf", "int8", "int4", "nf4"]
+"""Formats that `quantize` writes."""
+GgufType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+class Settings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="stage"
+):
+    """Base of all stages' settings."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that they belong to."""
+        return str(self.__struct_config__.tag)
+
+
+class Merge(Settings, frozen=True, kw_only=True, tag="merge"):
+    """An adapter and its base made one model."""
+
+    verify: bool = True
+    """Hold the logits of base and adapter against those of the merged model."""
+
+
+class Generate(Settings, frozen=True, kw_only=True, tag="generate"):
+    """Text that a model writes."""
+
+    prompts: tuple[str, ...]
+    max_new_tokens: PositiveInt = 128
+    device: Device = "auto"
+    chat: bool = True
+    """Put a prompt into the model's chat template where it has one."""
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+    """0: always the likeliest token."""
+    seed: int = 0
+    batch: PositiveInt = 8
+    """Prompts at once."""
+
+
+class Quantize(Settings, frozen=True, kw_only=True, tag="quantize"):
+    """A model in fewer bits."""
+
+    to: Target
+    gguf_type: GgufType = "q8_0"
+    """With `to: gguf`."""
+    rows: PositiveInt = 256
+    """Most rows of the run's data that int4 is calibrated with."""
+    perplexity: bool = True
+    """Measure the perplexity before and after on rows of the run's data."""
+
+
+class Publish(Settings, frozen=True, kw_only=True, tag="publish"):
+    """A model copied to where others get it, with a model card."""
+
+    url: str
+    """`hf://owner/name`, `s3://bucket/folder`, `file:///folder`."""
+    private: bool = True
+    """Of a new repository on the hub."""
+    license: str = ""
+    """Id of the license, for the card; '' says nothing of one."""
+
+
+StageSettings = Merge | Generate | Quantize | Publish
+"""Every stage's: another stage adds its own here."""

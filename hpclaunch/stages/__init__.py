@@ -1,0 +1,1 @@
+"""What stands around training: merge, generate, quantize, publish ... One module a stage."""

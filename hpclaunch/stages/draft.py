@@ -1,0 +1,221 @@
+"""A stage with its settings and sources to a Job: what `submit` and `execute` then start."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+import msgspec
+
+from hpclaunch.diagnose.state import run_state
+from hpclaunch.errors import UserError
+from hpclaunch.forecast.hub_access import check_access
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.local_devices import local_gpus
+from hpclaunch.launch.request import Request
+from hpclaunch.plan.resources import StageLaunch
+from hpclaunch.recipe import library
+from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.schema import Model
+from hpclaunch.render.job import Job
+from hpclaunch.run.find import default_runs_dir
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import read_record
+from hpclaunch.run.stage import Source, StageRecord, read_results, read_stage, stage_text
+from hpclaunch.run.stage_settings import StageSettings
+from hpclaunch.run.weight_files import read_json
+from hpclaunch.stages.registry import stage_called
+from hpclaunch.stages.source import KnownSource
+
+_CARRIER = ("fsdp.sharding=none",)
+"""Changes of the recipe that a stage's job is planned with: it trains nothing."""
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """A stage as requested."""
+
+    settings: StageSettings
+    sources: tuple[KnownSource, ...]
+    request: Request
+    """How it runs: mode, resources, site, name, runs folder, environment. The rest is set here."""
+    force: bool = False
+    """Do it again although it is done."""
+
+
+def record_of(wanted: StageRequest) -> StageRecord:
+    """Return what stage.json will hold."""
+    stage = stage_called(wanted.settings.stage)
+    return StageRecord(
+        sources=tuple(known.source for known in wanted.sources),
+        settings=wanted.settings,
+        parallel=stage.parallel,
+        sampled=stage.sampled,
+    )
+
+
+def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ) -> Job:
+    """Return the planned and rendered job of a stage. Only reads.
+
+    Raises UserError for inputs that are missing or that the stage cannot take, and for resources
+    that it cannot use.
+    """
+    stage = stage_called(wanted.settings.stage)
+    check_sources(wanted.sources)
+    stage.check(wanted.settings, wanted.sources)
+    record = record_of(wanted)
+    runs_dir = runs_dir_of(wanted)
+    name = wanted.request.name or free_name(runs_dir, default_name(wanted))
+    launch = StageLaunch(
+        stage.name, stage_text(record), stage.parallel, stage.sampled, stage.packages
+    )
+    return draft(
+        replace(
+            _with_resources(wanted),
+            recipe=library.TINY,
+            overrides=_CARRIER,
+            name=name,
+            runs_dir=runs_dir,
+            program=stage.program,
+            stage=launch,
+        ),
+        variables,
+    )
+
+
+def check_stage(job: Job, wanted: StageRequest, variables: Mapping[str, str] = os.environ) -> None:
+    """Refuse models that the job could not read. Raises UserError."""
+    mode, site = job.plan.launch.mode, job.plan.site
+    as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
+    for known in wanted.sources:
+        for name in filter(None, (known.source.model, known.base)):
+            model = Model(name=name, revision=known.source.revision)
+            check_access(model, site.internet, {**variables, **site.environment}, as_job)
+
+
+def check_sources(sources: Sequence[KnownSource]) -> None:
+    """Refuse an adapter whose base is a folder that is not there. Raises UserError."""
+    for known in sources:
+        base = known.base
+        if base is None or base.startswith("builtin:") or not is_local(base):
+            continue
+        if read_json(Path(base) / "config.json") is None:
+            raise UserError(
+                f"{known.source.name} is an adapter for {base}, which is no model's folder here",
+                "put the base model back there, or name the right one in base_model_name_or_path "
+                f"of {known.weights}/adapter_config.json",
+            )
+
+
+def _with_resources(wanted: StageRequest) -> Request:
+    """Return the request with a GPU or CPUs where nobody said. Raises UserError."""
+    stage = stage_called(wanted.settings.stage)
+    request, resources = wanted.request, wanted.request.resources
+    if resources.node_count > 1 and not stage.parallel:
+        raise UserError(f"--nodes {resources.nodes}: {stage.name} runs on one node", "leave it out")
+    if (resources.cpu_processes or 1) > 1 and not stage.parallel:
+        raise UserError(
+            f"--cpu-processes {resources.cpu_processes}: {stage.name} is one process",
+            "give it more cores: --cpus",
+        )
+    place = stage.place(wanted.settings, wanted.sources)
+    if place == "cpu" and (resources.gpus or resources.gpu):
+        raise UserError(f"{stage.name} needs no GPU", "leave --gpus and --gpu out")
+    if not (resources.gpus or resources.gpu or resources.cpu_processes):
+        if place == "cpu" or (request.mode == "local" and not local_gpus()):
+            resources = replace(resources, cpu_processes=1)
+        elif not stage.parallel:
+            resources = replace(resources, gpus=1)
+    if request.mode == "srun" and not stage.parallel and resources.nodes is None:
+        resources = replace(resources, nodes=1)  # of an allocation that may have more
+    return replace(request, resources=resources)
+
+
+def runs_dir_of(wanted: StageRequest) -> Path:
+    """Return where the stage's run goes: as said, else beside the run it is of."""
+    if wanted.request.runs_dir is not None:
+        return wanted.request.runs_dir.absolute()
+    for known in wanted.sources:
+        if known.source.run is not None:
+            beside = Path(known.source.run).parent
+            if os.access(beside, os.W_OK | os.X_OK):
+                return beside
+    return default_runs_dir().absolute()
+
+
+def default_name(wanted: StageRequest) -> str:
+    """Return what the stage's run is called where nobody says: `RUN-merge`."""
+    first = wanted.sources[0].source.name if wanted.sources else ""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", first).lstrip("._-")[:80]
+    return f"{stem}-{wanted.settings.stage}".lstrip("-")
+
+
+def free_name(runs_dir: Path, stem: str) -> str:
+    """Return `stem`, or `stem-2`, `stem-3` ... where that is taken."""
+    number, name = 1, stem
+    while (runs_dir / name).exists():
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
+def find_done(wanted: StageRequest) -> RunFolder | None:
+    """Return the run that has done this very stage: same sources, same settings, output in place.
+
+    None where there is none. Raises UserError where one is at work on it or waits to be.
+    """
+    record = record_of(wanted)
+    stage = stage_called(record.settings.stage)
+    for folder in _candidates(wanted):
+        try:
+            found = read_stage(folder)
+        except UserError:
+            continue
+        if found is None or not _same(found, record, folder):
+            continue
+        results = read_results(folder)
+        if results is not None and (stage.output != "final" or folder.final.is_dir()):
+            return folder
+        state = run_state(folder, read_record(folder)).state
+        if state in {"queued", "running"}:
+            raise UserError(
+                f"run {folder.root.name} does the same and is {state}",
+                f"wait for it: hpclaunch logs -f {quote(folder.root.name)}; or add --force",
+            )
+    return None
+
+
+def _candidates(wanted: StageRequest) -> Iterator[RunFolder]:
+    runs_dir, stem = runs_dir_of(wanted), default_name(wanted)
+    numbered = re.compile(rf"{re.escape(stem)}(-[0-9]+)?")
+    try:
+        names = [path.name for path in runs_dir.iterdir()]
+    except OSError:
+        return
+    for name in sorted(names):
+        if name == wanted.request.name or numbered.fullmatch(name):
+            folder = RunFolder(runs_dir / name)
+            if folder.record.is_file():
+                yield folder
+
+
+def _same(found: StageRecord, wanted: StageRecord, folder: RunFolder) -> bool:
+    """Return whether a run is of the same stage, settings and weights."""
+    if found.settings != wanted.settings or len(found.sources) != len(wanted.sources):
+        return False
+    results = read_results(folder)
+    read = results.fingerprints if results else ()
+    for at, (one, other) in enumerate(zip(found.sources, wanted.sources, strict=True)):
+        seen = read[at] if at < len(read) else one.fingerprint
+        if _named(one) != _named(other) or seen != other.fingerprint:
+            return False
+    return True
+
+
+def _named(source: Source) -> Source:
+    """Return a source without what tells one set of its weights from another."""
+    return msgspec.structs.replace(source, fingerprint="")

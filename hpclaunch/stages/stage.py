@@ -1,0 +1,60 @@
+"""What a stage is: its inputs, its resources, what it runs and what it leaves.
+
+A stage is a run of its own, with its own run folder: it is written, started, watched and explained
+like a training, with a program of this package in place of the trainer. Its definition is one
+module here, `STAGE = Stage(...)`, named in `registry.py`; its settings are a class in
+`hpclaunch.run.stage_settings`; what the job executes is `hpclaunch.train.stages.NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from hpclaunch.run.stage_settings import Settings
+from hpclaunch.stages.source import KnownSource
+
+S = TypeVar("S", bound=Settings)
+Place = Literal["cpu", "gpu"]
+"""cpu: on CPUs alone. gpu: on a GPU where there is one, on CPUs else."""
+Rows = list[tuple[str, str]]
+
+
+def _no_check(settings: Any, sources: Sequence[KnownSource]) -> None:
+    """Refuse nothing."""
+
+
+def _on_cpu(settings: Any, sources: Sequence[KnownSource]) -> Place:
+    return "cpu"
+
+
+@dataclass(frozen=True)
+class Stage(Generic[S]):
+    """One stage."""
+
+    settings: type[S]
+    """Its settings' class, which has its name too."""
+    output: Literal["final", "results"]
+    """final: a model or adapter in RUN/final, beside RUN/results.json. results: that file alone."""
+    rows: Callable[[Mapping[str, Any]], Rows]
+    """What results.json says, as label and text. Values that are not there are left out."""
+    check: Callable[[S, Sequence[KnownSource]], None] = _no_check
+    """Refuses, by a UserError, what is sure to fail: before anything is written."""
+    place: Callable[[S, Sequence[KnownSource]], Place] = _on_cpu
+    parallel: bool = False
+    """A process for each GPU, started by accelerate; else one process has all GPUs of its node."""
+    sampled: bool = True
+    """Whether the node is sampled while it runs."""
+    packages: tuple[str, ...] = ("torch", "transformers", "hpclaunch")
+    """Python packages that its program needs."""
+
+    @property
+    def name(self) -> str:
+        """`merge`, `quantize` ..."""
+        return str(self.settings.__struct_config__.tag)
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """The words of what runs in place of the trainer."""
+        return ("-m", f"hpclaunch.train.stages.{self.name}")
