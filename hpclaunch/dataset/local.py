@@ -108,7 +108,8 @@ def _in_folder(path: Path, split: str, subset: str | None) -> LocalSplit:
     split_of = split if split in splits else split_with_keyword(splits, split)
     if split_of is not None:
         names = splits[split_of]
-        names = names if split == split_of else with_keyword(names, split)
+        if split != split_of:  # the files of that very name, where there are some
+            names = with_keyword(names, split) or names
     else:
         loose = [name for name in everything if not any(name in some for some in splits.values())]
         more = f"; in none: {listed(loose)}" if loose else ""
@@ -208,10 +209,11 @@ def _saved(path: Path, split: str, subset: str | None) -> LocalSplit:
     folder, left_out = path, list[str]()
     if not _is_saved(path):
         splits = _saved_splits(path)
-        if split not in splits:
+        found = split if split in splits else split_with_keyword(splits, split)
+        if found is None:
             there = listed(splits, 20)
             raise UserError(f"{path} has no split '{split}', but {there}", SET_SPLITS)
-        folder, left_out = path / split, [f"{each}/" for each in splits if each != split]
+        folder, left_out = path / found, [f"{each}/" for each in splits if each != found]
     state = _json(folder / "state.json")
     own = state.get("_split")
     if folder == path and split not in ("train", own):

@@ -67,10 +67,14 @@ def with_keyword(paths: Iterable[str], word: str) -> list[str]:
 
 
 def split_with_keyword(splits: Splits, word: str) -> str | None:
-    """Return the split that a keyword stands for where it has files of that name: dev, eval."""
+    """Return the split that a keyword stands for: dev, val and valid for validation, eval for test.
+
+    None where it is no keyword, or the split is not there.
+    """
     for split, words in KEYWORDS.items():
-        if word in words and with_keyword(splits.get(split, ()), word):
-            return split
+        if word in words:
+            alike = [each for each in splits if each in words]
+            return split if split in splits else alike[0] if len(alike) == 1 else None
     return None
 
 

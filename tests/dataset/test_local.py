@@ -48,6 +48,23 @@ def test_only_the_split_that_is_named_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("word", ["val", "valid", "dev", "validation"])
+@pytest.mark.parametrize("name", ["validation.jsonl", "val.jsonl", "valid/rows.jsonl"])
+def test_a_keyword_means_the_split_whatever_its_file_is_called(
+    word: str, name: str, tmp_path: Path
+) -> None:
+    fill(tmp_path, "train.jsonl" if "/" not in name else "train/rows.jsonl", name)
+    assert files(tmp_path, word) == [name]
+
+
+def test_eval_means_the_split_test(tmp_path: Path) -> None:
+    fill(tmp_path, "train.jsonl", "test.jsonl")
+    assert files(tmp_path, "eval") == ["test.jsonl"]
+    assert files(fill(tmp_path / "more", "train.jsonl", "eval.jsonl"), "test") == ["eval.jsonl"]
+    with pytest.raises(UserError, match="no split 'val', but train, test"):
+        files(tmp_path, "val")
+
+
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     fill(tmp_path, "train.jsonl", "test.jsonl", "more.jsonl")
     for split in ("validation", "dev", "valdation", "more", "TRAIN"):
