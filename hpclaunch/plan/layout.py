@@ -7,6 +7,7 @@ from typing import Literal
 
 from hpclaunch.errors import UserError
 from hpclaunch.predict.sharding import shards_and_replicas
+from hpclaunch.recipe.loading import check_loading
 from hpclaunch.recipe.schema import Recipe, Sharding
 
 Precision = Literal["bf16", "fp16", "no"]
@@ -53,6 +54,8 @@ def layout(
             "hybrid sharding spreads the model inside a node, and each node has one process",
             "use --sharding full, or none",
         )
+    if not own_program:
+        check_loading(recipe)
     # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
     sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding
     shards, replicas = shards_and_replicas(sharding, nodes, per_node)

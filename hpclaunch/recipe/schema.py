@@ -125,8 +125,12 @@ class Fsdp(Section, frozen=True, kw_only=True):
     nodes. grad: gradients and optimizer only. none: a full copy on every rank."""
     offload: bool = False
     """Keep the shards in host memory between uses: slow, for models that fit no other way."""
+    loading: Literal["auto", "sharded", "whole"] = "auto"
+    """How weights are read. sharded: each rank reads its own slices of the files. whole: every rank
+    reads the model, which is then sharded. auto: sharded where it can be, else whole, with the
+    reason in the log."""
     cpu_ram_efficient_loading: bool = True
-    """One rank reads the weights and hands them out, so a node's memory holds one copy."""
+    """The model is sharded before it holds weights; off, every rank shards a whole one."""
     state_dict: Literal["sharded", "full"] = "sharded"
     """How checkpoints are written. The final weights are always gathered whole."""
 

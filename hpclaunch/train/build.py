@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +100,15 @@ def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
         inputs.attn_implementation,
         len(inputs.tokenizer),
         context.fsdp_version,
+        (lambda line: log_line(f"weights: {line}"))
+        if context.is_main_process
+        else (lambda _: None),
     )
+
+
+def _weights_log(context: DistContext) -> Callable[[str], None]:
+    """Return what logs a line of how the weights are loaded, on the main process alone."""
+    return lambda line: log_line(f"weights: {line}") if context.is_main_process else None
 
 
 def create_trainer(
@@ -113,6 +122,8 @@ def create_trainer(
     from transformers.integrations import TensorBoardCallback
 
     from hpclaunch.train.kernels import install as kernels
+    from hpclaunch.train.loading.adapters import adapters_on_cpu
+    from hpclaunch.train.loading.hooks import load_when_sharded
     from hpclaunch.train.tensorboard import FullDiskTensorBoard
     from hpclaunch.train.trainer import CheckpointOptions
 
@@ -120,7 +131,8 @@ def create_trainer(
     memory = PeakMemory(context)
     timeouts = Timeouts(recipe.training.get("ddp_timeout"))
     tokenized = tokenize_inputs(recipe, inputs)
-    trainer = objectives.trainer_class(recipe.objective)(
+    make_trainer = adapters_on_cpu(loaded)(objectives.trainer_class(recipe.objective))
+    trainer = make_trainer(
         folder,
         context,
         CheckpointOptions(
@@ -147,6 +159,7 @@ def create_trainer(
     model.add_head_bias_attribute(trainer.model)
     if trainer.padding_free:
         packing.forbid_masks(model.without_adapter(trainer.model))
+    load_when_sharded(trainer, _weights_log(context))
     faster = kernels.install(recipe, trainer, context.fsdp_version)
     if context.is_main_process:
         if faster:

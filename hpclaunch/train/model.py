@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.hub import explain
+from hpclaunch.train.loading import way as loading
 from hpclaunch.train.routers import router_names
 from hpclaunch.train.towers import freeze_towers, without_adapters
 
@@ -71,13 +73,19 @@ def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
 
 
 def load_model(
-    recipe: Recipe, where: Source, attn_implementation: str, vocab_size: int, fsdp_version: int
+    recipe: Recipe,
+    where: Source,
+    attn_implementation: str,
+    vocab_size: int,
+    fsdp_version: int,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """Return the model in the recipe's dtype, with embeddings for `vocab_size` tokens at least.
 
     The dtype is always passed: by name alone a model would load in float32. That is what weights
     need that are trained themselves, for small updates are rounded away in 16 bits: accelerate
-    casts them under FSDP (`fsdp_version`, 0 without), and this function otherwise.
+    casts them under FSDP (`fsdp_version`, 0 without), and this function otherwise. Parameters may
+    stay on meta until the model is sharded (`hpclaunch.train.loading`); `log` gets a line of that.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -92,8 +100,9 @@ def load_model(
         attention.register_varlen()
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
-    with explain("model", where.path):
-        model, report = AutoModelForCausalLM.from_pretrained(
+
+    def from_pretrained() -> Any:
+        return AutoModelForCausalLM.from_pretrained(
             where.path,
             revision=where.revision,
             dtype=load_dtype,
@@ -102,6 +111,13 @@ def load_model(
             output_loading_info=True,
             **options,
         )
+
+    config = load_config(where)
+    with explain("model", where.path):
+        (model, report), whole = loading.load(
+            recipe, config, vocab_size, fsdp_version, from_pretrained
+        )
+    log("each rank reads its own shard" if whole is None else f"loaded whole: {whole}")
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
         raise UserError(

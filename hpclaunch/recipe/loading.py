@@ -1,0 +1,47 @@
+"""How a recipe's weights are loaded: each rank its own shard, or every rank the whole model."""
+
+from __future__ import annotations
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Recipe
+
+OWN_VALUES = (True, False, "gaussian")
+"""Values of `init_lora_weights` whose adapters start without a look at the base weights."""
+OBJECTIVES = frozenset({"sft"})
+"""Objectives whose trainers take a model that is still on the meta device."""
+
+
+def whole_because(recipe: Recipe) -> str | None:
+    """Return why every rank of a recipe loads the whole model; None: each reads its own shard.
+
+    What the model's files and tokens make necessary is not known here.
+    """
+    fsdp, lora = recipe.fsdp, recipe.method.lora
+    adapter = recipe.method.kind != "full"
+    reasons = (
+        (fsdp.loading == "whole", "fsdp.loading is whole"),
+        (fsdp.sharding == "none", "fsdp.sharding is none"),
+        (fsdp.version != 2, "FSDP 1 shards what is loaded"),
+        (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
+        (recipe.objective not in OBJECTIVES, f"objective {recipe.objective} loads other models"),
+        (recipe.method.kind == "qlora", "4-bit weights are quantized whole"),
+        (adapter and lora.use_dora, "method.lora.use_dora starts from the base weights"),
+        (
+            adapter and lora.init_lora_weights not in OWN_VALUES,
+            f"method.lora.init_lora_weights={lora.init_lora_weights} reads the base weights",
+        ),
+        (
+            adapter and lora.target_parameters is not None,
+            "method.lora.target_parameters wraps parameters, not layers",
+        ),
+    )
+    return next((reason for holds, reason in reasons if holds), None)
+
+
+def check_loading(recipe: Recipe) -> None:
+    """Refuse sharded loading that was asked for and cannot be. Raises UserError."""
+    reason = whole_because(recipe)
+    if recipe.fsdp.loading == "sharded" and reason is not None:
+        raise UserError(
+            f"fsdp.loading=sharded: {reason}", "set fsdp.loading=auto, which then loads it whole"
+        )

@@ -1,0 +1,100 @@
+"""Executed by each rank: load models whole and in shards, and compare what the rank then holds.
+
+`python -m tests.train.load_both_ways FOLDER` under `accelerate launch`: FOLDER/cases.json has the
+cases, and FOLDER/rank-N.json says of each what differs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hpclaunch.recipe.load import load
+from hpclaunch.train import distributed, model
+from hpclaunch.train.loading.adapters import adapters_on_cpu
+from hpclaunch.train.loading.deferred import deferred_load
+from hpclaunch.train.loading.hooks import load_when_sharded
+
+
+def main(folder: Path) -> None:
+    """Run the cases; write this rank's answer."""
+    from trl import SFTConfig
+
+    context = distributed.context_from_env()
+    arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=True, report_to=[])
+    distributed.init_process_group(context, arguments)
+    found = {
+        name: compare(overrides)
+        for name, overrides in json.loads((folder / "cases.json").read_text("utf-8")).items()
+    }
+    (folder / f"rank-{context.rank}.json").write_text(json.dumps(found), "utf-8")
+    distributed.destroy_process_group()
+
+
+def compare(overrides: list[str]) -> dict[str, Any]:
+    """Return what the two ways differ in, how many parameters there are, and what was logged."""
+    import torch
+
+    whole, sharded = (held([*overrides, f"fsdp.loading={way}"]) for way in ("whole", "auto"))
+    parts, others = sharded["parts"], whole["parts"]
+    different = sorted(
+        name
+        for name in parts.keys() | others.keys()
+        if name not in parts
+        or name not in others
+        or parts[name].dtype != others[name].dtype
+        or not torch.equal(parts[name], others[name])
+    )
+    return {
+        "different": different,
+        "parameters": len(parts),
+        "log": sharded["log"],
+        "deferred": sharded["deferred"],
+        "optimized": sharded["optimized"] == whole["optimized"] > 0,
+    }
+
+
+def held(overrides: list[str]) -> dict[str, Any]:
+    """Return this rank's parts of a model's parameters and buffers, sharded as for a training."""
+    import torch
+    from accelerate import Accelerator
+    from peft import get_peft_model
+    from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+
+    recipe = load("tiny", overrides)
+    torch.manual_seed(3)
+    lines: list[str] = []
+    where = model.source(recipe.model)
+    loaded = model.load_model(recipe, where, "sdpa", 10, 2, lines.append)
+    deferred = deferred_load(loaded) is not None
+    adapter = model.lora_config(recipe, loaded, [], 2)
+    with adapters_on_cpu(loaded):
+        trained = loaded if adapter is None else get_peft_model(loaded, adapter)
+    load_when_sharded(SimpleNamespace(model=trained))
+    optimizer = torch.optim.AdamW(each for each in trained.parameters() if each.requires_grad)
+    accelerator = Accelerator(mixed_precision="bf16")
+    plugin = accelerator.state.fsdp_plugin
+    plugin.transformer_cls_names_to_wrap = trained._no_split_modules  # not those of the case before
+    plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    trained, optimizer = accelerator.prepare(trained, optimizer)
+    tensors = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
+    mine = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    return {
+        "parts": {name: local(tensor).clone() for name, tensor in tensors.items()},
+        "log": lines,
+        "deferred": deferred,
+        "optimized": sum(id(each) in mine for each in trained.parameters()),
+    }
+
+
+def local(tensor: Any) -> Any:
+    """Return this rank's part of a tensor."""
+    detached = tensor.detach()
+    return detached.to_local() if hasattr(detached, "to_local") else detached
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
