@@ -44,7 +44,7 @@ def recipe_page() -> str:
         ("method.lora", found["Lora"]),
         ("method.quantization", found["Quantization"]),
     ]
-    order.append(("tracking.wandb", found["Wandb"]))
+    order += [(f"tracking.{name.lower()}", found[name]) for name in ("Wandb", "Mlflow", "Trackio")]
     parts += [f"\n## `{key}`\n\n{about(node)}\n\n{table(node, found)}" for key, node in order]
     parts.append(
         "\n## `training`\n\nAny field of TRL's `SFTConfig`, which has those of Transformers' "

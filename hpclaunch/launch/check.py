@@ -9,11 +9,13 @@ from pathlib import Path
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access, check_offline
-from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program
+from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
 from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.tracking import check_trackers, trackers
 from hpclaunch.render.job import Job
+from hpclaunch.run.webhook import webhook_url
 from hpclaunch.slurm.environment import (
     refuse_secret_variables,
     refuse_secrets,
@@ -44,6 +46,8 @@ def check_here(job: Job, data: CheckData) -> None:
     refuse_secret_variables(site.environment, f"the environment of site profile {site.name}")
     refuse_secrets_in(job.script, "the script")
     check_writable(launch.folder.parent)
+    if job.plan.recipe.notify.webhook:
+        webhook_url(inherited=launch.mode != "sbatch")
     _check_start(job)
     check_recipe(job, data)
 
@@ -53,8 +57,18 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
     refuse_secrets_in(job.recipe, "the recipe")
     if job.plan.builtin_trainer:
         if not (job.plan.launch.modules or job.plan.site.modules):
-            check_storage(job.plan.recipe.checkpoints, job.plan.launch.python.path)
+            python = job.plan.launch.python.path
+            check_storage(job.plan.recipe.checkpoints, python)
+            _check_trackers(job.plan.recipe, python)
         data(job.plan.recipe)
+
+
+def _check_trackers(recipe: Recipe, python: Path) -> None:
+    """Refuse trackers that the job's environment at `python` lacks. Raises UserError."""
+    names = [name for name in trackers(recipe) if name != "tensorboard"]  # that of TRAINER's extra
+    if names:
+        lacking = set(missing(python, names, Path("/")))
+        check_trackers(recipe, lacking.__contains__, f"{python}/bin/python")
 
 
 def check_model_access(job: Job, variables: Mapping[str, str] = os.environ) -> None:

@@ -153,6 +153,14 @@ def global_batch_not_held(planned: PlanInput) -> PlanNote | None:
     )
 
 
+def no_mail(recipe: Recipe, slurm: bool) -> tuple[PlanNote, ...]:
+    """Slurm writes the mail: without it nobody does."""
+    if slurm or recipe.notify.mail is None:
+        return ()
+    evidence = "notify.mail: Slurm writes the mail, and a local run has no Slurm"
+    return (PlanNote(evidence, "use notify.webhook=true"),)
+
+
 RULES: tuple[Rule, ...] = (
     hybrid_on_one_node,
     full_shard_on_sockets,

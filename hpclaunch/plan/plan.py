@@ -7,9 +7,9 @@ from typing import Literal
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.layout import Layout, layout
-from hpclaunch.plan.notes import PlanNote, plan_notes
+from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
-from hpclaunch.plan.slurm_options import Option, slurm_options
+from hpclaunch.plan.slurm_options import Option, slurm_options, with_mail
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -72,7 +72,8 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         raise UserError("a local run has one node", "use sbatch or srun for several")
     cpus = _cpus(site, resources, launch, per_node)
     lay = layout(recipe, resources.node_count, per_node, device, own_program=bool(launch.program))
-    options = slurm_options(site, resources, launch, per_node, cpus) if slurm else ()
+    requested = with_mail(resources, recipe.notify.mail)
+    options = slurm_options(site, requested, launch, per_node, cpus) if slurm else ()
     by_count = slurm and launch.gpu_request is None and not site.gpus and resources.gpu is not None
     why = launch.slurm_problem or "there is no Slurm here to ask"
     notes = plan_notes(
@@ -91,7 +92,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
         restarts=_restarts(resources, launch),
-        notes=(*(PlanNote(*note) for note in launch.slurm_notes), *notes),
+        notes=(*(PlanNote(*note) for note in launch.slurm_notes), *notes, *no_mail(recipe, slurm)),
     )
 
 

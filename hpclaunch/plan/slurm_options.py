@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.resources import Launch, Resources
@@ -14,6 +14,9 @@ from hpclaunch.site.schema import Site
 
 DECIDED_HERE = ("mem", "constraint")
 """Options with a row whose value is more than what the user or the site names."""
+
+MAIL_TYPES = "END,FAIL,REQUEUE"
+"""When Slurm writes, by `notify.mail`."""
 
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """MiB in each of Slurm's units."""
@@ -77,6 +80,17 @@ def slurm_options(
         flag, _, text = argument.partition("=")
         found.append(Option(flag, text or None))
     return tuple(found)
+
+
+def with_mail(resources: Resources, address: str | None) -> Resources:
+    """Return the resources with `notify.mail`, where the command line names nobody to write to."""
+    if address is None:
+        return resources
+    return replace(
+        resources,
+        mail_user=resources.mail_user or address,
+        mail_type=resources.mail_type or MAIL_TYPES,
+    )
 
 
 def _constraint(of_gpu: str | None, resources: Resources) -> list[Option]:

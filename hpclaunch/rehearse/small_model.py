@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import Notify, Recipe, Tracking
+from hpclaunch.recipe.tracking import trackers
 
 STEPS = 6
 SAMPLES = 64
@@ -57,8 +58,9 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         if offload:
             offload = False
             missing.append("offload")
-    if recipe.tracking.wandb.enabled:
-        missing.append("Weights & Biases")
+    for name in trackers(recipe):
+        if name in _ELSEWHERE:
+            missing.append(_ELSEWHERE[name])
     if recipe.checkpoints.sync_to:
         missing.append("the copy to checkpoints.sync_to")
     data = recipe.data
@@ -76,8 +78,13 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         training=training,
         follows_global_batch=[],
         checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
-        tracking=replace(recipe.tracking, wandb=replace(recipe.tracking.wandb, enabled=False)),
+        tracking=Tracking(tensorboard=recipe.tracking.tensorboard),
+        notify=Notify(),
     ), missing
+
+
+_ELSEWHERE = {"wandb": "Weights & Biases", "mlflow": "MLflow", "trackio": "Trackio"}
+"""Trackers that a rehearsal leaves out: others would see it."""
 
 
 def _at_most(value: Any, most: int) -> int:

@@ -60,6 +60,7 @@ def script(plan: Plan) -> str:
         builtin=plan.builtin_trainer,
         safe_path=plan.builtin_trainer or _is_own_module(plan.launch.program),
         restarts=plan.restarts,
+        notify=plan.recipe.notify.webhook,
         signal_seconds=SIGNAL_BEFORE_END_SECONDS,
         nodes=plan.nodes,
         part=launch.part_of_allocation,

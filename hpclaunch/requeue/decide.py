@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hpclaunch.diagnose import faulty_nodes
 from hpclaunch.diagnose.last_attempt import end_recorded, last_failure
+from hpclaunch.notify.send import notify
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -44,6 +45,7 @@ def go_back(folder: RunFolder, record: Record, job: str) -> int:
             if accepted
             else f"{_joined(excluded)} failed twice, but Slurm does not let the job leave it out"
         )
+    notify(folder, record, "requeue")
     time.sleep(REQUEUE_TIMEOUT)
     return 1
 

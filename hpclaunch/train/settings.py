@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Objective, Recipe
+from hpclaunch.recipe.schema import Mlflow, Objective, Recipe
+from hpclaunch.recipe.tracking import check_trackers
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext
 from hpclaunch.train.objectives import config_class
@@ -21,16 +22,7 @@ adapter's are small, and wait."""
 
 def check_tracking(recipe: Recipe) -> None:
     """Refuse tracking whose package is not installed. Raises UserError."""
-    for enabled, package in (
-        (recipe.tracking.tensorboard, "tensorboard"),
-        (recipe.tracking.wandb.enabled, "wandb"),
-    ):
-        if enabled and importlib.util.find_spec(package) is None:
-            key = f"tracking.{package}" + (".enabled" if package == "wandb" else "")
-            raise UserError(
-                f"{key} is on, but the package {package} is not installed",
-                f"install it in the job's environment, or set {key}: false",
-            )
+    check_trackers(recipe, lambda name: importlib.util.find_spec(name) is None, "python")
 
 
 def set_up_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
@@ -51,7 +43,25 @@ def set_up_trackers(recipe: Recipe, run: RunFolder) -> list[str]:
         if wandb.entity:
             os.environ["WANDB_ENTITY"] = wandb.entity
         names.append("wandb")
+    names += _set_up_mlflow(recipe.tracking.mlflow, run)
+    if recipe.tracking.trackio.enabled:
+        os.environ["TRACKIO_DIR"] = str(run.metrics / "trackio")
+        names.append("trackio")
     return names
+
+
+def _set_up_mlflow(mlflow: Mlflow, run: RunFolder) -> list[str]:
+    """Have MLflow write to its server, or into the run folder; return its name for `report_to`."""
+    if not mlflow.enabled:
+        return []
+    if mlflow.uri:
+        os.environ["MLFLOW_TRACKING_URI"] = mlflow.uri
+    elif "MLFLOW_TRACKING_URI" not in os.environ:
+        os.environ["MLFLOW_TRACKING_URI"] = (run.metrics / "mlruns").absolute().as_uri()
+        os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # newer ones ask for a database instead
+    if mlflow.experiment:
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = mlflow.experiment
+    return ["mlflow"]
 
 
 def _sft_defaults(
@@ -96,6 +106,9 @@ def training_arguments(
     fields.setdefault("disable_tqdm", True)
     fields.setdefault("logging_first_step", True)  # stop.py logs the last one
     fields.setdefault("run_name", run.root.name)
+    if recipe.tracking.trackio.enabled:
+        fields.setdefault("project", recipe.tracking.trackio.project or recipe.name)
+        fields.setdefault("trackio_space_id", recipe.tracking.trackio.space)
     if recipe.method.kind == "full" and context.fsdp_version:
         fields.setdefault("accelerator_config", _SYNC_EACH_BATCH)
     if has_eval_set:

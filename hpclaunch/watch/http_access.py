@@ -7,10 +7,10 @@ import ipaddress
 import os
 import secrets
 import socket
-import stat
 from pathlib import Path
 
 from hpclaunch.errors import UserError
+from hpclaunch.run.private_file import read_private
 
 TOKEN_BYTES = 32
 
@@ -76,14 +76,7 @@ def read_or_create_token(path: Path) -> str:
 
 
 def _read_token(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
-            raise UserError(f"{path} is not a file of yours", "remove it")
-        if status.st_mode & 0o077:
-            raise UserError(f"others may read {path}", f"chmod 600 {path}, or remove it")
-        token = stream.read(1024).decode("ascii", "replace").strip()
+    token = read_private(path)
     if len(token) < TOKEN_BYTES:
         raise UserError(f"{path} holds no token", "remove it, and a new one is made")
     return token

@@ -20,7 +20,7 @@ name: {name}
 model: {{name: "{model}"}}
 data: {{name: "builtin:cluster-questions"}}
 checkpoints: {{sync_to: {sync_to}}}
-tracking: {{wandb: {{enabled: true, project: "{project}"}}}}
+tracking: {{wandb: {{enabled: false, project: "{project}"}}}}
 """
 RIGHT = {"name": "mine", "model": "builtin:tiny-llama", "sync_to": "null", "project": "p"}
 

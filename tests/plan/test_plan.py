@@ -209,3 +209,14 @@ def test_a_folder_that_slurms_headers_cannot_hold(folder: str) -> None:
 def test_what_only_python_can_ask_for_is_refused_in_words(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         Resources(**given).check()
+
+
+def test_mail_that_the_recipe_names_is_slurms_to_send() -> None:
+    asked = recipe("notify.mail=me@uni.example")
+    found = options(plan(asked))
+    assert (found["--mail-user"], found["--mail-type"]) == ("me@uni.example", "END,FAIL,REQUEUE")
+    found = options(plan(asked, mail_user="other@uni.example", mail_type="ALL"))
+    assert (found["--mail-user"], found["--mail-type"]) == ("other@uni.example", "ALL")
+    assert "--mail-user" not in options(plan())
+    by_itself = plan(asked, how=launch(mode="local"))
+    assert any("notify.mail" in note.evidence for note in by_itself.notes)

@@ -185,6 +185,24 @@ def test_the_end_of_the_allocation(folder: RunFolder, left: str, end: int | None
     assert "ends=55\n" in told.stdout
 
 
+def test_the_webhook_is_told_last_and_for_some_seconds_at_most(folder: RunFolder) -> None:
+    told = (
+        'cat "$HPCLAUNCH_RUN/exit_code" >"$HPCLAUNCH_RUN/told"; echo "$@" >>"$HPCLAUNCH_RUN/told"'
+    )
+    stand_in(folder.root.parent, "python", f"{told}; exec sleep 60")
+    stand_in(
+        folder.root.parent,
+        "timeout",
+        '[ "$1 $2" = "--signal=KILL 15" ] && shift 2; "$@" & sleep 0.3; kill -KILL $!',
+    )
+    done = run_script(folder, "begin --notify\ntrain bash -c 'exit 4'\nfinish")
+    assert done.returncode == 4, "whatever the receiver does"
+    assert (folder.root / "told").read_text() == f"4\n-P -m hpclaunch.notify {folder.root} 4\n"
+    (folder.root / "told").unlink()
+    run_script(folder, "begin\ntrain bash -c 'exit 4'\nfinish")
+    assert not (folder.root / "told").exists(), "not asked for"
+
+
 STATES = {
     "at once": "echo RUNNING",
     "at the second try": "[ -e tried ] && echo RUNNING || { touch tried; exit 1; }",

@@ -1,4 +1,4 @@
-# launch.sh, version 6 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 7 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -6,7 +6,7 @@
 # does nothing but leave the exit code where the environment cannot be loaded, and refuse the script of a
 # copied folder. Then, in this order:
 #   require_python FOLDER         end the job where FOLDER has no Python any more
-#   begin [--nodes N] [--max-restarts N] [--own-program]   strict mode, signals, this attempt's mark;
+#   begin [--nodes N] [--max-restarts N] [--own-program] [--notify]   strict mode, signals, this attempt's mark;
 #                                 --nodes: the first N of an allocation that has more
 #   on_head_node [SRUN OPTION ...] COMMAND ...    run once, on the first node, and wait
 #   choose_port [--port N] [--suffix TEXT]        HPCLAUNCH_HEAD, HPCLAUNCH_PORT
@@ -74,6 +74,7 @@ begin() {
     set -euo pipefail
     local trainer=yes first=
     max_restarts=0
+    notify=             # tell the user's webhook how it ended
     requeue=            # why the job goes back into the queue
     sidecar=            # its pid, and the signal that ends it
     sidecar_signal=TERM
@@ -86,6 +87,7 @@ begin() {
         --nodes) first=$2 && shift 2 ;;
         --max-restarts) max_restarts=$2 && shift 2 ;;
         --own-program) trainer= && shift ;;
+        --notify) notify=yes && shift ;;
         *) echo "launch.sh: begin does not know $1" >&2 && exit 2 ;;
         esac
     done
@@ -360,4 +362,6 @@ at_exit() {
     ours || return  # a later attempt's folder is none of this one's
     if [ "$max_restarts" -gt 0 ] && [ "$stops" -gt 0 ] && requeued; then return; fi
     keep_exit_code "$status"
+    # The last thing, and for some seconds at most, whatever the receiver does.
+    [ -z "$notify" ] || timeout --signal=KILL 15 python -P -m hpclaunch.notify "$HPCLAUNCH_RUN" "$status" || :
 }

@@ -1,0 +1,35 @@
+"""Where curves go: the package that each tracker needs, and how it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Recipe
+
+
+def trackers(recipe: Recipe) -> Iterator[str]:
+    """Return the names of the trackers in use, which are those of their packages."""
+    tracking = recipe.tracking
+    for name, enabled in (
+        ("tensorboard", tracking.tensorboard),
+        ("wandb", tracking.wandb.enabled),
+        ("mlflow", tracking.mlflow.enabled),
+        ("trackio", tracking.trackio.enabled),
+    ):
+        if enabled:
+            yield name
+
+
+def check_trackers(recipe: Recipe, missing: Callable[[str], bool], python: str) -> None:
+    """Refuse a tracker whose package is missing. Raises UserError with the line that installs it.
+
+    `missing` returns whether a package is; `python` is the job's Python, as it is called.
+    """
+    for name in trackers(recipe):
+        if missing(name):
+            key = f"tracking.{name}" + ("" if name == "tensorboard" else ".enabled")
+            raise UserError(
+                f"{key} is on, but the package {name} is not installed",
+                f"{python} -m pip install {name}, or set {key}: false",
+            )

@@ -1,0 +1,1 @@
+"""Tests of the messages at the end of a run."""
