@@ -105,6 +105,11 @@ class RunFolder:
         return self.root / "phase.json"
 
     @property
+    def prepared(self) -> Path:
+        """Which entry of the cache holds the tokenized rows; written by `prepare`."""
+        return self.root / "prepared.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Training state, one folder `step-N` each: complete, or not there."""
         return self.root / "checkpoints"

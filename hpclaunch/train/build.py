@@ -24,6 +24,8 @@ from hpclaunch.train import (
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
 from hpclaunch.train.phase_callback import PhaseCallback
+from hpclaunch.train.prepared.kept import rows_of_run
+from hpclaunch.train.prepared.rows import PreparedRows, arrange
 from hpclaunch.train.progress_log import ProgressLog, log_line
 from hpclaunch.train.stop import StopInTime
 from hpclaunch.train.timeouts import Timeouts
@@ -38,7 +40,8 @@ class Inputs:
     tokenizer: Any
     new_tokens: list[int]
     """Ids of `data.special_tokens` that the model does not have yet."""
-    rows: data.Rows
+    rows: data.Rows | PreparedRows
+    """As the data has them; as they are trained on, where `prepare` left them in the cache."""
     arguments: Any
     """TRL's config, such as SFTConfig."""
     attn_implementation: str
@@ -60,7 +63,9 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     source = model.source(recipe.model)
     tokenizer, new_tokens = model.load_tokenizer(source, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
-    rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
+    rows: data.Rows | PreparedRows | None = rows_of_run(folder, recipe, context.device)
+    if rows is None:
+        rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     config = model.load_config(source)
     packed = packing.use_packing(recipe.training, config)
     attn_implementation = attention.attn_implementation(
@@ -170,20 +175,24 @@ def create_trainer(
     return trainer, Callbacks(stop, memory, tokenized.truncation)
 
 
-def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> tokenize.Tokenized:
-    """Return the rows as tokens. The first rank of all, then of each node, fills the cache.
+def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> PreparedRows:
+    """Return the rows as they are trained on.
 
-    Every rank must call it. Raises UserError.
+    The first rank of all, then of each node, fills the library's cache. Every rank must call it.
+    Raises UserError.
     """
     from trl.trainer.utils import global_then_local_main_first
 
-    arguments = inputs.arguments
-    masked = tokenize.masks_assistant(arguments, inputs.rows)
-    tokens = template.token_source(inputs.tokenizer, assistant_only=masked)
-    with global_then_local_main_first():
-        tokenized = tokenize.tokenize_rows(inputs.rows, recipe.data.name, tokens, arguments)
+    arguments, rows = inputs.arguments, inputs.rows
+    with global_then_local_main_first():  # every rank comes here: another node may have no cache
+        if not isinstance(rows, PreparedRows):
+            masked = tokenize.masks_assistant(arguments, rows)
+            tokens = template.token_source(inputs.tokenizer, assistant_only=masked)
+            tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+            rows = arrange(tokenized, rows, arguments)
+    arguments.dataset_kwargs = {**(arguments.dataset_kwargs or {}), "skip_prepare_dataset": True}
     arguments.assistant_only_loss = False  # the labels have it, and TRL would look for messages
-    return tokenized
+    return rows
 
 
 def save_final(recipe: Recipe, folder: RunFolder, context: DistContext, trainer: Any) -> None:

@@ -27,12 +27,11 @@ def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
     from hpclaunch.train import attention, data, model, packing, settings, template, tokenize
     from hpclaunch.train.distributed import DistContext
+    from hpclaunch.train.prepared import rows as prepared_rows
+    from hpclaunch.train.prepared.kept import kept_rows
 
     recipe = load(str(folder.recipe))
     device = device_of(folder)
-    check_packages(recipe, device)
-    check_storage(recipe, folder)
-    fetch(recipe.model)
     phases.begin(f"reading the tokenizer of {recipe.model.name}")
     where = model.source(recipe.model)
     config = model.load_config(where)
@@ -44,6 +43,7 @@ def prepare(folder: RunFolder) -> None:
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
     phases.begin(f"reading {recipe.data.name}")
+    kept = kept_rows(recipe, device)
     rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
     alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
     arguments = settings.training_arguments(
@@ -57,9 +57,47 @@ def prepare(folder: RunFolder) -> None:
     phases.begin(f"tokenizing {recipe.data.name}")
     masked = tokenize.masks_assistant(arguments, rows)
     tokens = template.token_source(tokenizer, assistant_only=masked)
-    tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
-    kept = "" if rows.validation is None else f", {len(rows.validation):,} to validate on"
-    print(f"ready: {recipe.model.name}; {recipe.data.name}, {len(rows.train):,} samples{kept}")
+    tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+    if kept is not None:
+        if kept.facts(digests=True) is None:
+            kept.write(prepared_rows.arrange(tokenized, rows, arguments))
+        kept.cache.accept(kept.key, kept.request)
+        kept.point(folder)
+    validation = None if rows.validation is None else len(rows.validation)
+    print(f"ready: {summary(recipe, len(rows.train), validation)}")
+
+
+def prepare_from_cache(folder: RunFolder, recipe: Recipe) -> bool:
+    """Return whether an earlier start has checked this recipe and left its rows in the cache.
+
+    Imports none of the large libraries for a model on this machine. Raises UserError.
+    """
+    from hpclaunch.train import settings
+    from hpclaunch.train.prepared.kept import kept_rows
+
+    folder.prepared.unlink(missing_ok=True)
+    device = device_of(folder)
+    check_packages(recipe, device)
+    check_storage(recipe, folder)
+    settings.check_tracking(recipe)
+    fetch(recipe.model)
+    kept = kept_rows(recipe, device)
+    if kept is None or not kept.cache.accepted(kept.key, kept.request):
+        return False
+    facts = kept.facts(digests=True)
+    if facts is None:
+        return False
+    kept.point(folder)
+    print(
+        f"ready: {summary(recipe, facts['samples'], facts['validation_samples'])}, tokenized before"
+    )
+    return True
+
+
+def summary(recipe: Recipe, samples: int, validation: int | None) -> str:
+    """Return in words what is ready: the model, and the samples of the data."""
+    held_out = "" if validation is None else f", {validation:,} to validate on"
+    return f"{recipe.model.name}; {recipe.data.name}, {samples:,} samples{held_out}"
 
 
 def device_of(folder: RunFolder) -> str:
@@ -134,7 +172,12 @@ def main(arguments: list[str]) -> int:
     quieten()
     os.environ["ACCELERATE_USE_CPU"] = "true"  # this process needs no GPU, and must take none
     try:
-        hide_unneeded(load(str(folder.recipe)))
+        recipe = load(str(folder.recipe))
+        forget_failures(folder)
+        if prepare_from_cache(folder, recipe):
+            phases.begin("starting the ranks")
+            return 0
+        hide_unneeded(recipe)
         with large_imports():
             from hpclaunch.train.quiet import quieten_libraries
 
@@ -142,7 +185,6 @@ def main(arguments: list[str]) -> int:
         from hpclaunch.train.progress_bars import report_progress_bars
 
         report_progress_bars()
-        forget_failures(folder)
         prepare(folder)
         phases.begin("starting the ranks")
     except UserError as error:
