@@ -39,6 +39,8 @@ def write_folder(settings: Settings, place: Place) -> None:
         "hosts": Path("/etc/hosts").read_text() + hosts(settings, place),
         "plan.json": json.dumps(_plan(settings, place)),
     }
+    if settings.job_submit is not None:
+        texts["job_submit.lua"] = settings.job_submit
     for name, text in texts.items():
         (place.folder / name).write_text(text)
 

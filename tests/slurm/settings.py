@@ -33,6 +33,8 @@ class Settings:
     # A second partition, "urgent", takes nodes from the first: notice by SIGTERM, then this many
     # seconds until SIGKILL. None: no such partition.
     grace: int | None = None
+    # A site's own checks at submission: the text of job_submit.lua. None: no such plugin.
+    job_submit: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes < PORTS_PER_CLUSTER:
@@ -142,7 +144,7 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 
         """)
-    lines = []
+    lines = ["JobSubmitPlugins=lua\n"] if settings.job_submit is not None else []
     for number, name in enumerate(settings.node_names, start=1):
         kind, gpus = settings.kind(number), settings.gpus_per_node
         gres = f" Gres=gpu:{kind}:{gpus}" if gpus else ""
