@@ -10,6 +10,8 @@ hangs costs no other:
     levers    attention, packing, activation checkpointing, fused layers and loss, one by one
     short     8B LoRA on short samples, packed and not, and TRL's own command line beside it
     runs      8B LoRA (with nvidia-smi dmon beside the sidecar) and QLoRA, by `hpclaunch local`
+    unsharded the same two methods with fsdp.sharding=none beside full
+    resume    a run that is stopped and resumed, beside one that was not
     liger     Liger's kernels in the same plain training loop
     compile   layers compiled one by one, in the same loop
     qlora70   a 70B whose 4-bit weights are made in place
@@ -35,7 +37,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from tests.benchmarks.gpu import equality, levers, runs
+from tests.benchmarks.gpu import equality, levers, resumed, runs
 from tests.benchmarks.gpu.sizes import TINY
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
@@ -52,6 +54,8 @@ PARTS: dict[str, tuple[Part, float]] = {
     "levers": (levers.small, 150),
     "short": (runs.short_samples, 170),
     "runs": (runs.long_samples, 270),
+    "unsharded": (runs.unsharded, 300),
+    "resume": (resumed.resumed, 300),
     "liger": (levers.liger, 60),
     "compile": (levers.compiled, 120),
     "qlora70": (levers.large, 120),

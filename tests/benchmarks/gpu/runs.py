@@ -127,6 +127,19 @@ def long_samples(folder: Path, kind: str) -> bool:
     return within
 
 
+def unsharded(folder: Path, kind: str) -> bool:
+    """8B on full rows with FSDP's units on the single GPU, and without FSDP."""
+    if not (folder / "model").exists():
+        prepare(folder, "meta-llama/Llama-3.1-8B")
+    write_text(folder / "data.jsonl", 64, LENGTH)
+    within = True
+    for method in ("lora", "qlora"):
+        for sharding in ("full", "none"):
+            more = (f"fsdp.sharding={sharding}", "training.gradient_checkpointing=false")
+            within &= row(folder, kind, f"{method}-{sharding}", options(method, 1, 7, *more))
+    return within
+
+
 def short_samples(folder: Path, kind: str) -> bool:
     """8B LoRA on samples with the lengths of Alpaca's, and TRL's command line on the same rows."""
     if not (folder / "model").exists():
