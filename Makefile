@@ -3,6 +3,7 @@
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what `why` says of some 280 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
+# make fuzz    hostile run folders against every command that reads one: FUZZ_SECONDS, by default ten minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make docs    the pages as a site, in build/docs; a broken link is an error
@@ -14,7 +15,9 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test faults verdicts lint docs bench payoff generated clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: demo test faults verdicts fuzz lint docs bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -46,6 +49,9 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.startup

@@ -1,0 +1,1 @@
+"""Hostile run folders against every command that reads one: `make fuzz`."""
