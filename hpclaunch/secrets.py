@@ -48,6 +48,13 @@ _HEADER = re.compile(
 )
 _PATTERNS = (_SHAPE, _IN_URL, _SIGNED_URL, _HEADER)
 
+_PAIR = re.compile(
+    r"""((?<![\w-])--?[A-Za-z][\w-]+(?=\s)|[A-Za-z_][\w.-]{2,60}(?=["']?\s{0,2}[=:]))"""
+    r"""(["']?\s{0,2}[=:]\s{0,2}["']?|\s+)([^\s"',;&<>(){}\[\]]{4,})"""
+)
+"""A name and its value: `NAME=VALUE`, `"name": "value"`, `--name VALUE`."""
+_ENDS_OF_MESSAGES = re.compile(r"(?:Error|Exception|Warning)$")
+
 _SURE_WORDS = {
     "password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials",
     "sshpass", "apikey", "jwt", "bearer", "cookie", "cookies", "dsn", "sas",
@@ -68,6 +75,8 @@ _PLACE = re.compile(r"[/~$@.<]|\w:\\|file:")
 """How a value begins that is a path, a variable or a placeholder."""
 _HARMLESS = {"", "none", "null", "true", "false", "yes", "no", "on", "off", "auto", "default"}
 MIN_KEY_CHARACTERS = 16
+MIN_CHANGES = 3
+"""From letters to digits and back, in a random key."""
 MIN_ENTROPY_BITS = 3.0
 """Bits in a character of a random key; English words have 2.5 to 4, but they hold no digits."""
 
@@ -82,10 +91,30 @@ def find_secret(text: str) -> str | None:
 
 
 def mask(text: str) -> str:
-    """Return a text with what has the shape of a secret replaced by `***`."""
+    """Return a text, such as a line of a log, with every secret in it replaced by `***`.
+
+    A secret is what has the shape of one, and a value under a telling name: `password=...`,
+    `--token ...`, `"api_key": "..."`. Under a name such as `key` only what is random counts: keys
+    are names of tensors, too.
+    """
     for pattern in _PATTERNS:
         text = pattern.sub("***", text)
-    return text
+    return _PAIR.sub(_masked_pair, text)
+
+
+def _masked_pair(match: re.Match[str]) -> str:
+    name, between, value = match.groups()
+    if _ENDS_OF_MESSAGES.search(name) or not _by_name(name, value, _is_random):
+        return match.group()
+    if ":" in between and not re.search(r"[\d'\"]", between + value):
+        return match.group()  # prose: "password: missing"
+    return f"{name}{between}***"
+
+
+def _is_random(value: str) -> bool:
+    """Return whether a value is a key that somebody's computer drew, and no name."""
+    changes = re.findall(r"(?<=[A-Za-z])\d|(?<=\d)[A-Za-z]", value)
+    return _could_be_key(value) and len(changes) >= MIN_CHANGES and "." not in value
 
 
 def is_secret(name: str, value: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import string
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpclaunch.cli.main import run
 from hpclaunch.errors import UserError
-from hpclaunch.secrets import find_secret, is_secret, mask, secret_argument
+from hpclaunch.run.events import log_event
+from hpclaunch.secrets import MIN_CHANGES, find_secret, is_secret, mask, secret_argument
 from hpclaunch.slurm.environment import (
     for_submission,
     refuse_secret_variables,
@@ -18,6 +23,8 @@ from hpclaunch.slurm.environment import (
     refuse_secrets_in,
     withheld,
 )
+from tests.monitors import traces
+from tests.run.making import run_in
 
 ALNUM = string.ascii_letters + string.digits
 
@@ -136,3 +143,67 @@ def test_variables_that_no_job_inherits(name: str, value: str) -> None:
 )  # fmt: skip
 def test_variables_that_a_job_inherits(name: str, value: str) -> None:
     assert not is_secret(name, value)
+
+
+@given(
+    st.sampled_from([
+        "WANDB_API_KEY={}", "password: {}", '"api_key": "{}"', "--token {} --lr 1", "db_passwd={}",
+        "{{'hf_token': '{}'}}", "export MY_SECRET={}", "auth_token = {}", "sshpass={}",
+    ]),
+    st.text(alphabet="0123456789abcdef", min_size=32, max_size=40),
+)  # fmt: skip
+def test_a_random_value_under_a_telling_name_is_masked_in_a_log(line: str, value: str) -> None:
+    if len(re.findall(r"[a-f][0-9]|[0-9][a-f]", value)) >= MIN_CHANGES and len(set(value)) > 10:
+        text = f"n1: before {line.format(value)} after"
+        assert value[-12:] not in mask(text)
+        assert mask(text).startswith("n1: before")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "KeyError: 'model.layers.0.self_attn.q_proj.weight'", "pad_token_id = 128001",
+        "missing key: model_layers_0_self_attn_q_proj_weight", "tokens: 12345678901234567890",
+        "password: missing", "tokenizer: meta-llama/Llama-3.1-8B-Instruct", "key_states: [4, 128]",
+        "eos_token: <|eot_id|>", "ValueError: Token indices sequence length is longer than 512",
+        "unexpected keyword argument 'attn_implementation'", "HF_TOKEN is not set",
+        "--key-file /home/me/key --tokens 4096", "cache key: 2026-11-27T10:00:00",
+        "OSError: [Errno 28] No space left on device: '/scratch/me/step-12'",
+    ],
+)  # fmt: skip
+def test_an_ordinary_line_of_a_log_stays_as_it_is(line: str) -> None:
+    assert mask(line) == line
+
+
+PLANTED = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+
+
+def test_what_a_program_printed_stands_in_no_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_in(tmp_path / "run", mode="local", processes_per_node=1, nodes=1)
+    for inner in (folder.logs, folder.metrics):
+        inner.mkdir()
+    said = f"requests.HTTPError: 401 for https://me:{PLANTED}@host/x, api_key={PLANTED}"
+    (folder.logs / "job-local.out").write_text(
+        f"0: [cpu0]: Traceback (most recent call last):\n0: [cpu0]:   File 'x', line 1\n"
+        f"0: [cpu0]: {said}\n"
+    )
+    folder.rank_error(0).write_text(
+        json.dumps({"rank": 0, "host": "n1", "time": 1.0, "error": said, "traceback": said})
+    )
+    log_event(folder.events, "start", world=1)
+    log_event(folder.events, "sync failed", name="step-1", why=said)
+    log_event(folder.events, "checkpoint failed", step=1, why=said)
+    folder.exit_code_file.write_text("1\n")
+    traces.record(folder.metrics, nodes=1, gpus=1, seconds=20)
+    page = tmp_path / "page.html"
+    for command in ("why", "status", "report", "watch"):
+        for more in ([], ["--json"]):
+            words = [command, str(folder.root), *more]
+            words += ["--html", str(page)] if command == "report" else []
+            run([*words, "--once"] if command == "watch" else words)
+    shown = capfd.readouterr()
+    assert "requests.HTTPError: 401" in shown.out
+    assert PLANTED not in shown.out + shown.err + page.read_text()
+    assert "***" in page.read_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from hpclaunch.cli.help import Command
 from hpclaunch.cli.terminal import Style, paint
 from hpclaunch.cli.text import print_json, rows, say, waiting_message
 from hpclaunch.errors import UserError
+from hpclaunch.secrets import mask
 
 if TYPE_CHECKING:
     from hpclaunch.diagnose.state import Status
@@ -132,13 +133,20 @@ def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
         title=record.name,
         setup=setup_rows(folder, record, logged.events),
         facts=tuple(facts),
-        events=logged.events,
+        events=tuple(_masked(event) for event in logged.events),
         problems=logged.problems,
         fixes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,
         bf16_peak=lambda name: _bf16_peak(record.gpu or name),
     )
+
+
+def _masked(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event without secrets: what a program or a storage said stands in some."""
+    if event["event"] == "step":
+        return event
+    return {key: mask(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _bf16_peak(gpu: str | None) -> float | None:

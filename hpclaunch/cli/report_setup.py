@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hpclaunch.secrets import mask
 from hpclaunch.units import count, duration
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def setup_rows(
         rows.append(("wall time", f"{duration(seconds)}, from the first event to the last"))
     rows.append(("versions", _versions(record, events)))
     rows.append(("command", shlex.join(record.command)))
-    return tuple(rows)
+    return tuple((label, mask(text)) for label, text in rows)
 
 
 def _recipe(folder: RunFolder) -> Recipe | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from hpclaunch.secrets import mask
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Cause:
     def line(self) -> str:
         """Return the headline with who it is about."""
         return f"{self.who}: {self.headline}" if self.who else self.headline
+
+
+def masked(cause: Cause) -> Cause:
+    """Return a cause without the secrets that a program printed into its log."""
+    return replace(
+        cause,
+        headline=mask(cause.headline),
+        advice=tuple(mask(step) for step in cause.advice),
+        evidence=tuple(replace(clue, text=mask(clue.text)) for clue in cause.evidence),
+    )
 
 
 @dataclass(frozen=True)

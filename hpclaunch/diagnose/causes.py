@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from hpclaunch.diagnose.cause import Cause, Diagnosis
+from hpclaunch.diagnose.cause import Cause, Diagnosis, masked
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, UNKNOWN, KnownCause
 from hpclaunch.diagnose.rules import no_failure
@@ -16,6 +16,7 @@ from hpclaunch.diagnose.run_evidence import RunEvidence, gather
 from hpclaunch.diagnose.state import Status
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.secrets import mask
 
 Rule = Callable[[RunEvidence], Cause | None]
 
@@ -43,7 +44,7 @@ def diagnose(evidence: RunEvidence) -> Diagnosis:
     """Return the cause, and what was seen beside it."""
     (first, cause), *others = _fitting_causes(evidence)
     also = [other for known, other in others if first.decided or not known.general]
-    notes = no_failure.notes(evidence)
+    notes = tuple(mask(note) for note in no_failure.notes(evidence))
     return Diagnosis(
         evidence.record.name, evidence.state, evidence.folder.root, cause,
         tuple(also[:MOST_ALSO]), notes,
@@ -69,7 +70,7 @@ def _fits(
     for known in known_causes:
         cause = rule_of(known)(evidence)
         if cause is not None:
-            yield known, replace(cause, kind=known.kind)
+            yield known, masked(replace(cause, kind=known.kind))
 
 
 def failure(folder: RunFolder, record: Record, status: Status) -> Failure:

@@ -12,6 +12,7 @@ from hpclaunch.diagnose.run_evidence import gather
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.secrets import mask
 
 
 def last_failure(folder: RunFolder, record: Record, code: int | None = None) -> Cause:
@@ -39,5 +40,5 @@ def last_end(folder: RunFolder, record: Record, ended: bool) -> str:
         return last_failure(folder, record).line
     for event in reversed(events):
         if event["event"] in {"failure", "stop"} and isinstance(event.get("why"), str):
-            return tidy(event["why"])
+            return mask(tidy(event["why"]))
     return ""

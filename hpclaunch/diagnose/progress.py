@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.run.events import newest
+from hpclaunch.secrets import mask
 
 RECENT = 20
 """Steps that a step time is averaged over: enough to be steady, few enough to show a change."""
@@ -144,7 +145,7 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return mask(value) if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:
