@@ -1,5 +1,22 @@
-"""The throwaway Slurm cluster, for the tests that hand it a script."""
+"""What the scripts' tests share: a run folder, and the throwaway Slurm cluster."""
 
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.run.folder import RunFolder
+from tests.render.shell import stand_in
 from tests.slurm.conftest import slurm
 
 __all__ = ["slurm"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder, and beside it a folder `bin` for stand-ins, with a squeue that knows no job."""
+    (tmp_path / "bin").mkdir()
+    stand_in(tmp_path, "squeue", "exit 1")
+    stand_in(tmp_path, "scontrol", "echo n1; echo n2")
+    run = RunFolder(tmp_path / "run")
+    run.logs.mkdir(parents=True)
+    return run

@@ -11,10 +11,8 @@ from hpclaunch.plan.resources import Resources
 from hpclaunch.render.array import array_script
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
+from tests.render.shell import in_folder, stand_in
 from tests.render.standins import write_script
-from tests.render.test_static_scripts import folder, in_folder, stand_in
-
-__all__ = ["folder"]
 
 ARRAY = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
 

@@ -3,18 +3,16 @@
 import os
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hpclaunch.render.static_scripts import checksums, static_scripts
 from hpclaunch.run.folder import RunFolder
+from tests.render.shell import in_folder, run_script, stand_in
 from tests.render.standins import write_script
 
 VERSIONS = Path(__file__).parent / "golden/static_scripts.txt"
-JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODEID": "1"}
 
 
 def test_a_changed_file_has_a_new_version() -> None:
@@ -26,40 +24,6 @@ def test_a_changed_file_has_a_new_version() -> None:
         VERSIONS.write_text("".join(f"{name} {row}\n" for name, row in rows.items()))
     kept = dict(line.split(" ", 1) for line in VERSIONS.read_text().splitlines())
     assert rows == kept, "raise the version in its first lines, then UPDATE_GOLDEN=1 keeps it"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    """A run folder, and beside it a folder `bin` for stand-ins, with a squeue that knows no job."""
-    (tmp_path / "bin").mkdir()
-    stand_in(tmp_path, "squeue", "exit 1")
-    stand_in(tmp_path, "scontrol", "echo n1; echo n2")
-    run = RunFolder(tmp_path / "run")
-    run.logs.mkdir(parents=True)
-    return run
-
-
-def stand_in(place: Path, name: str, body: str) -> None:
-    (place / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
-    (place / "bin" / name).chmod(0o755)
-
-
-def run_script(
-    folder: RunFolder, lines: str, mode: str = "slurm", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run lines of a job's script after launch.sh was sourced."""
-    write_script(folder, f'source "$HPCLAUNCH_RUN/launch.sh" {mode}\n{lines}\n')
-    return in_folder(folder, ["bash", str(folder.script)], **variables)
-
-
-def in_folder(
-    folder: RunFolder, argv: list[str], **variables: str
-) -> subprocess.CompletedProcess[str]:
-    path = f"{folder.root.parent}/bin:/usr/bin:/bin"
-    environment = {"PATH": path, "HPCLAUNCH_RUN": str(folder.root), **JOB, **variables}
-    return subprocess.run(
-        argv, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_what_fails_before_begin_leaves_its_exit_code(folder: RunFolder) -> None:
@@ -86,69 +50,6 @@ def test_a_second_job_leaves_the_first_ones_folder_alone(folder: RunFolder, line
     assert folder.job_file.read_text() == "5\n"
     assert not folder.exit_code_file.exists()
     assert not folder.attempt_file.exists()
-
-
-@pytest.fixture
-def copied(folder: RunFolder) -> RunFolder:
-    """A copy of the run folder with everything in it."""
-    write_script(folder, 'source "$HPCLAUNCH_RUN/launch.sh" "$1"\nbegin\necho began\n')
-    folder.record.write_text("{}")
-    copy = RunFolder(folder.root.with_name("a copy"))
-    shutil.copytree(folder.root, copy.root)
-    return copy
-
-
-def listing(folder: RunFolder) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.root.rglob("*")}
-
-
-def test_the_script_of_a_copied_folder_does_not_run_in_the_first(
-    folder: RunFolder, copied: RunFolder
-) -> None:
-    before = listing(folder)
-    done = in_folder(folder, ["bash", str(copied.script), "local"])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"go on in the copy with: hpclaunch resume {copied.root}\n" in done.stderr
-    assert listing(folder) == before
-    assert in_folder(folder, ["bash", str(folder.script), "local"]).stdout.endswith("began\n")
-
-
-@pytest.mark.parametrize("submitted", ["copy", "own", "through a link", "elsewhere", "by stdin"])
-def test_slurm_says_which_script_was_submitted(
-    folder: RunFolder, copied: RunFolder, submitted: str
-) -> None:
-    """Slurm runs a script from its spool: there, its own path says nothing."""
-    spool = folder.root.parent / "spool/slurm_script"
-    spool.parent.mkdir()
-    shutil.copy(folder.script, spool)
-    link = folder.root.with_name("link")
-    link.symlink_to(folder.root)
-    shutil.copy(folder.script, spool.with_name("mine.sbatch"))
-    script = {
-        "copy": str(copied.script),
-        "own": str(folder.script),
-        "through a link": str(link / "job.sbatch"),
-        "elsewhere": str(spool.with_name("mine.sbatch")),
-        "by stdin": "(null)",
-    }[submitted]
-    answer = f"   JobState=RUNNING Reason=None\n   Command={script}\n   WorkDir=/\n"
-    stand_in(
-        folder.root.parent,
-        "scontrol",
-        f'if [ "$2" = job ]; then printf %s {shlex.quote(answer)}; else echo n1; fi',
-    )
-    log = folder.logs / "job-7.out"
-    log.write_text("")  # as Slurm opens it
-    before = listing(folder)
-    done = in_folder(folder, ["bash", str(spool), "slurm"])
-    if submitted != "copy":
-        assert done.stdout.endswith("began\n"), done.stderr
-        return
-    assert (done.returncode, done.stdout) == (2, "")
-    assert not log.exists(), "it is no log of this run"
-    before.pop(str(log)), before.pop(str(folder.logs))
-    assert {path: at for path, at in listing(folder).items() if path in before} == before
-    assert "would run there" in (copied.logs / "job-7.out").read_text()
 
 
 def test_modules_are_defined_where_a_batch_shell_lacks_them(folder: RunFolder) -> None:
