@@ -24,7 +24,6 @@ def whole_because(recipe: Recipe) -> str | None:
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),
         (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
         (recipe.objective not in OBJECTIVES, f"objective {recipe.objective} loads other models"),
-        (recipe.method.kind == "qlora", "4-bit weights are quantized whole"),
         (adapter and lora.use_dora, "method.lora.use_dora starts from the base weights"),
         (
             adapter and lora.init_lora_weights not in OWN_VALUES,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,7 @@ def compare(overrides: list[str]) -> dict[str, Any]:
         if name not in parts
         or name not in others
         or parts[name].dtype != others[name].dtype
-        or not torch.equal(parts[name], others[name])
+        or not torch.equal(bits(parts[name]), bits(others[name]))
     )
     return {
         "different": different,
@@ -81,6 +82,7 @@ def held(overrides: list[str]) -> dict[str, Any]:
     plugin.auto_wrap_policy = transformer_auto_wrap_policy
     trained, optimizer = accelerator.prepare(trained, optimizer)
     tensors = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
+    tensors |= dict(scales(trained))
     mine = {id(each) for group in optimizer.param_groups for each in group["params"]}
     return {
         "parts": {name: local(tensor).clone() for name, tensor in tensors.items()},
@@ -88,6 +90,26 @@ def held(overrides: list[str]) -> dict[str, Any]:
         "deferred": deferred,
         "optimized": sum(id(each) in mine for each in trained.parameters()),
     }
+
+
+def scales(trained: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what dequantizes the 4-bit weights."""
+    for name, module in trained.named_modules():
+        state = getattr(module, "quant_state", None)
+        if state is not None:
+            yield f"{name}.absmax", state.absmax
+            yield f"{name}.code", state.code
+            if state.nested:
+                yield f"{name}.offset", state.offset
+                yield f"{name}.state2.absmax", state.state2.absmax
+                yield f"{name}.state2.code", state.state2.code
+
+
+def bits(tensor: Any) -> Any:
+    """Return a tensor's bytes: codes in 4 bits, read as numbers, may be NaN and equal nothing."""
+    import torch
+
+    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def local(tensor: Any) -> Any:

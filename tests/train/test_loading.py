@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load
+from hpclaunch.train import model
 from tests.train.running import launch, make_run
 
 pytestmark = pytest.mark.train
@@ -51,6 +54,15 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             f"model.name={biased}", BF16, "method.lora.modules_to_save=[lm_head]",
             "method.lora.bias=all",
         ],
+        "qlora": [f"model.name={biased}", BF16, "method.kind=qlora"],
+        "qlora, single, fp4": [
+            f"model.name={tied}", BF16, "method.kind=qlora", "method.quantization.double=false",
+            "method.quantization.type=fp4",
+        ],
+        "qlora, head trained": [
+            f"model.name={biased}", BF16, "method.kind=qlora",
+            "method.lora.modules_to_save=[lm_head]",
+        ],
         "lora, tokens": [
             f"model.name={biased}", BF16,
             "method.lora.trainable_token_indices={embed_tokens: [3, 5], lm_head: [5]}",
@@ -66,7 +78,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "case",
     ["full, tied", "full, biases", "full, experts", "lora, experts", "lora, tied",
-     "lora, head trained", "lora, tokens"],
+     "lora, head trained", "lora, tokens", "qlora", "qlora, single, fp4", "qlora, head trained"],
 )  # fmt: skip
 def test_each_rank_holds_the_same_bit_for_bit(compared: list[dict[str, Any]], case: str) -> None:
     for rank in compared:
@@ -74,3 +86,55 @@ def test_each_rank_holds_the_same_bit_for_bit(compared: list[dict[str, Any]], ca
         assert found["deferred"] and found["log"] == ["each rank reads its own shard"]
         assert found["different"] == [] and found["parameters"] > 10
         assert found["optimized"], "the optimizer has the sharded parameters"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a random model with 67 rows of embeddings."""
+    return saved(tmp_path_factory.mktemp("small") / "small", "llama")
+
+
+def loaded(folder: Path, vocab_size: int, fsdp_version: int, *more: str) -> tuple[Any, list[str]]:
+    """Return a model and what was logged of its loading."""
+    lines: list[str] = []
+    recipe = load("tiny", [f"model.name={folder}", BF16, *more])
+    where = model.source(recipe.model)
+    return model.load_model(recipe, where, "sdpa", vocab_size, fsdp_version, lines.append), lines
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "fsdp_version", "reason"),
+    [
+        (69, 2, "the embedding gets 2 new rows"),
+        (67, 0, "one process does not shard"),
+        (67, 1, "FSDP 1 shards what is loaded"),
+    ],
+)
+def test_what_cannot_be_sharded_is_loaded_whole_and_says_so(
+    small: Path, vocab_size: int, fsdp_version: int, reason: str
+) -> None:
+    found, lines = loaded(small, vocab_size, fsdp_version)
+    assert lines == [f"loaded whole: {reason}"]
+    assert not any(each.is_meta for each in found.parameters())
+    assert found.get_input_embeddings().weight.shape[0] == vocab_size
+
+
+def test_sharded_loading_that_cannot_be_is_refused(small: Path) -> None:
+    with pytest.raises(UserError, match="2 new rows"):
+        loaded(small, 69, 2, "fsdp.loading=sharded")
+
+
+def test_libraries_with_other_private_functions_load_whole(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import core_model_loading
+
+    rename = core_model_loading.rename_source_key
+
+    def other(*arguments: Any) -> Any:
+        return rename(*arguments)
+
+    monkeypatch.setattr(core_model_loading, "rename_source_key", other)
+    found, lines = loaded(small, 67, 2)
+    assert lines == ["loaded whole: the installed transformers has another rename_source_key"]
+    assert not any(each.is_meta for each in found.parameters())

@@ -74,6 +74,8 @@ def deferred() -> Iterator[None]:
         )
         _check_conversions(model)
         model.deferred_load = Deferred(files, load_config, _skeleton(model, load_config.dtype))
+        if quantizer is not None:
+            _pack(model)
         return found
 
     PreTrainedModel._load_pretrained_model = staticmethod(postpone)
@@ -112,6 +114,18 @@ def _check_conversions(model: Any) -> None:
                 continue
             if name not in STACKED or (name == "Concatenate" and operation.dim == 0):
                 raise NotDeferredError(f"its files need a conversion of whole matrices ({name})")
+
+
+def _pack(model: Any) -> None:
+    """Give 4-bit weights the shapes that they will have; refuse those that are no plain matrix."""
+    from hpclaunch.train.loading import four_bit
+    from hpclaunch.train.loading.reader import Reader
+
+    reader = Reader(model.deferred_load)
+    for name in four_bit.layers(model):
+        if reader.is_converted(f"{name}.weight"):
+            raise NotDeferredError(f"{name}.weight is converted before it is quantized")
+    four_bit.pack_on_meta(model, model.deferred_load.load_config.dtype)
 
 
 def _skeleton(model: Any, dtype: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpclaunch.train.loading.adapters import read_token_rows
@@ -29,6 +29,18 @@ def load_when_sharded(trainer: Any, log: Callable[[str], None] = lambda _: None)
     reader = Reader(deferred)
     read_token_rows(model, reader)
     _number(model)
+    four_bit = deferred.load_config.is_quantized
+    replace = _replace_prepare if four_bit else _replace_broadcast
+
+    def loaded(seconds: float) -> None:
+        base.deferred_load = None
+        log(f"read in {duration(seconds)}")
+
+    replace(reader, loaded)
+
+
+def _replace_broadcast(reader: Reader, loaded: Callable[[float], None]) -> None:
+    """Read where accelerate would broadcast."""
     from accelerate.utils import fsdp_utils
 
     original = fsdp_utils.fsdp2_load_full_state_dict
@@ -39,11 +51,31 @@ def load_when_sharded(trainer: Any, log: Callable[[str], None] = lambda _: None)
         fsdp_utils.fsdp2_load_full_state_dict = original
         started = time.monotonic()
         load_shards(model, full_sd, reader, cpu_offload=cpu_offload)
-        base.deferred_load = None
-        log(f"read in {duration(time.monotonic() - started)}")
+        loaded(time.monotonic() - started)
         return model
 
     fsdp_utils.fsdp2_load_full_state_dict = load
+
+
+def _replace_prepare(reader: Reader, loaded: Callable[[float], None]) -> None:
+    """Read when accelerate has sharded a model with 4-bit weights, which it neither moves to meta
+    nor broadcasts."""
+    from accelerate import accelerator as module
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    original = module.fsdp2_prepare_model
+
+    def prepare(accelerator: Any, model: Any) -> Any:
+        module.fsdp2_prepare_model = original
+        model = original(accelerator, model)
+        started = time.monotonic()
+        offload = isinstance(accelerator.state.fsdp_plugin.cpu_offload, CPUOffloadPolicy)
+        load_four_bit_shards(model, reader, cpu_offload=offload)
+        model.tie_weights()
+        loaded(time.monotonic() - started)
+        return model
+
+    module.fsdp2_prepare_model = prepare
 
 
 def load_shards(
@@ -55,21 +87,46 @@ def load_shards(
     and the rest (adapters) taken from rank 0. Raises UserError for files that are not whole.
     """
     state = model.state_dict()
-    values: dict[str, Any] = {}
+    on_meta = {name: like for name, like in state.items() if full[name].is_meta}
+    values = {
+        name: from_rank_0(full[name], like, cpu_offload=cpu_offload)
+        for name, like in state.items()
+        if name not in on_meta
+    }
+    values |= _read(on_meta, reader, cpu_offload=cpu_offload)
+    model.load_state_dict(values, assign=True)
+
+
+def load_four_bit_shards(model: Any, reader: Reader, *, cpu_offload: bool = False) -> None:
+    """Give a sharded model with 4-bit weights the values that are still on meta. Collective.
+
+    Raises UserError for files that are not whole.
+    """
+    from hpclaunch.train.loading import four_bit
+
+    values = dict(four_bit.quantize_shards(model, reader, cpu_offload=cpu_offload))
+    rest = {
+        name: parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if name not in values and parameter.to_local().is_meta
+    }
+    values |= _read(rest, reader, cpu_offload=cpu_offload)
+    model.load_state_dict(values, strict=False, assign=True)
+
+
+def _read(likes: Mapping[str, Any], reader: Reader, *, cpu_offload: bool) -> dict[str, Any]:
+    """Return this rank's parts of parameters, each sharded and in the type as it is given."""
+    values = {}
     wanted: dict[str, list[str]] = defaultdict(list)
-    for name, like in state.items():
-        if full[name].is_meta:
-            wanted[reader.source_of(plain_name(name))].append(name)
-        else:
-            values[name] = from_rank_0(full[name], like, cpu_offload=cpu_offload)
-    for parts in reader.read({source: state[names[0]] for source, names in wanted.items()}):
+    for name in likes:
+        wanted[reader.source_of(plain_name(name))].append(name)
+    for parts in reader.read({source: likes[names[0]] for source, names in wanted.items()}):
         for source, local in parts.items():
             for name in wanted[source]:
-                like = state[name]
                 # A tensor of its own for each: PEFT trains a copy beside the original.
-                part = local.to(like.dtype, copy=len(wanted[source]) > 1)
-                values[name] = from_local(part, like, cpu_offload=cpu_offload)
-    model.load_state_dict(values, assign=True)
+                part = local.to(likes[name].dtype, copy=len(wanted[source]) > 1)
+                values[name] = from_local(part, likes[name], cpu_offload=cpu_offload)
+    return values
 
 
 def _number(model: Any) -> None:

@@ -69,12 +69,24 @@ class Reader:
             return str(self.tied[name])
         raise UserError(f"the model's files lack {name}", "take a complete model")
 
+    def only_source(self, name: str) -> Any:
+        """Return the slice, unread, that a parameter is as it is; its rows are read by indexing.
+
+        Raises UserError where the files lack it.
+        """
+        (part,) = self.sources[self.source_of(name)].values()
+        return part
+
+    def is_converted(self, name: str) -> bool:
+        """Return whether a parameter is made of several tensors, or of one in another shape."""
+        parts = list(self.sources.get(name, {}).values())
+        return len(parts) != 1 or tuple(parts[0].get_shape()) != tuple(self._names[name].shape)
+
     def rows(self, name: str, indices: Sequence[int]) -> torch.Tensor:
         """Return rows of a matrix, on the CPU. Raises UserError where the files lack it."""
-        source = self.source_of(name)
-        (part,) = self.sources[source].values()
+        part = self.only_source(name)
         rows = torch.cat([part[index : index + 1] for index in indices])
-        return rows.to(self.dtypes[source])
+        return rows.to(self.dtypes[name])
 
     def read(self, wanted: Mapping[str, DTensor]) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the local parts of `wanted`, layer by layer, in the types of the skeleton.

@@ -27,6 +27,7 @@ PRIVATE = {
             "meta_state_dict",
         )
     ),
+    "accelerate.accelerator.fsdp2_prepare_model": ("accelerator", "model"),
     "accelerate.utils.fsdp_utils.fsdp2_load_full_state_dict": (
         ("accelerator", "model", "full_sd", "cpu_offload")
     ),

@@ -1,0 +1,175 @@
+"""4-bit weights quantized by each rank from its own rows, bit for bit as if quantized whole.
+
+bitsandbytes quantizes blocks of consecutive weights independently. A rank's shard is a range of the
+packed codes; it is widened to whole blocks, those rows are read and quantized, and the shard is cut
+out. Block scales (absmax) are gathered, for every rank keeps all of them, and double quantization
+starts from their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from hpclaunch.train.loading.names import plain_name
+from hpclaunch.train.loading.reader import Reader
+from hpclaunch.train.loading.shards import device_of, from_local
+
+SCALES_BLOCK = 256
+"""Block scales that double quantization takes together: bitsandbytes' own."""
+
+
+def layers(model: Any) -> dict[str, Any]:
+    """Return the modules whose weights are held in 4 bits, by name."""
+    from bitsandbytes.nn import Linear4bit
+
+    return {name: each for name, each in model.named_modules() if isinstance(each, Linear4bit)}
+
+
+def pack_on_meta(model: Any, dtype: Any) -> None:
+    """Give each 4-bit weight on meta the shape that it has when quantized, and an empty QuantState.
+
+    `dtype`: type that the weights are loaded in.
+    """
+    from bitsandbytes.functional import QuantState, create_dynamic_map, get_4bit_type
+    from bitsandbytes.nn import Params4bit
+
+    for module in layers(model).values():
+        weight = module.weight
+        blocks = -(-weight.numel() // weight.blocksize)
+        nested = None
+        if weight.compress_statistics:
+            nested = QuantState(
+                absmax=torch.empty(-(-blocks // SCALES_BLOCK), device="meta"),
+                code=create_dynamic_map(),
+                blocksize=SCALES_BLOCK,
+                dtype=torch.float32,
+            )
+        scales = torch.empty(blocks, dtype=torch.uint8 if nested else torch.float32, device="meta")
+        state = QuantState(
+            absmax=scales,
+            shape=weight.shape,
+            code=get_4bit_type(weight.quant_type, device="cpu"),
+            blocksize=weight.blocksize,
+            quant_type=weight.quant_type,
+            dtype=dtype,
+            offset=torch.tensor(0.0) if nested else None,
+            state2=nested,
+        )
+        elements = -(-weight.numel() // _weights_in(weight.quant_storage))
+        module.weight = Params4bit(
+            torch.empty(elements, 1, dtype=weight.quant_storage, device="meta"),
+            requires_grad=False,
+            quant_state=state,
+            blocksize=weight.blocksize,
+            compress_statistics=weight.compress_statistics,
+            quant_type=weight.quant_type,
+            quant_storage=weight.quant_storage,
+            module=module,
+            bnb_quantized=True,
+        )
+        module.weight._is_hf_initialized = True
+        module.quant_state = state
+
+
+def quantize_shards(
+    model: Any, reader: Reader, *, cpu_offload: bool = False
+) -> Iterator[tuple[str, DTensor]]:
+    """Yield this rank's shard of each 4-bit weight, by name, and complete its QuantState.
+
+    Collective: the ranks that share a copy of the model gather the block scales.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, module in layers(model).items():
+        like = parameters[f"{name}.weight"]
+        source = reader.only_source(plain_name(f"{name}.weight"))
+        codes, scales = own_codes(
+            lambda first, last, source=source: source[first:last],  # type: ignore[misc]
+            module.quant_state,
+            _range(like),
+            like.dtype,
+            device_of(like),
+        )
+        _complete(module.quant_state, gather_scales(scales, module.quant_state, like))
+        yield f"{name}.weight", from_local(codes, like, cpu_offload=cpu_offload)
+
+
+def own_codes(
+    rows: Callable[[int, int], torch.Tensor],
+    state: Any,
+    shard: tuple[int, int],
+    storage: Any,
+    device: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the packed codes of a shard, and the scales of the blocks that begin in it.
+
+    `rows` returns a range of the matrix's rows, `state` is its QuantState, `shard` the first of its
+    codes' elements, which are of type `storage`, and the one after the last.
+    """
+    from bitsandbytes.functional import quantize_4bit
+
+    columns, size = state.shape[1], state.shape.numel()
+    begin, end = (min(each * _weights_in(storage), size) for each in shard)
+    if begin >= end:
+        return torch.empty(0, 1, dtype=storage, device=device), torch.empty(0, device=device)
+    block = state.blocksize
+    first, last = begin // block * block, min(-(-end // block) * block, size)
+    read = rows(first // columns, -(-last // columns)).to(device=device, dtype=state.dtype)
+    skipped = first - first // columns * columns
+    weights = read.reshape(-1)[skipped : skipped + last - first].contiguous()
+    packed, quantized = quantize_4bit(
+        weights, blocksize=block, quant_type=state.quant_type, quant_storage=storage
+    )
+    start = (begin - first) // _weights_in(storage)
+    codes = packed.reshape(-1, 1)[start : start + shard[1] - shard[0]].clone()
+    own = slice(*(-(-each // block) - first // block for each in (begin, end)))
+    return codes, quantized.absmax[own].clone()
+
+
+def gather_scales(own: torch.Tensor, state: Any, like: DTensor) -> torch.Tensor:
+    """Return the scales of all blocks of a matrix whose codes are sharded as `like`. Collective."""
+    import torch.distributed as dist
+
+    mesh = like.device_mesh
+    group, ranks = mesh.get_group(mesh.ndim - 1), mesh.size(mesh.ndim - 1)
+    elements = -(-like.shape[0] // ranks)
+    ends = [
+        -(-min(rank * elements * _weights_in(like.dtype), state.shape.numel()) // state.blocksize)
+        for rank in range(ranks + 1)
+    ]
+    counts = [after - before for before, after in pairwise(ends)]
+    padded = own.new_zeros(max(counts))
+    padded[: own.numel()] = own
+    everyone = own.new_empty(ranks * max(counts))
+    dist.all_gather_into_tensor(everyone, padded, group=group)
+    parts = everyone.view(ranks, -1)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _complete(state: Any, scales: torch.Tensor) -> None:
+    from bitsandbytes.functional import quantize_blockwise
+
+    state.code = state.code.to(scales.device)
+    if state.nested:
+        state.offset = scales.mean()
+        scales, state.state2 = quantize_blockwise(scales - state.offset, blocksize=SCALES_BLOCK)
+    state.absmax = scales
+
+
+def _range(like: DTensor) -> tuple[int, int]:
+    """Return the first row of this rank's part, and the one after the last."""
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    shape, offset = compute_local_shape_and_global_offset(
+        like.shape, like.device_mesh, like.placements
+    )
+    return offset[0], offset[0] + shape[0]
+
+
+def _weights_in(storage: Any) -> int:
+    """Return how many 4-bit weights an element of this type holds."""
+    return 2 * int(storage.itemsize)
