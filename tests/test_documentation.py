@@ -63,14 +63,14 @@ def test_a_documented_command(home: Home, line: str) -> None:
     if words[0] in STARTS:
         words = [word for word in words if word not in {"--dry-run", "--shell"}]
         words.insert(1, "--dry-run")
-    if words[0] in {"rehearse", "fetch"}:  # the model is on the hub, which no test asks
+    if words[0] in {"rehearse", "fetch", "prepare"}:  # the model is on the hub, which no test asks
         home = Home(home.folder, home.variables | {"HF_HUB_OFFLINE": "1"})
     if words[0] == "adopt":  # another's folder stands there
         words[1:2] = ["runs/first", "--name", "adopted"]
     done = home.call(*words)
     if words[0] == "rehearse":
         assert done.out.startswith("ok    plan")
-    elif words[0] == "fetch":
+    elif words[0] in {"fetch", "prepare"}:
         assert "HF_HUB_OFFLINE is set in this shell" in done.err, "its words are understood"
     elif words[0] == "resume":  # the run of this home is done
         assert "own-data is done" in done.err

@@ -28,6 +28,7 @@ SECTIONS = {
         "fetch": Entry(
             "hpclaunch.cli.fetch", "Fetch models and data from the hub before jobs need them."
         ),
+        "prepare": Entry("hpclaunch.cli.prepare", "Fetch, tokenize and pack ahead of a job."),
         "config": Entry("hpclaunch.cli.config", "Print the accelerate config alone."),
     },
     "Start a run": {

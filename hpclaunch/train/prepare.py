@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
@@ -44,27 +46,32 @@ def prepare(folder: RunFolder) -> None:
     chat = template.has_chat_template(tokenizer, recipe.training)
     phases.begin(f"reading {recipe.data.name}")
     kept = kept_rows(recipe, device)
-    rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
+    facts = None if kept is None else kept.facts(digests=True)
+    rows = None
+    if facts is None:
+        rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
+        facts = prepared_rows.facts_of(rows)
     alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
     arguments = settings.training_arguments(
         recipe,
         folder,
         alone,
-        conversations=rows.messages,
-        has_eval_set=rows.validation is not None,
+        conversations=facts["messages"],
+        has_eval_set=facts["validation_samples"] is not None,
         packing=packed,
     )
-    phases.begin(f"tokenizing {recipe.data.name}")
-    masked = tokenize.masks_assistant(arguments, rows)
-    tokens = template.token_source(tokenizer, assistant_only=masked)
-    tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
-    if kept is not None:
-        if kept.facts(digests=True) is None:
+    if rows is not None:
+        phases.begin(f"tokenizing {recipe.data.name}")
+        masked = tokenize.masks_assistant(arguments, rows)
+        tokens = template.token_source(tokenizer, assistant_only=masked)
+        tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+        if kept is not None:
+            phases.begin(f"keeping the tokens of {recipe.data.name}")
             kept.write(prepared_rows.arrange(tokenized, rows, arguments))
+    if kept is not None:
         kept.cache.accept(kept.key, kept.request)
         kept.point(folder)
-    validation = None if rows.validation is None else len(rows.validation)
-    print(f"ready: {summary(recipe, len(rows.train), validation)}")
+    print(f"ready: {summary(recipe, facts)}{', tokenized before' if rows is None else ''}")
 
 
 def prepare_from_cache(folder: RunFolder, recipe: Recipe) -> bool:
@@ -88,14 +95,13 @@ def prepare_from_cache(folder: RunFolder, recipe: Recipe) -> bool:
     if facts is None:
         return False
     kept.point(folder)
-    print(
-        f"ready: {summary(recipe, facts['samples'], facts['validation_samples'])}, tokenized before"
-    )
+    print(f"ready: {summary(recipe, facts)}, tokenized before")
     return True
 
 
-def summary(recipe: Recipe, samples: int, validation: int | None) -> str:
+def summary(recipe: Recipe, facts: Mapping[str, Any]) -> str:
     """Return in words what is ready: the model, and the samples of the data."""
+    samples, validation = facts["samples"], facts["validation_samples"]
     held_out = "" if validation is None else f", {validation:,} to validate on"
     return f"{recipe.model.name}; {recipe.data.name}, {samples:,} samples{held_out}"
 

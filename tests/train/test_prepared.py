@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.launch.prepare_ahead import prepare_ahead
 from hpclaunch.recipe.load import load
 from hpclaunch.run.events import read_events
 from hpclaunch.train.prepared import key as keys
@@ -204,5 +206,8 @@ def test_a_later_start_tokenizes_nothing_and_trains_the_same(
     assert "is damaged" in mended.err
     assert "tokenized before" not in mended.out
     assert "tokenized before" in prepare("d")[1].out
+    ahead = load("tiny", [*short(tiny, rows), "training.max_length=48"])
+    assert prepare_ahead(ahead, Path(sys.prefix), os.environ) == 0
+    assert "tokenized before" in prepare("e", "training.max_length=48", "training.seed=42")[1].out
     pointer = json.loads(folder.prepared.read_text("utf-8"))
     assert set(pointer) == {"key", "request"}

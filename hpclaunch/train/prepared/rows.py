@@ -80,6 +80,16 @@ def _is_learnt_from(row: dict[str, Any]) -> bool:
     return any(label != IGNORED for label in row["labels"])
 
 
+def facts_of(rows: Rows) -> dict[str, Any]:
+    """Return what is known of rows before they are tokenized, as `write` returns it."""
+    validation = None if rows.validation is None else len(rows.validation)
+    return {
+        "messages": rows.messages,
+        "samples": len(rows.train),
+        "validation_samples": validation,
+    }
+
+
 def write(rows: PreparedRows, folder: Path) -> dict[str, Any]:
     """Write rows into a folder; return what else is to be known of them. Raises OSError."""
     rows.train.save_to_disk(str(folder / "train"))
