@@ -34,6 +34,11 @@ from hpclaunch.run.unfinished import remove_unfinished, unfinished_folder
 from hpclaunch.slurm.commands import cluster_name
 
 
+TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EPERM, errno.EACCES}
+"""How a rename fails where the name is taken: by a run, a file or link, or what is another user's
+in a folder such as /tmp."""
+
+
 class Written(NamedTuple):
     """A job and the folder it was written into."""
 
@@ -58,7 +63,7 @@ def write_folder(job: Job, fill: Callable[[RunFolder], None] = lambda _: None) -
                 record = _write_new(unfinished, job, fill)
                 unfinished.root.rename(launch.folder)
         except OSError as error:
-            taken = error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+            taken = error.errno in TAKEN
             if not (taken and os.path.lexists(launch.folder)):
                 raise UserError(
                     f"run folder {launch.folder} cannot be written: {error.strerror or error}",
