@@ -216,7 +216,7 @@ def test_traps_in_a_shared_runs_folder_stop_nobody(two: Two) -> None:
     assert newest.split() == ["run", "fine"], "hers claim to be newer"
     listed = me.hpclaunch("ls")
     assert "fine" in listed.stdout
-    assert listed.stderr.count("deep/run.json") == 1
+    assert (listed.stdout + listed.stderr).count("deep/run.json") == 1
     for name in ("deep", "late", "fifo", "zero", "logs"):
         for command in ("status", "why", "logs"):
             done = me.hpclaunch(command, name)
