@@ -16,7 +16,7 @@ from typing import Any
 from hpclaunch.recipe.load import load
 from hpclaunch.train import distributed, model
 from hpclaunch.train.loading.adapters import adapters_on_cpu
-from hpclaunch.train.loading.deferred import deferred_load
+from hpclaunch.train.loading.files import deferred_load
 from hpclaunch.train.loading.hooks import load_when_sharded
 
 

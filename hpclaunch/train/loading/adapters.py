@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hpclaunch.train.loading.deferred import deferred_load
+from hpclaunch.train.loading.files import deferred_load
 from hpclaunch.train.loading.names import plain_name
 from hpclaunch.train.loading.reader import Reader
 

@@ -6,35 +6,16 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from hpclaunch.train.loading import four_bit
+from hpclaunch.train.loading.files import Deferred, NotDeferredError
+from hpclaunch.train.loading.reader import Reader
+
 STACKED = frozenset({"MergeModulelist", "Concatenate"})
 """Conversions that stack experts: of a rank's own experts alone they give that rank's shard."""
-
-
-class NotDeferredError(Exception):
-    """This model must be loaded whole; its text is the reason, for a log line."""
-
-
-@dataclass(frozen=True)
-class Deferred:
-    """What `from_pretrained` would have read, and how."""
-
-    files: list[str]
-    """Safetensors files."""
-    load_config: Any
-    """Transformers' LoadStateDictConfig."""
-    skeleton: Any
-    """The same model on meta without quantized layers, adapters or sharding: its parameters have
-    the names that those of the files are mapped to, and the types they are loaded in."""
-
-
-def deferred_load(model: Any) -> Deferred | None:
-    """Return what is still to be read of a Transformers model; None: it is loaded."""
-    return getattr(model, "deferred_load", None)
 
 
 @contextmanager
@@ -118,9 +99,6 @@ def _check_conversions(model: Any) -> None:
 
 def _pack(model: Any) -> None:
     """Give 4-bit weights the shapes that they will have; refuse those that are no plain matrix."""
-    from hpclaunch.train.loading import four_bit
-    from hpclaunch.train.loading.reader import Reader
-
     reader = Reader(model.deferred_load)
     for name in four_bit.layers(model):
         if reader.is_converted(f"{name}.weight"):

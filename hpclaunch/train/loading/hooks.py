@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpclaunch.train.loading.adapters import read_token_rows
-from hpclaunch.train.loading.deferred import deferred_load
+from hpclaunch.train.loading.files import deferred_load
 from hpclaunch.train.loading.names import plain_name
 from hpclaunch.train.loading.reader import Reader
 from hpclaunch.train.loading.shards import from_local, from_rank_0

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from hpclaunch.errors import UserError
 from hpclaunch.train.loading import shards
-from hpclaunch.train.loading.deferred import Deferred
+from hpclaunch.train.loading.files import Deferred
 from hpclaunch.train.loading.names import unit_of
 
 

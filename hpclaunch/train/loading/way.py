@@ -9,7 +9,8 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.loading import whole_because
 from hpclaunch.recipe.schema import Recipe
-from hpclaunch.train.loading.deferred import NotDeferredError, deferred
+from hpclaunch.train.loading.deferred import deferred
+from hpclaunch.train.loading.files import NotDeferredError
 
 PRIVATE = {
     "transformers.modeling_utils.PreTrainedModel._load_pretrained_model": (
