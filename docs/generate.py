@@ -27,8 +27,8 @@ PAGES = ROOT / "docs" / "reference"
 
 def recipe_page() -> str:
     """Return the page on recipes, from the schema, and the ready ones."""
-    from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE
-    from hpclaunch.recipe.training import DEFAULTS, LEARNING_RATE, OWNED
+    from hpclaunch.recipe.objective_fields import CONFIG, LEARNING_RATE
+    from hpclaunch.recipe.training import DEFAULTS, OWNED
 
     found = classes("hpclaunch/recipe/schema.py")
     names = {f.name: f.type for f in fields(found["Recipe"])}
@@ -47,16 +47,20 @@ def recipe_page() -> str:
     order += [(f"tracking.{name.lower()}", found[name]) for name in ("Wandb", "Mlflow", "Trackio")]
     parts += [f"\n## `{key}`\n\n{about(node)}\n\n{table(node, found)}" for key, node in order]
     parts.append(
-        "\n## `training`\n\nAny field of TRL's `SFTConfig`, which has those of Transformers' "
-        "`TrainingArguments`, by its own name; and `global_batch`, the rows of a step over all "
-        "GPUs ([how](../guides/plan.md#the-same-training-on-other-gpus)). hpclaunch's own "
-        "defaults:\n\n| key | default |\n|---|---|"
+        "\n## `training`\n\nAny field of the objective's TRL config, which has those of "
+        "Transformers' `TrainingArguments`, by its own name; and `global_batch`, the rows of a "
+        "step over all GPUs ([how](../guides/plan.md#the-same-training-on-other-gpus)). "
+        "hpclaunch's own defaults:\n\n| key | default |\n|---|---|"
     )
     parts += [f"| `{key}` | `{value}` |" for key, value in DEFAULTS.items()]
-    rates = ", ".join(
-        f"`{rate:g}` ({kind})" for kind, rate in LEARNING_RATE[DEFAULT_OBJECTIVE].items()
+    parts.append("| `learning_rate` | by objective and method, below |")
+    parts.append(
+        "\n| `method.objective` | its fields | `learning_rate`, full | lora | qlora |\n"
+        "|---|---|---|---|---|"
     )
-    parts.append(f"| `learning_rate` | {rates} |")
+    for objective, rates in LEARNING_RATE.items():
+        numbers = " | ".join(f"`{rates[kind]:g}`" for kind in ("full", "lora", "qlora"))
+        parts.append(f"| `{objective}` | {CONFIG[objective]} | {numbers} |")
     parts.append(
         "\nhpclaunch sets some fields itself and refuses them:\n\n| key | instead |\n|---|---|"
     )

@@ -58,7 +58,8 @@ def docstring(node: ast.stmt | None) -> str:
 
 ALIASES = {
     "MethodKind": "full, lora, qlora",
-    "Objective": "sft",
+    "Objective": "sft, pretrain, dpo, kto, reward",
+    "DEFAULT_OBJECTIVE": "sft",
     "Sharding": "full, hybrid, grad, none",
     "PositiveInt": "whole number, at least 1",
     "Count": "whole number, at least 0",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpclaunch.chat.preference import WHOLE_ANSWER, answer_rows, has_answers, tokenize_answers
 from hpclaunch.chat.rendering import Conversation, learnt_spans, write
 from hpclaunch.chat.tokenizer_files import TokenizerFiles
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
@@ -55,7 +56,8 @@ class Survey:
         if "messages" in row or isinstance(row.get("prompt"), list):
             self.conversations = True
             if self.files is not None:
-                self._render(row, self.files)
+                for each in answer_rows(row) if has_answers(row) else (row,):
+                    self._render(each, self.files)
         if sample:
             self._sample(row)
 
@@ -78,20 +80,32 @@ class Survey:
 
     def _truncation(self) -> Truncation:
         mode = self.recipe.training.get("truncation_mode", "keep_start")
-        if self.recipe.training.get("packing") is not False:
+        if self._packs and self.recipe.training.get("packing") is not False:
             mode = "keep_start"
         return truncation(self._spans, self._max_length(), mode)
 
     def _max_length(self) -> int | None:
         training = self.recipe.training
-        packed = training.get("packing") is not False
-        if packed and training.get("packing_strategy") in WHOLE_PACKINGS:
+        packed = self._packs and training.get("packing") is not False
+        strategy = training.get("packing_strategy")
+        if packed and (strategy in WHOLE_PACKINGS or (self._pretrains and strategy is None)):
             return None
         length = training.get("max_length")
         return length if isinstance(length, int) else None
 
+    @property
+    def _packs(self) -> bool:
+        """Whether the objective's trainer can put several samples into a row."""
+        return self.recipe.objective in ("sft", "pretrain")
+
+    @property
+    def _pretrains(self) -> bool:
+        return self.recipe.objective == "pretrain"
+
     def _options(self, row: Mapping[str, Any]) -> LossOptions:
         training = self.recipe.training
+        if not self._packs:
+            return WHOLE_ANSWER
         masked = bool(training.get("assistant_only_loss", "messages" in row))
         completion = training.get("completion_only_loss")
         return LossOptions(masked, "prompt" in row if completion is None else bool(completion))
@@ -145,8 +159,12 @@ class Survey:
         if not (tokenizer.identity and known):
             return
         began = time.monotonic()
-        tokens = tokenize(row, tokenizer, options)
-        self._spans.append((*tokens.bounds, len(tokens.ids)))
+        if has_answers(row):
+            answers = tokenize_answers(row, tokenizer)
+            self._spans.append(answers.span(whole=self.recipe.objective == "reward"))
+        else:
+            tokens = tokenize(row, tokenizer, options)
+            self._spans.append((*tokens.bounds, len(tokens.ids)))
         self._tokenize_seconds += time.monotonic() - began
         if len(self._spans) >= SAMPLE or self._tokenize_seconds > TOKENIZE_SECONDS:
             self._tokenize_seconds /= 2

@@ -158,6 +158,8 @@ def progress_rows(progress: Progress, timing: str = "") -> list[tuple[str, str]]
         if progress.loss is not None:
             first = f"{progress.first_loss:.4f}" if progress.first_loss is not None else UNKNOWN
             lines.append(("loss", f"{progress.loss:.4f}, first {first}"))
+        if progress.metrics:
+            lines.append(("answers", progress.metrics))
         lines.append(
             ("step time", f"{duration(progress.seconds_per_step)}, median of the last steps")
         )

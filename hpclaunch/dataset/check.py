@@ -202,7 +202,11 @@ class _Check:
                     f"data: {printable(split.name)}: split {split.split} is {listed(split.names)}; "
                     f"left out: {listed(unused)}"
                 )
-        unused = [] if self.shape is None else left_out(list(self.columns), self.shape)
+        unused = (
+            []
+            if self.shape is None
+            else left_out(list(self.columns), self.shape, self.recipe.objective)
+        )
         if unused:
             lines.append(f"data: columns left out of training: {listed(unused, 20)}")
         lines += self.survey.lines()

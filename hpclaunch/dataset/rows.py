@@ -144,7 +144,7 @@ def unlike_first(first: Row | None, row: Row) -> str | None:
     """
     if first is None:
         return None
-    for name in ("prompt", "completion"):
+    for name in ("prompt", "completion", "chosen", "rejected"):
         before, now = first.values.get(name), row.values.get(name)
         if (
             isinstance(before, str | list)

@@ -8,11 +8,12 @@ from pathlib import Path
 from hpclaunch.dataset.local import SET_SPLITS, LocalSplit, held_out_split, local_split
 from hpclaunch.dataset.slices import Slice, parse_split
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.library import BUILTIN_DATA
 from hpclaunch.recipe.load import is_local
 from hpclaunch.recipe.schema import Data
 from hpclaunch.shipped import shipped
 
-BUILTIN = {"builtin:cluster-questions": "cluster-questions"}
+BUILTIN = {name: name.removeprefix("builtin:") for name in BUILTIN_DATA}
 """Datasets that come with the package, and their files."""
 
 BUILTIN_SPLITS = ("train", "validation")

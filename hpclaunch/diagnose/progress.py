@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.run.events import newest
+from hpclaunch.run.objective_metrics import in_words, metrics_in
 from hpclaunch.secrets import mask
 
 RECENT = 20
@@ -24,6 +25,8 @@ class Progress:
     total: int | None = None
     loss: float | None = None
     first_loss: float | None = None
+    metrics: str = ""
+    """The objective's own metrics of the last step, in words; empty where it has none."""
     seconds_per_step: float | None = None
     """Median of the last steps."""
     tokens_per_second: float | None = None
@@ -84,6 +87,7 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
     seconds = [s for event in recent if (s := _number(event.get("seconds")))]
     tokens = [t for event in recent if (t := _number(event.get("tokens"))) is not None]
     last = steps[-1] if steps else {}
+    own = last.get("metrics")
     load = newest(listed, "load") or {}
     checkpoint = newest(listed, "checkpoint") or {}
     evaluation = newest(listed, "eval") or {}
@@ -100,6 +104,7 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
         total=_whole(last.get("total")),
         loss=losses[-1] if losses else None,
         first_loss=losses[0] if losses else None,
+        metrics=in_words(metrics_in(own)) if isinstance(own, Mapping) else "",
         seconds_per_step=step_times_s[len(step_times_s) // 2] if step_times_s else None,
         tokens_per_second=sum(tokens) / sum(seconds) if full else None,
         trainable=_whole(load.get("trainable")),

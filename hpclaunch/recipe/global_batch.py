@@ -73,7 +73,25 @@ def micro_batches(recipe: Recipe, ranks: int) -> list[int]:
         return [int(recipe.training[BATCH])]
     if ACCUMULATION not in recipe.follows_global_batch:
         return [share // int(recipe.training[ACCUMULATION])]
-    return [each for each in range(1, min(share, MOST_SAMPLES) + 1) if share % each == 0]
+    least = least_micro_batch(recipe)
+    sizes = [each for each in range(least, min(share, MOST_SAMPLES) + 1) if share % each == 0]
+    if not sizes:
+        raise UserError(
+            f"training.{FIELD}: {_rows_in_words(share)} on each rank, and objective "
+            f"{recipe.objective} needs micro-batches of at least {least}",
+            f"set training.{FIELD}={least * ranks} or a multiple",
+        )
+    return sizes
+
+
+def least_micro_batch(recipe: Recipe) -> int:
+    """Return the rows of the smallest micro-batch: KTO compares with the others in it."""
+    estimates = recipe.training.get("loss_type") != "apo_zero_unpaired"
+    return 2 if recipe.objective == "kto" and estimates else 1
+
+
+def _rows_in_words(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def rows_of_rank(recipe: Recipe, ranks: int) -> int:

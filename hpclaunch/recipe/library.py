@@ -16,7 +16,12 @@ TINY = "tiny"
 BUILTIN_MODELS = ("builtin:tiny-llama",)
 """Models that come with the package."""
 
-BUILTIN_DATA = ("builtin:cluster-questions",)
+BUILTIN_DATA = (
+    "builtin:cluster-questions",
+    "builtin:cluster-preferences",
+    "builtin:cluster-feedback",
+    "builtin:cluster-pages",
+)
 """Datasets that come with the package."""
 
 

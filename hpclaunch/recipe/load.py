@@ -52,6 +52,7 @@ def load(
     Raises UserError naming file, line and key.
     """
     document, folder = _document(reference)
+    _move_objective(document)
     for section in [key for key, value in document.data.items() if value is None]:
         del document.data[section]  # its name alone, every key under it commented out
     _absolute_paths(document, folder)
@@ -81,6 +82,21 @@ def load(
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)
     return with_global_batch(recipe, given, recipe.training)
+
+
+def _move_objective(document: Document) -> None:
+    """Put an `objective` at the top, where it was before, under `method`. Raises UserError."""
+    if "objective" not in document.data:
+        return
+    objective = document.data.pop("objective")
+    path, where = ("method", "objective"), document.where(("objective",))
+    method = document.data.get("method") or {}
+    if not isinstance(method, dict) or objective is None:
+        return  # the schema says so
+    if method.get("objective", objective) != objective:
+        raise UserError(f"{where}: objective and method.objective differ", "keep method.objective")
+    document.data["method"] = {**method, "objective": objective}
+    document.origin[path] = where
 
 
 def split_override(word: str) -> tuple[str, Any]:

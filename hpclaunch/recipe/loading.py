@@ -7,7 +7,7 @@ from hpclaunch.recipe.schema import Recipe
 
 OWN_VALUES = (True, False, "gaussian")
 """Values of `init_lora_weights` whose adapters start without a look at the base weights."""
-OBJECTIVES = frozenset({"sft"})
+OBJECTIVES = frozenset({"sft", "pretrain"})
 """Objectives whose trainers take a model that is still on the meta device."""
 
 

@@ -1,8 +1,10 @@
-"""Rows for other objectives than SFT: what they are, what takes them, what makes rows for SFT."""
+"""Rows of another objective than the recipe's: what they are, what takes them, what to do."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from hpclaunch.recipe.schema import Objective
 
 PREFERENCE = {
     "chosen": "pairs of a chosen and a rejected answer",
@@ -23,15 +25,42 @@ TRAINERS = {
 """The objective that would take such rows."""
 
 FIXES = {
-    "DPO": "write each prompt and its chosen answer as prompt and completion",
-    "KTO": "keep the rows with good answers, and take the column out",
+    "DPO": "set method.objective: dpo, or write each prompt and its chosen answer as prompt and "
+    "completion",
+    "KTO": "set method.objective: kto, or keep the rows with good answers and take the column out",
     "a process reward model (PRM)": "write prompt and completion",
 }
 """What makes rows for SFT of them."""
 
 
-def other_objective(have: set[str]) -> tuple[str, str, str] | None:
-    """Return what rows with these columns are, what takes them and what makes rows for SFT."""
+SINGLE = {"messages", "conversations", "completion", "output"}
+"""Columns of rows with one answer, which nobody has labelled."""
+
+
+def other_objective(have: set[str], objective: Objective) -> tuple[str, str, str] | None:
+    """Return what rows with these columns are, what takes them and how to train on them."""
+    if objective == "sft":
+        return _other_than_sft(have)
+    wanted = "set method.objective: "
+    found = None
+    if {"chosen", "rejected"} <= have:
+        fix = f"{wanted}dpo"
+        if objective == "kto":
+            fix += ", or write a row for each answer: prompt, completion, label"
+        found = PREFERENCE["chosen"], "DPO", fix
+    elif objective == "kto" and "kto_tag" in have:
+        fix = "rename kto_tag to label, and write prompt and completion"
+        found = "answers labelled in a column kto_tag", "LLaMA-Factory", fix
+    elif {"prompt", "completion", "label"} <= have:
+        found = PREFERENCE["label"], "KTO", f"{wanted}kto"
+    elif have & SINGLE:
+        found = "answers without a judgement", "SFT", f"{wanted}sft"
+    elif "text" in have and objective != "pretrain":
+        found = "plain text", "pretraining", f"{wanted}pretrain"
+    return found
+
+
+def _other_than_sft(have: set[str]) -> tuple[str, str, str] | None:
     name = None
     if have & {"chosen", "rejected"}:
         name = "chosen"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 MethodKind = Literal["full", "lora", "qlora"]
-Objective = Literal["sft"]
+Objective = Literal["sft", "pretrain", "dpo", "kto", "reward"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
 Level = Literal["auto", "none", "mlp", "whole"]
 """Of activation checkpointing."""
@@ -54,8 +54,12 @@ class Data(Section, frozen=True, kw_only=True):
     """Configuration name of a dataset that has several."""
     revision: str | None = None
     """Hub commit, tag or branch of the dataset."""
-    format: Literal["auto", "messages", "prompt_completion", "text", "alpaca"] = "auto"
-    """Shape of a row; auto reads it off the column names."""
+    format: Literal[
+        "auto", "messages", "prompt_completion", "text", "alpaca", "preference", "unpaired"
+    ] = "auto"  # fmt: skip
+    """Shape of a row; auto reads it off the column names. preference: chosen and rejected, with a
+    prompt or beginning with the same one (dpo, reward). unpaired: prompt, completion and a label
+    that is true or false (kto)."""
     split: str = "train"
     """Split to train on; slices (`train[:5%]`) and sums (`train+test`) are understood."""
     validation: str | None = None
@@ -108,9 +112,13 @@ class Quantization(Section, frozen=True, kw_only=True):
 
 
 class Method(Section, frozen=True, kw_only=True):
-    """Which weights are trained: all, or an adapter over plain or 4-bit weights."""
+    """Which weights are trained (all, or an adapter over plain or 4-bit weights), by which loss."""
 
     kind: MethodKind = "lora"
+    objective: Objective = DEFAULT_OBJECTIVE
+    """Which loss is trained, each by TRL's own trainer. sft: supervised fine-tuning. pretrain:
+    every token of plain text. dpo: prefer one of two answers. kto: answers that are good or bad.
+    reward: a model that scores answers."""
     lora: Lora = Lora()
     quantization: Quantization = Quantization()
 
@@ -227,16 +235,14 @@ class Monitoring(Section, frozen=True, kw_only=True):
 
 
 class Recipe(Section, frozen=True, kw_only=True):
-    """A whole recipe. `training` holds any SFTConfig field by its own name, and `global_batch`: the
-    rows of an optimizer step over all ranks, from which batch and accumulation follow."""
+    """A whole recipe. `training` holds any field of the objective's TRL config by its own name
+    (SFTConfig, DPOConfig, KTOConfig, RewardConfig), and `global_batch`: the rows of an optimizer
+    step over all ranks, from which batch and accumulation follow."""
 
     name: str
     model: Model
     data: Data
     description: str = ""
-    objective: Objective = "sft"
-    """Which loss is trained. sft: supervised fine-tuning (TRL's SFTTrainer). The method says which
-    weights."""
     method: Method = Method()
     fsdp: Fsdp = Fsdp()
     training: dict[str, Any] = {}
@@ -250,3 +256,8 @@ class Recipe(Section, frozen=True, kw_only=True):
     ] = []
     """In a run's own recipe: fields of `training` that hpclaunch set from `training.global_batch`,
     and sets anew on other resources."""
+
+    @property
+    def objective(self) -> Objective:
+        """Which loss is trained: `method.objective`."""
+        return self.method.objective

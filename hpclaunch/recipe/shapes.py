@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.pairs import WITH_MESSAGES, alpaca_of, pair_of
 from hpclaunch.recipe.preference import (
     FIXES,
     PREFERENCE,
@@ -13,11 +14,15 @@ from hpclaunch.recipe.preference import (
     is_verdict,
     other_objective,
 )
+from hpclaunch.recipe.preference_rows import QUESTIONS, preference_of, unpaired_of
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 from hpclaunch.recipe.tools import RowProblem, tools_of
-from hpclaunch.recipe.turns import check_answered, history_of, is_text, turns_of, with_system
+from hpclaunch.recipe.turns import check_answered, is_text, turns_of, with_system
 
-Shape = Literal["messages", "conversations", "prompt_completion", "text", "alpaca"]
+Shape = Literal[
+    "messages", "conversations", "prompt_completion", "text", "alpaca",
+    "preference", "implicit_preference", "unpaired",
+]  # fmt: skip
 
 COLUMNS: dict[Shape, tuple[str, ...]] = {
     "messages": ("messages",),
@@ -25,23 +30,36 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
     "text": ("text",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "implicit_preference": ("chosen", "rejected"),
+    "unpaired": ("prompt", "completion", "label"),
 }
 """The columns each shape must have."""
 
+PAIRS: tuple[Shape, ...] = ("preference", "implicit_preference")
+"""Pairs of a chosen and a rejected answer, with their prompt or beginning with it."""
+
 SHAPES: dict[Objective, tuple[Shape, ...]] = {
     "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
+    "pretrain": ("text",),
+    "dpo": PAIRS,
+    "kto": ("unpaired",),
+    "reward": PAIRS,
 }
 """The shapes that an objective's data may have, in the order in which they are detected."""
 
 OPTIONAL: dict[Shape, tuple[str, ...]] = {
-    "messages": ("system", "tools", "chat_template_kwargs"),
-    "conversations": ("system", "tools", "chat_template_kwargs"),
-    "prompt_completion": ("system", "tools", "chat_template_kwargs"),
-    "alpaca": ("input", "system", "history", "tools", "chat_template_kwargs"),
+    "messages": WITH_MESSAGES,
+    "conversations": WITH_MESSAGES,
+    "prompt_completion": WITH_MESSAGES,
+    "alpaca": ("input", "history", *WITH_MESSAGES),
     "text": (),
+    "preference": ("margin", *WITH_MESSAGES),
+    "implicit_preference": ("margin", *QUESTIONS, *WITH_MESSAGES),
+    "unpaired": WITH_MESSAGES,
 }
-"""The columns that a shape's rows may have beside those. Of `prompt_completion` they need pairs of
-messages: a plain text has no place for them."""
+"""The columns that a shape's rows may have beside those. Of pairs they need messages: a plain text
+has no place for them."""
 
 KEPT = ("tools", "chat_template_kwargs")
 """Columns that chat templates use beside the conversation itself."""
@@ -64,8 +82,15 @@ def detect(
     """
     have = set(columns)
     candidates = [shape for shape in SHAPES[objective] if wanted in ("auto", shape)]
-    if wanted == "messages":
+    if wanted == "messages" and objective == DEFAULT_OBJECTIVE:
         candidates.append("conversations")
+    if wanted == "preference" and "implicit_preference" in SHAPES[objective]:
+        candidates.append("implicit_preference")
+    if not candidates:
+        raise UserError(
+            f"data.format {wanted} is no shape of rows that objective {objective} takes",
+            f"set data.format: auto; it needs {_listed(SHAPES[objective])}",
+        )
     for shape in candidates:
         if have.issuperset(COLUMNS[shape]):
             return shape
@@ -75,7 +100,7 @@ def detect(
             f"{source} has the columns {listed}: rows that are tokenized already",
             "take the rows they were made of: every run tokenizes with its model's tokenizer",
         )
-    other = other_objective(have)
+    other = other_objective(have, objective)
     if other is not None:
         rows, trainer, fix = other
         raise UserError(
@@ -83,16 +108,27 @@ def detect(
             f"{objective} does not",
             fix,
         )
-    known = " | ".join("+".join(COLUMNS[shape]) for shape in candidates)
+    needed_by = f"data.format {wanted}"
+    if objective != DEFAULT_OBJECTIVE:
+        needed_by = f"objective {objective}"
     raise UserError(
-        f"{source} has the columns {listed}; data.format {wanted} needs {known}",
+        f"{source} has the columns {listed}; {needed_by} needs {_listed(candidates)}",
         "rename the columns, or set data.format to the shape they have",
     )
 
 
-def left_out(columns: Sequence[str], shape: Shape) -> list[str]:
+def _listed(shapes: Sequence[Shape]) -> str:
+    """Return the columns that rows of one of these shapes have, in words."""
+    return " | ".join("+".join(COLUMNS[shape]) for shape in shapes)
+
+
+def left_out(
+    columns: Sequence[str], shape: Shape, objective: Objective = DEFAULT_OBJECTIVE
+) -> list[str]:
     """Return the columns that training does not use, in their order."""
-    used = {*COLUMNS[shape], *OPTIONAL[shape]}
+    used = {*COLUMNS[shape], *OPTIONAL[shape]} - set(QUESTIONS if shape in PAIRS else ())
+    if objective != "reward":
+        used.discard("margin")
     return [name for name in columns if name not in used]
 
 
@@ -120,12 +156,13 @@ def convert(
     wanted: str = "auto",
     columnar: bool = False,
 ) -> dict[str, Any]:
-    """Return the row as training takes it: messages, prompt and completion, or text.
+    """Return the row as training takes it: messages, prompt and completion, text, or two answers.
 
-    Beside these it has `tools` and `chat_template_kwargs` where the row has some. `chat`: the
-    tokenizer has a chat template; without one, alpaca rows become plain text. `wanted`: the
-    recipe's `data.format`; naming one says that columns which it cannot use are left out.
-    `columnar`: see `turns_of`. Raises RowProblem.
+    Answers that are compared are `chosen` and `rejected` behind a `prompt`; one with a verdict has
+    a `label`. Beside these it has `tools` and `chat_template_kwargs` where the row has some.
+    `chat`: the tokenizer has a chat template; without one, alpaca rows become plain text.
+    `wanted`: the recipe's `data.format`; naming one says that columns which it cannot use are left
+    out. `columnar`: see `turns_of`. Raises RowProblem.
     """
     _check_bearing(row, shape, wanted)
     if shape == "text":
@@ -133,9 +170,13 @@ def convert(
             raise RowProblem("'text' is empty or no text")
         return {"text": row["text"]}
     if shape == "prompt_completion":
-        converted = _pair(row, wanted, columnar)
+        converted = pair_of(row, wanted, columnar=columnar)
     elif shape == "alpaca":
-        converted = _alpaca(row, chat)
+        converted = alpaca_of(row, chat=chat)
+    elif shape in PAIRS:
+        converted = preference_of(row, wanted, columnar=columnar)
+    elif shape == "unpaired":
+        converted = unpaired_of(row, wanted, columnar=columnar)
     else:
         turns = turns_of(row.get(shape), shape, columnar=columnar)
         check_answered(turns, shape)
@@ -157,16 +198,18 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
     """Refuse a row that holds something which bears on training and has no place in its shape."""
     for name in sorted(BEARING_NAMES.intersection(row), key=BEARING.index):
         value = row[name]
-        if name in OPTIONAL[shape] or value is None or value == "" or value in ([], {}):
+        if name in (*COLUMNS[shape], *OPTIONAL[shape]):
             continue
-        if name in PREFERENCE and shape != "text":
+        if value is None or value == "" or value in ([], {}):
+            continue
+        if name in PREFERENCE and shape in SHAPES[DEFAULT_OBJECTIVE] and shape != "text":
             if wanted != "auto" and not (TRAINERS[name] == "KTO" and is_verdict(value)):
                 continue
             raise RowProblem(
                 f"has a column '{name}': {PREFERENCE[name]}, which {TRAINERS[name]} takes and "
                 f"objective sft does not; {FIXES[TRAINERS[name]]}{_or_without(name, shape, value)}"
             )
-        if wanted == "auto" and name not in PREFERENCE:
+        if wanted == "auto" and (name not in PREFERENCE or shape != "text"):
             raise RowProblem(
                 f"has a column '{name}', which rows of {'+'.join(COLUMNS[shape])} cannot use; take "
                 f"it out, or set data.format: {_format_of(shape)} to train without it"
@@ -182,54 +225,5 @@ def _or_without(name: str, shape: Shape, value: Any) -> str:
 
 def _format_of(shape: Shape) -> str:
     """Return the `data.format` that names a shape."""
-    return "messages" if shape == "conversations" else shape
-
-
-def _pair(row: Mapping[str, Any], wanted: str, columnar: bool) -> dict[str, Any]:
-    """Return prompt and completion, both texts or both lists of messages."""
-    prompt, completion = row.get("prompt"), row.get("completion")
-    if isinstance(prompt, str) != isinstance(completion, str):
-        raise RowProblem("'prompt' and 'completion' must both be texts, or both lists of messages")
-    if isinstance(prompt, str):
-        unused = [name for name in OPTIONAL["prompt_completion"] if row.get(name)]
-        if unused and wanted == "auto":
-            raise RowProblem(
-                f"has a column '{unused[0]}', which plain texts cannot use; write prompt and "
-                "completion as lists of messages, or set data.format: prompt_completion to train "
-                "without it"
-            )
-        if not is_text(completion):
-            raise RowProblem("'completion' is empty")
-        return {"prompt": prompt, "completion": completion}
-    prompt_turns = turns_of(prompt, "prompt", columnar=columnar)
-    answer = turns_of(completion, "completion", columnar=columnar)
-    check_answered(answer, "completion")
-    if any("weight" in turn for turn in answer):
-        raise RowProblem("'completion' has messages of weight 0; write the row as messages")
-    for turn in prompt_turns:
-        turn.pop("weight", None)  # no prompt is learnt
-    return {"prompt": with_system(prompt_turns, row.get("system")), "completion": answer}
-
-
-def _alpaca(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
-    """Return Alpaca's instruction and output as turns; without a chat template as plain text."""
-    for name in COLUMNS["alpaca"]:
-        if not is_text(row.get(name)):
-            raise RowProblem(f"'{name}' is empty or no text")
-    question = row["instruction"].strip()
-    if is_text(row.get("input")):
-        question += "\n\n" + row["input"].strip()
-    if not chat:
-        unused = [name for name in OPTIONAL["alpaca"] if name != "input" and row.get(name)]
-        if unused:
-            raise RowProblem(
-                f"has a column '{unused[0]}', which needs a chat template; use an Instruct model, "
-                "or name one's template by training.chat_template_path"
-            )
-        return {"prompt": question + "\n\n", "completion": row["output"]}
-    question_turns = [{"role": "user", "content": question}]
-    answer = [{"role": "assistant", "content": row["output"]}]
-    if "history" in row:  # its answers are learnt as the last one is
-        turns = [*history_of(row["history"]), *question_turns, *answer]
-        return {"messages": with_system(turns, row.get("system"))}
-    return {"prompt": with_system(question_turns, row.get("system")), "completion": answer}
+    named = {"conversations": "messages", "implicit_preference": "preference"}
+    return named.get(shape, shape)

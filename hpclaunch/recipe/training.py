@@ -1,4 +1,4 @@
-"""The `training` section: any SFTConfig field by its own name, checked without importing torch."""
+"""The `training` section: any field of an objective's TRL config, checked without torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.objective_fields import (
+    CONFIG,
+    DEFAULTS_OF,
+    FIELDS_OF,
+    LEARNING_RATE,
+    TEMPLATE_FIELDS,
+    check_field,
+    check_micro_batch,
+)
 from hpclaunch.recipe.ranges import out_of_range
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, MethodKind, Objective
 from hpclaunch.shipped import shipped
@@ -42,11 +51,6 @@ OWNED: dict[str, str] = {
 }
 """Fields that hpclaunch sets, each with what the user sets instead."""
 
-LEARNING_RATE: dict[Objective, dict[MethodKind, float]] = {
-    "sft": {"full": 2e-5, "lora": 1e-4, "qlora": 2e-4},
-}
-"""Where a recipe names none: an adapter bears more than the weights themselves."""
-
 DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 8,
@@ -70,10 +74,14 @@ own exclude each other, so it is on only when asked for."""
 
 @cache
 def config_fields(objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, list[str]]:
-    """Return the field names of an objective's TRL config and the YAML types each takes."""
-    text = shipped("recipe", f"{objective}_fields.json").read_text("utf-8")
+    """Return the fields that a recipe of an objective may name and the YAML types each takes.
+
+    These are the fields of its TRL config, and TEMPLATE_FIELDS.
+    """
+    name = FIELDS_OF.get(objective, objective)
+    text = shipped("recipe", f"{name}_fields.json").read_text("utf-8")
     fields: dict[str, list[str]] = json.loads(text)
-    return fields
+    return {**fields, **TEMPLATE_FIELDS}
 
 
 OWN_FIELDS = {"global_batch": ["int", "null"]}
@@ -85,7 +93,9 @@ def check_training(document: Document) -> None:
     section = document.data.get("training") or {}
     if not isinstance(section, dict):
         return  # the schema says so, with its place
-    objective = document.data.get("objective", DEFAULT_OBJECTIVE)
+    method = document.data.get("method")
+    named = method.get("objective") if isinstance(method, dict) else None
+    objective: Objective = DEFAULT_OBJECTIVE if named is None else named
     if objective not in typing.get_args(Objective):
         return  # the schema says so
     fields = config_fields(objective) | OWN_FIELDS
@@ -96,7 +106,7 @@ def check_training(document: Document) -> None:
         if key not in fields:
             hint = nearest(key, fields.keys() - OWNED.keys())
             if hint.startswith("valid"):
-                hint = "any field of TRL's SFTConfig or Transformers' TrainingArguments"
+                hint = f"any field of {CONFIG[objective]} or Transformers' TrainingArguments"
             raise UserError(f"{where}: unknown key 'training.{key}'", hint)
         if key == "optim" and str(value).startswith("paged_"):
             raise UserError(
@@ -109,6 +119,8 @@ def check_training(document: Document) -> None:
         allowed = out_of_range(key, value)
         if allowed:
             raise UserError(f"{where}: training.{key}: {value!r} cannot be", f"{allowed}")
+        check_field(where, key, value, objective)
+    check_micro_batch(document, section, objective)
 
 
 def _fits(value: Any, kinds: list[str]) -> bool:
@@ -130,5 +142,6 @@ def with_defaults(
     own_program: bool = False,
 ) -> dict[str, Any]:
     """Return the section with hpclaunch's defaults; the user's own values win."""
-    defaults = {**DEFAULTS, "learning_rate": LEARNING_RATE[objective][method]}
+    rate = LEARNING_RATE[objective][method]
+    defaults = {**DEFAULTS, **DEFAULTS_OF.get(objective, {}), "learning_rate": rate}
     return {**defaults, **(PROGRAM_DEFAULTS if own_program else {}), **training}

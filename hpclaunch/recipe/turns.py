@@ -130,7 +130,7 @@ def _turn(message: Any, columnar: bool) -> dict[str, Any]:
     content = fields.pop("content", value)
     weight = _weight(fields)
     role = ROLE_NAMES.get(named.lower(), named.lower()) if isinstance(named, str) else named
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         known = ", ".join(sorted(ROLES))
         raise RowProblem(f"has the role {named!r}, not one of {known}")
     turn: dict[str, Any] = {"role": role}

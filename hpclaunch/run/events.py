@@ -11,8 +11,9 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | | learn from within max_length), cut (lose a part of their answer), needed_length (tokens that |
 | | keep 99% of them whole) |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
-| | waited (seconds that rank 0 waited for its batches) |
-| eval | step, loss |
+| | waited (seconds that rank 0 waited for its batches); metrics (the objective's own by TRL's |
+| | names, such as rewards/margins, rewards/accuracies, kl; missing where it has none) |
+| eval | step, loss; metrics, as of a step |
 | memory | allocated, reserved (bytes of the fullest GPU, peak of this attempt's steps), |
 | | loading_allocated (bytes, peak before the first step; missing in older runs) |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpclaunch.chat.truncation import Truncation
@@ -17,6 +17,7 @@ from hpclaunch.train import (
     model,
     objectives,
     packing,
+    phases,
     settings,
     template,
     tokenize,
@@ -67,7 +68,7 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     if rows is None:
         rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     config = model.load_config(source)
-    packed = packing.use_packing(recipe.training, config)
+    packed = packing.use_packing(recipe.training, config, recipe.objective)
     attn_implementation = attention.attn_implementation(
         recipe.model.attention, context.device, config, recipe.model.dtype, packed=packed
     )
@@ -79,7 +80,7 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
         has_eval_set=rows.validation is not None,
         packing=packed,
     )
-    if template.comes_from_model(recipe.training):
+    if template.comes_from_model(recipe.training) and hasattr(arguments, "eos_token"):
         arguments.eos_token = arguments.eos_token or tokenizer.eos_token
     return Inputs(source, tokenizer, new_tokens, rows, arguments, attn_implementation)
 
@@ -98,7 +99,7 @@ def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
     """Return the model, with rows for new tokens. Raises UserError."""
     from transformers import set_seed
 
-    set_seed(inputs.arguments.seed)  # rows of new tokens start at random
+    set_seed(inputs.arguments.seed)  # rows of new tokens, and a score's head, start at random
     return model.load_model(
         recipe,
         inputs.source,
@@ -114,6 +115,24 @@ def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
 def _weights_log(context: DistContext) -> Callable[[str], None]:
     """Return what logs a line of how the weights are loaded, on the main process alone."""
     return lambda line: log_line(f"weights: {line}") if context.is_main_process else None
+
+
+def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any | None:
+    """Return a second copy of the model that the loss compares with, None where it needs none.
+
+    An adapter is compared with the model without it. Raises UserError.
+    """
+    precomputes = getattr(inputs.arguments, "precompute_ref_log_probs", None)
+    if precomputes is None:
+        return None  # the objective compares with nothing
+    if precomputes and not context.fsdp_version:
+        return None  # the model itself, before its first step
+    if recipe.method.kind != "full" and not precomputes:
+        return None
+    phases.begin(f"loading {recipe.model.name} once more, as the reference model")
+    reference = load_model(recipe, inputs, replace(context, fsdp_version=2))  # in its own type
+    reference.requires_grad_(False)
+    return reference.eval()
 
 
 def create_trainer(
@@ -135,6 +154,7 @@ def create_trainer(
     stop = StopInTime(folder, context)
     memory = PeakMemory(context)
     timeouts = Timeouts(recipe.training.get("ddp_timeout"))
+    reference = load_reference(recipe, inputs, context)
     tokenized = tokenize_inputs(recipe, inputs)
     make_trainer = adapters_on_cpu(loaded)(objectives.trainer_class(recipe.objective))
     trainer = make_trainer(
@@ -154,6 +174,7 @@ def create_trainer(
         processing_class=inputs.tokenizer,
         peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
         callbacks=[stop, timeouts, memory],
+        **({} if reference is None else {"ref_model": reference}),
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(TensorBoardCallback):
@@ -161,8 +182,11 @@ def create_trainer(
     if recipe.method.kind == "qlora":
         model.hold_adapters(trainer.model, recipe.method.quantization)
         trainer.count_trainable_bytes()
+    elif recipe.method.kind == "lora" and recipe.objective == "reward":
+        model.hold_in_float32(trainer.model)  # the head of the score is trained whole
+        trainer.count_trainable_bytes()
     model.add_head_bias_attribute(trainer.model)
-    if trainer.padding_free:
+    if getattr(trainer, "padding_free", False):
         packing.forbid_masks(model.without_adapter(trainer.model))
     load_when_sharded(trainer, _weights_log(context))
     faster = kernels.install(recipe, trainer, context.fsdp_version)
@@ -188,10 +212,14 @@ def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> PreparedRows:
         if not isinstance(rows, PreparedRows):
             masked = tokenize.masks_assistant(arguments, rows)
             tokens = template.token_source(inputs.tokenizer, assistant_only=masked)
-            tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+            tokenized = tokenize.tokenize_rows(
+                rows, recipe.data.name, tokens, arguments, recipe.objective
+            )
             rows = arrange(tokenized, rows, arguments)
-    arguments.dataset_kwargs = {**(arguments.dataset_kwargs or {}), "skip_prepare_dataset": True}
-    arguments.assistant_only_loss = False  # the labels have it, and TRL would look for messages
+    if hasattr(arguments, "dataset_kwargs"):  # of SFTConfig alone; other trainers are ours
+        options = arguments.dataset_kwargs or {}
+        arguments.dataset_kwargs = {**options, "skip_prepare_dataset": True}
+        arguments.assistant_only_loss = False  # the labels have it: TRL would look for messages
     return rows
 
 

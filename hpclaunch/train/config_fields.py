@@ -40,6 +40,8 @@ def fields(objective: Objective) -> dict[str, list[str]]:
     config = config_class(objective)
     hints = typing.get_type_hints(config)
     found = {field.name: kinds(hints[field.name]) for field in dataclasses.fields(config)}
+    if "list" in found.get("loss_type", ()):
+        found["loss_type"] = ["list", "str"]  # DPOConfig takes one loss as a text, too
     return {name: found[name] for name in sorted(found) if found[name]}
 
 

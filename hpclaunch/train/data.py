@@ -12,7 +12,7 @@ from hpclaunch.dataset.local import SET_SPLITS
 from hpclaunch.dataset.rows import refused
 from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
-from hpclaunch.recipe import shapes, tools, turns
+from hpclaunch.recipe import pairs, preference_rows, shapes, tools, turns
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
@@ -21,7 +21,7 @@ from hpclaunch.train.hub import explain
 from hpclaunch.train.json_columns import keep_numbers_exact
 from hpclaunch.train.local_data import load_local
 
-COLUMNS_OF_TEXT = ("text", "prompt", "completion")
+COLUMNS_OF_TEXT = ("text", "prompt", "completion", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> R
         validation=validation,
         messages="messages" in converted.column_names,
         chat=chat_rows,
-        columns_left_out=tuple(left_out(train.columns, shape)),
+        columns_left_out=tuple(left_out(train.columns, shape, objective)),
         where=train.where,
         where_validation=train.where if held_out is None else held_out.where,
     )
@@ -158,8 +158,13 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
     plain = {name for name in COLUMNS_OF_TEXT if isinstance(converted.get(name), str)}
     names = [name for name in converted if name not in KEPT]
     kept = [] if plain else [name for name in KEPT if name in rows.column_names]
+    typed = {
+        "label": Value("bool"),
+        "margin": Value("float32"),
+        **dict.fromkeys(plain, Value("string")),
+    }
     # As JSON: in columns every message would get the keys of all, and every tool the arguments.
-    features = {name: Value("string") if name in plain else Json() for name in (*names, *kept)}
+    features = {name: typed.get(name) or Json() for name in (*names, *kept)}
     return rows.map(
         _converted,
         fn_kwargs={"shape": shape, "options": options, "kept": kept},
@@ -167,7 +172,7 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
         features=Features(features),
         new_fingerprint=cache_key(
             rows,
-            (shapes, turns, tools, sys.modules[__name__]),
+            (shapes, turns, tools, pairs, preference_rows, sys.modules[__name__]),
             shape,
             sorted(options.items()),
             kept,

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import is_local
-from hpclaunch.recipe.schema import Model, Quantization, Recipe
+from hpclaunch.recipe.schema import Model, Objective, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.hub import explain
 from hpclaunch.train.loading import way as loading
@@ -88,7 +88,8 @@ def load_model(
     stay on meta until the model is sharded (`hpclaunch.train.loading`); `log` gets a line of that.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from hpclaunch.train import reward_head
 
     dtype = getattr(torch, recipe.model.dtype)
     load_dtype = torch.float32 if recipe.method.kind == "full" and not fsdp_version else dtype
@@ -101,8 +102,10 @@ def load_model(
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
 
+    kind = model_class(recipe.objective, options)
+
     def from_pretrained() -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        return kind.from_pretrained(
             where.path,
             revision=where.revision,
             dtype=load_dtype,
@@ -113,13 +116,16 @@ def load_model(
         )
 
     config = load_config(where)
-    with explain("model", where.path):
+    with explain("model", where.path), reward_head.quiet(recipe.objective):
         (model, report), whole = loading.load(
             recipe, config, vocab_size, fsdp_version, from_pretrained
         )
     log("each rank reads its own shard" if whole is None else f"loaded whole: {whole}")
-    if report["missing_keys"]:
-        names = ", ".join(sorted(report["missing_keys"])[:3])
+    missing = set(report["missing_keys"])
+    if recipe.objective == "reward":
+        missing -= reward_head.initialize(model, missing)
+    if missing:
+        names = ", ".join(sorted(missing)[:3])
         raise UserError(
             f"model {where.path} lacks weights that would start at random: {names}",
             "take a complete model; an adapter alone is none",
@@ -132,6 +138,22 @@ def load_model(
         model.resize_token_embeddings(vocab_size)
         logger.setLevel(level)
     return model
+
+
+def model_class(objective: Objective, options: dict[str, Any]) -> Any:
+    """Return Transformers' class of the models that an objective trains.
+
+    `options` get what it needs of `from_pretrained`.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    if objective != "reward":
+        return AutoModelForCausalLM
+    options["num_labels"] = 1
+    if "quantization_config" in options:
+        skipped = options["quantization_config"].llm_int8_skip_modules or []
+        options["quantization_config"].llm_int8_skip_modules = [*skipped, "score"]
+    return AutoModelForSequenceClassification
 
 
 def without_adapter(model: Any) -> Any:
@@ -153,10 +175,14 @@ def hold_adapters(model: Any, settings: Quantization) -> None:
     TRL casts adapters over a quantized model to bfloat16, and so are their moments then: where an
     update is below a 256th of a value it is lost, and an Adam moment does not decay.
     """
+    if settings.adapter_dtype == "float32":
+        hold_in_float32(model)
+
+
+def hold_in_float32(model: Any) -> None:
+    """Hold all that is trained in 32 bits, before there is an optimizer."""
     import torch
 
-    if settings.adapter_dtype != "float32":
-        return
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.is_floating_point():
             parameter.data = parameter.data.to(torch.float32)
@@ -208,7 +234,8 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
             fields["trainable_token_indices"], model, new_tokens, fields["modules_to_save"] or []
         )
     try:
-        return LoraConfig(task_type="CAUSAL_LM", **fields)
+        task = "SEQ_CLS" if recipe.objective == "reward" else "CAUSAL_LM"
+        return LoraConfig(task_type=task, **fields)
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"recipe section method.lora is refused: {text}") from error

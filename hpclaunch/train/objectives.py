@@ -2,11 +2,12 @@
 
 Another objective needs: its name in `recipe.schema.Objective` and its formats in `Data.format`; in
 `recipe.shapes` its `SHAPES` and `COLUMNS`, and what `convert` makes of a row; its tokens in
-`chat.tokens`; its learning rates in `recipe.training` and its fields, written by
-`python -m hpclaunch.train.config_fields`; its defaults in `train.settings`; its classes here, the
-trainer as `class NAMERunTrainer(CheckpointingTrainerMixin, NAMETrainer)` in `train.trainer`; what
-it passes the trainer beside model and data in `train.build`. `predict` knows no objective yet: a
-reference model and pairs of samples must be counted there.
+`chat.tokens` or `chat.preference`, and which columns they become in `train.columns`; its learning
+rates in `recipe.training` and its fields, written by `python -m hpclaunch.train.config_fields`; its
+defaults in `train.settings`; its classes here, the trainer as `class NAMERunTrainer(
+CheckpointingTrainerMixin, NAMETrainer)` in a module of its own; what it passes the trainer beside
+model and data in `train.build`; its sequences, forward passes and copies of the model in
+`predict.objective`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,30 @@ def config_class(objective: Objective) -> Any:
     """Return TRL's class of training arguments."""
     import trl
 
-    return {"sft": trl.SFTConfig}[objective]
+    names: dict[Objective, str] = {
+        "sft": "SFTConfig",
+        "pretrain": "SFTConfig",
+        "dpo": "DPOConfig",
+        "kto": "KTOConfig",
+        "reward": "RewardConfig",
+    }
+    return getattr(trl, names[objective])
 
 
 def trainer_class(objective: Objective) -> Any:
     """Return the trainer, a `CheckpointingTrainerMixin` over TRL's."""
-    from hpclaunch.train import trainer
+    if objective in ("sft", "pretrain"):
+        from hpclaunch.train.trainer import SFTRunTrainer
 
-    return {"sft": trainer.SFTRunTrainer}[objective]
+        return SFTRunTrainer
+    if objective == "dpo":
+        from hpclaunch.train.dpo_trainer import DPORunTrainer
+
+        return DPORunTrainer
+    if objective == "kto":
+        from hpclaunch.train.kto_trainer import KTORunTrainer
+
+        return KTORunTrainer
+    from hpclaunch.train.reward_trainer import RewardRunTrainer
+
+    return RewardRunTrainer

@@ -6,7 +6,10 @@ import copy
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 
+PACKED_OBJECTIVES: tuple[Objective, ...] = ("sft", "pretrain")
+"""Objectives whose trainer can put several samples into a row."""
 SEPARATING_FAMILIES = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "granite",
      "olmo2", "mixtral", "qwen2_moe", "qwen3_moe"}
@@ -18,14 +21,17 @@ PROBE_VOCABULARY, PROBE_DIFFERENCE = 128, 1e-4
 REPORT = "set training.packing: false, and report this with your versions of TRL and Transformers"
 
 
-def use_packing(training: dict[str, Any], config: Any) -> bool:
+def use_packing(
+    training: dict[str, Any], config: Any, objective: Objective = DEFAULT_OBJECTIVE
+) -> bool:
     """Return whether samples are packed: by default wherever the model keeps them apart.
 
-    `training`: the recipe's section; `config`: the model's. Raises UserError where packing is
+    Answers that are compared or labelled never are. `training`: the recipe's section; `config`: the
+    model's. Raises UserError where packing is
     requested and the model would let samples see each other, or rows have no length.
     """
     requested = training.get("packing")
-    if requested is False:
+    if requested is False or objective not in PACKED_OBJECTIVES:
         return False
     if training.get("max_length", 1) is None:
         if requested:
@@ -34,6 +40,8 @@ def use_packing(training: dict[str, Any], config: Any) -> bool:
                 "set training.max_length to the tokens of a row",
             )
         return False
+    if objective == "pretrain" and requested and training.get("packing_strategy") == "wrapped":
+        return True  # one stream of tokens without borders, as it is asked for
     if keeps_samples_apart(config):
         return True
     if requested:

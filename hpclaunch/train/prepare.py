@@ -37,7 +37,7 @@ def prepare(folder: RunFolder) -> None:
     phases.begin(f"reading the tokenizer of {recipe.model.name}")
     where = model.source(recipe.model)
     config = model.load_config(where)
-    packed = packing.use_packing(recipe.training, config)
+    packed = packing.use_packing(recipe.training, config, recipe.objective)
     if recipe.model.attention == attention.VARLEN:
         attention.attn_implementation(
             attention.VARLEN, device, config, recipe.model.dtype, packed=packed
@@ -64,7 +64,9 @@ def prepare(folder: RunFolder) -> None:
         phases.begin(f"tokenizing {recipe.data.name}")
         masked = tokenize.masks_assistant(arguments, rows)
         tokens = template.token_source(tokenizer, assistant_only=masked)
-        tokenized = tokenize.tokenize_rows(rows, recipe.data.name, tokens, arguments)
+        tokenized = tokenize.tokenize_rows(
+            rows, recipe.data.name, tokens, arguments, recipe.objective
+        )
         if kept is not None:
             phases.begin(f"keeping the tokens of {recipe.data.name}")
             kept.write(prepared_rows.arrange(tokenized, rows, arguments))

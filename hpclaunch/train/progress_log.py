@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from hpclaunch.run.events import is_full, log_event
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.objective_metrics import in_words, metrics_in
 from hpclaunch.units import duration
 
 
@@ -62,8 +63,11 @@ class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         logs = logs or {}
         if "eval_loss" in logs:
             loss = round(float(logs["eval_loss"]), 6)
-            log_event(self.run.events, "eval", step=state.global_step, loss=loss)
-            log_line(f"step {state.global_step}/{state.max_steps}  eval loss {loss:.3f}")
+            metrics = metrics_in(logs, "eval_")
+            more = {"metrics": metrics} if metrics else {}
+            log_event(self.run.events, "eval", step=state.global_step, loss=loss, **more)
+            words = f"eval loss {loss:.3f}{_behind(metrics)}"
+            log_line(f"step {state.global_step}/{state.max_steps}  {words}")
             if self.last:  # the time of an evaluation belongs to no step
                 self.last = replace(self._now(self.last.step), tokens=self.last.tokens)
         elif "loss" in logs and self.last and self.first:
@@ -78,6 +82,7 @@ class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         seconds = now.time - last.time
         tokens = now.tokens - last.tokens
         loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
+        metrics = metrics_in(logs)
         log_event(
             self.run.events,
             "step",
@@ -88,11 +93,18 @@ class ProgressLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             waited=round(now.data_wait_seconds - last.data_wait_seconds, 4),
             loss=round(loss, 6),
             learning_rate=rate,
+            **({"metrics": metrics} if metrics else {}),
         )
         done = now.step - first.step
         eta = (state.max_steps - now.step) * (now.time - first.time) / done if done else 0.0
         throughput = tokens / seconds if seconds > 0 else 0.0
         log_line(
-            f"step {now.step}/{state.max_steps}  loss {loss:.3f}  lr {rate:.1e}  "
+            f"step {now.step}/{state.max_steps}  loss {loss:.3f}{_behind(metrics)}  lr {rate:.1e}  "
             f"{throughput:,.0f} tokens/s  eta {duration(eta)}"
         )
+
+
+def _behind(metrics: dict[str, float]) -> str:
+    """Return an objective's metrics as they stand behind the loss."""
+    words = in_words(metrics)
+    return f"  {words}" if words else ""

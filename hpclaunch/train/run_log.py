@@ -15,6 +15,7 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import model
 from hpclaunch.train.checkpoint import folders
 from hpclaunch.train.checkpoint.best import Evaluated
+from hpclaunch.train.columns import count_tokens
 from hpclaunch.train.distributed import DistContext, all_gather_object
 from hpclaunch.train.peak_memory import PeakMemory
 from hpclaunch.train.progress_log import log_line
@@ -77,7 +78,7 @@ def log_data(
         return
     dataset = trainer.train_dataset
     rows = len(dataset)
-    tokens = sum(len(row) for row in dataset["input_ids"])
+    tokens = count_tokens(dataset)
     packed = "seq_lengths" in dataset.column_names
     samples = sum(len(lengths) for lengths in dataset["seq_lengths"]) if packed else rows
     log_event(

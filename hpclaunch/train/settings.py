@@ -14,6 +14,9 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext
 from hpclaunch.train.objectives import config_class
 
+WHOLE_TEXTS = "bfd_split"
+"""Packing that cuts long texts into rows and loses nothing of them; texts do not see each other."""
+
 _SYNC_EACH_BATCH = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
 """Gradients are reduce-scattered after every micro-batch. Otherwise every rank keeps those of the
 whole model until the last one, in 16 bits: 16 GB for an 8B model, and sums that are rounded. An
@@ -77,7 +80,26 @@ def _sft_defaults(
     return fields
 
 
-OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {"sft": _sft_defaults}
+def _pretrain_defaults(
+    training: dict[str, Any], *, conversations: bool, packing: bool
+) -> dict[str, Any]:
+    """Return the fields of SFTConfig with which every token of a text is learnt, once."""
+    fields = _sft_defaults(training, conversations=False, packing=packing)
+    strategy = training.get("packing_strategy", WHOLE_TEXTS)
+    return {**fields, **({"packing_strategy": strategy} if packing else {})}
+
+
+def _no_defaults(training: dict[str, Any], *, conversations: bool, packing: bool) -> dict[str, Any]:
+    return {}
+
+
+OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {
+    "sft": _sft_defaults,
+    "pretrain": _pretrain_defaults,
+    "dpo": _no_defaults,
+    "kto": _no_defaults,
+    "reward": _no_defaults,
+}
 """What each objective's config gets beside what all of them share."""
 
 
@@ -97,8 +119,11 @@ def training_arguments(
     that TRL or Transformers refuse.
     """
     fields = dict(recipe.training)
+    config = config_class(recipe.objective)
     fields.pop("chat_template_path", None)  # the tokenizer has it already
     fields.pop("global_batch", None)  # batch and accumulation follow from it
+    if "eos_token" not in config.__dataclass_fields__:
+        fields.pop("eos_token", None)  # likewise
     fields.update(
         OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
     )
@@ -128,7 +153,7 @@ def training_arguments(
         "trust_remote_code": False,
     }
     try:
-        return config_class(recipe.objective)(**{**fields, **owned})
+        return config(**{**fields, **owned})
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"recipe section training is refused: {text}") from error

@@ -7,24 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hpclaunch.chat import rendering, tokens
+from hpclaunch.chat import preference, rendering, tokens
 from hpclaunch.chat.survey import WHOLE_PACKINGS
-from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
+from hpclaunch.chat.tokens import LossOptions, Tokenizer
 from hpclaunch.chat.truncation import Truncation, nothing_left, truncation
 from hpclaunch.dataset.rows import refused
+from hpclaunch.recipe.schema import Objective
 from hpclaunch.recipe.tools import RowProblem
+from hpclaunch.train import columns
 from hpclaunch.train.cached import cache_key
+from hpclaunch.train.columns import COLUMNS_OF, SPANS
 from hpclaunch.train.data import Rows
-
-IGNORED = -100
-"""Label of a token that the loss does not count."""
-SPANS = ("first_learnt", "end_of_learnt", "length")
-"""Columns that say where in a row something is learnt, and how many tokens it has."""
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Rows as `input_ids` and `labels`, without those that have nothing left to learn."""
+    """Rows in their trainer's columns of tokens, without those that have nothing left to learn."""
 
     train: Any
     validation: Any | None
@@ -44,7 +42,9 @@ def loss_options(arguments: Any, rows: Rows) -> LossOptions:
     return LossOptions(masks_assistant(arguments, rows), pairs if wanted is None else bool(wanted))
 
 
-def tokenize_rows(rows: Rows, source: str, tokenizer: Tokenizer, arguments: Any) -> Tokenized:
+def tokenize_rows(
+    rows: Rows, source: str, tokenizer: Tokenizer, arguments: Any, objective: Objective = "sft"
+) -> Tokenized:
     """Return all rows as tokens; what a process before has tokenized is read from the cache.
 
     `source`: the data's name. Raises UserError naming the first row that the chat template refuses,
@@ -52,18 +52,19 @@ def tokenize_rows(rows: Rows, source: str, tokenizer: Tokenizer, arguments: Any)
     """
     options = loss_options(arguments, rows)
     max_length = arguments.max_length
-    if arguments.packing and arguments.packing_strategy in WHOLE_PACKINGS:
+    packing = getattr(arguments, "packing", False)
+    if packing and arguments.packing_strategy in WHOLE_PACKINGS:
         max_length = None
-    mode = "keep_start" if arguments.packing else arguments.truncation_mode
+    mode = "keep_start" if packing else getattr(arguments, "truncation_mode", "keep_start")
     workers = arguments.dataset_num_proc
-    train = _map(rows.train, rows.where, tokenizer, options, workers)
+    train = _map(rows.train, rows.where, tokenizer, options, workers, objective)
     lost = _truncation(train, max_length, mode)
     if lost.nothing_left:
         raise nothing_left(source, lost)
     validation = rows.validation
     if validation is not None:
         validation = _kept(
-            _map(validation, rows.where_validation, tokenizer, options, workers),
+            _map(validation, rows.where_validation, tokenizer, options, workers, objective),
             max_length,
             mode,
             workers,
@@ -81,20 +82,22 @@ def _map(
     tokenizer: Tokenizer,
     options: LossOptions,
     workers: int | None,
+    objective: Objective,
 ) -> Any:
     try:
         return rows.map(
             _tokens_of,
             with_indices=True,
-            fn_kwargs={"tokenizer": tokenizer, "options": options},
+            fn_kwargs={"tokenizer": tokenizer, "options": options, "objective": objective},
             remove_columns=rows.column_names,
             num_proc=workers,
             new_fingerprint=cache_key(
                 rows,
-                (rendering, tokens, sys.modules[__name__]),
+                (rendering, tokens, preference, columns, sys.modules[__name__]),
                 tokenizer.identity,
                 tokenizer.tagged,
                 options,
+                objective,
             ),
             desc="tokenizing rows",
         )
@@ -104,27 +107,22 @@ def _map(
 
 
 def _tokens_of(
-    row: dict[str, Any], number: int, tokenizer: Tokenizer, options: LossOptions
+    row: dict[str, Any],
+    number: int,
+    tokenizer: Tokenizer,
+    options: LossOptions,
+    objective: Objective,
 ) -> dict[str, Any]:
-    """Return one row's tokens and labels. Raises _Refused."""
+    """Return one row's tokens and what counts of them. Raises _Refused."""
     try:
-        result = tokenize(row, tokenizer, options)
+        return COLUMNS_OF[objective](row, tokenizer, options)
     except RowProblem as problem:
         raise _Refused(number, str(problem)) from None
-    first, end = result.bounds
-    pairs = zip(result.ids, result.learnt, strict=True)
-    return {
-        "input_ids": result.ids,
-        "labels": [token if learnt else IGNORED for token, learnt in pairs],
-        "first_learnt": first,
-        "end_of_learnt": end,
-        "length": len(result.ids),
-    }
 
 
 def _truncation(rows: Any, max_length: int | None, mode: str) -> Truncation:
-    columns = [rows[name] for name in SPANS]
-    return truncation(list(zip(*columns, strict=True)), max_length, mode)
+    spans = [rows[name] for name in SPANS]
+    return truncation(list(zip(*spans, strict=True)), max_length, mode)
 
 
 def _kept(rows: Any, max_length: int | None, mode: str, workers: int | None) -> Any:

@@ -94,6 +94,8 @@ def _training(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
         room = min(_CURVE, width - line.cell_len - 2)
         line.append(f"  {curve(frame.losses, room, glyphs)}", style="cyan")
         lines.append(line)
+    if progress.metrics:
+        lines.append(_labelled("answers", progress.metrics))
     saved = _saved(frame)
     if saved:
         lines.append(_labelled("checkpoint", saved))

@@ -25,6 +25,8 @@ def line(frame: Frame) -> str:
         parts.append(f"step {count(progress.step)} of {count(progress.total)}")
         if progress.loss is not None:
             parts.append(f"loss {progress.loss:.4f}")
+        if progress.metrics:
+            parts.append(progress.metrics)
         parts.append(f"{count(progress.tokens_per_second)} tokens/s")
         if frame.state == "running":
             parts.append(f"{duration(frame.seconds_left)} left")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hpclaunch.errors import UserError
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import load, to_yaml
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Recipe
 
 NAMES = library.names()
 
@@ -32,9 +32,10 @@ def test_each_is_what_its_name_says(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert recipe.description
-    if name != library.TINY:
-        family, size, kind = name.split("-")
-        assert recipe.method.kind == kind
+    if not recipe.model.name.startswith("builtin:"):
+        family, size, *rest = name.split("-")
+        assert recipe.method.kind == rest[-1]
+        assert [recipe.objective] == (rest[:-1] or [DEFAULT_OBJECTIVE])
         assert size.upper() in recipe.model.name
         assert family.removeprefix("llama") in recipe.model.name
         assert recipe.model.gated, "Llama's weights are behind a licence"

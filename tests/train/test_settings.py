@@ -33,9 +33,10 @@ def changed(recipe: Recipe, **training: Any) -> Recipe:
     return msgspec.structs.replace(recipe, training={**recipe.training, **training})
 
 
-def test_the_list_of_fields_is_the_installed_trls() -> None:
-    text = resources.files("hpclaunch.recipe").joinpath("sft_fields.json").read_text("utf-8")
-    assert json.loads(text) == config_fields.fields("sft")
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto", "reward"])
+def test_the_list_of_fields_is_the_installed_trls(objective: Any) -> None:
+    file = resources.files("hpclaunch.recipe").joinpath(f"{objective}_fields.json")
+    assert json.loads(file.read_text("utf-8")) == config_fields.fields(objective)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float16"])

@@ -11,9 +11,10 @@ import pytest
 from hpclaunch.chat.truncation import truncation
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Data
+from hpclaunch.train.columns import IGNORED
 from hpclaunch.train.data import load_rows
 from hpclaunch.train.template import token_source
-from hpclaunch.train.tokenize import IGNORED, Tokenized, masks_assistant, tokenize_rows
+from hpclaunch.train.tokenize import Tokenized, masks_assistant, tokenize_rows
 from tests.train.conftest import write_jsonl
 
 ASK = {"role": "user", "content": "q"}

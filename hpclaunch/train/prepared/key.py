@@ -16,8 +16,8 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.shipped import shipped
 from hpclaunch.train.prepared.content import Contents, UnknownContentError
 
-OBJECTIVES = frozenset({"sft"})
-"""Objectives whose rows hpclaunch tokenizes and packs itself."""
+OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "reward"})
+"""Objectives whose rows the trainer takes as they are: KTO's depend on the batch."""
 IRRELEVANT = frozenset(
     {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
      "per_device_eval_batch_size", "gradient_accumulation_steps", "global_batch",

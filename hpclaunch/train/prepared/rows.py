@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat.truncation import Truncation
+from hpclaunch.train.columns import IGNORED
 from hpclaunch.train.data import Rows
-from hpclaunch.train.tokenize import IGNORED, Tokenized
+from hpclaunch.train.tokenize import Tokenized
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class PreparedRows:
 def arrange(tokenized: Tokenized, rows: Rows, arguments: Any) -> PreparedRows:
     """Return tokenized rows cut to length, or packed, as TRL's trainer does it.
 
-    `arguments`: TRL's SFTConfig.
+    Answers that are compared or labelled are cut as their batch is made. `arguments`: TRL's config.
     """
-    packing = bool(arguments.packing)
+    packing = bool(getattr(arguments, "packing", False))
     eval_packing = getattr(arguments, "eval_packing", None)
     validation = tokenized.validation
     if validation is not None:
@@ -54,6 +55,8 @@ def arrange(tokenized: Tokenized, rows: Rows, arguments: Any) -> PreparedRows:
 def _arranged(rows: Any, arguments: Any, packing: bool) -> Any:
     import trl
 
+    if "input_ids" not in rows.column_names:
+        return rows
     workers = {"num_proc": arguments.dataset_num_proc}
     shuffled = bool(getattr(arguments, "shuffle_dataset", False))
     if packing:
