@@ -56,6 +56,8 @@ SECTIONS = {
     },
     "From the weights of a run to what others use": {
         "merge": Entry("hpclaunch.cli.merge", "Merge a LoRA adapter into its base model."),
+        "generate": Entry("hpclaunch.cli.generate", "Let a model write after prompts."),
+        "quantize": Entry("hpclaunch.cli.quantize", "Write a model in fewer bits."),
     },
     "Afterwards": {
         "report": Entry("hpclaunch.cli.report", "Report what a run did and what held it back."),

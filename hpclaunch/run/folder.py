@@ -18,6 +18,11 @@ class RunFolder:
 
     root: Path
 
+    @classmethod
+    def at(cls, root: str) -> RunFolder:
+        """Return the paths of the run in a folder."""
+        return cls(Path(root))
+
     @property
     def record(self) -> Path:
         """Who, when, from which command, versions, site, resources, job ids."""

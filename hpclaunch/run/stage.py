@@ -14,6 +14,8 @@ from hpclaunch.run.stage_settings import StageSettings
 MAX_BYTES = 1 << 22
 """Of stage.json: most of it is prompts."""
 MAX_RESULT_BYTES = 1 << 26
+MOST_STAGES = 20
+"""Stages that follow one another: what has more goes round in a circle."""
 FORMAT = 1
 """Raised when a reader of old could misread a new file."""
 
@@ -87,6 +89,22 @@ def read_stage(folder: RunFolder) -> StageRecord | None:
     if record.format > FORMAT:
         raise UserError(f"{folder.stage} was written by a newer hpclaunch", "upgrade hpclaunch")
     return record
+
+
+def training_run(folder: RunFolder) -> RunFolder | None:
+    """Return the training behind a run: of a stage, that of its first source, and so on.
+
+    None where a model was taken that is no run's. Raises UserError for a damaged stage.json.
+    """
+    for _ in range(MOST_STAGES):
+        found = read_stage(folder)
+        if found is None:
+            return folder
+        run = found.sources[0].run if found.sources else None
+        if run is None:
+            return None
+        folder = RunFolder.at(run)
+    return None
 
 
 def write_results(folder: RunFolder, results: StageResults) -> None:

@@ -124,9 +124,14 @@ def _with_resources(wanted: StageRequest) -> Request:
         )
     place = stage.place(wanted.settings, wanted.sources)
     if place == "cpu" and (resources.gpus or resources.gpu):
-        raise UserError(f"{stage.name} needs no GPU", "leave --gpus and --gpu out")
+        raise UserError(f"{stage.name} uses no GPU here", "leave --gpus and --gpu out")
+    if place == "gpu" and resources.cpu_processes:
+        raise UserError(f"{stage.name} needs a GPU here", "leave --cpu-processes out")
     if not (resources.gpus or resources.gpu or resources.cpu_processes):
-        if place == "cpu" or (request.mode == "local" and not local_gpus()):
+        here_without = request.mode == "local" and not local_gpus()
+        if place == "gpu" and here_without:
+            raise UserError(f"{stage.name} needs a GPU here, and this machine has none")
+        if place == "cpu" or here_without:
             resources = replace(resources, cpu_processes=1)
         elif not stage.parallel:
             resources = replace(resources, gpus=1)

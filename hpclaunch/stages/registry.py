@@ -10,6 +10,8 @@ from hpclaunch.stages.stage import Stage
 
 STAGES = {
     "merge": "hpclaunch.stages.merge",
+    "generate": "hpclaunch.stages.generate",
+    "quantize": "hpclaunch.stages.quantize",
 }
 """Name and module of each. To add one: CONTRIBUTING.md."""
 

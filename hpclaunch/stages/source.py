@@ -14,11 +14,13 @@ from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.find import find
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.stage import Source
+from hpclaunch.run.stage import Source, read_stage, training_run
 from hpclaunch.run.weight_files import fingerprint, read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
+WRITES_MODEL = ("merge", "quantize")
+"""Stages that leave a whole model in RUN/final."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STEP = re.compile(r"step-[0-9]{1,12}")
 
@@ -35,13 +37,17 @@ class KnownSource:
     config: Mapping[str, Any] | None = None
     """config.json of the model, where it is here."""
     recipe: Recipe | None = field(default=None, repr=False)
-    """What the run was trained with; None of a model that is no run's, and where it is damaged."""
+    """Of the training behind it; None of a model that is no run's, and where it is damaged."""
+    writes_model: bool = False
+    """Of a run that is a stage: it leaves a whole model, whatever its own source is."""
 
     @property
     def is_adapter(self) -> bool | None:
         """Whether the weights are an adapter; None where that is not known yet."""
         if self.weights is not None and self.source.checkpoint is None:
             return self.adapter is not None
+        if self.writes_model:
+            return False
         if self.recipe is not None:
             return self.recipe.method.kind != "full"
         return None
@@ -116,7 +122,15 @@ def _model(reference: str, revision: str | None) -> KnownSource:
 
 def _run(folder: RunFolder, checkpoint: str | None, pending: bool) -> KnownSource:
     name, root = folder.root.name, str(folder.root)
-    recipe = _recipe(folder)
+    stage = read_stage(folder)
+    training = training_run(folder)
+    recipe = None if training is None else _recipe(training)
+    if stage is not None and stage.settings.stage not in WRITES_MODEL:
+        raise UserError(
+            f"run {name} is the stage {stage.settings.stage}, which leaves no model",
+            "name the run or the model that it was of",
+        )
+    whole = stage is not None
     if checkpoint is not None and not _STEP.fullmatch(checkpoint):
         raise UserError(f"'{checkpoint}' is no checkpoint's name", "write step-N")
     if checkpoint is None and folder.final.is_dir():
@@ -124,7 +138,8 @@ def _run(folder: RunFolder, checkpoint: str | None, pending: bool) -> KnownSourc
         source = Source(name=name, run=root, fingerprint=fingerprint(folder.final))
         return _known(source, folder.final, recipe)
     if checkpoint is None and pending:
-        return KnownSource(Source(name=name, run=root), None, recipe=recipe)
+        source = Source(name=name, run=root)
+        return KnownSource(source, None, recipe=recipe, writes_model=whole)
     there = checkpoints(folder)
     taken = checkpoint or next(reversed(there), None)
     if taken is None:
@@ -166,6 +181,8 @@ def _recipe(folder: RunFolder) -> Recipe | None:
 
 def _require_safetensors(folder: Path) -> None:
     """Refuse a folder whose weights are pickles, or that has none. Raises UserError."""
+    if any(folder.glob("*.gguf")):
+        raise UserError(f"{folder} holds GGUF, for llama.cpp", "take the model it was made from")
     if not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{folder} has no *.safetensors; other weight files can hold code",

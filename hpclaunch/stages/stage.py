@@ -16,8 +16,8 @@ from hpclaunch.run.stage_settings import Settings
 from hpclaunch.stages.source import KnownSource
 
 S = TypeVar("S", bound=Settings)
-Place = Literal["cpu", "gpu"]
-"""cpu: on CPUs alone. gpu: on a GPU where there is one, on CPUs else."""
+Place = Literal["cpu", "either", "gpu"]
+"""cpu, gpu: there alone. either: on a GPU where there is one, on CPUs else."""
 Rows = list[tuple[str, str]]
 
 

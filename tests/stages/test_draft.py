@@ -128,7 +128,7 @@ def test_a_base_that_is_gone_is_named(home: Path) -> None:
     ("resources", "words"),
     [
         (Resources(nodes=2), "runs on one node"),
-        (Resources(gpus=1), "needs no GPU"),
+        (Resources(gpus=1), "uses no GPU"),
         (Resources(cpu_processes=2), "--cpus"),
     ],
 )

@@ -1,0 +1,86 @@
+"""Generate: what a model writes after prompts, in RUN/results.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpclaunch.errors import UserError
+from hpclaunch.run.stage_settings import Generate
+from hpclaunch.stages.source import KnownSource
+from hpclaunch.stages.stage import Place, Rows, Stage
+from hpclaunch.units import count, duration
+
+MAX_CHARACTERS = 1 << 20
+"""Of all prompts together: they are kept in stage.json."""
+
+
+def check(settings: Generate, sources: Sequence[KnownSource]) -> None:
+    """Refuse a request without prompts, or with more than stage.json holds. Raises UserError."""
+    if not settings.prompts:
+        raise UserError("there is no prompt", "add --prompt TEXT, or --prompts FILE")
+    if any(not prompt.strip() for prompt in settings.prompts):
+        raise UserError("a prompt is empty", "leave it out")
+    characters = sum(map(len, settings.prompts))
+    if characters > MAX_CHARACTERS:
+        raise UserError(
+            f"{characters:,} characters of prompts: at most {MAX_CHARACTERS:,} at once",
+            "split the file of prompts",
+        )
+
+
+def place(settings: Generate, sources: Sequence[KnownSource]) -> Place:
+    """Return where it runs: as said, else on a GPU where there is one."""
+    return "either" if settings.device == "auto" else settings.device
+
+
+def rows(values: Mapping[str, Any]) -> Rows:
+    """Return how much was written and how fast, as label and text."""
+    texts = values.get("texts")
+    rate = values.get("tokens_per_second")
+    if not isinstance(texts, list) or not isinstance(rate, int | float):
+        return []
+    cut = sum(1 for text in texts if isinstance(text, dict) and not text.get("finished"))
+    ended = f"; {cut} cut off at the most tokens" if cut else ""
+    return [
+        ("texts", f"{len(texts)}, {count(values.get('tokens'))} tokens in all{ended}"),
+        (
+            "throughput",
+            f"{rate:,.1f} tokens/s on {values.get('device')} in {values.get('dtype')}, loading "
+            f"{duration(values.get('loading_seconds'))} not counted",
+        ),
+    ]
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """Return the prompts of a file: a line each, or of a .jsonl file each row's `prompt`.
+
+    Raises UserError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"--prompts {path}: cannot be read: {why}") from None
+    if path.suffix not in {".jsonl", ".ndjson"}:
+        return tuple(line for line in text.split("\n") if line.strip())
+    return tuple(_prompts_of_rows(text, path))
+
+
+def _prompts_of_rows(text: str, path: Path) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not valid JSON: {error}") from None
+        prompt = row.get("prompt") if isinstance(row, dict) else row
+        if not isinstance(prompt, str):
+            raise UserError(f"{path}:{number}: no text under 'prompt'", 'write {"prompt": "..."}')
+        yield prompt
+
+
+STAGE = Stage(settings=Generate, output="results", rows=rows, check=check, place=place)
