@@ -42,6 +42,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         traces.record(folder / f"runs/{name}/metrics", nodes=1, gpus=1, seconds=20)
     metrics = folder / "runs/own-data/metrics"
     shutil.copytree(metrics, folder / "rec")
+    (folder / "prompts.txt").write_text("What is a node?\n")
     (folder / "train.py").write_text("print('trained')")
     for form, name in (("dmon", "dmon.txt"), ("vmstat", "vmstat.txt")):
         with (folder / name).open("w") as file:

@@ -63,10 +63,12 @@ def save_model(folder: Path, kind: str, fields: dict[str, Any]) -> Path:
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.1)
-        # Never the likeliest token: llama.cpp writes no probabilities where a text ends.
-        model.get_output_embeddings().weight[len(tokenizer) :] = 0
-        model.get_output_embeddings().weight[tokenizer.all_special_ids] = 0
+            noise = torch.randn_like(parameter)
+            parameter.copy_(1 + 0.1 * noise if parameter.ndim == 1 else 0.2 * noise)
+        # llama.cpp writes no probabilities where a text ends or has a part of a character.
+        parts = [n for n in range(len(tokenizer)) if "\ufffd" in tokenizer.decode([n])]
+        head = model.get_output_embeddings().weight
+        head[[*tokenizer.all_special_ids, *parts, *range(len(tokenizer), rows)]] = 0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -84,6 +86,8 @@ def llama_cpp(path: Path) -> Iterator[Any]:
     parameters.warmup = False
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    off = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.flash_attn_type = off  # it rounds to 16 bits
     yield xllamacpp.Server(parameters)
 
 
@@ -98,12 +102,9 @@ def tokens_of(server: Any, text: str) -> list[int]:
 
 
 def next_tokens(server: Any, prompt: str) -> dict[int, float]:
-    """Return llama.cpp's most probable next tokens, with their log probabilities.
-
-    Several are written: the first may be a part of a character, and is shown with the next.
-    """
+    """Return llama.cpp's most probable next tokens, with their log probabilities."""
     done = server.handle_completions(
-        {"prompt": prompt, "n_predict": 4, "n_probs": 10, "samplers": ["top_k"], "top_k": 1}
+        {"prompt": prompt, "n_predict": 1, "n_probs": 10, "samplers": ["top_k"], "top_k": 1}
     )
     first = done["choices"][0]["logprobs"]["content"][0]
     return {each["id"]: each["logprob"] for each in first["top_logprobs"]}
