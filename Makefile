@@ -4,6 +4,7 @@
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what `why` says of some 280 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make fuzz    hostile run folders against every command that reads one: FUZZ_SECONDS, by default ten minutes
+# make models  what each architecture can do, tried on tiny models: docs/evidence/models.md, some minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make docs    the pages as a site, in build/docs; a broken link is an error
@@ -17,7 +18,7 @@ RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test faults verdicts fuzz lint docs bench payoff generated clean
+.PHONY: demo test models faults verdicts fuzz lint docs bench payoff generated clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -38,6 +39,9 @@ verdicts: $(VENV)/.dev
 	$(BIN)/python -m tests.diagnose.verdicts
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -q tests/slurm/verdicts -m "train or faults"
+
+models: $(VENV)/.dev
+	$(BIN)/python -m tests.models
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

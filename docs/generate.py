@@ -27,6 +27,8 @@ PAGES = ROOT / "docs" / "reference"
 
 def recipe_page() -> str:
     """Return the page on recipes, from the schema, and the ready ones."""
+    from hpclaunch.recipe import library
+    from hpclaunch.recipe.families import published_models
     from hpclaunch.recipe.objective_fields import CONFIG, LEARNING_RATE
     from hpclaunch.recipe.training import DEFAULTS, OWNED
 
@@ -66,9 +68,15 @@ def recipe_page() -> str:
     )
     parts += [f"| `{key}` | {one_line(text)} |" for key, text in OWNED.items()]
     parts.append("\n## Ready recipes\n\n| name | what it is |\n|---|---|")
-    for path in sorted((ROOT / "hpclaunch/recipe/ready").glob("*.yaml")):
-        text = yaml.safe_load(path.read_text(encoding="utf-8")).get("description", "")
-        parts.append(f"| `{path.stem}` | {one_line(text)} |")
+    made = {name for model in published_models() for name in model.recipes}
+    for name in library.names():
+        if name not in made:
+            text = yaml.safe_load(library.text(name)).get("description", "")
+            parts.append(f"| `{name}` | {one_line(text)} |")
+    for model in published_models():
+        made_of_it = ", ".join(f"`{name}`" for name in model.recipes)
+        gated = "; gated" if model.gated else ""
+        parts.append(f"| {made_of_it} | {model.title}{model.suffix}, `{model.hub}`{gated} |")
     return "\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def recipes() -> None:
 )
 @options.as_json
 def ls(as_json: bool) -> None:
-    """List the ready recipes."""
+    """List the ready recipes: on a terminal a line a model, in a pipe a line a recipe."""
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import load
 
@@ -35,9 +36,29 @@ def ls(as_json: bool) -> None:
     if as_json:
         print_json([{"name": recipe.name, "description": recipe.description} for recipe in found])
         return
-    width = max(len(recipe.name) for recipe in found)
-    for recipe in found:
-        print(f"{recipe.name:<{width}}  {recipe.description}")
+    from hpclaunch.cli.terminal import is_terminal
+
+    rows = [(recipe.name, recipe.description) for recipe in found]
+    if is_terminal(sys.stdout):
+        rows = _by_model(rows)
+    width = max(len(name) for name, _ in rows)
+    for name, description in rows:
+        print(f"{name:<{width}}  {description}")
+
+
+def _by_model(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the rows with one line a model, in the order of its table."""
+    from hpclaunch.recipe.families import published_models
+
+    made = {name for model in published_models() for name in model.recipes}
+    others = [row for row in rows if row[0] not in made]
+    return others + [
+        (
+            f"{model.name}-{{{','.join(model.recipes.values())}}}",
+            f"{model.title}{model.suffix}, {model.hub}{', gated' if model.gated else ''}",
+        )
+        for model in published_models()
+    ]
 
 
 @recipes.command(

@@ -151,7 +151,7 @@ def _document(reference: str) -> tuple[Document, Path]:
         return parse(library.text(reference), f"{reference}.yaml"), Path.cwd()
     if path.is_file():
         return _file(path, reference), path.resolve().parent
-    raise UserError(f"no recipe called '{reference}'", nearest(reference, library.names()))
+    raise library.unknown(reference)
 
 
 def _file(path: Path, reference: str) -> Document:

@@ -7,7 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
+from hpclaunch.forecast.hub_access import GATED_OWNERS
+from hpclaunch.predict.families import architecture
+from hpclaunch.predict.known_models import known_config
 from hpclaunch.recipe import library
+from hpclaunch.recipe.families import METHODS, PublishedModel, published_models
 from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Recipe
 
@@ -32,13 +36,26 @@ def test_each_is_what_its_name_says(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert recipe.description
-    if not recipe.model.name.startswith("builtin:"):
-        family, size, *rest = name.split("-")
-        assert recipe.method.kind == rest[-1]
-        assert [recipe.objective] == (rest[:-1] or [DEFAULT_OBJECTIVE])
-        assert size.upper() in recipe.model.name
-        assert family.removeprefix("llama") in recipe.model.name
-        assert recipe.model.gated, "Llama's weights are behind a licence"
+    for model in published_models():
+        if name in model.recipes:
+            assert recipe.method.kind == name.rpartition("-")[2]
+            assert recipe.model.name == model.hub
+            assert recipe.model.gated == model.gated
+            assert recipe.description.startswith(model.title)
+            return
+    words = name.split("-")
+    assert recipe.objective in (*words, DEFAULT_OBJECTIVE)
+    assert recipe.method.kind in words or words[-1] not in METHODS
+
+
+@pytest.mark.parametrize("model", published_models(), ids=lambda model: model.name)
+def test_each_model_is_known_without_the_hub(model: PublishedModel) -> None:
+    config = known_config(model.hub)
+    assert config is not None
+    parameters = architecture(config, model.hub).parameters / 1e9
+    assert parameters == pytest.approx(model.billions, rel=0.1), "what its batches are chosen by"
+    assert model.gated or not model.hub.startswith(GATED_OWNERS)
+    assert ("num_experts" in config) == model.experts == (f"{model.name}-qlora" not in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
