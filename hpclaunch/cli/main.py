@@ -58,6 +58,9 @@ SECTIONS = {
         "merge": Entry("hpclaunch.cli.merge", "Merge a LoRA adapter into its base model."),
         "generate": Entry("hpclaunch.cli.generate", "Let a model write after prompts."),
         "quantize": Entry("hpclaunch.cli.quantize", "Write a model in fewer bits."),
+        "publish": Entry(
+            "hpclaunch.cli.publish", "Copy a model with its card to the hub or a storage."
+        ),
     },
     "Afterwards": {
         "report": Entry("hpclaunch.cli.report", "Report what a run did and what held it back."),

@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 
 
 def known_source(
-    reference: str | None, checkpoint: str | None = None, revision: str | None = None
+    reference: str | None,
+    checkpoint: str | None = None,
+    revision: str | None = None,
+    *,
+    gguf: bool = False,
 ) -> KnownSource:
-    """Return the source that is meant, and say where it is not a run's final weights."""
+    """Return the source that is meant, and say where it is not a run's final weights.
+
+    `gguf`: weights as GGUF will do.
+    """
     from hpclaunch.stages.source import resolve
 
-    known = resolve(reference, checkpoint=checkpoint, revision=revision)
+    known = resolve(reference, checkpoint=checkpoint, revision=revision, gguf=gguf)
     if known.source.checkpoint and checkpoint is None:
         say(f"note: run {known.source.name} has no final weights: taking {known.source.checkpoint}")
     return known

@@ -44,13 +44,13 @@ def check_addresses(document: Document) -> None:
     if not isinstance(section, dict):
         return  # the schema says so, with its place
     url = section.get("sync_to")
-    problem = _problem(url) if isinstance(url, str) else None
+    problem = address_problem(url) if isinstance(url, str) else None
     if problem:
         where = document.where(("checkpoints", "sync_to"))
         raise UserError(f"{where}: checkpoints.sync_to: {problem[0]}", problem[1])
 
 
-def _problem(url: str) -> tuple[str, str] | None:
+def address_problem(url: str) -> tuple[str, str] | None:
     """Say what is wrong with an address and what to do, None where it will do."""
     match = _SCHEME.fullmatch(url)
     if match and (_PASSWORD.match(match.group(2)) or "?" in url or find_secret(url)):

@@ -71,6 +71,8 @@ class Publish(Settings, frozen=True, kw_only=True, tag="publish"):
     """Of a new repository on the hub."""
     license: str = ""
     """Id of the license, for the card; '' says nothing of one."""
+    replace: bool = False
+    """Write over a model that is there already."""
 
 
 StageSettings = Merge | Generate | Quantize | Publish

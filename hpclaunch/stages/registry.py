@@ -12,6 +12,7 @@ STAGES = {
     "merge": "hpclaunch.stages.merge",
     "generate": "hpclaunch.stages.generate",
     "quantize": "hpclaunch.stages.quantize",
+    "publish": "hpclaunch.stages.publish",
 }
 """Name and module of each. To add one: CONTRIBUTING.md."""
 

@@ -69,12 +69,13 @@ def resolve(
     checkpoint: str | None = None,
     revision: str | None = None,
     pending: bool = False,
+    gguf: bool = False,
 ) -> KnownSource:
     """Return the source that is meant: a run by its name, folder or job id, a model's folder or id.
 
     Without one, the newest run. Of a run without final weights it is the newest checkpoint, or the
     one called `checkpoint` (`step-N`). `pending`: a run that has no weights yet will have final
-    ones when the stage runs. Raises UserError.
+    ones when the stage runs. `gguf`: weights as GGUF will do. Raises UserError.
     """
     if reference is not None and _is_model(reference):
         if checkpoint:
@@ -88,7 +89,7 @@ def resolve(
         return _model(reference, revision)
     if revision:
         raise UserError(f"--revision is of a model on the hub, and {reference} is a run")
-    return _run(folder, checkpoint, pending)
+    return _run(folder, checkpoint, pending=pending, gguf=gguf)
 
 
 def _is_model(reference: str) -> bool:
@@ -120,7 +121,7 @@ def _model(reference: str, revision: str | None) -> KnownSource:
     return _known(source, folder, None)
 
 
-def _run(folder: RunFolder, checkpoint: str | None, pending: bool) -> KnownSource:
+def _run(folder: RunFolder, checkpoint: str | None, *, pending: bool, gguf: bool) -> KnownSource:
     name, root = folder.root.name, str(folder.root)
     stage = read_stage(folder)
     training = training_run(folder)
@@ -134,7 +135,8 @@ def _run(folder: RunFolder, checkpoint: str | None, pending: bool) -> KnownSourc
     if checkpoint is not None and not _STEP.fullmatch(checkpoint):
         raise UserError(f"'{checkpoint}' is no checkpoint's name", "write step-N")
     if checkpoint is None and folder.final.is_dir():
-        _require_safetensors(folder.final)
+        if not (gguf and any(folder.final.glob("*.gguf"))):
+            _require_safetensors(folder.final)
         source = Source(name=name, run=root, fingerprint=fingerprint(folder.final))
         return _known(source, folder.final, recipe)
     if checkpoint is None and pending:

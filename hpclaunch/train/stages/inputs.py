@@ -65,7 +65,7 @@ def _in_folder(source: Source, folder: Path, identified: Path) -> Weights:
     """Return the weights of a folder; `identified` is the one they are told from others by."""
     mark = fingerprint(identified)
     if not (folder / "adapter_config.json").is_file():
-        if not (folder / "config.json").is_file():
+        if not (folder / "config.json").is_file() and not any(folder.glob("*.gguf")):
             raise UserError(f"{folder} is no model folder: it has no config.json")
         return Weights(source.name, str(folder), None, None, mark)
     if not (folder / "adapter_model.safetensors").is_file():
