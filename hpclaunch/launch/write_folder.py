@@ -33,7 +33,6 @@ from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
 from hpclaunch.run.unfinished import remove_unfinished, unfinished_folder
 from hpclaunch.slurm.commands import cluster_name
 
-
 TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EPERM, errno.EACCES}
 """How a rename fails where the name is taken: by a run, a file or link, or what is another user's
 in a folder such as /tmp."""

@@ -16,6 +16,7 @@ from hpclaunch.units import count, size
 
 _METHODS = {"full": "all weights", "lora": "LoRA", "qlora": "QLoRA (the base in 4 bits)"}
 _MOST = 1e18
+"""No number here is larger; what claims to be is damage."""
 SETTINGS = (
     "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps",
     "warmup_ratio", "weight_decay", "max_grad_norm", "optim", "max_length", "packing", "seed",
