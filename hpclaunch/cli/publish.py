@@ -40,9 +40,9 @@ def publish(
 ) -> int:
     """Copy a model with its card to the hub or a storage.
 
-    URL is hf://OWNER/NAME, s3://bucket/folder, gs://bucket/folder or file:///folder. The card says what the
-    run's folder knows: base, data, method, versions, losses, GPU-hours, energy; and nothing else.
-    Credentials come from the environment or the storage's own files.
+    URL is hf://OWNER/NAME, s3://bucket/folder, gs://bucket/folder or file:///folder. The card says
+    what the run's folder knows: base, data, method, versions, losses, GPU-hours, energy; and
+    nothing else. Credentials come from the environment or the storage's own files.
     """
     from hpclaunch.cli.stage import known_source, start
     from hpclaunch.run.stage_settings import Publish
