@@ -55,6 +55,9 @@ SECTIONS = {
         ),
     },
     "From the weights of a run to what others use": {
+        "eval": Entry(
+            "hpclaunch.cli.eval", "Evaluate a run or a model with lm-evaluation-harness."
+        ),
         "merge": Entry("hpclaunch.cli.merge", "Merge a LoRA adapter into its base model."),
         "generate": Entry("hpclaunch.cli.generate", "Let a model write after prompts."),
         "quantize": Entry("hpclaunch.cli.quantize", "Write a model in fewer bits."),

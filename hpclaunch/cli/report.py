@@ -81,6 +81,7 @@ def report(
     from hpclaunch.cli.stage import results_json, stage_rows
     from hpclaunch.cli.status import progress_rows
     from hpclaunch.diagnose.status import status
+    from hpclaunch.run.evaluations import read_evaluations
     from hpclaunch.run.find import find
     from monitors.analysis.analysis import analyse_folder
     from monitors.report.build import to_dict
@@ -99,6 +100,8 @@ def report(
         document = {"training": training, "prediction": prediction, "metrics": to_dict(metrics)}
         if record.stage:
             document |= {"stage": record.stage, "results": results_json(folder)["results"]}
+        if scores := read_evaluations(folder):
+            document["evaluations"] = msgspec.to_builtins(scores)
         print_json(document)
     else:
         head = [("run", f"{record.name}, {current.state}"), *progress_rows(current.progress)]

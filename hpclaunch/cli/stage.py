@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hpclaunch.stages.source import KnownSource
 
 
+SHOWN_EVALUATIONS = 5
+"""Evaluations of a run whose scores are printed; --json and `eval --table` have all."""
+
+
 def known_source(
     reference: str | None,
     checkpoint: str | None = None,
@@ -195,9 +199,9 @@ def results_json(folder: RunFolder) -> dict[str, Any]:
 
 
 def stage_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
-    """Return which stage a run is, of what, and what it found out; nothing for a training."""
+    """Return which stage a run is, of what, and what it found out; of a training its scores."""
     if not record.stage:
-        return []
+        return evaluation_rows(folder)
     from hpclaunch.run.stage import read_stage
 
     try:
@@ -210,6 +214,19 @@ def stage_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
         ("stage", f"{record.stage} of {names}" if names else record.stage),
         *result_rows(folder),
     ]
+
+
+def evaluation_rows(folder: RunFolder) -> list[tuple[str, str]]:
+    """Return the scores that evaluations of a run's weights found, the newest last."""
+    from hpclaunch.run.evaluations import read_evaluations
+    from hpclaunch.stages.eval import score_rows
+
+    found = []
+    for each in read_evaluations(folder)[-SHOWN_EVALUATIONS:]:
+        where = each.checkpoint or "final"
+        part = f", the first {each.limit:,} rows" if each.limit is not None else ""
+        found += [(label, f"{text} ({where}{part})") for label, text in score_rows(each)]
+    return found
 
 
 def result_rows(folder: RunFolder) -> list[tuple[str, str]]:

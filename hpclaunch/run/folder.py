@@ -138,6 +138,11 @@ class RunFolder:
         return self.root / "final"
 
     @property
+    def evaluations(self) -> Path:
+        """Scores of the run's weights, a JSON file for each `hpclaunch eval`."""
+        return self.root / "evaluations"
+
+    @property
     def stage(self) -> Path:
         """Which stage the run is, of what and with which settings; not there in a training."""
         return self.root / "stage.json"

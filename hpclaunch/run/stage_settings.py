@@ -75,5 +75,22 @@ class Publish(Settings, frozen=True, kw_only=True, tag="publish"):
     """Write over a model that is there already."""
 
 
-StageSettings = Merge | Generate | Quantize | Publish
+class Eval(Settings, frozen=True, kw_only=True, tag="eval"):
+    """A model's scores in tasks of lm-evaluation-harness."""
+
+    tasks: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Names of tasks, groups or tags."""
+    tasks_dir: str | None = None
+    """Folder with task files of the user's own, beside those that come with the harness."""
+    limit: PositiveInt | None = None
+    """Only the first so many rows of each task: for a try."""
+    fewshot: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Examples before each question; None: as the task says."""
+    batch: PositiveInt = 8
+    """Requests at once, on each GPU."""
+    chat: bool = False
+    """Put the questions into the model's chat template."""
+
+
+StageSettings = Eval | Merge | Generate | Quantize | Publish
 """Every stage's: another stage adds its own here."""

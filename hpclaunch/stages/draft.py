@@ -88,8 +88,10 @@ def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ)
 
 
 def check_stage(job: Job, wanted: StageRequest, variables: Mapping[str, str] = os.environ) -> None:
-    """Refuse models that the job could not read. Raises UserError."""
+    """Refuse models and data that the job could not read. Raises UserError."""
     mode, site = job.plan.launch.mode, job.plan.site
+    stage, python = stage_called(wanted.settings.stage), job.plan.launch.python.path
+    stage.check_job(wanted.settings, python, site.internet, {**variables, **site.environment})
     as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
     for known in wanted.sources:
         for name in filter(None, (known.source.model, known.base)):

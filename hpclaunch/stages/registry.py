@@ -9,6 +9,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.stages.stage import Stage
 
 STAGES = {
+    "eval": "hpclaunch.stages.eval",
     "merge": "hpclaunch.stages.merge",
     "generate": "hpclaunch.stages.generate",
     "quantize": "hpclaunch.stages.quantize",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from hpclaunch.run.stage_settings import Settings
@@ -22,6 +23,12 @@ Rows = list[tuple[str, str]]
 
 
 def _no_check(settings: Any, sources: Sequence[KnownSource]) -> None:
+    """Refuse nothing."""
+
+
+def _no_check_of_job(
+    settings: Any, python: Path, internet: bool, environment: Mapping[str, str]
+) -> None:
     """Refuse nothing."""
 
 
@@ -41,6 +48,9 @@ class Stage(Generic[S]):
     """What results.json says, as label and text. Values that are not there are left out."""
     check: Callable[[S, Sequence[KnownSource]], None] = _no_check
     """Refuses, by a UserError, what is sure to fail: before anything is written."""
+    check_job: Callable[[S, Path, bool, Mapping[str, str]], None] = _no_check_of_job
+    """The same by what the job has: its Python environment, whether its nodes have internet, its
+    variables. Called last, before it is written."""
     place: Callable[[S, Sequence[KnownSource]], Place] = _on_cpu
     parallel: bool = False
     """A process for each GPU, started by accelerate; else one process has all GPUs of its node."""

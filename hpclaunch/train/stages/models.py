@@ -37,14 +37,14 @@ def load_tokenizer(weights: Weights) -> Any:
 def load_model(weights: Weights, tokens: int, device: str = "cpu", dtype: Any = "auto") -> Any:
     """Return the model, ready to be run, with embeddings for `tokens` tokens at least.
 
-    `device`: `cpu`, or `gpu` for all GPUs of this process. `dtype`: by default that of the files.
-    Raises UserError where it cannot be had.
+    `device`: `cpu`, `gpu` for all GPUs of this process, or one as `cuda:1`. `dtype`: by default
+    that of the files. Raises UserError where it cannot be had.
     """
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {"dtype": dtype}
-    if device == "gpu":
-        options["device_map"] = "auto"
+    if device != "cpu":
+        options["device_map"] = "auto" if device == "gpu" else {"": device}
     phases.begin(f"loading {weights.model}")
     with explain("model", weights.model):
         model = AutoModelForCausalLM.from_pretrained(

@@ -1,0 +1,1 @@
+"""Tasks of lm-evaluation-harness, read from their files alone."""
