@@ -18,7 +18,7 @@ from tests.monitors import traces
 from tests.pages import blocks, lines
 from tests.stages.folders import write_adapter
 
-STAGES = ("merge", "generate", "quantize", "publish")
+STAGES = ("eval", "merge", "generate", "quantize", "publish")
 STARTS = ("sbatch", "srun", "local", "preflight", *STAGES)
 
 

@@ -52,8 +52,8 @@ def check_datasets(names: Sequence[str], environment: Mapping[str, str]) -> None
 
 
 def place(settings: Eval, sources: Sequence[KnownSource]) -> Place:
-    """Return where it runs: on GPUs where there are some."""
-    return "gpu"
+    """Return where it runs: on GPUs where there are some, else on CPUs."""
+    return "either"
 
 
 def shown_tasks(evaluation: Evaluation) -> list[str]:
