@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.pipeline.order import waits_for
+from hpclaunch.pipeline.schema import read_pipeline
 from hpclaunch.site.load import load_site
 from monitors.exports.export import export as write_export
 from tests.cli.running import ROOT, Home
@@ -105,7 +107,8 @@ def test_the_documented_site_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_the_documented_parts_of_recipes(home: Home) -> None:
-    parts = [block for block in blocks("yaml") if not block.text.startswith("extends:")]
+    others = ("extends:", "# chain.yaml")
+    parts = [block for block in blocks("yaml") if not block.text.startswith(others)]
     assert len(parts) >= 4
     (home.folder / "held-out.jsonl").write_text('{"text": "one"}\n')
     base = "name: part\nmodel: {name: builtin:tiny-llama}\n"
@@ -115,6 +118,15 @@ def test_the_documented_parts_of_recipes(home: Home) -> None:
         done = home.call("recipes", "validate", "part.yaml")
         lacks = "is on, but the package" in done.err  # a tracker that is not installed here
         assert done.code == 0 or lacks, f"{block.page}: {done.err}"
+
+
+def test_the_documented_pipelines(tmp_path: Path) -> None:
+    files = [block for block in blocks("yaml") if block.text.startswith("# chain.yaml")]
+    assert files
+    for block in files:
+        (tmp_path / "chain.yaml").write_text(block.text)
+        spec, document, _ = read_pipeline(tmp_path / "chain.yaml")
+        assert list(waits_for(spec, document, tmp_path)) == list(spec.stages)
 
 
 def test_the_python_example_needs_what_is_exported() -> None:

@@ -1,4 +1,4 @@
-"""What `status` and `cancel` do where their argument means a sweep."""
+"""What `status` and `cancel` do where their argument means a sweep or a pipeline."""
 
 from __future__ import annotations
 
@@ -13,30 +13,46 @@ if TYPE_CHECKING:
 
 
 def print_group_status(reference: str | None, as_json: bool) -> int | None:
-    """Print the state of a sweep; returns the exit code, None where it is none."""
-    from hpclaunch.run.group import SWEEP_FILE, group_folder
+    """Print the state of a sweep or pipeline; returns the exit code, None where it is neither."""
+    from hpclaunch.run.group import PIPELINE_FILE, SWEEP_FILE, group_folder
 
-    if reference is None or group_folder(reference, SWEEP_FILE) is None:
+    if reference is None:
         return None
-    from hpclaunch.cli.sweep_table import print_table
+    if group_folder(reference, PIPELINE_FILE) is not None:
+        from hpclaunch.cli.pipeline_status import print_pipeline
 
-    return print_table(reference, as_json)
+        return print_pipeline(reference, as_json)
+    if group_folder(reference, SWEEP_FILE) is not None:
+        from hpclaunch.cli.sweep_table import print_table
+
+        return print_table(reference, as_json)
+    return None
 
 
 def cancel_group(reference: str | None) -> bool:
-    """Cancel every run of a sweep that waits or runs; returns False where it is none.
+    """Cancel every run of a sweep or pipeline that waits or runs; returns False where it is none.
 
     Raises UserError where none of them waits or runs, or one cannot be cancelled.
     """
-    from hpclaunch.run.group import SWEEP_FILE, group_folder
+    from hpclaunch.run.group import PIPELINE_FILE, SWEEP_FILE, group_folder
 
-    if reference is None or group_folder(reference, SWEEP_FILE) is None:
+    if reference is None:
         return False
-    from hpclaunch.sweep.record import find_sweep, run_folders
+    if group_folder(reference, PIPELINE_FILE) is not None:
+        from hpclaunch.pipeline.record import find_pipeline, run_folder
 
-    folder, sweep = find_sweep(reference)
-    _cancel(folder.name, run_folders(folder, sweep))
-    return True
+        folder, pipeline = find_pipeline(reference)
+        _cancel(folder.name, [run_folder(folder, stage) for stage in pipeline.stages])
+        say(f"go on with it: hpclaunch resume {folder.name}")
+        return True
+    if group_folder(reference, SWEEP_FILE) is not None:
+        from hpclaunch.sweep.record import find_sweep, run_folders
+
+        folder, sweep = find_sweep(reference)
+        _cancel(folder.name, run_folders(folder, sweep))
+        say(f"go on with them: hpclaunch sweep --resubmit {folder.name}")
+        return True
+    return False
 
 
 def _cancel(name: str, folders: Sequence[RunFolder]) -> None:
@@ -61,4 +77,3 @@ def _cancel(name: str, folders: Sequence[RunFolder]) -> None:
         raise UserError(f"no run of {name} waits or runs")
     for run in reversed(cancelled):
         print(f"cancelled {run}")
-    say(f"go on with them: hpclaunch sweep --resubmit {name}")

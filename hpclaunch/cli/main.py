@@ -35,6 +35,9 @@ SECTIONS = {
         "sbatch": Entry("hpclaunch.cli.sbatch", "Submit a fine-tune as a batch job."),
         "srun": Entry("hpclaunch.cli.srun", "Run a fine-tune attached to this terminal."),
         "local": Entry("hpclaunch.cli.local", "Run a fine-tune on this machine."),
+        "pipeline": Entry(
+            "hpclaunch.cli.pipeline", "Run the stages of a file, each after those it needs."
+        ),
         "sweep": Entry(
             "hpclaunch.cli.sweep", "Run a recipe with every combination of some values."
         ),

@@ -56,11 +56,12 @@ def resume(
 
     It continues from its newest checkpoint after a stop, a cancel or a failure, by default on as
     many nodes and GPUs as before. KEY=VALUE may change fields of training, checkpoints, tracking
-    and monitoring.
+    and monitoring. Of a pipeline, the stages go on that are not done.
     """
     from dataclasses import asdict
 
     from hpclaunch.cli.invocation import recipe_and_overrides
+    from hpclaunch.cli.pipeline_start import resume_group
     from hpclaunch.cli.resources import resources
     from hpclaunch.diagnose.status import status
     from hpclaunch.launch.hand_edits import find_edits
@@ -73,6 +74,9 @@ def resume(
     reference, overrides = recipe_and_overrides(arguments)
     requested = asdict(resources(nodes, slurm))
     changes = {name: value for name, value in requested.items() if value not in (None, False, ())}
+    changed = bool(changes or overrides or venv or slurm.site or slurm.module or force or wait)
+    if (code := resume_group(reference, typed.command, as_json, changed=changed)) is not None:
+        return code
     folder, _ = find(reference)
     require_own(folder, "resume")
     with alone(folder):

@@ -46,7 +46,7 @@ def draft(
         raise UserError(f"draft({request!r}): expected a Request")
     request.check()
     request.resources.check()
-    cwd = _current_folder()
+    cwd = request.cwd or _current_folder()
     recipe = _recipe(request)
     site = load_site(request.site or site_here(request.mode))
     machine = machine or machine_for(request, site, variables)
@@ -111,6 +111,7 @@ def _recipe(request: Request) -> Recipe:
         request.overrides,
         request.changes.flags(request.overrides),
         own_program=bool(request.program),
+        pending=request.pending,
     )
 
 

@@ -89,6 +89,10 @@ class Request:
     """Of a run that is a stage; `program` is what the stage runs."""
     command: tuple[str, ...] = ()
     """What was typed, for the record."""
+    cwd: Path | None = None
+    """Where a program of the user's own starts; by default the current folder."""
+    pending: tuple[str, ...] = ()
+    """Paths of models and data that an earlier job makes: they need not be there yet."""
     group: str = ""
     """Name of the sweep or pipeline that the run belongs to; its folder lies beside the run's."""
 

@@ -36,16 +36,19 @@ def redraft(
     site: str | None = None,
     venv: Path | None = None,
     modules: Sequence[str] = (),
+    pending: Sequence[str] = (),
+    cwd: Path | None = None,
     variables: Mapping[str, str] = os.environ,
 ) -> Job:
     """Plan the rest of a run, in its own folder and by default in its own shape.
 
     `changes` are fields of Resources; site, Python environment and modules may be others, too.
+    `pending` and `cwd` are as in a Request.
     Another dataset is taken with `force` only; another model or method never, because the
     checkpoint holds the old one's tensors. Raises UserError.
     """
-    before = load(str(folder.recipe))
-    after = load(str(folder.recipe), overrides)
+    before = load(str(folder.recipe), pending=pending)
+    after = load(str(folder.recipe), overrides, pending=pending)
     _check_same(before, after, force)
     return draft(
         Request(
@@ -62,6 +65,8 @@ def redraft(
             stage=_stage(folder, record),
             command=tuple(command) or tuple(record.command),
             group=record.group,
+            pending=tuple(pending),
+            cwd=cwd,
         ),
         variables,
     )

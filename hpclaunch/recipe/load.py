@@ -42,13 +42,15 @@ def load(
     flags: Mapping[str, Any] | None = None,
     *,
     own_program: bool = False,
+    pending: Sequence[str] = (),
 ) -> Recipe:
     """Return the recipe called `reference` (a packaged name or a file), resolved.
 
     `overrides` are `section.key=value` words; `flags` maps dotted keys to values that command-line
     options set (`{"method.kind": "qlora"}`), applied last. `own_program`: a program of the user's
     trains, with its sharding from the recipe. Local paths become absolute: those in a file count
-    from the file's folder, those on the command line from the current one.
+    from the file's folder, those on the command line from the current one. `pending`: paths that
+    another job makes before this one starts, which need not be there yet.
     Raises UserError naming file, line and key.
     """
     document, folder = _document(reference)
@@ -69,7 +71,7 @@ def load(
     check_training(document)
     check_addresses(document)
     recipe = convert(document, Recipe)
-    _check_local_files(document)
+    _check_local_files(document, pending)
     for section, key, what, builtin in (
         ("model", recipe.model.name, "model", library.BUILTIN_MODELS),
         ("data", recipe.data.name, "dataset", library.BUILTIN_DATA),
@@ -208,10 +210,10 @@ def _absolute_paths(
         document.data[section][key] = str(path)
 
 
-def _check_local_files(document: Document) -> None:
-    """Refuse local paths that are not there. Raises UserError."""
+def _check_local_files(document: Document, pending: Sequence[str]) -> None:
+    """Refuse local paths that are not there, and that are not `pending`. Raises UserError."""
     for section, key, name, what in _named_paths(document):
-        if not is_local(name):
+        if not is_local(name) or name in pending:
             continue
         try:
             there = Path(name).exists()

@@ -1,0 +1,52 @@
+"""What a stage of hpclaunch takes from the pipeline: its settings, and earlier stages' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.render.job import Job
+from hpclaunch.run.stage import Source
+from hpclaunch.run.stage_settings import Settings
+from hpclaunch.stages.registry import stage_called
+from hpclaunch.stages.source import KnownSource, resolve
+
+
+def stage_settings(name: str, values: Mapping[str, Any]) -> Any:
+    """Return a stage's settings. Raises UserError for an unknown one and for a wrong value."""
+    kind: type[Settings] = stage_called(name).settings
+    known = list(kind.__struct_fields__)
+    for key in values:
+        if key not in known:
+            raise UserError(f"settings: {name} has no setting '{key}'", nearest(key, known))
+    try:
+        return msgspec.convert({"stage": name, **values}, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"settings: {str(error).replace(' - at `$', ' at `settings')}") from None
+
+
+def takes_weights(name: str, kind: str) -> None:
+    """Refuse to take weights of a stage that leaves none. Raises UserError."""
+    if kind == "command":
+        raise UserError(
+            f"{name} is a program of your own: which weights it leaves is not known",
+            "name the folder that it writes",
+        )
+    if kind != "recipe" and stage_called(kind).output != "final":
+        raise UserError(f"{name} ({kind}) leaves no model", "name the stage that made the model")
+
+
+def source_of(made: Job | str, kind: str = "recipe", pending: Sequence[str] = ()) -> KnownSource:
+    """Return what a stage takes: of an earlier stage's job, or of a run or model by its name.
+
+    `pending`: paths that are not there yet when the earlier stage is drafted. Raises UserError.
+    """
+    if isinstance(made, str):
+        return resolve(made)
+    launch, recipe = made.plan.launch, made.plan.recipe
+    source = Source(name=launch.name, run=str(launch.folder))
+    known = kind == "recipe" and recipe.model.name not in pending
+    return KnownSource(source, None, recipe=recipe if known else None)
