@@ -110,7 +110,8 @@ def test_the_documented_parts_of_recipes(home: Home) -> None:
     others = ("extends:", "# chain.yaml")
     parts = [block for block in blocks("yaml") if not block.text.startswith(others)]
     assert len(parts) >= 4
-    (home.folder / "held-out.jsonl").write_text('{"text": "one"}\n')
+    questions = (home.folder / "questions.jsonl").read_text()
+    (home.folder / "held-out.jsonl").write_text(questions)
     base = "name: part\nmodel: {name: builtin:tiny-llama}\n"
     for block in parts:
         data = "" if "\ndata:" in f"\n{block.text}" else "data: {name: questions.jsonl}\n"

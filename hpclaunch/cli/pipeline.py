@@ -45,7 +45,7 @@ def pipeline(
 ) -> int:
     """Run the stages of a file, each after those it needs.
 
-    A stage is a recipe, a stage of hpclaunch (merge, eval ...) or a program, with its resources.
+    A stage is a recipe, a stage of hpclaunch (as merge) or a program, with its resources.
     All are checked before anything is submitted. On Slurm each is a job that starts when those
     before it have ended well, and is cancelled where one fails; without Slurm they run here one
     after another. status, cancel and resume take its name.
