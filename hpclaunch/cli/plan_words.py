@@ -95,7 +95,8 @@ def gain_text(gain: AutoGain) -> str:
 def recomputed(step: TrainingStep) -> str:
     """Return what the backward pass computes again, where that is not whole layers."""
     if step.activation_checkpointing:
-        return ""
+        every = step.every_n_layers
+        return f", activation checkpointing of every {every} layers" if every > 1 else ""
     if step.recomputed_mlps:
         return ", activation checkpointing of gate and up in MLPs"
     return ", no activation checkpointing"

@@ -90,6 +90,7 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
 
 
 def _batch_rows(record: Record, recipe: Recipe) -> list[Row]:
+    from hpclaunch.recipe.levers import WORDS, switched_on
     from hpclaunch.recipe.training import DEFAULTS
 
     training = {**DEFAULTS, **recipe.training}
@@ -105,7 +106,9 @@ def _batch_rows(record: Record, recipe: Recipe) -> list[Row]:
     if isinstance(length, int):
         text += f", samples of {count(length)} tokens at most"
     if training.get("gradient_checkpointing"):
-        text += "; activation checkpointing"
+        every = recipe.performance.every_n_layers
+        text += "; activation checkpointing" + f" of every {every} layers" * (every > 1)
+    text += "".join(f"; {WORDS[key]}" for key in switched_on(recipe.performance))
     return [("batch", text)]
 
 

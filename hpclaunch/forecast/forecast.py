@@ -12,6 +12,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.packed_rows import rows_of
+from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.node_memory import granted_bytes, site_memory_bytes
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture
@@ -24,6 +25,7 @@ from hpclaunch.predict.kernels import EXPERTS
 from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
@@ -92,6 +94,8 @@ def forecast(
         )
     model = architecture(config, recipe.model.name)
     kind, gpu, unknown = _gpu(request)
+    if kind is not None:
+        check_machine(recipe, kind, "gpu")
     hardware: Hardware | None = None
     basis = Basis()
     known = MeasuredHardware()
@@ -114,6 +118,7 @@ def forecast(
         basis = Basis((*basis.assumed, *rests.assumed), (*basis.measured, *rests.measured))
     if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
+    unknown += not_predicted(recipe)
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
     rows = rows_of(recipe, count_samples(recipe.data))

@@ -95,6 +95,12 @@ def simulate_uncounted(
 def _run(
     config: Mapping[str, Any], recipe: Recipe, sharding: str, shards: int, on_progress: OnProgress
 ) -> Simulated:
+    if recipe.performance.every_n_layers > 1:
+        raise UserError(
+            "--exact simulates layers that are all alike, and performance.every_n_layers is "
+            f"{recipe.performance.every_n_layers}",
+            "leave --exact out",
+        )
     lora = recipe.method.lora
     request = {
         "config": dict(config),

@@ -12,6 +12,7 @@ from hpclaunch.forecast.hub_access import check_access, check_offline
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
+from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
 from hpclaunch.render.job import Job
@@ -96,4 +97,6 @@ def _check_start(job: Job) -> None:
             needed = tuple(dict.fromkeys((*LAUNCHER, *launch.stage.packages)))
         four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
         # From the root: a folder of that name where the user stands is no package of the job's.
-        check_packages(python, (*needed, "bitsandbytes") if four_bit else needed, Path("/"))
+        more = ["bitsandbytes"] if four_bit else []
+        more += needed_packages(job.plan.recipe) if job.plan.builtin_trainer else []
+        check_packages(python, (*needed, *more), Path("/"))

@@ -8,9 +8,9 @@ from typing import Literal
 from hpclaunch.errors import UserError
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.loading import check_loading
-from hpclaunch.recipe.schema import Recipe, Sharding
+from hpclaunch.recipe.schema import Performance, Recipe, Sharding
 
-Precision = Literal["bf16", "fp16", "no"]
+Precision = Literal["bf16", "fp16", "fp8", "no"]
 _PRECISION: dict[str, Precision] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
 
@@ -31,6 +31,8 @@ class Layout:
     empties the checkpoint, so the built-in trainer uses Transformers' instead."""
     cpu_ram_efficient_loading: bool
     state_dict: Literal["sharded", "full"]
+    compile: bool = False
+    """Each layer is compiled."""
 
 
 def layout(
@@ -59,15 +61,17 @@ def layout(
     # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
     sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding
     shards, replicas = shards_and_replicas(sharding, nodes, per_node)
+    levers = Performance() if own_program else recipe.performance
     return Layout(
         version=fsdp.version,
         sharding=sharding,
         replicas=replicas,
         shards=shards,
-        precision=_PRECISION[recipe.model.dtype],
+        precision="fp8" if levers.fp8 else _PRECISION[recipe.model.dtype],
         offload=fsdp.offload,
         fsdp_activation_checkpointing=own_program
         and bool(recipe.training["gradient_checkpointing"]),
         cpu_ram_efficient_loading=fsdp.cpu_ram_efficient_loading,
         state_dict=fsdp.state_dict,
+        compile=levers.compile,
     )

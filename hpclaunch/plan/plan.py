@@ -7,6 +7,7 @@ from typing import Literal
 
 from hpclaunch.errors import UserError
 from hpclaunch.plan.layout import Layout, layout
+from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
 from hpclaunch.plan.slurm_options import Option, slurm_options, with_mail
@@ -68,6 +69,8 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
     device: Literal["gpu", "cpu"] = "cpu" if resources.cpu_processes else "gpu"
     per_node = resources.cpu_processes or resources.gpus or 1
     _check_gpu(recipe, resources)
+    if not launch.program:
+        check_machine(recipe, resources.gpu, device)
     if launch.mode == "local" and resources.node_count != 1:
         raise UserError("a local run has one node", "use sbatch or srun for several")
     cpus = _cpus(site, resources, launch, per_node)

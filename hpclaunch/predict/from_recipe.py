@@ -47,6 +47,7 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         optimizer=optimizer_of(recipe),
         fused_lora=layers_are_fused(recipe, model),
         fused_loss=loss_is_fused(recipe),
+        every_n_layers=recipe.performance.every_n_layers,
         recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
 

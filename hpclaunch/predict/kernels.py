@@ -12,7 +12,7 @@ are taken for dense models of as many active parameters whose experts are read o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from hpclaunch.predict import fused
 from hpclaunch.predict.layer_costs import (
@@ -77,6 +77,14 @@ EXPERTS = "kernels and bytes between an expert's products as those of a dense mo
 
 def passes(training: TrainingStep) -> tuple[Pass, Pass]:
     """Return the forward and the backward pass; the latter with what is recomputed."""
+    if training.every_n_layers > 1 and training.activation_checkpointing:
+        whole = replace(training, every_n_layers=1)
+        forward_pass, backward_pass = passes(whole)
+        _, kept = passes(replace(whole, activation_checkpointing=False))
+        share = training.recomputed_share
+        pairs = zip(astuple(backward_pass), astuple(kept), strict=True)
+        mixed = (share * again + (1 - share) * once for again, once in pairs)
+        return forward_pass, Pass(*mixed)
     forward, backward = _flops(training)
     moved_forward, moved_backward = _moved(training)
     launches_forward, launches_backward = _launches(training)

@@ -9,7 +9,7 @@ tests/predict/test_memory.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpclaunch.predict import fused
 from hpclaunch.predict.training_step import TrainingStep
@@ -167,6 +167,12 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     # Of attention: one a micro-batch where samples are padded.
     mask = float(BF16_BYTES * training.tokens * training.seq_len)
     saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
+    if training.every_n_layers > 1 and training.activation_checkpointing:
+        kept = replace(training, activation_checkpointing=False)
+        others = (1 - training.recomputed_share) * model.layers
+        saved = training.recomputed_share * saved + others * _saved_bytes(
+            kept, hidden_bytes, ffn_bytes, mask
+        )
     casts_inputs = not (sharded or full or training.fused_lora)
     hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
     ffn = BACKWARD_FFN

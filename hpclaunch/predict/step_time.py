@@ -128,7 +128,7 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
     forward_pass, backward_pass = passes(training)
     dequantize = _dequantize_seconds(training, machine)
     forward, forward_wait = _pass_seconds(forward_pass, training, machine, dequantize)
-    dequantize *= 2 if training.activation_checkpointing else 1
+    dequantize *= 1 + training.recomputed_share
     backward, backward_wait = _pass_seconds(backward_pass, training, machine, dequantize)
     gather = _gather_seconds(training, replicas, machine)
     reduce = _reduce_seconds(training, replicas, machine)

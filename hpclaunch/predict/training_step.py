@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,8 @@ class TrainingStep:
     """Layers run fused with their adapters."""
     fused_loss: bool = False
     """The loss's gradient is made in the forward pass."""
+    every_n_layers: int = 1
+    """Of checkpointed layers: only every n-th is computed again."""
     recomputed_mlps: bool = False
     """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
     target_matrices: AdaptedMatrices | None = None
@@ -51,6 +54,13 @@ class TrainingStep:
     def adapted_matrices(self) -> AdaptedMatrices:
         """Return the matrices of a layer with adapters: those named, else all linear ones."""
         return self.model.all_linear if self.target_matrices is None else self.target_matrices
+
+    @property
+    def recomputed_share(self) -> float:
+        """Share of the layers that are computed again whole."""
+        if not self.activation_checkpointing:
+            return 0.0
+        return math.ceil(self.model.layers / self.every_n_layers) / self.model.layers
 
     @property
     def tokens(self) -> int:

@@ -16,6 +16,7 @@ from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.best import check_best
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
+from hpclaunch.recipe.levers import check_levers
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
@@ -83,6 +84,8 @@ def load(
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)
+    if not own_program:
+        check_levers(recipe)
     return with_global_batch(recipe, given, recipe.training)
 
 

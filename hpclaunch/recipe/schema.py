@@ -155,9 +155,22 @@ class Performance(Section, frozen=True, kw_only=True):
     every MLP (fused layers only); whole: every layer. auto: the fastest of them that fits with a
     margin, where the GPU type is known, else whole. `training.gradient_checkpointing`, where set,
     decides."""
+    every_n_layers: PositiveInt = 1
+    """With activation_checkpointing: whole, compute only every n-th layer again: less time, more
+    memory."""
     fused_loss: bool = True
     """Compute the loss and its gradient in one pass over the vocabulary, where the output head is
     frozen."""
+    compile: bool = False
+    """Compile each layer with PyTorch's inductor (accelerate's regional compilation). Needs
+    fused_lora: false; not for QLoRA."""
+    liger: bool = False
+    """Use Liger's Triton kernels for norms, rotary embeddings and MLPs. Needs the package
+    liger-kernel, a GPU, and fused_lora: false for LoRA."""
+    fp8: bool = False
+    """Compute matrix products in FP8 by torchao: full fine-tunes on Hopper GPUs and later."""
+    activation_offloading: bool = False
+    """Keep what the backward pass needs in host memory meanwhile: less GPU memory, more time."""
 
 
 class Checkpoints(Section, frozen=True, kw_only=True):

@@ -40,6 +40,20 @@ def accelerate_config(
         "downcast_bf16": "no",
         "enable_cpu_affinity": False,
     }
+    if layout.compile:
+        config["dynamo_config"] = {
+            "dynamo_backend": "INDUCTOR",
+            "dynamo_mode": "default",
+            "dynamo_use_dynamic": False,
+            "dynamo_use_fullgraph": False,
+            "dynamo_use_regional_compilation": True,
+        }
+    if layout.precision == "fp8":
+        config["fp8_config"] = {
+            "backend": "AO",
+            "enable_fsdp_float8_all_gather": layout.sharding != "none",
+            "pad_inner_dim": True,
+        }
     if layout.sharding != "none":
         config["fsdp_config"] = _fsdp1(layout) if layout.version == 1 else _fsdp2(layout)
     config |= {

@@ -9,6 +9,7 @@ from typing import Any
 from hpclaunch.chat.truncation import Truncation
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.global_batch import FIELD, differs, follows_global_batch
+from hpclaunch.recipe.levers import switched_on
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import (
@@ -146,6 +147,7 @@ def create_trainer(
     from transformers.integrations import TensorBoardCallback
 
     from hpclaunch.train.kernels import install as kernels
+    from hpclaunch.train.kernels.levers import CheckLevers
     from hpclaunch.train.loading.adapters import adapters_on_cpu
     from hpclaunch.train.loading.hooks import load_when_sharded
     from hpclaunch.train.tensorboard import FullDiskTensorBoard
@@ -190,6 +192,8 @@ def create_trainer(
         packing.forbid_masks(model.without_adapter(trainer.model))
     load_when_sharded(trainer, _weights_log(context))
     faster = kernels.install(recipe, trainer, context.fsdp_version)
+    if switched_on(recipe.performance):
+        trainer.add_callback(CheckLevers(recipe.performance))
     if context.is_main_process:
         if faster:
             log_line(f"fused: {', '.join(faster)}")

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.load import is_local, load
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
@@ -125,6 +126,13 @@ def check_packages(recipe: Recipe, device: str) -> None:
             "method.kind: qlora needs the package bitsandbytes, which is not installed",
             "install hpclaunch[train] in the job's environment, or set method.kind: lora",
         )
+    for package in needed_packages(recipe):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"the recipe's performance section needs the package {package}, which is not "
+                "installed",
+                "install hpclaunch[fast] in the job's environment",
+            )
     attention.check_installed(recipe.model.attention, device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -103,6 +103,23 @@ OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {
 """What each objective's config gets beside what all of them share."""
 
 
+def _of_levers(recipe: Recipe, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that switches of the `performance` section stand for."""
+    performance = recipe.performance
+    made: dict[str, Any] = {}
+    if performance.liger:
+        made["use_liger_kernel"] = True
+    if performance.activation_offloading:
+        made["activation_offloading"] = True
+    if performance.every_n_layers > 1:
+        options = fields.get("gradient_checkpointing_kwargs") or {}
+        made["gradient_checkpointing_kwargs"] = {
+            **options,
+            "every_n_layers": performance.every_n_layers,
+        }
+    return made
+
+
 def training_arguments(
     recipe: Recipe,
     run: RunFolder,
@@ -127,6 +144,7 @@ def training_arguments(
     fields.update(
         OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
     )
+    fields.update(_of_levers(recipe, fields))
     fields.setdefault("ddp_timeout", LONG_TIMEOUT)
     fields.setdefault("disable_tqdm", True)
     fields.setdefault("logging_first_step", True)  # stop.py logs the last one
@@ -147,7 +165,8 @@ def training_arguments(
         "save_steps": save_steps or 1,
         "report_to": set_up_trackers(recipe, run),
         "use_cpu": context.device == "cpu",
-        "bf16": recipe.model.dtype == "bfloat16",
+        # Set, it would win over the FP8 of the accelerate config.
+        "bf16": recipe.model.dtype == "bfloat16" and not recipe.performance.fp8,
         "fp16": recipe.model.dtype == "float16",
         "do_train": True,
         "trust_remote_code": False,

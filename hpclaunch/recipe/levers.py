@@ -1,0 +1,115 @@
+"""Switches of `performance:` that others' kernels stand behind: what each cannot be combined with.
+
+compile, liger, fp8 and activation_offloading are off by default: hpclaunch has tried none on a GPU
+yet, and the plan says so.
+"""
+
+from __future__ import annotations
+
+from hpclaunch.errors import UserError
+from hpclaunch.recipe.schema import Performance, Recipe
+
+PACKAGES = {"liger": "liger_kernel", "fp8": "torchao"}
+"""The package that a switch needs in the job's environment."""
+WORDS = {
+    "compile": "regional compile",
+    "liger": "Liger kernels",
+    "fp8": "FP8",
+    "activation_offloading": "activation offloading",
+}
+"""Each switch in words."""
+_UNPREDICTED = {
+    "compile": "step times are predicted without it (others measured 16 to 27% more throughput), "
+    "and the first steps take minutes longer while layers are compiled",
+    "liger": "step times are predicted without it (others measured 20% more throughput)",
+    "fp8": "step times are predicted without it (others measured 28% more throughput)",
+    "activation_offloading": "memory and step times are predicted without it",
+}
+_TRL_FIELDS = {
+    "compile": "torch_compile",
+    "liger": "use_liger_kernel",
+    "activation_offloading": "activation_offloading",
+}
+
+
+def switched_on(performance: Performance) -> list[str]:
+    """Return the switches that are on, by their keys."""
+    return [key for key in WORDS if getattr(performance, key)]
+
+
+def not_predicted(recipe: Recipe) -> list[str]:
+    """Return in words what a prediction leaves out of the switches that are on."""
+    return [
+        f"performance.{key}: {_UNPREDICTED[key]}; hpclaunch has not tried it on a GPU"
+        for key in switched_on(recipe.performance)
+    ]
+
+
+def needed_packages(recipe: Recipe) -> list[str]:
+    """Return the packages that the switches of a recipe need."""
+    return [PACKAGES[key] for key in switched_on(recipe.performance) if key in PACKAGES]
+
+
+def check_levers(recipe: Recipe) -> None:
+    """Refuse switches that cannot be combined, by name. Raises UserError."""
+    performance, method = recipe.performance, recipe.method.kind
+    for key in switched_on(performance):
+        field = _TRL_FIELDS.get(key)
+        if field and recipe.training.get(field) is not None:
+            raise UserError(
+                f"performance.{key} and training.{field} say the same twice",
+                f"leave training.{field} out",
+            )
+    for key in ("compile", "liger"):
+        if getattr(performance, key) and performance.fused_lora and method != "full":
+            why = "would replace the layers that are fused"
+            if key == "compile":
+                why = "cannot compile the fused LoRA layers: their own backward passes break it"
+            raise UserError(f"performance.{key} {why}", "set performance.fused_lora: false, too")
+    if performance.compile:
+        _check_compile(recipe)
+    if performance.fp8:
+        _check_fp8(recipe)
+    if performance.every_n_layers > 1 and performance.activation_checkpointing != "whole":
+        raise UserError(
+            f"performance.every_n_layers: {performance.every_n_layers} says which layers are "
+            "computed again, and performance.activation_checkpointing is "
+            f"{performance.activation_checkpointing}",
+            "set performance.activation_checkpointing: whole",
+        )
+
+
+def _check_compile(recipe: Recipe) -> None:
+    if recipe.method.kind == "qlora":
+        raise UserError(
+            "performance.compile: bitsandbytes' 4-bit layers break the graph at every matrix",
+            "set method.kind: lora, or leave performance.compile out",
+        )
+    if recipe.fsdp.version == 1:
+        raise UserError("performance.compile needs FSDP 2", "set fsdp.version: 2")
+    if recipe.model.attention == "flex_attention":
+        raise UserError(
+            "performance.compile: flex_attention compiles itself, and not within a compiled layer",
+            "set model.attention: auto",
+        )
+
+
+def _check_fp8(recipe: Recipe) -> None:
+    if recipe.method.kind != "full":
+        raise UserError(
+            f"performance.fp8 is for full fine-tunes, and method.kind is {recipe.method.kind}: "
+            "frozen weights gain nothing from it",
+            "leave performance.fp8 out",
+        )
+    if recipe.model.dtype != "bfloat16":
+        raise UserError(
+            f"performance.fp8 computes beside bfloat16, and model.dtype is {recipe.model.dtype}",
+            "set model.dtype: bfloat16",
+        )
+    if recipe.fsdp.version == 1:
+        raise UserError("performance.fp8 needs FSDP 2", "set fsdp.version: 2")
+    if recipe.fsdp.offload:
+        raise UserError(
+            "performance.fp8 and fsdp.offload exclude each other: weights are cast on the GPU",
+            "leave one out",
+        )
