@@ -103,6 +103,13 @@ def check_training(document: Document) -> None:
         where = document.where(("training", key))
         if key in OWNED:
             raise UserError(f"{where}: training.{key} is not yours to set", OWNED[key])
+        others = [each for each in CONFIG if key in config_fields(each)]
+        if key not in fields and others:
+            raise UserError(
+                f"{where}: training.{key} is a field of {CONFIG[others[0]]}, and objective "
+                f"{objective} has {CONFIG[objective]}",
+                "take it out, or set method.objective to the one it belongs to",
+            )
         if key not in fields:
             hint = nearest(key, fields.keys() - OWNED.keys())
             if hint.startswith("valid"):

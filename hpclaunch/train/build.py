@@ -121,14 +121,13 @@ def _weights_log(context: DistContext) -> Callable[[str], None]:
 def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any | None:
     """Return a second copy of the model that the loss compares with, None where it needs none.
 
-    An adapter is compared with the model without it. Raises UserError.
+    An adapter is compared with the model without it; where that is asked before the first step, the
+    model is not yet sharded, and the copy is, until it has answered. Raises UserError.
     """
     precomputes = getattr(inputs.arguments, "precompute_ref_log_probs", None)
     if precomputes is None:
         return None  # the objective compares with nothing
-    if precomputes and not context.fsdp_version:
-        return None  # the model itself, before its first step
-    if recipe.method.kind != "full" and not precomputes:
+    if recipe.method.kind != "full" and not (precomputes and context.fsdp_version):
         return None
     phases.begin(f"loading {recipe.model.name} once more, as the reference model")
     reference = load_model(recipe, inputs, replace(context, fsdp_version=2))  # in its own type
@@ -150,6 +149,7 @@ def create_trainer(
     from hpclaunch.train.kernels.levers import CheckLevers
     from hpclaunch.train.loading.adapters import adapters_on_cpu
     from hpclaunch.train.loading.hooks import load_when_sharded
+    from hpclaunch.train.output_types import KeepOutputTypes
     from hpclaunch.train.tensorboard import FullDiskTensorBoard
     from hpclaunch.train.trainer import CheckpointOptions
 
@@ -175,7 +175,7 @@ def create_trainer(
         eval_dataset=tokenized.validation,
         processing_class=inputs.tokenizer,
         peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
-        callbacks=[stop, timeouts, memory],
+        callbacks=[stop, timeouts, memory, KeepOutputTypes()],
         **({} if reference is None else {"ref_model": reference}),
     )
     trainer.remove_callback(PrinterCallback)

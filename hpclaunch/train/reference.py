@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.train import phases
 from hpclaunch.train.distributed import DistContext, all_gather_object
 
 REFERENCE_COLUMNS = {
@@ -34,16 +35,31 @@ class ReferenceMixin:
     ref_model: Any
     args: Any
     data_collator: Any
+    train_dataset: Any
+    eval_dataset: Any
+    precompute_ref_logps: bool
     reference: Any = None
     """The copy of the model that this trainer was given."""
 
     def __init__(self, *arguments: Any, ref_model: Any = None, **options: Any) -> None:
         """Take the trainer's own arguments as `arguments` and `options`."""
+        args = options["args"]
+        precomputes, args.precompute_ref_log_probs = args.precompute_ref_log_probs, False
         self.reference = ref_model
         super().__init__(*arguments, ref_model=ref_model, **options)  # type: ignore[call-arg]
-        if ref_model is not None and self.args.precompute_ref_log_probs:
+        args.precompute_ref_log_probs = self.precompute_ref_logps = precomputes
+        if precomputes:
+            self._precompute_all()
             self.ref_model = self.reference = None  # what it says is in the rows now
             gc.collect()
+
+    def _precompute_all(self) -> None:
+        phases.begin("computing the reference model's log-probabilities")
+        size = self.args.precompute_ref_batch_size or self.args.per_device_train_batch_size
+        self.train_dataset = self._precompute_ref_logps(self.train_dataset, "train", size)
+        if self.eval_dataset is not None:
+            size = self.args.precompute_ref_batch_size or self.args.per_device_eval_batch_size
+            self.eval_dataset = self._precompute_ref_logps(self.eval_dataset, "eval", size)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
@@ -57,7 +73,10 @@ class ReferenceMixin:
         if self.reference is not None and self.context.fsdp_version == 2:
             from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
+            from hpclaunch.train.output_types import keep_output_types
+
             fsdp2_prepare_model(self.accelerator, self.reference)
+            keep_output_types(self.reference)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Return the rows with the reference's log-probabilities, computed once for a run.

@@ -62,13 +62,14 @@ def test_the_place_of_before_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("objective", "field", "said"),
     [
-        ("sft", "beta=0.1", "unknown key 'training.beta'"),
+        ("sft", "beta=0.1", "is a field of TRL's DPOConfig, and objective sft has TRL's SFTConfig"),
         ("dpo", "loss_type=sigmod", "objective dpo has no loss 'sigmod'"),
         ("dpo", "loss_type=[ipo,x]", "objective dpo has no loss 'x'"),
         ("dpo", "sync_ref_model=true", "objective dpo does not take training.sync_ref_model"),
         ("kto", "per_device_train_batch_size=1", "no other sample of a micro-batch"),
         ("pretrain", "assistant_only_loss=true", "pretrain does not take"),
-        ("reward", "packing=true", "unknown key 'training.packing'"),
+        ("reward", "packing=true", "is a field of TRL's SFTConfig"),
+        ("dpo", "betta=1", "unknown key 'training.betta'"),
     ],
 )
 def test_a_field_that_an_objective_has_not_is_refused(
