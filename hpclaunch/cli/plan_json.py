@@ -69,6 +69,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
         "seconds": made.seconds,
         "gpu_hours": made.gpu_hours,
         "checkpoint_bytes": made.checkpoint_bytes,
+        "sharded_loading": made.training.sharded_loading,
         "host_bytes": {
             "loading": made.host.loading,
             "training": made.host.training,

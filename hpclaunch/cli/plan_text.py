@@ -117,7 +117,9 @@ def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:
     lines: list[Row] = [("memory", f"{name:<14}{gib(part):>10}") for name, part in parts if part]
     lines.append(("", f"{'total':<14}{gib(memory.total):>10}   peak, {memory.phase}"))
     if made.estimate.loading_bytes > memory.total:
-        note = "higher still, while the quantized model is sharded"
+        sharded = made.estimate.training.sharded_loading
+        how = "each rank quantizes its rows" if sharded else "the quantized model is sharded"
+        note = f"higher still, while {how}"
         lines.append(("", f"{'loading':<14}{gib(made.estimate.loading_bytes):>10}   {note}"))
     if simulated is not None:
         note = f"of tensors; the prediction has {gib(memory.tensors)}"
@@ -163,9 +165,12 @@ def _host(made: Estimate) -> str:
     """Return what the ranks of a node take of its memory."""
     host = made.host
     gets = "" if made.node_memory_bytes is None else f"; a job gets {size(made.node_memory_bytes)}"
+    each = (
+        "each rank reads its shard" if made.training.sharded_loading else "each rank reads it all"
+    )
     return (
-        f"{size(host.loading)} per node while the model is loaded, beside {size(host.mapped)} of "
-        f"its mapped files; {size(host.training)} while it trains{gets}"
+        f"{size(host.loading)} per node while the model is loaded ({each}), beside "
+        f"{size(host.mapped)} of its mapped files; {size(host.training)} while it trains{gets}"
     )
 
 

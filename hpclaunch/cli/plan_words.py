@@ -45,7 +45,7 @@ def verdict(made: Estimate) -> str:
         return f"does not fit: {host_need(made)}"
     if made.fits:
         return f"fits: {need} of {usable}"
-    if made.loading_bytes > SAFE * made.usable_bytes:
+    if made.loading_bytes > SAFE * made.usable_bytes and not made.training.sharded_loading:
         return (
             "does not fit: each GPU quantizes the whole model while it loads, "
             f"{gib(made.loading_bytes)} of {usable}"
@@ -64,7 +64,9 @@ def host_need(made: Estimate) -> str:
     whose = "the rank of a node needs" if ranks == 1 else f"the {ranks} ranks of a node need"
     loading = made.host.loading >= made.host.training
     why = " for the shards that are offloaded"
-    if loading:
+    if loading and made.training.sharded_loading:
+        why = " while the model is loaded"
+    elif loading:
         kind = "in fp32" if made.training.method == "full" else "in its own memory"
         why = f" while the model is loaded, each of it whole {kind}"
     return (

@@ -14,6 +14,7 @@ from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
 from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.recipe.global_batch import ACCUMULATION, BATCH, FIELD, differs
+from hpclaunch.recipe.loading import whole_because
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -69,16 +70,19 @@ def full_shard_on_sockets(planned: PlanInput) -> PlanNote | None:
 
 
 def quantized_while_loading(planned: PlanInput) -> PlanNote | None:
-    """Loading needs the whole 4-bit model on every GPU, before FSDP shards it."""
+    """Whole loading needs the 4-bit model on every GPU, before FSDP shards it."""
     gpu, billions = gpus().get(planned.resources.gpu or ""), _billions(planned.recipe.model.name)
     if planned.recipe.method.kind != "qlora" or planned.own_program or not (gpu and billions):
+        return None
+    reason = whole_because(planned.recipe)
+    if reason is None or planned.layout.sharding == "none":
         return None
     whole = billions * QUANTIZED_GB_PER_BILLION
     if whole <= gpu.memory_gb * LOADABLE:
         return None
     return PlanNote(
-        f"each GPU quantizes the whole model while it loads, some {whole:.0f} GB before it is "
-        f"sharded: {gpu.name} is likely too small",
+        f"each GPU quantizes the whole model while it loads ({reason}), some {whole:.0f} GB before "
+        f"it is sharded: {gpu.name} is likely too small",
         "take GPUs with more memory, or --method lora with --sharding full",
     )
 

@@ -92,6 +92,7 @@ def with_candidate(
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         activation_checkpointing=candidate.activation_checkpointing,
         offload=candidate.offload,
+        sharded_loading=base.sharded_loading and how != "none",
         ranks_per_node=per_node,
     )
     return training, replicas

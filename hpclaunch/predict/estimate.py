@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
     BF16_BYTES,
+    BLOCK,
     CONTEXT,
+    FP32_BYTES,
     GIB,
     Memory,
     memory,
@@ -156,13 +158,20 @@ def _range(
 
 
 def _loading_bytes(training: TrainingStep) -> int:
-    """Return a GPU's memory while the model is loaded: all of it in 4 bits, then sharded.
+    """Return a GPU's memory while a model in 4 bits is loaded; 0 of others, which take no more.
 
-    The peak is the last matrix being quantized, or (under FSDP) the time when the whole model and
-    this rank's shard of it are there together: measured on one H200, 8B, 10.68 GiB.
+    With sharded loading each rank quantizes its rows of one matrix after the other. Without it, all
+    of the model: the peak is the last matrix being quantized, or (under FSDP) the time when the
+    whole model and this rank's shard of it are there together: measured on one H200, 8B, 10.68 GiB.
     """
     if training.method != "qlora":
         return 0
+    if training.sharded_loading:
+        held = memory(training)
+        weights = 0 if training.offload else held.weights
+        rows = BF16_BYTES * training.model.layer_parameters / training.shards
+        scales = FP32_BYTES * training.model.layer_parameters / BLOCK
+        return int(weights + held.scales + rows + scales + CONTEXT)
     alone = memory(replace(training, sharding="none", shards=1, adapter_parameters=0))
     shard = 0 if training.sharding == "none" else memory(training).weights
     if training.offload:

@@ -7,6 +7,7 @@ from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.loading import adds_tokens, whole_because
 from hpclaunch.recipe.schema import Lora, Recipe
 
 
@@ -45,6 +46,7 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         gradient_accumulation_steps=int(recipe.training["gradient_accumulation_steps"]),
         target_matrices=target_matrices_of(recipe.method.lora, model),
         optimizer=optimizer_of(recipe),
+        sharded_loading=whole_because(recipe, "full") is None and not adds_tokens(recipe),
         fused_lora=layers_are_fused(recipe, model),
         fused_loss=loss_is_fused(recipe),
         every_n_layers=recipe.performance.every_n_layers,

@@ -1,9 +1,9 @@
 """How much of a node's memory a fine-tune takes: while the model is loaded, and what is offloaded.
 
-As the pinned stack does it. Every rank maps the model's files; pages of files can be read again, so
-no job is killed for them. What is converted lies in each rank's own memory: of a full fine-tune
-accelerate casts the whole model to fp32 on every rank before it is sharded; measured, four ranks of
-254 million parameters: 1.2 to 1.7 GB a rank.
+Ranks map the model's files; pages of files can be read again, so no job is killed for them. With
+sharded loading a rank reads its own slices, and converts them on the GPU. Without it every rank
+reads all: what is converted lies in its own memory, and of a full fine-tune accelerate casts the
+whole model to fp32 on every rank before it is sharded (docs/evidence/loading.md).
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ def host_memory(training: TrainingStep) -> HostMemory:
     ranks, model = training.ranks_per_node, training.model
     processes = PROCESS * ranks
     whole = 0.0
-    if training.method == "full":
+    if training.sharded_loading:
+        pass
+    elif training.method == "full":
         whole = FP32_BYTES * model.decoder_parameters + BF16_BYTES * model.tower_parameters
     elif training.converted:
         whole = float(BF16_BYTES * model.parameters)
+    # Adapters are made whole, on every rank, before they are sharded.
+    whole += FP32_BYTES * training.adapter_parameters
     offloaded = 0.0
     if training.offload:
         shard = memory(_resident(training))
@@ -56,8 +60,15 @@ def host_memory(training: TrainingStep) -> HostMemory:
     return HostMemory(
         loading=int(processes + ranks * whole),
         training=int(processes + offloaded),
-        mapped=BF16_BYTES * model.parameters,
+        mapped=int(BF16_BYTES * model.parameters * _read_by_node(training)),
     )
+
+
+def _read_by_node(training: TrainingStep) -> float:
+    """Return the share of the model's files that the ranks of a node read."""
+    if not training.sharded_loading:
+        return 1.0
+    return min(1.0, training.ranks_per_node / training.shards)
 
 
 def _resident(training: TrainingStep) -> TrainingStep:

@@ -39,6 +39,8 @@ class TrainingStep:
     """Ranks that share the memory of a node."""
     converted: bool = False
     """The checkpoint's type is not the one that is loaded: every rank converts all weights."""
+    sharded_loading: bool = False
+    """Each rank reads its own shard of the weights; otherwise the whole model, to be sharded."""
     fused_lora: bool = False
     """Layers run fused with their adapters."""
     fused_loss: bool = False

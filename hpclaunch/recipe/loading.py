@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import Recipe, Sharding
 
 OWN_VALUES = (True, False, "gaussian")
 """Values of `init_lora_weights` whose adapters start without a look at the base weights."""
@@ -11,16 +11,17 @@ OBJECTIVES = frozenset({"sft", "pretrain"})
 """Objectives whose trainers take a model that is still on the meta device."""
 
 
-def whole_because(recipe: Recipe) -> str | None:
+def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | None:
     """Return why every rank of a recipe loads the whole model; None: each reads its own shard.
 
-    What the model's files and tokens make necessary is not known here.
+    What the model's files and tokens make necessary is not known here. `sharding`: in place of the
+    recipe's own.
     """
     fsdp, lora = recipe.fsdp, recipe.method.lora
     adapter = recipe.method.kind != "full"
     reasons = (
         (fsdp.loading == "whole", "fsdp.loading is whole"),
-        (fsdp.sharding == "none", "fsdp.sharding is none"),
+        ((sharding or fsdp.sharding) == "none", "fsdp.sharding is none"),
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),
         (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
         (recipe.objective not in OBJECTIVES, f"objective {recipe.objective} loads other models"),
@@ -35,6 +36,11 @@ def whole_because(recipe: Recipe) -> str | None:
         ),
     )
     return next((reason for holds, reason in reasons if holds), None)
+
+
+def adds_tokens(recipe: Recipe) -> bool:
+    """Return whether a recipe names tokens that may need new rows, with which loading is whole."""
+    return bool(recipe.data.special_tokens or recipe.training.get("chat_template_path"))
 
 
 def check_loading(recipe: Recipe) -> None:

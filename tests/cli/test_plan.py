@@ -52,20 +52,6 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
     assert "the GPU: give its type by --gpu" in blind.out
 
 
-def test_a_quantized_model_that_needs_most_while_it_loads_is_said(home: Home) -> None:
-    """As measured on one H200: docs/evidence/gpu.md."""
-    words = ["llama3-8b-qlora", "--nodes", "1", "--gpus", "1", "--gpu", "h200"]
-    words.append("training.gradient_checkpointing=true")
-    one = "training.per_device_train_batch_size=1"
-    text = home.call("plan", *words, one).out
-    assert "FULL_SHARD (ZeRO-3) over 1 GPU, batch 1" in text
-    assert "verdict     fits: needs 11.7 GiB per GPU" in text
-    assert "loading         11.7 GiB   higher still, while the quantized model is sharded" in text
-    found = planned(home, *words, one)
-    assert found["loading_bytes"] > found["memory_bytes"]["total"]
-    assert "loading   " not in home.call("plan", *words, "training.max_length=32768").out
-
-
 def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
     one = ["--model", "meta-llama/Llama-3.2-1B", "--method", "lora", "--nodes", "1", "--gpus", "1",
            "--gpu", "h100", "training.per_device_train_batch_size=1"]  # fmt: skip
@@ -148,18 +134,6 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     recipe = json.loads(chosen.out)["recipe"]
     assert f"sharding: {after['layout']['sharding']}" in recipe
     assert f"per_device_train_batch_size: {after['layout']['micro_batch_size']}" in recipe
-
-
-def test_a_job_that_the_nodes_memory_cannot_hold_is_refused(home: Home) -> None:
-    """A full fine-tune is whole in fp32 on each of the four ranks: 4 x 32 GB."""
-    words = ["llama3-8b-lora", "--method", "full", "--gpus", "4", "--gpu", "a100_80"]
-    done = home.call("plan", *words, "--mem", "100G")
-    assert done.code == 2
-    assert "the 4 ranks of a node need 137 GB of its memory while the model is loaded" in done.out
-    assert home.call("plan", *words, "--mem", "200G").code == 0
-    refused = home.call("sbatch", *words, "--mem", "100G", "--dry-run")
-    assert refused.code == 2 and "a job gets 107 GB" in refused.err
-    assert home.call("sbatch", *words, "--mem", "100G", "--dry-run", "--force").code == 0
 
 
 def test_a_range_of_nodes(home: Home) -> None:

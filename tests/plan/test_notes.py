@@ -74,8 +74,10 @@ def test_none_speaks_out_of_turn(overrides: tuple[str, ...], nodes: int, site: S
 def test_a_model_that_cannot_be_quantized_on_the_card_is_told(
     name: str, gpu: str | None, speaks: bool
 ) -> None:
-    found = said(plan(recipe(name=name), nodes=2, gpus=4, gpu=gpu).notes)
-    assert ("quantizes the whole model" in found) is speaks
+    whole = plan(recipe("fsdp.loading=whole", name=name), nodes=2, gpus=4, gpu=gpu)
+    assert ("quantizes the whole model" in said(whole.notes)) is speaks
+    sharded = plan(recipe(name=name), nodes=2, gpus=4, gpu=gpu)
+    assert "quantizes the whole model" not in said(sharded.notes)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,8 @@ def test_a_model_that_cannot_be_quantized_on_the_card_is_told(
     ],
 )
 def test_a_models_size_is_read_off_its_name(model: str, speaks: bool) -> None:
-    made = plan(recipe(f"model.name={model}", name="llama3-70b-qlora"), gpus=4, gpu="a100_40")
+    overrides = (f"model.name={model}", "fsdp.loading=whole")
+    made = plan(recipe(*overrides, name="llama3-70b-qlora"), gpus=4, gpu="a100_40")
     assert ("quantizes the whole model" in said(made.notes)) is speaks
 
 

@@ -130,6 +130,18 @@ def test_qlora_is_there_twice_while_fsdp_shards_it() -> None:
     assert loading > memory(load).total
 
 
+def test_sharded_loading_of_4_bit_weights_takes_hardly_more_than_they_do() -> None:
+    """70B over 4 ranks: at most 1.15 of what the rank then holds of the model."""
+    model = architecture(SHAPES["70b"])
+    adapter = model.adapter_parameters(16)
+    step = TrainingStep(model, "qlora", adapter, "full", 4, 1, 4096, True, sharded_loading=True)
+    work = Workload(samples=64, epochs=1, max_steps=8, samples_per_step=8)
+    held = memory(step).weights + memory(step).scales
+    assert held < estimate(step, 1, work, None, None).loading_bytes - CONTEXT < 1.15 * held
+    offloaded = estimate(replace(step, offload=True), 1, work, None, None).loading_bytes
+    assert offloaded - CONTEXT < 0.2 * held
+
+
 def test_adapters_in_bf16_take_half_of_what_they_take_in_fp32() -> None:
     def load_of(*overrides: str) -> Memory:
         recipe = load("llama3-8b-qlora", ("training.packing=false", *overrides))
