@@ -14,6 +14,7 @@ from hpclaunch.cli.text import print_json, print_notes, rows, say, say_if, waiti
 
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
+    from hpclaunch.launch.request import Request
     from hpclaunch.launch.start import Submitted
     from hpclaunch.render.job import Job
 
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 @options.dry_run
 @options.force
 @click.option("--wait", is_flag=True, help="Follow the job to its end; exit with its exit code.")
+@click.option(
+    "--then",
+    multiple=True,
+    metavar="STAGE",
+    help="A stage of hpclaunch to follow the run: merge, 'eval tasks=a,b'; repeatable.",
+)
 @options.as_json
 @click.pass_obj
 def sbatch(
@@ -50,6 +57,7 @@ def sbatch(
     dry_run: bool,
     force: bool,
     wait: bool,
+    then: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Submit a fine-tune as a batch job.
@@ -64,6 +72,15 @@ def sbatch(
     from hpclaunch.launch.draft import draft
 
     requested = request("sbatch", typed, job)
+    if then:
+        return _with_stages(
+            requested,
+            then,
+            no_submit=no_submit or wait,
+            dry_run=dry_run,
+            force=force,
+            as_json=as_json,
+        )
     with waiting_message():
         drafted = draft(requested)
     note = prediction(drafted, force=force)
@@ -88,6 +105,31 @@ def sbatch(
     from hpclaunch.cli.follow import wait_for
 
     return wait_for(submitted.folder, submitted.record)
+
+
+def _with_stages(
+    requested: Request,
+    then: tuple[str, ...],
+    *,
+    no_submit: bool,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Submit a run and the stages that follow it; returns the exit code. Raises UserError."""
+    from hpclaunch.cli.pipeline_start import start
+    from hpclaunch.cli.prediction import prediction
+    from hpclaunch.errors import UserError
+    from hpclaunch.pipeline.then import draft_then
+
+    if no_submit:
+        raise UserError(
+            "--then submits several jobs: --no-submit and --wait are for one", "leave them out"
+        )
+    with waiting_message():
+        drafted = draft_then(requested, then)
+    say_if(prediction(drafted.stages[0].job, force=force))
+    return start(drafted, requested.command, dry_run=dry_run, as_json=as_json)
 
 
 def _print_dry(job: Job, as_json: bool) -> None:

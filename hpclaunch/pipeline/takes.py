@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -23,9 +23,38 @@ def stage_settings(name: str, values: Mapping[str, Any]) -> Any:
         if key not in known:
             raise UserError(f"settings: {name} has no setting '{key}'", nearest(key, known))
     try:
-        return msgspec.convert({"stage": name, **values}, kind)
+        return _convert(kind, {"stage": name, **values})
     except msgspec.ValidationError as error:
         raise UserError(f"settings: {str(error).replace(' - at `$', ' at `settings')}") from None
+
+
+def _convert(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Return settings; one text stands for a list of names too: `a,b`, and a sentence for one."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError:
+        listed = {
+            key: tuple(value.split(",")) if not any(map(str.isspace, value)) else (value,)
+            for key, value in values.items()
+            if isinstance(value, str) and _takes_list(kind, key)
+        }
+        if not listed:
+            raise
+        return msgspec.convert({**values, **listed}, kind)
+
+
+def _takes_list(kind: type[Settings], key: str) -> bool:
+    """Whether a setting is a list of texts."""
+    try:
+        msgspec.convert(["a"], get_type_hints(kind, include_extras=True).get(key, int))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def leaves_weights(kind: str) -> bool:
+    """Return whether a stage of this kind leaves a model or an adapter, or may do so."""
+    return kind in {"recipe", "command"} or stage_called(kind).output == "final"
 
 
 def takes_weights(name: str, kind: str) -> None:
