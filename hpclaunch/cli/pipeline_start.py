@@ -36,7 +36,7 @@ def start(drafted: DraftedPipeline, command: Sequence[str], *, dry_run: bool, as
     if drafted.stages[0].job.plan.launch.mode == "local":
         return _run_here(drafted, command)
     from hpclaunch.cli.data_lines import DataLines
-    from hpclaunch.cli.sbatch import say_withheld
+    from hpclaunch.cli.withheld import say_withheld
     from hpclaunch.pipeline.submit import submit_pipeline
 
     with waiting_message() as waiting:

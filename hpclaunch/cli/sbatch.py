@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -159,20 +158,9 @@ def _write(job: Job, as_json: bool) -> None:
         print(rows([("folder", str(folder.root)), ("next", f"sbatch {quote(str(folder.script))}")]))
 
 
-def say_withheld() -> None:
-    """Name the variables with secrets that a job does not inherit."""
-    from hpclaunch.slurm.environment import withheld
-
-    names = withheld(os.environ)
-    if names:
-        say(
-            f"note: the job does not inherit {', '.join(names)}: Slurm would keep them; "
-            "it reads tokens from the files of 'hf auth login' and 'wandb login'"
-        )
-
-
 def print_submitted(submitted: Submitted, as_json: bool) -> None:
     """Print the job, its folder and what to type next."""
+    from hpclaunch.cli.withheld import say_withheld
     from hpclaunch.run.find import index_problem
 
     record, folder = submitted.record, submitted.folder.root

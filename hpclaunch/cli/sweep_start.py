@@ -44,7 +44,7 @@ def start(
     if here:
         return _run_here(drafted, typed.command)
     from hpclaunch.cli.data_lines import DataLines
-    from hpclaunch.cli.sbatch import say_withheld
+    from hpclaunch.cli.withheld import say_withheld
     from hpclaunch.sweep.submit import submit_sweep
 
     with waiting_message() as waiting:
