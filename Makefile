@@ -67,6 +67,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports
 	$(BIN)/python -m tests.benchmarks.disturbed
 	$(BIN)/python -m tests.benchmarks.watch
+	$(BIN)/python -m tests.benchmarks.packing
 	$(BIN)/python -m tests.benchmarks.plan
 
 payoff: $(VENV)/.dev
