@@ -32,7 +32,7 @@ def recipe_page() -> str:
     from hpclaunch.recipe.objective_fields import CONFIG, LEARNING_RATE
     from hpclaunch.recipe.training import DEFAULTS, OWNED
 
-    found = classes("hpclaunch/recipe/schema.py")
+    found = {**classes("hpclaunch/recipe/schema.py"), **classes("hpclaunch/recipe/data_section.py")}
     names = {f.name: f.type for f in fields(found["Recipe"])}
     parts = [
         GENERATED.format("hpclaunch/recipe/schema.py") + "\n# Recipe\n",
@@ -42,6 +42,7 @@ def recipe_page() -> str:
         table(found["Recipe"], found),
     ]
     order = [(key, found[kind]) for key, kind in names.items() if kind in found]
+    order.insert(order.index(("data", found["Data"])) + 1, ("data.sources", found["DataSource"]))
     order[order.index(("method", found["Method"])) + 1 : 0] = [
         ("method.lora", found["Lora"]),
         ("method.quantization", found["Quantization"]),

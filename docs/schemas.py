@@ -57,6 +57,10 @@ def docstring(node: ast.stmt | None) -> str:
 
 
 ALIASES = {
+    "Share": "number above 0 and below 1",
+    "Weight": "number above 0",
+    "DataSource": "sections",
+    "Format": "auto, messages, prompt_completion, text, alpaca, preference, unpaired",
     "MethodKind": "full, lora, qlora",
     "Objective": "sft, pretrain, dpo, kto, reward",
     "DEFAULT_OBJECTIVE": "sft",

@@ -174,6 +174,9 @@ def _refuse_unknown(document: Document, value: Any, kind: Any, path: KeyPath) ->
             _refuse_unknown(document, item, hints[key], (*path, key))
         return
     arguments = get_args(kind)
+    if isinstance(value, list) and get_origin(kind) is list:
+        for index, item in enumerate(value):
+            _refuse_unknown(document, item, arguments[0], (*path, index))
     if isinstance(value, dict) and get_origin(kind) is dict:
         for key, item in value.items():
             _refuse_unknown(document, item, arguments[1], (*path, key))

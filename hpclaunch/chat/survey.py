@@ -76,7 +76,7 @@ class Survey:
         """Raise UserError where every row was tokenized, and none has anything to learn."""
         lost = self._truncation()
         if lost.nothing_left and lost.samples == self.rows:
-            raise nothing_left(self.recipe.data.name, lost)
+            raise nothing_left(self.recipe.data.title, lost)
 
     def _truncation(self) -> Truncation:
         mode = self.recipe.training.get("truncation_mode", "keep_start")

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpclaunch.chat.hub_cache import snapshot
 from hpclaunch.chat.tokens import Encoded, Tokenizer
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.shipped import shipped
 

@@ -11,7 +11,7 @@ from hpclaunch.secrets import mask
 from hpclaunch.units import count, duration
 
 if TYPE_CHECKING:
-    from hpclaunch.recipe.schema import Recipe
+    from hpclaunch.recipe.schema import Data, Recipe
     from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
 
@@ -62,9 +62,21 @@ def _recipe_rows(record: Record, recipe: Recipe) -> list[Row]:
     return [
         ("model", f"{_at(model.name, model.revision)}, {model.dtype}"),
         ("method", text),
-        ("data", f"{_at(data.name, data.revision)}, {data.split}"),
+        ("data", _data_text(data)),
         ("recipe", record.recipe),
     ]
+
+
+def _data_text(data: Data) -> str:
+    """Return what was trained on: the dataset and its split, or all of them with their weights."""
+    if not data.sources:
+        return f"{_at(data.name, data.revision)}, {data.split}"
+    parts = (
+        f"{_at(source.name, source.revision)}, {source.split}"
+        + (f" x {source.weight:g}" if source.weight != 1 else "")
+        for source in data.sources
+    )
+    return "; ".join(parts)
 
 
 def _at(name: str, revision: str | None) -> str:

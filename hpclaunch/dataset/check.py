@@ -18,10 +18,10 @@ from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.shape import shape_of
 from hpclaunch.dataset.slices import Slice
-from hpclaunch.dataset.sources import Source, training_source, validation_source
+from hpclaunch.dataset.sources import Source, local_data
 from hpclaunch.dataset.splits import missing_shards
 from hpclaunch.errors import UserError, printable
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import Data, Recipe
 from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, left_out
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.units import size
@@ -53,15 +53,20 @@ def check_data(
     `progress` is called with a line now and then. Raises UserError naming file and line of a row
     that nobody could train on, or the splits that there are.
     """
-    training, validation = training_source(recipe.data), validation_source(recipe.data)
-    sources = [source for source in (training, validation) if source is not None]
+    parts = local_data(recipe.data)
+    sources = [source for part in parts for source in part[1:] if isinstance(source, Source)]
     survey = Survey(recipe, tokenizer_files(recipe, environment))
     check = _Check(recipe, survey, time.monotonic() + seconds, seconds, progress)
     check.files_left = sum(len(split.files) for source in sources for _, split in source.parts)
     try:
         check.bytes_total = sum(split.bytes for source in sources for _, split in source.parts)
-        for source in sources:
-            check.look_at(source, training=source is training)
+        for part in parts:
+            check.begin(part.data)
+            if part.training is not None:
+                check.look_at(part.training, training=True)
+            if part.validation is not None:
+                check.look_at(part.validation, training=False)
+        check.begin(recipe.data)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
     if check.complete and not check.unread:
@@ -87,9 +92,19 @@ class _Check:
     shape: Shape | None = None
     first: Row | None = None
     columns: dict[str, None] = field(default_factory=dict)
+    wanted: str = "auto"
+    """The format that the recipe says of the dataset."""
+    columns_left_out: dict[str, None] = field(default_factory=dict)
     splits: list[LocalSplit] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     last_progress_s: float = field(default_factory=time.monotonic)
+
+    def begin(self, data: Data) -> None:
+        """Begin with another dataset, whose rows may have another shape."""
+        if self.shape is not None:
+            unused = left_out(list(self.columns), self.shape, self.recipe.objective)
+            self.columns_left_out |= dict.fromkeys(unused)
+        self.shape, self.first, self.columns, self.wanted = None, None, {}, data.format
 
     def look_at(self, source: Source, *, training: bool) -> None:
         """Look at the rows that a source uses. Raises UserError."""
@@ -161,7 +176,7 @@ class _Check:
 
     def _problem(self, row: Row, split: LocalSplit, sample: bool) -> UserError | None:
         """Return what is wrong with a row. Raises UserError where its columns have no shape."""
-        values, wanted = row.values, self.recipe.data.format
+        values, wanted = row.values, self.wanted
         for name in values:
             self.columns[name] = None
         if self.shape is None or self.first is None:
@@ -202,13 +217,9 @@ class _Check:
                     f"data: {printable(split.name)}: split {split.split} is {listed(split.names)}; "
                     f"left out: {listed(unused)}"
                 )
-        unused = (
-            []
-            if self.shape is None
-            else left_out(list(self.columns), self.shape, self.recipe.objective)
-        )
-        if unused:
-            lines.append(f"data: columns left out of training: {listed(unused, 20)}")
+        if self.columns_left_out:
+            columns = listed(self.columns_left_out, 20)
+            lines.append(f"data: columns left out of training: {columns}")
         lines += self.survey.lines()
         if not self.complete:
             lines.append(

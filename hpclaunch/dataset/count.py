@@ -9,6 +9,7 @@ from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import training_source
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.mixture import parts_of, samples_of
 from hpclaunch.recipe.schema import Data
 
 MOST_BYTES_OF_LINES = 500_000_000
@@ -21,8 +22,12 @@ MOST_BYTES_PARSED = 50_000_000
 def count_samples(data: Data) -> int | None:
     """Return the rows of local data that a recipe trains on, before its limit.
 
-    None where they are the hub's, where counting would take long, and where nothing can be read.
+    Of several datasets the samples of an epoch: with their limits, their weights and without what
+    is held out. None where they are the hub's, where counting would take long, and where nothing
+    can be read.
     """
+    if data.sources:
+        return samples_of(data, [count_samples(part) for part, _ in parts_of(data)])
     try:
         source = training_source(data)
         if source is None:

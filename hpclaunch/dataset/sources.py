@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hpclaunch.dataset.local import SET_SPLITS, LocalSplit, held_out_split, local_split
 from hpclaunch.dataset.slices import Slice, parse_split
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.library import BUILTIN_DATA
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.mixture import parts_of
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Data
 from hpclaunch.shipped import shipped
 
@@ -33,6 +35,35 @@ class Source:
     def whole(self) -> bool:
         """Whether every row is used, up to the limit."""
         return all(part.whole for part, _ in self.parts)
+
+
+class LocalData(NamedTuple):
+    """What of a dataset is local data."""
+
+    data: Data
+    """A single dataset, of whose rows all have one shape."""
+    training: Source | None
+    validation: Source | None
+
+
+def local_data(data: Data) -> tuple[LocalData, ...]:
+    """Return the local data of each dataset that a recipe reads. Raises UserError."""
+    if not data.sources:
+        return (LocalData(data, training_source(data), validation_source(data)),)
+    found = [LocalData(part, training_source(part), None) for part, _ in parts_of(data)]
+    held_out = validation_data(data)
+    if held_out is not None:
+        found.append(LocalData(held_out, None, training_source(held_out)))
+    return tuple(found)
+
+
+def validation_data(data: Data) -> Data | None:
+    """Return what `data.validation` names as a dataset by itself, None where it names nothing."""
+    name = data.validation
+    if name is None:
+        return None
+    here = is_here(name) and not name.startswith("builtin:")
+    return Data(name=name, split=held_out_split(Path(name)) if here else "train")
 
 
 def training_source(data: Data) -> Source | None:

@@ -11,7 +11,9 @@ from typing import Literal
 from hpclaunch.dataset.sources import is_here
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
-from hpclaunch.recipe.load import is_local, is_override, load
+from hpclaunch.recipe.load import is_override, load
+from hpclaunch.recipe.mixture import parts_of
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Recipe
 
 KERNELS = {
@@ -74,8 +76,9 @@ def of_recipe(recipe: Recipe) -> Iterator[Wanted]:
     if model.attention in KERNELS:
         yield Wanted(KERNELS[model.attention], "kernel")
     data = recipe.data
-    if _on_hub(data.name):
-        yield Wanted(data.name, "dataset", data.revision, data.subset)
+    for part, _ in parts_of(data):
+        if _on_hub(part.name):
+            yield Wanted(part.name, "dataset", part.revision, part.subset)
     if data.validation is not None and _on_hub(data.validation):
         yield Wanted(data.validation, "dataset")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpclaunch.chat.hub_cache import cache_folder
 from hpclaunch.forecast.forecast import Forecast
 from hpclaunch.forecast.hub_access import in_cache
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.units import size
 
 BYTES_PER_PARAMETER = 2

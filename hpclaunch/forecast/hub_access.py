@@ -9,7 +9,8 @@ from pathlib import Path
 from hpclaunch.chat.hub_cache import cache_folder, hub_home
 from hpclaunch.dataset.sources import is_here
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.mixture import parts_of
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Data, Model, Recipe
 
 GATED_OWNERS = ("meta-llama/", "google/gemma", "mistralai/")
@@ -66,7 +67,7 @@ def check_offline(recipe: Recipe, environment: Mapping[str, str]) -> None:
 
 def hub_datasets(data: Data) -> Iterator[str]:
     """Return the names of the hub's datasets that a recipe reads."""
-    for name in (data.name, data.validation):
+    for name in (*(part.name for part, _ in parts_of(data)), data.validation):
         if name is not None and not is_here(name):
             yield name
 

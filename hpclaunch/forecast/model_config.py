@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.chat.hub_cache import cache_folder
 from hpclaunch.forecast.hub_access import token
 from hpclaunch.predict.known_models import known_config
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model
 
 HUB = "https://huggingface.co"

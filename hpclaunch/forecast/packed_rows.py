@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hpclaunch.dataset.sources import training_source
 from hpclaunch.errors import UserError
 from hpclaunch.predict.from_recipe import seq_len_of
+from hpclaunch.recipe.mixture import held_out
 from hpclaunch.recipe.schema import Recipe
 
 BYTES_PER_TOKEN = 4.5
@@ -32,6 +33,8 @@ def rows_of(recipe: Recipe, samples: int | None) -> Rows:
     limit = recipe.data.limit
     used = samples if limit is None or samples is None else min(limit, samples)
     used = limit if used is None else used
+    if used is not None and not recipe.data.sources:
+        used -= held_out(recipe.data, used)
     if used is None or recipe.training.get("packing") is False:
         return Rows(used, None)
     size = _text_bytes(recipe)
@@ -48,6 +51,8 @@ def _text_bytes(recipe: Recipe) -> int | None:
     """Return the bytes of local text files; None for other formats, for parts of files, and where
     there are none.
     """
+    if recipe.data.sources:
+        return None
     try:
         source = training_source(recipe.data)
         if source is None or not source.whole:

@@ -54,6 +54,8 @@ class Changes:
                 "data.validation": None,
                 "data.validation_split": None,
                 "data.limit": None,
+                "data.sources": [],
+                "data.validation_fraction": None,
             }
         overridden = {word.partition("=")[0] for word in overrides}
         return found | {key: value for key, value in cleared.items() if key not in overridden}

@@ -18,7 +18,7 @@ from hpclaunch.pipeline.references import references, resolved
 from hpclaunch.pipeline.schema import PipelineSpec, StageSpec, as_list
 from hpclaunch.pipeline.takes import source_of, stage_settings, takes_weights
 from hpclaunch.plan.resources import Mode, Resources, check_name
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import default_runs_dir, next_name
 from hpclaunch.stages.draft import StageRequest, draft_stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,15 @@ from hpclaunch.recipe.best import check_best
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
 from hpclaunch.recipe.levers import check_levers
+from hpclaunch.recipe.mixture import check_mixture, drop_null_name
+from hpclaunch.recipe.paths import absolute_paths, check_local_files, is_local, named_paths
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
-LOCAL_SUFFIXES = {
-    *(".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"),
-    *(".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"),
-    *(".jinja", ".jinja2", ".j2"),
-}
+__all__ = ["is_local", "is_override", "load", "split_override", "to_yaml"]
+
 _OVERRIDE = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)+)=(.*)$", re.DOTALL)
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_PATHS = (
-    ("model", "name", "model folder"),
-    ("data", "name", "dataset"),
-    ("data", "validation", "validation file"),
-    ("training", "chat_template_path", "chat template"),
-)
-"""Keys that may name something on disk, and what it is called when it is not there."""
 
 
 def load(
@@ -58,7 +49,7 @@ def load(
     _move_objective(document)
     for section in [key for key, value in document.data.items() if value is None]:
         del document.data[section]  # its name alone, every key under it commented out
-    _absolute_paths(document, folder)
+    absolute_paths(document, folder)
     typed: dict[str, Any] = {}
     for word in overrides:
         key, value = split_override(word)
@@ -68,18 +59,21 @@ def load(
     later_word(document.data, typed)
     for key, value in typed.items():
         _set(document, key, value)
-    _absolute_paths(document, Path.cwd(), typed)
+    absolute_paths(document, Path.cwd(), typed)
+    drop_null_name(document)
     check_training(document)
     check_addresses(document)
     recipe = convert(document, Recipe)
-    _check_local_files(document, pending)
-    for section, key, what, builtin in (
-        ("model", recipe.model.name, "model", library.BUILTIN_MODELS),
-        ("data", recipe.data.name, "dataset", library.BUILTIN_DATA),
-    ):
-        if key.startswith("builtin:") and key not in builtin:
-            where = document.where((section, "name"))
-            raise UserError(f"{where}: no builtin {what} '{key}'", nearest(key, builtin))
+    check_local_files(document, pending)
+    check_mixture(document, recipe)
+    for each in named_paths(document):
+        builtin = library.BUILTIN_MODELS if each.path[0] == "model" else library.BUILTIN_DATA
+        if each.value.startswith("builtin:") and each.value not in builtin:
+            what = "model" if each.path[0] == "model" else "dataset"
+            raise UserError(
+                f"{document.where(each.path)}: no builtin {what} '{each.value}'",
+                nearest(each.value, builtin),
+            )
     check_best(document, recipe)
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
@@ -129,24 +123,6 @@ def to_yaml(recipe: Recipe) -> str:
     return dump(document)
 
 
-def is_local(name: str) -> bool:
-    """Return whether a resolved recipe's model or dataset is a path rather than a hub id."""
-    return (
-        name.startswith(("/", "./", "../", "~"))
-        or name in {".", ".."}
-        or Path(name).suffix in LOCAL_SUFFIXES
-        or not _HUB_ID.fullmatch(name.removeprefix("builtin:"))
-    )
-
-
-def _exists(name: str, folder: Path) -> bool:
-    """Return whether something of this name lies in a folder: then it is meant, and no hub id."""
-    try:
-        return not name.startswith("builtin:") and (folder / name).exists()
-    except (OSError, ValueError):
-        return False
-
-
 def _document(reference: str) -> tuple[Document, Path]:
     """Read the YAML of a packaged recipe or of a file, and the folder its paths count from."""
     path = Path(reference).expanduser()
@@ -181,50 +157,3 @@ def _set(document: Document, key: str, value: Any) -> None:
         target = inner
     target[path[-1]] = value
     document.origin[path] = "command line"
-
-
-def _named_paths(document: Document) -> Iterator[tuple[str, str, str, str]]:
-    """Return section, key, value and kind of every value that may name something on disk."""
-    for section, key, what in _PATHS:
-        values = document.data.get(section)
-        name = values.get(key) if isinstance(values, dict) else None
-        if isinstance(name, str) and name:
-            yield section, key, name, what
-
-
-def _absolute_paths(
-    document: Document, folder: Path, keys: Mapping[str, Any] | None = None
-) -> None:
-    """Make relative local paths absolute, in place; an absolute one stays as it is.
-
-    What lies in `folder` is a path even where its name could be a hub id. `keys`: only these.
-    """
-    for section, key, name, what in _named_paths(document):
-        if keys is not None and f"{section}.{key}" not in keys:
-            continue
-        if not is_local(name) and not _exists(name, folder):
-            continue
-        try:
-            path = (folder / Path(name).expanduser()).resolve()
-        except (OSError, ValueError, RuntimeError) as error:
-            # a NUL byte, a home that nobody has, links that run in a circle
-            where = document.where((section, key))
-            raise UserError(f"{where}: {what}: {name!r} is no path: {error}") from None
-        document.data[section][key] = str(path)
-
-
-def _check_local_files(document: Document, pending: Sequence[str]) -> None:
-    """Refuse local paths that are not there, and that are not `pending`. Raises UserError."""
-    for section, key, name, what in _named_paths(document):
-        if not is_local(name) or name in pending:
-            continue
-        try:
-            there = Path(name).exists()
-        except OSError as error:
-            why = f"{what} cannot be read: {name}: {error.strerror}"
-            raise UserError(f"{document.where((section, key))}: {why}") from None
-        if not there:
-            raise UserError(
-                f"{document.where((section, key))}: {what} not found: {name}",
-                "give a path that exists, or a hub id as owner/name",
-            )

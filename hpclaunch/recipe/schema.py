@@ -8,6 +8,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from hpclaunch.recipe.data_section import Data, DataSource
+from hpclaunch.recipe.section import Count, Fraction, Name, PositiveInt, Section
+
+__all__ = ["Data", "DataSource"]
+
 MethodKind = Literal["full", "lora", "qlora"]
 Objective = Literal["sft", "pretrain", "dpo", "kto", "reward"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
@@ -15,14 +20,6 @@ Level = Literal["auto", "none", "mlp", "whole"]
 """Of activation checkpointing."""
 DEFAULT_OBJECTIVE: Objective = "sft"
 """That of a recipe that names none."""
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all recipe sections: immutable, by keyword."""
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -42,34 +39,6 @@ class Model(Section, frozen=True, kw_only=True):
     varlen_attn for packed samples, else sdpa."""
     gated: bool = False
     """The hub asks for a read token: checked before anything is submitted."""
-
-
-class Data(Section, frozen=True, kw_only=True):
-    """What to train on."""
-
-    name: Name
-    """Hub id, a local file (jsonl, json, csv, tsv, parquet, arrow), a folder of them or of
-    `save_to_disk`, or `builtin:...`."""
-    subset: str | None = None
-    """Configuration name of a dataset that has several."""
-    revision: str | None = None
-    """Hub commit, tag or branch of the dataset."""
-    format: Literal[
-        "auto", "messages", "prompt_completion", "text", "alpaca", "preference", "unpaired"
-    ] = "auto"  # fmt: skip
-    """Shape of a row; auto reads it off the column names. preference: chosen and rejected, with a
-    prompt or beginning with the same one (dpo, reward). unpaired: prompt, completion and a label
-    that is true or false (kto)."""
-    split: str = "train"
-    """Split to train on; slices (`train[:5%]`) and sums (`train+test`) are understood."""
-    validation: str | None = None
-    """A local file or folder to validate on, instead of a split."""
-    validation_split: str | None = None
-    """Split of the same dataset to validate on."""
-    limit: PositiveInt | None = None
-    """Use only the first so many training samples."""
-    special_tokens: list[str] = []
-    """Tokens added to the tokenizer; their embeddings are trained too."""
 
 
 class Lora(Section, frozen=True, kw_only=True):

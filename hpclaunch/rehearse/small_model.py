@@ -71,7 +71,10 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         model=replace(recipe.model, name=str(model), revision=None, gated=False, **changed),
         data=replace(
             data,
-            limit=_at_most(data.limit, SAMPLES),
+            limit=None if data.sources else _at_most(data.limit, SAMPLES),
+            sources=[
+                replace(source, limit=_at_most(source.limit, SAMPLES)) for source in data.sources
+            ],
             validation_split=_first(data.validation_split, SAMPLES // 4),
         ),
         fsdp=replace(recipe.fsdp, offload=offload),

@@ -9,7 +9,8 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | data | samples, rows (fewer where samples are packed), tokens (all of one epoch), seconds, |
 | | columns_left_out (of the training data, not used); of the samples read: lost (no token to |
 | | learn from within max_length), cut (lose a part of their answer), needed_length (tokens that |
-| | keep 99% of them whole) |
+| | keep 99% of them whole); sources: of each dataset name, split, weight, rows, samples and |
+| | tokens of an epoch, validation (rows held out), sha256 (of the tokens of its samples) |
 | step | step, total, loss, learning_rate; since the last: seconds, tokens (all ranks, unpadded), |
 | | waited (seconds that rank 0 waited for its batches); metrics (the objective's own by TRL's |
 | | names, such as rewards/margins, rewards/accuracies, kl; missing where it has none) |

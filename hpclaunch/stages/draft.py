@@ -19,7 +19,7 @@ from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.request import Request
 from hpclaunch.plan.resources import StageLaunch
 from hpclaunch.recipe import library
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import default_runs_dir

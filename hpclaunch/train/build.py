@@ -15,13 +15,13 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import (
     attention,
     data,
+    mixture,
     model,
     objectives,
     packing,
     phases,
     settings,
     template,
-    tokenize,
 )
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.peak_memory import PeakMemory
@@ -42,7 +42,7 @@ class Inputs:
     tokenizer: Any
     new_tokens: list[int]
     """Ids of `data.special_tokens` that the model does not have yet."""
-    rows: data.Rows | PreparedRows
+    rows: data.Rows | mixture.MixedRows | PreparedRows
     """As the data has them; as they are trained on, where `prepare` left them in the cache."""
     arguments: Any
     """TRL's config, such as SFTConfig."""
@@ -57,6 +57,8 @@ class Callbacks:
     memory: PeakMemory
     truncation: Truncation
     """What the training rows lose to max_length."""
+    sources: tuple[dict[str, Any], ...]
+    """What is used of each dataset."""
 
 
 def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inputs:
@@ -65,9 +67,10 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     source = model.source(recipe.model)
     tokenizer, new_tokens = model.load_tokenizer(source, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
-    rows: data.Rows | PreparedRows | None = rows_of_run(folder, recipe, context.device)
+    rows: data.Rows | mixture.MixedRows | PreparedRows | None
+    rows = rows_of_run(folder, recipe, context.device)
     if rows is None:
-        rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
+        rows = mixture.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     config = model.load_config(source)
     packed = packing.use_packing(recipe.training, config, recipe.objective)
     attn_implementation = attention.attn_implementation(
@@ -78,7 +81,7 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
         folder,
         context,
         conversations=rows.messages,
-        has_eval_set=rows.validation is not None,
+        has_eval_set=mixture.validates(rows),
         packing=packed,
     )
     if template.comes_from_model(recipe.training) and hasattr(arguments, "eos_token"):
@@ -200,7 +203,7 @@ def create_trainer(
         tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731
         trainer.add_callback(ProgressLog(folder, tokens, lambda: trainer.data_wait_seconds))
         trainer.add_callback(PhaseCallback())
-    return trainer, Callbacks(stop, memory, tokenized.truncation)
+    return trainer, Callbacks(stop, memory, tokenized.truncation, tokenized.sources)
 
 
 def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> PreparedRows:
@@ -214,12 +217,8 @@ def tokenize_inputs(recipe: Recipe, inputs: Inputs) -> PreparedRows:
     arguments, rows = inputs.arguments, inputs.rows
     with global_then_local_main_first():  # every rank comes here: another node may have no cache
         if not isinstance(rows, PreparedRows):
-            masked = tokenize.masks_assistant(arguments, rows)
-            tokens = template.token_source(inputs.tokenizer, assistant_only=masked)
-            tokenized = tokenize.tokenize_rows(
-                rows, recipe.data.name, tokens, arguments, recipe.objective
-            )
-            rows = arrange(tokenized, rows, arguments)
+            tokenized, of_rows = mixture.tokenize(rows, recipe, inputs.tokenizer, arguments)
+            rows = arrange(tokenized, of_rows, arguments)
     if hasattr(arguments, "dataset_kwargs"):  # of SFTConfig alone; other trainers are ours
         options = arguments.dataset_kwargs or {}
         arguments.dataset_kwargs = {**options, "skip_prepare_dataset": True}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Objective, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.hub import explain

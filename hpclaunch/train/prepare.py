@@ -15,7 +15,8 @@ from typing import Any
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.levers import needed_packages
-from hpclaunch.recipe.load import is_local, load
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import phases
@@ -28,7 +29,7 @@ from hpclaunch.train.quiet import quieten
 
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
-    from hpclaunch.train import attention, data, model, packing, settings, template, tokenize
+    from hpclaunch.train import attention, mixture, model, packing, settings, template
     from hpclaunch.train.distributed import DistContext
     from hpclaunch.train.prepared import rows as prepared_rows
     from hpclaunch.train.prepared.kept import kept_rows
@@ -45,13 +46,14 @@ def prepare(folder: RunFolder) -> None:
         )
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
-    phases.begin(f"reading {recipe.data.name}")
+    phases.begin(f"reading {recipe.data.title}")
     kept = kept_rows(recipe, device)
     facts = None if kept is None else kept.facts(digests=True)
     rows = None
     if facts is None:
-        rows = data.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
-        facts = prepared_rows.facts_of(rows)
+        rows = mixture.load_rows(recipe.data, recipe.objective, chat=chat, check=True)
+        held_out = True if mixture.validates(rows) else None
+        facts = {"messages": rows.messages, "validation_samples": held_out}
     alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
     arguments = settings.training_arguments(
         recipe,
@@ -62,15 +64,12 @@ def prepare(folder: RunFolder) -> None:
         packing=packed,
     )
     if rows is not None:
-        phases.begin(f"tokenizing {recipe.data.name}")
-        masked = tokenize.masks_assistant(arguments, rows)
-        tokens = template.token_source(tokenizer, assistant_only=masked)
-        tokenized = tokenize.tokenize_rows(
-            rows, recipe.data.name, tokens, arguments, recipe.objective
-        )
+        phases.begin(f"tokenizing {recipe.data.title}")
+        tokenized, of_rows = mixture.tokenize(rows, recipe, tokenizer, arguments)
+        facts = prepared_rows.facts_of(of_rows)
         if kept is not None:
-            phases.begin(f"keeping the tokens of {recipe.data.name}")
-            kept.write(prepared_rows.arrange(tokenized, rows, arguments))
+            phases.begin(f"keeping the tokens of {recipe.data.title}")
+            kept.write(prepared_rows.arrange(tokenized, of_rows, arguments))
     if kept is not None:
         kept.cache.accept(kept.key, kept.request)
         kept.point(folder)
@@ -106,7 +105,7 @@ def summary(recipe: Recipe, facts: Mapping[str, Any]) -> str:
     """Return in words what is ready: the model, and the samples of the data."""
     samples, validation = facts["samples"], facts["validation_samples"]
     held_out = "" if validation is None else f", {validation:,} to validate on"
-    return f"{recipe.model.name}; {recipe.data.name}, {samples:,} samples{held_out}"
+    return f"{recipe.model.name}; {recipe.data.title}, {samples:,} samples{held_out}"
 
 
 def device_of(folder: RunFolder) -> str:

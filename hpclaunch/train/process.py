@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Recipe
 
 FLUSH_FAILED = 120

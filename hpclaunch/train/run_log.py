@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -71,6 +71,7 @@ def log_data(
     columns_left_out: Sequence[str],
     lost: Truncation,
     seconds: float,
+    sources: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Log the samples and tokens of an epoch, the columns that are not used, what max_length cuts
     and how many seconds preparing the samples took."""
@@ -92,13 +93,27 @@ def log_data(
         cut=lost.cut,
         needed_length=lost.needed_length or None,
         columns_left_out=list(columns_left_out),
+        sources=list(sources),
     )
     into = f" packed into {rows:,} rows of up to {trainer.args.max_length:,}" if packed else ""
     left_out = f"; columns left out: {listed(columns_left_out, 20)}" if columns_left_out else ""
     log_line(f"data: {samples:,} samples, {tokens:,} tokens{into}{left_out}")
+    for source in sources:
+        if len(sources) > 1 or source["validation"] or source["weight"] != 1:
+            log_line(f"data: {_use(source, sum(each['samples'] for each in sources))}")
     line = lost.line()
     if line is not None:
         log_line(f"data: {line}")
+
+
+def _use(source: Mapping[str, Any], samples: int) -> str:
+    """Return in words what is used of a dataset. `samples`: of all in an epoch."""
+    share = 100 * source["samples"] / max(1, samples)
+    held_out = f", {source['validation']:,} held out" if source["validation"] else ""
+    return (
+        f"{source['name']}: {source['rows']:,} rows x {source['weight']:g}: "
+        f"{source['samples']:,} samples ({share:.0f}%){held_out}"
+    )
 
 
 def log_peak_memory(folder: RunFolder, context: DistContext, memory: PeakMemory) -> None:

@@ -56,9 +56,10 @@ def first_row(recipe: Recipe, chat: bool) -> tuple[str, str]:
 
     The answer is empty where the row is plain text.
     """
+    from hpclaunch.recipe.mixture import parts_of
     from hpclaunch.train.data import load_rows
 
-    rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
+    rows = load_rows(parts_of(recipe.data)[0].data, recipe.objective, chat=chat, check=False)
     row = (rows.train if rows.validation is None else rows.validation)[0]
     if "prompt" in row:
         return _content(row["prompt"]), _content(row.get("completion", ""))

@@ -88,7 +88,7 @@ def build_trainer(
     recipe: Recipe, folder: RunFolder, context: DistContext
 ) -> tuple[Any, build.Callbacks]:
     """Return the trainer, with model and data loaded, and its callbacks. Raises UserError."""
-    phases.begin(f"reading {recipe.data.name}")
+    phases.begin(f"reading {recipe.data.title}")
     inputs = build.load_inputs(recipe, folder, context)
     phases.begin("waiting for the other ranks")
     init_process_group(context, inputs.arguments)
@@ -96,11 +96,17 @@ def build_trainer(
     phases.begin(f"loading {recipe.model.name}")
     model = build.load_model(recipe, inputs, context)
     loaded = time.monotonic()
-    phases.begin(f"preparing {recipe.data.name}")
+    phases.begin(f"preparing {recipe.data.title}")
     trainer, callbacks = build.create_trainer(recipe, inputs, model, folder, context)
     run_log.log_loaded(recipe, folder, context, trainer, loaded - started)
     left_out = inputs.rows.columns_left_out
     run_log.log_data(
-        folder, context, trainer, left_out, callbacks.truncation, time.monotonic() - loaded
+        folder,
+        context,
+        trainer,
+        left_out,
+        callbacks.truncation,
+        time.monotonic() - loaded,
+        callbacks.sources,
     )
     return trainer, callbacks

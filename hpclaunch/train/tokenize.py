@@ -28,6 +28,8 @@ class Tokenized:
     validation: Any | None
     truncation: Truncation
     """What the training rows lose."""
+    sources: tuple[dict[str, Any], ...] = ()
+    """What is used of each dataset, as the event `data` has it."""
 
 
 def masks_assistant(arguments: Any, rows: Rows) -> bool:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import is_local, load
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.paths import is_local
 
 KEYS = ("model.name", "data.name", "data.validation", "training.chat_template_path")
 

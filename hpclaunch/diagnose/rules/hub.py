@@ -53,7 +53,7 @@ def repository(evidence: RunEvidence, *lines: Clue) -> tuple[str, bool]:
         return match[2], bool(match[1]) or is_data
     recipe = advice.recipe(evidence)
     if recipe is not None:
-        name = (recipe.data.name if is_data else recipe.model.name) or ""
+        name = (recipe.data.title if is_data else recipe.model.name) or ""
         return (name if _ON_HUB.fullmatch(name) else ""), is_data
     return "", is_data
 

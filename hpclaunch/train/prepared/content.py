@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.chat.hub_cache import snapshot
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.shipped import shipped
 from hpclaunch.train.hub import offline
 

@@ -69,7 +69,7 @@ def _by_content(value: Any, revision: str | None, contents: Contents) -> Any:
     revision = value.get("revision") or revision
     made = {}
     for key, item in value.items():
-        if key in {"name", "validation"} and isinstance(item, str):
+        if key in {"name", "validation"} and isinstance(item, str) and item:
             made[key] = contents.data(item, revision)
         else:
             made[key] = _by_content(item, revision, contents)

@@ -28,6 +28,8 @@ class PreparedRows:
     """Training samples."""
     validation_samples: int | None
     """Samples to validate on; None without any."""
+    sources: tuple[dict[str, Any], ...] = ()
+    """What is used of each dataset, as the event `data` has it."""
 
 
 def arrange(tokenized: Tokenized, rows: Rows, arguments: Any) -> PreparedRows:
@@ -49,6 +51,7 @@ def arrange(tokenized: Tokenized, rows: Rows, arguments: Any) -> PreparedRows:
         rows.columns_left_out,
         len(rows.train),
         None if rows.validation is None else len(rows.validation),
+        tokenized.sources,
     )
 
 
@@ -105,6 +108,7 @@ def write(rows: PreparedRows, folder: Path) -> dict[str, Any]:
         "samples": rows.samples,
         "rows": len(rows.train),
         "validation_samples": rows.validation_samples,
+        "sources": list(rows.sources),
     }
 
 
@@ -126,4 +130,5 @@ def read(folder: Path, facts: dict[str, Any]) -> PreparedRows:
         tuple(facts["columns_left_out"]),
         int(facts["samples"]),
         facts["validation_samples"],
+        tuple(facts["sources"]),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import Source
 from hpclaunch.run.weight_files import fingerprint, read_json

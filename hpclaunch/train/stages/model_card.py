@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.document import dump
-from hpclaunch.recipe.load import is_local
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import newest
 from hpclaunch.secrets import mask

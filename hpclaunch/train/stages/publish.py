@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import is_local, load
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record

@@ -28,10 +28,11 @@ def texts(recipe: Recipe, tokenizer: Any, most: int, *, validation: bool) -> lis
 
     Raises UserError where the data is not there.
     """
+    from hpclaunch.recipe.mixture import parts_of
     from hpclaunch.train.data import load_rows
 
     chat = bool(tokenizer.chat_template)
-    rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
+    rows = load_rows(parts_of(recipe.data)[0].data, recipe.objective, chat=chat, check=False)
     chosen = rows.validation if validation and rows.validation is not None else rows.train
     found = (as_text(dict(chosen[at]), tokenizer) for at in range(min(most, len(chosen))))
     return [text for text in found if text.strip()]
