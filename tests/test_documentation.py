@@ -22,6 +22,7 @@ from tests.stages.folders import write_adapter
 
 STAGES = ("eval", "merge", "generate", "quantize", "publish")
 STARTS = ("sbatch", "srun", "local", "preflight", *STAGES)
+GROUPS = ("pipeline", "sweep")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def test_a_documented_command(home: Home, line: str) -> None:
     if words[0] in STARTS:
         words = [word for word in words if word not in {"--dry-run", "--shell"}]
         words.insert(1, "--dry-run")
+    if words[0] in GROUPS and "--dry-run" not in words:
+        words.append("--dry-run")
     if words[0] in {"rehearse", "fetch", "prepare"}:  # the model is on the hub, which no test asks
         home = Home(home.folder, home.variables | {"HF_HUB_OFFLINE": "1"})
     if words[0] == "adopt":  # another's folder stands there

@@ -55,7 +55,7 @@ def pipeline(
     from hpclaunch.pipeline.schema import read_pipeline
 
     spec, document, text = read_pipeline(file)
-    where = Where(mode(local=local), name, runs_dir, typed.command)
+    where = Where(mode(local=local, dry_run=dry_run), name, runs_dir, typed.command)
     with waiting_message():
         drafted = draft_pipeline(spec, document, text, file, where)
     return start(drafted, typed.command, dry_run=dry_run, as_json=as_json)

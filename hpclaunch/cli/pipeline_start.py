@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from hpclaunch.run.record import Record
 
 
-def mode(*, local: bool) -> Literal["local", "sbatch"]:
-    """Return where stages run: on Slurm where there is one, unless `local`."""
+def mode(*, local: bool, dry_run: bool) -> Literal["local", "sbatch"]:
+    """Return where stages run: on Slurm where there is one, unless `local`.
+
+    A dry run shows anywhere what would be submitted.
+    """
     from hpclaunch.slurm import commands
 
-    if local or commands.available():
+    if local or dry_run or commands.available():
         return "local" if local else "sbatch"
     say("there is no Slurm here: the stages follow one another on this machine")
     return "local"

@@ -31,7 +31,7 @@ def start(
     from hpclaunch.slurm import commands
     from hpclaunch.sweep.draft import draft_sweep
 
-    here = local or not commands.available()
+    here = local or not (dry_run or commands.available())
     if here and not local:
         say("there is no Slurm here: the runs follow one another on this machine")
     with waiting_message():

@@ -23,6 +23,8 @@ from hpclaunch.plan.resources import Mode, Resources
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.group import PIPELINE_FILE
 
+ROOT = Path(__file__).parents[2]
+
 CHAIN = """
 resources: {cpu_processes: 1, time: "1:00:00", account: mine}
 stages:
@@ -187,3 +189,16 @@ def test_a_pending_path_is_looked_for_once_its_job_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="model folder not found"):
         draft(request)
     check(draft(replace(request, pending=(gone,))), lambda _: None)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*/pipeline.yaml")), ids=str)
+def test_the_ready_pipelines(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # what Slurm says of its nodes is not asked
+    spec, document, text = read_pipeline(file)
+    made = draft_pipeline(spec, document, text, file, Where("sbatch", runs_dir=tmp_path / "runs"))
+    assert set(spec.stages) == {stage.name for stage in made.stages}
+    for stage in made.stages:
+        later = [other.name for other in made.stages if stage.name in other.after]
+        assert stage.after or later or len(made.stages) == 1 or stage.kind == "eval"
+    assert len([line for line in (file.parent / "README.md").read_text().splitlines()
+                if line.startswith("hpclaunch ")]) <= 5  # fmt: skip
