@@ -32,8 +32,8 @@ KINDS = ("RssAnon", "RssFile")
 """Memory of the rank's own, and pages of files."""
 
 
-def build(folder: Path, size: str) -> Path:
-    """Save a random Llama in bfloat16, in files of 200 MB; return its folder."""
+def build(folder: Path, size: str) -> None:
+    """Save a random Llama in bfloat16, in files of 200 MB."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -56,7 +56,6 @@ def build(folder: Path, size: str) -> Path:
     model.save_pretrained(folder, max_shard_size="200MB")
     tokenizer.save_pretrained(folder)
     print(f"{size}: {sum(each.numel() for each in model.parameters()):,} parameters", flush=True)
-    return folder
 
 
 def ranks_of(folder: RunFolder) -> Iterator[int]:
@@ -110,6 +109,7 @@ def measure(root: Path, model: Path, rows: Path, method: str, way: str, ranks: i
             f"method.kind={method}", "model.dtype=bfloat16", f"fsdp.loading={way}",
             "training.max_steps=1", "training.max_length=64",
             "training.per_device_train_batch_size=1", "training.optim=sgd",
+            "training.learning_rate=1e-2", "training.warmup_steps=0",
             "checkpoints.every_steps=0", "tracking.tensorboard=false",
         ],
         per_node=ranks,
@@ -144,7 +144,9 @@ def main(arguments: list[str]) -> None:
     """Measure all methods both ways."""
     base, size, ranks = (*arguments, *("", "254m", "4")[len(arguments) :])
     root = Path(base or tempfile.mkdtemp())
-    model = build(root / f"model-{size}", size)
+    model = root / f"model-{size}"
+    if not model.exists():
+        build(model, size)
     rows = write_jsonl(
         root / "rows.jsonl",
         [

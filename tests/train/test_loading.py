@@ -43,6 +43,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     tied = saved(base / "tied", "llama", tie_word_embeddings=True)
     biased = saved(base / "biased", "qwen2", tie_word_embeddings=False)
     experts = saved(base / "experts", "qwen3_moe", **EXPERTS)
+    transposed = saved(base / "transposed", "gpt2")
     full = ["method.kind=full", BF16]
     cases = {
         "full, tied": [f"model.name={tied}", *full],
@@ -63,6 +64,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             f"model.name={biased}", BF16, "method.kind=qlora",
             "method.lora.modules_to_save=[lm_head]",
         ],
+        "qlora, transposed": [f"model.name={transposed}", BF16, "method.kind=qlora"],
         "lora, tokens": [
             f"model.name={biased}", BF16,
             "method.lora.trainable_token_indices={embed_tokens: [3, 5], lm_head: [5]}",
@@ -86,6 +88,16 @@ def test_each_rank_holds_the_same_bit_for_bit(compared: list[dict[str, Any]], ca
         assert found["deferred"] and found["log"] == ["each rank reads its own shard"]
         assert found["different"] == [] and found["parameters"] > 10
         assert found["optimized"], "the optimizer has the sharded parameters"
+
+
+def test_transposed_4_bit_weights_are_loaded_whole(compared: list[dict[str, Any]]) -> None:
+    """GPT-2 holds matrices the other way round, which a square one does not show."""
+    for rank in compared:
+        found = rank["qlora, transposed"]
+        assert not found["deferred"] and found["different"] == []
+        assert found["log"] == [
+            "loaded whole: transformer.h.0.attn.c_attn was a Conv1D, and is transposed"
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,9 @@ def _check_conversions(model: Any) -> None:
 def _pack(model: Any) -> None:
     """Give 4-bit weights the shapes that they will have; refuse those that are no plain matrix."""
     reader = Reader(model.deferred_load)
-    for name in four_bit.layers(model):
+    for name, module in four_bit.layers(model).items():
+        if getattr(module, "source_cls", torch.nn.Linear) is not torch.nn.Linear:
+            raise NotDeferredError(f"{name} was a {module.source_cls.__name__}, and is transposed")
         if reader.is_converted(f"{name}.weight"):
             raise NotDeferredError(f"{name}.weight is converted before it is quantized")
     four_bit.pack_on_meta(model, model.deferred_load.load_config.dtype)
