@@ -37,7 +37,7 @@ def prepare(
     site: str | None,
     venv: Path | None,
 ) -> int:
-    """Fetch, tokenize and pack ahead, so that jobs start at once.
+    """Fetch, tokenize and pack ahead of a job.
 
     Model and data go into the hub's cache. The rows are checked, tokenized and packed as the job
     would do it, and kept by content: every start with the same data, tokenizer, template, length

@@ -10,8 +10,10 @@ import click
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
 from hpclaunch.cli.text import print_json, print_notes, rows, say, say_if, waiting_message
+from hpclaunch.errors import UserError
 
 if TYPE_CHECKING:
+    from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.launch.request import Request
     from hpclaunch.launch.start import Submitted
@@ -47,6 +49,14 @@ if TYPE_CHECKING:
     metavar="STAGE",
     help="A stage of hpclaunch to follow the run: merge, 'eval tasks=a,b'; repeatable.",
 )
+@click.option(
+    "--prepare-job",
+    is_flag=False,
+    flag_value="",
+    metavar="[OPTIONS]",
+    help="First submit a CPU job that fetches, tokenizes and packs; this one waits for it. With "
+    'options of sbatch for it: --prepare-job="--partition=cpu".',
+)
 @options.as_json
 @click.pass_obj
 def sbatch(
@@ -57,6 +67,7 @@ def sbatch(
     force: bool,
     wait: bool,
     then: tuple[str, ...],
+    prepare_job: str | None,
     as_json: bool,
 ) -> int:
     """Submit a fine-tune as a batch job.
@@ -71,6 +82,12 @@ def sbatch(
     from hpclaunch.launch.draft import draft
 
     requested = request("sbatch", typed, job)
+    if prepare_job is not None and (then or no_submit or requested.program):
+        raise UserError(
+            "--prepare-job is for one submission of the built-in trainer: not with --then, "
+            "--no-submit or a program",
+            "leave it out",
+        )
     if then:
         return _with_stages(
             requested,
@@ -88,13 +105,17 @@ def sbatch(
         (_print_dry if dry_run else _write)(drafted, as_json)
         print_notes(drafted.plan.notes)
         say_if(note)
+        say_if("the job of --prepare-job is not shown" if prepare_job is not None else None)
         return 0
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.launch.start import submit
 
     with waiting_message() as waiting:
         data = DataLines(waiting)
-        submitted = submit(drafted, data=data)
+        if prepare_job is None:
+            submitted = submit(drafted, data=data)
+        else:
+            submitted = _submit_behind(requested, drafted, prepare_job, data)
     print_notes(drafted.plan.notes)
     data.print()
     say_if(note)
@@ -118,7 +139,6 @@ def _with_stages(
     """Submit a run and the stages that follow it; returns the exit code. Raises UserError."""
     from hpclaunch.cli.pipeline_start import start
     from hpclaunch.cli.prediction import prediction
-    from hpclaunch.errors import UserError
     from hpclaunch.pipeline.then import draft_then
 
     if no_submit:
@@ -131,6 +151,20 @@ def _with_stages(
     return start(drafted, requested.command, dry_run=dry_run, as_json=as_json)
 
 
+def _submit_behind(
+    requested: Request, drafted: Job, prepare_options: str, data: DataLines
+) -> Submitted:
+    from hpclaunch.launch.prepare_job import submit_behind
+
+    return submit_behind(
+        requested,
+        drafted,
+        prepare_options,
+        data=data,
+        on_submitted=lambda number: say(f"job {number} prepares; the fine-tune waits for it"),
+    )
+
+
 def _print_dry(job: Job, as_json: bool) -> None:
     if not as_json:
         print(job.script, end="")
@@ -141,7 +175,6 @@ def _print_dry(job: Job, as_json: bool) -> None:
 
 def _write(job: Job, as_json: bool) -> None:
     from hpclaunch.cli.data_lines import DataLines
-    from hpclaunch.errors import UserError
     from hpclaunch.launch.check import check_model_access
     from hpclaunch.launch.start import write
 
