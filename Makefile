@@ -8,17 +8,20 @@
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's
 # make docs    the pages as a site, in build/docs; a broken link is an error
+# make lock    pin every package, direct and transitive, with hashes (after a change of pyproject.toml; needs uv)
+# make audit   known weaknesses of what is pinned, by pip-audit, where it reaches its data
 # make generated   write accelerate_configs/ and sbatch/ anew
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+LOCKED = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes
 RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test models faults verdicts fuzz lint docs bench payoff generated clean
+.PHONY: demo test models faults verdicts fuzz lint docs bench payoff generated lock audit clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -82,14 +85,24 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.train: $(VENV)/.venv pyproject.toml constraints.txt
+# PyTorch comes by its version alone: which of its builds is right depends on the machine.
+$(VENV)/.train: $(VENV)/.venv pyproject.toml requirements.lock constraints.txt
 	@echo "installing hpclaunch[train] into $(VENV) (some minutes at first)"
-	$(PIP) -e '.[train]'
+	$(LOCKED) -r requirements.lock
+	$(PIP) torch
+	$(PIP) --no-deps -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.train
-	$(PIP) -e '.[train,dev]'
+$(VENV)/.dev: $(VENV)/.train requirements-dev.lock
+	$(LOCKED) -r requirements-dev.lock
 	@touch $@
+
+lock: $(VENV)/.venv
+	$(BIN)/python -m tests.lock $(LOCK_FLAGS)
+
+audit: $(VENV)/.venv
+	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -q --disable-pip-version-check pip-audit
+	@$(BIN)/python -m tests.audit $(VENV)/audit/bin/pip-audit
 
 clean:
 	rm -rf $(VENV)

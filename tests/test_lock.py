@@ -1,0 +1,72 @@
+"""What is installed is pinned, with hashes, and the pins agree."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.audit import verdict
+from tests.lock import CONSTRAINTS, DEV, NO_HASH, ROOT, TRAIN, pins, without_builds
+
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The names of required packages, our own extras left out, as an index writes them."""
+    found = {re.split(r"[\[<>=!~ ;]", each)[0].lower().replace("_", "-") for each in requirements}
+    return found - {"hpclaunch"}
+
+
+def test_every_direct_dependency_is_locked() -> None:
+    """`make lock` writes the files anew after a change of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    train = names(project["dependencies"]) | names(extras["train"])
+    everything = train.union(*(names(each) for each in extras.values()))
+    assert train - set(pins(TRAIN.read_text())) == {"torch"}
+    assert everything - set(pins(DEV.read_text())) == {"torch"}
+    assert everything <= set(pins(CONSTRAINTS.read_text()))
+
+
+@pytest.mark.parametrize("lock", [TRAIN, DEV])
+def test_every_locked_package_has_hashes_and_the_pinned_version(lock: Path) -> None:
+    text = lock.read_text()
+    versions = pins(CONSTRAINTS.read_text())
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) > 50
+    for block in blocks:
+        (pin,) = pins(block).items()
+        assert HASH.search(block), pin
+        assert versions[pin[0]] == pin[1]
+        assert not NO_HASH.fullmatch(pin[0])
+    for each in text.splitlines():
+        assert each.startswith(("#", "    --hash=sha256:")) or "==" in each, each
+
+
+def test_builds_that_depend_on_the_machine_are_left_out_of_a_lock() -> None:
+    block = "{}==1.0 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n"
+    left = ["click", "nvidia-ml-py", "torchmetrics"]
+    out = ["torch", "triton", "nvidia-cublas", "nvidia-nccl-cu13", "cuda-bindings"]
+    text = "".join(block.format(name) for name in sorted(left + out))
+    assert list(pins(without_builds(text))) == sorted(left)
+
+
+def test_an_audit_without_data_says_so() -> None:
+    whole = {"name": "click", "version": "8", "vulns": []}
+    weak = {"name": "yaml", "version": "5", "vulns": [{"id": "CVE-1", "fix_versions": ["6"]}]}
+    unknown = {"name": "x", "skip_reason": "Dependency not found on PyPI"}
+    assert verdict({"dependencies": [unknown, unknown]}) == (
+        "the advisories cannot be reached: nothing was audited",
+        2,
+    )
+    assert verdict({"dependencies": [whole]}) == ("1 packages audited, 0 weaknesses known", 0)
+    text, code = verdict({"dependencies": [whole, weak, unknown]})
+    assert code == 1
+    assert text.splitlines() == [
+        "yaml 5: CVE-1, fixed in 6",
+        "2 packages audited, 1 weaknesses known",
+        "not audited, being unknown there: x",
+    ]
