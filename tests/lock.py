@@ -3,8 +3,8 @@
 Writes three files from pyproject.toml, and keeps the versions that they have:
 
 - requirements.lock: what `pip install .[train]` brings, each file of each release by its SHA-256
-- requirements-dev.lock: the same of all extras, for tests and documentation
-- constraints.txt: all versions without hashes, for other combinations of extras
+- requirements-dev.lock: the same with what tests and documentation need
+- constraints.txt: the versions of all extras without hashes, for other combinations of them
 
 PyTorch and what comes with its CUDA builds stand in constraints.txt alone: which build is right
 depends on the machine, and each index has files of its own.
@@ -73,15 +73,13 @@ def main(flags: Sequence[str]) -> None:
     """Write the three files; `flags` go to uv, as in `--upgrade-package trl`."""
     before = pins(CONSTRAINTS.read_text())
     fixed = "".join(f"{n}=={v}\n" for n, v in before.items() if NO_HASH.fullmatch(n))
-    everything = compile_lock(["--all-extras"], fixed, DEV, flags)
-    versions = pins(everything)
-    all_of_them = "".join(f"{name}=={version}\n" for name, version in versions.items())
-    DEV.write_text(HEADER + without_builds(everything))
-    train = compile_lock(["--extra", "train"], all_of_them, TRAIN, ())
-    TRAIN.write_text(HEADER + without_builds(train))
-    torch = {name: at for name, at in versions.items() if name == "torch"}
-    kept = {name: at for name, at in versions.items() if not NO_HASH.fullmatch(name)}
-    lines = [f"{name}=={version}\n" for name, version in sorted((kept | torch).items())]
+    versions = pins(compile_lock(["--all-extras"], fixed, CONSTRAINTS, flags))
+    limits = "".join(f"{name}=={version}\n" for name, version in versions.items())
+    for path, extras in ((TRAIN, ["train"]), (DEV, ["train", "dev"])):
+        words = [word for extra in extras for word in ("--extra", extra)]
+        path.write_text(HEADER + without_builds(compile_lock(words, limits, path, ())))
+    kept = {n: v for n, v in versions.items() if n == "torch" or not NO_HASH.fullmatch(n)}
+    lines = [f"{name}=={version}\n" for name, version in sorted(kept.items())]
     CONSTRAINTS.write_text(HEADER_OF_CONSTRAINTS + "".join(lines))
 
 

@@ -14,21 +14,25 @@ from tests.lock import CONSTRAINTS, DEV, NO_HASH, ROOT, TRAIN, pins, without_bui
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
-def names(requirements: list[str]) -> set[str]:
-    """The names of required packages, our own extras left out, as an index writes them."""
-    found = {re.split(r"[\[<>=!~ ;]", each)[0].lower().replace("_", "-") for each in requirements}
-    return found - {"hpclaunch"}
+def names(extras: dict[str, list[str]], *wanted: str) -> set[str]:
+    """The names of the packages that some extras require, as an index writes them."""
+    found: set[str] = set()
+    for each in (line for extra in wanted for line in extras[extra]):
+        own = re.fullmatch(r"hpclaunch\[(.+)\]", each)
+        if own:
+            found |= names(extras, *own.group(1).split(","))
+        else:
+            found.add(re.split(r"[\[<>=!~ ;]", each)[0].lower().replace("_", "-"))
+    return found
 
 
 def test_every_direct_dependency_is_locked() -> None:
     """`make lock` writes the files anew after a change of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    train = names(project["dependencies"]) | names(extras["train"])
-    everything = train.union(*(names(each) for each in extras.values()))
-    assert train - set(pins(TRAIN.read_text())) == {"torch"}
-    assert everything - set(pins(DEV.read_text())) == {"torch"}
-    assert everything <= set(pins(CONSTRAINTS.read_text()))
+    extras = project["optional-dependencies"] | {"base": project["dependencies"]}
+    assert names(extras, "base", "train") - set(pins(TRAIN.read_text())) == {"torch"}
+    assert names(extras, "base", "train", "dev") - set(pins(DEV.read_text())) == {"torch"}
+    assert names(extras, *extras) <= set(pins(CONSTRAINTS.read_text()))
 
 
 @pytest.mark.parametrize("lock", [TRAIN, DEV])

@@ -159,6 +159,17 @@ def test_a_port_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     assert int(words[words.index("--main_process_port") + 1]) > port
 
 
+@pytest.mark.parametrize("own", [{}, {"GLOO_SOCKET_IFNAME": "eth9"}])
+def test_the_ranks_talk_over_loopback_alone(tmp_path: Path, own: dict[str, str]) -> None:
+    stage = Stage(tmp_path, environment=own)
+    folder, text = rendered(stage)
+    assert stage.run(folder, text)[0] == 0
+    words, seen = stage.read("argv"), stage.environ()
+    assert words[words.index("--main_process_ip") + 1] == "127.0.0.1"
+    expected = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "=lo"} | own
+    assert {name: seen[name] for name in expected} == expected
+
+
 @pytest.mark.parametrize(("visible", "code"), [("0", 1), ("0,1", 0), ("0,1,2", 0), (None, 0)])
 def test_the_gpus_that_are_there_are_held_against_those_asked_for(
     tmp_path: Path, visible: str | None, code: int
