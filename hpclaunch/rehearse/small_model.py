@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from hpclaunch.recipe.levers import WORDS, switched_on
 from hpclaunch.recipe.schema import Notify, Recipe, Tracking
 from hpclaunch.recipe.tracking import trackers
 
@@ -44,8 +45,11 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
     if training.get("eval_strategy") == "steps":
         training["eval_steps"] = STEPS // 2
     changed: dict[str, Any] = {"attention": recipe.model.attention}
-    offload = recipe.fsdp.offload
+    offload, performance = recipe.fsdp.offload, recipe.performance
     if device == "cpu":
+        switches = switched_on(performance)
+        missing += [WORDS[key] for key in switches]
+        performance = msgspec.structs.replace(performance, **dict.fromkeys(switches, False))
         if recipe.model.attention.startswith(("flash", "flex")):
             changed["attention"] = "auto"
             missing.append(f"{recipe.model.attention}'s kernel")
@@ -79,6 +83,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         ),
         fsdp=replace(recipe.fsdp, offload=offload),
         training=training,
+        performance=performance,
         follows_global_batch=[],
         checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
         tracking=Tracking(tensorboard=recipe.tracking.tensorboard),

@@ -77,3 +77,16 @@ def test_nothing_of_the_meant_recipe_is_changed(tmp_path: Path) -> None:
     before = msgspec.to_builtins(meant)
     small(meant, tmp_path, "cpu")
     assert msgspec.to_builtins(meant) == before
+
+
+def test_kernels_for_gpus_are_left_out_on_cpus_and_the_batch_is_small(tmp_path: Path) -> None:
+    words = ("performance.liger=true", "performance.fp8=true", "training.global_batch=32")
+    made, missing = small(load("llama3-8b-full", words), tmp_path, "cpu")
+    assert not (made.performance.liger or made.performance.fp8)
+    assert {"Liger kernels", "FP8"} <= set(missing)
+    assert "global_batch" not in made.training
+    on_gpu, _ = small(load("llama3-8b-full", words), tmp_path, "gpu")
+    assert on_gpu.performance.liger
+    for each in (made, on_gpu):
+        (tmp_path / "r.yaml").write_text(to_yaml(each), "utf-8")
+        assert load(str(tmp_path / "r.yaml")).training == each.training
