@@ -33,6 +33,7 @@ def recipe_page() -> str:
     from hpclaunch.recipe.training import DEFAULTS, OWNED
 
     found = {**classes("hpclaunch/recipe/schema.py"), **classes("hpclaunch/recipe/data_section.py")}
+    found |= classes("hpclaunch/recipe/reporting.py")
     names = {f.name: f.type for f in fields(found["Recipe"])}
     parts = [
         GENERATED.format("hpclaunch/recipe/schema.py") + "\n# Recipe\n",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access, check_offline
+from hpclaunch.forecast.task_data import check_tasks
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
@@ -51,6 +53,7 @@ def check_here(job: Job, data: CheckData) -> None:
         webhook_url(inherited=launch.mode != "sbatch")
     _check_start(job)
     check_recipe(job, data)
+    _check_evaluate(job)
 
 
 def check_recipe(job: Job, data: CheckData = check_data) -> None:
@@ -62,6 +65,23 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
             check_storage(job.plan.recipe.checkpoints, python)
             _check_trackers(job.plan.recipe, python)
         data(job.plan.recipe)
+
+
+def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None:
+    """Refuse evaluations of checkpoints that could not be submitted. Raises UserError."""
+    evaluate, launch = job.plan.recipe.evaluate, job.plan.launch
+    if evaluate.every is None or not job.plan.builtin_trainer:
+        return
+    if launch.mode == "local":
+        raise UserError(
+            "evaluate.every: evaluations of checkpoints are Slurm jobs, and this run is local",
+            "evaluate afterwards: hpclaunch eval RUN --checkpoint step-N",
+        )
+    replace(job.plan.resources, time=evaluate.time).check()
+    site = job.plan.site
+    seen = {**variables, **site.environment}
+    python = launch.python.path
+    check_tasks(evaluate.tasks, evaluate.tasks_dir, python, site.internet, seen)
 
 
 def _check_trackers(recipe: Recipe, python: Path) -> None:

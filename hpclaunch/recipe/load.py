@@ -14,6 +14,7 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
 from hpclaunch.recipe.best import check_best
+from hpclaunch.recipe.evaluate import check_evaluate
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
 from hpclaunch.recipe.levers import check_levers
@@ -75,6 +76,7 @@ def load(
                 nearest(each.value, builtin),
             )
     check_best(document, recipe)
+    check_evaluate(document, recipe)
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)

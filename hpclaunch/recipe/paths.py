@@ -21,6 +21,7 @@ _PATHS = (
     ("data", "name", "dataset"),
     ("data", "validation", "validation file"),
     ("training", "chat_template_path", "chat template"),
+    ("evaluate", "tasks_dir", "folder of tasks"),
 )
 """Keys that may name something on disk, and what it is called when it is not there."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from hpclaunch.recipe.data_section import Data, DataSource
+from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.section import Count, Fraction, Name, PositiveInt, Section
 
 __all__ = ["Data", "DataSource"]
@@ -162,53 +163,6 @@ class Checkpoints(Section, frozen=True, kw_only=True):
     Credentials come from the environment or the storage's own files, never from here."""
 
 
-class Wandb(Section, frozen=True, kw_only=True):
-    """Weights & Biases."""
-
-    enabled: bool = False
-    project: str | None = None
-    entity: str | None = None
-    mode: Literal["online", "offline"] = "offline"
-    """offline writes into the run folder; `wandb sync` sends it later from a login node."""
-
-
-class Mlflow(Section, frozen=True, kw_only=True):
-    """MLflow."""
-
-    enabled: bool = False
-    experiment: str | None = None
-    uri: str | None = None
-    """Tracking server or store; by default a store in the run folder, `metrics/mlruns`. Credentials
-    come from MLflow's own files or variables, never from here."""
-
-
-class Trackio(Section, frozen=True, kw_only=True):
-    """Trackio."""
-
-    enabled: bool = False
-    project: str | None = None
-    space: str | None = None
-    """Space of the hub that shows it; without one it stays in the run folder."""
-
-
-class Tracking(Section, frozen=True, kw_only=True):
-    """Where curves go."""
-
-    tensorboard: bool = True
-    wandb: Wandb = Wandb()
-    mlflow: Mlflow = Mlflow()
-    trackio: Trackio = Trackio()
-
-
-class Notify(Section, frozen=True, kw_only=True):
-    """Who is told when the run ends, fails or goes back into the queue."""
-
-    mail: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.+-]+@[A-Za-z0-9.-]+\Z")] | None = None
-    """Address that Slurm writes to, unless --mail-user and --mail-type say otherwise."""
-    webhook: bool = False
-    """POST the run's state as JSON to the address in `~/.config/hpclaunch/webhook` (mode 0600)."""
-
-
 class Monitoring(Section, frozen=True, kw_only=True):
     """How GPUs and hosts are watched."""
 
@@ -233,6 +187,7 @@ class Recipe(Section, frozen=True, kw_only=True):
     tracking: Tracking = Tracking()
     monitoring: Monitoring = Monitoring()
     notify: Notify = Notify()
+    evaluate: Evaluate = Evaluate()
     follows_global_batch: list[
         Literal["per_device_train_batch_size", "gradient_accumulation_steps"]
     ] = []

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 from hpclaunch.recipe.levers import WORDS, switched_on
-from hpclaunch.recipe.schema import Notify, Recipe, Tracking
+from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import trackers
 
 STEPS = 6
@@ -88,6 +89,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
         tracking=Tracking(tensorboard=recipe.tracking.tensorboard),
         notify=Notify(),
+        evaluate=Evaluate(),
     ), missing
 
 

@@ -19,6 +19,8 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | | loading_allocated (bytes, peak before the first step; missing in older runs) |
 | checkpoint | step, seconds (until in place), stalled (seconds training waited), bytes, path |
 | best | step, eval_loss (`checkpoints.best`: this checkpoint has the lowest so far) |
+| evaluation | checkpoint, run, job (an evaluation of that checkpoint was submitted) |
+| evaluation failed | checkpoint, why (it was not) |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
 | synced | name, step (None for the final weights), seconds, bytes, url |

@@ -9,46 +9,17 @@ from typing import Any
 import msgspec
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.hub_access import dataset_in_cache
-from hpclaunch.harness import tasks
+from hpclaunch.forecast.task_data import check_tasks
 from hpclaunch.run.evaluations import Evaluation, Score
 from hpclaunch.run.stage_settings import Eval
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Place, Rows, Stage
-
-_TRUE = {"1", "true", "yes", "on"}
-_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 def check(settings: Eval, sources: Sequence[KnownSource]) -> None:
     """Refuse a folder of task files that is not there. Raises UserError."""
     if settings.tasks_dir is not None and not Path(settings.tasks_dir).is_dir():
         raise UserError(f"--tasks-dir {settings.tasks_dir}: no such folder")
-
-
-def check_job(settings: Eval, python: Path, internet: bool, environment: Mapping[str, str]) -> None:
-    """Refuse unknown tasks, and data that an offline job would not find. Raises UserError."""
-    folders = [tasks.harness_folder(python) / "tasks"]
-    if settings.tasks_dir is not None:
-        folders.append(Path(settings.tasks_dir))
-    index = tasks.read_index(folders)
-    tasks.check_tasks(settings.tasks, index, settings.tasks_dir)
-    offline = any(environment.get(name, "").strip().lower() in _TRUE for name in _OFFLINE)
-    if offline or not internet:
-        configs = tasks.needed_files(settings.tasks, index).values()
-        check_datasets(tasks.hub_datasets(configs), environment)
-
-
-def check_datasets(names: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Refuse data that a job without internet would not find. Raises UserError."""
-    missing = [name for name in names if not dataset_in_cache(name, environment)]
-    if missing:
-        more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
-        raise UserError(
-            f"the tasks read {', '.join(missing[:5])}{more}, which the cache of datasets does not "
-            "hold, and the job has no internet",
-            f"run here first: hpclaunch fetch {' '.join(f'datasets/{name}' for name in missing)}",
-        )
 
 
 def place(settings: Eval, sources: Sequence[KnownSource]) -> Place:
@@ -94,6 +65,11 @@ def rows(values: Mapping[str, Any]) -> Rows:
         count = f"the first {evaluation.limit:,} rows of each task"
         found.append(("note", f"{count} alone: no figures to compare with others'"))
     return found
+
+
+def check_job(settings: Eval, python: Path, internet: bool, environment: Mapping[str, str]) -> None:
+    """Refuse unknown tasks, and data that an offline job would not find. Raises UserError."""
+    check_tasks(settings.tasks, settings.tasks_dir, python, internet, environment)
 
 
 STAGE = Stage(

@@ -19,6 +19,7 @@ from hpclaunch.train.distributed import (
     destroy_process_group,
     init_process_group,
 )
+from hpclaunch.train.evaluations import finish_submissions, start_evaluation
 from hpclaunch.train.progress_bars import report_progress_bars
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints
@@ -46,6 +47,8 @@ def run(folder: RunFolder) -> None:
     def on_checkpoint_saved(seconds: float) -> None:
         callbacks.stop.walltime.checkpoint_saved(seconds)
         uploader.notify()
+        if context.is_main_process:
+            start_evaluation(recipe, folder)
 
     trainer.checkpoints = replace(
         trainer.checkpoints,
@@ -81,6 +84,7 @@ def run(folder: RunFolder) -> None:
     destroy_process_group()
     phases.begin("uploading the last copies")
     uploader.finish(deadline, final=not stop.paused)
+    finish_submissions(paused=stop.paused)
     run_log.log_ended(context, time.monotonic() - started)
 
 

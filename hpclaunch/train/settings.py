@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Mlflow, Objective, Recipe
+from hpclaunch.recipe.reporting import Mlflow
+from hpclaunch.recipe.schema import Objective, Recipe
 from hpclaunch.recipe.tracking import check_trackers
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext

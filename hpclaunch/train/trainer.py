@@ -14,6 +14,7 @@ from trl import SFTTrainer
 
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.waiting import waiting
 from hpclaunch.train.best import BestCheckpoint
 from hpclaunch.train.checkpoint import digests, folders, manifest
 from hpclaunch.train.checkpoint.async_save import PendingSave, error_of, new_save_groups
@@ -202,7 +203,7 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
             self.best.checkpoint_in_place(step)
         if self.context.is_main_process:
             options = self.checkpoints
-            needed = (options.in_use(), self.best and self.best.name)
+            needed = {options.in_use(), self.best and self.best.name, *waiting(self.run)}
             error_of(lambda: folders.remove_old(self.run, options.keep, needed))
 
     def load_weights(self, checkpoint: str) -> None:

@@ -12,12 +12,13 @@ from hpclaunch.cli.eval import base_of
 from hpclaunch.cli.eval_table import cells, lines_of
 from hpclaunch.cli.stage import stage_rows
 from hpclaunch.errors import UserError
+from hpclaunch.forecast.task_data import check_datasets
 from hpclaunch.run.evaluations import Evaluation, Score, read_evaluations, write_evaluation
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 from hpclaunch.run.stage import Source, StageRecord, read_results, stage_text
 from hpclaunch.run.stage_settings import Eval
-from hpclaunch.stages.eval import check, check_datasets, rows
+from hpclaunch.stages.eval import check, rows
 from hpclaunch.stages.source import resolve
 from hpclaunch.train.stages.eval import _read_scores
 from tests.stages.folders import write_model, write_run

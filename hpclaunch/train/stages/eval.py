@@ -18,6 +18,7 @@ from hpclaunch.run.evaluations import Evaluation, Score, Scores, finite, write_e
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import Source
 from hpclaunch.run.stage_settings import Eval
+from hpclaunch.run.waiting import end_waiting
 from hpclaunch.train import phases
 from hpclaunch.train.failure import one_line
 from hpclaunch.train.process import large_imports
@@ -160,6 +161,8 @@ def _keep(source: Source, evaluation: Evaluation) -> None:
         return
     try:
         write_evaluation(RunFolder(Path(source.run)), evaluation)
+        if source.checkpoint is not None:
+            end_waiting(RunFolder(Path(source.run)), source.checkpoint)
     except OSError as error:
         log_line(f"the scores are not kept in {source.run}: {one_line(error)}")
 
