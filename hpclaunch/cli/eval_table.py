@@ -25,6 +25,12 @@ class Line:
     """`final`, `step-N`, or `base`."""
     scores: dict[Column, Score]
 
+    @property
+    def step(self) -> float:
+        """Step of the weights; those that are final come last."""
+        number = self.weights.removeprefix("step-")
+        return float(number) if number.isdecimal() else float("inf")
+
 
 def print_table(pattern: str | None, tasks: Sequence[str], as_json: bool) -> int:
     """Print the scores of the runs whose names fit; returns the exit code."""
@@ -71,7 +77,7 @@ def lines_of(found: Iterable[tuple[str, Evaluation]], tasks: Sequence[str] = ())
             line = lines.setdefault(key, Line(*key, {}))
             line.scores.update(_columns(scores, shown))
     kept = [line for line in lines.values() if line.scores]
-    return sorted(kept, key=lambda line: (line.weights != "base", line.run, line.weights))
+    return sorted(kept, key=lambda line: (line.weights != "base", line.run, line.step))
 
 
 def _columns(scores: Scores, tasks: Iterable[str]) -> dict[Column, Score]:

@@ -61,8 +61,8 @@ def status(run: str | None, as_json: bool) -> int:
 
 
 def _stage_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
-    """Return what there is to say of a stage; nothing of a training."""
-    if not record.stage:
+    """Return what there is to say of a stage, and the scores of a training that was evaluated."""
+    if not record.stage and not folder.evaluations.is_dir():
         return []
     from hpclaunch.cli.stage import stage_rows
 

@@ -22,7 +22,7 @@ def check_best(document: Document, recipe: Recipe) -> None:
     if not validates(recipe.data):
         raise UserError(
             f"{where}: checkpoints.best: {best}: there is no data to validate on",
-            "set data.validation_split or data.validation, or checkpoints.best: null",
+            "set data.validation_split, data.validation or data.validation_fraction",
         )
     if recipe.training.get("eval_strategy", "epoch") == "no":
         where = document.where(("training", "eval_strategy"))

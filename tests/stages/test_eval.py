@@ -93,6 +93,12 @@ def test_a_table_has_each_run_and_each_base_once() -> None:
         ["b", "-", "0.1000", "final"],
     ]
     assert len(lines_of(found, ["x"])) == 1
+    steps = [("a", evaluation(checkpoint=f"step-{n}", base_model=None)) for n in (100, 20)]
+    assert [line.weights for line in lines_of([*steps, ("a", again)])][1:] == [
+        "step-20",
+        "step-100",
+        "final",
+    ]
 
 
 def test_data_that_an_offline_job_lacks_is_named_with_what_fetches_it(tmp_path: Path) -> None:
