@@ -19,8 +19,9 @@ from hpclaunch.train.prepared import key as keys
 from hpclaunch.train.prepared.cache import BrokenEntryError, PreparedCache, cache_root
 from hpclaunch.train.prepared.content import Contents
 from hpclaunch.train.prepared.key import key_of
-from tests.train.conftest import short
-from tests.train.running import launch, make_run, program
+from tests.train.conftest import short, write_jsonl
+from tests.train.running import launch, losses, make_run, program
+from tests.train.test_objective_runs import ROWS
 
 KEY = "0a1b"
 
@@ -211,3 +212,25 @@ def test_a_later_start_tokenizes_nothing_and_trains_the_same(
     assert "tokenized before" in prepare("e", "training.max_length=48", "training.seed=42")[1].out
     pointer = json.loads(folder.prepared.read_text("utf-8"))
     assert set(pointer) == {"key", "request"}
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("objective", ["dpo"])
+def test_rows_of_other_objectives_are_kept_too(
+    tmp_path: Path, tiny: Path, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPCLAUNCH_CACHE", str(tmp_path / "cache"))
+    data = write_jsonl(tmp_path / "rows.jsonl", [ROWS[objective](n) for n in range(32)])
+    seen = []
+    for name, prepared in (("plain", False), ("kept", True), ("again", True)):
+        folder = make_run(tmp_path / name, short(tiny, data, steps=2), base=objective)
+        if prepared:
+            done = program("hpclaunch.train.prepare", str(folder.root))
+            assert done.code == 0, done.said
+            assert ("tokenized before" in done.out) is (name == "again")
+        if name == "kept":
+            continue
+        done = launch(folder, 2)
+        assert done.code == 0, done.said
+        seen.append(losses(folder))
+    assert seen[0] == pytest.approx(seen[1], abs=1e-6)
