@@ -16,6 +16,8 @@ from hpclaunch.cli.text import print_json, say
 
 if TYPE_CHECKING:
     from hpclaunch.fetch.download import Progress
+    from hpclaunch.fetch.wanted import Wanted
+    from hpclaunch.harness.tasks import TaskIndex
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines of progress where stderr is no terminal."""
@@ -27,13 +29,14 @@ _ERASE = "\r\x1b[K"
     examples=[
         ("All that a recipe needs", "hpclaunch fetch llama3-8b-lora"),
         ("A model and a dataset", "hpclaunch fetch Qwen/Qwen3-8B datasets/tatsu-lab/alpaca"),
+        ("The data of two evaluation tasks", "hpclaunch fetch --tasks hellaswag,arc_easy"),
         ("How much it is, and how much room there is", "hpclaunch fetch mine.yaml --dry-run"),
     ],
 )
 @click.argument(
     "words",
     nargs=-1,
-    metavar="RECIPE|MODEL|DATASET [KEY=VALUE ...]",
+    metavar="RECIPE|MODEL|DATASET|TASK [KEY=VALUE ...]",
     shell_complete=complete.recipes,
 )
 @click.option(
@@ -44,17 +47,26 @@ _ERASE = "\r\x1b[K"
     type=click.Path(path_type=Path),
     help="Python environment of the jobs; by default the one hpclaunch runs from.",
 )
+@click.option("--tasks", help="Data of these tasks of lm-evaluation-harness: a,b.")
+@click.option("--tasks-dir", help="Folder of your own task files.")
 @click.option("--dry-run", is_flag=True, help="Print what would be fetched, and how much it is.")
 @options.as_json
 def fetch(
-    words: tuple[str, ...], site: str | None, venv: Path | None, dry_run: bool, as_json: bool
+    words: tuple[str, ...],
+    site: str | None,
+    venv: Path | None,
+    tasks: str | None,
+    tasks_dir: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Fetch models and data from the hub before jobs need them.
 
-    Weights as safetensors, tokenizer, data and its rows go into the hub's cache, where jobs find
-    them without internet. Files that are whole are not fetched again; sizes and digests are
-    verified. MODEL and DATASET are hub ids; datasets/OWNER/NAME where the hub has a model of that
-    name, too. ID@REVISION takes a commit, tag or branch, datasets/ID:CONFIG a configuration.
+    Weights as safetensors, tokenizer, data and its rows, and the data of evaluation tasks go into
+    the hub's cache, where jobs find them without internet. Files that are whole are not fetched
+    again; sizes and digests are verified. MODEL and DATASET are hub ids; datasets/OWNER/NAME where
+    the hub has a model of that name, too. ID@REVISION takes a commit, tag or branch,
+    datasets/ID:CONFIG a configuration.
     """
     from hpclaunch.fetch.download import environment_of
     from hpclaunch.fetch.download import fetch as run_fetch
@@ -62,7 +74,12 @@ def fetch(
     from hpclaunch.launch.draft import python_environment, site_here
     from hpclaunch.site.load import load_site
 
-    items = wanted(words)
+    python = python_environment(venv).path
+    find = _TaskFinder(python, tasks_dir)
+    items = wanted(words, find) if words or tasks is None else ()
+    if tasks is not None:
+        items += find.named([name.strip() for name in tasks.split(",") if name.strip()])
+    items = tuple(dict.fromkeys(items))
     if not items:
         say("all of it is on this machine already: nothing is on the hub")
         return 0
@@ -73,7 +90,7 @@ def fetch(
     with line:
         done = run_fetch(
             items,
-            python_environment(venv).path,
+            python,
             environment,
             dry_run=dry_run,
             planned=line.planned,
@@ -86,6 +103,36 @@ def fetch(
     else:
         _print(done.plan, done.result, seconds)
     return 0
+
+
+class _TaskFinder:
+    """Finds the datasets of evaluation tasks; the harness's files are read once they are needed."""
+
+    def __init__(self, python: Path, own: str | None) -> None:
+        self._python, self._own = python, own
+        self._index: TaskIndex | None = None
+
+    def __call__(self, word: str) -> list[Wanted]:
+        """Return the datasets of a task; none for a word that is none, or without the harness."""
+        from hpclaunch.errors import UserError
+
+        try:
+            return list(self.named([word])) if self._read().matching(word) else []
+        except UserError:
+            return []
+
+    def named(self, names: list[str]) -> tuple[Wanted, ...]:
+        """Return the datasets of tasks. Raises UserError."""
+        from hpclaunch.fetch.tasks import of_tasks
+
+        return tuple(of_tasks(names, self._read(), self._own))
+
+    def _read(self) -> TaskIndex:
+        from hpclaunch.fetch.tasks import task_index
+
+        if self._index is None:
+            self._index = task_index(self._python, self._own)
+        return self._index
 
 
 def _print(plan: dict[str, Any], result: dict[str, Any] | None, seconds: float) -> None:

@@ -115,7 +115,7 @@ def _message(line: str) -> dict[str, Any]:
 
 
 def _error(message: str, fix: str) -> UserError:
-    prefix = "no recipe, model or dataset called "
+    prefix = "no recipe, task, model or dataset called "
     if message.startswith(prefix):
         near = nearest(message.removeprefix(prefix), library.names())
         fix = near if near.startswith("did you mean") else fix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,10 +38,13 @@ class Wanted:
     subset: str | None = None
 
 
-def wanted(words: Sequence[str]) -> tuple[Wanted, ...]:
-    """Return what recipes, models and datasets name, each once. Raises UserError.
+def wanted(
+    words: Sequence[str], tasks: Callable[[str], Sequence[Wanted]] = lambda _: ()
+) -> tuple[Wanted, ...]:
+    """Return what recipes, models, datasets and tasks name, each once. Raises UserError.
 
-    `section.key=value` words change the recipes.
+    `section.key=value` words change the recipes. `tasks` returns the datasets of an evaluation
+    task; none for another word.
     """
     overrides = [word for word in words if is_override(word)]
     named = [word for word in words if word not in overrides]
@@ -56,7 +59,7 @@ def wanted(words: Sequence[str]) -> tuple[Wanted, ...]:
             recipes += 1
             found += of_recipe(load(word, overrides))
         else:
-            found.append(_repository(word))
+            found += ("/" not in word and tasks(word)) or [_repository(word)]
     if overrides and not recipes:
         raise UserError(f"{overrides[0]} changes a recipe, and none is named", "name the recipe")
     return tuple(dict.fromkeys(found))

@@ -172,7 +172,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_fetched(
     [
         ("org/gated", "model", "org/gated is gated, and this account has no access"),
         ("org/gated", None, "org/gated is gated"),
-        ("org/private", None, "no recipe, model or dataset called org/private"),
+        ("org/private", None, "no recipe, task, model or dataset called org/private"),
         ("org/none", "model", "model org/none is not on the hub"),
         ("org/none", "dataset", "dataset org/none is not on the hub"),
         ("org/both", None, "a model and a dataset called org/both"),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
 from hpclaunch.fetch.download import environment_of
+from hpclaunch.fetch.tasks import of_tasks
 from hpclaunch.fetch.wanted import Wanted, wanted
+from hpclaunch.harness.tasks import read_index
 
 
 def test_a_recipe_names_its_model_its_data_and_its_kernel() -> None:
@@ -70,6 +72,27 @@ def test_any_word_is_a_repository_or_refused_in_one_line(word: str) -> None:
         assert "\n" not in str(error)
     else:
         assert all(each.name for each in found)
+
+
+def test_tasks_name_the_parts_of_datasets_that_they_read(tmp_path: Path) -> None:
+    files = {
+        "easy": "task: easy\ndataset_path: org/arc\ndataset_name: ARC-Easy\n",
+        "hard": "include: easy.yaml\ntask: hard\ndataset_name: ARC-Hard\n",
+        "mine": "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: x.jsonl}\n",
+        "all": "group: all\ntask: [easy, hard, mine]\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    index = read_index([tmp_path])
+    easy, hard = (Wanted("org/arc", "dataset", None, part) for part in ("ARC-Easy", "ARC-Hard"))
+    assert set(of_tasks(["all"], index, None)) == {easy, hard}
+    with pytest.raises(UserError, match=r"no task 'esy' .*did you mean easy"):
+        list(of_tasks(["esy"], index, None))
+
+    def find(word: str) -> list[Wanted]:
+        return list(of_tasks([word], index, None)) if index.matching(word) else []
+
+    assert wanted(["hard", "org/m", "gpt2"], find) == (hard, Wanted("org/m"), Wanted("gpt2"))
 
 
 def test_jobs_may_be_offline_and_this_shell_may_not() -> None:

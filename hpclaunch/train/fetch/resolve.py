@@ -32,7 +32,7 @@ def kind_of(name: str, revision: str | None) -> Kind:
         return next(iter(found))
     if refused is not None:
         raise refused
-    raise UserError(f"no recipe, model or dataset called {name}", "see its name")
+    raise UserError(f"no recipe, task, model or dataset called {name}", "see its name")
 
 
 def _ask(item: Item) -> str:
