@@ -148,6 +148,12 @@ class RunOptions:
         type=click.Path(path_type=Path),
         help="Python environment of the job; by default the one hpclaunch runs from.",
     )
+    test_run: bool = _option(
+        "--test-run",
+        is_flag=True,
+        default=False,
+        help="Train a step, save, load that, train another and end: all else as in the real run.",
+    )
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,13 @@ def rehearse(
     from dataclasses import asdict
 
     from hpclaunch.cli.resources import request
+    from hpclaunch.errors import UserError
     from hpclaunch.plan.resources import Resources
     from hpclaunch.rehearse.stages import rehearse as run_stages
     from hpclaunch.run.lines import show
 
+    if job.run.test_run:
+        raise UserError("rehearse is a test run in small itself", "leave --test-run out")
     requested = request("sbatch", typed, job)
     local = Resources(gpus=here_gpus) if here_gpus else Resources(cpu_processes=processes)
     result = run_stages(

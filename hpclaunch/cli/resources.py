@@ -59,6 +59,7 @@ def request(mode: Mode, typed: Invocation, job: JobOptions) -> Request:
         name=job.run.name,
         runs_dir=job.run.runs_dir,
         venv=job.run.venv,
+        test_run=job.run.test_run,
         modules=job.slurm.module,
         program=typed.program,
         command=typed.command,

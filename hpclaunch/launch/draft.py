@@ -46,6 +46,11 @@ def draft(
         raise UserError(f"draft({request!r}): expected a Request")
     request.check()
     request.resources.check()
+    if request.test_run and request.program:
+        raise UserError(
+            "--test-run is for the built-in trainer, which it stops and resumes",
+            "leave it out, or the program",
+        )
     cwd = request.cwd or _current_folder()
     recipe = _recipe(request)
     site = load_site(request.site or site_here(request.mode))
@@ -78,6 +83,7 @@ def draft(
         stage=request.stage,
         part_of_allocation=machine.part_of_allocation,
         group=request.group,
+        test_run=request.test_run,
         numbered=numbered,
     )
     plan = make_plan(recipe, site, machine.resources, launch)
@@ -101,6 +107,10 @@ def _current_folder() -> Path:
         raise UserError("the current folder is gone", "cd to another one") from None
 
 
+_TEST_RUN = {"training.max_steps": 2, "checkpoints.every_steps": 1}
+"""What a test run changes in the recipe: a step before the checkpoint is loaded, and one after."""
+
+
 def _recipe(request: Request) -> Recipe:
     """Load the recipe; an own program takes its sharding from it and nothing it did not ask for."""
     default = library.TINY if request.mode == "local" else library.DEFAULT
@@ -109,7 +119,7 @@ def _recipe(request: Request) -> Recipe:
     return load(
         request.recipe or default,
         request.overrides,
-        request.changes.flags(request.overrides),
+        request.changes.flags(request.overrides) | (_TEST_RUN if request.test_run else {}),
         own_program=bool(request.program),
         pending=request.pending,
     )
@@ -164,7 +174,7 @@ def _node_memory(machine: Machine) -> int | None:
 def _stem(request: Request, recipe: Recipe) -> str:
     """Return what a run without a name is named after: the program, else the recipe."""
     if not request.program:
-        return recipe.name
+        return f"{recipe.name}-test" if request.test_run else recipe.name
     first = request.program[0] if request.program[0] != "-m" else " ".join(request.program[1:2])
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(first).stem)
     return stem.lstrip("._-")[:80] or "run"

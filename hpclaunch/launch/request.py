@@ -91,6 +91,8 @@ class Request:
     """Of a run that is a stage; `program` is what the stage runs."""
     command: tuple[str, ...] = ()
     """What was typed, for the record."""
+    test_run: bool = False
+    """Train a step, save, load that checkpoint, train one more and end, with all else as it is."""
     cwd: Path | None = None
     """Where a program of the user's own starts; by default the current folder."""
     pending: tuple[str, ...] = ()

@@ -102,7 +102,9 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
 def _restarts(resources: Resources, launch: Launch) -> int:
     """How often the job may start again. Raises UserError where it cannot go on by itself."""
     requested = resources.max_restarts
-    if launch.mode == "sbatch" and not launch.program:
+    if launch.test_run and not requested:
+        return 0
+    if launch.mode == "sbatch" and not launch.program and not launch.test_run:
         return MAX_RESTARTS if requested is None else requested
     if requested:
         raise UserError(

@@ -154,6 +154,8 @@ class Launch:
     """Of a run that is a stage (merge, quantize ...): what its folder and script have beside."""
     part_of_allocation: bool = False
     """The run takes the first nodes of an allocation that has more."""
+    test_run: bool = False
+    """The trainer starts twice: the first time it stops after a step, with a checkpoint."""
     group: str = ""
     """Name of the sweep or pipeline that the run belongs to."""
     numbered: str = ""

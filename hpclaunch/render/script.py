@@ -12,7 +12,7 @@ import jinja2
 from hpclaunch.errors import UserError
 from hpclaunch.plan.plan import Plan
 from hpclaunch.render.compiled import Compiled
-from hpclaunch.run.stop_timing import SIGNAL_BEFORE_END_SECONDS
+from hpclaunch.run.stop_timing import SIGNAL_BEFORE_END_SECONDS, TEST_RUN
 from hpclaunch.shipped import shipped
 
 # Held against the whole text: a '$' would let a line break pass at the end.
@@ -60,6 +60,8 @@ def script(plan: Plan) -> str:
         builtin=plan.builtin_trainer,
         safe_path=plan.builtin_trainer or _is_own_module(plan.launch.program),
         restarts=plan.restarts,
+        test_run=launch.test_run,
+        stop_text=TEST_RUN,
         notify=plan.recipe.notify.webhook,
         signal_seconds=SIGNAL_BEFORE_END_SECONDS,
         nodes=plan.nodes,

@@ -32,6 +32,9 @@ PREEMPTED_UPLOAD_SECONDS = 10.0
 INTERRUPTED = "interrupted at the terminal"
 """Text of the stop file after Ctrl-C: save a checkpoint, no final weights, and end."""
 
+TEST_RUN = "test run"
+"""Text of the stop file of a test run, which loads the checkpoint after its first step."""
+
 INTERRUPTED_SAVE_SECONDS = 20.0
 """For that checkpoint where it was a signal from outside and not Ctrl-C: Slurm kills 30 s after its
 first signal (KillWait), and the processes need some of it to end."""

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from hpclaunch.run.attempt import taken_over
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.stop_timing import INTERRUPTED
+from hpclaunch.run.stop_timing import INTERRUPTED, TEST_RUN
 from hpclaunch.train.distributed import DistContext, broadcast_number
 from hpclaunch.train.progress_log import log_line
 from hpclaunch.train.walltime import TIME_LIMIT, Walltime, allocation_end, slowest_checkpoint
@@ -22,7 +22,7 @@ EXIT_TAKEN_OVER = 3
 PREEMPTED = "preempted"
 """Text of the stop file after a preemption's notice."""
 
-PAUSE_REASONS = {TIME_LIMIT, PREEMPTED, INTERRUPTED}
+PAUSE_REASONS = {TIME_LIMIT, PREEMPTED, INTERRUPTED, TEST_RUN}
 """Texts of the stop file after which the run is to go on later: no final weights are due."""
 
 

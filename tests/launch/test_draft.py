@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,16 @@ def test_a_feature_that_stands_for_several_types(monkeypatch: pytest.MonkeyPatch
     line = prediction(made, force=False)
     assert line is not None
     assert "which one? It comes as a100_40 and a100_80" in line
+
+
+def test_a_test_run_trains_two_steps_and_does_not_requeue() -> None:
+    request = Request(
+        recipe="tiny", site="generic", resources=Resources(cpu_processes=1), test_run=True
+    )
+    job = draft(request)
+    assert job.plan.recipe.training["max_steps"] == 2
+    assert job.plan.recipe.checkpoints.every_steps == 1
+    assert job.plan.launch.name.startswith("tiny-test-")
+    assert "#SBATCH --no-requeue" in job.script and "--max-restarts" not in job.script
+    with pytest.raises(UserError, match="--test-run is for the built-in trainer"):
+        draft(replace(request, program=("true",)))

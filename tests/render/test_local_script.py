@@ -14,7 +14,7 @@ from tests.render.standins import Stage, finish, until_stopped
 
 
 def rendered(
-    stage: Stage, program: tuple[str, ...] = (), **resources: Any
+    stage: Stage, program: tuple[str, ...] = (), *, test_run: bool = False, **resources: Any
 ) -> tuple[RunFolder, str]:
     folder = RunFolder(stage.root / "run")
     how = launch(
@@ -23,6 +23,7 @@ def rendered(
         cwd=stage.root,
         python=stage.python(),
         program=program,
+        test_run=test_run,
     )
     resources = resources or {"cpu_processes": 2}
     return folder, script(plan(recipe("model.dtype=float32", name="tiny"), how=how, **resources))
@@ -37,6 +38,18 @@ def test_the_trainings_exit_code_is_the_scripts(tmp_path: Path, training: str, c
     assert stage.run(folder, text)[0] == code
     assert folder.exit_code_file.read_text() == f"{code}\n"
     assert not stage.alive("sidecar")
+
+
+@pytest.mark.parametrize(("code", "parts"), [(0, "save load"), (3, "save")])
+def test_a_test_run_stops_after_a_step_and_loads_what_it_saved(
+    tmp_path: Path, code: int, parts: str
+) -> None:
+    looks = 'if grep -qsx "test run" "$HPCLAUNCH_RUN/stop"; then echo save; else echo load; fi'
+    stage = Stage(tmp_path, training=f'{looks} >>"$HPCLAUNCH_RUN/parts"; exit {code}')
+    folder, text = rendered(stage, test_run=True)
+    assert stage.run(folder, text)[0] == code
+    assert (folder.root / "parts").read_text().split() == parts.split()
+    assert not folder.stop_request.exists()
 
 
 def test_the_trainer_is_launched_with_everything_on_the_command_line(tmp_path: Path) -> None:
