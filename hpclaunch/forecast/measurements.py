@@ -6,6 +6,8 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -17,7 +19,7 @@ from hpclaunch.predict.memory import GIB
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import read_last_events
-from hpclaunch.run.find import default_runs_dir, known
+from hpclaunch.run.find import default_runs_dir, index_file, known
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.site.load import GENERIC, gpus, load_site
@@ -102,8 +104,30 @@ def _cluster_in(run: Record) -> str | None:
 
 def _newest(wanted: Callable[[Record], bool]) -> Iterator[tuple[RunFolder, Record]]:
     """Return the newest runs that are wanted, the newest first."""
-    runs = (each for each in known(default_runs_dir(), LISTED) if wanted(each[1]))
+    place = default_runs_dir()
+    runs = (
+        each
+        for each in _listed(place, (_changed(place), _changed(index_file())))
+        if wanted(each[1])
+    )
     yield from heapq.nlargest(LOOKED_AT, runs, key=lambda each: each[1].created)
+
+
+@lru_cache(maxsize=2)
+def _listed(place: Path, _changed: tuple[int, int]) -> tuple[tuple[RunFolder, Record], ...]:
+    """Return the runs that are looked at: a submission forecasts several layouts, and reads once.
+
+    `_changed`: when the folder and the index of runs last did; a new run changes either.
+    """
+    return tuple(known(place, LISTED))
+
+
+def _changed(path: Path) -> int:
+    """Return when a file or folder was last changed, in ns; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _recipe(folder: RunFolder) -> Recipe | None:

@@ -121,3 +121,28 @@ def test_a_run_on_another_cluster_is_no_measure(
         monkeypatch.setattr(measurements, "cluster_name", lambda name=cluster: name)
         found = checkpoint_rate_at("generic", 10**9)
         assert (found and found.gb_s) == rate
+
+
+def test_runs_are_read_once_until_there_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A submission forecasts several layouts, among what may be a thousand runs."""
+    monkeypatch.setenv("HPCLAUNCH_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setattr(measurements, "cluster_name", lambda: "alpha")
+    read = []
+    known = measurements.known
+
+    def counting(place: Path, most: int) -> Any:
+        read.append(place)
+        return known(place, most)
+
+    monkeypatch.setattr(measurements, "known", counting)
+    folder = run_in(tmp_path / "runs/one", cluster="alpha")
+    log_event(folder.events, "checkpoint", step=1, seconds=2.0, bytes=4 * 10**9, path="x")
+    rates = [checkpoint_rate_at("generic", 10**9) for _ in range(3)]
+    assert [rate and rate.run for rate in rates] == ["one"] * 3
+    assert len(read) == 1
+    newer = run_in(tmp_path / "runs/two", cluster="alpha", created=2000.0)
+    log_event(newer.events, "checkpoint", step=1, seconds=1.0, bytes=4 * 10**9, path="x")
+    rate = checkpoint_rate_at("generic", 10**9)
+    assert rate is not None and rate.gb_s == 4
