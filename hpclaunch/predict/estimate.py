@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
@@ -48,8 +49,6 @@ class Estimate:
     memory: Memory
     usable_bytes: int | None
     """Memory of the GPU that programs get; None: the GPU type is not known."""
-    longest_sample_tokens: int | None
-    """Tokens a sample may have for a step to fit; None where the GPU is not known or none fits."""
     step: StepTime | None
     """None where the GPU is not known."""
     steps: int | None
@@ -63,6 +62,14 @@ class Estimate:
     """Memory of each GPU while the model is loaded."""
     seconds_range: tuple[float, float] | None = None
     """Least and most seconds of a step, where shards are offloaded at rates that are assumed."""
+
+    @cached_property
+    def longest_sample_tokens(self) -> int | None:
+        """Tokens a sample may have, `seq_len` at most, for a step to fit; None: none, or unknown.
+
+        Looked for where it is asked for: a comparison estimates some fifty layouts.
+        """
+        return None if self.usable_bytes is None else _longest(self.training, self.usable_bytes)
 
     @property
     def peak_tensor_bytes(self) -> int:
@@ -132,7 +139,6 @@ def estimate(
         replicas=replicas,
         memory=memory(training),
         usable_bytes=room,
-        longest_sample_tokens=None if room is None else _longest(training, room),
         step=timed,
         steps=_steps(work),
         # Frozen parameters are not written.
@@ -191,6 +197,8 @@ def _longest(training: TrainingStep, room: int) -> int | None:
     def fits(tokens: int) -> bool:
         return memory(replace(training, seq_len=tokens)).total <= SAFE * room
 
+    if fits(length):
+        return length
     if not fits(min(SHORTEST_TOKENS, length)):
         return None
     low, high = min(SHORTEST_TOKENS, length), length

@@ -15,6 +15,7 @@ from hpclaunch.forecast.measurements import checkpoint_rate_at
 from hpclaunch.forecast.preflight_results import keep
 from hpclaunch.predict.hardware import host_rates_of, offload_basis
 from hpclaunch.run.events import log_event
+from hpclaunch.run.find import known
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.site.load import gpus
@@ -130,7 +131,6 @@ def test_runs_are_read_once_until_there_is_another(
     monkeypatch.setenv("HPCLAUNCH_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setattr(measurements, "cluster_name", lambda: "alpha")
     read = []
-    known = measurements.known
 
     def counting(place: Path, most: int) -> Any:
         read.append(place)
