@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     examples=[
         ("For llama.cpp, in 8 bits", "hpclaunch quantize my-run --to gguf"),
         (
-            "In 4 bits, on a GPU in the queue",
-            "hpclaunch quantize my-run --to nf4 --sbatch --gpu a100_40",
+            "For vLLM, in 4 bits, on a GPU in the queue",
+            "hpclaunch quantize my-run --to int4 --sbatch --gpu a100_40",
         ),
     ],
 )
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     "--to",
     type=click.Choice(get_args(Target)),
     required=True,
-    help="gguf: for llama.cpp. nf4: bitsandbytes, for Transformers.",
+    help="gguf: for llama.cpp. int8 (W8A8), int4 (W4A16): compressed-tensors, for vLLM. nf4: "
+    "bitsandbytes, for Transformers.",
 )
 @stage_options.stage_options
 @stage_options.checkpoint
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(GgufType)),
     default="q8_0",
     help="With --to gguf: type of the matrices; by default q8_0.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    default=256,
+    help="With --to int4: most rows of the run's data to calibrate with; by default 256.",
 )
 @click.option("--no-perplexity", is_flag=True, help="Leave out what it costs in perplexity.")
 @click.pass_obj
@@ -50,6 +57,7 @@ def quantize(
     checkpoint: str | None,
     revision: str | None,
     gguf_type: GgufType,
+    rows: int,
     no_perplexity: bool,
 ) -> int:
     """Write a model in fewer bits.
@@ -60,5 +68,5 @@ def quantize(
     from hpclaunch.cli.stage import known_source, start
     from hpclaunch.run.stage_settings import Quantize
 
-    settings = Quantize(to=to, gguf_type=gguf_type, perplexity=not no_perplexity)
+    settings = Quantize(to=to, gguf_type=gguf_type, rows=rows, perplexity=not no_perplexity)
     return start(typed, settings, (known_source(source, checkpoint, revision),), how)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-Target = Literal["gguf", "nf4"]
+Target = Literal["gguf", "int8", "int4", "nf4"]
 """Formats that `quantize` writes."""
 GgufType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 GGUF_MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
@@ -58,6 +58,8 @@ class Quantize(Settings, frozen=True, kw_only=True, tag="quantize"):
     to: Target
     gguf_type: GgufType = "q8_0"
     """With `to: gguf`."""
+    rows: PositiveInt = 256
+    """Most rows of the run's data that int4 is calibrated with."""
     perplexity: bool = True
     """Measure the perplexity before and after on rows of the run's data."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -33,7 +34,7 @@ def check(settings: Quantize, sources: Sequence[KnownSource]) -> None:
         if settings.to == "gguf" and kind is not None and kind not in GGUF_MODEL_TYPES:
             raise UserError(
                 f"{known.source.name}: model type {kind!r} cannot be written as GGUF here",
-                f"those that can: {', '.join(GGUF_MODEL_TYPES)}; or take --to nf4",
+                f"those that can: {', '.join(GGUF_MODEL_TYPES)}; or take --to int8, int4 or nf4",
             )
 
 
@@ -52,7 +53,17 @@ def model_config(known: KnownSource) -> Mapping[str, Any] | None:
 
 def place(settings: Quantize, sources: Sequence[KnownSource]) -> Place:
     """Return where it runs: GGUF is written on CPUs."""
-    return "either" if settings.to == "nf4" else "cpu"
+    return "cpu" if settings.to == "gguf" else "either"
+
+
+def check_job(
+    settings: Quantize, python: Path, internet: bool, environment: Mapping[str, str]
+) -> None:
+    """Make the environment of llm-compressor where it is needed. Raises UserError."""
+    if settings.to in {"int8", "int4"}:
+        from hpclaunch.stages.environment import ensure_compressor
+
+        ensure_compressor(python)
 
 
 def rows(values: Mapping[str, Any]) -> Rows:
@@ -90,5 +101,6 @@ STAGE = Stage(
     rows=rows,
     check=check,
     place=place,
-    packages=("torch", "transformers", "hpclaunch", "gguf", "bitsandbytes"),
+    check_job=check_job,
+    packages=("torch", "transformers", "hpclaunch"),
 )

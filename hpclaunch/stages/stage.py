@@ -50,7 +50,7 @@ class Stage(Generic[S]):
     """Refuses, by a UserError, what is sure to fail: before anything is written."""
     check_job: Callable[[S, Path, bool, Mapping[str, str]], None] = _no_check_of_job
     """The same by what the job has: its Python environment, whether its nodes have internet, its
-    variables. Called last, before it is written."""
+    variables. Called last, before it is written; it may make what lies beside that environment."""
     place: Callable[[S, Sequence[KnownSource]], Place] = _on_cpu
     parallel: bool = False
     """A process for each GPU, started by accelerate; else one process has all GPUs of its node."""

@@ -16,6 +16,7 @@ from hpclaunch.train import phases
 from hpclaunch.train.stages.inputs import Weights, model_folder
 from hpclaunch.train.stages.models import import_libraries, load_model, load_tokenizer
 from hpclaunch.train.stages.run import StageRun, stage_program
+from hpclaunch.train.stages.texts import sample
 
 Loader = Callable[[], Any]
 """Returns the quantized model, to be measured."""
@@ -26,17 +27,38 @@ def quantize(run: StageRun) -> dict[str, Any]:
     settings = run.settings
     weights = run.open(run.record.sources[0])
     import_libraries()
+    from hpclaunch.train.stages import perplexity
+
     whole = whole_model(run, weights)
     before = _size(whole)
     tokenizer = load_tokenizer(whole)
     with run.final() as folder:
-        values, loader = _write(run, whole, folder)
-        values |= {"to": settings.to, "bytes_before": before}
-        if settings.perplexity:
-            values |= _perplexities(run, whole, tokenizer, loader)
-        else:
-            values["not_measured"] = "--no-perplexity"
+        values: dict[str, Any] = {"to": settings.to, "bytes_before": before}
+        rows = _measure_before(run, whole, tokenizer, values)
+        if settings.to in {"int8", "int4"}:
+            return values | _compress(run, whole, tokenizer, folder, rows)
+        written, loader = _write(run, whole, folder)
+        values |= written
+        if rows:
+            phases.begin("measuring the perplexity after")
+            values["perplexity_after"] = perplexity.perplexity(loader(), tokenizer, rows)
     return values
+
+
+def _compress(
+    run: StageRun, whole: Weights, tokenizer: Any, folder: Path, rows: list[str]
+) -> dict[str, Any]:
+    """Write int8 or int4, calibrated with rows of the run's training data where there are any."""
+    from hpclaunch.train.stages.compress import write_compressed
+
+    settings = run.settings
+    texts: list[str] = []
+    reason = ""
+    if settings.to == "int4":
+        source = run.record.sources[0]
+        texts, reason = sample(source, tokenizer, settings.rows, validation=False)
+    values = write_compressed(whole, folder, run.scratch, settings.to, texts, rows)
+    return values | ({"note": f"not calibrated: {reason}"} if reason else {})
 
 
 def whole_model(run: StageRun, weights: Weights) -> Weights:
@@ -109,28 +131,28 @@ def _write_nf4(whole: Weights, folder: Path) -> tuple[dict[str, Any], Loader]:
     return {"bytes": size, "files": files, "type": "nf4"}, lambda: model
 
 
-def _perplexities(run: StageRun, whole: Weights, tokenizer: Any, loader: Loader) -> dict[str, Any]:
-    """Return the perplexity before and after, or why it is not measured."""
-    from hpclaunch.train.stages import compare
-    from hpclaunch.train.stages.perplexity import TEXTS, perplexity
-    from hpclaunch.train.stages.texts import sample
+def _measure_before(
+    run: StageRun, whole: Weights, tokenizer: Any, values: dict[str, Any]
+) -> list[str]:
+    """Return the texts to measure on, none where that cannot be; add the perplexity to `values`."""
+    from hpclaunch.train.stages import compare, perplexity
 
+    if not run.settings.perplexity:
+        values["not_measured"] = "--no-perplexity"
+        return []
     source = run.record.sources[0]
-    rows, reason = sample(source, tokenizer, TEXTS, validation=True)
+    rows, reason = sample(source, tokenizer, perplexity.TEXTS, validation=True)
     reason = reason or compare.no_room(Path(whole.model))
     if reason:
-        return {"not_measured": reason}
+        values["not_measured"] = reason
+        return []
     phases.begin("measuring the perplexity before")
     model = load_model(whole, len(tokenizer))
-    found = {"perplexity_before": perplexity(model, tokenizer, rows), "texts": len(rows)}
+    values["perplexity_before"] = perplexity.perplexity(model, tokenizer, rows)
+    values["texts"] = len(rows)
     del model
     gc.collect()
-    phases.begin("measuring the perplexity after")
-    try:
-        quantized = loader()
-    except ImportError as error:
-        return {"not_measured": f"the quantized model cannot be loaded here: {error}"}
-    return found | {"perplexity_after": perplexity(quantized, tokenizer, rows)}
+    return rows
 
 
 def _size(weights: Weights) -> int:
