@@ -35,7 +35,8 @@ def without_pip(monkeypatch: pytest.MonkeyPatch, problem: str = "") -> list[list
 
 
 def test_it_is_made_once_and_has_the_jobs_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, said = without_pip(monkeypatch), []
+    said: list[str] = []
+    asked = without_pip(monkeypatch)
     prefix = Path(sys.prefix)
     made = environment.ensure_compressor(prefix, said.append)
     assert made == environment_of(prefix) and is_complete(made)
