@@ -11,6 +11,7 @@ from pathlib import Path
 from hpclaunch.chat.survey import Survey
 from hpclaunch.chat.tokenizer_files import tokenizer_files
 from hpclaunch.dataset.arrow_rows import can_read, check_magic
+from hpclaunch.dataset.count import mixture_lines
 from hpclaunch.dataset.json_rows import check_end
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.names import listed
@@ -71,7 +72,7 @@ def check_data(
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
     if check.complete and not check.unread:
         survey.check_left()
-    return tuple(check.lines())
+    return (*check.lines(), *mixture_lines(recipe.data))
 
 
 @dataclass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec import structs
+
 from hpclaunch.dataset.arrow_rows import can_read, row_count
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import training_source
-from hpclaunch.errors import UserError
+from hpclaunch.errors import UserError, printable
 from hpclaunch.recipe.mixture import parts_of, samples_of
 from hpclaunch.recipe.schema import Data
 
@@ -41,6 +43,24 @@ def count_samples(data: Data) -> int | None:
     except (OSError, UserError):
         return None
     return total
+
+
+def mixture_lines(data: Data) -> list[str]:
+    """Return a line with the samples of an epoch of each of several datasets, where known."""
+    parts = parts_of(data) if data.sources else ()
+    one_by_one = [
+        samples_of(structs.replace(data, sources=[source]), [count_samples(part.data)])
+        for source, part in zip(data.sources, parts, strict=True)
+    ]
+    total = sum(samples or 0 for samples in one_by_one)
+    if not parts or not total or None in one_by_one:
+        return []
+    shares = (
+        f"{printable(part.data.name)} x {part.weight:g}: {samples:,} ({100 * samples / total:.0f}%)"
+        for part, samples in zip(parts, one_by_one, strict=True)
+        if samples is not None
+    )
+    return [f"data: {total:,} samples an epoch: {', '.join(shares)}"]
 
 
 def _rows(split: LocalSplit) -> int | None:

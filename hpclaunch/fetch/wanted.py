@@ -57,7 +57,9 @@ def wanted(
     for word in named:
         if is_recipe(word):
             recipes += 1
-            found += of_recipe(load(word, overrides))
+            recipe = load(word, overrides)
+            found += of_recipe(recipe)
+            found += [each for task in recipe.evaluate.tasks for each in tasks(task)]
         else:
             found += ("/" not in word and tasks(word)) or [_repository(word)]
     if overrides and not recipes:

@@ -92,6 +92,8 @@ def test_tasks_name_the_parts_of_datasets_that_they_read(tmp_path: Path) -> None
     def find(word: str) -> list[Wanted]:
         return list(of_tasks([word], index, None)) if index.matching(word) else []
 
+    evaluated = ["tiny", "evaluate.tasks=[easy]", "evaluate.every=checkpoint"]
+    assert wanted(evaluated, find) == (easy,)
     assert wanted(["hard", "org/m", "gpt2"], find) == (hard, Wanted("org/m"), Wanted("gpt2"))
 
 

@@ -56,7 +56,8 @@ def test_paths_count_from_the_recipes_folder_and_come_back(two: Path, tmp_path: 
 
 def test_each_is_looked_at_by_its_own_format(two: Path, tmp_path: Path) -> None:
     recipe = load(str(two))
-    check_data(recipe)
+    a, b = (source.name for source in recipe.data.sources)
+    assert f"data: 35 samples an epoch: {a} x 3: 30 (86%), {b} x 0.5: 5 (14%)" in check_data(recipe)
     assert count_samples(recipe.data) == 3 * 10 + 5
     write(tmp_path, "b.jsonl", {"prompt": "x", "completion": "y"}, {"prompt": "x"})
     with pytest.raises(UserError, match=r"b\.jsonl:2: the row has no 'completion'"):

@@ -28,6 +28,17 @@ def test_every_ready_recipe_has_a_small_one_that_reads_back(name: str, tmp_path:
     assert missing == list(ALWAYS)
 
 
+def test_each_of_several_datasets_is_small(tmp_path: Path) -> None:
+    sources = [{"name": "org/a", "limit": 5}, {"name": "org/b", "weight": 2.0}]
+    changes = {"data.name": None, "data.validation_split": None, "data.sources": sources}
+    made, _ = small(load("tiny", (), changes), tmp_path, "cpu")
+    assert [source.limit for source in made.data.sources] == [5, SAMPLES]
+    assert made.data.limit is None
+    file = tmp_path / "r.yaml"
+    file.write_text(to_yaml(made))
+    assert load(str(file)) == made
+
+
 def test_what_only_a_gpu_can_do_is_left_out_and_named(tmp_path: Path) -> None:
     overrides = (
         "model.attention=flash_attention_2", "training.packing=true", "fsdp.offload=true",
