@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.owner import is_own
 from hpclaunch.run.regular_file import read_regular
 
 MAX_BYTES = 1 << 24
@@ -70,7 +72,12 @@ def finite(value: Any) -> float | None:
 
 
 def write_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Keep an evaluation in the folder of the run that was evaluated. Raises OSError."""
+    """Keep an evaluation in the folder of the run that was evaluated.
+
+    Raises OSError, also for a folder of another user, which may lead anywhere.
+    """
+    if not is_own(folder) or folder.evaluations.is_symlink():
+        raise PermissionError(errno.EPERM, "the run is another user's", str(folder.root))
     folder.evaluations.mkdir(exist_ok=True)
     name = re.sub(r"[^A-Za-z0-9._-]", "-", evaluation.name).lstrip(".")
     text = msgspec.json.format(msgspec.json.encode(evaluation), indent=2).decode()

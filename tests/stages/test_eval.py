@@ -81,6 +81,21 @@ def test_what_is_kept_in_a_run_is_read_back_and_damage_is_passed_over(tmp_path: 
     assert [text.rpartition(" ")[2] for _, text in found] == ["(final)", "(step-5)"]
 
 
+def test_nothing_is_written_through_a_link_or_into_another_users_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(write_run(tmp_path / "a"))
+    (tmp_path / "elsewhere").mkdir()
+    folder.evaluations.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError):
+        write_evaluation(folder, evaluation())
+    folder.evaluations.unlink()
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    with pytest.raises(PermissionError):
+        write_evaluation(folder, evaluation())
+    assert not list((tmp_path / "elsewhere").iterdir()) and not folder.evaluations.exists()
+
+
 def test_a_table_has_each_run_and_each_base_once() -> None:
     again = evaluation(created=2.0, scores={"quiz": {"acc": {"value": 0.75}}})
     few = evaluation(created=3.0, limit=2, scores={"quiz": {"acc": {"value": 1.0}}})
