@@ -99,7 +99,12 @@ def _layout(made: Forecast) -> str:
         whole = f" (global batch {learnt}{f', not {named}' * (learnt != named)})"
     more = recomputed(load)
     more += ", CPU offload" if lay.offload else ""
-    return f"{sharding}{shards}, {batch(lay)}{whole}, samples of {count(load.seq_len)} tokens{more}"
+    pairs = load.objective.sequences == 2
+    samples = (
+        f"pairs of 2 x {count(load.seq_len)}" if pairs else f"samples of {count(load.seq_len)}"
+    )
+    more += ", a second copy as reference model" if load.objective.reference_copy else ""
+    return f"{sharding}{shards}, {batch(lay)}{whole}, {samples} tokens{more}"
 
 
 def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:

@@ -35,7 +35,8 @@ def rows_of(recipe: Recipe, samples: int | None) -> Rows:
     used = limit if used is None else used
     if used is not None and not recipe.data.sources:
         used -= held_out(recipe.data, used)
-    if used is None or recipe.training.get("packing") is False:
+    packs = recipe.objective in ("sft", "pretrain") and recipe.training.get("packing") is not False
+    if used is None or not packs:
         return Rows(used, None)
     size = _text_bytes(recipe)
     if size is None or samples is None:

@@ -18,6 +18,7 @@ from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.from_recipe import seq_len_of
 from hpclaunch.predict.fused import adapters_are_fused
 from hpclaunch.predict.memory import ALLOCATOR, COLLECTIVES, CONTEXT
+from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
@@ -101,6 +102,14 @@ def _run(
             f"{recipe.performance.every_n_layers}",
             "leave --exact out",
         )
+    work = objective_work(recipe)
+    if work.reference_copy or work.scores:
+        what = "a head of one number" if work.scores else "a second copy as reference model"
+        raise UserError(
+            f"--exact simulates a model with its own output head, and objective {recipe.objective} "
+            f"has {what}",
+            "leave --exact out",
+        )
     lora = recipe.method.lora
     request = {
         "config": dict(config),
@@ -114,7 +123,7 @@ def _run(
         "adapter_dtype": recipe.method.quantization.adapter_dtype,
         "sharding": sharding,
         "shards": shards,
-        "micro_batch_size": int(recipe.training["per_device_train_batch_size"]),
+        "micro_batch_size": int(recipe.training["per_device_train_batch_size"]) * work.sequences,
         "seq_len": seq_len_of(recipe),
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
         "fused_lora": adapters_are_fused(recipe),

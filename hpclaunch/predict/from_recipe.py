@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture, adapted
 from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
+from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.loading import adds_tokens, whole_because
@@ -50,6 +51,7 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         fused_lora=layers_are_fused(recipe, model),
         fused_loss=loss_is_fused(recipe),
         every_n_layers=recipe.performance.every_n_layers,
+        objective=objective_work(recipe),
         recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
 

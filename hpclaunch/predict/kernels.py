@@ -129,7 +129,7 @@ def _layers_of(training: TrainingStep) -> tuple[Layer, Layer]:
 def _flops(training: TrainingStep) -> tuple[float, float]:
     """Return the FLOPs forward and backward, but for adapters'."""
     model = training.model
-    head = 2.0 * model.embedding_parameters * training.tokens
+    head = 0.0 if training.objective.scores else 2.0 * model.embedding_parameters * training.tokens
     layers = 2.0 * model.layers * model.active_layer_parameters * training.tokens
     attention = attention_flops(training) * training.tokens
     # The weights' own gradients are a third of the work; without them the backward pass has half as
@@ -160,8 +160,9 @@ def _moved(training: TrainingStep) -> tuple[float, float]:
         backward += forward - RECOMPUTED_LESS * model.hidden_size
     elif training.recomputed_mlps:
         backward += fused.RECOMPUTED_MOVED * forward
-    ends = _ENDS_FORWARD * model.hidden_size + _LOGITS_FORWARD * model.vocab_size
-    ends_backward = _ENDS_BACKWARD * model.hidden_size + _LOGITS_BACKWARD * model.vocab_size
+    logits = 0 if training.objective.scores else model.vocab_size
+    ends = _ENDS_FORWARD * model.hidden_size + _LOGITS_FORWARD * logits
+    ends_backward = _ENDS_BACKWARD * model.hidden_size + _LOGITS_BACKWARD * logits
     once, once_backward = _of_weights(training)
     return (
         (model.layers * forward + ends) * training.tokens + once,
@@ -215,7 +216,8 @@ def gathered_bytes(training: TrainingStep) -> float:
     A vision tower is in FSDP units of its own, which text never reaches.
     """
     padding = training.model.layers * training.model.padding(training.shards)
-    whole = 2.0 * (training.model.decoder_parameters + padding + training.adapter_parameters)
+    decoder = training.model.decoder_parameters - training.missing_head
+    whole = 2.0 * (decoder + padding + training.adapter_parameters)
     return whole - (
         NF4_SAVED_BYTES * training.model.quantized_parameters if training.method == "qlora" else 0.0
     )
@@ -230,7 +232,9 @@ def token_flops(training: TrainingStep) -> float:
     met = training.model.active_layer_parameters / sum(
         each.parameters for each in training.model.linears
     )
-    forward = 2.0 * (training.model.active_parameters + met * training.adapter_parameters)
+    model = training.model
+    head = model.embedding_parameters if training.objective.scores else 0
+    forward = 2.0 * (model.active_parameters - head + met * training.adapter_parameters)
     return forward * (3 if training.method == "full" else 2) + 3.5 * attention_flops(training)
 
 

@@ -140,9 +140,13 @@ def _shard(training: TrainingStep) -> _Shard:
     trained = training.trained_parameters
     padding = model.layers * model.padding(shards)
     trained += padding if training.method == "full" else 0
-    held = model.tower_parameters if training.method == "full" else model.parameters + padding
+    held = model.tower_parameters
+    if training.method != "full":
+        held = model.parameters + padding - training.missing_head
     alone = training.method == "full" and training.sharding == "none"  # then all is loaded in fp32
     frozen = float((FP32_BYTES if alone else BF16_BYTES) * held)
+    if training.objective.reference_copy:
+        frozen += BF16_BYTES * (model.parameters + padding)
     scales = 0.0
     if training.method == "qlora":
         frozen -= NF4_SAVED_BYTES * model.quantized_parameters
@@ -187,9 +191,12 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
         merged = MERGED_GRADIENT + training.activation_checkpointing
         backward += merged * BF16_BYTES * model.merged_parameters
     tile = float(BF16_BYTES * min(training.tokens, HEAD_ROWS))
-    tile *= min(HEAD_COLUMNS, model.vocab_size)
+    tile *= 0 if training.objective.scores else min(HEAD_COLUMNS, model.vocab_size)
+    output = 0.0 if training.objective.scores else head
     # What stays unsharded from its turn in the forward pass to its turn in the backward one.
     stays = model.layers * layer + head if training.sharding == "grad" else 0.0
+    if training.objective.reference_copy and sharded:
+        stays += head  # its output head: nothing shards it again, for it has no backward pass
     own = 1.0 if sharded else 0.0
     again = 0.0 if training.sharding == "grad" else own
     # All-gather fills one flat buffer, and copies out of it. A single rank copies its parameters
@@ -199,17 +206,17 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     experts = BF16_BYTES * model.stacked_parameters
     layer_grads = LAYER_GRADIENTS * layer + experts if full and sharded else 0.0
     reduced = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
-    head_grad = 3 * head if full else 0.0  # in fp32, then once more in bf16
+    head_grad = 3 * output if full else 0.0  # in fp32, then once more in bf16
     ended = saved + FORWARD_END_HIDDEN * hidden_bytes
     loss = ended + 3 * hidden_bytes + tile + head_grad
     last = stays + again * buffers * layer + layer_grads
     first = stays + again * (layer + head) + layer_grads
     phases = [
         _PeakPhase(
-            "all-gather of the output head", 0, ended, stays + own * (buffers * head + layer)
+            "all-gather of the output head", 0, ended, stays + own * (buffers * output + layer)
         ),
-        _PeakPhase("logits", 0, ended + tile, stays + own * buffers * head),
-        _PeakPhase("loss", 0, loss, stays + own * head),
+        _PeakPhase("logits", 0, ended + tile, stays + own * buffers * output),
+        _PeakPhase("loss", 0, loss, stays + own * output),
         _PeakPhase("backward of the last layer", 0, saved + backward, last),
         _PeakPhase("backward of the first layer", reduced, backward + hidden_bytes, first),
     ]

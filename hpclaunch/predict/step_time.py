@@ -130,6 +130,7 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
     forward, forward_wait = _pass_seconds(forward_pass, training, machine, dequantize)
     dequantize *= 1 + training.recomputed_share
     backward, backward_wait = _pass_seconds(backward_pass, training, machine, dequantize)
+    more = training.objective.forward_passes
     gather = _gather_seconds(training, replicas, machine)
     reduce = _reduce_seconds(training, replicas, machine)
     if training.offload and gather is not None and reduce is not None:
@@ -143,12 +144,13 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
         every, last = (reduce, 0.0) if training.method == "full" else (0.0, reduce)
         share = machine.overlap
         exposed = training.gradient_accumulation_steps * (
-            _exposed(gather, forward, share) + _exposed(once + every, backward, share)
+            (1 + more) * _exposed(gather, forward, share) + _exposed(once + every, backward, share)
         )
         exposed += _exposed(last, max(0.0, backward - once), share)
     return StepTime(
-        compute=training.gradient_accumulation_steps * (forward + backward),
-        launch_wait=training.gradient_accumulation_steps * (forward_wait + backward_wait),
+        compute=training.gradient_accumulation_steps * ((1 + more) * forward + backward),
+        launch_wait=training.gradient_accumulation_steps
+        * ((1 + more) * forward_wait + backward_wait),
         exposed_communication=exposed,
         optimizer=_optimizer_seconds(training, machine),
         tokens=training.tokens

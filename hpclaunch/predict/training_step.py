@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
+from hpclaunch.predict.objective import PLAIN, ObjectiveWork
 from hpclaunch.predict.optimizer import ADAMW, Optimizer
 
 
@@ -25,7 +26,7 @@ class TrainingStep:
     micro_batch_size: int
     """Samples of a micro-batch on one GPU."""
     seq_len: int
-    """Tokens of each sample, padding with them."""
+    """Tokens of each sequence, padding with them."""
     activation_checkpointing: bool
     double_quant: bool = True
     """Double quantization of 4-bit weights."""
@@ -49,6 +50,8 @@ class TrainingStep:
     """Of checkpointed layers: only every n-th is computed again."""
     recomputed_mlps: bool = False
     """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
+    objective: ObjectiveWork = PLAIN
+    """What the loss takes beside a forward and a backward pass."""
     target_matrices: AdaptedMatrices | None = None
     """Matrices of a layer with adapters; None: all that PEFT's `all-linear` takes."""
 
@@ -67,12 +70,19 @@ class TrainingStep:
     @property
     def tokens(self) -> int:
         """Tokens of a micro-batch on one GPU."""
-        return self.micro_batch_size * self.seq_len
+        return self.micro_batch_size * self.objective.sequences * self.seq_len
+
+    @property
+    def missing_head(self) -> int:
+        """Parameters of the output head that a model for scores does not have."""
+        tied = self.model.tie_word_embeddings
+        return self.model.embedding_parameters if self.objective.scores and not tied else 0
 
     @property
     def trained_parameters(self) -> int:
         """Parameters that are trained, over all ranks."""
-        return self.model.decoder_parameters if self.method == "full" else self.adapter_parameters
+        whole = self.model.decoder_parameters - self.missing_head
+        return whole if self.method == "full" else self.adapter_parameters
 
     @property
     def trained_bytes(self) -> float:
