@@ -96,6 +96,8 @@ def _between_blocks(file: Path) -> Iterator[bytes]:
     try:
         with open_regular(file) as stream:
             while line := stream.readline(_LINE):
+                if len(line) == _LINE and not line.endswith(b"\n"):
+                    return  # none of ours
                 block = _BLOCK.match(line)
                 if block:
                     stream.seek(int(block.group(1)) + 1, 1)

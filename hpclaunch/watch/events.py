@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose.progress import RECENT
+from hpclaunch.run.events import MAX_BYTES
 from hpclaunch.run.regular_file import open_regular
 
 Event = dict[str, Any]
@@ -49,7 +50,7 @@ class EventReader:
                 if found.st_ino != self._inode or found.st_size < self._offset:
                     self._clear()
                     self._inode, self._offset = found.st_ino, 0
-                file.seek(self._offset)
+                file.seek(max(self._offset, found.st_size - MAX_BYTES))
                 torn = b""
                 while data := file.read(_PIECE):
                     *whole, torn = (torn + data).split(b"\n")

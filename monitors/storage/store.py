@@ -115,6 +115,8 @@ class NodeStore:
     def _pieces_of(self, file: IO[bytes], end: int) -> Iterator[Record | Block]:
         torn = False
         while (at := file.tell()) < end and (line := file.readline(_MOST_LINE)):
+            if self._is_endless(line, self._blocks.name):
+                return
             if line.startswith(HEAD):
                 block, size = _block(line, file, end)
                 if block is not None:
@@ -139,6 +141,8 @@ class NodeStore:
         size = os.fstat(journal.fileno()).st_size
         at = -1
         while journal.tell() < size and (line := journal.readline(_MOST_LINE)):
+            if self._is_endless(line, self._journal.name):
+                return
             at += 1
             record = self._read(line, self._journal.name) if at >= kept else None
             if record is None:
@@ -149,6 +153,13 @@ class NodeStore:
                     continue
                 self._last = None
             yield record
+
+    def _is_endless(self, line: bytes, name: str) -> bool:
+        """Whether a line is longer than any of ours: whatever follows would take for ever."""
+        if len(line) < _MOST_LINE or line.endswith(b"\n"):
+            return False
+        self._unreadable.append(f"{name} has a line without end: what follows is not read")
+        return True
 
     def _note_last(self, piece: Record | Block) -> None:
         records = [*self.unpacked(piece)] if isinstance(piece, Block) else [piece]
