@@ -46,6 +46,8 @@ from hpclaunch.run.regular_file import create_regular, lines_of, open_regular, r
 
 MAX_BYTES = 1 << 26
 """Of events.jsonl, as far as they are read at once: some 400,000 steps."""
+MAX_LINE = 1 << 20
+"""Bytes of an event: one names the nodes of a job, at most."""
 MAX_NESTED = 64
 """Lists and objects in an event: it has one or two, and more of them fill the memory."""
 
@@ -132,7 +134,7 @@ def _time(line: bytes) -> float | None:
 def _parse(text: bytes) -> list[dict[str, Any]]:
     events = []
     for line in text.split(b"\n"):
-        if line.count(b"[") + line.count(b"{") > MAX_NESTED:
+        if len(line) > MAX_LINE or line.count(b"[") + line.count(b"{") > MAX_NESTED:
             continue
         try:
             value = json.loads(line.decode(errors="replace"))

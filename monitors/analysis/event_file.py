@@ -12,6 +12,8 @@ from monitors.regular_file import open_regular
 
 MAX_BYTES = 1 << 26
 """Of the file, as far as it is read: some 400,000 steps."""
+MAX_LINE = 1 << 20
+"""Bytes of an event: one names the nodes of a job, at most."""
 MAX_NESTED = 64
 """Lists and objects in an event: it has one or two, and more of them fill the memory."""
 
@@ -73,7 +75,7 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    if line.count(b"[") + line.count(b"{") > MAX_NESTED:
+    if len(line) > MAX_LINE or line.count(b"[") + line.count(b"{") > MAX_NESTED:
         return None
     try:
         value = json.loads(line.decode("utf-8", errors="replace"))

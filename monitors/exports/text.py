@@ -35,7 +35,13 @@ def csv_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
     for source in sources:
         for row in rows(source):
             gpu = "" if row.gpu is None else row.gpu
-            yield line((row.time, row.node, gpu, *(row.values.get(name, "") for name in names)))
+            values = (_no_formula(row.values.get(name, "")) for name in names)
+            yield line((row.time, _no_formula(row.node), gpu, *values))
+
+
+def _no_formula(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: names come from whoever wrote them."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {*"=+-@\t\r"} else cell
 
 
 def json_text(sources: Iterable[RecordedNode]) -> Iterator[str]:

@@ -189,3 +189,12 @@ def test_any_damage_ends_in_an_export_or_a_sentence(
         export(folder, form, folder / "out")
     except ExportError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("name", ["=cmd|calc", "+1", "-1", "@SUM(A1)"])
+def test_a_name_is_no_formula_of_a_spreadsheet(tmp_path: Path, name: str) -> None:
+    record(tmp_path, "n1")
+    for path in list(tmp_path.glob("n1.*")):
+        path.rename(path.with_name(path.name.replace("n1", name, 1)))
+    rows = list(csv.DictReader(io.StringIO(text(tmp_path, "csv"))))
+    assert rows and {row["node"] for row in rows} == {f"'{name}"}

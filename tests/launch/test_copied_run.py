@@ -1,0 +1,49 @@
+"""A copied run folder is a run of its own: what is done with it leaves the first one alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hpclaunch.forecast.preflight_results import PROGRAM
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.request import Request
+from hpclaunch.launch.resume import redraft
+from hpclaunch.launch.write_folder import rewrite_folder, write_folder
+from hpclaunch.plan.resources import Resources
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import read_record
+from hpclaunch.slurm import commands
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "available", lambda: False)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_copy_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
+    job = draft(Request(mode="local", recipe="tiny", name="base"), {})
+    base = write_folder(job).folder
+    shutil.copytree(base.root, tmp_path / "elsewhere/copy")
+    copy = RunFolder(tmp_path / "elsewhere/copy")
+    before = {path: path.stat().st_mtime_ns for path in (base.root, *base.root.rglob("*"))}
+    record = read_record(copy)
+    again = redraft(copy, record, variables={})
+    assert again.plan.launch.folder == copy.root
+    rewrite_folder(again, record)
+    assert before == {path: path.stat().st_mtime_ns for path in (base.root, *base.root.rglob("*"))}
+    script = copy.script.read_text()
+    assert str(base.root) not in script
+    assert f"HPCLAUNCH_RUN={copy.root}\n" in script
+
+
+def test_no_module_of_the_current_folder_runs_in_a_preflight() -> None:
+    resources = Resources(nodes=2, cpu_processes=1)
+    job = draft(Request(recipe="tiny", resources=resources, program=PROGRAM), {})
+    script = job.script
+    assert script.index("export PYTHONSAFEPATH=1") < script.index("accelerate-launch")
