@@ -25,6 +25,8 @@ def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | Non
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),
         (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
         (recipe.objective not in OBJECTIVES, f"objective {recipe.objective} loads other models"),
+        (recipe.performance.fp8, "performance.fp8 was not tried with shards"),
+        (recipe.performance.liger, "performance.liger was not tried with shards"),
         (adapter and lora.use_dora, "method.lora.use_dora starts from the base weights"),
         (
             adapter and lora.init_lora_weights not in OWN_VALUES,

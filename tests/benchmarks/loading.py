@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import sys
 import tempfile
 import threading
@@ -102,8 +103,10 @@ class Sampler(threading.Thread):
 
 def measure(root: Path, model: Path, rows: Path, method: str, way: str, ranks: int) -> None:
     """Train one step and print a row of the table."""
+    name = f"{model.name}-{method}-{way}"
+    shutil.rmtree(root / name, ignore_errors=True)
     folder = make_run(
-        root / f"{model.name}-{method}-{way}",
+        root / name,
         [
             f"model.name={model}", f"data.name={rows}", "data.validation_split=null",
             f"method.kind={method}", "model.dtype=bfloat16", f"fsdp.loading={way}",

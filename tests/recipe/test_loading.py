@@ -23,6 +23,8 @@ from hpclaunch.recipe.loading import whole_because
         (["fsdp.version=1"], "FSDP 1"),
         (["fsdp.cpu_ram_efficient_loading=false"], "cpu_ram_efficient_loading is off"),
         (["method.lora.use_dora=true"], "use_dora"),
+        (["performance.fp8=true", "method.kind=full", "model.dtype=bfloat16"], "performance.fp8"),
+        (["performance.compile=true", "method.kind=full"], None),
         (["method.lora.init_lora_weights=pissa"], "pissa reads the base weights"),
         (["method.lora.trainable_token_indices=[1]"], None),
         (["method.lora.target_parameters=[a.b]"], "target_parameters"),

@@ -11,7 +11,8 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.train import model
-from tests.train.running import launch, make_run
+from tests.train.conftest import Done, short, train
+from tests.train.running import launch, losses, make_run
 
 pytestmark = pytest.mark.train
 
@@ -150,3 +151,19 @@ def test_libraries_with_other_private_functions_load_whole(
     found, lines = loaded(small, 67, 2)
     assert lines == ["loaded whole: the installed transformers has another rename_source_key"]
     assert not any(each.is_meta for each in found.parameters())
+
+
+@pytest.mark.parametrize("method", ["full", "qlora"])
+def test_the_final_weights_are_those_of_whole_loading(
+    method: str, request: pytest.FixtureRequest, tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Six steps and two checkpoints after it, in files of the same bytes."""
+    sharded: Done = request.getfixturevalue(f"{method}_run")
+    assert "weights: each rank reads its own shard" in sharded.outcome.out
+    assert "weights: read in" in sharded.outcome.out
+    overrides = [*short(tiny, rows), f"method.kind={method}", BF16, "fsdp.loading=whole"]
+    whole = train(tmp_path / "whole", overrides)
+    assert "weights: loaded whole: fsdp.loading is whole" in whole.outcome.out
+    assert losses(sharded.folder) == losses(whole.folder)
+    (file,) = sharded.folder.final.glob("*.safetensors")
+    assert file.read_bytes() == (whole.folder.final / file.name).read_bytes()
