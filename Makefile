@@ -26,6 +26,8 @@ FUZZ_SECONDS ?= 600
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
 	$(BIN)/hpclaunch report runs/$(RUN)
+	$(BIN)/hpclaunch merge runs/$(RUN)
+	$(BIN)/hpclaunch generate runs/$(RUN)-merge --prompt "What is a node?"
 	$(BIN)/python -m hpclaunch.train.sample runs/$(RUN) --next
 
 test: $(VENV)/.dev
