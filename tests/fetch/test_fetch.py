@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,12 @@ from tests.hub import Hub, Repository, serving
 
 WEIGHTS = os.urandom(400_000)
 ROWS = "".join(json.dumps({"instruction": f"q{n}", "output": "a"}) + "\n" for n in range(50))
+CARD = b"""---
+configs:
+- {config_name: one, data_files: a/1.jsonl}
+- {config_name: two, data_files: a/1.jsonl}
+---
+"""
 MODEL = {
     "config.json": b"{}",
     "model.safetensors": WEIGHTS,
@@ -39,6 +46,7 @@ def hub() -> Iterator[Hub]:
         "models/org/both": Repository(MODEL),
         "datasets/org/both": Repository({"train.jsonl": ROWS.encode()}),
         "datasets/Org/MyData": Repository({"data/train.jsonl": ROWS.encode()}),
+        "datasets/org/several": Repository({"README.md": CARD, "a/1.jsonl": b"{}\n"}),
         "models/org/gated": Repository({}, 403, "GatedRepo"),
         "models/org/private": Repository({}, 401, "RepoNotFound"),
     }
@@ -209,3 +217,12 @@ def test_a_revision_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_wrong_name_gets_the_nearest_recipe(environment: dict[str, str]) -> None:
     with pytest.raises(UserError, match="did you mean 'llama3-8b-lora'"):
         fetch([Wanted("llama3-8b-loar")], Path(sys.prefix), environment)
+
+
+def test_a_dataset_of_several_configurations_needs_the_name_of_one(
+    environment: dict[str, str],
+) -> None:
+    message = r"several configurations: \['one', 'two'\].*datasets/org/several:CONFIG"
+    with pytest.raises(UserError) as refused:
+        fetch([Wanted("org/several", "dataset")], Path(sys.prefix), environment)
+    assert re.search(message, str(refused.value))

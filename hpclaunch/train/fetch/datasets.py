@@ -20,8 +20,17 @@ def list_dataset(item: Item) -> tuple[Listing, Any]:
     from datasets import load_dataset_builder
 
     everything = repository_files(item)
-    with explain("dataset", item.name):
-        builder = load_dataset_builder(item.name, item.subset, revision=item.revision)
+    try:
+        with explain("dataset", item.name):
+            builder = load_dataset_builder(item.name, item.subset, revision=item.revision)
+    except UserError as error:
+        if "Config name is missing" not in error.message:
+            raise
+        configs = error.message.partition("available configs: ")[2].partition(" Example")[0]
+        raise UserError(
+            f"dataset {item.name} has several configurations: {configs}",
+            f"name one: datasets/{item.name}:CONFIG, or data.subset in the recipe",
+        ) from error
     files = builder.config.data_files or {}
     read = {_path_of(str(url)) for urls in files.values() for url in urls}
     chosen = tuple(file for file in everything.files if file.path in read)
