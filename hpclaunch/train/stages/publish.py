@@ -18,6 +18,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.paths import is_local
+from hpclaunch.run.evaluations import read_evaluations
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
@@ -134,6 +135,7 @@ def facts_of(source: Source, weights: Weights, license_id: str) -> Facts:
     if source.run is not None:
         training = training_run(RunFolder.at(source.run))
         known["stages"] = stages_of(RunFolder.at(source.run))
+        known["evaluations"] = scores_of(RunFolder.at(source.run), training, source.checkpoint)
     if training is not None:
         record = read_record(training)
         known |= {
@@ -145,6 +147,30 @@ def facts_of(source: Source, weights: Weights, license_id: str) -> Facts:
             "hpclaunch": record.hpclaunch,
         }
     return Facts(name=source.name, license=license_id, **known)
+
+
+def scores_of(
+    folder: RunFolder, training: RunFolder | None, checkpoint: str | None
+) -> list[tuple[str, str]]:
+    """Return the newest score of each task and metric, as label and text.
+
+    Of whole evaluations of these very weights: the run's own, or else those of the training whose
+    weights were merged or quantized since, which the label then says.
+    """
+    evaluations, since = read_evaluations(folder), ""
+    if not evaluations and training is not None and training != folder:
+        evaluations, since = read_evaluations(training), ", as it was trained"
+    found: dict[str, str] = {}
+    for evaluation in evaluations:
+        if evaluation.limit is not None or evaluation.checkpoint != checkpoint:
+            continue
+        for task, metrics in evaluation.scores.items():
+            for metric, score in metrics.items():
+                error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
+                base = evaluation.base.get(task, {}).get(metric)
+                before = "" if base is None else f", the base {base.value:.4f}"
+                found[f"{task}, {metric}{since}"] = f"{score.value:.4f}{error}{before}"
+    return list(found.items())
 
 
 def _recipe(training: RunFolder) -> Any:

@@ -11,13 +11,14 @@ import yaml
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
+from hpclaunch.run.evaluations import Evaluation, Score, write_evaluation
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import StageRecord, StageResults, stage_text, write_results
 from hpclaunch.run.stage_settings import Merge, Publish
 from hpclaunch.stages.source import resolve
 from hpclaunch.train.stages.model_card import Facts, model_card
-from hpclaunch.train.stages.publish import publish, stages_of
+from hpclaunch.train.stages.publish import publish, scores_of, stages_of
 from hpclaunch.train.stages.run import StageRun
 from tests.stages.folders import write_model, write_run
 from tests.storage import BUCKET, Storage
@@ -80,6 +81,21 @@ def test_local_paths_secrets_and_markup_stay_out(tmp_path: Path) -> None:
     assert "\\|b&lt;script>" in card
     assert "\n# heading" not in card
     assert "datasets" not in head_of(card)
+
+
+def test_a_card_has_the_scores_of_these_weights(home: Path) -> None:
+    run, merged = RunFolder(home / "run"), RunFolder(home / "merged")
+    known: dict[str, Any] = {"created": 1.0, "model": "run", "tasks": ("arc",)}
+    score = {"arc": {"acc": Score(value=0.5, stderr=0.01)}}
+    base = {"arc": {"acc": Score(value=0.25)}}
+    write_evaluation(run, Evaluation(name="e", scores=score, base=base, **known))
+    for name, more in (("limited", {"limit": 5}), ("early", {"checkpoint": "step-1"})):
+        other = {"arc": {"acc": Score(value=0.9)}}
+        write_evaluation(run, Evaluation(name=name, scores=other, **known, **more))
+    assert scores_of(run, run, None) == [("arc, acc", "0.5000 ± 0.0100, the base 0.2500")]
+    (trained,) = scores_of(merged, run, None)
+    assert trained[0] == "arc, acc, as it was trained"
+    assert scores_of(run, run, "step-1") == [("arc, acc", "0.9000")]
 
 
 def stage_run(home: Path, url: str, source: str, **settings: Any) -> StageRun:
