@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.regular_file import NotRegularFileError, read_regular
+from hpclaunch.run.regular_file import NotRegularFileError, open_regular
 
 SUFFIXES = {
     ".safetensors", ".json", ".jsonl", ".txt", ".model", ".jinja", ".md", ".tiktoken", ".vocab",
@@ -72,10 +72,13 @@ def newest_checkpoint(run: RunFolder) -> Path | None:
 def _copy_file(source: Path, target: Path, max_bytes: int) -> None:
     """Copy a text file where there is one; none that is no plain file, or larger."""
     try:
-        content = read_regular(source, max_bytes)
+        with open_regular(source) as stream:
+            if os.fstat(stream.fileno()).st_size > max_bytes:
+                return
+            with target.open("xb") as copy:
+                _copy_content(stream.fileno(), copy.fileno())
     except (FileNotFoundError, NotRegularFileError):
         return
-    target.write_bytes(content)
 
 
 def _copy_folder(source: Path, target: Path, copied: Copied) -> None:
