@@ -47,6 +47,11 @@ class ShardingOptions:
     fsdp: Literal["1", "2"] | None = _option(
         "--fsdp", type=click.Choice(["1", "2"]), help="FSDP version; by default 2."
     )
+    engine: Literal["fsdp", "deepspeed"] | None = _option(
+        "--engine",
+        type=click.Choice(["fsdp", "deepspeed"]),
+        help="What shards a program of your own: FSDP, or DeepSpeed's ZeRO.",
+    )
     sharding: Sharding | Literal["auto"] | None = _option(
         "--sharding",
         type=click.Choice(["full", "hybrid", "grad", "none", "auto"]),

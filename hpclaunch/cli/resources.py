@@ -22,6 +22,7 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
         model=recipe.model,
         dataset=recipe.dataset,
         fsdp=None if sharding.fsdp is None else (1 if sharding.fsdp == "1" else 2),
+        engine=sharding.engine,
         sharding=None if sharding.sharding == "auto" else sharding.sharding,
         offload=sharding.offload,
         activation_checkpointing=sharding.activation_checkpointing,

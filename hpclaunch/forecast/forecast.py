@@ -86,6 +86,11 @@ def forecast(
     Raises UserError where the model's shape cannot be had, or the GPU type is unknown.
     """
     recipe, site = request.recipe, request.site
+    if recipe.fsdp.engine == "deepspeed":
+        raise UserError(
+            "a plan is of the built-in trainer, which shards by FSDP",
+            "leave --engine deepspeed out",
+        )
     config, origin = model_config(recipe.model, environment, ask_hub=ask_hub)
     if config is None:
         raise UserError(

@@ -120,3 +120,9 @@ def _check_start(job: Job) -> None:
         more = ["bitsandbytes"] if four_bit else []
         more += needed_packages(job.plan.recipe) if job.plan.builtin_trainer else []
         check_packages(python, (*needed, *more), Path("/"))
+        deepspeed = job.plan.layout.engine == "deepspeed"
+        if deepspeed and missing(python, ["deepspeed"], Path("/")):
+            raise UserError(
+                f"--engine deepspeed: the job's Python in {python} lacks deepspeed",
+                f"{python}/bin/python -m pip install deepspeed",
+            )

@@ -25,6 +25,7 @@ class Changes:
     """Hub id or file, in place of the recipe's; all of it, and none of it to validate on, unless
     overrides say more."""
     fsdp: Literal[1, 2] | None = None
+    engine: Literal["fsdp", "deepspeed"] | None = None
     sharding: Sharding | None = None
     offload: bool | None = None
     activation_checkpointing: bool | None = None
@@ -36,6 +37,7 @@ class Changes:
             "model.name": self.model,
             "data.name": self.dataset,
             "fsdp.version": self.fsdp,
+            "fsdp.engine": self.engine,
             "fsdp.sharding": self.sharding,
             "fsdp.offload": self.offload,
             "training.gradient_checkpointing": self.activation_checkpointing,

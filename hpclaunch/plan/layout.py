@@ -33,6 +33,8 @@ class Layout:
     state_dict: Literal["sharded", "full"]
     compile: bool = False
     """Each layer is compiled."""
+    engine: Literal["fsdp", "deepspeed"] = "fsdp"
+    """What shards."""
 
 
 def layout(
@@ -45,6 +47,8 @@ def layout(
 ) -> Layout:
     """Lay the recipe over `nodes` x `per_node` ranks. Raises UserError for what cannot be."""
     fsdp = recipe.fsdp
+    if fsdp.engine == "deepspeed":
+        check_deepspeed(recipe, device, own_program=own_program)
     if fsdp.version == 1 and device == "cpu":
         raise UserError("FSDP 1 runs on GPUs only", "use --fsdp 2, or GPUs")
     if fsdp.offload and device == "cpu":
@@ -74,4 +78,32 @@ def layout(
         cpu_ram_efficient_loading=fsdp.cpu_ram_efficient_loading,
         state_dict=fsdp.state_dict,
         compile=levers.compile,
+        engine=fsdp.engine,
     )
+
+
+def check_deepspeed(recipe: Recipe, device: str, *, own_program: bool) -> None:
+    """Refuse what DeepSpeed's ZeRO cannot do, or is not written for it. Raises UserError."""
+    if not own_program:
+        raise UserError(
+            "--engine deepspeed: the built-in trainer shards, saves and resumes by FSDP",
+            "leave it out (--sharding full is ZeRO-3), or run a program of your own: -- train.py",
+        )
+    if device == "cpu":
+        raise UserError(
+            "--engine deepspeed on CPUs: accelerate leaves it out, and each rank trains alone",
+            "use GPUs, or --engine fsdp",
+        )
+    if recipe.fsdp.sharding not in {"full", "grad"}:
+        raise UserError(
+            f"--engine deepspeed with --sharding {recipe.fsdp.sharding}: no ZeRO stage is that",
+            "use --sharding full (ZeRO-3) or grad (ZeRO-2)",
+        )
+    if recipe.fsdp.version == 1:
+        raise UserError("--engine deepspeed with --fsdp 1: one of them shards", "leave one out")
+    if recipe.training["gradient_checkpointing"]:
+        raise UserError(
+            "--engine deepspeed with --activation-checkpointing: a program of your own turns it on "
+            "itself under DeepSpeed",
+            "leave it out, and call gradient_checkpointing_enable() in the program",
+        )

@@ -54,7 +54,9 @@ def accelerate_config(
             "enable_fsdp_float8_all_gather": layout.sharding != "none",
             "pad_inner_dim": True,
         }
-    if layout.sharding != "none":
+    if layout.engine == "deepspeed":
+        config["deepspeed_config"] = _deepspeed(layout)
+    elif layout.sharding != "none":
         config["fsdp_config"] = _fsdp1(layout) if layout.version == 1 else _fsdp2(layout)
     config |= {
         "machine_rank": 0,
@@ -86,9 +88,28 @@ def _distributed_type(layout: Layout, processes: int) -> str:
     MULTI_GPU stands for plain data parallelism on CPUs too: for MULTI_CPU the launcher looks for
     an MPI and, finding none, starts one process in place of all.
     """
+    if layout.engine == "deepspeed":
+        return "DEEPSPEED"
     if layout.sharding != "none":
         return "FSDP"
     return "NO" if processes == 1 else "MULTI_GPU"
+
+
+def _deepspeed(layout: Layout) -> dict[str, Any]:
+    """DeepSpeed's keys. standard: each node's launcher is started by the job, as for FSDP."""
+    stage = 3 if layout.sharding == "full" else 2
+    device = "cpu" if layout.offload else "none"
+    config: dict[str, Any] = {
+        "deepspeed_multinode_launcher": "standard",
+        "offload_optimizer_device": device,
+    }
+    if stage == 3:
+        config |= {
+            "offload_param_device": device,
+            "zero3_init_flag": True,
+            "zero3_save_16bit_model": True,
+        }
+    return config | {"zero_stage": stage}
 
 
 def _fsdp2(layout: Layout) -> dict[str, Any]:

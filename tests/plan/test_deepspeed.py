@@ -1,0 +1,74 @@
+"""`--engine deepspeed`: its config for a program of the user's own, and what it is refused with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from hpclaunch.errors import UserError
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.request import Changes, Request
+from hpclaunch.plan.resources import Resources
+from hpclaunch.render.job import Job
+
+ON_GPUS = Request(
+    site="generic",
+    name="r",
+    program=("train.py",),
+    changes=Changes(engine="deepspeed"),
+    resources=Resources(nodes=2, gpus=4),
+)
+
+
+def drafted(**changes: object) -> Job:
+    return draft(replace(ON_GPUS, changes=replace(ON_GPUS.changes, **changes)))  # type: ignore[arg-type]  # a test's own
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            {"zero_stage": 3, "zero3_init_flag": True, "zero3_save_16bit_model": True,
+             "offload_optimizer_device": "none", "offload_param_device": "none"},
+        ),
+        (
+            {"offload": True},
+            {"zero_stage": 3, "zero3_init_flag": True, "zero3_save_16bit_model": True,
+             "offload_optimizer_device": "cpu", "offload_param_device": "cpu"},
+        ),
+        ({"sharding": "grad"}, {"zero_stage": 2, "offload_optimizer_device": "none"}),
+    ],
+)  # fmt: skip
+def test_the_config_names_the_zero_stage(
+    changes: dict[str, object], expected: dict[str, object]
+) -> None:
+    config = yaml.safe_load(drafted(**changes).accelerate)
+    assert config["distributed_type"] == "DEEPSPEED" and "fsdp_config" not in config
+    assert config["deepspeed_config"] == {"deepspeed_multinode_launcher": "standard"} | expected
+    assert (config["num_machines"], config["num_processes"]) == (2, 8)
+    assert config["mixed_precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sharding": "hybrid"}, "--engine deepspeed with --sharding hybrid"),
+        ({"sharding": "none"}, "--engine deepspeed with --sharding none"),
+        ({"fsdp": 1}, "--engine deepspeed with --fsdp 1"),
+        ({"activation_checkpointing": True}, "with --activation-checkpointing"),
+    ],
+)
+def test_what_deepspeed_cannot_do_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        drafted(**changes)
+
+
+def test_the_trainer_and_cpus_are_refused() -> None:
+    with pytest.raises(UserError, match="the built-in trainer shards, saves and resumes by FSDP"):
+        draft(replace(ON_GPUS, recipe="llama3-8b-full", program=()))
+    with pytest.raises(UserError, match="on CPUs: accelerate leaves it out"):
+        draft(replace(ON_GPUS, resources=Resources(cpu_processes=2)))
