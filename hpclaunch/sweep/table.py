@@ -34,7 +34,7 @@ class Row:
     step: int | None
     total: int | None
     eval_loss: float | None
-    """Of the newest evaluation; None where there is none, or it is no number."""
+    """Of the final weights or the newest evaluation; None where there is none, or no number."""
     loss: float | None
     """Of the newest training step that was logged; None where none is, or it is no number."""
 
@@ -76,9 +76,15 @@ def _row(summary: Summary, values: dict[str, str], folder: RunFolder) -> Row:
         job_id=summary.job_id,
         step=summary.step,
         total=summary.total,
-        eval_loss=_loss(newest(events, "eval")),
+        eval_loss=_eval_loss(events),
         loss=_loss(steps[-1] if steps else None),
     )
+
+
+def _eval_loss(events: list[dict[str, Any]]) -> float | None:
+    """Return the evaluation loss of the final weights where the run names it, else the newest."""
+    of_final = (newest(events, "end") or {}).get("eval_loss")
+    return _loss(newest(events, "eval")) if of_final is None else _loss({"loss": of_final})
 
 
 def _loss(event: dict[str, Any] | None) -> float | None:

@@ -138,6 +138,15 @@ def test_the_best_is_by_eval_loss_where_every_finished_run_has_one(tmp_path: Pat
     assert not_comparable(record) == []
 
 
+def test_the_loss_of_the_final_weights_counts_with_checkpoints_best(tmp_path: Path) -> None:
+    folders = [folder for folder, _ in write_sweep(drafted(tmp_path), ["hpclaunch"])]
+    finish(folders[0], step(1.0), {"event": "eval", "step": 1, "loss": 0.5},
+           {"event": "eval", "step": 3, "loss": 0.9},
+           {"event": "end", "step": 3, "outcome": "done", "eval_loss": 0.5})  # fmt: skip
+    finish(folders[1], step(1.0), {"event": "eval", "step": 3, "loss": 0.7})
+    assert best(rows(*find_sweep("sw"))) == Best("sw.learning_rate-1e-4", "eval loss", 0.5)
+
+
 @pytest.mark.parametrize("loss", [None, "low", float("nan"), True])
 def test_a_loss_that_is_no_number_is_unknown(tmp_path: Path, loss: object) -> None:
     folders = [folder for folder, _ in write_sweep(drafted(tmp_path), ["hpclaunch"])]
