@@ -172,7 +172,7 @@ def test_what_leaves_nothing_is_refused(
 
 
 def test_every_number_of_ranks_trains_on_the_same_rows(
-    texts: Path, chats: Path, tmp_path: Path
+    texts: Path, chats: Path, tmp_path: Path, tokenizer: Any
 ) -> None:
     sources = [{"name": str(texts), "weight": 0.5}, {"name": str(chats)}]
     overrides = [
@@ -181,14 +181,12 @@ def test_every_number_of_ranks_trains_on_the_same_rows(
         "training.per_device_train_batch_size=2", "training.eval_strategy=epoch",
         "training.packing=true", "checkpoints.every_steps=0", "tracking.tensorboard=false",
     ]  # fmt: skip
-    seen = []
-    for ranks in (1, 2):
-        folder = make_run(tmp_path / f"run-{ranks}", overrides, per_node=ranks)
-        done = launch(folder, ranks, HF_HOME=str(tmp_path / f"cache-{ranks}"))
-        assert done.code == 0, done.said
-        events = {event["event"]: event for event in read_events(folder.events)}
-        assert events["eval"]["loss"] > 0
-        seen.append(events["data"]["sources"])
-        assert "pages.jsonl: 100 rows x 0.5: 45 samples (56%), 10 held out" in done.out
-    assert seen[0] == seen[1]
-    assert [(use["samples"], use["validation"]) for use in seen[0]] == [(45, 10), (36, 4)]
+    folder = make_run(tmp_path / "run", overrides, per_node=2)
+    done = launch(folder, 2, HF_HOME=str(tmp_path / "cache"))
+    assert done.code == 0, done.said
+    events = {event["event"]: event for event in read_events(folder.events)}
+    assert events["eval"]["loss"] > 0
+    assert "pages.jsonl: 100 rows x 0.5: 45 samples (56%), 10 held out" in done.out
+    assert events["data"]["sources"] == list(mixed(load(str(folder.recipe)), tokenizer).sources)
+    used = [(use["samples"], use["validation"]) for use in events["data"]["sources"]]
+    assert used == [(45, 10), (36, 4)]
