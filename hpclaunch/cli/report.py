@@ -110,7 +110,9 @@ def report(
         head += metrics.rows
         if page:
             head.append(("page", str(page)))
-        parts = [rows(head), render_text(metrics.report, all_gpus)]
+        parts = [rows(head)]
+        if metrics.report.nodes or not record.stage:  # some stages are not sampled
+            parts.append(render_text(metrics.report, all_gpus))
         if metrics.report.nodes:
             parts.insert(0, _findings(metrics))
         print("\n\n".join(parts))

@@ -22,7 +22,9 @@ LONGER = 2
 def resume(evidence: RunEvidence, *words: str) -> str:
     """Return the command that goes on with the run, and from where it would."""
     step = evidence.progress.checkpoint
-    if evidence.record.program:
+    if evidence.record.stage:
+        where = f"does {evidence.record.stage} again"
+    elif evidence.record.program:
         where = "starts your program again"
     else:
         where = "from the beginning" if step is None else f"from step {step}"
