@@ -12,6 +12,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Objective, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
+from hpclaunch.train.four_bit import keep_unpacked
 from hpclaunch.train.hub import explain
 from hpclaunch.train.loading import way as loading
 from hpclaunch.train.routers import router_names
@@ -131,6 +132,7 @@ def load_model(
             "take a complete model; an adapter alone is none",
         )
     freeze_towers(model)
+    keep_unpacked(model)
     if vocab_size > model.get_input_embeddings().weight.shape[0]:
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level

@@ -38,6 +38,8 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
     if not any(folder.final.glob("*.safetensors")):
         raise UserError(f"{folder.root} has no final weights", "let the run end first")
     recipe = load(str(folder.recipe))
+    if recipe.objective == "reward":
+        raise UserError(f"{folder.root} is a reward model: it scores, and writes nothing")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final)

@@ -33,6 +33,13 @@ def changed(recipe: Recipe, **training: Any) -> Recipe:
     return msgspec.structs.replace(recipe, training={**recipe.training, **training})
 
 
+def test_4_bit_weights_of_a_cpu_stay_as_fsdp_shards_them(tiny: Path, rows: Path) -> None:
+    recipe = load("tiny", [*short(tiny, rows), "method.kind=qlora", "model.dtype=bfloat16"])
+    loaded = model.load_model(recipe, model.source(recipe.model), "sdpa", 10, 0)
+    packs = [getattr(each, "support_avx512bf16_for_cpu", None) for each in loaded.modules()]
+    assert packs.count(False) > 0 == packs.count(True)
+
+
 @pytest.mark.parametrize("objective", ["sft", "dpo", "kto", "reward"])
 def test_the_list_of_fields_is_the_installed_trls(objective: Any) -> None:
     file = resources.files("hpclaunch.recipe").joinpath(f"{objective}_fields.json")
