@@ -2,7 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
-# make verdicts   what `why` says of some 390 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
+# make verdicts   what `why` says of some 450 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make fuzz    hostile run folders against every command that reads one: FUZZ_SECONDS, by default ten minutes
 # make models  what each architecture can do, tried on tiny models: docs/evidence/models.md, some minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan

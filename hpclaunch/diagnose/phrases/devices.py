@@ -40,6 +40,8 @@ GPU_MEMORY: Family = {
         "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Cuda failure 2 'out of memory'",
         "Cuda failure 'out of memory'", "Failed to CUDA calloc", "Failed to CUDA malloc",
         "No executable batch size found", "CUDA_ERROR_OUT_OF_MEMORY", "XPU out of memory",
+        "Error out of memory at line", "No available memory for the cache blocks",
+        "larger than the available KV cache memory",
     )
 }  # fmt: skip
 NO_GPU: Family = {

@@ -51,7 +51,7 @@ def hardware(evidence: RunEvidence) -> Cause | None:
     number = _number(first.text)
     if number is not None:
         headline = f"GPU error Xid {number}: {MEANINGS.get(number, UNLISTED)}"
-    elif _ECC in first.text:
+    elif _ECC in first.text or "ncorrectable ECC" in first.text:
         headline = "a GPU's memory had errors that could not be corrected"
     else:
         headline = "a GPU was lost while the job ran"

@@ -72,7 +72,12 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
         if evidence.log.is_at_end(line) and not _STARTUP.search(line.text)
     ]
     missing = evidence.code in {126, 127, None}
-    line = next((line for line in lines if missing or not line.text.endswith("not found")), None)
+    last = evidence.log.end().rstrip().rpartition("\n")[2]  # the script did nothing after it
+    line = next(
+        (line for line in lines if missing or not line.text.endswith("not found")
+         or line.text in last),
+        None,
+    )  # fmt: skip
     if line is None:
         return None
     steps = (

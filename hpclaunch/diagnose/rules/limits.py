@@ -47,6 +47,9 @@ def shared_memory(evidence: RunEvidence) -> Cause | None:
 def processes(evidence: RunEvidence) -> Cause | None:
     """No further process or thread may be started."""
     line = evidence.root_cause_line("process_limit")
+    if line is None and "KeyboardInterrupt" in evidence.last_words:
+        # OpenBLAS interrupts its own process where it cannot start its threads.
+        line = evidence.context_line("process_limit")
     if line is None:
         return None
     steps = (

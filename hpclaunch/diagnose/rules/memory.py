@@ -40,6 +40,14 @@ def gpu(evidence: RunEvidence) -> Cause | None:
     culprit = evidence.culprit
     if rank is None and culprit is not None and not culprit.is_collateral:
         rank, host = culprit.rank, culprit.host
+    if "cache blocks" in line.text or "KV cache" in line.text:
+        steps = (
+            "give vLLM a larger share of the GPU (gpu_memory_utilization), or shorter texts "
+            "(max_model_len)",
+            advice.resume(evidence),
+        )
+        return Cause(f"vLLM finds no room on the GPU for its cache: {line.text}", steps, (line,),
+                     rank, host)  # fmt: skip
     requested, free = _REQUESTED.search(line.text), _either(_FREE, line.text)
     device, capacity = _GPU.search(line.text), _either(_CAPACITY, line.text)
     headline = f"GPU {device.group(1)} is out of memory" if device else "a GPU is out of memory"

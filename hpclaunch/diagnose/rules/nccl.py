@@ -34,6 +34,8 @@ def no_interface(evidence: RunEvidence) -> Cause | None:
 def versions(evidence: RunEvidence) -> Cause | None:
     """Ranks use different versions of NCCL."""
     line = evidence.root_cause_line("nccl_versions") or evidence.nccl_line("nccl_versions")
+    if line is None and "NCCL" in evidence.last_words:
+        line = evidence.context_line("nccl_versions")
     if line is None:
         return None
     numbers = re.findall(r"version (\d)(\d\d)(\d\d)\b", line.text)

@@ -45,7 +45,10 @@ def arguments(evidence: RunEvidence) -> Cause | None:
         error = argument_error(evidence.log.end().split("\n"))
         steps = (advice.logs(evidence), advice.resume(evidence))
         return Cause(error, steps, evidence.log.last) if error else None
-    if rank is None or rank.is_collateral or rank.code != ARGPARSE or ": error: " not in rank.error:
+    if rank is None or rank.is_collateral:
+        return None
+    of_argparse = rank.code == ARGPARSE and ": error: " in rank.error
+    if not of_argparse and "not used by the HfArgumentParser" not in rank.error:
         return None
     words = " ".join(evidence.record.program)
     steps = (f"see what it takes, and what it was given: {words}", advice.resume(evidence))
