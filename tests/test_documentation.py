@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from hpclaunch.pipeline.order import waits_for
@@ -114,7 +116,10 @@ def test_the_documented_parts_of_recipes(home: Home) -> None:
     parts = [block for block in blocks("yaml") if not block.text.startswith(others)]
     assert len(parts) >= 4
     questions = (home.folder / "questions.jsonl").read_text()
-    (home.folder / "held-out.jsonl").write_text(questions)
+    for name in ("held-out.jsonl", "ours.jsonl"):
+        (home.folder / name).write_text(questions)
+    table = pyarrow.table({"text": ["a page", "another", "a third", "a fourth"]})
+    pyarrow.parquet.write_table(table, home.folder / "pages.parquet")
     base = "name: part\nmodel: {name: builtin:tiny-llama}\n"
     for block in parts:
         data = "" if "\ndata:" in f"\n{block.text}" else "data: {name: questions.jsonl}\n"
