@@ -39,7 +39,9 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
         raise UserError(f"{folder.root} has no final weights", "let the run end first")
     recipe = load(str(folder.recipe))
     if recipe.objective == "reward":
-        raise UserError(f"{folder.root} is a reward model: it scores, and writes nothing")
+        from hpclaunch.train.scores import scores
+
+        return scores(folder, recipe)
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final)
