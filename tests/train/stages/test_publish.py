@@ -119,6 +119,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the report of the training, which takes a second."""
+    monkeypatch.setattr("hpclaunch.train.stages.publish._figures", lambda _: {})
+
+
+@pytest.mark.usefixtures("no_report")
 def test_a_folder_gets_the_weights_and_the_card(home: Path) -> None:
     url = f"file://{home}/out/model"
     values = publish(stage_run(home, url, "run"))
@@ -135,6 +142,7 @@ def test_a_folder_gets_the_weights_and_the_card(home: Path) -> None:
     publish(stage_run(home, url, "run", replace=True))
 
 
+@pytest.mark.usefixtures("no_report")
 def test_s3_has_the_config_last(
     home: Path, server: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
