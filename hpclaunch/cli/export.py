@@ -55,6 +55,7 @@ def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None)
     other formats hold every value, and leave out unknown ones. The output goes to stdout unless
     --out names a folder; parquet and tensorboard need one.
     """
+    from hpclaunch.cli.visible import visible
     from hpclaunch.errors import UserError
     from hpclaunch.run.find import find
     from monitors.exports.export import ExportError
@@ -63,7 +64,7 @@ def export(run: str | None, form: str, nodes: tuple[str, ...], out: Path | None)
     folder, _ = find(run)
     try:
         for path in write(folder.metrics, form, out, nodes):
-            print(path)
+            print(visible(str(path)))
     except ExportError as error:
         message, _, fix = str(error).partition("; ")
         raise UserError(message, fix) from None

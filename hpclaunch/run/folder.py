@@ -220,6 +220,9 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
     `mode` is its permissions, of which the umask takes some away.
     """
+    if path.is_char_device():  # /dev/null: renamed over, it would be a file
+        path.write_text(text, encoding="utf-8")
+        return
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

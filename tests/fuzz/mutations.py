@@ -64,7 +64,7 @@ class _Named:
 
     def __call__(self, root: Path) -> None:
         # An earlier mutation may have taken its place away.
-        with suppress(FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError):
+        with suppress(OSError):
             self._act(root)
 
     def __repr__(self) -> str:

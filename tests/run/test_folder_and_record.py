@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -204,3 +205,13 @@ def test_logs_and_errors_as_they_come(tmp_path: Path) -> None:
     assert folder.node_names() == ("n1", "n2")
     folder.rank_error(3).write_text("{}")
     assert folder.rank_errors() == [folder.logs / "rank-3.error.json"]
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root may make a device")
+    write_atomic(null, "text")
+    assert stat.S_ISCHR(null.lstat().st_mode)

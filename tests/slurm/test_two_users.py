@@ -188,7 +188,8 @@ def test_my_script_that_she_submits_changes_nothing_of_mine(two: Two) -> None:
     two.me.cluster.wait(job)
     assert listing(two.mine) == before
     assert waits(two, two.mine)
-    assert json.loads(two.me.hpclaunch("status", "mine", "--json").stdout)["state"] == "queued"
+    said = json.loads(two.me.hpclaunch("status", "mine", "--json").stdout)
+    assert said["state"] == "queued", said["reason"]
 
 
 def test_traps_in_a_shared_runs_folder_stop_nobody(two: Two) -> None:
