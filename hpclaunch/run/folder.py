@@ -220,7 +220,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
     `mode` is its permissions, of which the umask takes some away.
     """
-    if path.is_char_device():  # /dev/null: renamed over, it would be a file
+    if path.is_char_device() and not path.is_symlink():  # /dev/null: renaming would replace it
         path.write_text(text, encoding="utf-8")
         return
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
