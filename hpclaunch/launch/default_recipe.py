@@ -46,9 +46,14 @@ def check_default_recipe(plan: Plan) -> None:
 
 
 def _that_fit(plan: Plan) -> Iterator[str]:
-    """Return the ready recipes that these GPUs hold, the largest first."""
-    for name in (each for each in library.names() if each != library.TINY):
-        if _fits(replace(plan, recipe=load(name))):
+    """Return the ready recipes that these GPUs hold, those of the default's family first."""
+
+    family = library.DEFAULT.partition("-")[0]
+    for name in sorted(library.names(), key=lambda name: (name.partition("-")[0] != family, name)):
+        recipe = load(name)
+        if recipe.model.name.startswith("builtin:"):  # to try things out, on any machine
+            continue
+        if _fits(replace(plan, recipe=recipe)):
             yield name
 
 

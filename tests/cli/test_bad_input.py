@@ -31,7 +31,10 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch tiny training.lerning_rate=1", "did you mean 'learning_rate'"),
         ("recipes validate tiny training.optim=paged_adamw_8bit", "adamw_torch_fused"),
         ("recipes validate tiny training.push_to_hub=true", "hf upload"),
-        ("recipes validate tiny training.load_best_model_at_end=true", "evaluate the checkpoints"),
+        (
+            "recipes validate tiny training.load_best_model_at_end=true",
+            "set checkpoints.best: eval_loss",
+        ),
         ("sbatch tiny training.seed=abc", "training.seed"),
         ("sbatch tiny seed=3", "section.key=value"),
         ("sbatch tiny --gpus 4 --gpu a100_39", "--gpu a100_39: no such GPU type"),
