@@ -32,7 +32,7 @@ demo: $(VENV)/.train
 
 test: $(VENV)/.dev
 	bash tests/slurm/install.sh
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20 -m "not alone"; \
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=20 -m "not alone"; \
 	beside=$$?; [ $$beside -le 1 ] || exit $$beside; \
 	$(BIN)/python -m pytest -m alone && exit $$beside
 

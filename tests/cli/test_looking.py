@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hpclaunch.run.processes import started
 from tests.cli.running import Home
 from tests.monitors import traces
 
@@ -120,7 +121,8 @@ def test_logs_of_a_node_or_rank(
 def test_logs_follow_ends_with_the_run(home: Home, run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     # As if this very process carried it.
-    (run / "run.json").write_text(json.dumps(record | {"mode": "local", "pid": os.getpid()}))
+    mine = {"pid": os.getpid(), "pid_started": started(os.getpid()), "host": os.uname().nodename}
+    (run / "run.json").write_text(json.dumps(record | {"mode": "local", **mine}))
     process = home.start("logs", "-f", "one")
     assert process.stdout is not None
     for _ in LOG.splitlines():

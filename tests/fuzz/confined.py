@@ -108,6 +108,7 @@ def _run_all(folder: RunFolder, place: Path, writing: int) -> None:
     os.environ.update(HOME=str(place), HPCLAUNCH_RUNS_DIR=str(folder.root.parent), PATH=str(out))
     os.environ.update(XDG_STATE_HOME=str(place), XDG_CONFIG_HOME=str(place))
     os.chdir(out)
+    sys.dont_write_bytecode = True  # what Python keeps of its modules is no file of a command
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
     sys.addaudithook(lambda event, arguments: _check_event(event, arguments, place, note))

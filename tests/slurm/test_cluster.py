@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,20 @@ def submit(cluster: ThrowawayCluster, script: str, output: Path, *options: str) 
     return answer.stdout.strip()
 
 
-def processes_of_clusters() -> set[str]:
-    """Daemons and job processes of any throwaway cluster, by what their command line names."""
+def processes_of(folders: Sequence[Path]) -> set[str]:
+    """Daemons and job processes of these clusters, by what their command line or variables name.
+
+    Other workers of the suite have clusters of their own.
+    """
     found = set()
+    names = [str(folder).encode() for folder in folders]
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
-                words = (process / "cmdline").read_bytes()
+                words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
             except OSError:
                 continue
-            if b"/hpclaunch-slurm-" in words or words.startswith(b"slurmstepd"):
+            if any(name in words for name in names):
                 found.add(process.name)
     return found
 
@@ -99,23 +104,21 @@ def test_salloc_runs_a_command(slurm: ThrowawayCluster) -> None:
 
 def test_two_clusters_and_nothing_left_behind(tmp_path: Path) -> None:
     need_slurm()
-    before = processes_of_clusters()
     with ThrowawayCluster(Settings(nodes=1)) as one, ThrowawayCluster(Settings(nodes=1)) as two:
         for cluster in (one, two):
             submit(cluster, "#!/bin/bash\nsetsid sleep 77 & sleep 78\n", tmp_path / "out")
             waiting = subprocess.Popen(["salloc", "--nodes=1"], env=cluster.env)
         folders = [one.place.folder, two.place.folder]
         assert folders[0] != folders[1]
-        assert len(processes_of_clusters() - before) > 6
-    assert processes_of_clusters() <= before
-    assert not any(folder.exists() for folder in folders)
+        assert len(processes_of(folders)) > 6
     assert waiting.wait(5) != 0
+    assert processes_of(folders) == set()
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_by_hand_and_the_starters_death(ending: signal.Signals) -> None:
     need_slurm()
-    before = processes_of_clusters()
     starter = subprocess.Popen(
         [sys.executable, "-m", "tests.slurm.cluster", "--nodes", "1"],
         cwd=Path(__file__).parents[2],
@@ -128,8 +131,9 @@ def test_by_hand_and_the_starters_death(ending: signal.Signals) -> None:
     starter.send_signal(ending)
     starter.wait(10)
     deadline = time.monotonic() + 5
-    while processes_of_clusters() - before and time.monotonic() < deadline:
+    folder = Path(conf[1]).parent
+    while processes_of([folder]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert processes_of_clusters() <= before
+    assert processes_of([folder]) == set()
     if ending == signal.SIGINT:
         assert not Path(conf[1]).exists()

@@ -256,5 +256,5 @@ def test_a_scheduler_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointFormatError, match="another scheduler"):
         load_scheduler(scheduler, tmp_path)
     (tmp_path / "scheduler.json").write_text("x" * (1 << 25))
-    with pytest.raises(OSError, match="has more than"):
+    with pytest.raises(OSError, match="more than"):
         read_json(tmp_path / "scheduler.json")
