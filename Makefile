@@ -3,6 +3,7 @@
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what `why` says of some 450 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
+# make walkthroughs  the pipelines of examples/, whole, with small models on a throwaway Slurm: some 3 minutes
 # make fuzz    hostile run folders against every command that reads one: FUZZ_SECONDS, by default ten minutes
 # make models  what each architecture can do, tried on tiny models: docs/evidence/models.md, some minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
@@ -21,7 +22,7 @@ RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test models faults verdicts fuzz lint docs bench payoff generated lock audit clean
+.PHONY: demo test models faults verdicts walkthroughs fuzz lint docs bench payoff generated lock audit clean
 
 demo: $(VENV)/.train
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -39,6 +40,10 @@ test: $(VENV)/.dev
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_links.py
+
+walkthroughs: $(VENV)/.dev
+	bash tests/slurm/install.sh
+	$(BIN)/python -m pytest -q -s -m faults tests/slurm/test_walkthroughs.py
 
 verdicts: $(VENV)/.dev
 	$(BIN)/python -m tests.diagnose.verdicts

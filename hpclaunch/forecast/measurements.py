@@ -51,15 +51,26 @@ def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
     """
     cluster = _cluster_of(site)
     for folder, run in _newest(lambda run: (run.site, _cluster_in(run)) == (site, cluster)):
-        for event in reversed(read_last_events(folder.events)):
-            held, seconds = event.get("bytes"), event.get("seconds")
-            if event["event"] != "checkpoint" or not isinstance(held, int):
-                continue
-            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-                continue
-            if held > 0 and held >= size / 10:
+        for held, seconds in _saved(folder.events, _changed(folder.events)):
+            if held >= size / 10:
                 return CheckpointRate(held / seconds / 1e9, run.name)
     return None
+
+
+@lru_cache(maxsize=LOOKED_AT)
+def _saved(events: Path, _changed: int) -> tuple[tuple[int, float], ...]:
+    """Return bytes and seconds of a run's last checkpoints, the newest first.
+
+    `_changed`: when its events last did; they are parsed once for all layouts of a submission.
+    """
+    found = reversed(read_last_events(events, kind="checkpoint"))
+    sizes = ((event.get("bytes"), event.get("seconds")) for event in found)
+    return tuple(
+        (held, seconds)
+        for held, seconds in sizes
+        if isinstance(held, int) and isinstance(seconds, int | float)
+        and held > 0 and 0 < seconds < math.inf
+    )  # fmt: skip
 
 
 def measured_hardware(

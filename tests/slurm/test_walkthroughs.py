@@ -22,6 +22,13 @@ EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/pipeline.y
 SMALL = {"nodes": 1, "cpu_processes": 1, "cpus": 2, "time": "0:20:00"}
 TINY = "builtin:tiny-llama"
 OF_THE_DATA = ("data.name", "data.subset", "data.split", "data.validation_split", "data.limit")
+MAKE_DATA = """\
+import json, sys
+for name in sys.argv[2::2]:
+    rows = [{"prompt": f"<START_Q>{n}+1?<END_Q>", "completion": f"<START_A>{n + 1}<END_A>"}
+            for n in range(24)]
+    open(name, "w").writelines(json.dumps(row) + chr(10) for row in rows)
+"""
 QUESTIONS = [{"q": f"Is {n} even?", "choices": ["yes", "no"], "label": n % 2} for n in range(6)]
 
 
@@ -73,6 +80,8 @@ def _small_stage(stage: dict[str, Any], folder: Path, made: set[str]) -> dict[st
         stage["set"] = changes
     if stage.get("stage") == "eval":
         stage["settings"] = {"tasks": ["even"], "tasks_dir": str(_task(folder)), "limit": 4}
+    if "make_data.py" in stage.get("command", []):  # it takes its rows from the hub
+        (folder / "make_data.py").write_text(MAKE_DATA)
     if stage.get("stage") == "publish":
         stage["settings"] = {"url": (folder / "published").as_uri()}
     if isinstance(stage.get("of"), str) and "/" in stage["of"]:
