@@ -7,6 +7,7 @@ import errno
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,8 @@ from hpclaunch.watch.watcher import Watcher
 LOOPBACK = "127.0.0.1"
 CHECK_S = 30.0
 """Seconds between two checks whether the run has ended."""
+WAKE_S = 0.5
+"""Seconds after which a signal is seen at the latest."""
 LAST_S = 90.0
 """Seconds for which an ended run is still served, so that Prometheus sees its end."""
 
@@ -62,14 +65,26 @@ def serve_run(
         say(f"serving {record.name} at http://{shown}:{port}/metrics")
         if token is not None:
             say(f"clients need the token in {token_file()} (Authorization: Bearer ...)")
-        while not stopped.wait(CHECK_S):
+        while not _wait(stopped, CHECK_S):
             if source.refresh(0.0).ended:
                 say(f"the run is over; serving for {LAST_S:.0f} s more")
-                stopped.wait(LAST_S)
+                _wait(stopped, LAST_S)
                 break
         server.shutdown()
     say("no longer serving")
     return 0
+
+
+def _wait(stopped: threading.Event, seconds: float) -> bool:
+    """Wait until it is set, or for so long; return whether it is set.
+
+    In short waits: where another thread takes a signal, Python's handler runs once this one wakes.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if stopped.wait(min(WAKE_S, left)):
+            return True
+    return stopped.is_set()
 
 
 class _Source:
