@@ -83,7 +83,7 @@ def test_ctrl_z_gives_it_back_for_the_time(make: Make, watch: Open) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert screen.as_before()
-    assert screen.raw.rstrip().endswith(b"\x1b[?1049l")
+    screen.until(lambda _: screen.raw.rstrip().endswith(b"\x1b[?1049l"))
     os.kill(screen.process.pid, signal.SIGCONT)
     screen.until(lambda _: screen.raw.count(b"\x1b[?1049h") == 2)
     screen.press("q")
