@@ -78,7 +78,7 @@ def test_a_failure_is_posted_with_its_cause_and_without_secrets(
     folder.logs.mkdir(exist_ok=True)
     token = "hf_" + "a1" * 15
     log = f"""Traceback (most recent call last):
-  File "/work/x.py", line 1, in <module>
+  File "/home/ada/x.py", line 1, in <module>
     raise RuntimeError(token)
 RuntimeError: {token} was refused
 """
