@@ -99,6 +99,7 @@ def _show(folder: RunFolder) -> None:
     """Print the texts, with their prompts where there are several."""
     from hpclaunch.cli.stage import result_rows
     from hpclaunch.run.stage import read_results
+    from hpclaunch.stages.generate import WRITTEN
 
     results = read_results(folder)
     texts = results.values.get("texts") if results else None
@@ -111,4 +112,5 @@ def _show(folder: RunFolder) -> None:
         if isinstance(texts, list) and len(texts) > 1:
             print()
     for label, line in result_rows(folder):
-        say(f"{label}: {line}")
+        if label != WRITTEN:  # they are on stdout
+            say(f"{label}: {line}")

@@ -16,6 +16,11 @@ from hpclaunch.units import count, duration
 MAX_CHARACTERS = 1 << 20
 """Of all prompts together: they are kept in stage.json."""
 
+WRITTEN = "wrote"
+"""Label of the rows with texts."""
+SHOWN, WIDTH = 3, 300
+"""Texts that are shown, and characters of each."""
+
 
 def check(settings: Generate, sources: Sequence[KnownSource]) -> None:
     """Refuse a request without prompts, or with more than stage.json holds. Raises UserError."""
@@ -51,7 +56,17 @@ def rows(values: Mapping[str, Any]) -> Rows:
             f"{rate:,.1f} tokens/s on {values.get('device')} in {values.get('dtype')}, loading "
             f"{duration(values.get('loading_seconds'))} not counted",
         ),
+        *((WRITTEN, each) for each in _begins(texts)),
     ]
+
+
+def _begins(texts: Sequence[Any]) -> Iterator[str]:
+    """Return the begins of the first texts, each in one line: a job's are printed nowhere else."""
+    for text in texts[:SHOWN]:
+        written = " ".join(str(text.get("text")).split()) if isinstance(text, dict) else ""
+        yield written if len(written) <= WIDTH else f"{written[:WIDTH]} ..."
+    if len(texts) > SHOWN:
+        yield f"{len(texts) - SHOWN} more in results.json"
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -55,3 +55,14 @@ def test_what_failed_is_done_again(home: Home) -> None:
     (stage.logs / "job-local.out").write_text("0: hpclaunch: the base is gone; put it back\n")
     assert "the base is gone" in home.call("status", "a-merge").out
     assert "does merge again" in home.call("why", "a-merge").out
+
+
+def test_what_a_job_wrote_is_shown_in_its_status() -> None:
+    from hpclaunch.stages.generate import rows
+
+    texts = [{"text": f"line {n}\nand more " + "x" * 400 * (n == 1)} for n in range(5)]
+    values = {"texts": texts, "tokens": 9, "tokens_per_second": 3.0, "loading_seconds": 1.0}
+    wrote = [text for label, text in rows(values) if label == "wrote"]
+    assert wrote[0] == "line 0 and more"
+    assert wrote[1].endswith("xxx ...") and len(wrote[1]) < 310
+    assert wrote[-1] == "2 more in results.json" and len(wrote) == 4
