@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from tests.slurm.cluster import ThrowawayCluster
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "memory")
 PERIOD_US = 100_000
+_numbers = itertools.count()
 
 
 class Groups:
@@ -20,7 +23,8 @@ class Groups:
 
     def __init__(self, cluster: ThrowawayCluster) -> None:
         self._cluster = cluster
-        self._name = f"throwaway{cluster.place.slot}"
+        # Named anew each time: a test that was killed leaves its groups, on this machine for good.
+        self._name = f"throwaway{cluster.place.slot}-{os.getpid()}-{next(_numbers)}"
 
     def folder(self, controller: str, node: str) -> Path:
         """The node's group; called as Slurm calls a job's."""
