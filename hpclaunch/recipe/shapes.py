@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.other_names import OTHER_NAMES, by_known_names, with_other_names
 from hpclaunch.recipe.pairs import WITH_MESSAGES, alpaca_of, pair_of
 from hpclaunch.recipe.preference import (
     FIXES,
@@ -67,7 +68,9 @@ KEPT = ("tools", "chat_template_kwargs")
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 """Columns of what is no text."""
 
-BEARING = ("system", "history", "tools", "chat_template_kwargs", *PREFERENCE, *MEDIA)
+BEARING = (
+    "system", "history", "tools", "chat_template_kwargs", *OTHER_NAMES, *PREFERENCE, *MEDIA,
+)  # fmt: skip
 """Columns that change what is learnt: a shape that cannot use one of them refuses the row."""
 
 BEARING_NAMES = frozenset(BEARING)
@@ -129,6 +132,7 @@ def left_out(
     used = {*COLUMNS[shape], *OPTIONAL[shape]} - set(QUESTIONS if shape in PAIRS else ())
     if objective != "reward":
         used.discard("margin")
+    used = with_other_names(used)
     return [name for name in columns if name not in used]
 
 
@@ -164,6 +168,7 @@ def convert(
     `wanted`: the recipe's `data.format`; naming one says that columns which it cannot use are left
     out. `columnar`: see `turns_of`. Raises RowProblem.
     """
+    row = by_known_names(row)
     _check_bearing(row, shape, wanted)
     if shape == "text":
         if not is_text(row.get("text")):

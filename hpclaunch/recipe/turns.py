@@ -38,8 +38,11 @@ CALLS = {"function_call", "tool_call"}
 
 NO_CALL = "is a call, and no JSON with name and arguments"
 
-WEIGHTS = ("weight", "train", "loss")
+WEIGHTS = ("weight", "train", "loss", "training", "trainable", "train_on_turn")
 """What a message says of whether it is learnt: OpenAI's key, and those of other trainers."""
+
+MASKS = ("mask", "masked", "loss_mask", "loss_weight", "ignore", "train_detail", "training_detail")
+"""Keys that say something of it, too, in one way here and in another there."""
 
 
 def turns_of(messages: Any, column: str, *, columnar: bool = False) -> list[dict[str, Any]]:
@@ -161,6 +164,12 @@ def _turn(message: Any, columnar: bool) -> dict[str, Any]:
 def _weight(fields: dict[str, Any]) -> int | None:
     """Take a message's weight out of its fields: 0, 1, or None where it has none."""
     weight = None
+    for key in MASKS:
+        if key in fields:
+            raise RowProblem(
+                f"has a key '{key}', which trainers read in different ways; write weight 0 for "
+                "an answer that is not learnt, and take the key out"
+            )
     for key in WEIGHTS:
         value = fields.pop(key, None)
         if value is None:

@@ -12,7 +12,8 @@ from hpclaunch.dataset.local import SET_SPLITS
 from hpclaunch.dataset.rows import refused
 from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
-from hpclaunch.recipe import pairs, preference_rows, shapes, tools, turns
+from hpclaunch.recipe import other_names, pairs, preference_rows, shapes, tools, turns
+from hpclaunch.recipe.other_names import known_name
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
@@ -157,7 +158,8 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
     converted = convert(rows[0], shape, **options)
     plain = {name for name in COLUMNS_OF_TEXT if isinstance(converted.get(name), str)}
     names = [name for name in converted if name not in KEPT]
-    kept = [] if plain else [name for name in KEPT if name in rows.column_names]
+    have = set(map(known_name, rows.column_names))
+    kept = [] if plain else [name for name in KEPT if name in have]
     typed = {
         "label": Value("bool"),
         "margin": Value("float32"),
@@ -172,7 +174,15 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
         features=Features(features),
         new_fingerprint=cache_key(
             rows,
-            (shapes, turns, tools, pairs, preference_rows, sys.modules[__name__]),
+            (
+                shapes,
+                turns,
+                tools,
+                pairs,
+                preference_rows,
+                other_names,
+                sys.modules[__name__],
+            ),
             shape,
             sorted(options.items()),
             kept,

@@ -146,7 +146,8 @@ def test_columns_fill_what_a_row_lacks_with_null() -> None:
 
 
 def test_a_message_of_weight_0_is_not_learnt() -> None:
-    for key, value in (("weight", 0), ("weight", 0.0), ("train", False), ("loss", False)):
+    keys = (("weight", 0), ("weight", 0.0), ("train", False), ("loss", False), ("training", 0))
+    for key, value in (*keys, ("train_on_turn", False)):
         turns = messages_of({"messages": [ASK, {**ANSWER, key: value}, ASK, {**ANSWER, key: 1}]})
         assert [turn.get("weight") for turn in turns] == [None, 0, None, None]
         assert key == "weight" or key not in turns[1]
@@ -155,6 +156,28 @@ def test_a_message_of_weight_0_is_not_learnt() -> None:
     assert "of the role user has weight 1" in said({**ASK, "weight": 1}, ANSWER)
     assert not said({**ASK, "weight": 0}, ANSWER)
     assert not said({**ASK, "weight": None}, {**ANSWER, "weight": None})
+
+
+@pytest.mark.parametrize("key", ["mask", "loss_mask", "training_detail"])
+def test_a_mark_that_is_read_in_two_ways_is_refused(key: str) -> None:
+    assert f"message 2 has a key '{key}'" in said(ASK, {**ANSWER, key: 1})
+    assert not said(ASK, {**ANSWER, key: None})
+
+
+def test_other_names_of_a_column_mean_the_same() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    for name in ("system_prompt", "system_message"):
+        row = {name: "Be brief.", "messages": TALK}
+        assert messages_of(row) == [system, *TALK]
+        assert left_out([*row, "id"], "messages") == ["id"]
+        assert messages_of({**row, "system": ""}) == [system, *TALK]
+        assert "which differ" in (row_problem({**row, "system": "Be long."}, "messages") or "")
+        assert f"{name}" not in (row_problem({"text": "a", name: ""}, "text") or "")
+        assert "'system'" in (row_problem({"text": "a", name: "Be brief."}, "text") or "")
+    functions = {"messages": TALK, "functions": [TOOL["function"]]}
+    assert convert(functions, "messages", chat=True)["tools"] == [TOOL]
+    alpaca = {"instruction": "q2", "output": "a2", "chat_history": [["q1", "a1"]]}
+    assert [turn["content"] for turn in messages_of(alpaca, "alpaca")] == ["q1", "a1", "q2", "a2"]
 
 
 def test_content_in_parts_is_one_text() -> None:

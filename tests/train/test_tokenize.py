@@ -65,7 +65,7 @@ def test_system_tools_weights_and_calls_reach_the_tokens(tmp_path: Path, tokeniz
         {"role": "assistant", "content": "It is red."},
     ]
     rows = [
-        {"messages": talk, "system": "Be kind.", "tools": [{"name": "look"}], "id": 1},
+        {"messages": talk, "system_prompt": "Be kind.", "functions": [{"name": "look"}], "id": 1},
         {"messages": [ASK, {"role": "assistant", "content": "plain"}], "id": 2},
     ]
     done = tokenized(write_jsonl(tmp_path / "rows.jsonl", rows), tokenizer)
