@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -115,7 +116,7 @@ def _next_step(adopted: Adopted) -> str:
     if adopted.folder.exit_code_file.exists() and adopted.copied.final:
         return f"its weights are in {adopted.folder.final}"
     begin = f"from {adopted.copied.checkpoint}" if adopted.copied.checkpoint else "from the start"
-    return f"go on with it {begin}: hpclaunch resume {name}"
+    return f"go on with it {begin}: hpclaunch resume {quote(name)}"
 
 
 def _print_json(adopted: Adopted) -> None:

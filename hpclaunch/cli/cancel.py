@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import click
 
 from hpclaunch.cli import options
@@ -43,4 +45,4 @@ def cancel(run: str | None) -> None:
         cancel_run(folder, record)
     job = f" (job {current.job_id})" if current.job_id else ""
     print(f"cancelled {record.name}{job}")
-    say(f"go on from its newest checkpoint: hpclaunch resume {record.name}")
+    say(f"go on from its newest checkpoint: hpclaunch resume {quote(record.name)}")

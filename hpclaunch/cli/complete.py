@@ -6,6 +6,7 @@ Whatever is wrong, the answer is nothing to offer: a shell shows no errors while
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MOST_RUNS = 200
 """Runs of the user's list that are offered, the last that were started."""
 
@@ -46,8 +48,11 @@ def runs() -> Iterable[tuple[str, str]]:
     from hpclaunch.run.find import default_runs_dir, known
 
     found = sorted(known(default_runs_dir(), MOST_RUNS), key=lambda run: run[1].created)
+    # A shell puts a name into the command line as it is: no folder of another's brings a command.
     return {
-        record.name: record.stage or record.recipe or "" for _, record in reversed(found)
+        record.name: record.stage or record.recipe or ""
+        for _, record in reversed(found)
+        if _PLAIN.fullmatch(record.name)
     }.items()
 
 

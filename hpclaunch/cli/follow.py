@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from shlex import quote
 
 from hpclaunch.cli.progress_line import ProgressLine
 from hpclaunch.cli.terminal import paint
@@ -83,14 +84,14 @@ def print_end(run: Status) -> int:
     if run.state in {"done", "stopped"}:
         state = paint(run.state, "good", sys.stderr) if run.state == "done" else run.state
         weights = f"; weights in {run.final}" if run.final else ""
-        on = f"; go on: hpclaunch resume {run.name}" if run.state == "stopped" else ""
-        say(f"{state}{weights}{on}; report: hpclaunch report {run.name}")
+        on = f"; go on: hpclaunch resume {quote(run.name)}" if run.state == "stopped" else ""
+        say(f"{state}{weights}{on}; report: hpclaunch report {quote(run.name)}")
         return 0
     code = run.exit_code if run.exit_code else 1
     detail = f" ({run.reason})" if run.reason else ""
     state = paint(run.state, "bad", sys.stderr)
-    on = f"; go on: hpclaunch resume {run.name}" if run.state == "cancelled" else ""
-    say(f"{state}{detail}, exit code {code}{on}; see: hpclaunch status {run.name}")
+    on = f"; go on: hpclaunch resume {quote(run.name)}" if run.state == "cancelled" else ""
+    say(f"{state}{detail}, exit code {code}{on}; see: hpclaunch status {quote(run.name)}")
     if run.failure:
         rank = f"rank {run.failure.rank}" if run.failure.rank is not None else "job"
         host = f" on {run.failure.host}" if run.failure.host else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -59,7 +60,9 @@ def logs(run: str | None, follow: bool, node: str | None, rank: int | None) -> N
             follow_log(folder, record.job_id, above, print_state, reader, lambda: alive(record))
         return
     if folder.log() is None:
-        raise UserError(f"run {record.name} has no log yet", f"hpclaunch status {record.name}")
+        raise UserError(
+            f"run {record.name} has no log yet", f"hpclaunch status {quote(record.name)}"
+        )
     for line in reader.read():
         show(line)
     for line in reader.rest():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from hpclaunch.cli.text import print_json, print_notes, rows, say, table, waiting_message
@@ -91,18 +92,21 @@ def _print_submitted(folder: Path, submitted: Sequence[SubmittedStage], as_json:
         return
     lines = [("pipeline", name), ("folder", str(folder))]
     lines += [("job", f"{each.job_id}  {each.name}  (run {each.run})") for each in submitted]
-    lines += [("next", f"hpclaunch {words} {name}") for words in ("status", "cancel")]
+    lines += [("next", f"hpclaunch {words} {quote(name)}") for words in ("status", "cancel")]
     print(rows(lines), flush=True)
 
 
 def _run_here(drafted: DraftedPipeline, command: Sequence[str]) -> int:
     from hpclaunch.pipeline.submit import check_pipeline, write_pipeline
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.lock import alone
 
     check_pipeline(drafted)
     pipeline = write_pipeline(drafted, command)
-    return _one_after_another(
-        drafted.folder, pipeline, {each.name: (each.job, None) for each in drafted.stages}
-    )
+    with alone(RunFolder(drafted.folder)):
+        return _one_after_another(
+            drafted.folder, pipeline, {each.name: (each.job, None) for each in drafted.stages}
+        )
 
 
 def _one_after_another(
@@ -123,7 +127,7 @@ def _one_after_another(
             continue
         say(f"stage {number} of {len(pipeline.stages)}: {stage.name}")
         if run_to_its_end(*jobs[stage.name]) == STOPPED:
-            say(f"go on with it: hpclaunch resume {folder.name}")
+            say(f"go on with it: hpclaunch resume {quote(folder.name)}")
             return STOPPED
     return print_chain(folder, pipeline, as_json=False)
 
@@ -141,17 +145,30 @@ def resume_group(
     if reference is None or group_folder(reference, PIPELINE_FILE) is None:
         return None
     from hpclaunch.errors import UserError
-    from hpclaunch.pipeline.again import draft_stage_anew
     from hpclaunch.pipeline.record import find_pipeline
-    from hpclaunch.pipeline.state import stage_states
-    from hpclaunch.pipeline.submit import rest_of, resume_pipeline
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.lock import alone
+    from hpclaunch.run.owner import require_own_group
 
     folder, pipeline = find_pipeline(reference)
+    require_own_group(folder, PIPELINE_FILE, "resume")
     if changed:
         raise UserError(
             f"{folder.name} is a pipeline: options and changes are for one of its runs",
-            f"change that one first: hpclaunch resume {folder.name}.STAGE ..., then the pipeline",
+            f"change that one first: hpclaunch resume {quote(folder.name)}.STAGE ..., then the "
+            "pipeline",
         )
+    with alone(RunFolder(folder)):
+        return _resume(folder, pipeline, command, as_json)
+
+
+def _resume(folder: Path, pipeline: Pipeline, command: Sequence[str], as_json: bool) -> int:
+    """Go on with a pipeline whose folder is held. Raises UserError."""
+    from hpclaunch.errors import UserError
+    from hpclaunch.pipeline.again import draft_stage_anew
+    from hpclaunch.pipeline.state import stage_states
+    from hpclaunch.pipeline.submit import rest_of, resume_pipeline
+
     with waiting_message():
         states = stage_states(folder, pipeline)
         for each in states:
@@ -170,7 +187,7 @@ def resume_group(
         if not rest:
             raise UserError(
                 f"no stage of {folder.name} failed or ended early",
-                f"hpclaunch status {folder.name}",
+                f"hpclaunch status {quote(folder.name)}",
             )
     if pipeline.mode == "local":
         return _one_after_another(folder, pipeline, rest)

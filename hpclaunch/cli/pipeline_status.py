@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from hpclaunch.cli.terminal import STATE_STYLES, Style
@@ -38,8 +39,8 @@ def print_chain(folder: Path, pipeline: Pipeline, *, as_json: bool) -> int:
     print(rows([("folder", str(folder))]))
     first = next((each for each in bad if each.state != "not run"), None)
     if first is not None:
-        say(f"stage {first.name} {first.state}: hpclaunch why {first.run}")
-        say(f"go on from there: hpclaunch resume {folder.name}")
+        say(f"stage {first.name} {first.state}: hpclaunch why {quote(first.run)}")
+        say(f"go on from there: hpclaunch resume {quote(folder.name)}")
     return 1 if bad else 0
 
 

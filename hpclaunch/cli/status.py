@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -122,7 +123,7 @@ def _activity_rows(run: Status) -> list[Row]:
     if now.hang:
         lines.append(("hang", now.hang, "bad"))
         lines += [("hang", line, "bad") for line in now.ranks]
-        lines.append(("next", f"hpclaunch why {run.name}"))
+        lines.append(("next", f"hpclaunch why {quote(run.name)}"))
     elif now.phase:
         since = f", for {duration(now.phase_s)}" if now.phase_s is not None else ""
         lines.append(("phase", f"{now.phase}{since}"))

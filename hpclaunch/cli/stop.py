@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import click
 
 from hpclaunch.cli import options
@@ -35,7 +37,7 @@ def stop(run: str | None) -> None:
     if current.state == "queued":
         raise UserError(
             f"run {record.name} waits in the queue, and has nothing to save",
-            f"hpclaunch cancel {record.name}",
+            f"hpclaunch cancel {quote(record.name)}",
         )
     if current.state not in {"running", "unknown"}:
         raise UserError(f"run {record.name} is not running: {current.state}")
@@ -43,4 +45,5 @@ def stop(run: str | None) -> None:
     if current.state == "unknown":
         say(f"it is unknown whether it is running: {current.reason}")
     print(f"{record.name} saves after the step at work, and ends")
-    say(f"follow it: hpclaunch logs -f {record.name}; go on later: hpclaunch resume {record.name}")
+    name = quote(record.name)
+    say(f"follow it: hpclaunch logs -f {name}; go on later: hpclaunch resume {name}")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from hpclaunch.cli.text import print_json, print_notes, rows, say, say_if, waiting_message
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.cli.options import JobOptions
     from hpclaunch.render.job import Job
     from hpclaunch.run.record import Record
     from hpclaunch.sweep.draft import SweepDraft
+    from hpclaunch.sweep.record import Sweep
 
 
 def start(
@@ -99,11 +103,13 @@ def _print_submitted(
         return
     lines = [("job array", array), ("sweep", name), ("folder", folder)]
     lines += [("run", each) for each in names]
-    lines += [("next", f"hpclaunch {words} {name}") for words in ("sweep --table", "cancel")]
+    lines += [("next", f"hpclaunch {words} {quote(name)}") for words in ("sweep --table", "cancel")]
     print(rows(lines), flush=True)
 
 
 def _run_here(drafted: SweepDraft, command: Sequence[str]) -> int:
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.lock import alone
     from hpclaunch.run.record import read_record
     from hpclaunch.sweep.draft import check_sweep
     from hpclaunch.sweep.submit import write_sweep
@@ -111,7 +117,8 @@ def _run_here(drafted: SweepDraft, command: Sequence[str]) -> int:
     check_sweep(drafted)
     written = write_sweep(drafted, command)
     records = [read_record(folder) for folder, _ in written]
-    return _one_after_another(drafted.name, list(zip(drafted.jobs, records, strict=True)))
+    with alone(RunFolder(drafted.folder)):
+        return _one_after_another(drafted.name, list(zip(drafted.jobs, records, strict=True)))
 
 
 def _one_after_another(name: str, runs: Sequence[tuple[Job, Record]]) -> int:
@@ -125,7 +132,7 @@ def _one_after_another(name: str, runs: Sequence[tuple[Job, Record]]) -> int:
         say(f"run {number} of {len(runs)}: {record.name}")
         codes.append(run_to_its_end(job, record))
         if codes[-1] == STOPPED:
-            say(f"go on with the others: hpclaunch sweep --resubmit {name}")
+            say(f"go on with the others: hpclaunch sweep --resubmit {quote(name)}")
             return STOPPED
     print_table(name, as_json=False)
     return 1 if any(codes) else 0
@@ -136,14 +143,26 @@ def resubmit(typed: Invocation, reference: str, job: JobOptions, as_json: bool) 
 
     Raises UserError where there is none.
     """
+    from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.group import SWEEP_FILE
+    from hpclaunch.run.lock import alone
+    from hpclaunch.run.owner import require_own_group
+    from hpclaunch.sweep.record import find_sweep
+
+    folder, sweep = find_sweep(reference)
+    require_own_group(folder, SWEEP_FILE, "resubmit")
+    with alone(RunFolder(folder)):
+        return _resubmit(typed, folder, sweep, job, as_json)
+
+
+def _resubmit(typed: Invocation, folder: Path, sweep: Sweep, job: JobOptions, as_json: bool) -> int:
+    """Submit runs of a sweep again whose folder is held. Raises UserError."""
     from hpclaunch.cli.resources import resources
     from hpclaunch.errors import UserError
-    from hpclaunch.sweep.record import find_sweep
     from hpclaunch.sweep.submit import ended_early, redraft_runs
     from hpclaunch.sweep.submit import resubmit as submit_again
     from hpclaunch.sweep.table import rows as sweep_rows
 
-    folder, sweep = find_sweep(reference)
     requested = asdict(resources(job.nodes, job.slurm))
     changes = {name: value for name, value in requested.items() if value not in (None, False, ())}
     with waiting_message():
@@ -151,7 +170,7 @@ def resubmit(typed: Invocation, reference: str, job: JobOptions, as_json: bool) 
         if not tasks:
             raise UserError(
                 f"no run of {folder.name} failed or ended early",
-                f"hpclaunch sweep --table {folder.name}",
+                f"hpclaunch sweep --table {quote(folder.name)}",
             )
         drafted = redraft_runs(
             folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +34,7 @@ def run_to_end(reference: str | None, verb: str) -> tuple[RunFolder, Record]:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UserError(
             f"no run is named, and a script must name the one to {verb}",
-            f"the newest is {what}: hpclaunch {verb} {record.name}",
+            f"the newest is {what}: hpclaunch {verb} {quote(record.name)}",
         )
     click.confirm(f"hpclaunch: {verb} {what}?", abort=True, err=True)
     return folder, record

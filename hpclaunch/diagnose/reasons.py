@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from shlex import quote
 
 REASONS: tuple[tuple[str, str, str], ...] = (
     (r"Resources", "it is next, and waits for nodes to become free", ""),
@@ -72,5 +73,5 @@ def explain(reason: str, name: str, job: str) -> tuple[str, str]:
     word = reason.strip().strip("()").partition(",")[0].replace(" ", "_")
     for pattern, meaning, step in REASONS:
         if re.fullmatch(pattern, word):
-            return meaning, step.format(name=name, job=job)
+            return meaning, step.format(name=quote(name), job=job)
     return (UNLISTED if word else "Slurm does not say why"), ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -67,7 +68,7 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
         found = msgspec.json.decode(read_regular(folder.rates, 1 << 24), type=_PreflightResults)
     except (OSError, msgspec.DecodeError):
         raise UserError(
-            "the preflight measured nothing", f"see why: hpclaunch why {record.name}"
+            "the preflight measured nothing", f"see why: hpclaunch why {quote(record.name)}"
         ) from None
     kind = CPU if record.device == "cpu" else record.gpu
     if kind is None:

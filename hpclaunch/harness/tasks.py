@@ -84,8 +84,7 @@ def read_index(folders: Iterable[Path]) -> TaskIndex:
     for folder in folders:
         for path in _files(folder):
             try:
-                with path.open("rb") as stream:
-                    data = stream.read(_MAX_BYTES)
+                data = _read(path)
             except OSError:
                 continue
             for key, names in _keys(data):
@@ -95,6 +94,14 @@ def read_index(folders: Iterable[Path]) -> TaskIndex:
                 elif names:
                     files[names[0]] = path
     return TaskIndex(files, {name: tuple(paths) for name, paths in tags.items()})
+
+
+def _read(path: Path) -> bytes:
+    """Return the begin of a task's file, nothing of what is no plain file. Raises OSError."""
+    if not path.is_file():  # a FIFO would be waited for
+        return b""
+    with path.open("rb") as stream:
+        return stream.read(_MAX_BYTES)
 
 
 def _keys(data: bytes) -> Iterator[tuple[str, list[str]]]:
@@ -203,8 +210,7 @@ _Loader.add_multi_constructor("!", lambda *_: None)
 def _config(path: Path, depth: int = 0) -> dict[str, Any]:
     """Return a task's file with those that it includes; what cannot be read is left out."""
     try:
-        with path.open("rb") as stream:
-            config = _parse(stream.read(_MAX_BYTES))
+        config = _parse(_read(path))
     except OSError:
         return {}
     include = config.get("include")

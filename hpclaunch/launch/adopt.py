@@ -120,13 +120,29 @@ def _draft(
 
 
 def _reset(recipe: Recipe, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return what of a recipe sends its owner something, and the overrides that take it out."""
+    """Return what of a recipe is taken out, and the overrides that do so.
+
+    What sends its owner something, and what runs code of theirs: task files may name functions.
+    """
     typed = {split_override(word)[0] for word in overrides}
+    mlflow = {"tracking.mlflow.uri", "tracking.mlflow.enabled"}
+    trackio = {"tracking.trackio.space", "tracking.trackio.enabled"}
     found: dict[str, str] = {}
     if recipe.checkpoints.sync_to and "checkpoints.sync_to" not in typed:
         found["checkpoints.sync_to=null"] = f"checkpoints.sync_to: {recipe.checkpoints.sync_to}"
     if recipe.tracking.wandb.enabled and "tracking.wandb.enabled" not in typed:
         found["tracking.wandb.enabled=false"] = "tracking.wandb"
+    if recipe.tracking.mlflow.enabled and recipe.tracking.mlflow.uri and not mlflow & typed:
+        found["tracking.mlflow.uri=null"] = f"tracking.mlflow.uri: {recipe.tracking.mlflow.uri}"
+    if recipe.tracking.trackio.enabled and recipe.tracking.trackio.space and not trackio & typed:
+        found["tracking.trackio.space=null"] = (
+            f"tracking.trackio.space: {recipe.tracking.trackio.space}"
+        )
+    if recipe.evaluate.tasks_dir and "evaluate.tasks_dir" not in typed:
+        found["evaluate.tasks_dir=null"] = f"evaluate.tasks_dir: {recipe.evaluate.tasks_dir}"
+        if not any(key.startswith("evaluate.") for key in typed):  # they are tasks of that folder
+            found["evaluate.every=null"] = "evaluate.every"
+            found["evaluate.tasks=[]"] = "evaluate.tasks"
     return tuple(found.values()), list(found)
 
 

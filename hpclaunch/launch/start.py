@@ -118,6 +118,8 @@ def execute(
     if not local:
         commands.require()
     check(job, data)
+    if before:
+        lock(RunFolder(job.plan.launch.folder))  # before anything is written
     job, folder, record = rewrite_folder(job, before) if before else write_folder(job)
     if local or inside:
         record = _owned_by(record, os.getpid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -21,7 +22,7 @@ def request_stop(folder: RunFolder, record: Record) -> None:
     if record.program:
         raise UserError(
             f"run {record.name} is a program of your own, which nobody can ask to save",
-            f"end it without: hpclaunch cancel {record.name}",
+            f"end it without: hpclaunch cancel {quote(record.name)}",
         )
     user, host = whoami()
     _write(folder, f"hpclaunch stop by {user} on {host}")

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
+
+from hpclaunch.errors import UserError
 
 REQUIREMENT = "llmcompressor==0.14.*"
 COMPLETE = "complete"
@@ -26,5 +30,18 @@ def environment_of(prefix: Path, variables: Mapping[str, str] = os.environ) -> P
 
 
 def is_complete(environment: Path) -> bool:
-    """Return whether an environment is there and was made to its end."""
-    return (environment / COMPLETE).is_file()
+    """Return whether an environment is there and was made to its end.
+
+    Raises UserError where others could have put it there, or may change it: its programs run as
+    the user. A cache folder may be one that a group shares.
+    """
+    if not (environment / COMPLETE).is_file():
+        return False
+    for folder in (environment, *environment.parents[:2]):
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UserError(
+                f"{folder} is not yours alone, and programs from {environment} would run as you",
+                f"remove it, or: chmod go-w {quote(str(folder))}",
+            )
+    return True

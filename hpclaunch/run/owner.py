@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from shlex import quote
 
 from hpclaunch.errors import UserError
@@ -15,16 +16,27 @@ def require_own(folder: RunFolder, action: str) -> None:
     `action`: what is asked for, as in `resume`. Resuming runs the program and the Python that a
     record names: whoever wrote it could have anything run.
     """
-    for path in (folder.root, folder.record):
+    fix = f"take a copy of your own: hpclaunch adopt {quote(str(folder.root))}"
+    _require_own((folder.root, folder.record), action, fix)
+
+
+def require_own_group(folder: Path, file: str, action: str) -> None:
+    """Refuse to act on another user's sweep or pipeline. Raises UserError.
+
+    `file`: what describes it. A pipeline names programs of stages that have not run yet.
+    """
+    fix = "take its runs one by one: hpclaunch adopt FOLDER"
+    _require_own((folder, folder / file), action, fix)
+
+
+def _require_own(paths: tuple[Path, ...], action: str, fix: str) -> None:
+    for path in paths:
         try:
             owner = path.stat().st_uid
         except OSError:
             continue  # what reads it says why
         if owner != os.geteuid():
-            raise UserError(
-                f"{path} belongs to {_name(owner)}: it is not yours to {action}",
-                f"take a copy of your own: hpclaunch adopt {quote(str(folder.root))}",
-            )
+            raise UserError(f"{path} belongs to {_name(owner)}: it is not yours to {action}", fix)
 
 
 def is_own(folder: RunFolder) -> bool:

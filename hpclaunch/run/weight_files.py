@@ -34,6 +34,18 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
     return found
 
 
+def leads_elsewhere(path: Path) -> bool:
+    """Return whether a file in a model's folder is a link out of it.
+
+    Links within the folder, and those of the hub's cache to its own blobs, are none.
+    """
+    if not path.is_symlink():
+        return False
+    target, folder = path.resolve(), path.parent.resolve()
+    cached = folder.parent.name == "snapshots" and target.parent == folder.parents[1] / "blobs"
+    return not (target.parent == folder or cached)
+
+
 def fingerprint(folder: Path) -> str:
     """Return what tells one set of weights from another: of its files names, sizes and times."""
     digest = hashlib.sha256()

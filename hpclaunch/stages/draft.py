@@ -24,6 +24,7 @@ from hpclaunch.recipe.schema import Model
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import default_runs_dir
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import read_record
 from hpclaunch.run.stage import Source, StageRecord, read_results, read_stage, stage_text
 from hpclaunch.run.stage_settings import StageSettings
@@ -206,7 +207,8 @@ def _candidates(wanted: StageRequest) -> Iterator[RunFolder]:
     for name in sorted(names):
         if name == wanted.request.name or numbered.fullmatch(name):
             folder = RunFolder(runs_dir / name)
-            if folder.record.is_file():
+            # Of a folder that many share: weights of another's are not taken for one's own.
+            if folder.record.is_file() and is_own(folder):
                 yield folder
 
 

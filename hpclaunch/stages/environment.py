@@ -37,7 +37,8 @@ def ensure_compressor(prefix: Path, say: Callable[[str], None] = _say) -> Path:
     began = time.monotonic()
     aside: Path | None = None
     try:
-        environment.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (environment.parents[1], environment.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".making-", dir=environment.parent))
         python = prefix / "bin" / ("python" if (prefix / "bin" / "python").exists() else "python3")
         shared = _run([str(python), "-c", _SITE_PACKAGES], "made")

@@ -16,6 +16,9 @@ from hpclaunch.units import count, duration
 MAX_CHARACTERS = 1 << 20
 """Of all prompts together: they are kept in stage.json."""
 
+MAX_READ = 1 << 28
+"""Characters of a file of prompts, with what else its rows hold."""
+
 WRITTEN = "wrote"
 """Label of the rows with texts."""
 SHOWN, WIDTH = 3, 300
@@ -75,10 +78,15 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     Raises UserError.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.is_fifo() and not str(path).startswith(("/dev/fd/", "/proc/")):
+            raise UserError(f"--prompts {path}: a pipe that nobody may ever write to")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(MAX_READ + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"--prompts {path}: cannot be read: {why}") from None
+    if len(text) > MAX_READ:
+        raise UserError(f"--prompts {path}: more than {MAX_READ:,} characters", "split it")
     if path.suffix not in {".jsonl", ".ndjson"}:
         return tuple(line for line in text.split("\n") if line.strip())
     return tuple(_prompts_of_rows(text, path))

@@ -10,6 +10,8 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import token
 from hpclaunch.recipe.address import PACKAGES, address_problem, scheme_of
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.owner import require_own
 from hpclaunch.run.stage_settings import Publish
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Rows, Stage
@@ -24,6 +26,10 @@ def check(settings: Publish, sources: Sequence[KnownSource]) -> None:
     problem = address_problem(settings.url)
     if problem:
         raise UserError(*problem)
+    for known in sources:
+        if known.source.run is not None:
+            # Its owner may put a link to a file of yours among the weights while they are copied.
+            require_own(RunFolder.at(known.source.run), "publish")
     if not _LICENSE.fullmatch(settings.license):
         raise UserError("--license: that is no license's id", "write apache-2.0, mit, llama3.1 ...")
     scheme = scheme_of(settings.url)
@@ -43,10 +49,13 @@ def rows(values: Mapping[str, Any]) -> Rows:
     files = values.get("files")
     if not isinstance(files, list) or not isinstance(values.get("bytes"), int):
         return []
+    left_out = values.get("left_out")
     found: Rows = [
         ("published", str(values.get("url"))),
         ("files", f"{len(files)}, {size(values['bytes'])}, with a model card (README.md)"),
     ]
+    if isinstance(left_out, list) and left_out:
+        found.append(("left out", f"{', '.join(map(str, left_out))}: no part of a model"))
     if values.get("local_base"):
         found.append(
             ("note", "its base is a folder of this machine: others need it, or a merged model")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -16,6 +17,7 @@ from hpclaunch.run.find import find
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import Source, read_stage, training_run
 from hpclaunch.run.weight_files import fingerprint, read_json
+from hpclaunch.run.weights_config import check_adapter_config, check_model_config
 
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
@@ -147,7 +149,7 @@ def _run(folder: RunFolder, checkpoint: str | None, *, pending: bool, gguf: bool
     if taken is None:
         raise UserError(
             f"run {name} has no weights yet: neither final/ nor a checkpoint",
-            f"see how far it is: hpclaunch status {name}",
+            f"see how far it is: hpclaunch status {quote(name)}",
         )
     if taken not in there:
         raise UserError(
@@ -168,9 +170,12 @@ def checkpoints(folder: RunFolder) -> list[str]:
 
 
 def _known(source: Source, weights: Path, recipe: Recipe | None) -> KnownSource:
-    return KnownSource(
-        source, weights, read_json(weights / ADAPTER_CONFIG), read_json(weights / CONFIG), recipe
-    )
+    adapter, config = read_json(weights / ADAPTER_CONFIG), read_json(weights / CONFIG)
+    if adapter is not None:
+        check_adapter_config(adapter, weights / ADAPTER_CONFIG)
+    if config is not None:
+        check_model_config(config, weights / CONFIG)
+    return KnownSource(source, weights, adapter, config, recipe)
 
 
 def _recipe(folder: RunFolder) -> Recipe | None:

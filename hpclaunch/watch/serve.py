@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 
 from hpclaunch.errors import UserError
@@ -53,7 +54,7 @@ def serve_run(
     source = _Source(Watcher(folder, record))
     frame = source.refresh(None)
     if frame.ended:
-        fix = f"hpclaunch export {record.name} --to openmetrics writes what was recorded"
+        fix = f"hpclaunch export {quote(record.name)} --to openmetrics writes what was recorded"
         raise UserError(f"run {record.name} is over: {frame.state}", fix)
     token = None if is_loopback(address[0]) else read_or_create_token(token_file())
     server = _bind(address, source, token)

@@ -29,6 +29,12 @@ def user(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     return home
 
 
+def test_a_name_that_a_shell_would_run_is_not_offered(user: Home) -> None:
+    for name in ("f;rm -rf x", "f$(id)", "f x", "-f", "f\ng"):
+        run_in(user.runs / name, name="harmless")
+    assert set(completed("status ")) == {"first", "second"}
+
+
 def completed(line: str) -> list[str]:
     """What may follow a command line; the last word is being typed."""
     *before, last = line.split(" ")

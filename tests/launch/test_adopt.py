@@ -28,6 +28,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run of another user, with a checkpoint, weights, and things that ought not to be there."""
     monkeypatch.setattr(commands, "available", lambda: False)
     (tmp_path / "secret.json").write_text(SECRET)
+    (tmp_path / "evil-tasks").mkdir()
     shared = tmp_path / "shared"
     job = draft(
         Request(
@@ -36,7 +37,15 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
             resources=Resources(cpu_processes=1, account="theirs", port=4711),
             name="good-run",
             runs_dir=shared,
-            overrides=("checkpoints.sync_to=s3://theirs/copies", "training.seed=7"),
+            overrides=(
+                "checkpoints.sync_to=s3://theirs/copies",
+                "training.seed=7",
+                f"evaluate.tasks_dir={tmp_path}/evil-tasks",
+                "evaluate.every=checkpoint",
+                "evaluate.tasks=[arc]",
+                "tracking.mlflow.enabled=true",
+                "tracking.mlflow.uri=http://theirs.example",
+            ),
         ),
         {},
     )
@@ -87,7 +96,7 @@ def test_what_is_taken_and_what_is_not(theirs: RunFolder, tmp_path: Path) -> Non
     assert done.out == f"adopted good-run: {mine.root}\n"
     for word in (
         "Python /evil/venv", "modules evil", "s3://theirs/copies", "optimizer.bin", "run.py",
-        "link.json", "pipe.json",
+        "link.json", "pipe.json", "evil-tasks", "evaluate.every", "http://theirs.example",
     ):  # fmt: skip
         assert word in done.err, word
     assert "go on with it from step-12: hpclaunch resume good-run" in done.err
@@ -112,6 +121,7 @@ def test_what_is_taken_and_what_is_not(theirs: RunFolder, tmp_path: Path) -> Non
     recipe = mine.recipe.read_text()
     assert "seed: 7" in recipe
     assert "s3://" not in recipe
+    assert "every: null" in recipe and "tasks_dir: null" in recipe and "uri: null" in recipe
     assert home.call("status", "good-run").code == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -40,6 +41,30 @@ def test_no_command_acts_on_it(theirs: Path, action: str) -> None:
     assert done.code == 2
     assert f"belongs to nobody: it is not yours to {action}" in done.err
     assert Home(theirs.parent).call("status", "theirs").code == 0
+
+
+def test_no_command_acts_on_a_group_of_hers_that_names_my_run(theirs: Path) -> None:
+    stage = {"name": "a", "run": "mine", "kind": "recipe", "after": []}
+    pipeline = {"created": 1.0, "command": [], "mode": "local", "file": "/evil.yaml"}
+    sweep = {"created": 1.0, "command": [], "parallel": 1, "parameters": {}}
+    for name, file, content in (
+        ("chain", "pipeline.json", pipeline | {"stages": [stage]}),
+        ("many", "sweep.json", sweep | {"runs": [{"name": "mine", "values": {}}]}),
+    ):
+        (theirs / name).mkdir()
+        (theirs / name / file).write_text(json.dumps(content))
+        os.chown(theirs / name, NOBODY, -1)
+    home = Home(theirs.parent)
+    before = home.files()
+    for words in (
+        ("resume", "chain"), ("cancel", "chain"), ("cancel", "many"),
+        ("sweep", "--resubmit", "many"),
+    ):  # fmt: skip
+        done = home.call(*words)
+        assert done.code == 2
+        assert f"it is not yours to {words[0] if words[0] != 'sweep' else 'resubmit'}" in done.err
+    assert "mine" in home.call("status", "chain").out
+    assert home.files() == before
 
 
 def test_a_record_of_anothers_in_a_folder_of_mine(theirs: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.rules.no_failure import failed_before
@@ -21,7 +23,8 @@ def hang(evidence: RunEvidence) -> Cause | None:
         (
             f"where the ranks stand (pip install py-spy): {_dump(evidence.record.job_id)}",
             f"what they last said: {advice.logs(evidence)} -f",
-            f"to end it: hpclaunch cancel {evidence.record.name}, then {advice.resume(evidence)}",
+            f"to end it: hpclaunch cancel {quote(evidence.record.name)}, then "
+            f"{advice.resume(evidence)}",
         ),
         tuple(Clue(line) for line in now.ranks),
     )

@@ -39,7 +39,7 @@ def done(evidence: RunEvidence) -> Cause | None:
         return None
     final = f"; weights in {evidence.folder.final}" if evidence.folder.final.is_dir() else ""
     before = failed_before(evidence) or ": nothing failed"
-    return Cause(f"done{before}{final}", (f"hpclaunch report {evidence.record.name}",))
+    return Cause(f"done{before}{final}", (f"hpclaunch report {quote(evidence.record.name)}",))
 
 
 def stopped(evidence: RunEvidence) -> Cause | None:

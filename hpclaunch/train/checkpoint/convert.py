@@ -10,7 +10,6 @@ same. Memory: all that the checkpoint holds.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from hpclaunch.errors import UserError
+from hpclaunch.run.removal import remove
 from hpclaunch.train.checkpoint import manifest
 from hpclaunch.train.checkpoint.pickled_index import NAME, PickledLoadPlanner, PickledReader
 from hpclaunch.train.checkpoint.rng_state import rng_file, rng_values
@@ -37,7 +37,7 @@ def convert(checkpoint: Path) -> None:
     if any(checkpoint.glob("pytorch_model*.bin")) or any(checkpoint.glob("adapter_model*.bin")):
         raise UserError(f"{checkpoint} holds weights as pickles", "save them as safetensors first")
     aside = checkpoint.with_name(f".converting-{checkpoint.name}")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
     aside.mkdir()
     load_checked(lambda: _write(checkpoint, aside), checkpoint)
     for pattern in _PICKLES:
@@ -45,7 +45,7 @@ def convert(checkpoint: Path) -> None:
             path.unlink()
     for path in list(aside.iterdir()):
         target = checkpoint / path.name
-        shutil.rmtree(target, ignore_errors=True)
+        remove(target)
         path.rename(target)
     aside.rmdir()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import apply_umask
+from hpclaunch.run.removal import remove
 from hpclaunch.train.distributed import DistContext, barrier
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
@@ -36,7 +36,7 @@ def save_final_weights(run: RunFolder, context: DistContext, trainer: Any, dtype
     if context.is_main_process:
         if not state:
             raise RuntimeError("there are no weights to save: nothing was trainable")
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         if adapter:
             # Rows of new tokens are saved as such, so whole embeddings need not be.
             model.save_pretrained(partial, state_dict=state, save_embedding_layers=False)
@@ -50,7 +50,7 @@ def save_final_weights(run: RunFolder, context: DistContext, trainer: Any, dtype
         trainer.processing_class.save_pretrained(partial)
         _check_not_empty(partial, adapter)
         apply_umask(partial)
-        shutil.rmtree(run.final, ignore_errors=True)
+        remove(run.final)
         partial.rename(run.final)
     barrier()
     return run.final

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import apply_umask
+from hpclaunch.run.removal import remove
 
 _STEP = re.compile(r"^step-(\d+)$")
 PARTIAL = ".partial"
@@ -41,7 +41,7 @@ def partial_folder(run: RunFolder) -> Path:
 
 def remove_partial(run: RunFolder) -> None:
     """Remove what an interrupted save left behind."""
-    shutil.rmtree(partial_folder(run), ignore_errors=True)
+    remove(partial_folder(run))
 
 
 def create_partial(run: RunFolder) -> None:
@@ -70,7 +70,7 @@ def remove_old(run: RunFolder, keep: int, needed: Collection[str | None] = ()) -
             continue
         obsolete = run.checkpoints / f".old-{old.name}"
         old.rename(obsolete)  # first out of sight, so that half a removal is no checkpoint
-        shutil.rmtree(obsolete, ignore_errors=True)
+        remove(obsolete)
 
 
 def replace(run: RunFolder, folder: Path, name: str) -> None:
@@ -80,7 +80,7 @@ def replace(run: RunFolder, folder: Path, name: str) -> None:
         obsolete = run.checkpoints / f".old-{name}"
         target.rename(obsolete)
         folder.rename(target)
-        shutil.rmtree(obsolete, ignore_errors=True)
+        remove(obsolete)
     else:
         folder.rename(target)
 

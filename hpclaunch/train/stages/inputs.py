@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import Source
 from hpclaunch.run.weight_files import fingerprint, read_json
+from hpclaunch.run.weights_config import check_adapter_config, check_model_config
 from hpclaunch.train import phases, tiny_llama
 
 
@@ -50,7 +52,8 @@ def open_source(source: Source, scratch: Path) -> Weights:
     if source.checkpoint is None:
         if not run.final.is_dir():
             raise UserError(
-                f"run {source.name} has no final weights", f"see why: hpclaunch why {source.name}"
+                f"run {source.name} has no final weights",
+                f"see why: hpclaunch why {quote(source.name)}",
             )
         return _in_folder(source, run.final, run.final)
     from hpclaunch.train.stages.checkpoint_weights import whole_weights
@@ -67,10 +70,12 @@ def _in_folder(source: Source, folder: Path, identified: Path) -> Weights:
     if not (folder / "adapter_config.json").is_file():
         if not (folder / "config.json").is_file() and not any(folder.glob("*.gguf")):
             raise UserError(f"{folder} is no model folder: it has no config.json")
+        check_model_config(read_json(folder / "config.json") or {}, folder / "config.json")
         return Weights(source.name, str(folder), None, None, mark)
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(f"{folder} has no adapter_model.safetensors: its adapter is not complete")
     config = read_json(folder / "adapter_config.json") or {}
+    check_adapter_config(config, folder / "adapter_config.json")
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UserError(f"{folder}/adapter_config.json names no base_model_name_or_path")

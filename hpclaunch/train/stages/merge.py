@@ -7,11 +7,13 @@ loaded whole, where that much memory is free.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.run.weight_files import leads_elsewhere
 from hpclaunch.train import phases
 from hpclaunch.train.stages.inputs import Weights, model_folder
 from hpclaunch.train.stages.models import import_libraries
@@ -144,11 +146,18 @@ def _copy_texts(base: Path, adapter: Path, folder: Path) -> None:
             continue
         if path.name == "config.json" or (own and path.name.startswith(TOKENIZER_FILES)):
             continue
-        shutil.copyfile(path, folder / path.name)
+        _copy(path, folder)
     if own:
         for path in sorted(adapter.iterdir()):
             if path.name.startswith(TOKENIZER_FILES) and path.suffix in _TEXT and path.is_file():
-                shutil.copyfile(path, folder / path.name)
+                _copy(path, folder)
+
+
+def _copy(path: Path, folder: Path) -> None:
+    """Copy a file; a link of another user's to elsewhere may lead to a file of the reader's."""
+    if leads_elsewhere(path) and path.lstat().st_uid != os.geteuid():
+        raise UserError(f"{path} is a link of another user's to {path.resolve()}")
+    shutil.copyfile(path, folder / path.name)
 
 
 if __name__ == "__main__":

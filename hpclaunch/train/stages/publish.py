@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,17 +21,18 @@ from hpclaunch.run.evaluations import read_evaluations
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
+from hpclaunch.run.removal import remove
 from hpclaunch.run.stage import Source, read_results, read_stage, training_run
 from hpclaunch.train import phases
 from hpclaunch.train.stages.inputs import Weights, model_folder
 from hpclaunch.train.stages.model_card import Facts, model_card
+from hpclaunch.train.stages.model_files import files_to_publish
 from hpclaunch.train.stages.run import StageRun, stage_program
 
 CARD = "README.md"
 LAST = ("config.json", "adapter_config.json")
 REPORT_SECONDS = 120
 """How long the report of the training may take, from which the card has its energy."""
-_NOT_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".py"}
 
 
 def publish(run: StageRun) -> dict[str, Any]:
@@ -41,12 +41,11 @@ def publish(run: StageRun) -> dict[str, Any]:
     weights = run.open(source)
     folder = weights.adapter or model_folder(weights)
     copy = run.scratch / "publish"
-    shutil.rmtree(copy, ignore_errors=True)
+    remove(copy)
     copy.mkdir(parents=True)
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.suffix not in _NOT_WEIGHTS:
-            (copy / path.name).symlink_to(path.resolve())
-    (copy / CARD).unlink(missing_ok=True)
+    published, left_out = files_to_publish(folder)
+    for path in published:
+        (copy / path.name).symlink_to(path.resolve())
     local_base = weights.adapter is not None and is_local(weights.model)
     if local_base:
         _hide_path(copy / "adapter_config.json")
@@ -63,6 +62,7 @@ def publish(run: StageRun) -> dict[str, Any]:
         "bytes": sum((copy / name).stat().st_size for name in names),
         "card": (copy / CARD).read_text("utf-8"),
         "local_base": local_base,
+        "left_out": left_out,
     }
 
 

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import apply_umask
+from hpclaunch.run.removal import remove
 from hpclaunch.run.stage import Source, StageRecord, StageResults, read_stage, write_results
 from hpclaunch.train import phases
 from hpclaunch.train.failure import forget_failures, write_failure
@@ -57,15 +57,15 @@ class StageRun:
     def final(self) -> Iterator[Path]:
         """Return an empty folder that becomes RUN/final, whole, where the block does not raise."""
         partial = self.folder.root / ".final.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         partial.mkdir()
         try:
             yield partial
             apply_umask(partial)
-            shutil.rmtree(self.folder.final, ignore_errors=True)
+            remove(self.folder.final)
             partial.rename(self.folder.final)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
             raise
 
 
@@ -104,6 +104,8 @@ def main(
         if record is None:
             raise UserError(f"{folder.root} is no run of a stage: it has no stage.json")
         run = StageRun(folder, record)
+        if run.scratch.is_symlink():
+            remove(run.scratch)  # nothing is written to where a link leads
         began = time.monotonic()
         phases.begin(f"{record.settings.stage}: importing PyTorch and Transformers")
         values = work(run)
@@ -115,7 +117,7 @@ def main(
         return write_failure(folder, error)
     finally:
         if first and run is not None:
-            shutil.rmtree(run.scratch, ignore_errors=True)
+            remove(run.scratch)
     return 0
 
 

@@ -6,12 +6,12 @@ but a renamed file only when its cache expires.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.removal import remove
 from hpclaunch.train.checkpoint import manifest
 from hpclaunch.train.upload.remote import FINAL
 
@@ -22,7 +22,7 @@ here; there is nothing more to copy."""
 
 def create_files(run: RunFolder, nodes: int) -> None:
     """Create the files; what an earlier attempt requested is removed."""
-    shutil.rmtree(run.upload, ignore_errors=True)
+    remove(run.upload)
     run.upload.mkdir()
     for path in [requests_file(run), *(replies_file(run, node) for node in range(nodes))]:
         path.touch()

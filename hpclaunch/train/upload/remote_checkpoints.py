@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import log_event, read_events
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.removal import remove
 from hpclaunch.train.checkpoint import digests, folders, manifest
 from hpclaunch.train.distributed import DistContext, all_gather_object, barrier
 from hpclaunch.train.failure import one_line
@@ -66,7 +66,7 @@ class RemoteCheckpoints:
             return different
         if context.is_main_process:
             log_line(f"fetching {name} from {self.url}")
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         barrier()
         problem = None
         if context.local_rank == 0:
@@ -81,7 +81,7 @@ class RemoteCheckpoints:
         if context.is_main_process:
             if problem is None:
                 folders.replace(self.run, folder, name)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         barrier()
         return problem
 

@@ -16,6 +16,7 @@ from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import StageRecord, StageResults, stage_text, write_results
 from hpclaunch.run.stage_settings import Merge, Publish
+from hpclaunch.stages.publish import rows
 from hpclaunch.stages.source import resolve
 from hpclaunch.train.stages.model_card import Facts, model_card
 from hpclaunch.train.stages.publish import publish, scores_of, stages_of
@@ -140,6 +141,51 @@ def test_a_folder_gets_the_weights_and_the_card(home: Path) -> None:
     with pytest.raises(UserError, match="--replace"):
         publish(stage_run(home, url, "run"))
     publish(stage_run(home, url, "run", replace=True))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_what_is_no_part_of_the_model_stays(home: Path) -> None:
+    final = home / "run/final"
+    for name in ("optimizer.safetensors", "credentials.json", "token.txt", "train.log", "id_rsa"):
+        (final / name).write_text(SECRET)
+    (final / "tokenizer.json").write_text("{}")
+    values = publish(stage_run(home, f"file://{home}/out", "run"))
+    names = {path.name for path in (home / "out").iterdir()}
+    assert names == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+    assert (
+        "credentials.json" in values["left_out"] and "optimizer.safetensors" in values["left_out"]
+    )
+    assert "training_args.bin" in dict(rows(values))["left out"]
+    for path in (home / "out").iterdir():
+        assert SECRET not in path.read_text()
+
+
+def test_no_file_of_mine_leaves_by_a_link_or_as_a_text(home: Path) -> None:
+    final, own = home / "run/final", home / "own"
+    own.write_text("only I may read this")
+    template = final / "chat_template.jinja"
+    template.symlink_to(own)
+    with pytest.raises(UserError, match="is a link to"):
+        publish(stage_run(home, f"file://{home}/out", "run"))
+    template.unlink()
+    template.write_text(f"{{# {SECRET} #}}")
+    with pytest.raises(UserError, match="holds a secret") as refused:
+        publish(stage_run(home, f"file://{home}/out", "run"))
+    assert SECRET not in str(refused.value)
+    assert not (home / "out").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_hubs_cache_has_links_to_its_own_files(home: Path) -> None:
+    snapshot = write_model(home / "models--a--b/snapshots/abc")
+    (home / "models--a--b/blobs").mkdir()
+    blob = home / "models--a--b/blobs/f00"
+    (snapshot / "model.safetensors").rename(blob)
+    (snapshot / "model.safetensors").symlink_to("../../blobs/f00")
+    publish(stage_run(home, f"file://{home}/out", str(snapshot)))
+    assert (home / "out/model.safetensors").read_bytes() == b"weights"
 
 
 @pytest.mark.usefixtures("no_report")
