@@ -44,6 +44,7 @@ def _states(context: click.Context, parameter: click.Parameter, value: str | Non
         ("The newest, wherever they are", "hpclaunch ls"),
         ("All that failed, of one recipe", "hpclaunch ls --all --state failed --recipe tiny"),
         ("For a script", "hpclaunch ls 'sweep-*' --json"),
+        ("Tokenized rows and 4-bit weights that later starts read", "hpclaunch ls --cache"),
     ],
 )
 @click.argument("pattern", nargs=-1, metavar="[PATTERN]", shell_complete=complete.runs)
@@ -51,6 +52,7 @@ def _states(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--recipe", shell_complete=complete.ready_recipes, help="Only runs of this recipe.")
 @click.option("--here", is_flag=True, help="Only runs in the folder that new runs go to.")
 @click.option("--all", "every_run", is_flag=True, help=f"All, not the newest {NEWEST} alone.")
+@click.option("--cache", is_flag=True, help="What starts have kept for later ones, not runs.")
 @options.as_json
 def ls(
     pattern: tuple[str, ...],
@@ -58,6 +60,7 @@ def ls(
     recipe: str | None,
     here: bool,
     every_run: bool,
+    cache: bool,
     as_json: bool,
 ) -> None:
     """List your runs.
@@ -69,6 +72,10 @@ def ls(
     from dataclasses import asdict
 
     from hpclaunch.run.find import default_runs_dir, every
+
+    if cache:
+        _print_cache(as_json=as_json)
+        return
 
     runs_dir = default_runs_dir()
     listed = [
@@ -88,6 +95,31 @@ def ls(
         say(f"the newest {len(found)}; --all lists more")
     elif not found:
         say("no run fits" if listed or pattern or state or recipe else "there is no run yet")
+
+
+def _print_cache(*, as_json: bool) -> None:
+    """Print the entries of this user's cache."""
+    import os
+    from dataclasses import asdict
+
+    from hpclaunch.run.content_cache import UNUSED_DAYS, cache_root, kept_entries
+    from hpclaunch.units import size
+
+    root = cache_root(os.environ)
+    found = kept_entries(root)
+    if as_json:
+        print_json([asdict(entry) for entry in found])
+        return
+    if not found:
+        say(f"{root} holds nothing yet")
+        return
+    lines = [("kind", "what", "size", "last used", "folder")]
+    for entry in found:
+        unused = duration(max(0.0, time.time() - entry.used))
+        lines.append((entry.kind, entry.what, size(entry.bytes), unused, str(entry.folder)))
+    print(table(lines))
+    total = size(sum(entry.bytes for entry in found))
+    say(f"{total} in all; what no start reads for {UNUSED_DAYS} days is removed")
 
 
 def _fits(run: Listed, patterns: tuple[str, ...], recipe: str | None) -> bool:

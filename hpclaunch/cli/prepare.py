@@ -19,6 +19,7 @@ from hpclaunch.cli.help import Command
             "Your own data, packed to another length",
             "hpclaunch prepare llama3-8b-lora --dataset my.jsonl training.max_length=8192",
         ),
+        ("The 4-bit weights, too", "hpclaunch prepare llama3-70b-qlora --quantize"),
     ],
 )
 @options.recipe_and_changes
@@ -31,17 +32,24 @@ from hpclaunch.cli.help import Command
     type=click.Path(path_type=Path),
     help="Python environment of the jobs; by default the one hpclaunch runs from.",
 )
+@click.option(
+    "--quantize",
+    is_flag=True,
+    help="Make and keep the 4-bit weights of QLoRA, too, on this machine's CPU.",
+)
 def prepare(
     arguments: tuple[str, ...],
     recipe: options.RecipeOptions,
     site: str | None,
     venv: Path | None,
+    quantize: bool,
 ) -> int:
     """Fetch, tokenize and pack ahead of a job.
 
     Model and data go into the hub's cache. The rows are checked, tokenized and packed as the job
     would do it, and kept by content: every start with the same data, tokenizer, template, length
-    and versions reads them. Nothing of it needs a GPU.
+    and versions reads them. Nothing of it needs a GPU. Without --quantize the first QLoRA job with
+    sharded loading makes the 4-bit weights, and keeps them.
     """
     from hpclaunch.cli.invocation import recipe_and_overrides
     from hpclaunch.cli.resources import changes
@@ -57,4 +65,5 @@ def prepare(
     resolved = load(reference or library.DEFAULT, overrides, flags)
     profile = load_site(site or site_here("sbatch"))
     environment = environment_of(os.environ, profile.environment)
-    return prepare_ahead(resolved, python_environment(venv).path, environment)
+    python = python_environment(venv).path
+    return prepare_ahead(resolved, python, environment, quantize=quantize)

@@ -14,21 +14,27 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 
 
-def prepare_ahead(recipe: Recipe, python: Path, environment: Mapping[str, str]) -> int:
+def prepare_ahead(
+    recipe: Recipe, python: Path, environment: Mapping[str, str], *, quantize: bool = False
+) -> int:
     """Fetch model and data, tokenize and pack the rows, and keep all in the caches.
 
-    `python`: the prefix of the jobs' environment; `environment`: its variables. Its messages go to
-    this process's streams. Returns its exit code. Raises UserError where the environment lacks a
-    package.
+    `python`: the prefix of the jobs' environment; `environment`: its variables; `quantize`: make
+    the 4-bit weights of QLoRA, too. Its messages go to this process's streams. Returns its exit
+    code. Raises UserError where the environment lacks a package.
     """
     check_packages(python, TRAINER, Path("/"))
     with tempfile.TemporaryDirectory(prefix="hpclaunch-prepare-") as made:
         folder = RunFolder(Path(made))
         folder.recipe.write_text(to_yaml(recipe), "utf-8")
         folder.accelerate.write_text(dump({"use_cpu": False}), "utf-8")
-        done = subprocess.run(
-            [str(python / "bin" / "python"), "-P", "-m", "hpclaunch.train.prepare", made],
-            env=dict(environment),
-            check=False,
-        )
-    return done.returncode
+        programs = ["hpclaunch.train.prepare"] + ["hpclaunch.train.loading.ahead"] * quantize
+        for program in programs:
+            done = subprocess.run(
+                [str(python / "bin" / "python"), "-P", "-m", program, made],
+                env=dict(environment),
+                check=False,
+            )
+            if done.returncode:
+                return done.returncode
+    return 0

@@ -76,6 +76,9 @@ class Quantization(Section, frozen=True, kw_only=True):
     double: bool = True
     """Quantize the block constants too: 1 GB instead of 4 GB of them for a 70B model."""
     skip_modules: list[str] | None = None
+    keep: bool = True
+    """Keep the 4-bit weights that the ranks of sharded loading make in the cache (half a byte a
+    parameter), where every later start with the same model and settings reads them."""
     adapter_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that the adapters and the optimizer's moments are held in. bfloat16, as TRL has it,
     takes half the memory of both, and rounds small updates away."""

@@ -193,7 +193,7 @@ def create_trainer(
     model.add_head_bias_attribute(trainer.model)
     if getattr(trainer, "padding_free", False):
         packing.forbid_masks(model.without_adapter(trainer.model))
-    load_when_sharded(trainer, _weights_log(context))
+    load_when_sharded(trainer, _weights_log(context), keep=recipe.method.quantization.keep)
     faster = kernels.install(recipe, trainer, context.fsdp_version)
     if switched_on(recipe.performance):
         trainer.add_callback(CheckLevers(recipe.performance))

@@ -36,12 +36,33 @@ def main(folder: Path) -> None:
 
 
 def compare(overrides: list[str]) -> dict[str, Any]:
-    """Return what the two ways differ in, how many parameters there are, and what was logged."""
+    """Return what the two ways differ in, how many parameters there are, and what was logged.
+
+    4-bit weights are loaded once more, from what the first start kept.
+    """
+    whole, sharded = (held([*overrides, f"fsdp.loading={way}"]) for way in ("whole", "auto"))
+    found = {
+        "overrides": overrides,
+        "different": different(sharded["parts"], whole["parts"]),
+        "parameters": len(sharded["parts"]),
+        "log": sharded["log"],
+        "deferred": sharded["deferred"],
+        "optimized": sharded["optimized"] == whole["optimized"] > 0,
+    }
+    if "method.kind=qlora" in overrides and sharded["deferred"]:
+        again = held([*overrides, "fsdp.loading=auto"])
+        found |= {
+            "different_again": different(again["parts"], whole["parts"]),
+            "log_again": again["log"],
+        }
+    return found
+
+
+def different(parts: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    """Return the names of tensors that are not the same bit for bit."""
     import torch
 
-    whole, sharded = (held([*overrides, f"fsdp.loading={way}"]) for way in ("whole", "auto"))
-    parts, others = sharded["parts"], whole["parts"]
-    different = sorted(
+    return sorted(
         name
         for name in parts.keys() | others.keys()
         if name not in parts
@@ -49,13 +70,6 @@ def compare(overrides: list[str]) -> dict[str, Any]:
         or parts[name].dtype != others[name].dtype
         or not torch.equal(bits(parts[name]), bits(others[name]))
     )
-    return {
-        "different": different,
-        "parameters": len(parts),
-        "log": sharded["log"],
-        "deferred": sharded["deferred"],
-        "optimized": sharded["optimized"] == whole["optimized"] > 0,
-    }
 
 
 def held(overrides: list[str]) -> dict[str, Any]:
@@ -74,7 +88,7 @@ def held(overrides: list[str]) -> dict[str, Any]:
     adapter = model.lora_config(recipe, loaded, [], 2)
     with adapters_on_cpu(loaded):
         trained = loaded if adapter is None else get_peft_model(loaded, adapter)
-    load_when_sharded(SimpleNamespace(model=trained))
+    load_when_sharded(SimpleNamespace(model=trained), lines.append, keep=True)
     optimizer = torch.optim.AdamW(each for each in trained.parameters() if each.requires_grad)
     accelerator = Accelerator(mixed_precision="bf16")
     plugin = accelerator.state.fsdp_plugin

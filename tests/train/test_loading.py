@@ -11,6 +11,7 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.train import model
+from hpclaunch.train.loading.ahead import quantize
 from tests.train.conftest import Done, short, train
 from tests.train.running import launch, losses, make_run
 
@@ -65,12 +66,17 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             f"model.name={biased}", BF16, "method.kind=qlora",
             "method.lora.modules_to_save=[lm_head]",
         ],
+        "qlora, ahead": [f"model.name={tied}", BF16, "method.kind=qlora"],
         "qlora, transposed": [f"model.name={transposed}", BF16, "method.kind=qlora"],
         "lora, tokens": [
             f"model.name={biased}", BF16,
             "method.lora.trainable_token_indices={embed_tokens: [3, 5], lm_head: [5]}",
         ],
     }  # fmt: skip
+    ahead = load("tiny", [*cases["qlora, ahead"], "fsdp.loading=sharded"])
+    deferred = model.load_model(ahead, model.source(ahead.model), "sdpa", 10, 2)
+    assert quantize(deferred, "cpu").startswith("4-bit weights made in ")
+    assert quantize(deferred, "cpu").startswith("4-bit weights are there already: ")
     folder = make_run(base / "run", [BF16])
     (folder.root / "cases.json").write_text(json.dumps(cases), "utf-8")
     outcome = launch(folder, 2, program=("-m", "tests.train.load_both_ways"))
@@ -81,14 +87,51 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "case",
     ["full, tied", "full, biases", "full, experts", "lora, experts", "lora, tied",
-     "lora, head trained", "lora, tokens", "qlora", "qlora, single, fp4", "qlora, head trained"],
+     "lora, head trained", "lora, tokens", "qlora", "qlora, single, fp4", "qlora, head trained",
+     "qlora, ahead"],
 )  # fmt: skip
 def test_each_rank_holds_the_same_bit_for_bit(compared: list[dict[str, Any]], case: str) -> None:
     for rank in compared:
         found = rank[case]
-        assert found["deferred"] and found["log"] == ["each rank reads its own shard"]
+        assert found["deferred"] and found["log"][0] == "each rank reads its own shard"
         assert found["different"] == [] and found["parameters"] > 10
         assert found["optimized"], "the optimizer has the sharded parameters"
+
+
+KEPT = ", in 4 bits as an earlier start kept them"
+
+
+@pytest.mark.parametrize("case", ["qlora, head trained", "qlora, ahead"])
+def test_weights_that_were_made_before_are_read(compared: list[dict[str, Any]], case: str) -> None:
+    """By another recipe over the same model, or by `prepare --quantize`."""
+    for rank in compared:
+        assert rank[case]["log"][1].endswith(KEPT) and len(rank[case]["log"]) == 2
+
+
+@pytest.mark.parametrize("case", ["qlora", "qlora, single, fp4"])
+def test_a_later_start_reads_the_4_bit_weights_that_were_kept(
+    compared: list[dict[str, Any]], case: str
+) -> None:
+    """Each rank its own slices of a checkpoint that plain Transformers loads, too."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    for rank in compared:
+        found = rank[case]
+        assert any(line.startswith("4-bit weights kept for later") for line in found["log"])
+        assert found["different_again"] == []
+        assert found["log_again"][1].endswith(KEPT)
+    kept = next(line for line in compared[0][case]["log"] if line.startswith("4-bit weights kept"))
+    folder = Path(kept.partition(" in ")[2].rpartition(", in ")[0])
+    recipe = load("tiny", compared[0][case]["overrides"])
+    options: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": "cpu"}
+    settings = model.quantization(recipe.method.quantization, torch.bfloat16)
+    tokens = torch.arange(1, 33).reshape(2, 16)
+    logits = [
+        AutoModelForCausalLM.from_pretrained(where, **options, **more).eval()(tokens).logits
+        for where, more in ((folder, {}), (recipe.model.name, {"quantization_config": settings}))
+    ]
+    assert logits[0].isfinite().all() and torch.equal(*logits)
 
 
 def test_transposed_4_bit_weights_are_loaded_whole(compared: list[dict[str, Any]]) -> None:

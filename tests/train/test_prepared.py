@@ -14,9 +14,15 @@ import pytest
 
 from hpclaunch.launch.prepare_ahead import prepare_ahead
 from hpclaunch.recipe.load import load
+from hpclaunch.run.content_cache import (
+    QUANTIZED,
+    BrokenEntryError,
+    ContentCache,
+    cache_root,
+    kept_entries,
+)
 from hpclaunch.run.events import read_events
 from hpclaunch.train.prepared import key as keys
-from hpclaunch.train.prepared.cache import BrokenEntryError, PreparedCache, cache_root
 from hpclaunch.train.prepared.content import Contents
 from hpclaunch.train.prepared.key import key_of
 from tests.train.conftest import short, write_jsonl
@@ -27,8 +33,8 @@ KEY = "0a1b"
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> PreparedCache:
-    made = PreparedCache(tmp_path / "cache")
+def cache(tmp_path: Path) -> ContentCache:
+    made = ContentCache(tmp_path / "cache")
     assert made.open()
     return made
 
@@ -39,7 +45,7 @@ def fill(folder: Path) -> dict[str, Any]:
     return {"rows": 4}
 
 
-def test_an_entry_is_read_as_it_was_written(cache: PreparedCache) -> None:
+def test_an_entry_is_read_as_it_was_written(cache: ContentCache) -> None:
     assert cache.read(KEY, digests=True) is None
     cache.publish(KEY, fill)
     assert cache.read(KEY, digests=True) == {"rows": 4}
@@ -50,7 +56,7 @@ def test_an_entry_is_read_as_it_was_written(cache: PreparedCache) -> None:
 
 
 @pytest.mark.parametrize("broken", ["cut", "changed", "gone", "no meta", "other key", "link"])
-def test_a_damaged_entry_is_none(cache: PreparedCache, broken: str) -> None:
+def test_a_damaged_entry_is_none(cache: ContentCache, broken: str) -> None:
     cache.publish(KEY, fill)
     data, meta = (cache.entry(KEY) / name for name in ("train/data.arrow", "meta.json"))
     if broken == "cut":
@@ -72,7 +78,7 @@ def test_a_damaged_entry_is_none(cache: PreparedCache, broken: str) -> None:
     assert cache.read(KEY, digests=True) is None
 
 
-def test_a_failed_writer_leaves_nothing(cache: PreparedCache) -> None:
+def test_a_failed_writer_leaves_nothing(cache: ContentCache) -> None:
     def fail(folder: Path) -> dict[str, Any]:
         fill(folder)
         raise OSError("disk full")
@@ -86,13 +92,13 @@ def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     (shared / "hpclaunch").mkdir(parents=True)
     (shared / "hpclaunch").chmod(0o777)
-    assert not PreparedCache(shared / "hpclaunch").open()
+    assert not ContentCache(shared / "hpclaunch").open()
     root = cache_root({"HF_HOME": str(shared)})
     assert root == shared / f"hpclaunch-{os.getuid()}"
-    assert PreparedCache(root).open()
+    assert ContentCache(root).open()
 
 
-def test_an_entry_that_no_start_reads_is_removed(cache: PreparedCache) -> None:
+def test_an_entry_that_no_start_reads_is_removed(cache: ContentCache) -> None:
     cache.publish(KEY, fill)
     cache.publish("used", fill)
     old = time.time() - 61 * 86400
@@ -100,6 +106,22 @@ def test_an_entry_that_no_start_reads_is_removed(cache: PreparedCache) -> None:
     cache.publish("new", fill)
     assert cache.read(KEY, digests=False) is None
     assert cache.read("used", digests=False) is not None
+
+
+def test_the_list_of_what_is_kept(cache: ContentCache) -> None:
+    weights = ContentCache(cache.root, QUANTIZED)
+    assert weights.open()
+    cache.publish("rows", lambda folder: fill(folder) | {"samples": 4})
+    cache.publish("damaged", fill)
+    weights.publish("weights", lambda folder: fill(folder) | {"model": "a/b"})
+    old = time.time() - 86400
+    os.utime(cache.entry("rows") / "meta.json", (old, old))
+    found = kept_entries(cache.root)
+    assert [(each.kind, each.what, each.bytes) for each in found] == [
+        ("quantized", "a/b", 4),
+        ("prepared", "4 samples", 4),
+    ]
+    assert found[1].used == pytest.approx(old) and found[0].folder == weights.entry("weights")
 
 
 def test_the_key_is_of_content_and_of_all_that_bears_on_the_rows(

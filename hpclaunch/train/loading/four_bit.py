@@ -98,6 +98,42 @@ def quantize_shards(
         yield f"{name}.weight", from_local(codes, like, cpu_offload=cpu_offload)
 
 
+def read_shards(
+    model: Any, kept: Reader, *, cpu_offload: bool = False
+) -> Iterator[tuple[str, DTensor]]:
+    """Yield this rank's shard of each 4-bit weight, by name, as an earlier start quantized it.
+
+    `kept`: files in Transformers' layout of quantized weights. Completes the weights' QuantState.
+    """
+    from bitsandbytes.functional import QuantState
+
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, module in layers(model).items():
+        like = parameters[f"{name}.weight"]
+        plain = plain_name(f"{name}.weight")
+        first, last = _range(like)
+        codes = kept.only_source(plain)[first:last].to(device_of(like))
+        parts = {part: kept.only_source(f"{plain}.{part}")[:] for part in kept.parts_of(plain)}
+        state = QuantState.from_dict(parts, device=device_of(like))
+        for field in ("absmax", "code", "offset", "state2"):
+            setattr(module.quant_state, field, getattr(state, field))
+        yield f"{name}.weight", from_local(codes, like, cpu_offload=cpu_offload)
+
+
+def quantize_whole(part: Any, module: Any) -> torch.Tensor:
+    """Return the codes of a whole 4-bit weight, on the CPU, and complete its QuantState.
+
+    `part`: its matrix in a file, unread.
+    """
+    state, like = module.quant_state, module.weight
+    cpu = torch.device("cpu")
+    codes, scales = own_codes(
+        lambda first, last: part[first:last], state, (0, like.shape[0]), like.dtype, cpu
+    )
+    _complete(state, scales)
+    return codes
+
+
 def own_codes(
     rows: Callable[[int, int], torch.Tensor],
     state: Any,

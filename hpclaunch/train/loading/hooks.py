@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from hpclaunch.train.loading.adapters import read_token_rows
 from hpclaunch.train.loading.files import deferred_load
-from hpclaunch.train.loading.names import plain_name
-from hpclaunch.train.loading.reader import Reader
-from hpclaunch.train.loading.shards import from_local, from_rank_0
+from hpclaunch.train.loading.four_bit_loading import FourBitLoading
+from hpclaunch.train.loading.reader import Reader, read_parts
+from hpclaunch.train.loading.shards import from_rank_0
 from hpclaunch.units import duration
 
 
-def load_when_sharded(trainer: Any, log: Callable[[str], None] = lambda _: None) -> None:
+def load_when_sharded(
+    trainer: Any, log: Callable[[str], None] = lambda _: None, *, keep: bool = False
+) -> None:
     """Let accelerate's next sharding of the trainer's model read it, where that was deferred.
 
     Call it when the trainer has its adapters, and before training begins. `log` gets a line of how
-    long reading took.
+    long reading took. `keep`: keep 4-bit weights in the cache, and read them from there.
     """
     model = trainer.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -29,14 +30,15 @@ def load_when_sharded(trainer: Any, log: Callable[[str], None] = lambda _: None)
     reader = Reader(deferred)
     read_token_rows(model, reader)
     _number(model)
-    four_bit = deferred.load_config.is_quantized
-    replace = _replace_prepare if four_bit else _replace_broadcast
 
-    def loaded(seconds: float) -> None:
+    def loaded(seconds: float, how: str = "") -> None:
         base.deferred_load = None
-        log(f"read in {duration(seconds)}")
+        log(f"read in {duration(seconds)}{how}")
 
-    replace(reader, loaded)
+    if deferred.load_config.is_quantized:
+        _replace_prepare(FourBitLoading(reader, deferred, log, keep=keep), loaded)
+    else:
+        _replace_broadcast(reader, loaded)
 
 
 def _replace_broadcast(reader: Reader, loaded: Callable[[float], None]) -> None:
@@ -57,7 +59,7 @@ def _replace_broadcast(reader: Reader, loaded: Callable[[float], None]) -> None:
     fsdp_utils.fsdp2_load_full_state_dict = load
 
 
-def _replace_prepare(reader: Reader, loaded: Callable[[float], None]) -> None:
+def _replace_prepare(loading: FourBitLoading, loaded: Callable[[float, str], None]) -> None:
     """Read when accelerate has sharded a model with 4-bit weights, which it neither moves to meta
     nor broadcasts."""
     from accelerate import accelerator as module
@@ -70,9 +72,10 @@ def _replace_prepare(reader: Reader, loaded: Callable[[float], None]) -> None:
         model = original(accelerator, model)
         started = time.monotonic()
         offload = isinstance(accelerator.state.fsdp_plugin.cpu_offload, CPUOffloadPolicy)
-        load_four_bit_shards(model, reader, cpu_offload=offload)
+        loading.load(model, cpu_offload=offload)
         model.tie_weights()
-        loaded(time.monotonic() - started)
+        loaded(time.monotonic() - started, loading.how)
+        loading.keep_weights(model)
         return model
 
     module.fsdp2_prepare_model = prepare
@@ -93,40 +96,8 @@ def load_shards(
         for name, like in state.items()
         if name not in on_meta
     }
-    values |= _read(on_meta, reader, cpu_offload=cpu_offload)
+    values |= read_parts(on_meta, reader, cpu_offload=cpu_offload)
     model.load_state_dict(values, assign=True)
-
-
-def load_four_bit_shards(model: Any, reader: Reader, *, cpu_offload: bool = False) -> None:
-    """Give a sharded model with 4-bit weights the values that are still on meta. Collective.
-
-    Raises UserError for files that are not whole.
-    """
-    from hpclaunch.train.loading import four_bit
-
-    values = dict(four_bit.quantize_shards(model, reader, cpu_offload=cpu_offload))
-    rest = {
-        name: parameter
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if name not in values and parameter.to_local().is_meta
-    }
-    values |= _read(rest, reader, cpu_offload=cpu_offload)
-    model.load_state_dict(values, strict=False, assign=True)
-
-
-def _read(likes: Mapping[str, Any], reader: Reader, *, cpu_offload: bool) -> dict[str, Any]:
-    """Return this rank's parts of parameters, each sharded and in the type as it is given."""
-    values = {}
-    wanted: dict[str, list[str]] = defaultdict(list)
-    for name in likes:
-        wanted[reader.source_of(plain_name(name))].append(name)
-    for parts in reader.read({source: likes[names[0]] for source, names in wanted.items()}):
-        for source, local in parts.items():
-            for name in wanted[source]:
-                # A tensor of its own for each: PEFT trains a copy beside the original.
-                part = local.to(likes[name].dtype, copy=len(wanted[source]) > 1)
-                values[name] = from_local(part, likes[name], cpu_offload=cpu_offload)
-    return values
 
 
 def _number(model: Any) -> None:

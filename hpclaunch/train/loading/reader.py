@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from hpclaunch.errors import UserError
 from hpclaunch.train.loading import shards
 from hpclaunch.train.loading.files import Deferred
-from hpclaunch.train.loading.names import unit_of
+from hpclaunch.train.loading.names import plain_name, unit_of
 
 
 class Reader:
@@ -25,10 +25,10 @@ class Reader:
         from transformers.core_model_loading import WeightConverter, WeightRenaming
 
         self.skeleton = deferred.skeleton
-        self._config = deferred.load_config
+        self.load_config = deferred.load_config
         self.mapping = [
             each
-            for each in self._config.weight_mapping or ()
+            for each in self.load_config.weight_mapping or ()
             if not any(
                 type(op).__name__.startswith("Bnb") for op in getattr(each, "operations", ())
             )
@@ -44,11 +44,11 @@ class Reader:
         """Of each parameter the tensors of the files that it is made of, as slices unread."""
         for opened in self._opened:
             for key in opened.keys():  # noqa: SIM118 - no dict
-                self.sources[self._parameter_of(key)][key] = opened.get_slice(key)
+                self.sources[self.parameter_of(key)][key] = opened.get_slice(key)
         self.tied = dict(getattr(self.skeleton, "all_tied_weights_keys", None) or {})
         """Parameters that are another one where no file holds them."""
 
-    def _parameter_of(self, key: str) -> str:
+    def parameter_of(self, key: str) -> str:
         """Return the parameter's name that Transformers' loader gives a tensor of the files."""
         from transformers.core_model_loading import rename_source_key
 
@@ -76,6 +76,10 @@ class Reader:
         """
         (part,) = self.sources[self.source_of(name)].values()
         return part
+
+    def parts_of(self, name: str) -> list[str]:
+        """Return what else files hold of a 4-bit weight, without its name: `absmax` and so on."""
+        return [each[len(name) + 1 :] for each in self.sources if each.startswith(f"{name}.")]
 
     def is_converted(self, name: str) -> bool:
         """Return whether a parameter is made of several tensors, or of one in another shape."""
@@ -116,7 +120,7 @@ class Reader:
             return parts
         with self._in_skeleton({name: empty[name] for name in here}) as parameters:
             config = dataclasses.replace(
-                self._config,
+                self.load_config,
                 hf_quantizer=None,
                 weight_mapping=self.mapping,
                 device_map={"": shards.device_of(empty[here[0]])},
@@ -146,3 +150,21 @@ class Reader:
         finally:
             for module, leaf, before in places.values():
                 setattr(module, leaf, before)
+
+
+def read_parts(likes: Mapping[str, Any], reader: Reader, *, cpu_offload: bool) -> dict[str, Any]:
+    """Return this rank's parts of parameters, each sharded and in the type as it is given.
+
+    Raises UserError for files that are not whole.
+    """
+    values = {}
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for name in likes:
+        wanted[reader.source_of(plain_name(name))].append(name)
+    for parts in reader.read({source: likes[names[0]] for source, names in wanted.items()}):
+        for source, local in parts.items():
+            for name in wanted[source]:
+                # A tensor of its own for each: PEFT trains a copy beside the original.
+                part = local.to(likes[name].dtype, copy=len(wanted[source]) > 1)
+                values[name] = shards.from_local(part, likes[name], cpu_offload=cpu_offload)
+    return values

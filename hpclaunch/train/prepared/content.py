@@ -26,6 +26,8 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 """Files of a model that bear on its tokens, or on whether its samples are packed."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+"""Name of a large file in the hub's cache."""
 
 
 class UnknownContentError(Exception):
@@ -61,17 +63,35 @@ class Contents:
 
     def file(self, path: Path) -> str:
         """Return a file's SHA-256. Raises OSError."""
-        found = path.stat()
-        state = [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino]
-        memo = self._kept / f"{_digest(state)}.json"
-        if found.st_size >= LARGE:
+        large, memo = path.stat().st_size >= LARGE, self._memo(path)
+        if large:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return str(json.loads(memo.read_text("utf-8"))["sha256"])
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found.st_size >= LARGE:
+        if large:
             self._keep(memo, {"sha256": digest})
         return digest
+
+    def weights(self, path: Path) -> str:
+        """Return the SHA-256 of a file of weights; of one from the hub, by its name in the cache.
+
+        Raises OSError.
+        """
+        real = path.resolve()
+        if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+            return real.name
+        return self.file(path)
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Keep the SHA-256 of a large file that was hashed elsewhere. Raises OSError."""
+        if path.stat().st_size >= LARGE:
+            self._keep(self._memo(path), {"sha256": digest})
+
+    def _memo(self, path: Path) -> Path:
+        found = path.stat()
+        state = [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino]
+        return self._kept / f"{_digest(state)}.json"
 
     def _path(self, path: Path) -> str:
         if path.is_file():

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.content_cache import BrokenEntryError, ContentCache, cache_root
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.regular_file import read_regular
-from hpclaunch.train.prepared.cache import BrokenEntryError, PreparedCache, cache_root
 from hpclaunch.train.prepared.content import Contents
 from hpclaunch.train.prepared.key import key_of, request_digest
 
@@ -28,7 +28,7 @@ MOST_POINTER = 4096
 class Kept:
     """The place of a recipe's prepared rows in the cache, whether they are there or not."""
 
-    cache: PreparedCache
+    cache: ContentCache
     key: str
     request: str
     """Digest of the recipe and the device: what `prepare` has checked."""
@@ -67,7 +67,7 @@ def say(text: str) -> None:
 
 def kept_rows(recipe: Recipe, device: str) -> Kept | None:
     """Return where a recipe's rows are kept; None where its data or the cache does not allow it."""
-    cache = PreparedCache(cache_root(os.environ))
+    cache = ContentCache(cache_root(os.environ))
     if not cache.open():
         say(f"the tokenized rows are not kept: {cache.root} is not a folder of yours alone")
         return None
@@ -84,7 +84,7 @@ def rows_of_run(folder: RunFolder, recipe: Recipe, device: str) -> PreparedRows 
         key, request = str(pointer["key"]), str(pointer["request"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    cache = PreparedCache(cache_root(os.environ))
+    cache = ContentCache(cache_root(os.environ))
     if request != request_digest(recipe, device) or not key.isalnum() or not cache.open():
         return None
     try:

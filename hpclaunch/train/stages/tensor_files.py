@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,27 @@ def _weight_map(folder: Path) -> dict[str, str]:
     return found
 
 
+def layout(
+    shapes: Mapping[str, tuple[tuple[int, ...], Any]],
+) -> tuple[bytes, dict[str, int], int]:
+    """Return what a safetensors file begins with, where in it each tensor begins, and its size.
+
+    `shapes`: shape and dtype of each, in the order in which they lie.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end, places = 0, {}
+    for name, (shape, dtype) in shapes.items():
+        places[name] = end
+        end += math.prod(shape) * dtype.itemsize
+        header[name] = {
+            "dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [places[name], end],
+        }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    start = struct.pack("<Q", len(text)) + text
+    return start, {name: len(start) + place for name, place in places.items()}, len(start) + end
+
+
 def write_tensors(
     path: Path,
     shapes: dict[str, tuple[tuple[int, ...], Any]],
@@ -80,19 +101,9 @@ def write_tensors(
 
     `shapes`: shape and dtype of each, in the order in which they are written. `value` returns one.
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, (shape, dtype) in shapes.items():
-        size = math.prod(shape) * dtype.itemsize
-        header[name] = {
-            "dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [end, end + size],
-        }  # fmt: skip
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    start, _, size = layout(shapes)
     with path.open("wb") as stream:
-        stream.write(struct.pack("<Q", len(text)))
-        stream.write(text)
+        stream.write(start)
         for name, (shape, dtype) in shapes.items():
             tensor = value(name).detach().contiguous()
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:
@@ -100,7 +111,7 @@ def write_tensors(
                     f"{name} became {tuple(tensor.shape)} of {tensor.dtype}, not {shape} of {dtype}"
                 )
             stream.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-    return end
+    return size - len(start)
 
 
 def write_index(folder: Path, files: dict[str, str], total_bytes: int) -> None:
