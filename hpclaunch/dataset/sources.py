@@ -11,7 +11,7 @@ from hpclaunch.dataset.slices import Slice, parse_split
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe.library import BUILTIN_DATA
 from hpclaunch.recipe.mixture import parts_of
-from hpclaunch.recipe.paths import is_local
+from hpclaunch.recipe.paths import is_here
 from hpclaunch.recipe.schema import Data
 from hpclaunch.shipped import shipped
 
@@ -86,11 +86,6 @@ def validation_source(data: Data) -> Source | None:
     if data.validation_split is None:
         return None
     return _source(data.name, data.validation_split, data, "data.validation_split", None)
-
-
-def is_here(name: str) -> bool:
-    """Return whether a dataset's name is that of local data: a path, or one of the package's."""
-    return name.startswith("builtin:") or is_local(name)
 
 
 def _source(name: str, text: str, data: Data | None, key: str, limit: int | None) -> Source | None:

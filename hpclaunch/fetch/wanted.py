@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpclaunch.dataset.sources import is_here
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import is_override, load
 from hpclaunch.recipe.mixture import parts_of
-from hpclaunch.recipe.paths import is_local
+from hpclaunch.recipe.paths import is_here, is_local
 from hpclaunch.recipe.schema import Recipe
 
 KERNELS = {

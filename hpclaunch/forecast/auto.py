@@ -30,7 +30,7 @@ def resolve_auto(
     predicted = forecast(request, environment, ask_hub=False)
     if predicted.gpu is None or predicted.hardware is None:
         raise UserError("auto needs to know the GPU", "add --gpu KIND")
-    best = best_layout(predicted, sharding=sharding, batch=batch)
+    best = _best(predicted, _fitting(predicted), sharding=sharding, batch=batch)
     if best is None:
         raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")
     return _with(request.recipe, best.candidate)
@@ -53,9 +53,10 @@ def auto_gain(predicted: Forecast) -> AutoGain | None:
     None where it brings less than a tenth, or no time can be predicted.
     """
     found = None
+    fitting = _fitting(predicted)
     follows = BATCH in predicted.request.recipe.follows_global_batch
     for words in (("--sharding auto",), ("--sharding auto", "--batch auto")):
-        best = best_layout(predicted, sharding=True, batch=len(words) > 1 or follows)
+        best = _best(predicted, fitting, sharding=True, batch=len(words) > 1 or follows)
         if best is None or best.candidate == predicted.candidate:
             continue
         factor = _factor(predicted, best)
@@ -75,10 +76,10 @@ def _factor(predicted: Forecast, best: Choice) -> float | None:
     return own.seconds / other.seconds
 
 
-def best_layout(predicted: Forecast, *, sharding: bool, batch: bool) -> Choice | None:
-    """Return the layout that auto takes; None where none fits or the GPU is not known."""
+def _fitting(predicted: Forecast) -> list[Choice]:
+    """Return all layouts that fit, the fastest first; none where the GPU is not known."""
     if predicted.gpu is None or predicted.hardware is None:
-        return None
+        return []
     _, fitting = compare(
         predicted.training,
         predicted.candidate,
@@ -86,6 +87,13 @@ def best_layout(predicted: Forecast, *, sharding: bool, batch: bool) -> Choice |
         predicted.gpu,
         predicted.hardware,
     )
+    return fitting
+
+
+def _best(
+    predicted: Forecast, fitting: list[Choice], *, sharding: bool, batch: bool
+) -> Choice | None:
+    """Return the best of the layouts that fit, None where there is none."""
     own = predicted.candidate
 
     def allowed(choice: Choice) -> bool:

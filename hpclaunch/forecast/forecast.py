@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpclaunch.dataset.count import count_samples
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
@@ -26,7 +25,8 @@ from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.levers import not_predicted
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.paths import is_here
+from hpclaunch.recipe.schema import Data, Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
 
@@ -126,7 +126,7 @@ def forecast(
     unknown += not_predicted(recipe)
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
-    rows = rows_of(recipe, count_samples(recipe.data))
+    rows = rows_of(recipe, _samples(recipe.data))
     workload = workload_of(recipe, request.nodes * request.gpus_per_node, rows.number)
     if rows.assumed is not None and workload.max_steps is None and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, rows.assumed))
@@ -171,6 +171,15 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
         node_memory_bytes=granted_bytes(plan.options, plan.launch.node_memory_mib),
     )
     return forecast(request, environment, ask_hub=False)
+
+
+def _samples(data: Data) -> int | None:
+    """Return the samples of local data; None where there is none, or they are not soon counted."""
+    if not data.sources and not is_here(data.name):
+        return None
+    from hpclaunch.dataset.count import count_samples  # readers that the hub's data do not need
+
+    return count_samples(data)
 
 
 def _gpu(request: PredictionRequest) -> tuple[str | None, GpuType | None, list[str]]:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpclaunch.chat.hub_cache import cache_folder, hub_home
-from hpclaunch.dataset.sources import is_here
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.mixture import parts_of
-from hpclaunch.recipe.paths import is_local
+from hpclaunch.recipe.paths import is_here, is_local
 from hpclaunch.recipe.schema import Data, Model, Recipe
 
 GATED_OWNERS = ("meta-llama/", "google/gemma", "mistralai/")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from hpclaunch.dataset.sources import training_source
 from hpclaunch.errors import UserError
 from hpclaunch.predict.from_recipe import seq_len_of
 from hpclaunch.recipe.mixture import held_out
+from hpclaunch.recipe.paths import is_here
 from hpclaunch.recipe.schema import Recipe
 
 BYTES_PER_TOKEN = 4.5
@@ -52,8 +52,10 @@ def _text_bytes(recipe: Recipe) -> int | None:
     """Return the bytes of local text files; None for other formats, for parts of files, and where
     there are none.
     """
-    if recipe.data.sources:
+    if recipe.data.sources or not is_here(recipe.data.name):
         return None
+    from hpclaunch.dataset.sources import training_source  # of local data alone
+
     try:
         source = training_source(recipe.data)
         if source is None or not source.whole:

@@ -16,11 +16,11 @@ from hpclaunch.site.load import gpu_request
 from hpclaunch.site.sbatch_arguments import ignored_variables
 from hpclaunch.site.schema import GpuRequest, Site
 from hpclaunch.slurm import commands
-from hpclaunch.slurm.allocation import Allocation, current_allocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hpclaunch.slurm.allocation import Allocation
     from hpclaunch.slurm.discover import Discovery
     from hpclaunch.slurm.nodes import NodeType
 
@@ -53,8 +53,11 @@ def machine_for(request: Request, site: Site, variables: Mapping[str, str]) -> M
     requested = request.resources
     if request.mode == "local":
         return _this_machine(requested)
-    if request.mode == "srun" and (allocation := current_allocation(variables)):
-        return _in_allocation(requested, allocation)
+    if request.mode == "srun":
+        from hpclaunch.slurm.allocation import current_allocation
+
+        if allocation := current_allocation(variables):
+            return _in_allocation(requested, allocation)
     requested = from_environment(requested, request.mode, variables)
     # Values of a wrong kind are refused before Slurm is asked with them.
     requested.check()

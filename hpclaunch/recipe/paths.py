@@ -36,6 +36,11 @@ def is_local(name: str) -> bool:
     )
 
 
+def is_here(name: str) -> bool:
+    """Return whether a dataset's name is that of local data: a path, or one of the package's."""
+    return name.startswith("builtin:") or is_local(name)
+
+
 def _exists(name: str, folder: Path) -> bool:
     """Return whether something of this name lies in a folder: then it is meant, and no hub id."""
     try:
