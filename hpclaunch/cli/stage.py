@@ -66,8 +66,7 @@ def start(
         return 0
     job = draft_stage(wanted)
     if how.place.dry_run:
-        _print_dry(job, how.place.as_json)
-        return 0
+        return _print_dry(job, wanted, how.place.as_json)
     check_stage(job, wanted)
     if how.place.sbatch:
         return _submit(job, how)
@@ -117,8 +116,13 @@ def _mode(how: StageOptions) -> Mode:
     return "local"
 
 
-def _print_dry(job: Job, as_json: bool) -> None:
-    stage = job.plan.launch.stage
+def _print_dry(job: Job, wanted: StageRequest, as_json: bool) -> int:
+    """Print the script, and on stderr what it will take; returns 2 where it cannot fit."""
+    from hpclaunch.cli.stage_prediction import prediction_json, prediction_rows
+    from hpclaunch.stages.draft import prediction_of
+    from hpclaunch.stages.need import Prediction
+
+    stage, made = job.plan.launch.stage, prediction_of(job, wanted)
     if as_json:
         launch = job.plan.launch
         print_json(
@@ -127,10 +131,13 @@ def _print_dry(job: Job, as_json: bool) -> None:
                 "folder": launch.folder,
                 "script": job.script,
                 "stage": stage.document if stage else "",
+                "prediction": prediction_json(made),
             }
         )
     else:
         print(job.script, end="")
+        print(rows(prediction_rows(made)), file=sys.stderr)
+    return 2 if isinstance(made, Prediction) and made.fits is False else 0
 
 
 def _submit(job: Job, how: StageOptions) -> int:

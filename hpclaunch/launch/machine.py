@@ -95,7 +95,10 @@ def _on_cluster(requested: Resources, site: Site) -> Machine:
         if least and least < wanted and not (requested.cpus or site.cpus_per_gpu):
             requested = replace(requested, cpus=least)
         nodes = in_question(listed.types, partition)
-        return Machine(requested, notes=tuple(_limit_notes(requested, site, nodes)))
+        sizes = [node.memory_mib for node in nodes if node.memory_mib is not None]
+        memory = min(sizes) if sizes and len(sizes) == len(nodes) else None
+        limits = tuple(_limit_notes(requested, site, nodes))
+        return Machine(requested, node_memory_mib=memory, notes=limits)
     if site.gpus:
         request = gpu_request(site, requested.gpu)
         found = nodes_for(request, listed.types, partition)

@@ -183,6 +183,11 @@ def _pass_seconds(
     return seconds, seconds - busy
 
 
+def forward_seconds(training: TrainingStep, machine: Hardware) -> float:
+    """Return the seconds of one micro-batch's forward pass alone, on one GPU."""
+    return _pass_seconds(passes(training)[0], training, machine, 0.0)[0]
+
+
 def _memory_rate(machine: Hardware, per_multiprocessor: float) -> float:
     """Return the bytes a second that kernels move which do little else."""
     rate = MEMORY_SHARE * machine.memory_gb_s

@@ -14,10 +14,10 @@ import msgspec
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access
-from hpclaunch.launch.draft import draft
+from hpclaunch.launch.draft import draft, site_here
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.request import Request
-from hpclaunch.plan.resources import StageLaunch
+from hpclaunch.plan.resources import Resources, StageLaunch
 from hpclaunch.recipe import library
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model
@@ -29,6 +29,16 @@ from hpclaunch.run.record import read_record
 from hpclaunch.run.stage import Source, StageRecord, read_results, read_stage, stage_text
 from hpclaunch.run.stage_settings import StageSettings
 from hpclaunch.run.weight_files import read_json
+from hpclaunch.site.load import gpu_request, load_site
+from hpclaunch.stages.need import (
+    Prediction,
+    Unknown,
+    gpu_name,
+    gpus_needed,
+    memory_to_ask,
+    predict_stage,
+    refuse_too_large,
+)
 from hpclaunch.stages.registry import stage_called
 from hpclaunch.stages.source import KnownSource
 
@@ -74,23 +84,42 @@ def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ)
     launch = StageLaunch(
         stage.name, stage_text(record), stage.parallel, stage.sampled, stage.packages
     )
-    return draft(
-        replace(
-            _with_resources(wanted),
-            recipe=library.TINY,
-            overrides=_CARRIER,
-            name=name,
-            runs_dir=runs_dir,
-            program=stage.program,
-            stage=launch,
-        ),
-        variables,
+    request = replace(
+        _with_resources(wanted),
+        recipe=library.TINY,
+        overrides=_CARRIER,
+        name=name,
+        runs_dir=runs_dir,
+        program=stage.program,
+        stage=launch,
     )
+    job = draft(request, variables)
+    memory = _memory_to_ask(job, wanted)
+    if memory is None:
+        return job
+    return draft(replace(request, resources=replace(request.resources, mem=memory)), variables)
+
+
+def prediction_of(job: Job, wanted: StageRequest) -> Prediction | Unknown:
+    """Return what a drafted stage takes of memory and time, against what its job gets."""
+    stage = stage_called(wanted.settings.stage)
+    return predict_stage(stage.name, stage.need(wanted.settings, wanted.sources), job)
+
+
+def _memory_to_ask(job: Job, wanted: StageRequest) -> str | None:
+    """Return the memory of a node to ask for, None where the options name some, or none is."""
+    plan, stage = job.plan, stage_called(wanted.settings.stage)
+    node = plan.launch.node_memory_mib
+    if node is None or any(option.flag == "--mem" for option in plan.options) or not plan.options:
+        return None
+    need = stage.need(wanted.settings, wanted.sources)
+    return memory_to_ask(need, node * 2**20, on_cpus=plan.device == "cpu")
 
 
 def check_stage(job: Job, wanted: StageRequest, variables: Mapping[str, str] = os.environ) -> None:
     """Refuse models and data that the job could not read. Raises UserError."""
     mode, site = job.plan.launch.mode, job.plan.site
+    refuse_too_large(prediction_of(job, wanted))
     stage, python = stage_called(wanted.settings.stage), job.plan.launch.python.path
     stage.check_job(wanted.settings, python, site.internet, {**variables, **site.environment})
     as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
@@ -130,17 +159,26 @@ def _with_resources(wanted: StageRequest) -> Request:
         raise UserError(f"{stage.name} uses no GPU here", "leave --gpus and --gpu out")
     if place == "gpu" and resources.cpu_processes:
         raise UserError(f"{stage.name} needs a GPU here", "leave --cpu-processes out")
-    if not (resources.gpus or resources.gpu or resources.cpu_processes):
-        here_without = request.mode == "local" and not local_gpus()
+    if not (resources.gpus or resources.cpu_processes):
+        here_without = request.mode == "local" and not local_gpus() and not resources.gpu
         if place == "gpu" and here_without:
             raise UserError(f"{stage.name} needs a GPU here, and this machine has none")
         if place == "cpu" or here_without:
             resources = replace(resources, cpu_processes=1)
         elif not stage.parallel:
-            resources = replace(resources, gpus=1)
+            number = 1 if request.mode == "local" else _gpus_needed(wanted, resources)
+            resources = replace(resources, gpus=number)
     if request.mode == "srun" and not stage.parallel and resources.nodes is None:
         resources = replace(resources, nodes=1)  # of an allocation that may have more
     return replace(request, resources=resources)
+
+
+def _gpus_needed(wanted: StageRequest, resources: Resources) -> int:
+    """Return the fewest GPUs of a node that hold one copy, where their type is known."""
+    site = load_site(wanted.request.site or site_here(wanted.request.mode))
+    gpu, stage = gpu_name(resources.gpu, site), stage_called(wanted.settings.stage)
+    most = gpu_request(site, gpu).per_node if site.gpus else None
+    return gpus_needed(stage.need(wanted.settings, wanted.sources), gpu, most)
 
 
 def runs_dir_of(wanted: StageRequest) -> Path:

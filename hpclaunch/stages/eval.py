@@ -10,10 +10,24 @@ import msgspec
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.task_data import check_tasks
+from hpclaunch.predict.inference import (
+    PROCESS,
+    Inference,
+    on_gpu,
+    scored_tokens_per_second,
+    scoring_memory,
+)
 from hpclaunch.run.evaluations import Evaluation, Score
 from hpclaunch.run.stage_settings import Eval
+from hpclaunch.stages.loaded import loaded_model
+from hpclaunch.stages.need import Device, Facts, Need, Unknown
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Place, Rows, Stage
+from hpclaunch.units import duration
+
+SHORTEST, LONGEST = 256, 8192
+"""Tokens of a request that must fit, and up to which is looked for what fits. How long the tasks'
+are is known only once their data is read."""
 
 
 def check(settings: Eval, sources: Sequence[KnownSource]) -> None:
@@ -25,6 +39,53 @@ def check(settings: Eval, sources: Sequence[KnownSource]) -> None:
 def place(settings: Eval, sources: Sequence[KnownSource]) -> Place:
     """Return where it runs: on GPUs where there are some, else on CPUs."""
     return "either"
+
+
+def need(settings: Eval, sources: Sequence[KnownSource]) -> Need | Unknown:
+    """Return the larger model with the logits of a batch of requests."""
+    models = [loaded_model(known) for known in sources]
+    known = [each for each in models if isinstance(each, Inference)]
+    if len(known) < len(models):
+        return next(each for each in models if isinstance(each, Unknown))
+    used = max(known, key=lambda each: scoring_memory(each, settings.batch, SHORTEST).tensors)
+    memory = scoring_memory(used, settings.batch, SHORTEST)
+
+    def facts(device: Device) -> Facts:
+        found: Facts = []
+        if device.usable_bytes is not None:
+            longest = _longest(used, settings.batch, device.usable_bytes)
+            most = "and more " if longest == LONGEST else ""
+            text = f"up to {longest:,} tokens {most}each, {settings.batch} at once"
+            found += [("requests", text)] if longest else []
+        if device.hardware is not None:
+            rate = scored_tokens_per_second(used, settings.batch, SHORTEST, device.hardware)
+            seconds = len(models) * 1000 * SHORTEST / (rate * device.processes)
+            found.append(
+                (
+                    "time",
+                    f"{duration(seconds)} for 1,000 requests of {SHORTEST} tokens, beside loading",
+                )
+            )
+        return found
+
+    return Need(
+        gpu=memory,
+        host_bytes=int(2 * PROCESS),
+        cpu_bytes=int(PROCESS + memory.tensors),
+        facts=facts,
+        assumed=(f"requests of {SHORTEST} tokens: those of the tasks are not known yet",),
+        smaller="--batch-size 1" if settings.batch > 1 else "",
+    )
+
+
+def _longest(used: Inference, batch: int, room: int) -> int:
+    """Return the tokens of a request with which a batch fits, `LONGEST` at most."""
+    low, high = 0, LONGEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = on_gpu(scoring_memory(used, batch, middle)).total <= room
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
 
 
 def shown_tasks(evaluation: Evaluation) -> list[str]:
@@ -79,6 +140,7 @@ STAGE = Stage(
     check=check,
     check_job=check_job,
     place=place,
+    need=need,
     parallel=True,
     packages=("torch", "transformers", "lm_eval", "hpclaunch"),
 )

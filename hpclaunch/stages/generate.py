@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.predict.inference import PROCESS, writing_memory, writing_seconds
 from hpclaunch.run.stage_settings import Generate
+from hpclaunch.stages.loaded import loaded_model
+from hpclaunch.stages.need import Device, Facts, Need, Unknown
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Place, Rows, Stage
 from hpclaunch.units import count, duration
@@ -18,6 +21,10 @@ MAX_CHARACTERS = 1 << 20
 
 MAX_READ = 1 << 28
 """Characters of a file of prompts, with what else its rows hold."""
+
+BYTES_OF_A_TOKEN, TEMPLATE_TOKENS = 3, 40
+"""Bytes of a prompt's text that a token stands for at least, and tokens of a chat template: both
+are assumed."""
 
 WRITTEN = "wrote"
 """Label of the rows with texts."""
@@ -42,6 +49,35 @@ def check(settings: Generate, sources: Sequence[KnownSource]) -> None:
 def place(settings: Generate, sources: Sequence[KnownSource]) -> Place:
     """Return where it runs: as said, else on a GPU where there is one."""
     return "either" if settings.device == "auto" else settings.device
+
+
+def need(settings: Generate, sources: Sequence[KnownSource]) -> Need | Unknown:
+    """Return weights, the cache of all tokens of a batch, and what a layer holds."""
+    used = loaded_model(sources[0])
+    if isinstance(used, Unknown):
+        return used
+    longest = max(len(text.encode(errors="replace")) for text in settings.prompts)
+    prompt = longest // BYTES_OF_A_TOKEN + (TEMPLATE_TOKENS if settings.chat else 1)
+    batch, new = min(settings.batch, len(settings.prompts)), settings.max_new_tokens
+    memory = writing_memory(used, batch, prompt, new)
+
+    def facts(device: Device) -> Facts:
+        if device.hardware is None:
+            return []
+        batches = -(-len(settings.prompts) // settings.batch)
+        seconds = batches * writing_seconds(used, batch, prompt, new, device.hardware)
+        rate = len(settings.prompts) * new / seconds
+        return [("time", f"{duration(seconds)}, {rate:,.0f} tokens/s, beside loading")]
+
+    return Need(
+        gpu=memory,
+        shared=True,
+        host_bytes=int(2 * PROCESS),
+        cpu_bytes=int(PROCESS + memory.tensors),
+        facts=facts,
+        assumed=(f"prompts of {prompt:,} tokens at most", "no text ends before --max-new-tokens"),
+        smaller="hpclaunch quantize it --to nf4",
+    )
 
 
 def rows(values: Mapping[str, Any]) -> Rows:
@@ -106,4 +142,4 @@ def _prompts_of_rows(text: str, path: Path) -> Iterator[str]:
         yield prompt
 
 
-STAGE = Stage(settings=Generate, output="results", rows=rows, check=check, place=place)
+STAGE = Stage(settings=Generate, output="results", rows=rows, check=check, place=place, need=need)

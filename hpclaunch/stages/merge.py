@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.predict.inference import PROCESS, largest_tensor
+from hpclaunch.predict.memory import FP32_BYTES
 from hpclaunch.run.stage_settings import Merge
+from hpclaunch.stages.loaded import loaded_model
+from hpclaunch.stages.need import Need, Unknown
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Rows, Stage
 from hpclaunch.units import size
@@ -50,6 +54,18 @@ def check_adapter(config: Mapping[str, Any], name: str) -> None:
         )
 
 
+def need(settings: Merge, sources: Sequence[KnownSource]) -> Need | Unknown:
+    """Return the memory of the largest tensor twice; comparing logits takes the whole model."""
+    used = loaded_model(sources[0])
+    if isinstance(used, Unknown):
+        return used
+    tensors = 2 * FP32_BYTES * largest_tensor(used.model)
+    return Need(
+        cpu_bytes=int(PROCESS + tensors + FP32_BYTES * used.adapter_parameters),
+        more_bytes=int(1.3 * used.weight_bytes) if settings.verify else 0,
+    )
+
+
 def rows(values: Mapping[str, Any]) -> Rows:
     """Return what merge leaves, as label and text."""
     found: Rows = []
@@ -72,4 +88,4 @@ def rows(values: Mapping[str, Any]) -> Rows:
     return found
 
 
-STAGE = Stage(settings=Merge, output="final", rows=rows, check=check)
+STAGE = Stage(settings=Merge, output="final", rows=rows, check=check, need=need)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Model
+from hpclaunch.predict.inference import (
+    MEASURED_TOKENS,
+    PROCESS,
+    InferenceMemory,
+    calibration_bytes,
+    largest_tensor,
+    nf4_bytes,
+)
+from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES
 from hpclaunch.run.stage_settings import GGUF_MODEL_TYPES, Quantize
-from hpclaunch.run.weight_files import read_json
-from hpclaunch.shipped import shipped
+from hpclaunch.stages.loaded import loaded_model, model_config
 from hpclaunch.stages.merge import check_adapter
+from hpclaunch.stages.need import Need, Unknown
 from hpclaunch.stages.source import KnownSource
 from hpclaunch.stages.stage import Place, Rows, Stage
 from hpclaunch.units import count, size
@@ -38,22 +45,51 @@ def check(settings: Quantize, sources: Sequence[KnownSource]) -> None:
             )
 
 
-def model_config(known: KnownSource) -> Mapping[str, Any] | None:
-    """Return config.json of the whole model behind a source, None where it is not here."""
-    name = known.base or known.source.model
-    if known.config is not None or name is None:
-        return known.config
-    if name.startswith("builtin:"):
-        return read_json(shipped("train", "tiny_llama_model") / "config.json")
-    from hpclaunch.forecast.model_config import model_config as find_config
-
-    model = Model(name=name, revision=known.source.revision)
-    return find_config(model, os.environ, ask_hub=False)[0]
-
-
 def place(settings: Quantize, sources: Sequence[KnownSource]) -> Place:
     """Return where it runs: GGUF is written on CPUs."""
     return "cpu" if settings.to == "gguf" else "either"
+
+
+def need(settings: Quantize, sources: Sequence[KnownSource]) -> Need | Unknown:
+    """Return what the format itself takes; perplexities are measured where there is room."""
+    used = loaded_model(sources[0])
+    if isinstance(used, Unknown):
+        return used
+    model = used.model
+    tensor = 2 * used.value_bytes * largest_tensor(model)
+    adapter = FP32_BYTES * used.adapter_parameters
+    whole = BF16_BYTES * model.parameters
+    measuring = int(1.3 * used.weight_bytes) if settings.perplexity else 0
+    if settings.to == "gguf":
+        return Need(
+            cpu_bytes=int(PROCESS + 2 * tensor + adapter),
+            # Read back in fp32: the model, and what was read.
+            more_bytes=2 * FP32_BYTES * model.parameters if settings.perplexity else 0,
+        )
+    if settings.to == "nf4":
+        held = nf4_bytes(model)
+        return Need(
+            gpu=InferenceMemory(held, 0, 0),
+            host_bytes=int(PROCESS + tensor + adapter),
+            cpu_bytes=int(PROCESS + whole + held),
+            more_bytes=measuring,
+        )
+    rows_bytes = 2 * BF16_BYTES * settings.rows * MEASURED_TOKENS * model.hidden_size
+    if settings.to == "int4" and sources[0].recipe is not None:
+        return Need(
+            gpu=InferenceMemory(calibration_bytes(model, MEASURED_TOKENS), 0, 0),
+            host_bytes=int(2 * PROCESS + whole + rows_bytes),
+            cpu_bytes=int(2 * PROCESS + whole + rows_bytes + calibration_bytes(model, 1)),
+            more_bytes=measuring,
+            assumed=(f"calibration rows of {MEASURED_TOKENS} tokens, on the host between layers",),
+        )
+    layer = BF16_BYTES * largest_tensor(model)
+    return Need(
+        gpu=InferenceMemory(2 * layer, 0, 0),
+        host_bytes=int(2 * PROCESS + 2 * tensor),
+        cpu_bytes=int(2 * PROCESS + 2 * tensor + adapter),
+        more_bytes=measuring,
+    )
 
 
 def check_job(
@@ -102,5 +138,6 @@ STAGE = Stage(
     check=check,
     place=place,
     check_job=check_job,
+    need=need,
     packages=("torch", "transformers", "hpclaunch"),
 )

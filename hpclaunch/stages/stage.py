@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from hpclaunch.run.stage_settings import Settings
+from hpclaunch.stages.need import Need, Unknown
 from hpclaunch.stages.source import KnownSource
 
 S = TypeVar("S", bound=Settings)
@@ -36,6 +37,10 @@ def _on_cpu(settings: Any, sources: Sequence[KnownSource]) -> Place:
     return "cpu"
 
 
+def _no_need(settings: Any, sources: Sequence[KnownSource]) -> Need | Unknown:
+    return Unknown("nothing is predicted of this stage")
+
+
 @dataclass(frozen=True)
 class Stage(Generic[S]):
     """One stage."""
@@ -52,6 +57,8 @@ class Stage(Generic[S]):
     """The same by what the job has: its Python environment, whether its nodes have internet, its
     variables. Called last, before it is written; it may make what lies beside that environment."""
     place: Callable[[S, Sequence[KnownSource]], Place] = _on_cpu
+    need: Callable[[S, Sequence[KnownSource]], Need | Unknown] = _no_need
+    """What it takes of memory and time, by small files alone."""
     parallel: bool = False
     """A process for each GPU, started by accelerate; else one process has all GPUs of its node."""
     sampled: bool = True

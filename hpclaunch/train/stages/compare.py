@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from hpclaunch.train.stages.free_memory import free_bytes
 from hpclaunch.train.stages.inputs import Weights
 from hpclaunch.train.stages.models import load_model, load_tokenizer
 from hpclaunch.units import size
@@ -27,7 +27,7 @@ ROOM = 1.3
 def no_room(folder: Path) -> str:
     """Return why a model is too large for this machine's free memory; '' where it is not."""
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    free = psutil.virtual_memory().available
+    free = free_bytes()
     if weights * ROOM < free:
         return ""
     return f"the whole model takes {size(weights * ROOM)}, and {size(free)} of memory are free"

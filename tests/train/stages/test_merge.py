@@ -147,3 +147,18 @@ def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
         (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": file}}))
         with pytest.raises(UserError, match="damaged"):
             TensorFiles(tmp_path)
+
+
+def test_the_memory_of_the_job_bounds_what_is_compared(tmp_path: Path) -> None:
+    """A node with much free memory does not help a job that was given little of it."""
+    from hpclaunch.train.stages.free_memory import free_bytes
+
+    (tmp_path / "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/step_0").mkdir(parents=True)
+    group = tmp_path / "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7"
+    (tmp_path / "proc/self").mkdir(parents=True)
+    path = "/system.slice/slurmstepd.scope/job_7/step_0/user/task_0"
+    (tmp_path / "proc/self/cgroup").write_text(f"0::{path}\n")
+    (group / "memory.max").write_text("50000000\n")
+    (group / "memory.current").write_text("20000000\n")
+    (group / "memory.stat").write_text("inactive_file 5000000\n")
+    assert free_bytes(tmp_path) == 35_000_000
