@@ -71,6 +71,16 @@ class ShardingOptions:
         former_flags=("--checkpointing", "--no-checkpointing"),
         help="Recompute activations in the backward pass: less memory, more time.",
     )
+    context_parallel: int | None = _option(
+        "--context-parallel",
+        type=click.IntRange(min=1),
+        help="Ranks that share each sequence, for long ones (ring attention); by default 1.",
+    )
+    tensor_parallel: int | None = _option(
+        "--tensor-parallel",
+        type=click.IntRange(min=1),
+        help="Ranks that share each matrix: refused at present, with the reason.",
+    )
 
 
 @dataclass(frozen=True)

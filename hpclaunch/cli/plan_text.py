@@ -93,6 +93,8 @@ def _layout(made: Forecast) -> str:
     sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
     gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
     shards = f" over {gpus}" if load.sharding != "none" else ""
+    if load.context_parallel > 1:
+        shards += f", {load.context_parallel} GPUs share each sequence (context parallel)"
     whole, named = "", made.request.recipe.training.get("global_batch")
     if named is not None:
         learnt = made.workload.samples_per_step

@@ -98,6 +98,8 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
     sharding = SHARDINGS[fsdp.sharding]
     if fsdp.sharding != "none":
         sharding += f", FSDP {fsdp.version}" + (", CPU offload" if fsdp.offload else "")
+    if fsdp.context_parallel > 1:
+        sharding += f", {fsdp.context_parallel} ranks share each sequence (context parallel)"
     return f"{text}, {sharding}"
 
 
@@ -112,7 +114,8 @@ def _batch_rows(record: Record, recipe: Recipe) -> list[Row]:
     )
     if not isinstance(batch, int) or not isinstance(steps, int):
         return []
-    whole = batch * steps * record.nodes * record.processes_per_node
+    ranks = record.nodes * record.processes_per_node
+    whole = batch * steps * ranks // recipe.fsdp.context_parallel
     text = f"batch {batch}, accumulation {steps}: global batch {count(whole)}"
     length = training.get("max_length")
     if isinstance(length, int):

@@ -26,6 +26,8 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
         sharding=None if sharding.sharding == "auto" else sharding.sharding,
         offload=sharding.offload,
         activation_checkpointing=sharding.activation_checkpointing,
+        context_parallel=sharding.context_parallel,
+        tensor_parallel=sharding.tensor_parallel,
     )
 
 

@@ -25,6 +25,7 @@ from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.levers import not_predicted
+from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
 from hpclaunch.recipe.schema import Data, Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
@@ -91,12 +92,14 @@ def forecast(
             "a plan is of the built-in trainer, which shards by FSDP",
             "leave --engine deepspeed out",
         )
+    check_groups(recipe, recipe.fsdp.sharding, request.nodes, request.gpus_per_node)
     config, origin = model_config(recipe.model, environment, ask_hub=ask_hub)
     if config is None:
         raise UserError(
             f"nothing is known of the model's size: {origin}",
             f"fetch it: hpclaunch fetch {recipe.model.name}",
         )
+    check_model(recipe, config)
     model = architecture(config, recipe.model.name)
     kind, gpu, unknown = _gpu(request)
     if kind is not None:
@@ -123,7 +126,7 @@ def forecast(
         basis = Basis((*basis.assumed, *rests.assumed), (*basis.measured, *rests.measured))
     if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
-    unknown += not_predicted(recipe)
+    unknown += [*not_predicted(recipe), *not_tried(recipe)]
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
     rows = rows_of(recipe, _samples(recipe.data))

@@ -102,6 +102,12 @@ def _run(
             f"{recipe.performance.every_n_layers}",
             "leave --exact out",
         )
+    if recipe.fsdp.context_parallel > 1:
+        raise UserError(
+            "--exact simulates whole sequences, and fsdp.context_parallel is "
+            f"{recipe.fsdp.context_parallel}",
+            "leave --exact out",
+        )
     work = objective_work(recipe)
     if work.reference_copy or work.scores:
         what = "a head of one number" if work.scores else "a second copy as reference model"

@@ -10,11 +10,13 @@ from pathlib import Path
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access, check_offline
+from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.task_data import check_tasks
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.write_folder import check_writable
 from hpclaunch.recipe.levers import needed_packages
+from hpclaunch.recipe.parallel import check_model
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
 from hpclaunch.render.job import Job
@@ -64,7 +66,16 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
             python = job.plan.launch.python.path
             check_storage(job.plan.recipe.checkpoints, python)
             _check_trackers(job.plan.recipe, python)
+        _check_ring(job.plan.recipe)
         data(job.plan.recipe)
+
+
+def _check_ring(recipe: Recipe, variables: Mapping[str, str] = os.environ) -> None:
+    """Refuse context parallelism for a model whose config is here and does not allow it."""
+    if recipe.fsdp.context_parallel > 1:
+        config, _ = model_config(recipe.model, variables, ask_hub=False)
+        if config is not None:
+            check_model(recipe, config)
 
 
 def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None:

@@ -29,6 +29,8 @@ class Changes:
     sharding: Sharding | None = None
     offload: bool | None = None
     activation_checkpointing: bool | None = None
+    context_parallel: int | None = None
+    tensor_parallel: int | None = None
 
     def flags(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
         """Return the dotted recipe keys that these set; what `overrides` set beside them stays."""
@@ -41,6 +43,8 @@ class Changes:
             "fsdp.sharding": self.sharding,
             "fsdp.offload": self.offload,
             "training.gradient_checkpointing": self.activation_checkpointing,
+            "fsdp.context_parallel": self.context_parallel,
+            "fsdp.tensor_parallel": self.tensor_parallel,
         }
         found = {key: value for key, value in found.items() if value is not None}
         # What described the recipe's own model or data does not describe another.

@@ -8,6 +8,7 @@ from typing import Literal
 from hpclaunch.errors import UserError
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.loading import check_loading
+from hpclaunch.recipe.parallel import check_groups
 from hpclaunch.recipe.schema import Performance, Recipe, Sharding
 
 Precision = Literal["bf16", "fp16", "fp8", "no"]
@@ -35,6 +36,8 @@ class Layout:
     """Each layer is compiled."""
     engine: Literal["fsdp", "deepspeed"] = "fsdp"
     """What shards."""
+    context: int = 1
+    """Ranks that share each sequence, of those that share a copy."""
 
 
 def layout(
@@ -65,6 +68,7 @@ def layout(
     # On one node the shard group of hybrid is all there is: the same as full, without a mesh of 1.
     sharding: Sharding = "full" if fsdp.sharding == "hybrid" and nodes == 1 else fsdp.sharding
     shards, replicas = shards_and_replicas(sharding, nodes, per_node)
+    check_groups(recipe, sharding, nodes, per_node)
     levers = Performance() if own_program else recipe.performance
     return Layout(
         version=fsdp.version,
@@ -79,6 +83,7 @@ def layout(
         state_dict=fsdp.state_dict,
         compile=levers.compile,
         engine=fsdp.engine,
+        context=fsdp.context_parallel,
     )
 
 

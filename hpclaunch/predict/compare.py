@@ -98,10 +98,14 @@ def with_candidate(
     return training, replicas
 
 
-def candidates(now: Candidate, nodes: int, per_node: int) -> Iterator[Candidate]:
-    """Yield every layout with the same global batch."""
-    shardings: list[Sharding] = ["full", "grad", "none"]
-    if nodes > 1 and per_node > 1:
+def candidates(
+    now: Candidate, nodes: int, per_node: int, context_parallel: int = 1
+) -> Iterator[Candidate]:
+    """Yield every layout with the same global batch, and as many ranks for each sequence."""
+    shardings: list[Sharding] = ["full", "grad"]
+    if context_parallel == 1:
+        shardings.append("none")
+    if nodes > 1 and per_node > context_parallel:
         shardings.append("hybrid")
     batch = now.micro_batch_size * now.gradient_accumulation_steps
     for sharding in shardings:
@@ -132,7 +136,9 @@ def compare(
 
     own_choice = choice_of(now)
     fitting = [
-        each for each in map(choice_of, candidates(now, nodes, per_node)) if each.estimate.fits
+        each
+        for each in map(choice_of, candidates(now, nodes, per_node, base.context_parallel))
+        if each.estimate.fits
     ]
     fitting = sorted(fitting, key=in_order)
     surest = fastest(fitting)

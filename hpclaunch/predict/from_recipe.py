@@ -9,6 +9,7 @@ from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.loading import adds_tokens, whole_because
+from hpclaunch.recipe.parallel import data_parallel_ranks
 from hpclaunch.recipe.schema import Lora, Recipe
 
 
@@ -26,7 +27,9 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples=samples,
         epochs=float(recipe.training.get("num_train_epochs") or 1),
         max_steps=most if isinstance(most, int) and most > 0 else None,
-        samples_per_step=micro * int(recipe.training["gradient_accumulation_steps"]) * ranks,
+        samples_per_step=micro
+        * int(recipe.training["gradient_accumulation_steps"])
+        * data_parallel_ranks(recipe, ranks),
     )
 
 
@@ -52,6 +55,7 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         fused_loss=loss_is_fused(recipe),
         every_n_layers=recipe.performance.every_n_layers,
         objective=objective_work(recipe),
+        context_parallel=recipe.fsdp.context_parallel,
         recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hpclaunch.predict import fused
+from hpclaunch.predict import context, fused
 from hpclaunch.predict.training_step import TrainingStep
 
 GIB = 2**30
@@ -169,7 +169,7 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     ffn_bytes = float(BF16_BYTES * model.intermediate_size * training.tokens)
     layer, head = _layer_bytes(training), float(BF16_BYTES * model.embedding_parameters)
     # Of attention: one a micro-batch where samples are padded.
-    mask = float(BF16_BYTES * training.tokens * training.seq_len)
+    mask = float(BF16_BYTES * training.tokens * training.part_len)
     saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
     if training.every_n_layers > 1 and training.activation_checkpointing:
         kept = replace(training, activation_checkpointing=False)
@@ -179,17 +179,17 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
         )
     casts_inputs = not (sharded or full or training.fused_lora)
     hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
-    ffn = BACKWARD_FFN
-    if training.fused_lora and training.activation_checkpointing:
-        ffn = fused.BACKWARD_FFN
+    fewer = training.fused_lora and training.activation_checkpointing
+    ffn = fused.BACKWARD_FFN if fewer else BACKWARD_FFN
     backward = ffn * ffn_bytes + hidden * hidden_bytes + mask
     if not training.activation_checkpointing:
         backward /= 2
         if training.recomputed_mlps:
             backward += fused.RECOMPUTED_FFN * ffn_bytes
     if not full:
-        merged = MERGED_GRADIENT + training.activation_checkpointing
-        backward += merged * BF16_BYTES * model.merged_parameters
+        merged = BF16_BYTES * model.merged_parameters
+        backward += (MERGED_GRADIENT + training.activation_checkpointing) * merged
+    backward += context.ring_bytes(training)
     tile = float(BF16_BYTES * min(training.tokens, HEAD_ROWS))
     tile *= 0 if training.objective.scores else min(HEAD_COLUMNS, model.vocab_size)
     output = 0.0 if training.objective.scores else head

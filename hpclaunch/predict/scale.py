@@ -47,7 +47,8 @@ def scale(
     points: list[tuple[int, Choice | None, float | None]] = []
     for number in nodes:
         there = replace(machine, nodes=number)
-        candidate, ranks = now, number * machine.gpus_per_node
+        candidate = now
+        ranks = number * machine.gpus_per_node // base.context_parallel
         if global_batch is not None:
             if global_batch % ranks:
                 points.append((number, None, None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpclaunch.predict import context
 from hpclaunch.predict.host_rates import ASSUMED, HostRates
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
 from hpclaunch.predict.training_step import TrainingStep
@@ -137,8 +138,9 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
         gather += gathered_bytes(training) / training.shards / (machine.host.link_gb_s * 1e9)
         reduced = training.optimizer.parameter_bytes * training.trained_parameters / training.shards
         reduce += reduced / (machine.host.link_gb_s * 1e9)
+    ring = _ring_seconds(training, machine)
     exposed: float | None = None
-    if gather is not None and reduce is not None:
+    if gather is not None and reduce is not None and ring is not None:
         once = 0.0 if training.sharding == "grad" else gather
         # A full fine-tune reduces gradients in every micro-batch, an adapter's in the last one.
         every, last = (reduce, 0.0) if training.method == "full" else (0.0, reduce)
@@ -147,6 +149,7 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
             (1 + more) * _exposed(gather, forward, share) + _exposed(once + every, backward, share)
         )
         exposed += _exposed(last, max(0.0, backward - once), share)
+        exposed += training.gradient_accumulation_steps * ring
     return StepTime(
         compute=training.gradient_accumulation_steps * ((1 + more) * forward + backward),
         launch_wait=training.gradient_accumulation_steps
@@ -245,6 +248,17 @@ def _reduce_seconds(training: TrainingStep, replicas: int, machine: Hardware) ->
         more = _over(twice, machine, across=machine.nodes > 1)
         seconds = None if more is None else seconds + more
     return seconds
+
+
+def _ring_seconds(training: TrainingStep, machine: Hardware) -> float | None:
+    """Return the seconds that a micro-batch's keys and values take between ranks of a sequence.
+
+    None: a rate is not known. None of it is taken to hide behind compute, which is the most.
+    """
+    if training.context_parallel == 1:
+        return 0.0
+    across = training.context_parallel > machine.gpus_per_node
+    return _over(context.ring_traffic(training), machine, across=across)
 
 
 def _over(moved: float, machine: Hardware, *, across: bool) -> float | None:

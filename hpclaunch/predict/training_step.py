@@ -50,6 +50,8 @@ class TrainingStep:
     """Of checkpointed layers: only every n-th is computed again."""
     recomputed_mlps: bool = False
     """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
+    context_parallel: int = 1
+    """Ranks that share each sequence."""
     objective: ObjectiveWork = PLAIN
     """What the loss takes beside a forward and a backward pass."""
     target_matrices: AdaptedMatrices | None = None
@@ -70,7 +72,12 @@ class TrainingStep:
     @property
     def tokens(self) -> int:
         """Tokens of a micro-batch on one GPU."""
-        return self.micro_batch_size * self.objective.sequences * self.seq_len
+        return self.micro_batch_size * self.objective.sequences * self.part_len
+
+    @property
+    def part_len(self) -> int:
+        """Tokens of each sequence on one GPU."""
+        return self.seq_len // self.context_parallel
 
     @property
     def missing_head(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.parallel import data_parallel_ranks
 from hpclaunch.recipe.schema import Recipe
 
 FIELD = "global_batch"
@@ -97,6 +98,7 @@ def _rows_in_words(rows: int) -> str:
 def rows_of_rank(recipe: Recipe, ranks: int) -> int:
     """Return the rows of a step on each rank. Raises UserError where they are no whole number."""
     whole = int(recipe.training[FIELD])
+    ranks = data_parallel_ranks(recipe, ranks)
     fixed = [key for key in PARTS if key not in recipe.follows_global_batch]
     unit = ranks
     for key in fixed if follows_global_batch(recipe) else ():
@@ -140,7 +142,8 @@ def differs(recipe: Recipe, ranks: int) -> int | None:
     None where it is, or where the recipe names none.
     """
     whole = recipe.training.get(FIELD)
-    made = int(recipe.training[BATCH]) * int(recipe.training[ACCUMULATION]) * ranks
+    made = int(recipe.training[BATCH]) * int(recipe.training[ACCUMULATION])
+    made *= data_parallel_ranks(recipe, ranks)
     return None if whole is None or whole == made else made
 
 

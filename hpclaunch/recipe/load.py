@@ -19,6 +19,7 @@ from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
 from hpclaunch.recipe.levers import check_levers
 from hpclaunch.recipe.mixture import check_mixture, drop_null_name
+from hpclaunch.recipe.parallel import with_context_parallel
 from hpclaunch.recipe.paths import absolute_paths, check_local_files, is_local, named_paths
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.schema import Recipe
@@ -82,6 +83,7 @@ def load(
     recipe = with_level(recipe, training, own_program=own_program)
     if not own_program:
         check_levers(recipe)
+    recipe = with_context_parallel(recipe, own_program=own_program)
     return with_global_batch(recipe, given, recipe.training)
 
 

@@ -117,6 +117,13 @@ class Fsdp(Section, frozen=True, kw_only=True):
     """The model is sharded before it holds weights; off, every rank shards a whole one."""
     state_dict: Literal["sharded", "full"] = "sharded"
     """How checkpoints are written. The final weights are always gathered whole."""
+    context_parallel: PositiveInt = 1
+    """Ranks that share each sequence: for sequences too long for one GPU. Their activations are
+    divided by it; the model is sharded over all ranks as ever. Turns packing off, and pads rows to
+    a multiple of twice it."""
+    tensor_parallel: PositiveInt = 1
+    """Ranks that share each matrix. More than 1 is refused: accelerate and Transformers do not
+    fit together there at present."""
 
 
 class Performance(Section, frozen=True, kw_only=True):

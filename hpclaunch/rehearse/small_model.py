@@ -8,12 +8,15 @@ from typing import Any, Literal
 import msgspec
 
 from hpclaunch.recipe.levers import WORDS, switched_on
+from hpclaunch.recipe.parallel import PADDING
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import trackers
 
 STEPS = 6
 SAMPLES = 64
+RANKS = 2
+"""That share a sequence, at most: a rehearsal has that many by default."""
 TOKENS = 1024
 """Of a sample, at most: over a large vocabulary a CPU is slow."""
 
@@ -47,6 +50,11 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         training["eval_steps"] = STEPS // 2
     changed: dict[str, Any] = {"attention": recipe.model.attention}
     offload, performance = recipe.fsdp.offload, recipe.performance
+    context = min(recipe.fsdp.context_parallel, RANKS)
+    if context > 1:
+        training.pop(PADDING, None)  # follows from the ranks that share a sequence
+    if context < recipe.fsdp.context_parallel:
+        missing.append(f"sequences over {recipe.fsdp.context_parallel} ranks ({context} here)")
     if device == "cpu":
         switches = switched_on(performance)
         missing += [WORDS[key] for key in switches]
@@ -82,7 +90,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
             ],
             validation_split=_first(data.validation_split, SAMPLES // 4),
         ),
-        fsdp=replace(recipe.fsdp, offload=offload),
+        fsdp=replace(recipe.fsdp, offload=offload, context_parallel=context),
         training=training,
         performance=performance,
         follows_global_batch=[],

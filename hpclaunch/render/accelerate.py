@@ -66,11 +66,8 @@ def accelerate_config(
         "num_machines": nodes,
         "num_processes": processes,
     }
-    if layout.version == 2 and layout.sharding == "hybrid":
-        config["parallelism_config"] = {
-            "parallelism_config_dp_replicate_size": layout.replicas,
-            "parallelism_config_dp_shard_size": layout.shards,
-        }
+    if layout.version == 2 and (layout.sharding == "hybrid" or layout.context > 1):
+        config["parallelism_config"] = _parallelism(layout)
     config |= {
         "rdzv_backend": "static",
         "same_network": True,
@@ -80,6 +77,24 @@ def accelerate_config(
         "use_cpu": device == "cpu",
     }
     return dump(config)
+
+
+def _parallelism(layout: Layout) -> dict[str, Any]:
+    """Return the sizes of accelerate's mesh: replicas x shards x ranks of a sequence.
+
+    FSDP shards over the last two together.
+    """
+    sizes: dict[str, Any] = {
+        "parallelism_config_dp_replicate_size": layout.replicas,
+        "parallelism_config_dp_shard_size": layout.shards // layout.context,
+    }
+    if layout.context > 1:
+        sizes |= {
+            "parallelism_config_cp_size": layout.context,
+            "parallelism_config_cp_backend": "torch",
+            "parallelism_config_cp_comm_strategy": "allgather",
+        }
+    return sizes
 
 
 def _distributed_type(layout: Layout, processes: int) -> str:

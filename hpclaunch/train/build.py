@@ -14,6 +14,7 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import (
     attention,
+    context_parallel,
     data,
     mixture,
     model,
@@ -72,6 +73,7 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     if rows is None:
         rows = mixture.load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     config = model.load_config(source)
+    context_parallel.set_up(recipe, config, context.device)
     packed = packing.use_packing(recipe.training, config, recipe.objective)
     attn_implementation = attention.attn_implementation(
         recipe.model.attention, context.device, config, recipe.model.dtype, packed=packed

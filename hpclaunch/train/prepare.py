@@ -29,6 +29,7 @@ from hpclaunch.train.quiet import quieten
 
 def prepare(folder: RunFolder) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
+    from hpclaunch.recipe.parallel import check_model
     from hpclaunch.train import attention, mixture, model, packing, settings, template
     from hpclaunch.train.distributed import DistContext
     from hpclaunch.train.prepared import rows as prepared_rows
@@ -39,6 +40,7 @@ def prepare(folder: RunFolder) -> None:
     phases.begin(f"reading the tokenizer of {recipe.model.name}")
     where = model.source(recipe.model)
     config = model.load_config(where)
+    check_model(recipe, config.to_dict())
     packed = packing.use_packing(recipe.training, config, recipe.objective)
     if recipe.model.attention == attention.VARLEN:
         attention.attn_implementation(
