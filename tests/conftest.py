@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -105,6 +106,26 @@ def pytest_terminal_summary(
     if VERDICTS.rows:
         terminalreporter.write_sep("-", "verdicts")
         terminalreporter.write_line(VERDICTS.text())
+
+
+KEPT_BY_PYTEST = "PYTEST_CURRENT_TEST"
+
+
+@pytest.fixture(autouse=True)
+def restored_environment() -> Iterator[None]:
+    """Take back the variables that a test's code set in this process, as accelerate's does.
+
+    Programs of later tests would inherit them; and none of those could be forked
+    (`tests.forkserver`), which makes the suite slow and not wrong.
+    """
+    before = dict(os.environ)
+    yield
+    before.pop(KEPT_BY_PYTEST, None)
+    for name in os.environ.keys() - before.keys() - {KEPT_BY_PYTEST}:
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from tests.forkserver.client import ForkServer, at_start
+
 ROOT = Path(__file__).parents[2]
+
+
+SERVED = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+"""Variables of the process that commands are forks of."""
+
+
+@cache
+def server() -> ForkServer:
+    """Return the process that has the command line's modules imported, started once a session."""
+    started = ForkServer(SERVED, "commands")
+    atexit.register(started.stop)
+    return started
 
 
 @dataclass(frozen=True)
@@ -62,18 +78,26 @@ class Home:
         """The command line as a list of words."""
         return [sys.executable, "-m", "hpclaunch.cli.main", *words]
 
-    def call(self, *words: str, timeout: float = 120) -> Done:
-        """Run one command to its end."""
-        done = subprocess.run(
-            self.argv(*words),
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            check=False,
-        )
+    def call(self, *words: str, timeout: float = 120, real: bool = False) -> Done:
+        """Run one command to its end: as a fork that has its imports behind it, or a `real` one.
+
+        See `tests.forkserver` for what a fork cannot show; a command whose variables change how an
+        interpreter starts is real.
+        """
+        command, environment = self.argv(*words), self.environment
+        if real or at_start(environment) != at_start(SERVED):
+            done = subprocess.run(
+                command,
+                env=environment,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=timeout,
+                check=False,
+            )
+        else:
+            done = server().run(command[1:], environment, timeout, folder=self.folder)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str) -> subprocess.Popen[str]:

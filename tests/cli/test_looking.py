@@ -284,6 +284,6 @@ def test_version_and_help(home: Home) -> None:
 
     assert home.call("--version").out == f"hpclaunch {hpclaunch.__version__}\n"
     bare, asked = home.call(), home.call("--help")
-    assert bare == asked
+    assert bare == asked == home.call("--help", real=True)
     assert bare.code == 0
     assert "sbatch" in bare.out

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,15 +26,26 @@ READ_AT_IMPORT = re.compile(
 differ from the server's is not forked."""
 
 
-class ForkServer:
-    """One server process, for programs that share the variables it was started with."""
+READ_AT_START = re.compile(r"(LD|LC|OMP|OPENBLAS|MKL)_.*|LANG|TZ|PYTHON(?!UNBUFFERED$).*")
+"""Those that Python itself, its loader or numpy read. No module of the command line reads one when
+it is imported."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._at_import = at_import(environment)
+
+class ForkServer:
+    """One server process, for programs that share the variables it was started with.
+
+    `preload`: what it imports, see `tests.forkserver.server`.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        preload: Literal["training", "commands"] = "training",
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forkserver-")
         self._socket = str(Path(self._folder.name) / "socket")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forkserver.server", self._socket],
+            [sys.executable, "-m", "tests.forkserver.server", self._socket, preload],
             env=dict(environment),
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -42,23 +54,28 @@ class ForkServer:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n", "the fork server did not start"
 
-    def serves(self, environment: Mapping[str, str]) -> bool:
-        """Whether a program with these variables may begin as a fork."""
-        return at_import(environment) == self._at_import
-
     def run(
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
         timeout: float,
         given: str = "",
+        folder: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program with `given` as its stdin. Raises TimeoutExpired, having killed it."""
+        """Run a program with `given` as its stdin, in `folder` or this process's own.
+
+        Raises TimeoutExpired, having killed it.
+        """
         with tempfile.TemporaryFile() as stdin:
             stdin.write(given.encode())
             stdin.seek(0)
             (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-            connection = self._ask(arguments, environment, [stdin.fileno(), out_end, err_end])
+            request = {
+                "arguments": list(arguments),
+                "environment": dict(environment),
+                "folder": str(folder or Path.cwd()),
+            }
+            connection = self._ask(request, [stdin.fileno(), out_end, err_end])
         for end in (out_end, err_end):
             os.close(end)
         streams = [_Reader(out), _Reader(err)]
@@ -73,14 +90,7 @@ class ForkServer:
         texts = [stream.text() for stream in streams]
         return subprocess.CompletedProcess(list(arguments), code, *texts)
 
-    def _ask(
-        self, arguments: Sequence[str], environment: Mapping[str, str], streams: list[int]
-    ) -> socket.socket:
-        request = {
-            "arguments": list(arguments),
-            "environment": dict(environment),
-            "folder": str(Path.cwd()),
-        }
+    def _ask(self, request: Mapping[str, object], streams: list[int]) -> socket.socket:
         data = json.dumps(request).encode() + b"\n"
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._socket)
@@ -99,6 +109,11 @@ class ForkServer:
 def at_import(environment: Mapping[str, str]) -> dict[str, str]:
     """Return those variables that are read at import, with their values."""
     return {name: value for name, value in environment.items() if READ_AT_IMPORT.fullmatch(name)}
+
+
+def at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return those variables that an interpreter reads when it starts, with their values."""
+    return {name: value for name, value in environment.items() if READ_AT_START.fullmatch(name)}
 
 
 class _Reader(threading.Thread):

@@ -102,12 +102,11 @@ def _take_streams(streams: Sequence[int], unbuffered: bool) -> None:
 
 def _seed() -> None:
     """Forks would draw the same numbers; interpreters do not."""
-    import numpy as np
-    import torch
-
     random.seed()
-    np.random.seed()
-    torch.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].seed()
 
 
 def _exit_code(end: SystemExit) -> int:

@@ -1,4 +1,6 @@
-"""`python -m tests.forkserver.server SOCKET`: imports everything once, and forks programs.
+"""`python -m tests.forkserver.server SOCKET WHAT`: imports everything once, and forks programs.
+
+WHAT is `training` (torch, Transformers and all of `hpclaunch.train`) or `commands` (all else).
 
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
@@ -68,10 +70,27 @@ def _show_bitsandbytes() -> None:
     import_utils.is_bnb_4bit_available.cache_clear()
 
 
-def serve(path: str) -> None:
+def preload_commands() -> None:
+    """Import all that the command line may import, which is nothing of `hpclaunch.train`."""
+    packages = ["hpclaunch", "monitors"]
+    while packages:
+        package = importlib.import_module(packages.pop())
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if module.name == "hpclaunch.train" or module.name.endswith("__main__"):
+                continue
+            importlib.import_module(module.name)
+            if module.ispkg:
+                packages.append(module.name)
+    assert "torch" not in sys.modules
+
+
+PRELOADS = {"training": preload, "commands": preload_commands}
+
+
+def serve(path: str, what: str) -> None:
     """Answer requests until the client is gone."""
     base = base_path()
-    preload()
+    PRELOADS[what]()
     assert threading.active_count() == 1, "forks of a process with threads may hang"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -125,4 +144,4 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

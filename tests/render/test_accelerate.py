@@ -11,8 +11,6 @@ from hpclaunch.plan.layout import layout
 from hpclaunch.render.accelerate import accelerate_config
 from tests.plan.making import recipe
 
-pytest.importorskip("accelerate", reason="the config is read by accelerate's own loader")
-
 ORIGIN = {
     "fsdp_activation_checkpointing": False,
     "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",

@@ -17,7 +17,6 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record, write_record
 from hpclaunch.run.waiting import MOST, STALE_S, keep_waiting, waiting
 from hpclaunch.stages import each_checkpoint
-from hpclaunch.train.evaluations import start_evaluation
 from tests.stages.folders import write_run
 
 EVERY = ["evaluate.every=checkpoint", "evaluate.tasks=[hellaswag]", "evaluate.limit=4"]
@@ -117,6 +116,8 @@ def test_checkpoints_are_let_go_once_their_evaluation_has_ended(run: RunFolder) 
 def test_the_first_rank_starts_it_in_a_job_alone(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hpclaunch.train.evaluations import start_evaluation  # imports Transformers
+
     recipe = load(str(run.recipe))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     start_evaluation(recipe, run)

@@ -20,7 +20,6 @@ from hpclaunch.run.stage import Source, StageRecord, read_results, stage_text
 from hpclaunch.run.stage_settings import Eval
 from hpclaunch.stages.eval import check, rows
 from hpclaunch.stages.source import resolve
-from hpclaunch.train.stages.eval import _read_scores
 from tests.stages.folders import write_model, write_run
 from tests.train.running import program
 
@@ -52,6 +51,8 @@ def evaluation(**changes: object) -> Evaluation:
 
 
 def test_the_harness_table_becomes_scores() -> None:
+    from hpclaunch.train.stages.eval import _read_scores  # imports torch
+
     assert _read_scores(HARNESS) == {
         "quiz": {
             "acc": Score(value=0.5, stderr=0.1),

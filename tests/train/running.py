@@ -17,7 +17,7 @@ from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.render.accelerate import accelerate_config
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
-from tests.forkserver.client import ForkServer
+from tests.forkserver.client import ForkServer, at_import
 
 
 @dataclass(frozen=True)
@@ -137,16 +137,25 @@ def run_program(
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-SERVERS: list[ForkServer] = []
-"""The fork server of this session, once a test has needed it."""
+SERVERS: dict[frozenset[tuple[str, str]], ForkServer] = {}
+"""The fork servers of this session, by the variables that were set at their imports."""
+
+MOST_SERVERS = 3
+"""Each costs 8 s of CPU time to start: more of them would save nothing."""
 
 
 def _server(env: dict[str, str]) -> ForkServer | None:
-    """Return the fork server, None where it has other variables than `env` at its imports."""
-    if not SERVERS:
-        SERVERS.append(ForkServer(env))
-        atexit.register(SERVERS[0].stop)
-    return SERVERS[0] if SERVERS[0].serves(env) else None
+    """Return the fork server of this process's variables, None where `env` differs at imports."""
+    own = environment()
+    at_imports = frozenset(at_import(own).items())
+    if frozenset(at_import(env).items()) != at_imports:
+        return None
+    if at_imports not in SERVERS:
+        differ = [dict(at_imports ^ other) for other in SERVERS]
+        assert len(SERVERS) < MOST_SERVERS, f"variables that each test changes anew: {differ}"
+        SERVERS[at_imports] = ForkServer(own)
+        atexit.register(SERVERS[at_imports].stop)
+    return SERVERS[at_imports]
 
 
 def _forked(command: list[str]) -> list[str] | None:

@@ -89,6 +89,16 @@ def test_other_variables_at_import_need_a_new_interpreter() -> None:
     assert at_import(other) != at_import(environment())
 
 
+def test_a_test_may_leave_variables_behind() -> None:
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # as accelerate does, wherever it is called
+    os.environ["OMP_NUM_THREADS"] = "7"
+
+
+def test_the_next_test_does_not_find_them() -> None:
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
 RANK = """
 import json, os, pathlib, signal, sys, time
 note = {"parent": os.getppid(), "session": os.getsid(0), "pid": os.getpid()}
