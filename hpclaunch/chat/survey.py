@@ -10,8 +10,14 @@ from typing import Any
 from hpclaunch.chat.preference import WHOLE_ANSWER, answer_rows, has_answers, tokenize_answers
 from hpclaunch.chat.rendering import Conversation, learnt_spans, write
 from hpclaunch.chat.tokenizer_files import TokenizerFiles
-from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
-from hpclaunch.chat.truncation import Truncation, nothing_left, truncation
+from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize, tokenize_prompt
+from hpclaunch.chat.truncation import (
+    MAX_LENGTH,
+    MAX_PROMPT_LENGTH,
+    Truncation,
+    nothing_left,
+    truncation,
+)
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tools import RowProblem
 
@@ -82,10 +88,13 @@ class Survey:
         mode = self.recipe.training.get("truncation_mode", "keep_start")
         if self._packs and self.recipe.training.get("packing") is not False:
             mode = "keep_start"
-        return truncation(self._spans, self._max_length(), mode)
+        field = MAX_PROMPT_LENGTH if self._prompts else MAX_LENGTH
+        return truncation(self._spans, self._max_length(), mode, field)
 
     def _max_length(self) -> int | None:
         training = self.recipe.training
+        if self._prompts:
+            return self.recipe.method.grpo.max_prompt_length
         packed = self._packs and training.get("packing") is not False
         strategy = training.get("packing_strategy")
         if packed and (strategy in WHOLE_PACKINGS or (self._pretrains and strategy is None)):
@@ -97,6 +106,11 @@ class Survey:
     def _packs(self) -> bool:
         """Whether the objective's trainer can put several samples into a row."""
         return self.recipe.objective in ("sft", "pretrain")
+
+    @property
+    def _prompts(self) -> bool:
+        """Whether rows are prompts, which the model answers itself."""
+        return self.recipe.objective == "grpo"
 
     @property
     def _pretrains(self) -> bool:
@@ -136,17 +150,37 @@ class Survey:
                 "Instruct model, or name one's template by training.chat_template_path"
             )
         began = time.monotonic()
+        if self._prompts:
+            tokenize_prompt(row, tokenizer, self._template_options)
+        else:
+            self._render_answer(row, tokenizer, files, options)
+        self._render_seconds += time.monotonic() - began
+        self._forms.add(form)
+
+    @property
+    def _template_options(self) -> Mapping[str, Any]:
+        options = self.recipe.training.get("chat_template_kwargs")
+        return options if isinstance(options, Mapping) else {}
+
+    def _render_answer(
+        self,
+        row: Mapping[str, Any],
+        tokenizer: Tokenizer,
+        files: TokenizerFiles,
+        options: LossOptions,
+    ) -> None:
+        render = tokenizer.render
+        if render is None:
+            return
         turns = row.get("messages") or [*row["prompt"], *row["completion"]]
         tools, template_options = row.get("tools"), row.get("chat_template_kwargs") or {}
         conversation = Conversation(turns, tools, template_options)
         if options.assistant_only_loss and files.knows_answers:
-            learnt_spans(tokenizer.render, conversation, tagged=tokenizer.tagged)
+            learnt_spans(render, conversation, tagged=tokenizer.tagged)
         else:
-            write(tokenizer.render, conversation)
+            write(render, conversation)
         if "prompt" in row:
-            write(tokenizer.render, conversation.part(row["prompt"]), prompt=True)
-        self._render_seconds += time.monotonic() - began
-        self._forms.add(form)
+            write(render, conversation.part(row["prompt"]), prompt=True)
 
     def _sample(self, row: Mapping[str, Any]) -> None:
         """Tokenize every so many rows, fewer where there are many or they are long."""
@@ -159,7 +193,10 @@ class Survey:
         if not (tokenizer.identity and known):
             return
         began = time.monotonic()
-        if has_answers(row):
+        if self._prompts:
+            length = len(tokenize_prompt(row, tokenizer, self._template_options))
+            self._spans.append((length - 1, length, length))
+        elif has_answers(row):
             answers = tokenize_answers(row, tokenizer)
             self._spans.append(answers.span(whole=self.recipe.objective == "reward"))
         else:
@@ -174,7 +211,7 @@ class Survey:
 
 def _form(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what a template's refusals depend on: roles, keys and calls, rather than words."""
-    turns = row.get("messages") or [*row["prompt"], None, *row["completion"]]
+    turns = row.get("messages") or [*row["prompt"], None, *row.get("completion", ())]
     return (
         bool(row.get("tools")),
         repr(row.get("chat_template_kwargs")),

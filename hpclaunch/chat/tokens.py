@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -40,6 +40,8 @@ class LossOptions:
 
     assistant_only_loss: bool = False
     completion_only_loss: bool = True
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template for a prompt that the model answers itself."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,28 @@ def tokenize(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions)
         begin = len(row["prompt"]) if options.completion_only_loss else 0
         return _plain(_ended(row["prompt"] + row["completion"], tokenizer), begin, tokenizer)
     return _plain(_ended(row["text"], tokenizer), 0, tokenizer)
+
+
+def tokenize_prompt(
+    row: Mapping[str, Any], tokenizer: Tokenizer, template_options: Mapping[str, Any]
+) -> list[int]:
+    """Return the tokens of a converted row's prompt, up to where the model begins its answer.
+
+    `template_options`: variables of the chat template, over which the row's own win. Raises
+    RowProblem where the template refuses the prompt.
+    """
+    if isinstance(row["prompt"], list):
+        options = {**template_options, **(row.get("chat_template_kwargs") or {})}
+        conversation = Conversation(row["prompt"], row.get("tools") or None, options)
+        text = write(_render_of(tokenizer), conversation, prompt=True)[0]
+        return list(tokenizer.encode(text, False)[0])
+    plain = list(tokenizer.encode(row["prompt"], False)[0])
+    ids = list(tokenizer.encode(row["prompt"], True)[0])
+    twice = tokenizer.bos is not None and ids[:2] == [tokenizer.bos] * 2
+    end = len(ids)
+    while end > len(plain) and ids[end - len(plain) : end] != plain:
+        end -= 1  # a token that the tokenizer adds at the end: an answer is to follow
+    return ids[twice : end if ids[end - len(plain) : end] == plain else None]
 
 
 def _conversation(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Tokens:

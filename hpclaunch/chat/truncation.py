@@ -12,6 +12,10 @@ KEPT = 0.99
 """Share of the samples that the suggested length keeps whole."""
 
 
+MAX_LENGTH, MAX_PROMPT_LENGTH = "training.max_length", "method.grpo.max_prompt_length"
+"""Keys of a recipe that say how long a sample, or a prompt that the model answers, may be."""
+
+
 @dataclass(frozen=True)
 class Truncation:
     """What `max_length` cuts off, counted over `samples` of which `total` is the whole."""
@@ -24,6 +28,8 @@ class Truncation:
     """Samples that lose some of what is learnt, and not all."""
     needed_length: int = 0
     """Tokens that keep all that is learnt of 99% of the samples."""
+    field: str = MAX_LENGTH
+    """The key of the recipe that cuts."""
 
     @property
     def nothing_left(self) -> bool:
@@ -34,6 +40,8 @@ class Truncation:
         """Return it in words, None where nothing is cut. `of`: samples in all, if these are few."""
         if not self.lost and not self.cut:
             return None
+        if self.field == MAX_PROMPT_LENGTH:
+            return self._of_prompts(of)
         some = "" if of is None or of <= self.samples else f" looked at, of {of:,} in all,"
         parts = []
         if self.lost:
@@ -51,17 +59,28 @@ class Truncation:
         words = " and ".join(parts)
         return f"{words}; training.max_length={self.needed_length} keeps 99% whole"
 
+    def _of_prompts(self, of: int | None) -> str:
+        some = "" if of is None or of <= self.samples else f" looked at, of {of:,} in all,"
+        return (
+            f"{self.lost:,} of {self.samples:,} prompts{some} are longer than {self.max_length:,} "
+            f"tokens and are left out; {self.field}={self.needed_length} keeps 99% of them"
+        )
+
 
 def truncation(
-    spans: Sequence[tuple[int, int, int]], max_length: int | None, mode: str = "keep_start"
+    spans: Sequence[tuple[int, int, int]],
+    max_length: int | None,
+    mode: str = "keep_start",
+    field: str = MAX_LENGTH,
 ) -> Truncation:
     """Return what is lost of samples, each given as first learnt token, end of the last, length.
 
-    `mode`: TRL's `truncation_mode`. None as `max_length` cuts nothing.
+    `mode`: TRL's `truncation_mode`. `field`: the key of the recipe that says `max_length`. None as
+    `max_length` cuts nothing.
     """
     samples = len(spans)
     if max_length is None or not samples:
-        return Truncation(max_length, samples)
+        return Truncation(max_length, samples, field=field)
     lost = cut = 0
     needed = []
     for first_learnt, end_of_learnt, length in spans:
@@ -73,11 +92,16 @@ def truncation(
         cut += first < max_length < end
     needed.sort()
     enough = needed[min(samples, math.ceil(KEPT * samples)) - 1]
-    return Truncation(max_length, samples, lost, cut, enough)
+    return Truncation(max_length, samples, lost, cut, enough, field)
 
 
 def nothing_left(source: str, lost: Truncation) -> UserError:
     """Return the error of data of which nothing is learnt. `source`: the data's name."""
+    if lost.field == MAX_PROMPT_LENGTH:
+        return UserError(
+            f"all {lost.samples:,} prompts of {source} are longer than {lost.max_length} tokens",
+            f"raise {lost.field}: {lost.needed_length} keeps 99% of them",
+        )
     return UserError(
         f"all {lost.samples:,} samples of {source} have no token to learn from within "
         f"max_length {lost.max_length}",

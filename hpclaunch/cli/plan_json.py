@@ -59,6 +59,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
             "seconds": step.seconds,
             "seconds_range": made.seconds_range,
             "compute": step.compute,
+            "generation": step.generation,
             "launching": step.launch_wait,
             "communication": step.exposed_communication,
             "optimizer": step.optimizer,

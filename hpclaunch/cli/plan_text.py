@@ -147,6 +147,9 @@ def _time_rows(made: Forecast, limit: str | None) -> list[Row]:
             f"{duration(step.exposed_communication)}, optimizer {duration(step.optimizer)}"
         )
         lines.append(("step time", f"{duration(step.seconds)}{between}: {parts}"))
+        if step.generation:
+            text = f"{duration(step.generation)} of the compute writes completions, at least"
+            lines.append(("", text))
         if step.waits_for_launches:
             text = (
                 f"{duration(step.launch_wait)} of the compute is spent on kernel launches: a "

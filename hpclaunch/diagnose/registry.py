@@ -74,6 +74,8 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("process-limit", "limits.processes", limits.PROCESS_LIMIT),
     KnownCause("open-files", "limits.open_files", limits.OPEN_FILES),
     KnownCause("host-memory", "memory.host", limits.HOST_MEMORY),
+    # What the user's reward function raised: a missing file there is no missing file of the run.
+    KnownCause("reward-function", "program.reward_function"),
     # What was not there, or was refused: disks come before what they break.
     KnownCause("not-shared", "storage.not_shared", jobs.NOT_SHARED),
     KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),

@@ -21,6 +21,7 @@ from hpclaunch.predict.families import architecture
 from hpclaunch.predict.from_recipe import training_step_of, workload_of
 from hpclaunch.predict.hardware import Basis, MeasuredHardware, hardware_of, offload_basis
 from hpclaunch.predict.kernels import EXPERTS
+from hpclaunch.predict.objective import unknown_of_generation
 from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
@@ -126,7 +127,7 @@ def forecast(
         basis = Basis((*basis.assumed, *rests.assumed), (*basis.measured, *rests.measured))
     if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
-    unknown += [*not_predicted(recipe), *not_tried(recipe)]
+    unknown += [*not_predicted(recipe), *not_tried(recipe), *unknown_of_generation(recipe)]
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
     rows = rows_of(recipe, _samples(recipe.data))

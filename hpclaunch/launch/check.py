@@ -14,12 +14,14 @@ from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.task_data import check_tasks
 from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
 from hpclaunch.launch.remote_storage import check_storage
+from hpclaunch.launch.rewards import check_rewards
 from hpclaunch.launch.write_folder import check_writable
 from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.parallel import check_model
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
 from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.webhook import webhook_url
 from hpclaunch.slurm.environment import (
     refuse_secret_variables,
@@ -68,6 +70,12 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
             _check_trackers(job.plan.recipe, python)
         _check_ring(job.plan.recipe)
         data(job.plan.recipe)
+        modules = bool(job.plan.launch.modules or job.plan.site.modules)
+        check_rewards(
+            job.plan.recipe,
+            RunFolder(job.plan.launch.folder),
+            None if modules else job.plan.launch.python.path,
+        )
 
 
 def _check_ring(recipe: Recipe, variables: Mapping[str, str] = os.environ) -> None:

@@ -22,6 +22,7 @@ from hpclaunch.launch.hand_edits import (
     note_pending,
     with_edits,
 )
+from hpclaunch.launch.rewards import copy_rewards
 from hpclaunch.plan.plan import Plan, make_plan
 from hpclaunch.plan.resources import Launch
 from hpclaunch.predict.kernels import token_flops
@@ -157,6 +158,8 @@ def _write_files(folder: RunFolder, job: Job) -> None:
     write_atomic(folder.script, job.script, mode=0o777)
     write_atomic(folder.launch_functions, job.static_scripts[folder.launch_functions.name])
     write_atomic(folder.node_checks, job.static_scripts[folder.node_checks.name], mode=0o777)
+    if job.plan.builtin_trainer:
+        copy_rewards(job.plan.recipe, folder)
     if job.plan.launch.stage:
         write_atomic(folder.stage, job.plan.launch.stage.document)
 

@@ -11,6 +11,7 @@ from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
 from hpclaunch.plan.slurm_options import Option, slurm_options, with_mail
+from hpclaunch.recipe.groups import check_groups
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import Site
@@ -71,6 +72,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
     _check_gpu(recipe, resources)
     if not launch.program:
         check_machine(recipe, resources.gpu, device)
+        check_groups(recipe, resources.node_count * per_node)
     if launch.mode == "local" and resources.node_count != 1:
         raise UserError("a local run has one node", "use sbatch or srun for several")
     cpus = _cpus(site, resources, launch, per_node)

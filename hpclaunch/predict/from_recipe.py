@@ -8,6 +8,12 @@ from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
 from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.groups import (
+    completion_tokens,
+    generations,
+    iterations,
+    prompts_at_once,
+)
 from hpclaunch.recipe.loading import adds_tokens, whole_because
 from hpclaunch.recipe.parallel import data_parallel_ranks
 from hpclaunch.recipe.schema import Lora, Recipe
@@ -23,6 +29,9 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples = limit if limit is not None else samples
     most = recipe.training.get("max_steps")
     micro = int(recipe.training["per_device_train_batch_size"])
+    if recipe.objective == "grpo" and samples is not None:  # of prompts: their completions
+        at_once = max(1, prompts_at_once(recipe, ranks))
+        samples = samples // at_once * at_once * generations(recipe) * iterations(recipe)
     return Workload(
         samples=samples,
         epochs=float(recipe.training.get("num_train_epochs") or 1),
@@ -62,6 +71,8 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
 
 def seq_len_of(recipe: Recipe) -> int:
     """Return the tokens of a sample at most; 4096 is assumed where the recipe cuts none."""
+    if recipe.objective == "grpo":
+        return recipe.method.grpo.max_prompt_length + completion_tokens(recipe)
     return int(recipe.training.get("max_length") or 4096)
 
 

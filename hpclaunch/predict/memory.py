@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from hpclaunch.predict import context, fused
 from hpclaunch.predict.training_step import TrainingStep
 
+SAMPLING = 3
+"""Tensors in fp32 over the vocabulary that choosing a token holds, a row a sequence: logits,
+probabilities and the sorted ones of top_p; an estimate."""
 GIB = 2**30
 
 BF16_BYTES, FP32_BYTES = 2, 4
@@ -220,15 +223,42 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
         _PeakPhase("backward of the last layer", 0, saved + backward, last),
         _PeakPhase("backward of the first layer", reduced, backward + hidden_bytes, first),
     ]
+    phases += _generation(training, stays, own * (2 * layer + head))
     # The output head's part of a tied embedding's gradient waits for the input's.
     tied = head if model.tie_word_embeddings else 0.0
     if full and sharded:
         own_part = gradients + 2 * head / shards
         phases.append(_PeakPhase("gradient of the embedding", own_part, 0, 2 * head + tied))
     elif full:
-        phases.append(_PeakPhase("optimizer", gradients, 0, 0))
-        phases.append(_PeakPhase("gradient of the embedding", gradients + 2 * tied, 0, 0))
+        phases += [
+            _PeakPhase("optimizer", gradients, 0, 0),
+            _PeakPhase("gradient of the embedding", gradients + 2 * tied, 0, 0),
+        ]
     return phases
+
+
+def _generation(training: TrainingStep, stays: float, unsharded: float) -> list[_PeakPhase]:
+    """Return the phase in which a rank writes completions, where it does.
+
+    `stays`: bytes that stay unsharded; `unsharded`: those of a layer at a time.
+    """
+    if not training.objective.generated_tokens:
+        return []
+    held = kv_cache_bytes(training) * (1 + 1 / training.model.layers)  # one is copied to grow
+    scores = float(SAMPLING * FP32_BYTES * training.model.vocab_size)
+    scores *= training.objective.generated_sequences
+    return [_PeakPhase("generation", 0, held + scores, stays + unsharded)]
+
+
+def kv_cache_bytes(training: TrainingStep) -> float:
+    """Return the bytes of keys and values of all completions that a rank writes at a time.
+
+    As Transformers' dynamic cache holds them: of every layer, and of all tokens, which is more than
+    layers with a sliding window need.
+    """
+    model = training.model
+    token = 2 * BF16_BYTES * model.layers * model.num_kv_heads * model.head_dim
+    return float(token * training.seq_len * training.objective.generated_sequences)
 
 
 def _saved_bytes(

@@ -95,6 +95,8 @@ class StepTime:
     gpus: int
     peak_flops: float
     """FLOP/s of one GPU's bf16 peak."""
+    generation: float = 0.0
+    """Seconds of `compute` in which completions are written, at least."""
 
     @property
     def seconds(self) -> float | None:
@@ -150,8 +152,13 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
         )
         exposed += _exposed(last, max(0.0, backward - once), share)
         exposed += training.gradient_accumulation_steps * ring
+    generation, gathering = _generation_seconds(training, forward_pass.launches, gather, machine)
+    if exposed is not None:
+        exposed = None if gathering is None else exposed + gathering
     return StepTime(
-        compute=training.gradient_accumulation_steps * ((1 + more) * forward + backward),
+        generation=generation,
+        compute=generation
+        + training.gradient_accumulation_steps * ((1 + more) * forward + backward),
         launch_wait=training.gradient_accumulation_steps
         * ((1 + more) * forward_wait + backward_wait),
         exposed_communication=exposed,
@@ -164,6 +171,29 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
         gpus=machine.nodes * machine.gpus_per_node,
         peak_flops=machine.tflops * 1e12,
     )
+
+
+def _generation_seconds(
+    training: TrainingStep, launches: float, gather: float | None, machine: Hardware
+) -> tuple[float, float | None]:
+    """Return the seconds of a step in which completions are written, all-gathers apart.
+
+    Every token reads all weights once and launches a forward pass's kernels. Completions are of
+    full length; the time of Python between tokens, and the keys and values that are read, are not
+    counted. Full shards are all-gathered for every token; None: at a rate that is not known.
+    """
+    work = training.objective
+    tokens = work.generated_tokens * work.generations_per_step
+    if not tokens:
+        return 0.0, 0.0
+    weights = 2.0 * training.model.active_parameters
+    reading = weights / (MEMORY_SHARE * machine.memory_gb_s * 1e9)
+    reading += _dequantize_seconds(training, machine)
+    a_token = max(reading / machine.speed_factor, launches * machine.launch_s)
+    if gather is None:
+        return tokens * a_token, None
+    gathers = work.generations_per_step if training.sharding == "grad" else tokens
+    return tokens * a_token, gathers * gather
 
 
 def _pass_seconds(

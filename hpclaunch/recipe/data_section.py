@@ -5,7 +5,8 @@ from typing import Literal
 from hpclaunch.recipe.section import Count, Name, PositiveInt, Section, Share, Weight
 
 Format = Literal[
-    "auto", "messages", "prompt_completion", "text", "alpaca", "preference", "unpaired"
+    "auto", "messages", "prompt_completion", "text", "alpaca", "preference", "unpaired",
+    "prompt",
 ]  # fmt: skip
 """Of rows."""
 
@@ -46,7 +47,8 @@ class Data(Section, frozen=True, kw_only=True):
     format: Format = "auto"
     """Shape of a row; auto reads it off the column names. preference: chosen and rejected, with a
     prompt or beginning with the same one (dpo, reward). unpaired: prompt, completion and a label
-    that is true or false (kto)."""
+    that is true or false (kto). prompt: a prompt, a text or messages, and any columns for the
+    reward functions (grpo)."""
     split: str = "train"
     """Split to train on; slices (`train[:5%]`) and sums (`train+test`) are understood."""
     validation: str | None = None

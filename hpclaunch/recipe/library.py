@@ -22,6 +22,7 @@ BUILTIN_DATA = (
     "builtin:cluster-preferences",
     "builtin:cluster-feedback",
     "builtin:cluster-pages",
+    "builtin:cluster-prompts",
 )
 """Datasets that come with the package."""
 

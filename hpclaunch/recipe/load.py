@@ -22,6 +22,7 @@ from hpclaunch.recipe.mixture import check_mixture, drop_null_name
 from hpclaunch.recipe.parallel import with_context_parallel
 from hpclaunch.recipe.paths import absolute_paths, check_local_files, is_local, named_paths
 from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
+from hpclaunch.recipe.rewards import absolute_rewards, check_grpo
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
 
@@ -52,6 +53,7 @@ def load(
     for section in [key for key, value in document.data.items() if value is None]:
         del document.data[section]  # its name alone, every key under it commented out
     absolute_paths(document, folder)
+    absolute_rewards(document, folder)
     typed: dict[str, Any] = {}
     for word in overrides:
         key, value = split_override(word)
@@ -62,6 +64,7 @@ def load(
     for key, value in typed.items():
         _set(document, key, value)
     absolute_paths(document, Path.cwd(), typed)
+    absolute_rewards(document, Path.cwd(), typed)
     drop_null_name(document)
     check_training(document)
     check_addresses(document)
@@ -78,6 +81,7 @@ def load(
             )
     check_best(document, recipe)
     check_evaluate(document, recipe)
+    check_grpo(document, recipe)
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)

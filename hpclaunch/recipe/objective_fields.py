@@ -6,6 +6,7 @@ from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.grpo_fields import GRPO_NOT
 from hpclaunch.recipe.schema import MethodKind, Objective
 
 CONFIG: dict[Objective, str] = {
@@ -14,6 +15,7 @@ CONFIG: dict[Objective, str] = {
     "dpo": "TRL's DPOConfig",
     "kto": "TRL's KTOConfig",
     "reward": "TRL's RewardConfig",
+    "grpo": "TRL's GRPOConfig",
 }
 """What each objective's fields are those of."""
 
@@ -29,6 +31,7 @@ LEARNING_RATE: dict[Objective, dict[MethodKind, float]] = {
     "dpo": {"full": 1e-6, "lora": 1e-5, "qlora": 1e-5},
     "kto": {"full": 1e-6, "lora": 1e-5, "qlora": 1e-5},
     "reward": {"full": 1e-5, "lora": 1e-4, "qlora": 1e-4},
+    "grpo": {"full": 1e-6, "lora": 1e-5, "qlora": 1e-5},
 }
 """Where a recipe names none: an adapter bears more than the weights themselves, and a loss against
 a reference model less than one over tokens."""
@@ -39,12 +42,16 @@ DEFAULTS_OF: dict[Objective, dict[str, Any]] = {
 """Over the defaults of all objectives. KTO estimates the KL from the other samples of a
 micro-batch."""
 
+HAS_NO: dict[Objective, tuple[str, ...]] = {"grpo": ("max_length",)}
+"""Defaults of all objectives that one has no field for."""
+
 LOSSES: dict[Objective, tuple[str, ...]] = {
     "dpo": (
         "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
         "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
     ),
     "kto": ("kto", "apo_zero_unpaired"),
+    "grpo": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
 }  # fmt: skip
 """What `loss_type` may be: TRL refuses others in the first step."""
 
@@ -65,6 +72,7 @@ NOT_OF: dict[Objective, dict[str, str]] = {
         **_NO_SYNC,
     },
     "reward": {},
+    "grpo": GRPO_NOT,
 }
 """Fields of an objective's TRL config that a recipe cannot set, each with the reason or what to do
 instead."""

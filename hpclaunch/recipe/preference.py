@@ -53,6 +53,8 @@ def other_objective(have: set[str], objective: Objective) -> tuple[str, str, str
         found = "answers labelled in a column kto_tag", "LLaMA-Factory", fix
     elif {"prompt", "completion", "label"} <= have:
         found = PREFERENCE["label"], "KTO", f"{wanted}kto"
+    elif "prompt" in have and not have & SINGLE:
+        found = "prompts without an answer", "GRPO", f"{wanted}grpo"
     elif have & SINGLE:
         found = "answers without a judgement", "SFT", f"{wanted}sft"
     elif "text" in have and objective != "pretrain":
@@ -71,7 +73,11 @@ def _other_than_sft(have: set[str]) -> tuple[str, str, str] | None:
     if name is not None:
         return PREFERENCE[name], TRAINERS[name], FIXES[TRAINERS[name]]
     if "prompt" in have and not have & {"completion", "completions", "response", "answer"}:
-        return "prompts without an answer", "GRPO", "add the answers in a column completion"
+        return (
+            "prompts without an answer",
+            "GRPO",
+            "set method.objective: grpo, or add the answers in a column completion",
+        )
     return None
 
 

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from hpclaunch.recipe.data_section import Data, DataSource
+from hpclaunch.recipe.grpo_section import Grpo, GrpoServer
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.section import Count, Fraction, Name, PositiveInt, Section
 
-__all__ = ["Data", "DataSource"]
+__all__ = ["Data", "DataSource", "Grpo", "GrpoServer"]
 
 MethodKind = Literal["full", "lora", "qlora"]
-Objective = Literal["sft", "pretrain", "dpo", "kto", "reward"]
+Objective = Literal["sft", "pretrain", "dpo", "kto", "reward", "grpo"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
 Level = Literal["auto", "none", "mlp", "whole"]
 """Of activation checkpointing."""
@@ -91,9 +92,11 @@ class Method(Section, frozen=True, kw_only=True):
     objective: Objective = DEFAULT_OBJECTIVE
     """Which loss is trained, each by TRL's own trainer. sft: supervised fine-tuning. pretrain:
     every token of plain text. dpo: prefer one of two answers. kto: answers that are good or bad.
-    reward: a model that scores answers."""
+    reward: a model that scores answers. grpo: the model writes answers, which reward functions of
+    yours score."""
     lora: Lora = Lora()
     quantization: Quantization = Quantization()
+    grpo: Grpo = Grpo()
 
 
 class Fsdp(Section, frozen=True, kw_only=True):
@@ -185,8 +188,8 @@ class Monitoring(Section, frozen=True, kw_only=True):
 
 class Recipe(Section, frozen=True, kw_only=True):
     """A whole recipe. `training` holds any field of the objective's TRL config by its own name
-    (SFTConfig, DPOConfig, KTOConfig, RewardConfig), and `global_batch`: the rows of an optimizer
-    step over all ranks, from which batch and accumulation follow."""
+    (SFTConfig, DPOConfig, KTOConfig, RewardConfig, GRPOConfig), and `global_batch`: the rows of an
+    optimizer step over all ranks, from which batch and accumulation follow."""
 
     name: str
     model: Model

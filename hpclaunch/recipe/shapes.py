@@ -16,13 +16,14 @@ from hpclaunch.recipe.preference import (
     other_objective,
 )
 from hpclaunch.recipe.preference_rows import QUESTIONS, preference_of, unpaired_of
+from hpclaunch.recipe.prompt_rows import prompt_of
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 from hpclaunch.recipe.tools import RowProblem, tools_of
 from hpclaunch.recipe.turns import check_answered, is_text, turns_of, with_system
 
 Shape = Literal[
     "messages", "conversations", "prompt_completion", "text", "alpaca",
-    "preference", "implicit_preference", "unpaired",
+    "preference", "implicit_preference", "unpaired", "prompt",
 ]  # fmt: skip
 
 COLUMNS: dict[Shape, tuple[str, ...]] = {
@@ -34,6 +35,7 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
     "preference": ("prompt", "chosen", "rejected"),
     "implicit_preference": ("chosen", "rejected"),
     "unpaired": ("prompt", "completion", "label"),
+    "prompt": ("prompt",),
 }
 """The columns each shape must have."""
 
@@ -46,6 +48,7 @@ SHAPES: dict[Objective, tuple[Shape, ...]] = {
     "dpo": PAIRS,
     "kto": ("unpaired",),
     "reward": PAIRS,
+    "grpo": ("prompt",),
 }
 """The shapes that an objective's data may have, in the order in which they are detected."""
 
@@ -58,6 +61,7 @@ OPTIONAL: dict[Shape, tuple[str, ...]] = {
     "preference": ("margin", *WITH_MESSAGES),
     "implicit_preference": ("margin", *QUESTIONS, *WITH_MESSAGES),
     "unpaired": WITH_MESSAGES,
+    "prompt": WITH_MESSAGES,
 }
 """The columns that a shape's rows may have beside those. Of pairs they need messages: a plain text
 has no place for them."""
@@ -129,6 +133,8 @@ def left_out(
     columns: Sequence[str], shape: Shape, objective: Objective = DEFAULT_OBJECTIVE
 ) -> list[str]:
     """Return the columns that training does not use, in their order."""
+    if shape == "prompt":
+        return [name for name in columns if name in MEDIA]
     used = {*COLUMNS[shape], *OPTIONAL[shape]} - set(QUESTIONS if shape in PAIRS else ())
     if objective != "reward":
         used.discard("margin")
@@ -162,6 +168,7 @@ def convert(
 ) -> dict[str, Any]:
     """Return the row as training takes it: messages, prompt and completion, text, or two answers.
 
+    Of a prompt that the model answers itself it has `prompt` alone: `handed_on` names the rest.
     Answers that are compared are `chosen` and `rejected` behind a `prompt`; one with a verdict has
     a `label`. Beside these it has `tools` and `chat_template_kwargs` where the row has some.
     `chat`: the tokenizer has a chat template; without one, alpaca rows become plain text.
@@ -182,6 +189,8 @@ def convert(
         converted = preference_of(row, wanted, columnar=columnar)
     elif shape == "unpaired":
         converted = unpaired_of(row, wanted, columnar=columnar)
+    elif shape == "prompt":
+        converted = prompt_of(row, wanted, columnar=columnar)
     else:
         turns = turns_of(row.get(shape), shape, columnar=columnar)
         check_answered(turns, shape)
@@ -205,6 +214,8 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
         value = row[name]
         if name in (*COLUMNS[shape], *OPTIONAL[shape]):
             continue
+        if shape == "prompt" and name not in (*MEDIA, "history"):
+            continue  # whatever it is, the reward functions get it
         if value is None or value == "" or value in ([], {}):
             continue
         if name in PREFERENCE and shape in SHAPES[DEFAULT_OBJECTIVE] and shape != "text":

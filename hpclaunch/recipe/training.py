@@ -13,6 +13,7 @@ from hpclaunch.recipe.objective_fields import (
     CONFIG,
     DEFAULTS_OF,
     FIELDS_OF,
+    HAS_NO,
     LEARNING_RATE,
     TEMPLATE_FIELDS,
     check_field,
@@ -104,6 +105,11 @@ def check_training(document: Document) -> None:
         if key in OWNED:
             raise UserError(f"{where}: training.{key} is not yours to set", OWNED[key])
         others = [each for each in CONFIG if key in config_fields(each)]
+        if key == "max_length" and objective == "grpo":
+            raise UserError(
+                f"{where}: objective grpo has two lengths in place of training.max_length",
+                "set method.grpo.max_prompt_length and training.max_completion_length",
+            )
         if key not in fields and others:
             raise UserError(
                 f"{where}: training.{key} is a field of {CONFIG[others[0]]}, and objective "
@@ -151,4 +157,6 @@ def with_defaults(
     """Return the section with hpclaunch's defaults; the user's own values win."""
     rate = LEARNING_RATE[objective][method]
     defaults = {**DEFAULTS, **DEFAULTS_OF.get(objective, {}), "learning_rate": rate}
+    for key in HAS_NO.get(objective, ()):
+        del defaults[key]
     return {**defaults, **(PROGRAM_DEFAULTS if own_program else {}), **training}

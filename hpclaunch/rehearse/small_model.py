@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from hpclaunch.recipe.groups import completion_tokens
 from hpclaunch.recipe.levers import WORDS, switched_on
 from hpclaunch.recipe.parallel import PADDING
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
-from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.schema import Method, Recipe
 from hpclaunch.recipe.tracking import trackers
 
 STEPS = 6
@@ -19,6 +20,9 @@ RANKS = 2
 """That share a sequence, at most: a rehearsal has that many by default."""
 TOKENS = 1024
 """Of a sample, at most: over a large vocabulary a CPU is slow."""
+
+COMPLETION = 32
+"""Tokens of a completion, at most: each is a forward pass."""
 
 OPTIMIZER = "adamw_torch"
 """Stands for optimizers that live on a GPU."""
@@ -46,6 +50,9 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         "per_device_eval_batch_size": _at_most(training.get("per_device_eval_batch_size"), 2),
         "gradient_accumulation_steps": _at_most(training.get("gradient_accumulation_steps"), 2),
     }
+    method = recipe.method
+    if recipe.objective == "grpo":
+        method = _small_groups(recipe, training, missing)
     if training.get("eval_strategy") == "steps":
         training["eval_steps"] = STEPS // 2
     changed: dict[str, Any] = {"attention": recipe.model.attention}
@@ -81,6 +88,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
     return replace(
         recipe,
         name=f"{recipe.name}-rehearsal",
+        method=method,
         model=replace(recipe.model, name=str(model), revision=None, gated=False, **changed),
         data=replace(
             data,
@@ -99,6 +107,22 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         notify=Notify(),
         evaluate=Evaluate(),
     ), missing
+
+
+def _small_groups(recipe: Recipe, training: dict[str, Any], missing: list[str]) -> Method:
+    """Make groups of two short completions; return the method that writes them on the ranks."""
+    del training["max_length"]
+    for key in ("steps_per_generation", "generation_batch_size", "num_generations_eval"):
+        training.pop(key, None)
+    for key in ("per_device_train_batch_size", "per_device_eval_batch_size", "num_generations"):
+        training[key] = 2
+    training["max_completion_length"] = min(completion_tokens(recipe), COMPLETION)
+    if not recipe.method.grpo.server.enabled:
+        return recipe.method
+    missing.append("the vLLM server: the ranks write the completions")
+    replace = msgspec.structs.replace
+    server = replace(recipe.method.grpo.server, enabled=False)
+    return replace(recipe.method, grpo=replace(recipe.method.grpo, server=server))
 
 
 _ELSEWHERE = {"wandb": "Weights & Biases", "mlflow": "MLflow", "trackio": "Trackio"}

@@ -138,6 +138,21 @@ class RunFolder:
         return self.root / "final"
 
     @property
+    def rewards(self) -> Path:
+        """Copies of the reward functions' files, with their checksums (objective grpo)."""
+        return self.root / "rewards"
+
+    @property
+    def completions(self) -> Path:
+        """Completions with their rewards, a JSON line each (`training.log_completions`)."""
+        return self.root / "completions.jsonl"
+
+    @property
+    def server_log(self) -> Path:
+        """Output of the server that writes the completions (`method.grpo.server`)."""
+        return self.logs / "server.log"
+
+    @property
     def evaluations(self) -> Path:
         """Scores of the run's weights, a JSON file for each `hpclaunch eval`."""
         return self.root / "evaluations"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +11,31 @@ KEPT = (
     "rewards/margins", "rewards/accuracies", "rewards/chosen", "rewards/rejected",
     "logps/chosen", "logps/rejected", "kl", "margin", "accuracy",
     "min_reward", "mean_reward", "max_reward",
+    "reward", "reward_std", "frac_reward_zero_std", "entropy",
+    "completions/mean_length", "completions/max_length", "completions/clipped_ratio",
 )  # fmt: skip
 """Metrics that events hold."""
+
+_OF_FUNCTION = re.compile(r"rewards/[^/]{1,80}/(mean|std)")
+"""Those of each reward function of GRPO, by its name."""
+
+MOST = 100
+"""Metrics of one event that are read."""
 
 _SHOWN = {
     "rewards/margins": "margin {:.3f}",
     "rewards/accuracies": "accuracy {:.0%}",
     "margin": "margin {:.3f}",
     "accuracy": "accuracy {:.0%}",
+    "reward": "reward {:.3f}",
+    "reward_std": "std {:.3f}",
     "kl": "KL {:.3f}",
+    "completions/mean_length": "{:.0f} tokens",
+    "completions/clipped_ratio": "{:.0%} clipped",
 }
 """Those that lines show, and how. The margin is by how much a good answer is rewarded more; the
-accuracy, the share of pairs in which it is."""
+accuracy, the share of pairs in which it is. Clipped are completions that reached their longest
+length without an end."""
 
 
 def metrics_in(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -31,7 +45,9 @@ def metrics_in(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     what is no finite number.
     """
     found = {}
-    for name in KEPT:
+    names = [name.removeprefix(prefix) for name in values if name.startswith(prefix)]
+    of_functions = [name for name in names if _OF_FUNCTION.fullmatch(name)]
+    for name in (*KEPT, *of_functions[: MOST - len(KEPT)]):
         value = values.get(f"{prefix}{name}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue

@@ -30,6 +30,7 @@ from hpclaunch.train.phase_callback import PhaseCallback
 from hpclaunch.train.prepared.kept import rows_of_run
 from hpclaunch.train.prepared.rows import PreparedRows, arrange
 from hpclaunch.train.progress_log import ProgressLog, log_line
+from hpclaunch.train.rewards import load_rewards
 from hpclaunch.train.stop import StopInTime
 from hpclaunch.train.timeouts import Timeouts
 
@@ -129,7 +130,10 @@ def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any 
     An adapter is compared with the model without it; where that is asked before the first step, the
     model is not yet sharded, and the copy is, until it has answered. Raises UserError.
     """
-    precomputes = getattr(inputs.arguments, "precompute_ref_log_probs", None)
+    if recipe.objective == "grpo":  # by beta: 0, its default, compares with nothing
+        precomputes = False if inputs.arguments.beta else None
+    else:
+        precomputes = getattr(inputs.arguments, "precompute_ref_log_probs", None)
     if precomputes is None:
         return None  # the objective compares with nothing
     if recipe.method.kind != "full" and not (precomputes and context.fsdp_version):
@@ -182,6 +186,7 @@ def create_trainer(
         peft_config=model.lora_config(recipe, loaded, inputs.new_tokens, context.fsdp_version),
         callbacks=[stop, timeouts, memory, KeepOutputTypes()],
         **({} if reference is None else {"ref_model": reference}),
+        **({"reward_funcs": load_rewards(recipe, folder)} if recipe.method.grpo.rewards else {}),
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(TensorBoardCallback):
@@ -202,8 +207,9 @@ def create_trainer(
     if context.is_main_process:
         if faster:
             log_line(f"fused: {', '.join(faster)}")
-        tokens = lambda: int(trainer._total_train_tokens)  # noqa: E731
-        trainer.add_callback(ProgressLog(folder, tokens, lambda: trainer.data_wait_seconds))
+        trainer.add_callback(
+            ProgressLog(folder, lambda: trainer.tokens_seen, lambda: trainer.data_wait_seconds)
+        )
         trainer.add_callback(PhaseCallback())
     return trainer, Callbacks(stop, memory, tokenized.truncation, tokenized.sources)
 

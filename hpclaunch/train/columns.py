@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpclaunch.chat.preference import tokenize_answers
-from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize
+from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize, tokenize_prompt
 from hpclaunch.recipe.schema import Objective
 
 IGNORED = -100
@@ -60,6 +60,11 @@ def _scored(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) 
     }
 
 
+def _prompt(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    ids = tokenize_prompt(row, tokenizer, options.chat_template_kwargs)
+    return {"prompt_ids": ids, **_spans((len(ids) - 1, len(ids), len(ids)))}
+
+
 def _spans(span: tuple[int, int, int]) -> Columns:
     return dict(zip(SPANS, span, strict=True))
 
@@ -70,8 +75,12 @@ COLUMNS_OF: dict[Objective, Callable[[Mapping[str, Any], Tokenizer, LossOptions]
     "dpo": _compared,
     "kto": _with_label,
     "reward": _scored,
+    "grpo": _prompt,
 }
 """Returns a converted row as its trainer's columns, with SPANS. Raises RowProblem."""
+
+KEEPS_COLUMNS: frozenset[Objective] = frozenset({"grpo"})
+"""Objectives whose trainer needs the rows' own columns, too."""
 
 TOKENS = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids", "completion_ids")
 """Columns of tokens that are trained on."""

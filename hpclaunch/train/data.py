@@ -12,8 +12,17 @@ from hpclaunch.dataset.local import SET_SPLITS
 from hpclaunch.dataset.rows import refused
 from hpclaunch.dataset.sources import Source, training_source, validation_source
 from hpclaunch.errors import UserError
-from hpclaunch.recipe import other_names, pairs, preference_rows, shapes, tools, turns
+from hpclaunch.recipe import (
+    other_names,
+    pairs,
+    preference_rows,
+    prompt_rows,
+    shapes,
+    tools,
+    turns,
+)
 from hpclaunch.recipe.other_names import known_name
+from hpclaunch.recipe.prompt_rows import handed_on
 from hpclaunch.recipe.schema import Data, Objective
 from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
@@ -158,6 +167,7 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
     converted = convert(rows[0], shape, **options)
     plain = {name for name in COLUMNS_OF_TEXT if isinstance(converted.get(name), str)}
     names = [name for name in converted if name not in KEPT]
+    more = handed_on(rows.column_names) if shape == "prompt" else []
     have = set(map(known_name, rows.column_names))
     kept = [] if plain else [name for name in KEPT if name in have]
     typed = {
@@ -167,9 +177,10 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
     }
     # As JSON: in columns every message would get the keys of all, and every tool the arguments.
     features = {name: typed.get(name) or Json() for name in (*names, *kept)}
+    features |= {name: rows.features[name] for name in more}
     return rows.map(
         _converted,
-        fn_kwargs={"shape": shape, "options": options, "kept": kept},
+        fn_kwargs={"shape": shape, "options": options, "kept": kept, "more": more},
         remove_columns=rows.column_names,
         features=Features(features),
         new_fingerprint=cache_key(
@@ -180,12 +191,14 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
                 tools,
                 pairs,
                 preference_rows,
+                prompt_rows,
                 other_names,
                 sys.modules[__name__],
             ),
             shape,
             sorted(options.items()),
             kept,
+            more,
             sorted(plain),
         ),
         desc="converting rows",
@@ -193,7 +206,8 @@ def _convert(rows: Any, shape: Shape, options: dict[str, Any]) -> Any:
 
 
 def _converted(
-    row: dict[str, Any], shape: Shape, options: dict[str, Any], kept: list[str]
+    row: dict[str, Any], shape: Shape, options: dict[str, Any], kept: list[str], more: list[str]
 ) -> dict[str, Any]:
-    """Convert one row, with every column that is kept."""
-    return {**dict.fromkeys(kept), **convert(row, shape, **options)}
+    """Convert one row, with every column that is kept, and `more` that stay as they are."""
+    as_they_are = {name: row[name] for name in more}
+    return {**as_they_are, **dict.fromkeys(kept), **convert(row, shape, **options)}

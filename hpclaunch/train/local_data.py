@@ -87,7 +87,7 @@ def _load(
         rows = concatenate_datasets(
             [
                 load_dataset(split.format, data_files=files, split="train").remove_columns(unused)
-                for files, unused in _alike(split)
+                for files, unused in _alike(split, objective)
             ]
         )
         names = dict.fromkeys(itertools.chain(*map(column_names, split.files)))
@@ -100,16 +100,20 @@ def _load(
         ) from error
 
 
-def _alike(split: LocalSplit) -> Iterator[tuple[list[str], list[str]]]:
+def _alike(split: LocalSplit, objective: Objective) -> Iterator[tuple[list[str], list[str]]]:
     """Return files that have the same columns, and which of these are not used.
 
-    All files together where they are alike; else one by one, without what training does not use.
+    All files together where they are alike; else one by one, without what training does not use: of
+    prompts, reward functions may use all.
     """
     columns = {file: column_names(file) for file in split.files}
     if len(set(map(frozenset, columns.values()))) == 1:
         yield [str(file) for file in split.files], []
         return
     for file, names in columns.items():
+        if objective == "grpo":
+            yield [str(file)], []
+            continue
         yield [str(file)], [name for name in names if name not in USED]
 
 

@@ -99,7 +99,8 @@ def _tokenized(rows: Rows, title: str, recipe: Recipe, tokenizer: Any, arguments
         arguments, masked = copy.copy(arguments), False
         arguments.assistant_only_loss = False
     tokens = template.token_source(tokenizer, assistant_only=masked)
-    return tokenize_rows(rows, title, tokens, arguments, recipe.objective)
+    prompts = recipe.method.grpo.max_prompt_length if recipe.objective == "grpo" else None
+    return tokenize_rows(rows, title, tokens, arguments, recipe.objective, prompts)
 
 
 def _mix(rows: MixedRows, recipe: Recipe, tokenizer: Any, arguments: Any) -> Tokenized:
@@ -145,4 +146,5 @@ def _all_lost(parts: list[Truncation]) -> Truncation:
         sum(part.lost for part in parts),
         sum(part.cut for part in parts),
         max(part.needed_length for part in parts),
+        parts[0].field,
     )

@@ -7,7 +7,8 @@ rates in `recipe.training` and its fields, written by `python -m hpclaunch.train
 defaults in `train.settings`; its classes here, the trainer as `class NAMERunTrainer(
 CheckpointingTrainerMixin, NAMETrainer)` in a module of its own; what it passes the trainer beside
 model and data in `train.build`; its sequences, forward passes and copies of the model in
-`predict.objective`.
+`predict.objective`. GRPO, which writes its own answers, has more: `recipe.grpo_section`,
+`recipe.groups`, `recipe.rewards`, `launch.rewards`, `train.rewards`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def config_class(objective: Objective) -> Any:
         "dpo": "DPOConfig",
         "kto": "KTOConfig",
         "reward": "RewardConfig",
+        "grpo": "GRPOConfig",
     }
     return getattr(trl, names[objective])
 
@@ -45,6 +47,10 @@ def trainer_class(objective: Objective) -> Any:
         from hpclaunch.train.kto_trainer import KTORunTrainer
 
         return KTORunTrainer
+    if objective == "grpo":
+        from hpclaunch.train.grpo_trainer import GRPORunTrainer
+
+        return GRPORunTrainer
     from hpclaunch.train.reward_trainer import RewardRunTrainer
 
     return RewardRunTrainer

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.groups import of_one_process
 from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.paths import is_local
@@ -58,7 +59,7 @@ def prepare(folder: RunFolder) -> None:
         facts = {"messages": rows.messages, "validation_samples": held_out}
     alone = DistContext(rank=0, world_size=1, device="cpu", fsdp_version=0)
     arguments = settings.training_arguments(
-        recipe,
+        of_one_process(recipe),
         folder,
         alone,
         conversations=facts["messages"],

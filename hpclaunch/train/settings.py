@@ -100,6 +100,7 @@ OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {
     "dpo": _no_defaults,
     "kto": _no_defaults,
     "reward": _no_defaults,
+    "grpo": _no_defaults,
 }
 """What each objective's config gets beside what all of them share."""
 

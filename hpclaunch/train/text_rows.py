@@ -16,7 +16,7 @@ from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.shape import shape_of
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
+from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL, Shape
 from hpclaunch.train.cells import UNUSED, Cells
 
 READER_VERSION = 3
@@ -28,8 +28,9 @@ def rows_of_text(
 ) -> tuple[Any, list[str]]:
     """Return the rows of JSON or CSV files, cached until a file changes, and all their columns.
 
-    Kept are the columns that training may use. One that holds texts in the first row holds texts or
-    null; any other holds JSON. Raises UserError naming file and line of what is no row.
+    Kept are the columns that training may use: of prompts all, for the reward functions. One that
+    holds texts in the first row holds texts or null; any other holds JSON. Raises UserError naming
+    file and line of what is no row.
     """
     from datasets.exceptions import DatasetGenerationError
 
@@ -37,7 +38,11 @@ def rows_of_text(
 
     first = next(read_rows(split.files[0], split.format))
     shape = shape_of(first, wanted, objective)
-    columns = tuple(dict.fromkeys((*COLUMNS[shape], *OPTIONAL[shape], *BEARING)))
+    columns = tuple(
+        dict.fromkeys(
+            (*COLUMNS[shape], *OPTIONAL[shape], *BEARING, *_handed_on(split, shape, limit))
+        )
+    )
     texts = tuple(name for name in columns if isinstance(first.values.get(name), str))
     state = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in split.files]
     key = json.dumps([READER_VERSION, state, limit, columns, texts])
@@ -60,3 +65,11 @@ def rows_of_text(
     unused = [json.loads(names) for names in rows.data.column(UNUSED).drop_null().to_pylist()]
     kept = [name for name in columns if name not in empty]
     return rows.remove_columns([*empty, UNUSED]), [*kept, *itertools.chain(*unused)]
+
+
+def _handed_on(split: LocalSplit, shape: Shape, limit: int | None) -> list[str]:
+    """Return the columns of all rows that reward functions get: every row may have others."""
+    if shape != "prompt":
+        return []
+    rows = itertools.chain.from_iterable(read_rows(file, split.format) for file in split.files)
+    return list(dict.fromkeys(name for row in itertools.islice(rows, limit) for name in row.values))

@@ -10,13 +10,19 @@ from typing import Any
 from hpclaunch.chat import preference, rendering, tokens
 from hpclaunch.chat.survey import WHOLE_PACKINGS
 from hpclaunch.chat.tokens import LossOptions, Tokenizer
-from hpclaunch.chat.truncation import Truncation, nothing_left, truncation
+from hpclaunch.chat.truncation import (
+    MAX_LENGTH,
+    MAX_PROMPT_LENGTH,
+    Truncation,
+    nothing_left,
+    truncation,
+)
 from hpclaunch.dataset.rows import refused
 from hpclaunch.recipe.schema import Objective
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.train import columns
 from hpclaunch.train.cached import cache_key
-from hpclaunch.train.columns import COLUMNS_OF, SPANS
+from hpclaunch.train.columns import COLUMNS_OF, KEEPS_COLUMNS, SPANS
 from hpclaunch.train.data import Rows
 
 
@@ -41,26 +47,37 @@ def loss_options(arguments: Any, rows: Rows) -> LossOptions:
     """Return which tokens the loss counts, as TRL understands its config."""
     pairs = "prompt" in rows.train.column_names
     wanted = getattr(arguments, "completion_only_loss", None)
-    return LossOptions(masks_assistant(arguments, rows), pairs if wanted is None else bool(wanted))
+    return LossOptions(
+        masks_assistant(arguments, rows),
+        pairs if wanted is None else bool(wanted),
+        getattr(arguments, "chat_template_kwargs", None) or {},
+    )
 
 
 def tokenize_rows(
-    rows: Rows, source: str, tokenizer: Tokenizer, arguments: Any, objective: Objective = "sft"
+    rows: Rows,
+    source: str,
+    tokenizer: Tokenizer,
+    arguments: Any,
+    objective: Objective = "sft",
+    max_prompt_length: int | None = None,
 ) -> Tokenized:
     """Return all rows as tokens; what a process before has tokenized is read from the cache.
 
-    `source`: the data's name. Raises UserError naming the first row that the chat template refuses,
+    `source`: the data's name. `max_prompt_length`: of an objective whose rows are prompts, in
+    place of `max_length`. Raises UserError naming the first row that the chat template refuses,
     and where no sample has anything to learn.
     """
     options = loss_options(arguments, rows)
-    max_length = arguments.max_length
+    field = MAX_LENGTH if max_prompt_length is None else MAX_PROMPT_LENGTH
+    max_length = max_prompt_length or arguments.max_length
     packing = getattr(arguments, "packing", False)
     if packing and arguments.packing_strategy in WHOLE_PACKINGS:
         max_length = None
     mode = "keep_start" if packing else getattr(arguments, "truncation_mode", "keep_start")
-    workers = arguments.dataset_num_proc
+    workers = getattr(arguments, "dataset_num_proc", None)
     train = _map(rows.train, rows.where, tokenizer, options, workers, objective)
-    lost = _truncation(train, max_length, mode)
+    lost = _truncation(train, max_length, mode, field)
     if lost.nothing_left:
         raise nothing_left(source, lost)
     validation = rows.validation
@@ -91,7 +108,7 @@ def _map(
             _tokens_of,
             with_indices=True,
             fn_kwargs={"tokenizer": tokenizer, "options": options, "objective": objective},
-            remove_columns=rows.column_names,
+            remove_columns=[] if objective in KEEPS_COLUMNS else rows.column_names,
             num_proc=workers,
             new_fingerprint=cache_key(
                 rows,
@@ -122,9 +139,9 @@ def _tokens_of(
         raise _Refused(number, str(problem)) from None
 
 
-def _truncation(rows: Any, max_length: int | None, mode: str) -> Truncation:
+def _truncation(rows: Any, max_length: int | None, mode: str, field: str) -> Truncation:
     spans = [rows[name] for name in SPANS]
-    return truncation(list(zip(*spans, strict=True)), max_length, mode)
+    return truncation(list(zip(*spans, strict=True)), max_length, mode, field)
 
 
 def _kept(rows: Any, max_length: int | None, mode: str, workers: int | None) -> Any:

@@ -54,6 +54,7 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
     model: Any
     model_wrapped: Any
     state: Any
+    _total_train_tokens: Any
     add_callback: Callable[[Any], None]
 
     def __init__(
@@ -92,6 +93,11 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
     def count_trainable_bytes(self) -> None:
         """Count what is trained of the whole model, before it is sharded."""
         self.trainable_bytes = _trainable_bytes(self.model)
+
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens trained on so far, over all ranks, without padding."""
+        return int(self._total_train_tokens)
 
     def get_batch_samples(self, *arguments: Any, **options: Any) -> Any:
         """Fetch the batches of a step, and count how long that took."""

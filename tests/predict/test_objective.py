@@ -34,6 +34,17 @@ GPU = Hardware(1, 1, 312, 2039, None, None)
         (["reward"], ObjectiveWork(2, 0, scores=True)),
         (["pretrain"], ObjectiveWork()),
         (["tiny"], ObjectiveWork()),
+        (
+            ["grpo"],
+            ObjectiveWork(generated_tokens=24, generated_sequences=16, generations_per_step=1.0),
+        ),
+        (["grpo", "method.grpo.server.enabled=true"], ObjectiveWork(forward_passes=1)),
+        (
+            ["grpo", "method.kind=full", "training.beta=0.1", "training.steps_per_generation=2"],
+            ObjectiveWork(
+                1, 2, True, generated_tokens=24, generated_sequences=32, generations_per_step=0.5
+            ),
+        ),
     ],
 )
 def test_each_objective(words: list[str], work: ObjectiveWork) -> None:

@@ -27,6 +27,8 @@ _TASK = re.compile(
 ARGPARSE = 2
 """Exit code of a program that argparse ends."""
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
+_REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
+"""How the trainer names an error of a reward function (hpclaunch/train/rewards.py)."""
 _LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
 """How bash names a line of a script that it cannot execute."""
 _CONSEQUENCE = re.compile(
@@ -54,6 +56,21 @@ def arguments(evidence: RunEvidence) -> Cause | None:
     steps = (f"see what it takes, and what it was given: {words}", advice.resume(evidence))
     shown = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
     return Cause(rank.error, steps, shown or (rank.clue(),), rank.rank, rank.host)
+
+
+def reward_function(evidence: RunEvidence) -> Cause | None:
+    """A reward function of the user's raised an exception, or returned what is no reward."""
+    rank = evidence.culprit
+    found = None if rank is None else _REWARD.search(rank.error)
+    if rank is None or found is None:
+        return None
+    steps = (
+        f"correct {found[1]}; the run takes the file as it is when you resume",
+        advice.resume(evidence),
+    )
+    shown = traceback(rank) if rank.text else (rank.clue(),)
+    headline = rank.error[found.start() :]
+    return Cause(headline, steps, shown, rank.rank, rank.host)
 
 
 def exception(evidence: RunEvidence) -> Cause | None:
