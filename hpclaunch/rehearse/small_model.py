@@ -50,9 +50,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         "per_device_eval_batch_size": _at_most(training.get("per_device_eval_batch_size"), 2),
         "gradient_accumulation_steps": _at_most(training.get("gradient_accumulation_steps"), 2),
     }
-    method = recipe.method
-    if recipe.objective == "grpo":
-        method = _small_groups(recipe, training, missing)
+    method = _small_groups(recipe, training, missing)
     if training.get("eval_strategy") == "steps":
         training["eval_steps"] = STEPS // 2
     changed: dict[str, Any] = {"attention": recipe.model.attention}
@@ -110,7 +108,9 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
 
 
 def _small_groups(recipe: Recipe, training: dict[str, Any], missing: list[str]) -> Method:
-    """Make groups of two short completions; return the method that writes them on the ranks."""
+    """Make GRPO's groups two short completions; return the method that has the ranks write them."""
+    if recipe.objective != "grpo":
+        return recipe.method
     del training["max_length"]
     for key in ("steps_per_generation", "generation_batch_size", "num_generations_eval"):
         training.pop(key, None)
