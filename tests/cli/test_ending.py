@@ -6,16 +6,31 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hpclaunch.errors import UserError
+from hpclaunch.launch.draft import draft
 from hpclaunch.launch.local_process import variables_for
+from hpclaunch.launch.request import Request
+from hpclaunch.launch.start import execute
+from hpclaunch.launch.write_folder import Written, write_folder
+from hpclaunch.plan.resources import Resources
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lock import alone
 from hpclaunch.run.processes import started
 from tests.cli.running import Home
 from tests.run.making import run_in
+
+HOLDS = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(120)
+"""
 
 
 @pytest.fixture
@@ -142,3 +157,42 @@ def test_a_run_is_resumed_once(home: Home) -> None:
         done = home.call("resume", "one")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "another command is at work in run one; hpclaunch status one" in done.err
+
+
+def written(home: Home, name: str, *program: str) -> Written:
+    """A run that was written and not started."""
+    request = Request(
+        mode="local", recipe=None if program else "tiny", program=program, name=name,
+        resources=Resources(cpu_processes=1), runs_dir=home.runs, cwd=home.folder,
+    )  # fmt: skip
+    return write_folder(draft(request, {}))
+
+
+def test_of_two_that_resume_a_local_run_at_once_one_does(home: Home) -> None:
+    written(home, "twice", "bash", "-c", "echo x >>starts; sleep 4; exit 3")
+    both = [home.start("resume", "twice") for _ in range(2)]
+    texts = {each: each.communicate(timeout=120)[0] for each in both}
+    assert sorted(each.returncode for each in both) == [1, 2], texts
+    (refused,) = [text for each, text in texts.items() if each.returncode == 2]
+    assert "another command is at work in run twice" in refused or "twice is running" in refused
+    assert [path.read_text() for path in home.folder.rglob("starts")] == ["x\n"]
+
+
+def test_what_begins_again_holds_the_folder_before_it_writes(home: Home) -> None:
+    """A sweep's runs and a pipeline's are begun one after another, without their folders held."""
+    made = written(home, "held")
+    job = draft(Request(mode="local", recipe="tiny", resources=Resources(cpu_processes=1),
+                        name="held", runs_dir=home.runs), {})  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in made.folder.root.iterdir()}
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(made.folder.lock_file)], stdout=subprocess.PIPE
+    )
+    assert held.stdout is not None and held.stdout.readline() == b"held\n"
+    with pytest.raises(UserError, match="another command is at work"):
+        execute(job, before=made.record, data=lambda _: None)
+    after = {path: path.stat().st_mtime_ns for path in made.folder.root.iterdir()}
+    assert {path: at for path, at in after.items() if path != made.folder.lock_file} == {
+        path: at for path, at in before.items() if path != made.folder.lock_file
+    }
+    held.kill()
+    held.wait()

@@ -1,24 +1,32 @@
-"""`python -m tests.fuzz [SECONDS]`: fuzz until the time is over; 1 where something was found."""
+"""`python -m tests.fuzz [SECONDS [folders|checkpoints]]`: fuzz; 1 where something was found.
+
+Half of the time goes to commands on run folders, half to the training's readers of checkpoints.
+"""
 
 from __future__ import annotations
 
 import random
 import sys
 import time
+from contextlib import AbstractContextManager
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis import strategies as st
 
-from tests.fuzz.campaign import prepared
+from tests.fuzz import campaign
+from tests.fuzz.campaign import Check
 from tests.fuzz.mutations import Mutation
 
 ROUND = 40
 """Cases of a round; a failure ends it, and is made as small as it goes."""
 
+Prepared = AbstractContextManager[tuple[Check, st.SearchStrategy[list[Mutation]]]]
 
-def main(seconds: float) -> int:
+
+def fuzz(what: str, prepared: Prepared, seconds: float) -> int:
     """Run rounds of cases with seeds of their own; returns how many rounds found something."""
-    began, cases, found = time.monotonic(), 0, 0
-    with prepared() as (check, strategy):
+    began, cases, found, peak = time.monotonic(), 0, 0, 0
+    with prepared as (check, strategy):
         while time.monotonic() - began < seconds:
             number = random.SystemRandom().randrange(1 << 32)
 
@@ -35,11 +43,11 @@ def main(seconds: float) -> int:
                 phases=(Phase.generate, Phase.shrink),
             )
             def one_round(drawn: list[Mutation]) -> None:
-                nonlocal cases
+                nonlocal cases, peak
                 if time.monotonic() - began > seconds + 60:
                     return
                 cases += 1
-                check(drawn)
+                peak = max(peak, check(drawn))
 
             try:
                 one_round()
@@ -48,9 +56,27 @@ def main(seconds: float) -> int:
                 notes = "\n".join(getattr(error, "__notes__", ()))
                 print(f"seed {number}:\n{error}\n{notes}\n", flush=True)
     took = time.monotonic() - began
-    print(f"{cases} cases in {took:.0f} s; {found} rounds found something")
+    print(
+        f"{what}: {cases} cases in {took:.0f} s, {peak >> 20} MiB at most; "
+        f"{found} rounds found something",
+        flush=True,
+    )
+    return found
+
+
+def main(seconds: float, what: str) -> int:
+    """Fuzz run folders, checkpoints, or both; returns the exit code."""
+    found = 0
+    share = seconds / 2 if not what else seconds
+    if what in {"", "folders"}:
+        found += fuzz("run folders", campaign.prepared(), share)
+    if what in {"", "checkpoints"}:
+        from tests.fuzz import checkpoints
+
+        found += fuzz("checkpoints", checkpoints.prepared(), share)
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 600.0))
+    arguments = [*sys.argv[1:], *("600", "")[len(sys.argv) - 1 :]]
+    sys.exit(main(float(arguments[0]), arguments[1]))

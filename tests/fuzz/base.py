@@ -11,11 +11,13 @@ from hpclaunch.launch.request import Request
 from hpclaunch.launch.write_folder import write_folder
 from hpclaunch.plan.resources import Resources
 from hpclaunch.run.folder import RunFolder
+from tests.fuzz.groups import add_groups
+from tests.fuzz.mutations import MAIN
 from tests.monitors import traces
 from tests.monitors.recorded import NOON
 from tests.monitors.storage.test_garbage import BYTES
 
-NAME = "run-1"
+NAME = MAIN
 LOG = b"""hpclaunch: job 7, attempt 1
 0: [gpu0]: {'loss': 2.5, 'step': 1}
 0: [gpu0]: Traceback (most recent call last):
@@ -27,7 +29,7 @@ slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-27T10:00:00 DUE TO TIME 
 
 
 def make_base(runs: Path) -> RunFolder:
-    """Write the folder below `runs`."""
+    """Write the folder below `runs`, with runs of stages, a pipeline and a sweep beside it."""
     job = draft(
         Request(
             mode="local",
@@ -71,11 +73,18 @@ def make_base(runs: Path) -> RunFolder:
         },
         step / "a.safetensors": "abc",
         folder.final / "config.json": {"model_type": "llama"},
+        folder.evaluations / "e-1.json": {
+            "name": "e-1", "created": NOON, "model": NAME, "checkpoint": "step-4",
+            "tasks": ["arc"], "scores": {"arc": {"acc": {"value": 0.5, "stderr": 0.1}}},
+            "base": {"arc": {"acc": {"value": 0.25}}}, "higher_is_better": {"arc": {"acc": True}},
+            "rows": {"arc": 9}, "limit": 5, "harness": "0.4",
+        },
         folder.final / "adapter_model.safetensors": "abc",
     }  # fmt: skip
     for path, content in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content) + "\n")
+    add_groups(folder)
     return folder
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,37 +34,57 @@ SPECIAL = (
     "fifo", "zero", "urandom", "dangling", "loop", "folder", "socket", "secret", "sparse", "deep",
     "wide", "one line", "lines", "missing", "empty", "huge number", "closed",
 )  # fmt: skip
-FOLDERS = ("logs", "metrics", "checkpoints", "final", "logs/ranks")
+MAIN = "run-1"
+RECORD = f"{MAIN}/run.json"
+"""The run that most mutations are of."""
+FOLDERS = tuple(
+    f"{MAIN}/{name}" for name in ("logs", "metrics", "checkpoints", "final", "logs/ranks")
+)
 
 
 def mutations(files: list[str], contents: dict[str, bytes]) -> st.SearchStrategy[Mutation]:
     """Return the mutations of a folder with these files."""
     name = st.sampled_from(files)
+    folders = [each for each in FOLDERS if any(file.startswith(f"{each}/") for file in files)]
     json_files = [file for file in files if file.endswith((".json", ".jsonl"))]
     return st.one_of(
         st.builds(
             _set, st.sampled_from(json_files), st.integers(0, 40), st.integers(0, 40), VALUES
         ),
-        st.builds(_set, st.just("run.json"), st.just(0), st.integers(0, 40), VALUES),
+        *(
+            [st.builds(_set, st.just(RECORD), st.just(0), st.integers(0, 40), VALUES)]
+            if RECORD in files
+            else []
+        ),
         st.builds(_splice, name, st.floats(0, 1), st.integers(0, 50), st.binary(max_size=60)),
         st.builds(_replace, name, st.binary(max_size=200)),
         st.builds(_replace, name, st.sampled_from(list(contents.values()))),
         st.builds(_special, name, st.sampled_from(SPECIAL)),
-        st.builds(_special, st.sampled_from(FOLDERS), st.sampled_from(SPECIAL[:7])),
+        *(
+            [st.builds(_special, st.sampled_from(folders), st.sampled_from(SPECIAL[:7]))]
+            if folders
+            else []
+        ),
         st.builds(_rename, name, st.sampled_from(["\x1b[2J", "a\nb", "=1+1", "é" * 60, "--x"])),
     )
+
+
+def named(text: str, act: Mutation) -> Mutation:
+    """Return a mutation that shows what it does, and does nothing where it cannot."""
+    return _Named(text, act)
 
 
 class _Named:
     """A mutation that shows what it does, for the report of a failure."""
 
-    def __init__(self, text: str, act: Mutation) -> None:
+    def __init__(self, text: str, act: Mutation, *, special: bool = False) -> None:
         self._text = text
         self._act = act
+        self.special = special
 
     def __call__(self, root: Path) -> None:
-        # An earlier mutation may have taken its place away.
-        with suppress(OSError):
+        # An earlier mutation may have taken its place away, or made it something else.
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             self._act(root)
 
     def __repr__(self) -> str:
@@ -130,7 +150,13 @@ def _special(name: str, kind: str) -> Mutation:
             path.unlink()
         _make(path, kind, root)
 
-    return _Named(f"special({name!r}, {kind!r})", act)
+    return _Named(f"special({name!r}, {kind!r})", act, special=True)
+
+
+def apply(drawn: Sequence[Mutation], root: Path) -> None:
+    """Change a folder; first its files, then what is made something else: no FIFO is opened."""
+    for mutate in sorted(drawn, key=lambda each: getattr(each, "special", False)):
+        mutate(root)
 
 
 def _make(path: Path, kind: str, root: Path) -> None:
@@ -139,7 +165,7 @@ def _make(path: Path, kind: str, root: Path) -> None:
         "urandom": "/dev/urandom",
         "dangling": "nowhere",
         "loop": path.name,
-        "secret": str(root.parents[1] / "secret"),
+        "secret": str(root.parent / "secret"),
     }
     texts = {
         "deep": b"[" * 300_000,

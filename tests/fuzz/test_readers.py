@@ -11,10 +11,13 @@ from tests.cli.running import ROOT
 PROGRAM = """
 from hypothesis import HealthCheck, given, seed, settings
 from tests.fuzz.campaign import prepared
-from tests.fuzz.mutations import _special
+from tests.fuzz.mutations import _special, _set
 with prepared() as (check, strategy):
-    check([_special("events.jsonl", "fifo"), _special("run.json", "deep")])
-    check([_special("logs/job-7.out", "zero"), _special("metrics/n1.samples.jsonl", "fifo")])
+    check([_special("run-1/events.jsonl", "fifo"), _special("run-1/run.json", "deep")])
+    check([_special("run-1/logs/job-7.out", "zero"),
+           _special("run-1/metrics/n1.samples.jsonl", "fifo")])
+    check([_special("generate/stage.json", "fifo"), _special("chain/pipeline.json", "deep"),
+           _special("merge/results.json", "zero")])
     @seed(1)
     @given(strategy)
     @settings(max_examples=8, deadline=None, database=None, derandomize=False,

@@ -93,6 +93,11 @@ class Place:
         return self.folder / "log"
 
     @property
+    def completions(self) -> Path:
+        """File with a line for every job that has ended: Slurm's own, without a database."""
+        return self.folder / "completions"
+
+    @property
     def devices(self) -> Path:
         """Folder with the device files that stand for GPUs."""
         return self.folder / "dev"
@@ -125,7 +130,8 @@ def slurm_conf(settings: Settings, place: Place) -> str:
         TaskPlugin=task/none
         JobAcctGatherType=jobacct_gather/none
         AccountingStorageType=accounting_storage/none
-        JobCompType=jobcomp/none
+        JobCompType=jobcomp/filetxt
+        JobCompLoc={place.completions}
         MpiDefault=none
         SwitchType=switch/none
 

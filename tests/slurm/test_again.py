@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -48,6 +49,24 @@ def test_a_script_submitted_again_by_hand_is_followed(user: User) -> None:
     assert user.cluster.wait(second).state == "CANCELLED"
     assert f"job {second}, attempt 1" in following.communicate(timeout=60)[0]
     assert user.status("again")["state"] == "cancelled"
+
+
+def test_of_two_that_resume_a_run_at_once_one_does(user: User) -> None:
+    (user.folder / "work.py").write_text(ENDS)
+    words = ["sbatch", "--name", "twice", "--nodes", "1", "--cpu-processes", "1", "--json"]
+    first = json.loads(user.hpclaunch(*words, "--", "work.py").stdout)["job_id"]
+    user.cluster.wait(first)
+    (user.folder / "work.py").write_text(LASTS)
+    both = [user.start("resume", "twice") for _ in range(2)]
+    ended = [(*each.communicate(timeout=120), each.returncode) for each in both]
+    assert sorted(code for _, _, code in ended) == [0, 2], ended
+    (refused,) = [text for _, text, code in ended if code == 2]
+    assert re.search(
+        r"another command is at work in run twice|run twice is (queued|running)", refused
+    )
+    jobs = user.run("squeue", "--noheader", "--format=%i").stdout.split()
+    assert jobs == [user.status("twice")["job_id"]]
+    assert user.hpclaunch("cancel", "twice").returncode == 0
 
 
 def test_a_waiting_job_submitted_by_hand_can_be_cancelled(user: User) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -186,11 +187,25 @@ def test_status_and_cancel_of_a_waiting_and_a_running_job(user: User) -> None:
     assert user.hpclaunch("cancel", "first").returncode == 2
 
 
-def test_the_tokens_of_a_shell_are_in_no_process_list(user: User) -> None:
-    user = User(user.cluster, user.folder, {"HF_TOKEN": TOKEN, "WANDB_API_KEY": TOKEN})
+def test_the_tokens_of_a_shell_are_in_no_process_list_and_no_record(user: User) -> None:
+    """Not in Slurm's either: its copies of script and environment, its answers, logs, job list."""
+    plain = "a-value-that-jobs-inherit"
+    kept = user.folder / ".config/hpclaunch/webhook"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(f"http://127.0.0.1:9/{TOKEN}")
+    kept.chmod(0o600)
+    user = User(
+        user.cluster,
+        user.folder,
+        {"HF_TOKEN": TOKEN, "WANDB_API_KEY": TOKEN, "MINE": TOKEN, "PLAIN": plain,
+         "https_proxy": f"http://me:{TOKEN}@127.0.0.1:9"},
+    )  # fmt: skip
     words = ["sbatch", "--cpu-processes", "1", "--name", "secret"]
-    done = user.hpclaunch(*words, "--", "show_rank.py", "sleep")
-    assert done.returncode == 0
+    for secret in (["--token", TOKEN], [f"password={TOKEN}"]):
+        assert user.hpclaunch(*words, "--", "show_rank.py", *secret).returncode == 2
+    assert not (user.folder / "runs/secret").exists()
+    done = user.hpclaunch(*words, "notify.webhook=true", "--", "show_rank.py", "sleep")
+    assert done.returncode == 0, done.stderr
     while '"RANK"' not in user.hpclaunch("logs", "secret").stdout:
         assert user.status("secret")["state"] in {"queued", "running"}
     job = f"SLURM_JOB_ID={user.status('secret')['job_id']}".encode()
@@ -205,7 +220,30 @@ def test_the_tokens_of_a_shell_are_in_no_process_list(user: User) -> None:
             seen += 1
             assert TOKEN.encode() not in b"\0".join(variables) + words_of
     assert seen >= 3
+    number = user.status("secret")["job_id"]
+    place = user.cluster.place
+    commands = [("scontrol", "-dd", "show", "job", number), ("squeue", "-O", "ALL:200"),
+                ("scontrol", "write", "batch_script", number, "-")]  # fmt: skip
+    shown = "".join(user.run(*command).stdout for command in commands)
+    assert "show_rank.py" in shown
+    assert TOKEN not in shown
+    folders = (place.folder, user.folder)
+    assert _holding(TOKEN, *folders) == {kept}
+    in_slurm = {path.name for path in _holding(plain, place.folder)}
+    assert "environment" in in_slurm, "what it does keep of the others is found"
     user.hpclaunch("cancel", "secret")
+    user.cluster.wait(number)
+    deadline = time.monotonic() + 30
+    while f"JobId={number} " not in place.completions.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert _holding(TOKEN, *folders) == {kept}
+
+
+def _holding(word: str, *folders: Path) -> set[Path]:
+    """The files below some folders that hold a word."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path for path in files if word.encode() in path.read_bytes()}
 
 
 def test_the_documented_python_example(user: User) -> None:

@@ -89,6 +89,18 @@ class User:
             text=True,
         )
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start an hpclaunch command that runs beside others."""
+        return subprocess.Popen(
+            self.argv(*words),
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def jobs_left(self, seconds: float = 30) -> str:
         """Wait until the cluster has no job any more; gives those that it still has."""
         deadline = time.monotonic() + seconds

@@ -7,6 +7,7 @@ checkpoint can change numbers, and no more.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -107,6 +108,7 @@ def _reading(folder: Path) -> dict[str, Any]:
 
 def load_checked(load: Callable[[], object], folder: Path) -> None:
     """Call DCP's `load`. Raises UserError, the same on all ranks, for what cannot be loaded."""
+    logging.getLogger().addFilter(_is_no_traceback)
     try:
         load()
     except CheckpointException as error:  # not an Exception, by its own declaration
@@ -114,6 +116,13 @@ def load_checked(load: Callable[[], object], folder: Path) -> None:
         raise _refusal(folder, f"rank {rank}: {_reason(cause)}") from error
     except (CheckpointFormatError, OSError) as error:
         raise _refusal(folder, _reason(error)) from error
+    finally:
+        logging.getLogger().removeFilter(_is_no_traceback)
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    """Drop what DCP logs of an index that cannot be read: a traceback, before the error itself."""
+    return not record.getMessage().startswith("Global metadata is not found")
 
 
 def _reason(error: BaseException) -> str:
