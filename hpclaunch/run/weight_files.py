@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
     """
     try:
         # The hub's cache has links to its files; who made a folder there is its owner.
-        found = json.loads(read_regular(path.resolve(), MAX_BYTES))
+        found = json.loads(read_regular(_resolved(path), MAX_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -34,14 +36,23 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
     return found
 
 
+def _resolved(path: Path) -> Path:
+    """Return where links lead. Raises OSError where they run in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # Python says so until 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+
+
 def leads_elsewhere(path: Path) -> bool:
     """Return whether a file in a model's folder is a link out of it.
 
-    Links within the folder, and those of the hub's cache to its own blobs, are none.
+    Links within the folder, and those of the hub's cache to its own blobs, are none. Raises
+    OSError.
     """
     if not path.is_symlink():
         return False
-    target, folder = path.resolve(), path.parent.resolve()
+    target, folder = _resolved(path), path.parent.resolve()
     cached = folder.parent.name == "snapshots" and target.parent == folder.parents[1] / "blobs"
     return not (target.parent == folder or cached)
 

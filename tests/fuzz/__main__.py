@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from tests.fuzz import campaign
 from tests.fuzz.campaign import Check
@@ -51,7 +52,7 @@ def fuzz(what: str, prepared: Prepared, seconds: float) -> int:
 
             try:
                 one_round()
-            except AssertionError as error:
+            except (AssertionError, Flaky) as error:  # Flaky: the time was over while it shrank
                 found += 1
                 notes = "\n".join(getattr(error, "__notes__", ()))
                 print(f"seed {number}:\n{error}\n{notes}\n", flush=True)

@@ -26,6 +26,10 @@ for ((i = 0; i < 100; i++)); do [ ! -e {notes}/sidecar.pid ] || break; sleep 0.0
 PYTHON = """#!/bin/bash
 [ "$1" != -P ] || shift
 case "$2" in
+hpclaunch.train.loopback)
+    shift 2
+    exec "${0%/*}/accelerate-launch" "$@"
+    ;;
 hpclaunch.train.prepare)
     printf '%s\\0' "$@" >{notes}/prepare
     echo $$ >{notes}/prepare.pid

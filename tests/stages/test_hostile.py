@@ -88,6 +88,14 @@ def test_a_model_asks_for_no_kernel_of_the_hub(home: Path, config: dict[str, Any
     check_model_config({"attn_implementation": "sdpa", "experts_implementation": None}, home)
 
 
+def test_a_config_whose_link_runs_in_a_circle_is_said(home: Path) -> None:
+    root = write_run(home / "runs/a", "model")
+    (root / "final/config.json").unlink()
+    (root / "final/config.json").symlink_to("config.json")
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        resolve(str(root))
+
+
 @as_root
 def test_anothers_run_is_not_published(home: Path) -> None:
     root = write_run(home / "runs/a")

@@ -1,4 +1,4 @@
-# launch.sh, version 8 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 9 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -226,8 +226,7 @@ choose_port() {
     done
     if [ "$launch_mode" = local ]; then
         export HPCLAUNCH_HEAD=127.0.0.1 HPCLAUNCH_PORT=${port:-$((10000 + $$ % 22000))}
-        # The ranks talk over loopback alone. (The store that they meet at listens on every address: PyTorch
-        # has no option for it.)
+        # The ranks talk over loopback alone; the store that they meet at, too (hpclaunch.train.loopback).
         export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-lo} NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-=lo}
         while (exec 3<>"/dev/tcp/127.0.0.1/$HPCLAUNCH_PORT") 2>/dev/null; do  # somebody listens
             HPCLAUNCH_PORT=$((HPCLAUNCH_PORT + 1))

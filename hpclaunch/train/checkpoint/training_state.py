@@ -150,8 +150,12 @@ def load_optimizer(optimizer: Any, folder: Path) -> None:
     """Restore what `save_optimizer` wrote, on every process by itself. Raises UserError."""
     state: dict[str, Any] = {}
     load_checked(lambda: state.update(read_tree(folder / OPTIMIZER)), folder / OPTIMIZER)
-    numbers = {int(number): held for number, held in state.get("state", {}).items()}
-    optimizer.load_state_dict({**state, "state": numbers})
+    try:
+        numbers = {int(number): held for number, held in state["state"].items()}
+        optimizer.load_state_dict({**state, "state": numbers})
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        why = f"it is no state of this optimizer: {type(e).__name__}: {e}"
+        raise _refusal(folder / OPTIMIZER, why) from e
 
 
 def save_scheduler(scheduler: Any, folder: Path) -> None:
@@ -162,9 +166,22 @@ def save_scheduler(scheduler: Any, folder: Path) -> None:
 def load_scheduler(scheduler: Any, folder: Path) -> None:
     """Restore it. Raises OSError, CheckpointFormatError."""
     state = read_json(folder / SCHEDULER)
-    if not isinstance(state, dict) or not state.keys() <= scheduler.state_dict().keys():
+    now = scheduler.state_dict()
+    if not isinstance(state, dict) or not all(
+        key in now and _alike(value, now[key]) for key, value in state.items()
+    ):
         raise CheckpointFormatError(f"{SCHEDULER}: it is another scheduler's")
     scheduler.load_state_dict(state)
+
+
+def _alike(value: Any, now: Any) -> bool:
+    """Return whether a value of a state is of the kind that a scheduler has there now."""
+    if isinstance(now, list | tuple) and isinstance(value, list | tuple):
+        return len(value) == len(now) and all(map(_alike, value, now))
+    if isinstance(now, dict) and isinstance(value, dict):
+        return True
+    numbers = isinstance(now, int | float) and isinstance(value, int | float)
+    return numbers or now is None or type(value) is type(now)
 
 
 def save_scaler(scaler: Any, folder: Path) -> None:
