@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hpclaunch.diagnose import patterns
+from hpclaunch.diagnose import patterns, tracebacks
 from hpclaunch.diagnose.job_lines import JobLines, unranked
 from hpclaunch.diagnose.last_words import NEAR, argument_error, last_words, without_noise
 from hpclaunch.diagnose.log import tidy
@@ -93,6 +93,7 @@ def with_output(folder: RunFolder, job: JobLines, end: RankFailure) -> RankFailu
 
 def _with_words(lines: list[str], job: JobLines, end: RankFailure) -> RankFailure:
     """Return the exit of a rank that left an exit code with what it said as it ended."""
+    lines = [tracebacks.unranked(line) for line in lines]
     last_line = argument_error(lines) or last_words(lines)
     if not last_line or job.went_on(last_line):
         return end

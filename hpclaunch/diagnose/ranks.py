@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hpclaunch.diagnose.job_lines import JobLines
-from hpclaunch.diagnose.launcher_exits import exits
+from hpclaunch.diagnose.launcher_exits import TERMINATED, exits
 from hpclaunch.diagnose.log import Log, tidy
 from hpclaunch.diagnose.rank_failure import RankFailure, is_collateral, others_failed
 from hpclaunch.diagnose.rank_logs import (
@@ -18,12 +18,15 @@ from hpclaunch.diagnose.rank_logs import (
     went_on_after,
     with_output,
 )
-from hpclaunch.diagnose.tracebacks import HEADER
+from hpclaunch.diagnose.registry import COLLATERAL
+from hpclaunch.diagnose.tracebacks import HEADER, ending
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.regular_file import read_regular, read_small_text
 
 MAX_REPORT_BYTES = 1 << 24
 """Of a rank's error file."""
+MOST_LINES = 60
+"""At the end of an error's text, in which a line without a traceback counts."""
 SILENCE_S = 5.0
 """Seconds for which a rank that says why it failed comes before one that was killed."""
 
@@ -66,7 +69,20 @@ def failed_ranks(folder: RunFolder, log: Log, per_node: int) -> tuple[RankFailur
         at = item.at + (SILENCE_S if item.silent else 0)
         return item.is_collateral, elsewhere, not item.is_first, at
 
-    return tuple(sorted(failures.values(), key=order))
+    ordered = sorted(failures.values(), key=order)
+    if ordered and _ended_from_outside(ordered, log):
+        ordered[0] = replace(ordered[0], is_collateral=False)
+    return tuple(ordered)
+
+
+def _ended_from_outside(ordered: list[RankFailure], log: Log) -> bool:
+    """Return whether SIGTERM is all that is known: no rank failed that a launcher ends others for.
+
+    A launcher ends the other ranks so where one has failed, and then that one is in the list.
+    """
+    ended = all(item.code == TERMINATED and item.silent for item in ordered)
+    lost = (line for name in COLLATERAL for line in log.matches.get(name, ()))
+    return ended and all(log.went_on(line) for line in lost)
 
 
 def _is_sure(failure: RankFailure) -> bool:
@@ -91,6 +107,7 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
             error = str(report["error"]).removeprefix("UserError: ")
             host = str(report["host"])
             text = str(report.get("traceback", "")) or error
+            error = _with_reason(error, text)
             raw = text.encode("utf-8", errors="replace")
             yield RankFailure(
                 error=tidy(error),
@@ -111,6 +128,14 @@ def _own_files(folder: RunFolder, names: tuple[str, ...]) -> Iterator[RankFailur
             continue
         except RecursionError:  # brackets within brackets within brackets
             continue
+
+
+def _with_reason(error: str, text: str) -> str:
+    """Return an error with the reason that stands below it in the traceback, if it has none."""
+    whole = ending(text.split("\n"), MOST_LINES)
+    if whole is None or not (error.rstrip().endswith(":") or ". Last error: " in whole.error):
+        return error
+    return whole.error
 
 
 def _seconds(value: object) -> float:

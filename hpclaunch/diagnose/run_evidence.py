@@ -6,12 +6,14 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.cause import Clue
+from hpclaunch.diagnose.job_lines import JobLines
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
 from hpclaunch.diagnose.progress import Progress
@@ -24,6 +26,7 @@ from hpclaunch.run.record import Record
 from hpclaunch.run.regular_file import read_end, read_small_text
 
 _FRAME = re.compile(rb"(?:\[rank\d+\]: ?)?\s+File \"[^\"\n]*\", line \d+")
+_INDENTED = re.compile(rb"(?:\[rank\d+\]: )?\s")
 NCCL_FILES = 64
 NCCL_END = 2**16
 """Bytes read from the end of each of NCCL's own logs."""
@@ -115,9 +118,13 @@ class RunEvidence:
             earlier = replace(rank, text=rank.context, before=before, error_at=None)
             for name in names:
                 line = _last_line_with(name, earlier) if rank.context else None
-                if line:
+                if line and not self._job_lines.went_on(line.text):
                     return line
         return None
+
+    @cached_property
+    def _job_lines(self) -> JobLines:
+        return JobLines(self.log)
 
     def nccl_line(self, *names: str) -> Clue | None:
         """Return a warning of NCCL's own logs with a phrase of these names; None without one."""
@@ -163,7 +170,10 @@ def _last_line_with(name: str, rank: RankFailure) -> Clue | None:
 def _is_code(rank: RankFailure, begin: int, stop: int) -> bool:
     """Return whether a line of a traceback is source code: it says what could be, not what was."""
     before = rank.text[rank.text.rfind(b"\n", 0, max(0, begin - 1)) + 1 : begin]
-    return bool(_FRAME.match(rank.text, begin, stop) or _FRAME.match(before))
+    if _FRAME.match(rank.text, begin, stop):
+        return True
+    # The code of a compiled module is not there: the error stands just below its last frame.
+    return bool(_FRAME.match(before) and _INDENTED.match(rank.text, begin, stop))
 
 
 def gather(

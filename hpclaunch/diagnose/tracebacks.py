@@ -28,7 +28,8 @@ _WEAK = re.compile(
 )
 """Before the traceback of another thread, or of one that was logged."""
 _LAUNCHERS = ("SignalException", "ChildFailedError")
-_LAUNCHED = "returned non-zero exit status"
+_LAUNCHED = re.compile(r"Command '\[?'?\S*/python[\d.]*'?,? .*returned non-zero exit status")
+"""How accelerate ends whose program, a Python one, has failed."""
 _AFTER = re.compile(
     r"^(?:\[?[WEIF]\d{3,4} |\[rank\d+\]:\[[WEIF]|wandb: |Exception ignored |terminate called"
     r"|frame #\d|srun: |slurmstepd|\{'|\s*\d+%\|)"
@@ -168,5 +169,5 @@ def _with_last_error(plain: list[str], at: int, error: str) -> str:
 def _of_launcher(error: str) -> bool:
     name = error.partition(":")[0]
     return any(each in name for each in _LAUNCHERS) or (
-        name.endswith("CalledProcessError") and _LAUNCHED in error and "/python" in error
+        name.endswith("CalledProcessError") and _LAUNCHED.search(error) is not None
     )

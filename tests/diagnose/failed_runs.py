@@ -68,7 +68,8 @@ class FailedRun:
 def gathered(folder: RunFolder, failed_run: FailedRun) -> RunEvidence:
     """Read what a run left, with what Slurm would say."""
     program = ["train.py"] if failed_run.program else []
-    kept = record(processes_per_node=2, program=program, **{"job_id": "8"} | failed_run.record)
+    usual = {"processes_per_node": 2, "program": program, "job_id": "8"}
+    kept = record(**usual | failed_run.record)
     return gather(
         folder, kept, failed_run.state, failed_run.slurm, failed_run.reason, failed_run.code,
         failed_run.progress,

@@ -236,7 +236,7 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
     ),
     "a stale file handle": (
         FailedRun(ranks={1: traceback("OSError: [Errno 116] Stale file handle: '/scratch/a.pt'")}),
-        "file-system", 1, "node1", "a file system failed", "can be written to",
+        "file-system", 1, "node1", "a file system failed", "written anew",
     ),
     "too many requests": (
         FailedRun(ranks={1: traceback("requests.exceptions.HTTPError: 429 Client Error: Too Many "

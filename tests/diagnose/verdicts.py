@@ -9,11 +9,14 @@ In a log `1.0|` is stderr of local rank 0 on node 1 and `1.0>` its stdout, `*` i
 the launcher on node 1; the rest is the script's. `@tb FILE:LINE CODE; ...` is a traceback up to its
 error, `@tbr` one that PyTorch puts the rank in front of; `@new`, `@mid`, `@old RANK:CODE ...` are
 torchrun's words on its ranks' ends, in three generations, the first to fail first; `@srun NODE` is
-srun's end.
+srun's end. `@error {...}` is a rank's error file. The run has two nodes of two ranks unless
+`hosts:` and `gpus:` say otherwise; `first:` is the node whose launcher failed first, `step:` the
+step that was reached, `trainer:` says that it is no user's program.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpclaunch.diagnose.cause import Diagnosis
+from hpclaunch.diagnose.progress import Progress
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import launchers
 from tests.diagnose.failed_runs import HOSTS, FailedRun, ask
@@ -54,6 +58,10 @@ class Case:
     run: FailedRun = field(default_factory=FailedRun)
     own_logs: bool = True
     """Each rank has its own log beside the job's."""
+    hosts: tuple[str, ...] = HOSTS
+    per_node: int = PER_NODE
+    first: int | None = None
+    """Number of the node whose launcher failed first."""
 
     def ask(self, root: Path) -> Diagnosis:
         """Write the run folder, and ask why."""
@@ -64,17 +72,23 @@ class Case:
         folder = RunFolder(root)
         job: list[str] = []
         own: dict[int, list[str]] = {}
-        for node, local, stderr, text in lines_of(self.log):
+        folder.logs.mkdir(parents=True)
+        for node, local, stderr, text in lines_of(self.log, self.hosts, self.per_node):
+            if text.startswith("@error "):
+                document = json.loads(text.removeprefix("@error "))
+                folder.rank_error(document["rank"]).write_text(json.dumps(document))
+                continue
             label = "" if node is None else f"{node}: "
             label += "" if local is None else f"[gpu{local}]:"
             job.append(label + text)
             if node is not None and local is not None and stderr and self.own_logs:
-                own.setdefault(node * PER_NODE + local, []).append(text)
-        folder.logs.mkdir(parents=True)
-        folder.nodes.write_text("".join(f"{host}\n" for host in HOSTS))
+                own.setdefault(node * self.per_node + local, []).append(text)
+        folder.nodes.write_text("".join(f"{host}\n" for host in self.hosts))
+        if self.first is not None:
+            folder.first_failed_node.write_text(f"1 {self.first} {self.hosts[self.first]}\n")
         (folder.logs / "job-8.out").write_text("\n".join([*job, ""]))
         for rank, texts in own.items():
-            node, local = divmod(rank, PER_NODE)
+            node, local = divmod(rank, self.per_node)
             place = folder.logs / f"ranks/node-{node}/none_x1/attempt_0/{local}"
             place.mkdir(parents=True)
             (place / "stderr.log").write_text("\n".join([*texts, ""]))
@@ -95,7 +109,9 @@ class Case:
         return "right" if place and said and advised and not barred else "wrong"
 
 
-def lines_of(log: str) -> Iterator[tuple[int | None, int | None, bool, str]]:
+def lines_of(
+    log: str, hosts: tuple[str, ...] = HOSTS, per_node: int = PER_NODE
+) -> Iterator[tuple[int | None, int | None, bool, str]]:
     """Return node, local rank, whether it is stderr, and text of each line."""
     at = 0
     for line in log.split("\n"):
@@ -103,19 +119,21 @@ def lines_of(log: str) -> Iterator[tuple[int | None, int | None, bool, str]]:
         stderr = bool(sep) and len(head) <= 3
         if not stderr:
             head, sep, text = line.partition(">")
-        if line.startswith("@"):
+        if line.startswith("@error "):
+            yield None, None, True, line
+        elif line.startswith("@"):
             at += 1
-            for node, words in launchers.lines(line, at, HOSTS, PER_NODE):
+            for node, words in launchers.lines(line, at, hosts, per_node):
                 yield node, None, True, words
         elif head == "*":
-            for rank in range(len(HOSTS) * PER_NODE):
+            for rank in range(len(hosts) * per_node):
                 for words in launchers.traceback(text, rank):
-                    yield *divmod(rank, PER_NODE), stderr, words
+                    yield *divmod(rank, per_node), stderr, words
         elif len(head) == 3 and head[1] == ".":
             node, local = int(head[0]), int(head[2])
-            for words in launchers.traceback(text, node * PER_NODE + local):
+            for words in launchers.traceback(text, node * per_node + local):
                 yield node, local, stderr, words
-        elif sep and head in {"0", "1"}:
+        elif sep and len(head) == 1 and head.isdigit():
             yield int(head), None, True, text
         else:
             yield None, None, True, line
@@ -136,10 +154,21 @@ def _cases(file: Path) -> Iterator[Case]:
         head, _, log = part.partition("\n---\n")
         name, *rest = head.splitlines()
         told = {key: value for key, _, value in (line.partition(": ") for line in rest)}
+        hosts, per_node = (
+            tuple(told.get("hosts", " ".join(HOSTS)).split()),
+            int(told.get("gpus", 2)),
+        )
         run = FailedRun(
             slurm=told.get("slurm", "FAILED"),
             state=told.get("state", "failed"),
             code=int(told.get("exit", "1")),
+            program="trainer" not in told,
+            progress=Progress(step=int(told["step"])) if "step" in told else Progress(),
+            record={
+                "nodes": len(hosts),
+                "processes_per_node": per_node,
+                "stage": told.get("stage", ""),
+            },
         )
         yield Case(
             file.stem,
@@ -152,6 +181,9 @@ def _cases(file: Path) -> Iterator[Case]:
             _split(told.get("never", ""), "&"),
             _split(told.get("shows", ""), "&"),
             run,
+            hosts=hosts,
+            per_node=per_node,
+            first=int(told["first"]) if "first" in told else None,
         )
 
 

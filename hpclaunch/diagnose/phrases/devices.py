@@ -41,7 +41,7 @@ GPU_MEMORY: Family = {
         "Cuda failure 'out of memory'", "Failed to CUDA calloc", "Failed to CUDA malloc",
         "No executable batch size found", "CUDA_ERROR_OUT_OF_MEMORY", "XPU out of memory",
         "Error out of memory at line", "No available memory for the cache blocks",
-        "larger than the available KV cache memory",
+        "larger than the available KV cache memory", "on startup is less than desired GPU memory",
     )
 }  # fmt: skip
 NO_GPU: Family = {
@@ -49,6 +49,7 @@ NO_GPU: Family = {
         "No CUDA GPUs are available", "this rank sees no GPU", "not compiled with CUDA enabled",
         "Found no NVIDIA driver", "no CUDA-capable device", " were asked for",
         "has fewer GPUs than", "torch.cuda.is_available() is False",
+        "CUDA driver initialization failed", "couldn't communicate with the NVIDIA driver",
         confirmed=r"GPU|CUDA|NVIDIA|cuda",
     )
 }  # fmt: skip
@@ -58,6 +59,7 @@ CUDA_MISMATCH: Family = {
         "no kernel image is available", "forward compatibility was attempted",
         "Driver/library version mismatch", "unsupported display driver",
         "not compatible with the current PyTorch installation",
+        "invalid value for --gpu-architecture",
     )
 }  # fmt: skip
 CUDA_ERROR: Family = {

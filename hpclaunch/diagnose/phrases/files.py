@@ -18,6 +18,8 @@ FILE_SYSTEM: Family = {
         "[Errno 108]",
     ),
     "read_only": phrases("Read-only file system", "[Errno 30]"),
+    "no_locks": phrases("No locks available", "[Errno 37]", "os error 37)"),
+    "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
     "io_error": phrases("Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error"),
 }
 NO_PERMISSION: Family = {
@@ -62,5 +64,7 @@ BAD_DATA: Family = {
         "pyarrow.lib.ArrowInvalid", "DatasetGenerationCastError",
         "because column names don't match",
         "new columns (", "missing columns (", "Parquet magic bytes not found",
+        confirmed=r"(?m)^(?!.*(?:offset overflow|while concatenating))",
     )
 }  # fmt: skip
+CALIBRATION: Family = {"calibration": phrases("not positive-definite", "not positive definite")}

@@ -19,11 +19,13 @@ NCCL_VERSIONS: Family = {
 }
 INFINIBAND: Family = {
     "infiniband": phrases(
-        "NET/IB : Got completion", "ibv_modify_qp failed", "Got async event", "ibv_poll_cq failed",
+        "NET/IB : Got completion", "NET/IB: Got completion", "ibv_modify_qp failed",
+        "Got async event", "ibv_poll_cq failed",
         "ibv_post_send failed", "ibv_open_device failed", "ibv_query_gid", "NET/OFI Request",
-        "NET/OFI ", "IBV_WC_", "ibv_query_port failed",
+        "NET/OFI ", "NET/UCX", "IBV_WC_", "ibv_query_port failed",
         confirmed=r"with (?:status=|error )(?!0\b)|failed with error"
-        r"|: *(?:port error|device fatal)|IBV_WC_|ibv_\w+ failed|NET/OFI .*(?:fail|rror)",
+        r"|: *(?:port error|device fatal)|IBV_WC_|ibv_\w+ failed"
+        r"|NET/(?:OFI|UCX).*(?:fail|rror|Unable)",
     )
 }  # fmt: skip
 STUCK_CALL: Family = {

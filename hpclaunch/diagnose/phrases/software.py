@@ -30,6 +30,7 @@ MISSING_LIBRARY: Family = {
         "cannot open shared object file", "Could not load library lib",
         "Unable to load any of {lib",
         "libcuda.so cannot found", "CUDA Setup failed", "no libcuda.so",
+        "compile the bitsandbytes library", "Configured CUDA binary not found at",
     )
 }  # fmt: skip
 PACKAGE_INDEX: Family = {
@@ -52,7 +53,7 @@ NO_COMPILER: Family = {
         "MissingCUDAException", "CUDAMismatchException", "Error building extension",
         "Ninja is required to load", "does not match the version torch was compiled with",
         "unable to compile cuda/cpp", "nvcc not found", "fatal error: Python.h",
-        "'nvcc'", "mismatches the version that was used to compile",
+        "'nvcc'", "cannot find -l", "mismatches the version that was used to compile",
     )
 }  # fmt: skip
 NO_PACKAGE: Family = {
@@ -66,6 +67,32 @@ NO_PACKAGE: Family = {
         r"|ValueError: .*(?:not installed|pip install))|library but it was not found",
     )
 }  # fmt: skip
+HIDDEN: Family = {
+    "hidden_package": phrases(
+        ".py)", ".py'",
+        confirmed=r"cannot import name|partially initialized module|has no attribute",
+    )
+}  # fmt: skip
+OLD_PYTHON: Family = {
+    "old_python": phrases(
+        "unsupported operand type(s) for |: 'type'", "unsupported operand type(s) for |: '_Gen",
+        "unsupported operand type(s) for |: 'NoneType' and 'type'",
+        "No module named 'tomllib'", "cannot import name 'StrEnum' from 'enum'",
+        "from 'typing' (/", "dataclass() got an unexpected keyword argument",
+    )
+}  # fmt: skip
+ARGUMENTS: Family = {"unknown_argument": phrases("got an unexpected keyword argument")}
+PROTOBUF: Family = {
+    "protobuf": phrases("Descriptors cannot be created", "Descriptors cannot not be created")
+}
+CHAT: Family = {
+    "no_chat_template": phrases(
+        "chat_template is not set and", "does not have a chat template", "no chat template set"
+    ),
+    "chat_template": phrases(
+        "jinja2.exceptions.", "Conversation roles must alternate", "roles must alternate"
+    ),
+}
 PACKAGE_VERSIONS: Family = {
     "package_versions": phrases(
         "cannot import name ", "VersionConflict", "is required for a normal functioning of",

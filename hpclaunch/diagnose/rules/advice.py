@@ -31,6 +31,12 @@ def resume(evidence: RunEvidence, *words: str) -> str:
     return f"{shlex.join(['hpclaunch', 'resume', evidence.record.name, *words])}   ({where})"
 
 
+def elsewhere(evidence: RunEvidence, host: str | None) -> str:
+    """Return the command that goes on without a node, where that is known and can be."""
+    words = ("--exclude", host) if host is not None and evidence.record.mode == "sbatch" else ()
+    return resume(evidence, *words)
+
+
 def logs(evidence: RunEvidence, rank: int | None = None) -> str:
     """Return the command that shows the log."""
     chosen = [] if rank is None else ["--rank", str(rank)]

@@ -1,103 +1,15 @@
-"""GPUs that break, are missing, or do not fit their driver."""
+"""GPUs that are busy, missing, given twice, or do not fit their driver."""
 
 from __future__ import annotations
 
 import re
 
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
-_XID = re.compile(r"Xid (?:\([^)]*\): )?(\d+)")
-MEANINGS = {
-    13: "the program did something illegal on the GPU",
-    31: "the program touched memory of the GPU that is not its own",
-    43: "the program's work on the GPU stopped",
-    45: "the program's work on the GPU was ended early",
-    48: "a double-bit memory error: the GPU's memory is failing",
-    61: "a fault inside the GPU",
-    62: "a fault inside the GPU",
-    63: "a memory page of the GPU was retired",
-    64: "a memory page of the GPU could not be retired",
-    74: "an NVLink error",
-    79: "the GPU has fallen off the bus",
-    92: "a high rate of memory errors",
-    94: "a contained memory error",
-    95: "an uncontained memory error: the node must be reset",
-    119: "the GPU's own processor did not answer",
-    120: "the GPU's own processor failed",
-}
-"""What NVIDIA's catalogue of Xid errors says of the usual ones."""
-UNLISTED = "see NVIDIA's list of Xid errors"
-PROGRAM = {13, 31, 43, 45}
-"""Of these most are the program's fault, not the device's."""
-ENDED = {43, 45}
-"""These follow whenever a program on the GPU is killed: as a sidecar's note they show nothing."""
-REPAIRED = {63, 92}
-"""The GPU has noted, or mended, these by itself, and goes on."""
 _OF_GPU = re.compile(r"CUDA|cuda|NCCL|nccl|GPU|CUBLAS|CUDNN")
-_ECC = "uncorrected ECC"
-
-
-def hardware(evidence: RunEvidence) -> Cause | None:
-    """The driver reported an error of a GPU, or a GPU was lost."""
-    lines = _reported(evidence, "xid") or _reported(evidence, "gpu_lost")
-    notes = _noted(evidence)
-    lost = evidence.root_cause_line("gpu_lost")
-    if not lines and not lost and not (notes and not evidence.explained):
-        return None
-    line = next(iter(lines), lost)
-    first = line or notes[0]
-    number = _number(first.text)
-    if number is not None:
-        headline = f"GPU error Xid {number}: {MEANINGS.get(number, UNLISTED)}"
-    elif _ECC in first.text or "ncorrectable ECC" in first.text:
-        headline = "a GPU's memory had errors that could not be corrected"
-    else:
-        headline = "a GPU was lost while the job ran"
-    if number in PROGRAM:
-        if evidence.explained:
-            return None
-        steps = ["CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation"]
-    else:
-        steps = ["tell your site's support: the node needs a look before it is used again"]
-    rank, host = evidence.rank_and_host(line) if line else (None, None)
-    if host is None and notes and not lines and not lost:
-        host = notes[0].text.partition(":")[0]
-    shown_lines = (*lines[:3], *notes[:2]) or ((line,) if line else ())
-    return Cause(headline, (*steps, advice.resume(evidence)), shown_lines, rank, host)
-
-
-def _reported(evidence: RunEvidence, name: str) -> tuple[Clue, ...]:
-    """Return the driver's lines that the training did not survive.
-
-    A rank that says why it failed, and does not speak of its GPU, did not fail of it.
-    """
-    if evidence.explained and not _OF_GPU.search(evidence.last_words):
-        return ()
-    return tuple(
-        line
-        for line in evidence.matching_lines(name)
-        if not evidence.log.went_on(line) and _number(line.text) not in REPAIRED
-    )
-
-
-def _noted(evidence: RunEvidence) -> tuple[Clue, ...]:
-    """What the sidecars noted of devices that failed; what is a program's fault comes last."""
-    found = [
-        (_number(text) in PROGRAM, Clue(f"{node.node}: {text}", node.file))
-        for node in evidence.nodes
-        for text in node.notes
-        if ("no longer sampled" in text or _ECC in text or _number(text) is not None)
-        and _number(text) not in ENDED
-    ]
-    return tuple(clue for _, clue in sorted(found, key=lambda pair: pair[0]))
-
-
-def _number(text: str) -> int | None:
-    """Return the Xid that a line names."""
-    match = _XID.search(text)
-    return int(match.group(1)) if match else None
 
 
 def fabric_manager(evidence: RunEvidence) -> Cause | None:
@@ -111,7 +23,7 @@ def fabric_manager(evidence: RunEvidence) -> Cause | None:
     steps = (
         "tell your site's support: nvidia-fabricmanager does not run on the node, or is of another "
         "version than the driver",
-        *_elsewhere(evidence, host),
+        advice.elsewhere(evidence, host),
     )
     headline = "the GPUs are not initialized (CUDA error 802): the node's fabric manager is down"
     return Cause(headline, steps, (line,), rank, host)
@@ -128,7 +40,7 @@ def busy(evidence: RunEvidence) -> Cause | None:
         "Exclusive_Process one process has it alone",
         "each rank must use its own GPU: torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) "
         "before anything else of CUDA",
-        *_elsewhere(evidence, host),
+        advice.elsewhere(evidence, host),
     )
     headline = "the GPU is busy: another process holds it (exclusive mode), or it hangs"
     return Cause(headline, steps, (line,), rank, host)
@@ -173,12 +85,6 @@ def duplicate(evidence: RunEvidence) -> Cause | None:
     return Cause(f"{which} use the same GPU{device}", steps, (line,), rank, host)
 
 
-def _elsewhere(evidence: RunEvidence, host: str | None) -> tuple[str, ...]:
-    """Return the command that goes on, without the node if that is known."""
-    words = ("--exclude", host) if host is not None and evidence.record.mode == "sbatch" else ()
-    return (advice.resume(evidence, *words),)
-
-
 def missing(evidence: RunEvidence) -> Cause | None:
     """A rank saw no GPU, or another number than was asked for."""
     line = evidence.root_cause_line("no_gpu")
@@ -206,7 +112,7 @@ def driver(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
-    kernels = "no kernel image" in line.text or "not compatible" in line.text
+    kernels = re.search(r"no kernel image|not compatible|gpu-arch", line.text) is not None
     broken = "Driver/library" in line.text or "unsupported display" in line.text
     headline = "the driver is too old for this PyTorch's CUDA"
     steps: tuple[str, ...] = (
@@ -218,8 +124,23 @@ def driver(evidence: RunEvidence) -> Cause | None:
     elif broken:
         headline = "the driver on the node and its libraries are of two versions"
         steps = ("tell your site's support: the node must be restarted or its driver loaded anew",
-                 *_elsewhere(evidence, host))  # fmt: skip
+                 advice.elsewhere(evidence, host))  # fmt: skip
+    if "Error 803" in line.text or "display driver" in line.text:
+        steps = (
+            "see whether a module or LD_LIBRARY_PATH brings another libcuda.so than the driver's "
+            "(a folder compat is one): ldconfig -p and echo $LD_LIBRARY_PATH in the job",
+            *steps,
+        )
+    elif not kernels and _others_run(evidence, host):
+        steps = (f"the other nodes of the job did not fail so: {host} has an older driver",
+                 advice.elsewhere(evidence, host), *steps)  # fmt: skip
     return Cause(headline, steps, (line,), rank, host)
+
+
+def _others_run(evidence: RunEvidence, host: str | None) -> bool:
+    """Return whether one node of several alone met it."""
+    hosts = {rank.host for rank in evidence.ranks if patterns.has("driver", rank.text)}
+    return evidence.record.nodes > 1 and host is not None and hosts == {host}
 
 
 def _reported_by_tool(evidence: RunEvidence) -> Clue | None:

@@ -53,6 +53,19 @@ def _columns(text: str) -> str:
     return next((line for line in lines if line.startswith("there are")), "".join(lines[:1]))
 
 
+def calibration(evidence: RunEvidence) -> Cause | None:
+    """The rows that int4 is calibrated with say too little of a layer."""
+    line = evidence.root_cause_line("calibration")
+    if line is None or evidence.record.stage != "quantize":
+        return None
+    steps = (
+        "calibrate with more rows, longer and more varied ones: hpclaunch quantize --rows 1024",
+        advice.resume(evidence),
+    )
+    headline = "the rows do not suffice to calibrate a layer (its Hessian is not positive-definite)"
+    return Cause(headline, steps, (line,), *evidence.rank_and_host(line))
+
+
 def no_module(evidence: RunEvidence) -> Cause | None:
     """A module that the script loads is not there on the node."""
     line = evidence.root_cause_line("no_module")

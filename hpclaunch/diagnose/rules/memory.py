@@ -16,6 +16,7 @@ _GPU = re.compile(r"GPU (\d+)[ ;]")
 _CAPACITY = re.compile(r"total capac\w+ of ([\d.]+ \w+)|([\d.]+ \w+) total capacity")
 _FREE = re.compile(r"of which ([\d.]+ \w+) is free|; ([\d.]+ \w+) free")
 _OTHERS = re.compile(r"\. Process \d+ has ([\d.]+ \w+) memory in use")
+_EVALUATING = re.compile(r"in (?:evaluate|evaluation_loop|prediction_step)\b")
 _TASK = re.compile(r"srun: error: (\S+?): tasks? (\d+)\S*: Out Of Memory")
 _ON_NODE = re.compile(r"slurmstepd-?(\S*): error")
 
@@ -54,6 +55,15 @@ def gpu(evidence: RunEvidence) -> Cause | None:
     headline += f": it asked for {requested.group(1)} more" if requested else ""
     if capacity:
         headline += f", of {capacity}" + (f" {free} was free" if free else "")
+    other = _OTHERS.search(line.text)
+    if other and capacity and 2 * float(other[1].split()[0]) > float(capacity.split()[0]) and (
+        other[1].split()[1] == capacity.split()[1]
+    ):  # fmt: skip
+        headline += f"; another process held {other[1]} of it"
+        elsewhere = advice.elsewhere(evidence, host)
+        steps = (f"whose it is: nvidia-smi on {host or 'the node'}; tell your site's support",
+                 elsewhere)  # fmt: skip
+        return Cause(headline, steps, (line,), rank, host)
     return Cause(headline, _gpu_advice(evidence, line.text), (line,), rank, host)
 
 
@@ -68,12 +78,20 @@ def _gpu_advice(evidence: RunEvidence, text: str) -> tuple[str, ...]:
     others = _OTHERS.search(text)
     if others:
         steps.append(f"another process held {others.group(1)} of this GPU: see nvidia-smi on it")
+    evaluating = _EVALUATING.search(evidence.last_words) is not None
     if evidence.record.program:
+        if evaluating:
+            steps.append(
+                "it was evaluating: a smaller per_device_eval_batch_size, and "
+                "eval_accumulation_steps=1, which takes the logits off the GPU"
+            )
         return (*steps, "make the batch or the sequences of your program smaller", *_more(evidence))
     section = advice.training(evidence)
     batch, length = section["per_device_train_batch_size"], section["max_length"]
     parts = section["gradient_accumulation_steps"]
-    if isinstance(batch, int) and batch > 1 and isinstance(parts, int):
+    if evaluating:
+        steps.append(advice.resume(evidence, "training.per_device_eval_batch_size=1"))
+    elif isinstance(batch, int) and batch > 1 and isinstance(parts, int):
         half = max(1, batch // 2)
         steps.append(
             advice.resume(

@@ -22,6 +22,10 @@ _JOINED = re.compile(
     r"|world_size=(?P<world>\d+), worker_count=(?P<here>\d+)"
 )
 _PEER = re.compile(r"\[([\w.:]+)\]:(\d+)")
+_UNRESOLVED = re.compile(r"addresses of \(([\w.-]+), \d+\) cannot be retrieved \(gai error")
+_UNREACHABLE = re.compile(
+    r"connect to ([\d.]+|\[[\w:]+\])<\d+>.*(No route to host|Network is unreachable)"
+)
 _PORT = re.compile(r"port: (\d+)|\]:(\d+) \(errno: 98|:(\d+)\D*ddress already in use")
 
 
@@ -117,6 +121,9 @@ def not_met(evidence: RunEvidence) -> Cause | None:
     line = late or evidence.root_cause_line("network")
     if line is None or (late is None and evidence.progress.step is not None):
         return None
+    unresolved = _UNRESOLVED.search(line.text)
+    if unresolved:
+        return _unresolved(evidence, line, unresolved[1])
     key, joined = _KEY.search(line.text), _JOINED.search(line.text)
     rank = int(key.group(1)) if key else None
     headline = "the ranks did not find each other"
@@ -139,6 +146,18 @@ def not_met(evidence: RunEvidence) -> Cause | None:
     if culprit is not None and "Last error: " in culprit.error:
         shown = (*shown, culprit.clue())
     return Cause(headline, tuple(steps), shown, rank, _host(evidence, rank))
+
+
+def _unresolved(evidence: RunEvidence, line: Clue, first: str) -> Cause:
+    """A node does not find the address of the first node."""
+    rank, node = advice.who(evidence, line)
+    headline = f"{node or 'a node'} cannot resolve the name of the first node ({first})"
+    steps = (
+        f"on that node: getent hosts {first}; tell your site's support",
+        "another name or network for it: `interface` in the site profile",
+        advice.elsewhere(evidence, node),
+    )
+    return Cause(headline, steps, (line,), rank, node)
 
 
 def port(evidence: RunEvidence) -> Cause | None:
@@ -168,6 +187,11 @@ def peer(evidence: RunEvidence) -> Cause | None:
     shown_lines = (*lines[:3], *evidence.nccl[:2])
     if rank is not None and (not shown_lines or "Last error: " in rank.error):
         shown_lines = (*shown_lines, rank.clue())
+    gone = _UNREACHABLE.search(rank.error if rank else evidence.last_words)
+    if gone:
+        headline = f"the node at {gone[1]} can no longer be reached: {gone[2]}"
+        state = "what became of it: sinfo --Node --long, and your site's support"
+        return Cause(headline, (state, advice.resume(evidence)), shown_lines, number, host)
     steps = (
         advice.logs(evidence),
         "a rank that ends without a word was most often killed: look for it on its node",

@@ -9,10 +9,10 @@ from dataclasses import replace
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.last_words import argument_error, without_noise
 from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.packages import package_of
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
-from hpclaunch.diagnose.tracebacks import ending
 
 FRAMES = 8
 """Lines of a traceback that are shown."""
@@ -20,24 +20,13 @@ LAST = 4
 """Last lines of a rank's output that are shown."""
 MESSAGE = 6
 """Lines of an error's message that are shown, the first included."""
-_TASK = re.compile(
-    r"(?:srun: error: ([\w.-]+): tasks? [\d,-]+:|: line \d+: +\d+) "
-    r"(Killed|Segmentation fault|Bus error|Aborted)"
-)
 ARGPARSE = 2
 """Exit code of a program that argparse ends."""
-_MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
 _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 """How the trainer names an error of a reward function (hpclaunch/train/rewards.py)."""
-_LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
-"""How bash names a line of a script that it cannot execute."""
-_CONSEQUENCE = re.compile(
-    r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
-    r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
-    r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
-    r"|task \d+: (?:Terminated|Killed)|CANCELLED AT|Force Terminated|spank: required plugin"
-    r"|going to /tmp instead|Failed to invoke spank"
-)
+_FIX = re.compile(r"(?:Please|Set|Use|Try|Consider|Install|Run|You can|You should|To fix) \w.{8,}")
+_CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
+_FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
 
 
 def arguments(evidence: RunEvidence) -> Cause | None:
@@ -81,6 +70,9 @@ def exception(evidence: RunEvidence) -> Cause | None:
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
+    said = _own_fix(rank)
+    if said and not rank.fix:
+        steps.insert(0, f"its message says: {said}")
     if "CalledProcessError" in rank.error and rank.context:  # the other program says why, above
         above = without_noise(rank.context.decode("utf-8", errors="replace").split("\n"))
         shown_lines = (*(Clue(tidy(text), rank.file) for text in above[-LAST:]), *shown_lines)
@@ -88,6 +80,14 @@ def exception(evidence: RunEvidence) -> Cause | None:
         words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
         shown_lines = (*words, evidence.exit_line(rank))
     return Cause(rank.error, tuple(steps), shown_lines, rank.rank, rank.host)
+
+
+def _own_fix(rank: RankFailure) -> str:
+    """Return the line of an error's message that says what to do; '' where none does."""
+    lines = rank.text.decode("utf-8", errors="replace").split("\n")
+    at = len(lines) - 1 if rank.error_at is None else rank.error_at
+    below = [tidy(_unranked(line)) for line in lines[at + 1 : at + MESSAGE]]
+    return next((line for line in below if _FIX.match(line)), "")
 
 
 def killed(evidence: RunEvidence) -> Cause | None:
@@ -107,16 +107,36 @@ def killed(evidence: RunEvidence) -> Cause | None:
         "SIGBUS": "most often /dev/shm or a mapped file's disk is full",
         "SIGILL": "its code is for another processor",
         "SIGFPE": "a division by zero in compiled code",
+        "SIGTERM": "by a person, or a program that watches the node: no other rank had failed",
     }.get(name, "")
     headline = f"exit code {rank.code}: killed by {name}" + (f" ({meaning})" if meaning else "")
     output = tuple(Clue(text, rank.file) for text in _last_lines(rank))
     step = {
         "SIGKILL": "what the kernel says on the node: dmesg -T | grep -i kill; or try more --mem",
         "SIGBUS": "df -h /dev/shm on the node; training.dataloader_num_workers=0 uses none of it",
+        "SIGTERM": "who may have ended it: the site's rules for processes on its nodes",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
+    frame = _crashed_in(rank)
+    if frame and name != "SIGKILL":
+        headline += f", in {frame}"
+        step = f"see whether {frame.partition(' of ')[2] or frame} fits this PyTorch and this GPU"
+    if name == "SIGILL" and rank.host and evidence.record.mode == "sbatch":
+        step = "make the environment on a node of the oldest kind, or leave this kind of node out: "
+        step += advice.resume(evidence, "--exclude", rank.host)
     shown_lines = (evidence.exit_line(rank), *output[-LAST:])
     steps = (step, advice.logs(evidence, rank.rank), advice.resume(evidence))
     return Cause(headline, steps, shown_lines, rank.rank, rank.host)
+
+
+def _crashed_in(rank: RankFailure) -> str:
+    """Return the function that Python's fault handler shows on top of its stack; '' without one."""
+    text = rank.text.decode("utf-8", errors="replace")
+    current = _CURRENT.search(text)
+    match = _FAULT_FRAME.search(text, current.end()) if current else None
+    if match is None:
+        return ""
+    package = package_of(match[1])
+    return f"{match[2]} of {package}" if package else match[2]
 
 
 def _last_lines(rank: RankFailure) -> list[str]:
@@ -152,72 +172,6 @@ def _shown(rank: RankFailure, lines: list[str], at: int) -> Clue:
 
 def _unranked(line: str) -> str:
     return re.sub(r"^\[rank\d+\]: ?", "", line)
-
-
-def exception_in_log(evidence: RunEvidence) -> Cause | None:
-    """No rank failed: what ran before the ranks raised an exception."""
-    last = _last_exception(evidence)
-    line = _message_of_script(evidence)
-    if evidence.ranks or last is None or (line and line.text.startswith("hpclaunch: ")):
-        return None
-    error, clues = last
-    return Cause(error, (advice.logs(evidence), advice.resume(evidence)), clues)
-
-
-def script(evidence: RunEvidence) -> Cause | None:
-    """No rank failed: the script, or a command in it, printed why."""
-    line = _message_of_script(evidence)
-    if evidence.ranks or line is None or exception_in_log(evidence) is not None:
-        return None
-    match = _MESSAGE.match(line.text)
-    headline, _, step = (match.group(1) if match else line.text).partition("; ")
-    of_script = None if match else _LINE_OF_SCRIPT.match(line.text)
-    if of_script:
-        headline = of_script.group(1)
-        windows = any("\\r'" in each.text for each in evidence.matching_lines("script"))
-        step = "the script has Windows' line ends: dos2unix it" * windows
-    steps = (
-        (step, advice.resume(evidence))
-        if step
-        else (advice.logs(evidence), advice.resume(evidence))
-    )
-    return Cause(headline, steps, (line,))
-
-
-def task_killed(evidence: RunEvidence) -> Cause | None:
-    """A launcher itself was ended by a signal, as srun says."""
-    if evidence.ranks:
-        return None
-    for line in evidence.matching_lines("task_killed"):
-        match = _TASK.search(line.text)
-        if match and evidence.log.is_at_end(line):
-            how = match[2].partition(" (")[0]
-            kill = " (by the system where memory ran out, or by a person)" * (how == "Killed")
-            steps = (
-                f"what the kernel says on {match[1] or 'the node'}: dmesg -T | grep -i kill; or "
-                "try more --mem",
-                advice.logs(evidence), advice.resume(evidence),
-            )  # fmt: skip
-            headline = f"the launcher was ended by a signal: {how}{kill}"
-            return Cause(headline, steps, (line,), host=match[1])
-    return None
-
-
-def _message_of_script(evidence: RunEvidence) -> Clue | None:
-    """Return the last line of the script that is no consequence of another failure."""
-    lines = (line for line in reversed(evidence.matching_lines("script"))
-             if not _CONSEQUENCE.search(line.text))  # fmt: skip
-    return next(lines, None)
-
-
-def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
-    """Return the exception that the log ends with, and the end of its traceback."""
-    lines = evidence.log.end().split("\n")
-    found = ending(lines, len(evidence.log.last))
-    if found is None:
-        return None
-    shown = [tidy(line) for line in lines[max(found.begin, found.at - 4) : found.at + 1]]
-    return tidy(found.error), tuple(Clue(text, evidence.log.file) for text in shown if text)
 
 
 def unknown(evidence: RunEvidence) -> Cause:

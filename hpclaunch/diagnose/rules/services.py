@@ -26,14 +26,24 @@ def certificate(evidence: RunEvidence) -> Cause | None:
     if found is None or found.fault != "certificate":
         return None
     line = advice.line_with(evidence, found.line)
+    host = found.host or "a service"
+    who = advice.who(evidence, line)
+    if "not yet valid" in found.line:
+        node = who[1] or "the node"
+        step = "compare them: date on the node and on a login node; tell your site's support"
+        headline = (
+            f"the clock of {node} is behind: the certificate of {host} is not yet valid there"
+        )
+        return Cause(headline, (step, advice.resume(evidence)), (line,), *who)
     steps = (
         "where a proxy of your site stands between: name its certificates in the job, as "
         "REQUESTS_CA_BUNDLE and SSL_CERT_FILE; ask your site's support for the file",
         "else the certificates of Python are old: python -m pip install --upgrade certifi",
         advice.resume(evidence),
     )
-    headline = f"the certificate of {found.host or 'a service'} is not accepted on the node"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    why = ": it has expired" if "has expired" in found.line else ""
+    headline = f"the certificate of {host} is not accepted on the node{why}"
+    return Cause(headline, steps, (line,), *who)
 
 
 def wandb_key(evidence: RunEvidence) -> Cause | None:

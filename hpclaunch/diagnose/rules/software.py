@@ -11,6 +11,11 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _VERSION = re.compile(r"version `(\w+_[\d.]+)' not found")
 _LIBRARY = re.compile(r"([\w.+-]+\.so(?:\.[\d.]+)?): cannot open shared object")
+_VENDOR = re.compile(
+    r"((?:libtorch|libc10|libcu|libnv|libnccl)\w*)\.so[.\d]*: undefined symbol: _*"
+    r"(nccl|cudnn|cublas|cusparse|cusolver|cufft|nvJitLink|nvrtc|cupti)"
+)
+"""One of NVIDIA's libraries that does not fit the one it calls: two copies are mixed."""
 _MODULE = re.compile(r"No module named '?([\w.]+)")
 _OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
 
@@ -55,6 +60,9 @@ def abi(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("abi")
     if line is None:
         return None
+    vendor = _VENDOR.search(line.text)
+    if vendor:
+        return _two_copies(evidence, line, vendor)
     name = package_of(line.text)
     if re.search(r"numpy|NumPy|_ARRAY_API|multiarray|API version", line.text):
         culprit = package_of(evidence.last_words.replace(line.text, ""))
@@ -77,6 +85,18 @@ def abi(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, (*steps, advice.resume(evidence)), (line,), *_who(evidence, line))
 
 
+def _two_copies(evidence: RunEvidence, line: Clue, vendor: re.Match[str]) -> Cause:
+    """Another copy of one of NVIDIA's libraries is found before the one that PyTorch brings."""
+    steps = (
+        f"a module or LD_LIBRARY_PATH brings another {vendor[2]}, which is found before PyTorch's "
+        "own: module unload it, or unset LD_LIBRARY_PATH",
+        "see both: echo $LD_LIBRARY_PATH; python -m pip list | grep nvidia",
+        advice.resume(evidence),
+    )
+    headline = f"{vendor[1]} finds another {vendor[2]} than its own: {line.text}"
+    return Cause(headline, steps, (line,), *_who(evidence, line))
+
+
 def wrong_wheel(evidence: RunEvidence) -> Cause | None:
     """A package is for another Python, or another kind of processor."""
     line = evidence.root_cause_line("wrong_wheel")
@@ -97,6 +117,15 @@ def missing_library(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("missing_library")
     if line is None:
         return None
+    if "bitsandbytes" in line.text:
+        fixes = (
+            "take a release of bitsandbytes with a library for the CUDA of this PyTorch: python -m "
+            "pip install --upgrade bitsandbytes",
+            "which it looked for: python -m bitsandbytes, on the node",
+            advice.resume(evidence),
+        )
+        headline = "bitsandbytes has no compiled library for the CUDA that is here"
+        return Cause(headline, fixes, (line,), *_who(evidence, line))
     match = _LIBRARY.search(line.text)
     name = match[1] if match else ""
     base = name.partition(".so")[0].removeprefix("lib")

@@ -12,6 +12,8 @@ from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
+_GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno 110\b")
+_WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
 LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"
 
 
@@ -41,8 +43,8 @@ def full(evidence: RunEvidence) -> Cause | None:
     line = line or evidence.root_cause_line("torn_write")
     if line is None:
         return None
-    rank, host = evidence.rank_and_host(line)
-    match = _PATH.search(line.text)
+    rank, host = advice.who(evidence, line)
+    match = _PATH.search(line.text) or _WRITTEN.search(line.text)
     what = f" (writing {match.group(1)})" if match else ""
     sure = not patterns.has("torn_write", line.text.encode())
     torn = "a file could not be written whole: most likely the disk or a quota is full"
@@ -57,9 +59,10 @@ def full(evidence: RunEvidence) -> Cause | None:
 
 
 def _before_torn(evidence: RunEvidence, name: str) -> Clue | None:
-    """Return what was said of a disk just before data or a file turned out to be torn."""
+    """Return what was said of a disk before a file turned out torn, or a command failed."""
     torn = evidence.root_cause_line("json_error", "bad_row", "torn_file")
-    return evidence.context_line(name) if torn else None
+    command = "CalledProcessError" in evidence.last_words  # what it said stands above
+    return evidence.context_line(name) if torn or command else None
 
 
 def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
@@ -70,12 +73,30 @@ def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
 
 def broken(evidence: RunEvidence) -> Cause | None:
     """A file system went away under the job, or cannot be written to."""
-    line = evidence.root_cause_line("stale", "read_only", "io_error")
+    line = evidence.root_cause_line("stale", "read_only", "io_error", "no_locks", "slow_disk")
     if line is None:
         return None
-    rank, host = evidence.rank_and_host(line)
-    steps = ("see that the folder can be written to from the node", advice.resume(evidence))
-    return Cause(f"a file system failed: {line.text}", steps, (line,), rank, host)
+    rank, host = advice.who(evidence, line)
+    headline, step = f"a file system failed: {line.text}", (
+        "see that the folder can be written to from the node"
+    )  # fmt: skip
+    again = advice.elsewhere(evidence, host)
+    if patterns.has("no_locks", line.text.encode()):
+        headline = f"the file system gives no locks: {line.text}"
+        step = (
+            "the cache must lie where files can be locked: HF_HOME on another file system; tell "
+            "your site's support (NFS's lock service, or Lustre mounted without flock)"
+        )
+        again = advice.resume(evidence)
+    elif _GONE.search(line.text):
+        step = "the node lost its file system: tell your site's support which node it was"
+    elif "tale file handle" in line.text or "Errno 116" in line.text:
+        step = (
+            "a file was removed, or written anew, on another node while it was open here: no two "
+            "jobs or ranks may write one cache at once; HF_HOME or HF_DATASETS_CACHE of its own"
+        )
+        again = advice.resume(evidence)
+    return Cause(headline, (step, again), (line,), rank, host)
 
 
 def no_permission(evidence: RunEvidence) -> Cause | None:

@@ -1,0 +1,94 @@
+"""What the script, its launchers, or what runs before the ranks said as they ended."""
+
+from __future__ import annotations
+
+import re
+
+from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
+from hpclaunch.diagnose.tracebacks import ending
+
+_TASK = re.compile(
+    r"(?:srun: error: ([\w.-]+): tasks? [\d,-]+:|: line \d+: +\d+) "
+    r"(Killed|Segmentation fault|Bus error|Aborted)"
+)
+_MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
+_LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
+"""How bash names a line of a script that it cannot execute."""
+_CONSEQUENCE = re.compile(
+    r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
+    r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
+    r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
+    r"|task \d+: (?:Terminated|Killed)|CANCELLED AT|Force Terminated|spank: required plugin"
+    r"|going to /tmp instead|[Ff]ailed to invoke spank|error: spank: "
+    r"|pyxis: (?:couldn't start|child \d+ failed|failed to import|container start failed|printing"
+    r"|if the image has| +\[INFO\])"
+)
+
+
+def exception_in_log(evidence: RunEvidence) -> Cause | None:
+    """No rank failed: what ran before the ranks raised an exception."""
+    last = _last_exception(evidence)
+    line = _message_of_script(evidence)
+    if evidence.ranks or last is None or (line and line.text.startswith("hpclaunch: ")):
+        return None
+    error, clues = last
+    return Cause(error, (advice.logs(evidence), advice.resume(evidence)), clues)
+
+
+def message(evidence: RunEvidence) -> Cause | None:
+    """No rank failed: the script, or a command in it, printed why."""
+    line = _message_of_script(evidence)
+    if evidence.ranks or line is None or exception_in_log(evidence) is not None:
+        return None
+    match = _MESSAGE.match(line.text)
+    headline, _, step = (match.group(1) if match else line.text).partition("; ")
+    of_script = None if match else _LINE_OF_SCRIPT.match(line.text)
+    if of_script:
+        headline = of_script.group(1)
+        windows = any("\\r'" in each.text for each in evidence.matching_lines("script"))
+        step = "the script has Windows' line ends: dos2unix it" * windows
+    steps = (
+        (step, advice.resume(evidence))
+        if step
+        else (advice.logs(evidence), advice.resume(evidence))
+    )
+    return Cause(headline, steps, (line,))
+
+
+def task_killed(evidence: RunEvidence) -> Cause | None:
+    """A launcher itself was ended by a signal, as srun says."""
+    if evidence.ranks:
+        return None
+    for line in evidence.matching_lines("task_killed"):
+        match = _TASK.search(line.text)
+        if match and evidence.log.is_at_end(line):
+            how = match[2].partition(" (")[0]
+            kill = " (by the system where memory ran out, or by a person)" * (how == "Killed")
+            steps = (
+                f"what the kernel says on {match[1] or 'the node'}: dmesg -T | grep -i kill; or "
+                "try more --mem",
+                advice.logs(evidence), advice.resume(evidence),
+            )  # fmt: skip
+            headline = f"the launcher was ended by a signal: {how}{kill}"
+            return Cause(headline, steps, (line,), host=match[1])
+    return None
+
+
+def _message_of_script(evidence: RunEvidence) -> Clue | None:
+    """Return the last line of the script that is no consequence of another failure."""
+    lines = (line for line in reversed(evidence.matching_lines("script"))
+             if not _CONSEQUENCE.search(line.text))  # fmt: skip
+    return next(lines, None)
+
+
+def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
+    """Return the exception that the log ends with, and the end of its traceback."""
+    lines = evidence.log.end().split("\n")
+    found = ending(lines, len(evidence.log.last))
+    if found is None:
+        return None
+    shown = [tidy(line) for line in lines[max(found.begin, found.at - 4) : found.at + 1]]
+    return tidy(found.error), tuple(Clue(text, evidence.log.file) for text in shown if text)

@@ -1,0 +1,102 @@
+"""Programs written for another Python, or for another version of a package than is installed."""
+
+from __future__ import annotations
+
+import re
+
+from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
+
+_PYTHON = re.compile(r"/python3\.(\d+)/")
+_UNION = 10
+"""The Python 3 from which on `X | None` is a type."""
+_MODULE = re.compile(r"(?:from (?:partially initialized module )?|module )'?([\w.]+)'?")
+_FILE = re.compile(r"\((?:consider renaming )?'?(/[^()']+\.py)'?")
+_PACKAGES = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3")
+_ARGUMENT = re.compile(
+    r"TypeError: (?:\w+\.)*?(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'"
+)
+_TAKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("trl", re.compile(r"(?:SFT|DPO|KTO|GRPO|PPO|ORPO|RLOO|CPO|GKD|Reward)(?:Trainer|Config)$")),
+    ("transformers", re.compile(r"(?:Seq2Seq)?(?:Trainer|TrainingArguments)$|\w+ForCausalLM$")),
+    ("peft", re.compile(r"Lo\w+Config$|PeftModel|get_peft_model$")),
+    ("accelerate", re.compile(r"Accelerator$|FullyShardedDataParallelPlugin$")),
+    ("datasets", re.compile(r"load_dataset$|BuilderConfig$")),
+    ("vllm", re.compile(r"LLM$|EngineArgs$|SamplingParams$")),
+)
+"""Whose classes and functions programs call, by name."""
+
+
+def hidden(evidence: RunEvidence) -> Cause | None:
+    """A file of the program has the name of a package, and is imported in its place."""
+    line = evidence.root_cause_line("hidden_package")
+    if line is None:
+        return None
+    file = _FILE.search(line.text)
+    named = _MODULE.search(line.text)
+    if file is None or named is None or _PACKAGES.search(file[1]):
+        return None
+    package = named[1].partition(".")[0]
+    if f"/{package}.py" not in file[1] and f"/{package}/__init__.py" not in file[1]:
+        return None
+    steps = (
+        f"give {file[1]} another name, and remove __pycache__ beside it",
+        advice.resume(evidence),
+    )
+    headline = f"{file[1]} hides the package {package}: it is imported in its place"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
+def old_python(evidence: RunEvidence) -> Cause | None:
+    """The program uses what this Python does not have yet."""
+    line = evidence.root_cause_line("old_python")
+    if line is None:
+        return None
+    version = _PYTHON.search(evidence.last_words)
+    if version is not None and int(version[1]) >= _UNION:
+        return None
+    which = f"Python 3.{version[1]}" if version else "the job's Python"
+    steps = (
+        "take a newer Python in the job's environment (python --version in the job shows it); "
+        "--venv of hpclaunch names another environment",
+        advice.resume(evidence),
+    )
+    headline = f"{which} is too old for the program: {line.text}"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
+def arguments(evidence: RunEvidence) -> Cause | None:
+    """The installed version of a package does not take what the program passes to it."""
+    line = evidence.root_cause_line("unknown_argument")
+    match = _ARGUMENT.search(line.text) if line else None
+    if line is None or match is None:
+        return None
+    package = next((name for name, taker in _TAKERS if taker.match(match[1])), None)
+    if package is None:
+        return None
+    steps = (
+        f"which version it is: python -m pip show {package}; its release notes say what became of "
+        f"'{match[2]}'",
+        "change the call, or install the version that the program was written for",
+        advice.resume(evidence),
+    )
+    headline = (
+        f"the installed {package} takes no '{match[2]}' for {match[1]}: the program, or a file "
+        "that it reads, is of another version"
+    )
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
+def protobuf(evidence: RunEvidence) -> Cause | None:
+    """Code that was generated for an older protobuf than is installed."""
+    line = evidence.root_cause_line("protobuf")
+    if line is None:
+        return None
+    steps = (
+        "see which package needs which: python -m pip check; python -m pip show protobuf",
+        "upgrade the package that the traceback names, or install 'protobuf<3.21' for it",
+        advice.resume(evidence),
+    )
+    headline = "protobuf is newer than a package that uses it was made for"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
