@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,14 +55,67 @@ def _exit(codes: list[int]) -> None:
 def large_imports() -> Iterator[None]:
     """Import without garbage collection, and keep what was imported out of later collections.
 
-    Importing makes a million objects that stay; each collection would look at all of them.
+    Importing makes a million objects that stay; each collection would look at all of them. What the
+    libraries import or read for features that no training here has is spared them (0.7 s of CPU
+    time): they may import it later.
     """
     gc.disable()
     try:
-        yield
+        with _without_scipy(), _distributions_by_name():
+            yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Hide scipy, which Transformers imports for the losses of object detectors alone."""
+    hides = "scipy" not in sys.modules
+    if hides:
+        sys.modules["scipy"] = None  # type: ignore[assignment]  # as Python documents it
+    try:
+        yield
+    finally:
+        if hides:
+            del sys.modules["scipy"]
+
+
+class _Distributions(Mapping[str, list[str]]):
+    """Distributions by the packages that they bring, looked up when one is asked for.
+
+    TRL has all of them listed when it is imported, which reads the file lists of every
+    distribution, and then asks for one or two that are called like their package.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, list[str]]]) -> None:
+        self.whole = cache(read)
+        """Returns all of them."""
+
+    def __getitem__(self, package: str) -> list[str]:
+        name = package.replace("_", "-")
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return self.whole()[package]
+        return [name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.whole())
+
+    def __len__(self) -> int:
+        return len(self.whole())
+
+
+@contextmanager
+def _distributions_by_name() -> Iterator[None]:
+    """Have `importlib.metadata.packages_distributions` read nothing that is not asked for."""
+    read = metadata.packages_distributions
+    metadata.packages_distributions = lambda: _Distributions(read)
+    try:
+        yield
+    finally:
+        metadata.packages_distributions = read
 
 
 def hide_bitsandbytes() -> None:

@@ -6,6 +6,7 @@ large learning rate to 1e-3.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from safetensors.torch import load_file
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
+from hpclaunch.recipe.parallel import FAMILIES
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import context_parallel
 from tests.train.conftest import Done, short, train
-from tests.train.running import events_of, launch, losses
+from tests.train.running import events_of, launch, losses, make_run
 
 pytestmark = pytest.mark.train
 
@@ -115,6 +117,17 @@ def test_goes_on_without_it(split_lora: Done, tmp_path: Path, tiny: Path, rows: 
     assert min(losses(alone.folder)) == 4
     later = {step: loss for step, loss in losses(split_lora.folder).items() if step > 3}
     assert losses(alone.folder) == pytest.approx(later, abs=LOSS)
+
+
+def test_every_family_that_is_taken(tmp_path: Path) -> None:
+    """Loss and gradients of small models over two ranks, summed, are those of one."""
+    folder = make_run(tmp_path, [TWO])
+    outcome = launch(folder, 2, program=("-m", "tests.train.ring"))
+    assert outcome.code == 0, outcome.said
+    for rank in range(2):
+        found = json.loads((folder.root / f"rank-{rank}.json").read_text("utf-8"))
+        assert found.keys() == FAMILIES
+        assert all(max(each.values()) < 1e-5 for each in found.values()), found
 
 
 def test_a_model_with_windows_is_refused_before_it_is_loaded(rows: Path, tmp_path: Path) -> None:

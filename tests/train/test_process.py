@@ -101,3 +101,25 @@ def test_weights_that_are_stored_quantized_may_need_it(tmp_path: Path) -> None:
     assert not needs_bitsandbytes(load("tiny", [f"model.name={plain}"]))
     assert needs_bitsandbytes(load("tiny", [f"model.name={packed}"]))
     assert needs_bitsandbytes(load("tiny", ["model.name=owner/never-fetched"])), "unknown"
+
+
+def test_the_large_imports_leave_out_what_no_training_has() -> None:
+    """scipy is hidden meanwhile alone, and packages are found as ever."""
+    program = (
+        "import importlib.metadata as metadata, sys\n"
+        "from hpclaunch.train.process import large_imports\n"
+        "before = metadata.packages_distributions\n"
+        "with large_imports():\n"
+        "    found = metadata.packages_distributions()\n"
+        "    try:\n"
+        "        import scipy\n"
+        "    except ImportError:\n"
+        "        print('hidden')\n"
+        "print(found['torch'], found['yaml'], found.get('no_such_package'), 'yaml' in found)\n"
+        "assert found['yaml'] == before()['yaml']\n"
+        "assert metadata.packages_distributions is before\n"
+        "import scipy\n"
+        "print(scipy.__name__)\n"
+    )
+    done = ends(program)
+    assert done.stdout == "hidden\n['torch'] ['PyYAML'] None True\nscipy\n", done.stderr
