@@ -1,4 +1,4 @@
-# make demo    fine-tune a small Llama on this machine: no GPU, no Slurm
+# make demo    train, evaluate before and after, merge and ask a small Llama on this machine: no GPU, no Slurm
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
@@ -24,8 +24,9 @@ FUZZ_SECONDS ?= 600
 
 .PHONY: demo test models faults verdicts walkthroughs fuzz lint docs bench payoff generated lock audit clean
 
-demo: $(VENV)/.train
+demo: $(VENV)/.eval
 	$(BIN)/hpclaunch local --name $(RUN)
+	$(BIN)/hpclaunch eval runs/$(RUN) --tasks cluster_questions --tasks-dir examples/own-tasks --chat
 	$(BIN)/hpclaunch report runs/$(RUN)
 	$(BIN)/hpclaunch merge runs/$(RUN)
 	$(BIN)/hpclaunch generate runs/$(RUN)-merge --prompt "What is a node?"
@@ -98,6 +99,10 @@ $(VENV)/.train: $(VENV)/.venv pyproject.toml requirements.lock constraints.txt
 	$(LOCKED) -r requirements.lock
 	$(PIP) torch
 	$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/.eval: $(VENV)/.train
+	$(PIP) lm_eval
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train requirements-dev.lock

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.harness.tasks import read_index
 from tests.cli.running import ROOT, Home
 
 pytestmark = pytest.mark.train
@@ -41,6 +42,18 @@ def test_own_data(home: Home) -> None:
     report = home.call("report", "own-data")
     assert report.code == 0
     assert "60 of 60" in report.out
+
+
+def test_own_tasks_ask_what_the_demo_trains_on() -> None:
+    """The file is a task of the harness, and its right answers are those of the demo's data."""
+    folder = ROOT / "examples/own-tasks"
+    assert set(read_index([folder]).files) == {"cluster_questions"}
+    data = (ROOT / "hpclaunch/recipe/data/cluster-questions.validation.jsonl").read_text()
+    turns = [json.loads(line)["messages"] for line in data.splitlines()]
+    answers = {question["content"]: answer["content"] for question, answer in turns}
+    rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+    assert {row["question"]: row["choices"][row["answer"]] for row in rows} == answers
+    assert all(len(set(row["choices"])) == 4 for row in rows)
 
 
 def test_own_program(home: Home) -> None:
