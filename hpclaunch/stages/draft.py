@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -19,7 +19,6 @@ from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.request import Request
 from hpclaunch.plan.resources import Resources, StageLaunch
 from hpclaunch.recipe import library
-from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model
 from hpclaunch.render.job import Job
 from hpclaunch.run.find import default_runs_dir
@@ -28,7 +27,6 @@ from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import read_record
 from hpclaunch.run.stage import Source, StageRecord, read_results, read_stage, stage_text
 from hpclaunch.run.stage_settings import StageSettings
-from hpclaunch.run.weight_files import read_json
 from hpclaunch.site.load import gpu_request, load_site
 from hpclaunch.stages.need import (
     Prediction,
@@ -41,6 +39,7 @@ from hpclaunch.stages.need import (
 )
 from hpclaunch.stages.registry import stage_called
 from hpclaunch.stages.source import KnownSource
+from hpclaunch.stages.source_checks import check_sources, refuse_scorers
 
 _CARRIER = ("fsdp.sharding=none",)
 """Changes of the recipe that a stage's job is planned with: it trains nothing."""
@@ -77,6 +76,8 @@ def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ)
     """
     stage = stage_called(wanted.settings.stage)
     check_sources(wanted.sources)
+    if stage.writes_text:
+        refuse_scorers(stage.name, wanted.sources)
     stage.check(wanted.settings, wanted.sources)
     record = record_of(wanted)
     runs_dir = runs_dir_of(wanted)
@@ -127,20 +128,6 @@ def check_stage(job: Job, wanted: StageRequest, variables: Mapping[str, str] = o
         for name in filter(None, (known.source.model, known.base)):
             model = Model(name=name, revision=known.source.revision)
             check_access(model, site.internet, {**variables, **site.environment}, as_job)
-
-
-def check_sources(sources: Sequence[KnownSource]) -> None:
-    """Refuse an adapter whose base is a folder that is not there. Raises UserError."""
-    for known in sources:
-        base = known.base
-        if base is None or base.startswith("builtin:") or not is_local(base):
-            continue
-        if read_json(Path(base) / "config.json") is None:
-            raise UserError(
-                f"{known.source.name} is an adapter for {base}, which is no model's folder here",
-                "put the base model back there, or name the right one in base_model_name_or_path "
-                f"of {known.weights}/adapter_config.json",
-            )
 
 
 def _with_resources(wanted: StageRequest) -> Request:

@@ -63,4 +63,11 @@ def rows(values: Mapping[str, Any]) -> Rows:
     return found
 
 
-STAGE = Stage(settings=Publish, output="results", rows=rows, check=check, sampled=False)
+STAGE = Stage(
+    settings=Publish,
+    output="results",
+    rows=rows,
+    check=check,
+    writes_text=False,
+    sampled=False,
+)

@@ -61,6 +61,8 @@ class Stage(Generic[S]):
     """What it takes of memory and time, by small files alone."""
     parallel: bool = False
     """A process for each GPU, started by accelerate; else one process has all GPUs of its node."""
+    writes_text: bool = True
+    """It takes models that write; else also those that score."""
     sampled: bool = True
     """Whether the node is sampled while it runs."""
     packages: tuple[str, ...] = ("torch", "transformers", "hpclaunch")

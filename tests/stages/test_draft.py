@@ -14,10 +14,11 @@ from hpclaunch.launch.write_folder import write_folder
 from hpclaunch.plan.resources import Resources
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import StageResults, read_stage, write_results
-from hpclaunch.run.stage_settings import Merge
-from hpclaunch.stages.draft import StageRequest, check_sources, draft_stage, find_done
+from hpclaunch.run.stage_settings import Generate, Merge, Quantize, StageSettings
+from hpclaunch.stages.draft import StageRequest, draft_stage, find_done
 from hpclaunch.stages.registry import STAGES, stage_called
 from hpclaunch.stages.source import resolve
+from hpclaunch.stages.source_checks import check_sources
 from tests.stages.folders import write_model, write_run
 
 
@@ -116,6 +117,19 @@ def test_adapters_that_cannot_be_merged_are_refused(
     write_run(home / "runs/a", "adapter", **changed)
     with pytest.raises(UserError, match=words):
         draft_stage(merge_of(home))
+
+
+@pytest.mark.parametrize("settings", [Merge(), Generate(prompts=("a",)), Quantize(to="nf4")])
+def test_a_model_that_scores_is_asked_for_no_words(home: Path, settings: StageSettings) -> None:
+    write_run(home / "runs/a", task_type="SEQ_CLS")
+    scorer = write_model(home / "scorer")
+    (scorer / "config.json").write_text(
+        '{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}'
+    )
+    for name in (str(home / "runs/a"), str(scorer)):
+        wanted = StageRequest(settings, (resolve(name),), Request(mode="local"))
+        with pytest.raises(UserError, match="is a reward model, which scores answers"):
+            draft_stage(wanted)
 
 
 def test_a_base_that_is_gone_is_named(home: Path) -> None:

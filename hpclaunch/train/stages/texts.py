@@ -26,15 +26,21 @@ def recipe_of(source: Source) -> Recipe | None:
 def texts(recipe: Recipe, tokenizer: Any, most: int, *, validation: bool) -> list[str]:
     """Return the first rows' texts, with `validation` of the rows to validate on if there are any.
 
-    Raises UserError where the data is not there.
+    Of several datasets as many of each. Raises UserError where the data is not there.
     """
+    from hpclaunch.dataset.sources import validation_data
     from hpclaunch.recipe.mixture import parts_of
     from hpclaunch.train.data import load_rows
 
-    chat = bool(tokenizer.chat_template)
-    rows = load_rows(parts_of(recipe.data)[0].data, recipe.objective, chat=chat, check=False)
-    chosen = rows.validation if validation and rows.validation is not None else rows.train
-    found = (as_text(dict(chosen[at]), tokenizer) for at in range(min(most, len(chosen))))
+    chat, found = bool(tokenizer.chat_template), []
+    named = validation_data(recipe.data) if validation and recipe.data.sources else None
+    datasets = [part.data for part in parts_of(recipe.data)] if named is None else [named]
+    for number, data in enumerate(datasets):
+        rows = load_rows(data, recipe.objective, chat=chat, check=False)
+        chosen = rows.validation if validation and rows.validation is not None else rows.train
+        share = (most + len(datasets) - 1 - number) // len(datasets)
+        for at in range(min(share, len(chosen))):
+            found.append(as_text(dict(chosen[at]), tokenizer))
     return [text for text in found if text.strip()]
 
 
