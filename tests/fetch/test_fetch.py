@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -71,6 +72,32 @@ from hpclaunch.train.fetch.listing import UNWANTED, WANTED
 print(len(load_dataset("Org/MyData", None, revision=None, split="train")))
 print(snapshot_download("org/m", allow_patterns=[*WANTED], ignore_patterns=[*UNWANTED]))
 """
+
+
+@pytest.mark.parametrize(
+    ("part", "most", "least"),
+    [
+        (WEIGHTS[:300_000], 100_000, 100_000),
+        (WEIGHTS, 0, 0),
+        (b"of another file" * 1000, 2 * len(WEIGHTS), len(WEIGHTS)),
+    ],
+    ids=["cut", "all of it", "damaged"],
+)
+def test_what_a_killed_process_left_of_a_file_is_gone_on_with(
+    hub: Hub, environment: dict[str, str], part: bytes, most: int, least: int
+) -> None:
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    blobs = Path(environment["HF_HOME"]) / "hub/models--org--m/blobs"
+    blobs.mkdir(parents=True)
+    left = blobs / f"{digest}.0123abcd.incomplete"
+    left.write_bytes(part)
+    os.utime(left, (1, 1))
+    done = fetch(wanted(["models/org/m"]), Path(sys.prefix), environment)
+    assert done.result is not None
+    assert least <= hub.sent["model.safetensors"] <= most
+    assert (blobs / digest).read_bytes() == WEIGHTS
+    assert in_cache("org/m", environment)
+    assert not list(blobs.glob("*incomplete"))
 
 
 def test_offline_jobs_find_what_was_fetched_though_the_connection_broke(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from hpclaunch.errors import UserError
 from hpclaunch.train.fetch.listing import HubFile, Listing, patterns_of
+from hpclaunch.train.fetch.parts import complete_parts
 from hpclaunch.train.fetch.patience import ATTEMPTS, WAIT_S, may_pass, seconds_to_wait
 from hpclaunch.train.fetch.verify import damaged_files, remove
 from hpclaunch.train.hub import explain
@@ -29,8 +30,9 @@ def download(listing: Listing, progress: Progress, wait_s: float = WAIT_S) -> No
 
     A file that has another digest than the hub's is downloaded a second time.
     """
-    _remove_stale_parts(listing)
+    _remove_stale_parts(listing, {file.blob for file in listing.missing()})
     _download_missing(listing, progress, wait_s)
+    _remove_stale_parts(listing, set())
     damaged = _verify(listing, progress)
     if damaged:
         for file in damaged:
@@ -63,6 +65,7 @@ def _download_missing(listing: Listing, progress: Progress, wait_s: float) -> No
             before = listing.bytes_here()
             try:
                 with explain(item.kind, item.name):
+                    complete_parts(listing)
                     _download(listing)
                 unnamed = False
                 if listing.missing():
@@ -120,9 +123,10 @@ def _reporting(listing: Listing, progress: Progress) -> Iterator[None]:
         progress("downloading", listing.bytes_here(since), total)
 
 
-def _remove_stale_parts(listing: Listing) -> None:
-    """Remove parts of files that a killed process left: nothing goes on from them."""
+def _remove_stale_parts(listing: Listing, kept: Collection[str]) -> None:
+    """Remove parts of files that a killed process left, but for those of the blobs in `kept`."""
     with contextlib.suppress(OSError):
         for part in (listing.storage / "blobs").glob("*.incomplete"):
-            if time.time() - part.stat().st_mtime > STALE_S:
+            stale = part.name.partition(".")[0] not in kept
+            if stale and time.time() - part.stat().st_mtime > STALE_S:
                 part.unlink()
