@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
+from hpclaunch.predict.kernels import passes
 from hpclaunch.predict.memory import ALLOCATOR, BF16_BYTES, BLOCK, CONTEXT, FP32_BYTES, GIB
-from hpclaunch.predict.step_time import MEMORY_SHARE, Hardware, forward_seconds
+from hpclaunch.predict.step_time import MEMORY_SHARE, Hardware, pass_seconds
 from hpclaunch.predict.training_step import TrainingStep
 
 PROCESS = 1.0 * GIB
@@ -141,16 +142,22 @@ def writing_seconds(used: Inference, batch: int, prompt: int, new: int, machine:
     Each token reads all weights and the cache once; several GPUs that share the layers work one
     after the other.
     """
-    begin = forward_seconds(_step(used, batch, prompt), machine)
+    begin = _forward_seconds(used, batch, prompt, machine)
     rate = MEMORY_SHARE * machine.memory_gb_s * 1e9
     reading = (_weights(used) + _cache(used, batch * (prompt + new // 2))) / rate
-    token = max(reading, forward_seconds(_step(used, batch, 1), machine))
+    token = max(reading, _forward_seconds(used, batch, 1, machine))
     return begin + new * token
 
 
 def scored_tokens_per_second(used: Inference, batch: int, tokens: int, machine: Hardware) -> float:
     """Return the tokens of requests that one GPU scores in a second."""
-    return batch * tokens / forward_seconds(_step(used, batch, tokens), machine)
+    return batch * tokens / _forward_seconds(used, batch, tokens, machine)
+
+
+def _forward_seconds(used: Inference, batch: int, tokens: int, machine: Hardware) -> float:
+    """Return the seconds of one forward pass on one GPU."""
+    step = _step(used, batch, tokens)
+    return pass_seconds(passes(step)[0], step, machine, 0.0)[0]
 
 
 def _step(used: Inference, batch: int, tokens: int) -> TrainingStep:

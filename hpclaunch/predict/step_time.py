@@ -130,9 +130,9 @@ def step_time(training: TrainingStep, replicas: int, machine: Hardware) -> StepT
     """Return the time of a step. `replicas`: copies of the model."""
     forward_pass, backward_pass = passes(training)
     dequantize = _dequantize_seconds(training, machine)
-    forward, forward_wait = _pass_seconds(forward_pass, training, machine, dequantize)
+    forward, forward_wait = pass_seconds(forward_pass, training, machine, dequantize)
     dequantize *= 1 + training.recomputed_share
-    backward, backward_wait = _pass_seconds(backward_pass, training, machine, dequantize)
+    backward, backward_wait = pass_seconds(backward_pass, training, machine, dequantize)
     more = training.objective.forward_passes
     gather = _gather_seconds(training, replicas, machine)
     reduce = _reduce_seconds(training, replicas, machine)
@@ -196,7 +196,7 @@ def _generation_seconds(
     return tokens * a_token, gathers * gather
 
 
-def _pass_seconds(
+def pass_seconds(
     work: Pass, training: TrainingStep, machine: Hardware, dequantize: float
 ) -> tuple[float, float]:
     """Return the seconds of a pass without communication; and of these, the wait for launches.
@@ -214,11 +214,6 @@ def _pass_seconds(
     busy = (product + moving + dequantize) / machine.speed_factor
     seconds = max(busy, work.launches * machine.launch_s)
     return seconds, seconds - busy
-
-
-def forward_seconds(training: TrainingStep, machine: Hardware) -> float:
-    """Return the seconds of one micro-batch's forward pass alone, on one GPU."""
-    return _pass_seconds(passes(training)[0], training, machine, 0.0)[0]
 
 
 def _memory_rate(machine: Hardware, per_multiprocessor: float) -> float:
