@@ -134,15 +134,24 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_tensor_parallel(recipe: Recipe) -> None:
-    """Refuse tensor parallelism. Raises UserError."""
+    """Refuse tensor parallelism, with what stands in its way. Raises UserError."""
     size = recipe.fsdp.tensor_parallel
-    if size > 1:
-        raise UserError(
-            f"{TENSOR_FIELD}: {size}: accelerate 1.15 splits such a model under FSDP 2 by a class "
-            "(ReplicateParallel) that Transformers 5.23 has no more",
-            "shard it by FSDP: leave --tensor-parallel out; for long sequences: "
-            "--context-parallel N",
+    if size == 1:
+        return
+    if recipe.method.kind != "full":
+        reason = "PEFT 0.21 makes adapters of the wrong shape for matrices that are split"
+    elif recipe.fsdp.sharding != "none":
+        reason = (
+            "accelerate 1.15 combines it with FSDP 2 by a class (ReplicateParallel) that "
+            "Transformers 5.23 does not have any more"
         )
+    else:
+        reason = "the built-in trainer cannot save and resume matrices that are split without FSDP"
+    raise UserError(
+        f"{TENSOR_FIELD}: {size}: {reason}",
+        "shard the model by FSDP: leave --tensor-parallel out; for long sequences: "
+        "--context-parallel N",
+    )
 
 
 def check_model(recipe: Recipe, config: Mapping[str, Any]) -> None:

@@ -125,8 +125,7 @@ class Fsdp(Section, frozen=True, kw_only=True):
     divided by it; the model is sharded over all ranks as ever. Turns packing off, and pads rows to
     a multiple of twice it."""
     tensor_parallel: PositiveInt = 1
-    """Ranks that share each matrix. More than 1 is refused: accelerate and Transformers do not
-    fit together there at present."""
+    """Ranks that share each matrix. More than 1 is refused at present, with the reason."""
 
 
 class Performance(Section, frozen=True, kw_only=True):

@@ -73,10 +73,18 @@ def test_a_program_of_ones_own_is_refused() -> None:
         load("llama3.1-8b-lora", [TWO], own_program=True)
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_tensor_parallelism_is_refused_with_its_reason(size: int) -> None:
-    with pytest.raises(UserError, match="ReplicateParallel"):
-        load("llama3.1-8b-lora", [f"fsdp.tensor_parallel={size}"])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["method.kind=lora"], "PEFT"),
+        (["method.kind=qlora"], "PEFT"),
+        (["method.kind=full"], "ReplicateParallel"),
+        (["method.kind=full", "fsdp.sharding=none"], "save and resume"),
+    ],
+)
+def test_tensor_parallelism_is_refused_with_its_reason(words: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        load("llama3.1-8b-lora", ["fsdp.tensor_parallel=2", *words])
     load("llama3.1-8b-lora", ["fsdp.tensor_parallel=1"])
 
 
