@@ -28,6 +28,11 @@ class Rows(NamedTuple):
     """In words; None where nothing is assumed."""
 
 
+def packs(recipe: Recipe) -> bool:
+    """Return whether many samples go into one row."""
+    return recipe.objective in ("sft", "pretrain") and recipe.training.get("packing") is not False
+
+
 def rows_of(recipe: Recipe, samples: int | None) -> Rows:
     """Return the rows of an epoch. `samples`: of the data, before its limit; None: not known."""
     limit = recipe.data.limit
@@ -35,8 +40,7 @@ def rows_of(recipe: Recipe, samples: int | None) -> Rows:
     used = limit if used is None else used
     if used is not None and not recipe.data.sources:
         used -= held_out(recipe.data, used)
-    packs = recipe.objective in ("sft", "pretrain") and recipe.training.get("packing") is not False
-    if used is None or not packs:
+    if used is None or not packs(recipe):
         return Rows(used, None)
     size = _text_bytes(recipe)
     if size is None or samples is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest
+from hpclaunch.forecast.packed_rows import packs
 from hpclaunch.predict.compare import candidate_of
 from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.from_recipe import seq_len_of
@@ -134,6 +135,8 @@ def _run(
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
         "fused_lora": adapters_are_fused(recipe),
         "recomputed_mlps": recipe.performance.activation_checkpointing == "mlp",
+        "attention": recipe.model.attention,
+        "packed": packs(recipe),
     }
     code, output, errors = _started(json.dumps(request), on_progress)
     if code == 0:

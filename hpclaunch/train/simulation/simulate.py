@@ -12,6 +12,7 @@ few layers give the one of many.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import sys
@@ -41,7 +42,8 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
     `activation_checkpointing`; `double_quant` and `adapter_dtype`, of QLoRA; `fused_lora` and
-    `recomputed_mlps`, of adapters on weights in 16 bits. `layers`: how many to simulate, instead of
+    `recomputed_mlps`, of adapters on weights in 16 bits; `attention` and whether samples are
+    `packed`, which decide whether attention has a mask. `layers`: how many to simulate, instead of
     the two numbers that give the whole model. `on_progress`: called with the share of the work that
     is done.
     """
@@ -73,6 +75,9 @@ def _steps(
 
     def on_phase() -> None:
         nonlocal done
+        # The tracker hangs hooks on the graph that refer back to it. A real step has no such
+        # circles: there a layer's tensors are freed at once.
+        gc.collect()
         done += 1
         on_progress(min(1.0, done / all_phases))
 
@@ -96,7 +101,7 @@ def _step(
             tracker.track_inputs(())
         with contextlib.suppress(LookupError):
             mark_phases(model, layers, cut, tracker, on_phase)
-        with tracker:
+        with tracker, _only_new_garbage():
             for _ in range(STEPS):
                 tracker.reset_mod_stats()
                 tracker.begin_phases()
@@ -110,6 +115,16 @@ def _step(
 
 
 @contextlib.contextmanager
+def _only_new_garbage() -> Iterator[None]:
+    """Let Python look for garbage among what is made meanwhile: a hundredth of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
 def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     """Return the model cut to `layers` and sharded, and let tensors have no values meanwhile.
 
@@ -120,12 +135,15 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
+    from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu, needs_mask
+
     shards = int(request["shards"])
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
     try:
         mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
         model = _model(request, layers)
-        with FakeTensorMode(), _as_on_a_gpu():
+        kernel = kernel_of_a_gpu(mask=needs_mask(request, model.config))
+        with FakeTensorMode(), _as_on_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
