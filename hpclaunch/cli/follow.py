@@ -20,7 +20,7 @@ from hpclaunch.run.lines import Line, show
 from hpclaunch.run.record import Record
 from hpclaunch.slurm.jobs import JobState
 
-WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
+WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "EXPEDITING"}
 """Slurm's states in which its reason says what a job waits for."""
 
 

@@ -29,8 +29,14 @@ State = Literal[
     "written", "queued", "running", "done", "stopped", "failed", "cancelled", "timed out", "unknown"
 ]
 
-_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING"}
-_QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
+_RUNNING = {
+    "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING",
+}  # fmt: skip
+_QUEUED = {
+    "PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+    "RESIZING", "EXPEDITING",
+}  # fmt: skip
+"""EXPEDITING: from 25.11 on, of a job that is requeued before all others."""
 _ENDS: dict[str, State] = {
     "CANCELLED": "cancelled",
     "TIMEOUT": "timed out",

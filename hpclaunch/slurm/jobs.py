@@ -118,9 +118,13 @@ def own_jobs() -> dict[str, tuple[JobState, str]]:
 
 
 def job_fields(job: str) -> dict[str, str]:
-    """Return what `scontrol show job` says, empty for a job it has forgotten."""
+    """Return what `scontrol show job` says, empty for a job it has forgotten.
+
+    Of two fields of a name the first is Slurm's: comments of the user, as they are, come after.
+    """
     text = ask("scontrol", "--oneliner", "show", "job", job)
-    fields = dict(part.split("=", 1) for part in text.split() if "=" in part)
+    parts = [part.partition("=") for part in text.split() if "=" in part]
+    fields = {name: value for name, _, value in reversed(parts)}
     array = f"{fields.get('ArrayJobId')}_{fields.get('ArrayTaskId')}"
     return fields if job in {fields.get("JobId"), array} else {}
 

@@ -22,7 +22,21 @@ from tests.diagnose.failed_runs import FailedRun, ask, traceback
     [
         ("Priority", "higher priority", ""),
         ("Resources", "next", ""),
-        ("QOSMaxGRESPerUser", "more GPUs", "--gpus"),
+        ("QOSMaxGRESPerJob", "more GPUs than one job", "--gpus"),
+        ("QOSMaxGRESPerUser", "in use at once", "starts when others end"),
+        ("MaxGRESPerAccount", "in use at once", "starts when others end"),
+        ("QOSMaxCpuPerUserLimit", "in use at once", "starts when others end"),
+        ("MaxGRESRunMinsPerUser", "reserved at once", "less --time"),
+        ("AccountNotAllowed", "account may not be used", "--account"),
+        ("ReservationDeleted", "reservation is gone", "without --reservation"),
+        ("Reservation", "waits for its reservation", ""),
+        ("No suitable topology unit found", "close to each other", "fewer --nodes"),  # 26.05
+        ("Insufficient resources in topology unit", "close to each other", "fewer --nodes"),
+        (
+            "uid 1001 not in group permitted to use this partition (a). groups allowed: b",
+            "members of other groups",
+            "--partition",
+        ),
         ("QOSMaxJobsPerUserLimit", "running as may run", "starts"),
         ("QOSMaxWallDurationPerJobLimit", "--time", "less --time"),
         ("AssocGrpGRES", "your group has as many GPUs", "--account"),

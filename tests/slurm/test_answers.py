@@ -88,6 +88,27 @@ def test_slurms_answers(
     assert job_states(["7"]).get("7") == expected
 
 
+@pytest.mark.parametrize("slurms", ["EXPEDITING", "RESV_DEL_HOLD", "REQUEUE_HOLD"])
+def test_a_job_that_goes_back_into_the_queue(
+    commands: Commands, tmp_path: Path, slurms: str
+) -> None:
+    """EXPEDITING came with 25.11. The exit code is that of the attempt before."""
+    commands(squeue=f"echo '7|{slurms}|BeginTime||1:00'")
+    folder, record = run(tmp_path)
+    folder.exit_code_file.write_text("1\n")
+    assert run_state(folder, record).state == "queued"
+
+
+def test_what_a_user_writes_is_no_state(commands: Commands) -> None:
+    """Slurm prints comments as they are, after its own fields."""
+    commands(
+        squeue="echo '7|COMPLETED|None|n1|0:00'",
+        scontrol="echo 'JobId=7 JobName=a JobState=COMPLETED Reason=None ExitCode=0:0 NodeList=n1 "
+        "Comment=try JobState=FAILED ExitCode=3:0 NodeList=n9'",
+    )
+    assert job_states(["7"])["7"] == JobState("COMPLETED", 0, "", "n1")
+
+
 def test_a_slurm_that_hangs_is_waited_for_once(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
