@@ -74,10 +74,11 @@ class TableBuilder:
                 "to be a second apart"
             )
         elif self._gpu_dated is False:
-            found.append("dmon's rows have no date (-o DT)")
+            day = ": taken to be of the day of vmstat's" if self._host_dated else ""
+            found.append(f"dmon's rows have no date (-o DT){day}")
         if self._host_dated is False:
             found.append("vmstat's rows have no time (-t): taken to be a second apart")
-        if self._shift() and found:
+        if self._shift() and found and not (self._clocks and self._host_dated):
             found.append("both tables are taken to begin at the same moment")
         return found
 
@@ -108,12 +109,17 @@ class TableBuilder:
         return NodeTrace(node, wall, wall, session, host.columns, tuple(traces), interval)
 
     def _shift(self) -> float:
-        """From the begin of the table without dates to that of the other."""
+        """Seconds by which one table is moved onto the other: vmstat's, unless it alone has dates.
+
+        Rows with a time of day alone belong to the day of the other's: the nearest such moment.
+        """
         begins = [min(rows) for rows in self._gpus.values() if rows]
-        if not begins or not self._host or bool(self._gpu_dated) == bool(self._host_dated):
+        if not begins or not self._host or (self._gpu_dated and self._host_dated):
             return 0.0
         difference = min(begins) - min(self._host)
-        return difference if self._gpu_dated else -difference
+        if not self._host_dated:
+            return difference
+        return -round(difference / _DAY) * _DAY if self._clocks else -difference
 
 
 def _interval(moments: Iterable[float]) -> float:

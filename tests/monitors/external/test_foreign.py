@@ -166,6 +166,28 @@ def test_a_time_of_day_runs_on_over_midnight(tmp_path: Path) -> None:
     assert found.timeline and found.timeline.cells in (30, 31)
 
 
+TIME_OF_DAY = "#Time        gpu    sm\n#HH:MM:SS    Idx     %\n"
+
+
+def test_a_time_of_day_belongs_to_the_day_of_the_other_table(tmp_path: Path) -> None:
+    """dmon began ten seconds after vmstat."""
+    rows = "".join(f" {clock(n)}     0    90\n" for n in range(10, 40))
+    found = files(tmp_path, TIME_OF_DAY + rows, VMSTAT + "".join(map(vmstat, range(40))))
+    assert found.timeline and found.timeline.cells in (20, 21)
+    assert np.isfinite(series(found, "sm_pct", 0)).sum() in (15, 16)
+    (node,) = found.report.nodes
+    assert any("of the day of vmstat's" in problem for problem in node.problems)
+
+
+def test_a_time_of_day_beside_a_table_without_times(tmp_path: Path) -> None:
+    """Both begin at once, and not one at midnight and the other at nine in the morning."""
+    rows = "".join(f" {clock(n)}     0    90\n" for n in range(40))
+    found = files(tmp_path, TIME_OF_DAY + rows, UNTIMED + "".join(map(untimed, range(40))))
+    assert found.timeline and found.timeline.cells <= 21
+    (node,) = found.report.nodes
+    assert any("begin at the same moment" in problem for problem in node.problems)
+
+
 def test_power_caps_are_read_where_dmon_tells_them(tmp_path: Path) -> None:
     gpu = "# gpu    sm  pclk pviol tviol\n# Idx     %   MHz     %  bool\n"
     gpu += "    0    97  1400     0     0\n" * 20 + "    0    97  1000    90     1\n" * 20
