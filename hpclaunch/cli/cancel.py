@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
 import click
 
 from hpclaunch.cli import options
@@ -28,6 +26,7 @@ def cancel(run: str | None) -> None:
     """
     from hpclaunch.cli.group import cancel_group
     from hpclaunch.cli.which_run import run_to_end
+    from hpclaunch.diagnose.rules.advice import resume_command
     from hpclaunch.diagnose.status import status
     from hpclaunch.errors import UserError
     from hpclaunch.launch.cancel import cancel as cancel_run
@@ -45,4 +44,4 @@ def cancel(run: str | None) -> None:
         cancel_run(folder, record)
     job = f" (job {current.job_id})" if current.job_id else ""
     print(f"cancelled {record.name}{job}")
-    say(f"go on from its newest checkpoint: hpclaunch resume {quote(record.name)}")
+    say(f"go on with: {resume_command(record, current.progress.checkpoint)}")

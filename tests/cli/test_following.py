@@ -71,7 +71,9 @@ def test_a_follower_that_is_killed_leaves_a_run_that_is_seen_and_can_be_ended(
     process.wait()
     assert started(pid) is not None
     assert _state(home) == "running"
-    assert home.call("cancel", "a").code == 0
+    ended = home.call("cancel", "a")
+    assert ended.code == 0
+    assert "hpclaunch resume a   (starts your program again)" in ended.err, "it has no checkpoints"
     _until(lambda: started(pid) is None)
     _until(lambda: _state(home) == "cancelled")
     again = home.call("cancel", "a")

@@ -12,6 +12,7 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import DEFAULTS
+from hpclaunch.run.record import Record
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):\d\d|(\d+)(?::\d\d)?")
 """As Slurm takes it: days-hours:minutes:seconds, or minutes:seconds; other forms are rare."""
@@ -21,14 +22,18 @@ LONGER = 2
 
 def resume(evidence: RunEvidence, *words: str) -> str:
     """Return the command that goes on with the run, and from where it would."""
-    step = evidence.progress.checkpoint
-    if evidence.record.stage:
-        where = f"does {evidence.record.stage} again"
-    elif evidence.record.program:
+    return resume_command(evidence.record, evidence.progress.checkpoint, *words)
+
+
+def resume_command(record: Record, checkpoint: int | None, *words: str) -> str:
+    """Return the command that goes on with a run, and from where: the step of its `checkpoint`."""
+    if record.stage:
+        where = f"does {record.stage} again"
+    elif record.program:
         where = "starts your program again"
     else:
-        where = "from the beginning" if step is None else f"from step {step}"
-    return f"{shlex.join(['hpclaunch', 'resume', evidence.record.name, *words])}   ({where})"
+        where = "from the beginning" if checkpoint is None else f"from step {checkpoint}"
+    return f"{shlex.join(['hpclaunch', 'resume', record.name, *words])}   ({where})"
 
 
 def elsewhere(evidence: RunEvidence, host: str | None) -> str:
