@@ -4,7 +4,7 @@
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what `why` says of some 450 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make walkthroughs  the pipelines of examples/, whole, with small models on a throwaway Slurm: some 3 minutes
-# make fuzz    hostile run folders against every command that reads one: FUZZ_SECONDS, by default ten minutes
+# make fuzz    hostile run folders and checkpoints against all that reads them: FUZZ_SECONDS, by default ten minutes
 # make models  what each architecture can do, tried on tiny models: docs/evidence/models.md, some minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
 # make payoff  (an hour) two nodes over a slow link: the plan's step times, and its layout against the origin's

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 
+INSTALLED_AS = {"mlflow": "mlflow-skinny"}
+"""Packages with another name than their module's, or a smaller one that will do."""
+
 
 def trackers(recipe: Recipe) -> Iterator[str]:
     """Return the names of the trackers in use, which are those of their packages."""
@@ -31,5 +34,5 @@ def check_trackers(recipe: Recipe, missing: Callable[[str], bool], python: str) 
             key = f"tracking.{name}" + ("" if name == "tensorboard" else ".enabled")
             raise UserError(
                 f"{key} is on, but the package {name} is not installed",
-                f"{python} -m pip install {name}, or set {key}: false",
+                f"{python} -m pip install {INSTALLED_AS.get(name, name)}, or set {key}: false",
             )

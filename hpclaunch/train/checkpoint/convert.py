@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from hpclaunch.errors import UserError
+from hpclaunch.run.regular_file import read_regular
 from hpclaunch.run.removal import remove
-from hpclaunch.train.checkpoint import manifest
+from hpclaunch.train.checkpoint import contents, manifest
 from hpclaunch.train.checkpoint.pickled_index import NAME, PickledLoadPlanner, PickledReader
 from hpclaunch.train.checkpoint.rng_state import rng_file, rng_values
 from hpclaunch.train.checkpoint.state_tree import read_with, write_tree
@@ -70,12 +71,12 @@ def _write(checkpoint: Path, aside: Path) -> None:
 
 
 def _write_manifest(checkpoint: Path, aside: Path) -> None:
-    old = json.loads((checkpoint / manifest.NAME).read_text("utf-8"))
+    old = json.loads(read_regular(checkpoint / manifest.NAME, manifest.MAX_BYTES))
     facts = {key: value for key, value in old.items() if key not in {"files", "format"}}
     entries = manifest.read_back(aside, 0, 1)
     for name in old["files"]:
         path = checkpoint / name
-        if path.suffix in {".safetensors", ".json", ".jinja", ".md", ".txt", ".model"}:
+        if contents.may_hold(name) and path.is_file():
             entries[name] = manifest.checksum(path)
     manifest.write(aside, entries, **facts)
 
