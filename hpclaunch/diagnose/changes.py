@@ -15,6 +15,10 @@ from hpclaunch.run.record import Record
 from hpclaunch.run.regular_file import open_regular
 
 _NETWORK = re.compile(r"NCCL INFO Using network (\w+)")
+OF_NODES = ("slow-peer", "thermal", "errors", "lost-gpu")
+"""Findings about nodes that a job can do without."""
+LEAVE_OUT = "Leave it out of the next job, --exclude {nodes}, and tell the site."
+"""`{nodes}` is filled in where the finding is made."""
 _HEAD = 2**18
 """Bytes at the begin of a log of NCCL's in which it says what it uses."""
 
@@ -26,6 +30,8 @@ def changes(folder: RunFolder, record: Record) -> dict[str, str]:
         "few-cores": f"Ask for more cores on a node: --cpus{cpus}.",
         "host-memory": f"Ask for more memory on a node: --mem{mem}.",
     }
+    if record.mode != "local" and record.nodes > 1:
+        found |= dict.fromkeys(OF_NODES, LEAVE_OUT)
     recipe = None if record.program else _recipe(folder)
     if recipe is None:
         return found
@@ -48,6 +54,10 @@ def changes(folder: RunFolder, record: Record) -> dict[str, str]:
         "gpu-memory": f"A smaller training.per_device_train_batch_size (now {batch}) or "
         "training.max_length.",
         "gpu-room": larger,
+        "idle": f"training.dataloader_num_workers={max(4, 2 * workers)} (now {workers}), fewer "
+        f"evaluations and checkpoints.every_steps={4 * every} (now {every}).",
+        "disk-waits": "HF_HOME on a faster or a local disk; or hpclaunch prepare before the job, "
+        "which leaves tokenized rows to be read.",
     }
 
 

@@ -170,14 +170,21 @@ def _by_slurm(job: JobState) -> tuple[State, str]:
 
 def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
     """Return the state where there is neither an exit code nor an answer of Slurm's."""
+    if record.pid is not None and not here(record):
+        return "unknown", f"it was started on {record.host}: look there"
+    if record.pid is not None and alive(record):
+        return "running", ""
+    if folder.exit_code_file.exists():
+        return "unknown", f"{folder.exit_code_file} is damaged: it holds no exit code"
     if record.pid is not None:
-        if not here(record):
-            return "unknown", f"it was started on {record.host}: look there"
-        if alive(record):
-            return "running", ""
         return "failed", "killed: it left no exit code"
     if record.job_id is None:
         return "written", f"not submitted; by hand: sbatch {quote(str(folder.script))}"
+    return _of_unknown_job(folder, record)
+
+
+def _of_unknown_job(folder: RunFolder, record: Record) -> tuple[State, str]:
+    """Return the state of a job that there is nobody to ask about, or that Slurm does not know."""
     if not commands.available():
         return "unknown", f"there is no Slurm on this machine to ask about job {record.job_id}"
     return _forgotten(folder, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -46,9 +46,12 @@ class Evidence:
     transport: str | None = None
     """Network that NCCL uses according to its log: `Socket`, `IB`; None where unknown."""
 
-    def fix(self, key: str, otherwise: str) -> str:
-        """Return what to do about a finding: the caller's fix, or else `otherwise`."""
-        return self.fixes.get(key, otherwise)
+    def fix(self, key: str, otherwise: str, nodes: Sequence[str] = ()) -> str:
+        """Return what to do about a finding: the caller's fix, or else `otherwise`.
+
+        `nodes`: those it is about, which a caller's fix may name as `{nodes}`.
+        """
+        return self.fixes.get(key, otherwise).replace("{nodes}", ",".join(nodes))
 
     @cached_property
     def training(self) -> NDArray[np.bool_]:

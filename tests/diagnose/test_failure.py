@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hpclaunch.diagnose.causes import first_cause, gather_evidence
 from hpclaunch.diagnose.log import read
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.ranks import failed_ranks
+from hpclaunch.diagnose.state import run_state
 from hpclaunch.diagnose.status import status
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import messages
@@ -76,3 +78,14 @@ def test_status_carries_the_first_line(tmp_path: Path) -> None:
     failure = status(folder, record(processes_per_node=2)).failure
     assert failure is not None
     assert failure.error == "cancelled by ada on login1, with hpclaunch cancel"
+
+
+@pytest.mark.parametrize("code", ["", "\0\0", "x"])
+def test_a_damaged_exit_code_is_no_run_that_was_never_started(tmp_path: Path, code: str) -> None:
+    folder = run_in(tmp_path / "a", mode="local", processes_per_node=2)
+    FailedRun(ranks={1: traceback("ValueError: fell")}, exits={1: 1}).write(folder)
+    folder.exit_code_file.write_text(code)
+    kept = record(name="a", mode="local", processes_per_node=2)
+    found = run_state(folder, kept)
+    assert (found.state, "is damaged" in found.reason) == ("unknown", True)
+    assert first_cause(gather_evidence(folder, kept, found)).headline == "ValueError: fell"

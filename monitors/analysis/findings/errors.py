@@ -73,7 +73,7 @@ def _noted(
         says.format(who=several(names)),
         f"{found[0][1]}: {found[0][2]}{more}",
         cause,
-        evidence.fix(key, change.format(nodes=several(nodes))),
+        evidence.fix(key, change.format(nodes=several(nodes)), nodes),
         where=tuple(names),
         columns=("sm_pct", "power_w"),
         critical=True,

@@ -92,7 +92,9 @@ def _slow_peer(
         f"{several(slow)} held the job back: {says}.",
         f"{text}{_marks_of(evidence, slow)}.",
         _cause(evidence, slow),
-        evidence.fix("slow-peer", f"Leave {several(_nodes(slow))} out and tell the site."),
+        evidence.fix(
+            "slow-peer", f"Leave {several(_nodes(slow))} out and tell the site.", _nodes(slow)
+        ),
         where=tuple(slow),
         lost_share=lost,
         columns=columns,
@@ -145,7 +147,9 @@ def too_hot(evidence: Evidence) -> Finding | None:
         f"The driver gave {reason} as the reason for lower clocks in {percent(shares[worst])} of "
         f"the seconds{degrees}{_clock_loss_text(evidence, worst)}.",
         "Cooling or power of that machine: nothing a job can set.",
-        evidence.fix("thermal", f"Leave {several(_nodes(hot))} out and tell the site."),
+        evidence.fix(
+            "thermal", f"Leave {several(_nodes(hot))} out and tell the site.", _nodes(hot)
+        ),
         where=tuple(hot),
         lost_share=max(_clock_loss(evidence, worst), _HOT),
         columns=("sm_clock_mhz", "temperature_c"),

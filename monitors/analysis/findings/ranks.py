@@ -51,7 +51,7 @@ def slow_ranks(evidence: Evidence) -> Finding | None:
         "Something else on that node takes its cores, or its CPU limit is lower."
         if starved
         else "Its ranks have more to do than the others, or do the same more slowly.",
-        evidence.fix("slow-peer", f"Leave {several(slow)} out and tell the site."),
+        evidence.fix("slow-peer", f"Leave {several(slow)} out and tell the site.", slow),
         lost_share=lost,
         where=tuple(slow),
         columns=("rank_ran_pct", "rank_queued_pct", "cpu_busy_pct"),
