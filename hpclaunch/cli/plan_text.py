@@ -174,13 +174,15 @@ def _time_rows(made: Forecast, limit: str | None) -> list[Row]:
 def _host(made: Estimate) -> str:
     """Return what the ranks of a node take of its memory."""
     host = made.host
-    gets = "" if made.node_memory_bytes is None else f"; a job gets {size(made.node_memory_bytes)}"
+    gets = "a job gets the partition's default, unless --mem says more"
+    if made.node_memory_bytes is not None:
+        gets = f"a job gets {size(made.node_memory_bytes)}"
     each = (
         "each rank reads its shard" if made.training.sharded_loading else "each rank reads it all"
     )
     return (
         f"{size(host.loading)} per node while the model is loaded ({each}), beside "
-        f"{size(host.mapped)} of its mapped files; {size(host.training)} while it trains{gets}"
+        f"{size(host.mapped)} of its mapped files; {size(host.training)} while it trains; {gets}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import hpclaunch
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.auto import resolve_auto
-from hpclaunch.forecast.forecast import PredictionRequest
+from hpclaunch.forecast.forecast import PredictionRequest, forecast
 from hpclaunch.forecast.global_batch import resolve_batch
 from hpclaunch.forecast.recomputation import resolve_level
 from hpclaunch.launch.default_recipe import check_default_recipe
@@ -77,6 +77,7 @@ def draft(
         node_cpus=machine.node_cpus,
         node_gpus=machine.node_gpus,
         node_memory_mib=machine.node_memory_mib,
+        host_memory_mib=_host_memory(request, recipe, site, machine, variables),
         slurm_problem=machine.slurm_problem,
         slurm_notes=machine.notes,
         modules=request.modules,
@@ -169,6 +170,21 @@ def _node_memory(machine: Machine) -> int | None:
         return None
     share = min(1.0, (machine.resources.gpus or 1) / machine.node_gpus)
     return int(machine.node_memory_mib * share) * 2**20
+
+
+def _host_memory(
+    request: Request, recipe: Recipe, site: Site, machine: Machine, variables: Mapping[str, str]
+) -> int | None:
+    """Return what a node's ranks are predicted to take of its memory, in MiB; None: not known."""
+    resources = machine.resources
+    whole_node = site.mem is None and resources.gpus == machine.node_gpus
+    if request.program or request.stage or not resources.gpus or resources.mem or whole_node:
+        return None  # or nothing depends on it
+    try:
+        made = forecast(_to_predict(recipe, site, machine), variables, ask_hub=False)
+    except UserError:
+        return None  # nothing is known of the model: the plan says it
+    return -(-made.estimate.host.peak // 2**20)
 
 
 def _stem(request: Request, recipe: Recipe) -> str:

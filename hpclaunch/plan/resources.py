@@ -144,6 +144,8 @@ class Launch:
     """GPUs of the requested nodes, where Slurm answered."""
     node_memory_mib: int | None = None
     """Host memory of a requested node in MiB, where Slurm answered."""
+    host_memory_mib: int | None = None
+    """What the ranks of a node are predicted to take of its memory, in MiB; None: not known."""
     slurm_problem: str = ""
     """Why Slurm could not be asked about the nodes; '' where it answered, or is not here."""
     slurm_notes: tuple[tuple[str, str], ...] = ()

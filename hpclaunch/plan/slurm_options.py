@@ -18,6 +18,9 @@ DECIDED_HERE = ("mem", "constraint")
 MAIL_TYPES = "END,FAIL,REQUEUE"
 """When Slurm writes, by `notify.mail`."""
 
+HOST_MARGIN = 1.25
+"""Times the predicted memory of a node's ranks that is asked for, where their share is less."""
+
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """MiB in each of Slurm's units."""
 
@@ -62,10 +65,14 @@ def slurm_options(
             found.append(Option("--gpus-per-node", typed))
     found += _constraint(None if resources.cpu_processes else request.constraint, resources)
     found.append(Option("--cpus-per-task", str(cpus), "cores per node: its one task holds them"))
-    mem = resources.mem or _mem(site, launch, request.per_node, per_node, cpus, resources)
+    mem, why = resources.mem, "per node"
+    if not mem:
+        mem = _mem(site, launch, request.per_node, per_node, cpus, resources)
+        mem, why = _enough(mem, site, launch, why)
     if mem:
-        why = "all of the node's memory" if mem == "0" else "per node"
-        found.append(Option("--mem", _in_gib(mem), why))
+        found.append(
+            Option("--mem", _in_gib(mem), "all of the node's memory" if mem == "0" else why)
+        )
     if site.exclusive or resources.exclusive:
         found.append(Option("--exclusive", None))
     of_gpu = {"partition": request.partition}
@@ -133,6 +140,26 @@ def _mem(
     if share == 1.0 or site.exclusive or resources.exclusive:
         return site.mem
     return _part(site.mem, share)
+
+
+def _enough(mem: str | None, site: Site, launch: Launch, why: str) -> tuple[str | None, str]:
+    """Return the memory to ask for, and the reason: more than the share where that is too little.
+
+    What the nodes do not have is not asked for: such a plan is refused, with what it needs. Where
+    nothing is known of their memory, the job gets the partition's default.
+    """
+    needed = launch.host_memory_mib
+    if needed is None or mem == "0" or (mem is not None and needed <= mib_of(mem)):
+        return mem, why
+    whole = None if site.mem is None else mib_of(site.mem) or None
+    most = min((each for each in (whole, launch.node_memory_mib) if each), default=None)
+    known = most is not None or site.mem is not None
+    if not known or (most is not None and needed > most):
+        return mem, why
+    asked = int(needed * HOST_MARGIN) if most is None else int(min(needed * HOST_MARGIN, most))
+    return str(-(-asked // 1024) * 1024 if most is None else asked), (
+        "per node: the predicted host memory and a quarter more, above the GPUs' share"
+    )
 
 
 def _part(mem: str, share: float) -> str | None:

@@ -14,6 +14,7 @@ from hpclaunch.launch.check import check
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
 from hpclaunch.plan.resources import Resources
+from hpclaunch.plan.slurm_options import Option
 from hpclaunch.render.job import Job
 from hpclaunch.slurm import commands, nodes
 from hpclaunch.slurm.nodes import Sinfo, parse_types
@@ -106,6 +107,33 @@ def test_a_part_of_a_nodes_gpus_asks_for_its_part_of_the_memory(
     assert options(job(gpus=2, mem="7G"))["--mem"] == "7G"
     listed(monkeypatch, "gpu*|64|a100_40|gpu:4|1|4|infinite\n")  # as where nobody configured it
     assert "--mem" not in options(job(gpus=2))
+
+
+def test_offloaded_shards_ask_for_the_memory_that_they_are_predicted_to_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than the GPUs' share, where a node has it; a user's own figure stays."""
+    words = Request(
+        mode="sbatch", site="generic", recipe="llama3-8b-full", overrides=("fsdp.offload=true",)
+    )
+    wanted = Resources(gpus=2, gpu="a100_80")
+
+    def mem(node_mib: int, **more: Any) -> Option:
+        listed(monkeypatch, f"gpu*|64|a100_80|gpu:8|{node_mib}|4|1-00:00:00\n")
+        made = draft(replace(words, resources=replace(wanted, **more)), {})
+        return next(each for each in made.plan.options if each.flag == "--mem")
+
+    listed(monkeypatch, "gpu*|64|a100_80|gpu:8|512000|4|1-00:00:00\n")
+    need = draft(replace(words, resources=wanted), {}).plan.launch.host_memory_mib
+    assert need is not None and need > 100_000
+    assert (mem(8 * need).value, mem(8 * need).why) == (f"{2 * need // 1024}G", "per node")
+    raised = mem(2 * need)
+    assert raised.value == f"{int(need * 1.25)}" and raised.why.startswith(
+        "per node: the predicted"
+    )
+    assert mem(need + 1024).value in {f"{need + 1024}", f"{(need + 1024) // 1024}G"}
+    assert mem(2 * need, mem="7G").value == "7G"
+    assert mem(need // 2).why == "per node", "the nodes do not have it: the plan is refused"
 
 
 def test_a_profile_that_names_gpus_only_adds(
