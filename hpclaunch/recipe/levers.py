@@ -6,6 +6,7 @@ yet, and the plan says so.
 
 from __future__ import annotations
 
+from hpclaunch.document import Document
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Performance, Recipe
 
@@ -48,6 +49,21 @@ def not_predicted(recipe: Recipe) -> list[str]:
 def needed_packages(recipe: Recipe) -> list[str]:
     """Return the packages that the switches of a recipe need."""
     return [PACKAGES[key] for key in switched_on(recipe.performance) if key in PACKAGES]
+
+
+def refuse_use_kernels(document: Document) -> None:
+    """Refuse Transformers' `use_kernels`, in whatever section it is set. Raises UserError.
+
+    It downloads compiled code from the hub when the model is loaded, and runs it.
+    """
+    for section in ("model", "performance", "training"):
+        values = document.data.get(section)
+        if isinstance(values, dict) and "use_kernels" in values:
+            raise UserError(
+                f"{document.where((section, 'use_kernels'))}: {section}.use_kernels would have "
+                "every rank fetch compiled code from the hub and run it",
+                "performance.liger=true has fused kernels from a package that you install",
+            )
 
 
 def check_levers(recipe: Recipe) -> None:

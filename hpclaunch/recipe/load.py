@@ -17,7 +17,7 @@ from hpclaunch.recipe.best import check_best
 from hpclaunch.recipe.evaluate import check_evaluate
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
-from hpclaunch.recipe.levers import check_levers
+from hpclaunch.recipe.levers import check_levers, refuse_use_kernels
 from hpclaunch.recipe.mixture import check_mixture, drop_null_name
 from hpclaunch.recipe.parallel import with_context_parallel
 from hpclaunch.recipe.paths import absolute_paths, check_local_files, is_local, named_paths
@@ -66,6 +66,7 @@ def load(
     absolute_paths(document, Path.cwd(), typed)
     absolute_rewards(document, Path.cwd(), typed)
     drop_null_name(document)
+    refuse_use_kernels(document)
     check_training(document)
     check_addresses(document)
     recipe = convert(document, Recipe)

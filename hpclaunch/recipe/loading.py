@@ -7,7 +7,7 @@ from hpclaunch.recipe.schema import Recipe, Sharding
 
 OWN_VALUES = (True, False, "gaussian")
 """Values of `init_lora_weights` whose adapters start without a look at the base weights."""
-OBJECTIVES = frozenset({"sft", "pretrain", "grpo"})
+OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "kto", "reward", "grpo"})
 """Objectives whose trainers take a model that is still on the meta device."""
 
 
@@ -24,7 +24,10 @@ def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | Non
         ((sharding or fsdp.sharding) == "none", "fsdp.sharding is none"),
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),
         (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
-        (recipe.objective not in OBJECTIVES, f"objective {recipe.objective} loads other models"),
+        (
+            recipe.objective not in OBJECTIVES,
+            f"objective {recipe.objective} was not tried with shards",
+        ),
         (
             recipe.objective == "grpo" and not adapter and bool(recipe.training.get("beta")),
             "training.beta compares with a second copy of the model",

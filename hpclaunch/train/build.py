@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from hpclaunch.chat.truncation import Truncation
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.global_batch import FIELD, differs, follows_global_batch
@@ -102,8 +104,8 @@ def check_global_batch(recipe: Recipe, ranks: int) -> None:
         )
 
 
-def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
-    """Return the model, with rows for new tokens. Raises UserError."""
+def load_model(recipe: Recipe, inputs: Inputs, context: DistContext, what: str = "weights") -> Any:
+    """Return the model, with rows for new tokens. `what` it is, for the log. Raises UserError."""
     from transformers import set_seed
 
     set_seed(inputs.arguments.seed)  # rows of new tokens, and a score's head, start at random
@@ -113,15 +115,13 @@ def load_model(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any:
         inputs.attn_implementation,
         len(inputs.tokenizer),
         context.fsdp_version,
-        (lambda line: log_line(f"weights: {line}"))
-        if context.is_main_process
-        else (lambda _: None),
+        _weights_log(context, what),
     )
 
 
-def _weights_log(context: DistContext) -> Callable[[str], None]:
-    """Return what logs a line of how the weights are loaded, on the main process alone."""
-    return lambda line: log_line(f"weights: {line}") if context.is_main_process else None
+def _weights_log(context: DistContext, what: str = "weights") -> Callable[[str], None]:
+    """Return what logs a line of how weights are loaded, on the main process alone."""
+    return lambda line: log_line(f"{what}: {line}") if context.is_main_process else None
 
 
 def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any | None:
@@ -139,7 +139,13 @@ def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any 
     if recipe.method.kind != "full" and not (precomputes and context.fsdp_version):
         return None
     phases.begin(f"loading {recipe.model.name} once more, as the reference model")
-    reference = load_model(recipe, inputs, replace(context, fsdp_version=2))  # in its own type
+    if context.fsdp_version != 2:
+        recipe = msgspec.structs.replace(
+            recipe, fsdp=msgspec.structs.replace(recipe.fsdp, loading="whole")
+        )
+    reference = load_model(
+        recipe, inputs, replace(context, fsdp_version=2), what="reference model"
+    )  # in its own type
     reference.requires_grad_(False)
     return reference.eval()
 
@@ -200,7 +206,7 @@ def create_trainer(
     model.add_head_bias_attribute(trainer.model)
     if getattr(trainer, "padding_free", False):
         packing.forbid_masks(model.without_adapter(trainer.model))
-    load_when_sharded(trainer, _weights_log(context), keep=recipe.method.quantization.keep)
+    load_when_sharded(trainer.model, _weights_log(context))
     faster = kernels.install(recipe, trainer, context.fsdp_version)
     if switched_on(recipe.performance):
         trainer.add_callback(CheckLevers(recipe.performance))

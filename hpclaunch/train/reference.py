@@ -71,11 +71,13 @@ class ReferenceMixin:
         """
         super().create_accelerator_and_postprocess()  # type: ignore[misc]
         if self.reference is not None and self.context.fsdp_version == 2:
-            from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+            from accelerate import accelerator
 
+            from hpclaunch.train.loading.hooks import load_when_sharded
             from hpclaunch.train.output_types import keep_output_types
 
-            fsdp2_prepare_model(self.accelerator, self.reference)
+            load_when_sharded(self.reference)
+            accelerator.fsdp2_prepare_model(self.accelerator, self.reference)
             keep_output_types(self.reference)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:

@@ -41,6 +41,13 @@ def test_a_combination_that_cannot_be(words: list[str], named: str, fix: str) ->
     assert fix in refused.value.fix
 
 
+@pytest.mark.parametrize("section", ["model", "performance", "training"])
+def test_kernels_that_are_fetched_when_the_model_is_loaded_are_refused(section: str) -> None:
+    with pytest.raises(UserError, match=f"{section}.use_kernels would have") as refused:
+        load("tiny", [f"{section}.use_kernels=true"])
+    assert "performance.liger" in refused.value.fix
+
+
 OLDER = [kind for kind in gpus() if kind.partition("_")[0] not in FP8_TYPES]
 
 

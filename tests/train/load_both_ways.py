@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.recipe.load import load
@@ -88,7 +87,7 @@ def held(overrides: list[str]) -> dict[str, Any]:
     adapter = model.lora_config(recipe, loaded, [], 2)
     with adapters_on_cpu(loaded):
         trained = loaded if adapter is None else get_peft_model(loaded, adapter)
-    load_when_sharded(SimpleNamespace(model=trained), lines.append, keep=True)
+    load_when_sharded(trained, lines.append)
     optimizer = torch.optim.AdamW(each for each in trained.parameters() if each.requires_grad)
     accelerator = Accelerator(mixed_precision="bf16")
     plugin = accelerator.state.fsdp_plugin

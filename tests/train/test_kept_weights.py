@@ -58,7 +58,7 @@ def start(base: Path) -> tuple[list[str], bytes]:
     assert deferred is not None
     fully_shard(loaded, mesh=init_device_mesh("cpu", (1,)))
     lines: list[str] = []
-    loading = FourBitLoading(Reader(deferred), deferred, lines.append, keep=True)
+    loading = FourBitLoading(Reader(deferred), deferred, lines.append)
     loading.load(loaded)
     loading.keep_weights(loaded)
     codes = loaded.model.layers[1].mlp.up_proj.weight.to_local().detach()

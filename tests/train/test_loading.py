@@ -14,6 +14,7 @@ from hpclaunch.train import model
 from hpclaunch.train.loading.ahead import quantize
 from tests.train.conftest import Done, short, train
 from tests.train.running import launch, losses, make_run
+from tests.train.test_objective_runs import run
 
 pytestmark = pytest.mark.train
 
@@ -210,3 +211,22 @@ def test_the_final_weights_are_those_of_whole_loading(
     assert losses(sharded.folder) == losses(whole.folder)
     (file,) = sharded.folder.final.glob("*.safetensors")
     assert file.read_bytes() == (whole.folder.final / file.name).read_bytes()
+
+
+@pytest.mark.parametrize(("objective", "method"), [("dpo", "full"), ("reward", "lora")])
+def test_other_objectives_end_with_the_same_weights(
+    tiny: Path, tmp_path: Path, objective: str, method: str
+) -> None:
+    """A reference model is read in shards, too; a new head of scores starts the same."""
+    words = (f"method.kind={method}", BF16, "checkpoints.every_steps=0")
+    both = [
+        run(tmp_path / way, tiny, objective, *words, f"fsdp.loading={way}")
+        for way in ("auto", "whole")
+    ]
+    lines = ["weights"] + ["reference model"] * (objective == "dpo")
+    for line in lines:
+        assert f"{line}: each rank reads its own shard" in both[0].outcome.out, both[0].outcome.said
+        assert f"{line}: loaded whole" in both[1].outcome.out
+    assert losses(both[0].folder) == losses(both[1].folder)
+    (file,) = both[0].folder.final.glob("*.safetensors")
+    assert file.read_bytes() == (both[1].folder.final / file.name).read_bytes()

@@ -17,16 +17,20 @@ from hpclaunch.train.loading.reader import Reader
 def adapters_on_cpu(model: Any) -> Iterator[None]:
     """Within it PEFT does not move adapters to a base layer's meta device, where values are lost.
 
-    Nothing changes for a model that is loaded.
+    Nothing changes for a model that is loaded, nor for a whole model that is moved to meta: a
+    reference model is sharded meanwhile.
     """
+    from transformers import PreTrainedModel
+
     if deferred_load(model) is None:
         yield
         return
     original = torch.nn.Module.to
 
     def to(self: Any, *arguments: Any, **options: Any) -> Any:
-        arguments = tuple(_not_meta(each) for each in arguments)
-        options = {name: _not_meta(value) for name, value in options.items()}
+        if not isinstance(self, PreTrainedModel):
+            arguments = tuple(_not_meta(each) for each in arguments)
+            options = {name: _not_meta(value) for name, value in options.items()}
         return original(self, *arguments, **options)
 
     torch.nn.Module.to = to

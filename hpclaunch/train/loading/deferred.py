@@ -19,8 +19,10 @@ STACKED = frozenset({"MergeModulelist", "Concatenate"})
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def deferred(*, keep: bool = False) -> Iterator[None]:
     """Have `from_pretrained` read headers alone, and leave the parameters on meta.
+
+    `keep`: keep 4-bit weights in the cache, and read them from there.
 
     Within it `from_pretrained` raises NotDeferredError for what must be loaded whole. Missing and
     unexpected keys are reported as ever: the loader runs over empty tensors of the files' shapes.
@@ -54,7 +56,8 @@ def deferred() -> Iterator[None]:
             expected_keys,
         )
         _check_conversions(model)
-        model.deferred_load = Deferred(files, load_config, _skeleton(model, load_config.dtype))
+        skeleton = _skeleton(model, load_config.dtype)
+        model.deferred_load = Deferred(files, load_config, skeleton, keep)
         if quantizer is not None:
             _pack(model)
         return found

@@ -21,6 +21,8 @@ class Deferred:
     skeleton: Any
     """The same model on meta without quantized layers, adapters or sharding: its parameters have
     the names that those of the files are mapped to, and the types they are loaded in."""
+    keep: bool = False
+    """4-bit weights are kept in the cache, and read from there."""
 
 
 def deferred_load(model: Any) -> Deferred | None:

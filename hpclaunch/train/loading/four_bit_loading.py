@@ -17,14 +17,11 @@ from hpclaunch.train.loading.reader import Reader, read_parts
 class FourBitLoading:
     """One model's loading."""
 
-    def __init__(
-        self, reader: Reader, deferred: Deferred, log: Callable[[str], None], *, keep: bool
-    ) -> None:
-        """`keep`: keep weights in the cache, and read them from there; `log` gets what came."""
+    def __init__(self, reader: Reader, deferred: Deferred, log: Callable[[str], None]) -> None:
+        """`log` gets what came of keeping."""
         self.how = ""
         """Where the weights came from, in words, if not from the model's files."""
         self._reader, self._deferred, self._log = reader, deferred, log
-        self._keep = keep
         self._kept: Any = None
         self._values: dict[str, Any] = {}
 
@@ -34,7 +31,7 @@ class FourBitLoading:
         Raises UserError for files that are not whole.
         """
         source = self._reader
-        files = self._find(model) if self._keep else None
+        files = self._find(model) if self._deferred.keep else None
         if files is None:
             quantized = four_bit.quantize_shards(model, source, cpu_offload=cpu_offload)
         else:

@@ -14,15 +14,11 @@ from hpclaunch.train.loading.shards import from_rank_0
 from hpclaunch.units import duration
 
 
-def load_when_sharded(
-    trainer: Any, log: Callable[[str], None] = lambda _: None, *, keep: bool = False
-) -> None:
-    """Let accelerate's next sharding of the trainer's model read it, where that was deferred.
+def load_when_sharded(model: Any, log: Callable[[str], None] = lambda _: None) -> None:
+    """Let accelerate's next sharding of a model read it, where that was deferred.
 
-    Call it when the trainer has its adapters, and before training begins. `log` gets a line of how
-    long reading took. `keep`: keep 4-bit weights in the cache, and read them from there.
+    Call it when the model has its adapters. `log` gets a line of how long reading took.
     """
-    model = trainer.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     deferred = deferred_load(base)
     if deferred is None:
@@ -36,7 +32,7 @@ def load_when_sharded(
         log(f"read in {duration(seconds)}{how}")
 
     if deferred.load_config.is_quantized:
-        _replace_prepare(FourBitLoading(reader, deferred, log, keep=keep), loaded)
+        _replace_prepare(FourBitLoading(reader, deferred, log), loaded)
     else:
         _replace_broadcast(reader, loaded)
 

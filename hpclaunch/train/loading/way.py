@@ -52,19 +52,24 @@ def load(
     import torch
 
     reason = _whole_because(recipe, config, vocab_size, fsdp_version)
+    state = torch.get_rng_state()
     if reason is None:
-        state = torch.get_rng_state()
         try:
-            with deferred():
+            with deferred(keep=recipe.method.quantization.keep):
                 return from_pretrained(), None
         except NotDeferredError as error:
-            torch.set_rng_state(state)
             reason = str(error)
+        finally:
+            torch.set_rng_state(state)
     if recipe.fsdp.loading == "sharded":
         raise UserError(
             f"fsdp.loading=sharded: {reason}", "set fsdp.loading=auto, which then loads it whole"
         )
-    return from_pretrained(), reason
+    try:
+        return from_pretrained(), reason
+    finally:
+        # Weights that files lack draw numbers here, and none on meta: what follows draws the same.
+        torch.set_rng_state(state)
 
 
 def _whole_because(recipe: Recipe, config: Any, vocab_size: int, fsdp_version: int) -> str | None:
