@@ -6,6 +6,7 @@ logarithm of its sum, which the CPU's does: `enable_on_cpu` names it to PyTorch 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from hpclaunch.errors import UserError
@@ -24,8 +25,14 @@ def set_up(recipe: Recipe, config: Any, device: str) -> None:
     if recipe.fsdp.context_parallel == 1:
         return
     check_model(recipe, config.to_dict())
+    logging.getLogger("transformers.trainer").addFilter(_is_news)
     if device == "cpu":
         enable_on_cpu()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a warning of the trainer is more than that it makes labels and positions as meant."""
+    return not record.getMessage().endswith(("shifting manually", "generating manually"))
 
 
 def enable_on_cpu() -> None:

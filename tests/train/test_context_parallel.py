@@ -87,6 +87,7 @@ def split_lora(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path)
 def test_trains_as_one_rank_does(plain_lora: Done, split_lora: Done) -> None:
     """Losses, evaluations and final weights agree, and so does what is counted."""
     assert_same_training(split_lora, plain_lora)
+    assert "manually" not in split_lora.outcome.said
 
 
 def test_a_full_fine_tune_beside_data_parallelism(tmp_path: Path, tiny: Path, rows: Path) -> None:
