@@ -102,7 +102,7 @@ class ForkServer:
         """End the server; programs that still run are left to end by themselves."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._folder.cleanup()
 
 

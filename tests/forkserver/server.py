@@ -34,8 +34,9 @@ LIBRARIES = (
     "torch.distributed._tools.fsdp2_mem_tracker", "transformers.models.llama.modeling_llama",
     "transformers.integrations.integration_utils", "trl.kernels.chunked_logprob",
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "torch._inductor.compile_fx", "torch._inductor.lowering",
 )  # fmt: skip
-"""What trainings import late, or the launcher does."""
+"""What trainings, the launcher and (torch's compiler) bitsandbytes import late."""
 
 
 LAUNCHER = "accelerate-launch"

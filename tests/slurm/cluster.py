@@ -24,7 +24,7 @@ from tests.slurm.processes import clients, close
 from tests.slurm.settings import CONTROLLER_LAST_BYTE, Place, Settings
 from tests.slurm.slot import Slot, claim
 
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 UPLINK = "throwaway{slot}"
 """This machine's own link to the bridge of a cluster with links."""
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")

@@ -15,7 +15,7 @@ from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
 
-pytestmark = [pytest.mark.slurm, pytest.mark.alone]
+pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,10 @@ def test_every_node_has_its_own_network(linked: ThrowawayCluster) -> None:
         own = [line for line in said.splitlines() if line.startswith(f"{number - 1}:")]
         assert any(line.endswith(f" {linked.place.address(number)}") for line in own)
         assert not any(line.endswith(f" {linked.place.address(3 - number)}") for line in own)
-    listen = "python3 -m http.server 8123 >/dev/null 2>&1 & sleep 1; exec 3<>/dev/tcp/{}/8123"
-    assert linked.run("srun", "-wnode2", "bash", "-c", listen.format("node2")).returncode == 0
+    listen = "python3 -m http.server 8123 >/dev/null 2>&1 & until {}; do sleep 0.1; done"
+    connect = "(exec 3<>/dev/tcp/node2/8123) 2>/dev/null"
+    words = ["srun", "-wnode2", "bash", "-c", listen.format(connect)]
+    assert linked.run(*words, timeout=120).returncode == 0
     # Another node's loopback is not this one's.
     assert linked.run("srun", "-wnode1", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8123").returncode
 
@@ -54,9 +56,12 @@ def test_a_slow_link(linked: ThrowawayCluster) -> None:
             "import socket,time;s=socket.create_server(('',8200));c=s.accept()[0];t=time.time()\n"
         )
         code += "n=0\nwhile d:=c.recv(65536): n+=len(d)\nprint(n, time.time()-t)"
-        send = "sleep 0.5; head -c 4000000 /dev/zero >/dev/tcp/node2/8200"
+        send = (
+            "until head -c 4000000 /dev/zero >/dev/tcp/node2/8200; do sleep 0.1; done 2>/dev/null"
+        )
         both = f'if [ $SLURM_NODEID = 1 ]; then python3 -c "$1"; else {send}; fi'
-        got, taken = linked.run("srun", "-N2", "bash", "-c", both, "x", code).stdout.split()
+        done = linked.run("srun", "-N2", "bash", "-c", both, "x", code, timeout=120)
+        got, taken = done.stdout.split()
         assert got == "4000000"
         return float(taken)
 
@@ -64,7 +69,7 @@ def test_a_slow_link(linked: ThrowawayCluster) -> None:
     harm.slow_link(linked, "node2", "16mbit")
     slow = seconds()
     linked.inside("tc", "qdisc", "del", "dev", "node2", "root")
-    assert fast < 1 < slow, (fast, slow)  # 32 megabits at 16 a second
+    assert fast < 1.5 < slow, (fast, slow)  # 32 megabits at 16 a second
 
 
 def test_preflight_measures_the_links_and_plans_go_by_it(

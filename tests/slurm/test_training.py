@@ -11,14 +11,13 @@ from tests.slurm.user import User
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train]
 
-SHORT = ["tiny", "training.max_steps=4", "training.logging_steps=1", "--nodes", "2",
-         "--cpu-processes", "2"]  # fmt: skip
+SHORT = ["tiny", "training.max_steps=4", "training.logging_steps=1", "--nodes", "2"]
 
 
-@pytest.mark.parametrize("command", ["sbatch", "srun"])
-def test_two_nodes_of_two_processes_train_to_the_end(user: User, command: str) -> None:
-    wait = ["--wait"] if command == "sbatch" else []
-    done = user.hpclaunch(command, *SHORT, *wait, "--name", "one", timeout=500)
+@pytest.mark.parametrize(("command", "processes"), [(["sbatch", "--wait"], 2), (["srun"], 1)])
+def test_two_nodes_train_to_the_end(user: User, command: list[str], processes: int) -> None:
+    each = ["--cpu-processes", str(processes)]
+    done = user.hpclaunch(*command, *SHORT, *each, "--name", "one", timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = user.folder / "runs/one"
     said = user.status("one")
@@ -26,7 +25,7 @@ def test_two_nodes_of_two_processes_train_to_the_end(user: User, command: str) -
     assert said["progress"]["step"] == said["progress"]["total"] == 4
     marks = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     (start,) = [mark for mark in marks if mark["event"] == "start"]
-    assert start["world"] == 4
+    assert start["world"] == 2 * processes
     losses = [mark["loss"] for mark in marks if mark["event"] == "step"]
     assert len(losses) == 4
     adapter = load_file(folder / "final/adapter_model.safetensors")
@@ -43,7 +42,7 @@ def test_data_that_went_bad_in_the_queue_fails_before_the_ranks_start(user: User
     data = user.folder / "data.jsonl"
     bad = '{"text": "fine"}\n{"text": \n'
     data.write_text(bad)
-    words = ["sbatch", *SHORT, "--dataset", str(data), "--name", "bad"]
+    words = ["sbatch", *SHORT, "--cpu-processes", "2", "--dataset", str(data), "--name", "bad"]
     refused = user.hpclaunch(*words)
     assert refused.returncode == 2
     assert "data.jsonl:2: not valid JSON" in refused.stderr

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -35,7 +33,7 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     wait_for_step(user, "far", 8)
     folder = user.folder / "runs/far"
     (folder / "stop").touch()
-    assert user.cluster.wait(job, 120) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "far").stdout
+    assert user.cluster.wait(job, 600) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "far").stdout
     said = user.status("far")
     stopped = said["progress"]["step"]
     assert said["state"] == "stopped" and stopped < 24
@@ -63,20 +61,3 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     assert [mark["step"] for mark in marks(user, "far", "step")] == list(range(1, 25))
     assert user.status("far")["state"] == "done"
     assert server.whole("me/far/checkpoints/step-24/") and server.whole("me/far/final/")
-
-
-def test_a_preempted_job_copies_in_the_time_it_has(user: User, tmp_path: Path) -> None:
-    """To a folder, as another file system; what is not there in time, the next attempt copies."""
-    to = f"checkpoints.sync_to=file://{tmp_path}/attic"
-    words = ["sbatch", *SMALL, "training.max_steps=16", to, "--name", "back", "--json"]
-    job = json.loads(user.hpclaunch(*words).stdout)["job_id"]
-    wait_for_step(user, "back", 3)
-    assert user.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
-    assert user.cluster.wait(job, 240) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "back").stdout
-    assert [mark["step"] for mark in marks(user, "back", "step")] == list(range(1, 17))
-    log = user.hpclaunch("logs", "back").stdout
-    assert re.search(
-        r"waiting for the checkpoint to be at file:///.*/back, \d+(\.\d)? s at most", log
-    )
-    assert (tmp_path / "attic/back/final/adapter_model.safetensors").is_file()
-    assert user.status("back")["progress"]["sync_error"] is None

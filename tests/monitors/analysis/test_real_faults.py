@@ -100,7 +100,6 @@ runpy.run_module("hpclaunch.train", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.alone
 @pytest.mark.train
 @pytest.mark.parametrize(("pause", "key"), [(0.4, "data"), (0.0, None)])
 def test_a_slow_data_loader_is_the_verdict(tmp_path: Path, pause: float, key: str | None) -> None:

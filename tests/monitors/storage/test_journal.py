@@ -143,7 +143,6 @@ for n in count():
 """
 
 
-@pytest.mark.alone
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
     dice = random.Random(7)  # noqa: S311
     told: list[int] = []
