@@ -36,7 +36,7 @@ test: $(VENV)/.dev
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=20 -m "not alone"; \
 	beside=$$?; [ $$beside -le 1 ] || exit $$beside; \
-	$(BIN)/python -m pytest -m alone && exit $$beside
+	$(BIN)/python -m pytest -m alone tests/slurm/verdicts && exit $$beside
 
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh

@@ -24,6 +24,9 @@ for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+ALONE = "tests/slurm/verdicts"
+"""Where tests are marked `alone`: their own run need not collect all others."""
+
 TABLE = Table()
 VERDICTS = Verdicts()
 LEFT_OUT = pytest.StashKey[int]()
@@ -40,6 +43,8 @@ def pytest_configure() -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Name the group whose tests one worker runs, one after the other (`--dist loadgroup`)."""
+    if item.get_closest_marker("alone") and not item.nodeid.startswith(ALONE):
+        raise pytest.UsageError(f"{item.nodeid}: `make test` looks for `alone` in {ALONE} only")
     item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
