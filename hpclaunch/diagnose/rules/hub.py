@@ -16,6 +16,7 @@ _CALLED = re.compile(
     r"(?:from_pretrained|load_dataset|snapshot_download|hf_hub_download)\(\s*"
     r"(?:(?:repo_id|path|pretrained_model_name_or_path)\s*=\s*)?['\"]([\w.-]+(?:/[\w.-]+)?)['\"]"
 )
+_ADDRESS = re.compile(r"(?:hf:/|url: /api)/(?:datasets|models)/([\w.-]+/[\w.-]+)")
 _TOKEN = re.compile(r"[Ii]nvalid user token|whoami|don't have the rights|Invalid credentials")
 _NO_NAME = re.compile(
     r"docs/|api/|http|the/|\.|(?:models?|out|outputs?|checkpoints?|ckpts?|data|results?|runs?|saves?"
@@ -31,7 +32,8 @@ _NAMED = re.compile(
 _STARTS = re.compile(r"^(?:OSError|EnvironmentError): ([\w.-]+/[\w.-]+) (?:is not|does not)", re.M)
 _DATA = re.compile(
     r"load_dataset\(|/datasets/|datasets\.exceptions|[Dd]ataset '|on the Hub \("
-    r"|no dataset called|dataset \S+ is not on the hub"
+    r"|no dataset called|dataset \S+ is not on the hub|hf://datasets/"
+    r"|repo_type\s*=\s*['\"]dataset"
 )
 _MODEL = re.compile(r"from_pretrained\(|AutoTokenizer|AutoConfig|[Mm]odel ")
 
@@ -43,7 +45,7 @@ def repository(evidence: RunEvidence, *lines: Clue) -> tuple[str, bool]:
     model = [match.start() for match in _MODEL.finditer(text)]
     is_data = bool(data) and data[-1] >= max(model, default=-1)
     for each in (*(line.text for line in lines), text):
-        for pattern in (_STARTS, _NAMED, _REPOSITORY, _CALLED):
+        for pattern in (_STARTS, _NAMED, _REPOSITORY, _ADDRESS, _CALLED):
             match = pattern.search(each)
             if match and not _NO_NAME.match(match[1]):
                 return match[1].rstrip("."), is_data
