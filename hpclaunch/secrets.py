@@ -90,6 +90,11 @@ def find_secret(text: str) -> str | None:
     return None
 
 
+def begin_of(secret: str) -> str:
+    """Return what of a secret can be shown: its first characters, and nothing of a password."""
+    return f"'{secret.strip()[:4].partition(':')[0]}...'"
+
+
 def mask(text: str) -> str:
     """Return a text, such as a line of a log, with every secret in it replaced by `***`.
 
@@ -134,7 +139,7 @@ def secret_argument(words: Iterable[str]) -> str | None:
     for word in words:
         shape = find_secret(word)
         if shape is not None:
-            return f"'{shape.strip()[:4]}...'"
+            return begin_of(shape)
         if name and not word.startswith("-") and _by_name(name, word, _could_be_key):
             return name
         key, equals, value = word.partition("=")

@@ -25,6 +25,7 @@ from hpclaunch.run.lock import alone
 from hpclaunch.run.owner import require_own
 from hpclaunch.run.record import Record, now, read_record
 from hpclaunch.slurm import batch, commands
+from hpclaunch.slurm.environment import refuse_secrets_in
 from hpclaunch.stages.draft import check_stage
 
 KILL = "--kill-on-invalid-dep=yes"
@@ -42,6 +43,7 @@ class SubmittedStage:
 
 def check_pipeline(drafted: DraftedPipeline, data: CheckData = check_data) -> None:
     """Refuse a pipeline of which one stage is sure to fail. Raises UserError that names it."""
+    refuse_secrets_in(drafted.text, "the pipeline's file")  # of which a copy is kept
     for stage in drafted.stages:
         try:
             check(stage.job, without(data, stage.pending))

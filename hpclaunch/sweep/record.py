@@ -11,6 +11,9 @@ from hpclaunch.plan.resources import check_name
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.group import SWEEP_FILE, find_group, read_group
 
+MOST_RUNS = 100_000
+"""Of a sweep: Slurm's arrays are smaller at most sites."""
+
 
 class SweepRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a sweep."""
@@ -39,6 +42,8 @@ def find_sweep(reference: str) -> tuple[Path, Sweep]:
     """Return the folder of a sweep and what it holds. Raises UserError where there is none."""
     folder = find_group(reference, SWEEP_FILE)
     sweep = read_group(folder, SWEEP_FILE, Sweep)
+    if len(sweep.runs) > MOST_RUNS:
+        raise UserError(f"{folder / SWEEP_FILE} is damaged: {len(sweep.runs):,} runs")
     for run in sweep.runs:
         try:
             check_name(run.name)

@@ -111,6 +111,13 @@ def test_data_that_an_earlier_stage_makes_is_not_looked_for(tmp_path: Path) -> N
         check_pipeline(drafted(tmp_path), _refuse)
 
 
+def test_a_secret_in_the_file_is_refused_for_its_copy_is_kept(tmp_path: Path) -> None:
+    token = "hf_" + "a1B2" * 8
+    with pytest.raises(UserError, match="stands in the pipeline's file") as refused:
+        check_pipeline(drafted(tmp_path, f"# {token}{CHAIN}"), lambda _: None)
+    assert token not in str(refused.value)
+
+
 def _refuse(recipe: Recipe) -> None:
     raise UserError("no rows")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hpclaunch.errors import UserError
 from hpclaunch.launch.request import from_environment
 from hpclaunch.plan.resources import Resources
-from hpclaunch.slurm.environment import for_submission, refuse_secrets
+from hpclaunch.slurm.environment import for_submission, refuse_secrets, refuse_secrets_in
 
 KEPT = {
     "PATH": "/bin",
@@ -62,6 +62,16 @@ def test_a_token_is_refused_wherever_it_stands_and_not_repeated(token: str, befo
     with pytest.raises(UserError) as caught:
         refuse_secrets(["fine", f"{before} hf_{token}"])
     assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://u:pw@h/x", "mysql://:pw@db/x"])
+def test_nothing_of_a_password_in_an_address_is_repeated(address: str) -> None:
+    with pytest.raises(UserError) as in_command:
+        refuse_secrets([address])
+    with pytest.raises(UserError) as in_text:
+        refuse_secrets_in(address, "it")
+    for caught in (in_command, in_text):
+        assert "p" not in str(caught.value).partition("stands in")[0]
 
 
 def test_ordinary_words_are_no_tokens() -> None:

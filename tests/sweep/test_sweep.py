@@ -155,7 +155,12 @@ def test_a_loss_that_is_no_number_is_unknown(tmp_path: Path, loss: object) -> No
     assert found[0].loss is None and best(found) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"runs": [{"name": "../../etc", "values": {}}]}'])
+ENDLESS = json.dumps({"runs": [{"name": "a", "values": {}}] * 100_001})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"runs": [{"name": "../../etc", "values": {}}]}', ENDLESS]
+)
 def test_a_damaged_sweep_is_refused(tmp_path: Path, text: str) -> None:
     write_sweep(drafted(tmp_path), ["hpclaunch"])
     file = tmp_path / "runs/sw" / SWEEP_FILE

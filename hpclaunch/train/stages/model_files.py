@@ -8,7 +8,7 @@ from pathlib import Path
 from hpclaunch.errors import UserError
 from hpclaunch.run.regular_file import read_regular
 from hpclaunch.run.weight_files import leads_elsewhere
-from hpclaunch.secrets import find_secret
+from hpclaunch.secrets import begin_of, find_secret
 
 _MODEL_FILES = re.compile(
     r"(?:model|adapter_model|consolidated)[\w.-]*\.safetensors(?:\.index\.json)?"
@@ -55,4 +55,4 @@ def _refuse_secret(path: Path) -> None:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     secret = find_secret(text)
     if secret is not None:
-        raise UserError(f"{path} holds a secret ('{secret.strip()[:4]}...')", "take it out")
+        raise UserError(f"{path} holds a secret ({begin_of(secret)})", "take it out")
