@@ -61,6 +61,8 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("preempted", "slurm.preempted", jobs.PREEMPTED, decided=True),
     KnownCause("time-limit", "slurm.time_limit", jobs.TIME_LIMIT, decided=True),
     KnownCause("not-shared", "slurm.no_log"),
+    # Without the server that writes completions, the ranks fail one after the other.
+    KnownCause("server", "server.ended"),
     # A device gave out, or was given to the wrong rank: what else is seen may follow from it.
     KnownCause("gpu-error", "hardware.reported", devices.GPU_ERROR, node_fault=True),
     KnownCause("fabric-manager", "devices.fabric_manager", devices.FABRIC_MANAGER, node_fault=True),

@@ -137,6 +137,8 @@ def _check_start(job: Job) -> None:
         four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"
         # From the root: a folder of that name where the user stands is no package of the job's.
         more = ["bitsandbytes"] if four_bit else []
+        if job.plan.server_nodes:
+            more.append("vllm")
         more += needed_packages(job.plan.recipe) if job.plan.builtin_trainer else []
         check_packages(python, (*needed, *more), Path("/"))
         deepspeed = job.plan.layout.engine == "deepspeed"

@@ -10,6 +10,7 @@ from hpclaunch.plan.layout import Layout, layout
 from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
+from hpclaunch.plan.server import check_server
 from hpclaunch.plan.slurm_options import Option, slurm_options, with_mail
 from hpclaunch.recipe.groups import check_groups
 from hpclaunch.recipe.schema import Recipe
@@ -51,6 +52,11 @@ class Plan:
         return self.nodes * self.processes_per_node
 
     @property
+    def server_nodes(self) -> int:
+        """Nodes that the allocation has beside those that train: 1 with a server, else 0."""
+        return int(self.builtin_trainer and self.recipe.method.grpo.server.enabled)
+
+    @property
     def builtin_trainer(self) -> bool:
         """True where hpclaunch.train runs, False for the user's own program."""
         return not self.launch.program
@@ -75,10 +81,15 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         check_groups(recipe, resources.node_count * per_node)
     if launch.mode == "local" and resources.node_count != 1:
         raise UserError("a local run has one node", "use sbatch or srun for several")
+    served = not launch.program and recipe.method.grpo.server.enabled
+    if served:
+        check_server(launch)
     cpus = _cpus(site, resources, launch, per_node)
     lay = layout(recipe, resources.node_count, per_node, device, own_program=bool(launch.program))
     requested = with_mail(resources, recipe.notify.mail)
-    options = slurm_options(site, requested, launch, per_node, cpus) if slurm else ()
+    options: tuple[Option, ...] = ()
+    if slurm:
+        options = slurm_options(site, requested, launch, per_node, cpus, server=served)
     by_count = slurm and launch.gpu_request is None and not site.gpus and resources.gpu is not None
     why = launch.slurm_problem or "there is no Slurm here to ask"
     notes = plan_notes(

@@ -39,10 +39,17 @@ class Option:
 
 
 def slurm_options(
-    site: Site, resources: Resources, launch: Launch, per_node: int, cpus: int
+    site: Site,
+    resources: Resources,
+    launch: Launch,
+    per_node: int,
+    cpus: int,
+    *,
+    server: bool = False,
 ) -> tuple[Option, ...]:
     """Return the options for sbatch, in the order a reader wants them.
 
+    `server`: a node more than the training has, for the server.
     Raises UserError for more GPUs than a node of the site has.
     """
     check_arguments(site.sbatch_arguments, f"site {site.name}: sbatch_arguments")
@@ -54,7 +61,7 @@ def slurm_options(
         )
     found = [
         Option("--job-name", launch.name),
-        Option("--nodes", str(resources.node_count)),
+        Option("--nodes", str(resources.node_count + server), "the last one serves" * server),
         Option("--ntasks-per-node", "1", "one launcher per node; it starts one process per GPU"),
     ]
     if not resources.cpu_processes:

@@ -54,11 +54,6 @@ def check_groups(recipe: Recipe, ranks: int) -> None:
     """Refuse batches that hold no whole groups of completions. Raises UserError."""
     if recipe.objective != "grpo":
         return
-    if recipe.method.grpo.server.enabled:
-        raise UserError(
-            "method.grpo.server.enabled: a server is not started yet",
-            "leave it out: the ranks write the completions",
-        )
     training, group = recipe.training, generations(recipe)
     batch = int(training["per_device_train_batch_size"])
     steps, whole = (training.get(key) for key in ("steps_per_generation", "generation_batch_size"))

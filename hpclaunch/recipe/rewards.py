@@ -118,6 +118,12 @@ def check_grpo(document: Document, recipe: Recipe) -> None:
             "GRPO does not say which model is better",
             "take it out",
         )
+    if section.server.enabled and recipe.method.kind == "qlora":
+        raise UserError(
+            f"{document.where(('method', 'grpo', 'server'))}: method.grpo.server takes weights in "
+            "16 bits, and QLoRA holds them in 4",
+            "set method.kind: lora, or server.enabled: false",
+        )
     if recipe.fsdp.version == 1:
         raise UserError(
             f"{document.where(('fsdp', 'version'))}: objective grpo generates with FSDP 2 only",

@@ -153,6 +153,11 @@ class RunFolder:
         return self.logs / "server.log"
 
     @property
+    def server_exit(self) -> Path:
+        """How that server ended, where it ended before the training."""
+        return self.logs / "server-exit"
+
+    @property
     def evaluations(self) -> Path:
         """Scores of the run's weights, a JSON file for each `hpclaunch eval`."""
         return self.root / "evaluations"

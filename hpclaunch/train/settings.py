@@ -94,13 +94,29 @@ def _no_defaults(training: dict[str, Any], *, conversations: bool, packing: bool
     return {}
 
 
+def _grpo_defaults(
+    training: dict[str, Any], *, conversations: bool, packing: bool
+) -> dict[str, Any]:
+    """Return the address of the server that writes completions, where launch.sh started one."""
+    host, port = (os.environ.get(f"HPCLAUNCH_SERVER{each}") for each in ("", "_PORT"))
+    if not (host and port):
+        return {}
+    return {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_server_host": host,
+        "vllm_server_port": int(port),
+        "vllm_group_port": int(port) + 1,
+    }
+
+
 OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {
     "sft": _sft_defaults,
     "pretrain": _pretrain_defaults,
     "dpo": _no_defaults,
     "kto": _no_defaults,
     "reward": _no_defaults,
-    "grpo": _no_defaults,
+    "grpo": _grpo_defaults,
 }
 """What each objective's config gets beside what all of them share."""
 

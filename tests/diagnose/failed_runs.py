@@ -37,6 +37,8 @@ class FailedRun:
     program: bool = True
     record: dict[str, Any] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    server: str = ""
+    """What the server that writes completions left in its log, where it ended first."""
 
     def write(self, folder: RunFolder) -> None:
         """Write all of it."""
@@ -55,6 +57,9 @@ class FailedRun:
             lines += messages.LAUNCHER.format(**names).splitlines()
         if self.log is not None:
             (folder.logs / "job-8.out").write_text("\n".join([*lines, self.log, ""]))
+        if self.server:
+            folder.server_log.write_text(self.server)
+            folder.server_exit.write_text("code 1\n")
         if self.first is not None:
             folder.first_failed_node.write_text(f"1 {self.first} {HOSTS[self.first]}\n")
 

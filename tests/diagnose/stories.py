@@ -52,6 +52,11 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
         FailedRun(log=messages.PREEMPTED, slurm="PREEMPTED"),
         "preempted", None, None, "priority", "--qos",
     ),
+    "the server ended first": (
+        FailedRun(ranks={0: traceback("requests.exceptions.ConnectionError: Max retries exceeded")},
+             exits={0: 1}, server="INFO loading\nRuntimeError: Engine core failed\n"),
+        "server", None, None, "code 1: RuntimeError: Engine core failed", "its log",
+    ),
     "GPU memory": (
         FailedRun(ranks={1: traceback(messages.GPU_OOM), 0: GLOO_LOST, 2: GLOO_LOST},
              exits={1: 1, 2: 1},

@@ -1,4 +1,4 @@
-# launch.sh, version 9 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 10 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -11,6 +11,9 @@
 #   on_head_node [SRUN OPTION ...] COMMAND ...    run once, on the first node, and wait
 #   choose_port [--port N] [--suffix TEXT]        HPCLAUNCH_HEAD, HPCLAUNCH_PORT
 #   in_background COMMAND ...     the sidecar: ended with the job; if it fails, the job goes on
+#   serve [--minutes N] [--suffix TEXT] [SRUN OPTION ...] COMMAND ...   the server on the last node:
+#                                 HPCLAUNCH_SERVER and its _PORT, once it answers; the job ends with it, and it
+#                                 with the job
 #   train COMMAND ...             run, pass a stop on, wait to the very end
 #   finish                        into the queue again where that gets further; exit with the training's code
 
@@ -78,6 +81,8 @@ begin() {
     requeue=            # why the job goes back into the queue
     sidecar=            # its pid, and the signal that ends it
     sidecar_signal=TERM
+    server=             # pid of what waits for the server
+    server_gone=        # it ended before the training
     running=            # pid of the command that is waited for
     stops=0             # SIGTERM and SIGINT so far
     woken=0             # signals so far
@@ -268,9 +273,83 @@ in_background() {
     sidecar=$!
 }
 
+serve() {
+    local minutes=20 suffix='' node ends
+    local -a options=()
+    while [[ $1 == --* ]]; do
+        case $1 in
+        --minutes) minutes=$2 && shift 2 ;;
+        --suffix) suffix=$2 && shift 2 ;;
+        *) options+=("$1") && shift ;;  # of srun
+        esac
+    done
+    node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -xE '[[:alnum:]._-]+' | tail -n 1)
+    # Not the ranks' port: another job of this user may share the node.
+    export HPCLAUNCH_SERVER=$node$suffix HPCLAUNCH_SERVER_PORT=$((10000 + (SLURM_JOB_ID + 11003) % 22000))
+    rm -f "$HPCLAUNCH_RUN/logs/server-exit"
+    trap server_lost USR2
+    echo "hpclaunch: starting the server on $node (logs/server.log)"
+    keep_server srun --overlap --export=ALL --nodes=1 --ntasks=1 "${options[@]}" --nodelist="$node" "$@" &
+    server=$!
+    ends=$(($(date +%s) + minutes * 60))
+    until server_answers; do
+        [ "$stops" -eq 0 ] || exit 143
+        if [ -n "$server_gone" ]; then
+            echo "hpclaunch: the server ended before it answered; see logs/server.log" >&2
+            exit 1
+        elif [ "$(date +%s)" -ge "$ends" ]; then
+            echo "no answer within $minutes minutes" >"$HPCLAUNCH_RUN/logs/server-exit"
+            echo "hpclaunch: the server did not answer within $minutes minutes; see logs/server.log" >&2
+            exit 1
+        fi
+        sleep 2
+    done
+    echo "hpclaunch: the server answers at $HPCLAUNCH_SERVER:$HPCLAUNCH_SERVER_PORT"
+}
+
+keep_server() {  # in the background: its end is the job's, unless the job ends it
+    local status=0 ending='' child
+    trap - EXIT
+    trap '' INT USR1 USR2
+    trap 'ending=yes; kill -TERM "$child" 2>/dev/null || :' TERM
+    "$@" >>"$HPCLAUNCH_RUN/logs/server.log" 2>&1 &
+    child=$!
+    wait "$child" || status=$?
+    if [ -n "$ending" ]; then
+        wait "$child" || :
+        exit 0
+    fi
+    echo "code $status" >"$HPCLAUNCH_RUN/logs/server-exit"
+    kill -USR2 $$
+}
+
+server_answers() {
+    # shellcheck disable=SC2016  # the inner shell expands it
+    timeout 10 bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET /health HTTP/1.0\r\nHost: %s\r\n\r\n" "$1" >&3 &&
+        read -r line <&3 && [[ $line == *" 200"* ]]' health "$HPCLAUNCH_SERVER" "$HPCLAUNCH_SERVER_PORT" 2>/dev/null
+}
+
+server_lost() {
+    woken=$((woken + 1)) server_gone=yes
+    [ -z "$running" ] || echo "hpclaunch: the server has ended, and the training with it; see logs/server.log" >&2
+    [ -z "$running" ] || kill -TERM "$running" 2>/dev/null || :
+}
+
+stop_server() {
+    local i
+    [ -z "$server_gone" ] || return 0  # bash would wait for ever for what ended in a signal's trap
+    kill -TERM "$server" 2>/dev/null
+    for ((i = 0; i < 100; i++)); do
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.2
+    done
+    kill -KILL "$server" 2>/dev/null
+}
+
 train() {
     "$@" &
     attend $! || code=$?
+    [ -z "$server_gone" ] || [ "$code" -ne 0 ] || code=1
     # srun returns the highest code of all nodes, often that of a node it ended itself; node.sh keeps
     # the first. The file can be empty: where the disk was full.
     if [ "$code" -ne 0 ] && [ -s "$HPCLAUNCH_RUN/logs/first-failed-node" ]; then
@@ -353,6 +432,7 @@ at_exit() {
     local status=$?
     set +e  # each step here is tried, whatever came of the one before
     trap '' TERM INT
+    [ -z "$server" ] || stop_server
     [ -z "$sidecar" ] || stop_sidecar
     if [ -n "$requeue" ]; then
         # It does not return where Slurm requeues the job: Slurm ends this script then. A node that
