@@ -85,7 +85,8 @@ def _nodes(made: Forecast) -> str:
     question = made.request
     name = made.gpu.name if made.gpu else "GPUs of unknown type"
     nodes = "1 node" if question.nodes == 1 else f"{question.nodes} nodes"
-    return f"{nodes} of {question.gpus_per_node} {name}"
+    server = ", and one more for the server" * question.recipe.method.grpo.server.enabled
+    return f"{nodes} of {question.gpus_per_node} {name}{server}"
 
 
 def _layout(made: Forecast) -> str:
