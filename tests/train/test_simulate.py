@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,19 @@ def test_fused_layers_without_activation_checkpointing_as_measured_on_an_h200() 
     measured = row("lora", model="8b", layers=32, shards=1, length=4096, checkpointing=False)
     packed = {"attention": "auto", "packed": True, "fused_lora": True, "micro_batch_size": 2}
     assert simulated(measured, **packed) / GIB == pytest.approx(40.15, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("method", "every", "fused"), [("lora", 2, True), ("lora", 3, False), ("full", 3, False)]
+)
+def test_the_form_agrees_where_every_nth_layer_is_computed_again(
+    method: str, every: int, *, fused: bool
+) -> None:
+    case = row(method)
+    step = replace(load_for(case), every_n_layers=every, fused_lora=fused)
+    found = simulated(case, layers=6, every_n_layers=every, fused_lora=fused)
+    assert memory(step).tensors == pytest.approx(found, rel=0.05)
+    assert memory(replace(step, every_n_layers=1)).tensors < 0.9 * found
 
 
 def test_many_layers_follow_from_few() -> None:

@@ -44,8 +44,8 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
     `activation_checkpointing`; `double_quant` and `adapter_dtype`, of QLoRA; `fused_lora` and
     `recomputed_mlps`, of adapters on weights in 16 bits; `attention` and whether samples are
     `packed`, which decide whether attention has a mask. `layers`: how many to simulate, instead of
-    the two numbers that give the whole model. `on_progress`: called with the share of the work that
-    is done.
+    the two numbers that give the whole model; with it alone `every_n_layers`, of activation
+    checkpointing. `on_progress`: called with the share of the work that is done.
     """
     if request.get("layers"):
         return {"bytes": _whole(request, int(request["layers"]), on_progress)}
@@ -146,7 +146,9 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
         with FakeTensorMode(), _as_on_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+                every = int(request.get("every_n_layers", 1))
+                options = {"use_reentrant": False}
+                model.gradient_checkpointing_enable(options, every_n_layers=every)
                 model.enable_input_require_grads()
             model.train()
             yield model if request["sharding"] == "none" else _shard(model, request, mesh)
