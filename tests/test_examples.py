@@ -56,6 +56,13 @@ def test_own_tasks_ask_what_the_demo_trains_on() -> None:
     assert all(len(set(row["choices"])) == 4 for row in rows)
 
 
+def test_own_rewards_are_found_beside_the_recipe(home: Home) -> None:
+    done = home.call("recipes", "validate", "examples/own-rewards/recipe.yaml", timeout=100)
+    assert done.code == 0, done.out + done.err
+    sums = (ROOT / "examples/own-rewards/sums.jsonl").read_text().splitlines()
+    assert len(sums) == 16 and all("answer" in json.loads(line) for line in sums)
+
+
 def test_own_program(home: Home) -> None:
     program = ["examples/own-program/train.py", "--steps", "20"]
     done = home.call("local", "--name", "mine", "--", *program, timeout=200)
