@@ -126,10 +126,7 @@ def _only_new_garbage() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
-    """Return the model cut to `layers` and sharded, and let tensors have no values meanwhile.
-
-    `request` as `simulate` takes it.
-    """
+    """Return the model of a `simulate` request, of so many layers, sharded, on no values."""
     import torch.distributed as dist
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed.device_mesh import init_device_mesh
@@ -146,9 +143,9 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
         with FakeTensorMode(), _as_on_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:
-                every = int(request.get("every_n_layers", 1))
-                options = {"use_reentrant": False}
-                model.gradient_checkpointing_enable(options, every_n_layers=every)
+                model.gradient_checkpointing_enable(
+                    {"use_reentrant": False}, every_n_layers=request.get("every_n_layers", 1)
+                )
                 model.enable_input_require_grads()
             model.train()
             yield model if request["sharding"] == "none" else _shard(model, request, mesh)
