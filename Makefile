@@ -4,6 +4,7 @@
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
 # make verdicts   what `why` says of some 450 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make walkthroughs  the pipelines of examples/, whole, with small models on a throwaway Slurm: some 3 minutes
+# make deepspeed   DeepSpeed's ZeRO-3 on two CPU ranks, trained, saved and gone on with: some minutes, most of them its build
 # make fuzz    hostile run folders and checkpoints against all that reads them: FUZZ_SECONDS, by default ten minutes
 # make models  what each architecture can do, tried on tiny models: docs/evidence/models.md, some minutes
 # make bench   benchmarks, by hand: start-up, steps, why, checkpoints, stopping and going on, sampling, watch, plan
@@ -22,7 +23,7 @@ RUN ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test models faults verdicts walkthroughs fuzz lint docs bench payoff generated lock audit clean
+.PHONY: demo test models faults verdicts walkthroughs deepspeed fuzz lint docs bench payoff generated lock audit clean
 
 demo: $(VENV)/.eval
 	$(BIN)/hpclaunch local --name $(RUN)
@@ -45,6 +46,12 @@ faults: $(VENV)/.dev
 walkthroughs: $(VENV)/.dev
 	bash tests/slurm/install.sh
 	$(BIN)/python -m pytest -q -s -m faults tests/slurm/test_walkthroughs.py
+
+# No wheel of it is published, and it compiles what it needs at its first start: not in the lock.
+deepspeed: $(VENV)/.dev
+	DS_BUILD_OPS=0 $(PIP) -q --no-build-isolation --no-deps --upgrade --target $(VENV)/deepspeed \
+		deepspeed==0.19.8 hjson==3.1.0 py-cpuinfo==9.0.0 einops==0.8.2 msgpack==1.2.4 ninja==1.13.2
+	$(BIN)/python -m pytest -q -s tests/train/test_deepspeed.py
 
 verdicts: $(VENV)/.dev
 	$(BIN)/python -m tests.diagnose.verdicts

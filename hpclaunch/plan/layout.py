@@ -51,7 +51,7 @@ def layout(
     """Lay the recipe over `nodes` x `per_node` ranks. Raises UserError for what cannot be."""
     fsdp = recipe.fsdp
     if fsdp.engine == "deepspeed":
-        check_deepspeed(recipe, device, own_program=own_program)
+        check_deepspeed(recipe, own_program=own_program)
     if fsdp.version == 1 and device == "cpu":
         raise UserError("FSDP 1 runs on GPUs only", "use --fsdp 2, or GPUs")
     if fsdp.offload and device == "cpu":
@@ -87,17 +87,12 @@ def layout(
     )
 
 
-def check_deepspeed(recipe: Recipe, device: str, *, own_program: bool) -> None:
+def check_deepspeed(recipe: Recipe, *, own_program: bool) -> None:
     """Refuse what DeepSpeed's ZeRO cannot do, or is not written for it. Raises UserError."""
     if not own_program:
         raise UserError(
             "--engine deepspeed: the built-in trainer shards, saves and resumes by FSDP",
             "leave it out (--sharding full is ZeRO-3), or run a program of your own: -- train.py",
-        )
-    if device == "cpu":
-        raise UserError(
-            "--engine deepspeed on CPUs: accelerate leaves it out, and each rank trains alone",
-            "use GPUs, or --engine fsdp",
         )
     if recipe.fsdp.sharding not in {"full", "grad"}:
         raise UserError(

@@ -165,6 +165,17 @@ def no_mail(recipe: Recipe, slurm: bool) -> tuple[PlanNote, ...]:
     return (PlanNote(evidence, "use notify.webhook=true"),)
 
 
+def deepspeed_on_cpus(planned: PlanInput) -> PlanNote | None:
+    """Without CPUs named to it, accelerate picks no backend for DeepSpeed's ranks there."""
+    if planned.layout.engine != "deepspeed" or not planned.resources.cpu_processes:
+        return None
+    return PlanNote(
+        "on CPUs each of DeepSpeed's ranks trains alone unless the program names their backend",
+        'Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")]), or '
+        'ddp_backend="gloo" of TrainingArguments',
+    )
+
+
 RULES: tuple[Rule, ...] = (
     hybrid_on_one_node,
     full_shard_on_sockets,
@@ -175,6 +186,7 @@ RULES: tuple[Rule, ...] = (
     optimizer_not_counted,
     no_checkpoints,
     global_batch_not_held,
+    deepspeed_on_cpus,
 )
 
 

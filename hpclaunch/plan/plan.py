@@ -159,6 +159,8 @@ def _environment(
             "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
             "NCCL_DEBUG_FILE": f"{launch.folder}/logs/nccl-%h-%p.log",
         }
+    elif recipe.fsdp.engine == "deepspeed":
+        values |= {"DS_ACCELERATOR": "cpu"}  # accelerate's own variable would leave DeepSpeed out
     else:
         values |= {"ACCELERATE_USE_CPU": "true"}
     if site.interface:

@@ -74,7 +74,8 @@ def accelerate_config(
         "tpu_env": [],
         "tpu_use_cluster": False,
         "tpu_use_sudo": False,
-        "use_cpu": device == "cpu",
+        # With it accelerate would leave DeepSpeed out; DS_ACCELERATOR says where it computes.
+        "use_cpu": device == "cpu" and layout.engine != "deepspeed",
     }
     return dump(config)
 

@@ -67,8 +67,15 @@ def test_what_deepspeed_cannot_do_is_refused(changes: dict[str, object], message
         drafted(**changes)
 
 
-def test_the_trainer_and_cpus_are_refused() -> None:
+def test_the_trainer_is_refused() -> None:
     with pytest.raises(UserError, match="the built-in trainer shards, saves and resumes by FSDP"):
         draft(replace(ON_GPUS, recipe="llama3-8b-full", program=()))
-    with pytest.raises(UserError, match="on CPUs: accelerate leaves it out"):
-        draft(replace(ON_GPUS, resources=Resources(cpu_processes=2)))
+
+
+def test_on_cpus_accelerate_does_not_leave_it_out() -> None:
+    job = draft(replace(ON_GPUS, resources=Resources(cpu_processes=2)))
+    config = yaml.safe_load(job.accelerate)
+    assert config["distributed_type"] == "DEEPSPEED" and config["use_cpu"] is False
+    assert "export DS_ACCELERATOR=cpu" in job.script
+    assert "ACCELERATE_USE_CPU" not in job.script
+    assert any("backend" in note.fix for note in job.plan.notes)
