@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hpclaunch.cli.follow import state_printer
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.diagnose.why import why
 from hpclaunch.errors import JobFailed, UserError
@@ -292,16 +291,3 @@ def test_a_job_submitted_by_hand_is_named(commands: Commands, tmp_path: Path) ->
     )
     diagnosis = why(folder, record)
     assert diagnosis.cause.advice[-1] == "when it may start: squeue --start --jobs 12"
-
-
-def test_what_a_waiting_job_waits_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    _, record = run(tmp_path)
-    show = state_printer(record)
-    show(JobState("PENDING"))
-    show(JobState("PENDING", None, "PartitionTimeLimit"))
-    show(JobState("PENDING", None, "PartitionTimeLimit"))
-    show(JobState("RUNNING"))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "hpclaunch: job 7: pending"
-    assert "job 7: pending (PartitionTimeLimit): its --time is over the partition's" in lines[1]
-    assert [len(lines), lines[2]] == [3, "hpclaunch: job 7: running"]
