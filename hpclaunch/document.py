@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 from hpclaunch.plain_yaml import MAX_DEPTH, MAX_VALUES, SCALARS, TAG, Dumper, compose, scalar
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ MAX_CHARACTERS = 1 << 24
 KeyPath = tuple[str | int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Document:
     """A parsed YAML mapping and where each of its keys stood.
 

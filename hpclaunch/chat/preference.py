@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, Tokens, tokenize
+from hpclaunch.frozen import frozen
 
 WHOLE_ANSWER = LossOptions(assistant_only_loss=False, completion_only_loss=True)
 """All of an answer counts, and nothing of its prompt."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Answers:
     """Token ids of a prompt, and of one answer (that is labelled) or two (that are compared)."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.tools import RowProblem
 
 Turns = list[dict[str, Any]]
@@ -24,7 +25,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 ALONE = "set training.assistant_only_loss: false to learn whole conversations"
 
 
-@dataclass(frozen=True)
+@frozen
 class Conversation:
     """The turns of a row, and what else its template gets."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 from typing import Any
 
 from hpclaunch.chat.rendering import Conversation, Render, Span, learnt_spans, merged, write
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.tools import RowProblem
 
 Encoded = tuple[Sequence[int], Sequence[Span]]
@@ -17,7 +18,7 @@ Encode = Callable[[str, bool], Encoded]
 """Tokenizes a text; with the tokenizer's own special tokens (BOS) where True."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tokenizer:
     """What is needed of a tokenizer: its tokens, and its chat template."""
 
@@ -34,7 +35,7 @@ class Tokenizer:
     """Changes with the tokenizer's tokens and its template."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LossOptions:
     """Which tokens the loss counts: TRL's options of these names."""
 
@@ -44,7 +45,7 @@ class LossOptions:
     """Variables of the chat template for a prompt that the model answers itself."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tokens:
     """A row's tokens, and which of them the loss counts."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 KEPT = 0.99
 """Share of the samples that the suggested length keeps whole."""
@@ -16,7 +16,7 @@ MAX_LENGTH, MAX_PROMPT_LENGTH = "training.max_length", "method.grpo.max_prompt_l
 """Keys of a recipe that say how long a sample, or a prompt that the model answers, may be."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Truncation:
     """What `max_length` cuts off, counted over `samples` of which `total` is the whole."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpclaunch.cli.text import print_json, say, table
+from hpclaunch.frozen import frozen
 
 if TYPE_CHECKING:
     from hpclaunch.run.evaluations import Evaluation, Score, Scores
@@ -15,7 +15,7 @@ Column = tuple[str, str]
 """A task and one of its metrics."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """The scores of one set of weights."""
 

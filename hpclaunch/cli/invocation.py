@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 
 WITH_PROGRAM = ("sbatch", "srun", "local", "sweep", "monitor")
 """Commands that take a program after `--`."""
@@ -15,7 +15,7 @@ _NOT_RECORDED = {"--dry-run", "--no-submit", "--wait", "--json"}
 dry run prints the very bytes that are submitted."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Invocation:
     """A parsed command line."""
 

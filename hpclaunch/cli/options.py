@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ import click
 
 from hpclaunch.cli import complete
 from hpclaunch.cli.help import Option
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.resources import MOST_GPUS
 from hpclaunch.site.sbatch_options import SbatchOptions
 
@@ -27,7 +28,7 @@ def _option(*names: str, default: Any = None, **attributes: Any) -> Any:
     return field(default=default, metadata={"names": names, "attributes": attributes})
 
 
-@dataclass(frozen=True)
+@frozen
 class RecipeOptions:
     """What is changed in the recipe."""
 
@@ -39,7 +40,7 @@ class RecipeOptions:
     dataset: str | None = _option("--dataset", help="Hub id or file, in place of the recipe's.")
 
 
-@dataclass(frozen=True)
+@frozen
 class ShardingOptions:
     """How the model is sharded over the ranks, and what a step holds."""
 
@@ -83,7 +84,7 @@ class ShardingOptions:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeOptions:
     """How many nodes, and what is requested of each."""
 
@@ -105,7 +106,7 @@ class NodeOptions:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class LocalOptions:
     """What is used of this machine."""
 
@@ -119,7 +120,7 @@ class LocalOptions:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class SlurmOptions(SbatchOptions):
     """What is requested of Slurm beside the nodes."""
 
@@ -147,7 +148,7 @@ class SlurmOptions(SbatchOptions):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class RunOptions:
     """The run's name, folder and Python environment."""
 
@@ -171,7 +172,7 @@ class RunOptions:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class JobOptions:
     """What sbatch, srun and rehearse take: all that says which job is meant."""
 
@@ -184,7 +185,7 @@ class JobOptions:
     run: RunOptions = RunOptions()
 
 
-@dataclass(frozen=True)
+@frozen
 class PlaceOptions:
     """The machines that a plan is for."""
 

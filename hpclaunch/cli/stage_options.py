@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import click
 
 from hpclaunch.cli import complete
 from hpclaunch.cli.options import Command, NodeOptions, SlurmOptions, _option, grouped
+from hpclaunch.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class PlaceOptions:
     """Where the stage runs."""
 
@@ -35,7 +36,7 @@ class PlaceOptions:
     as_json: bool = _option("--json", is_flag=True, default=False, help="Write the result as JSON.")
 
 
-@dataclass(frozen=True)
+@frozen
 class StageRunOptions:
     """The stage's own run."""
 
@@ -53,7 +54,7 @@ class StageRunOptions:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class StageOptions:
     """All that says how a stage runs."""
 

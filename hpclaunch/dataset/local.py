@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hpclaunch.dataset.formats import SUFFIXES, Format, format_of, refusal, suff
 from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.splits import Splits, split_with_keyword, splits_of, with_keyword
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 MOST_FILES = 100_000
 """Files that a folder of data may hold; a folder with more is not meant."""
@@ -28,7 +28,7 @@ _NO_DATA = {
 """Names of .json files that describe data and are none."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LocalSplit:
     """One split of local data, and where its rows are."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 _PART = re.compile(
     r"(?P<split>\w+(?:\.\w+)*)"
@@ -14,7 +14,7 @@ _PART = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Slice:
     """A split, or the rows of it between two bounds."""
 

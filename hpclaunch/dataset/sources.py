@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from hpclaunch.dataset.local import SET_SPLITS, LocalSplit, held_out_split, local_split
 from hpclaunch.dataset.slices import Slice, parse_split
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.library import BUILTIN_DATA
 from hpclaunch.recipe.mixture import parts_of
 from hpclaunch.recipe.paths import is_here
@@ -21,7 +21,7 @@ BUILTIN = {name: name.removeprefix("builtin:") for name in BUILTIN_DATA}
 BUILTIN_SPLITS = ("train", "validation")
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """Rows of local data: whole splits, or parts of them, one after another."""
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.phase import Phase
 from hpclaunch.units import duration
 
@@ -28,7 +28,7 @@ _MOST = 1e12
 Event = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class Activity:
     """What a running training does at one time. None and '' are unknown, or not there."""
 

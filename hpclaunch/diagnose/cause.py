@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from hpclaunch.frozen import frozen
 from hpclaunch.secrets import mask
 
 
-@dataclass(frozen=True)
+@frozen
 class Clue:
     """A line somewhere that shows it."""
 
@@ -23,7 +24,7 @@ class Clue:
     local_rank: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Cause:
     """Why a run is where it is."""
 
@@ -61,7 +62,7 @@ def masked(cause: Cause) -> Cause:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Diagnosis:
     """The whole answer."""
 

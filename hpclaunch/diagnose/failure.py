@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from hpclaunch.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Failure:
     """Why a run ended before its time."""
 

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import structs
 
 from hpclaunch.diagnose.state import State, run_state
+from hpclaunch.frozen import frozen
 from hpclaunch.run.events import attempt_spans, read_last_events
 from hpclaunch.run.find import Listed
 from hpclaunch.run.folder import RunFolder
@@ -19,7 +19,7 @@ from hpclaunch.run.record import Record
 from hpclaunch.slurm.jobs import JobState, job_states, own_jobs
 
 
-@dataclass(frozen=True)
+@frozen
 class Summary:
     """A run in a line."""
 

@@ -6,13 +6,14 @@ import mmap
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.registry import ANYWHERE, COLLATERAL, PHRASES
+from hpclaunch.frozen import frozen
 from hpclaunch.run.lines import Line, parse_line
 from hpclaunch.run.regular_file import open_regular
 
@@ -50,7 +51,7 @@ _START = re.compile(rb"^hpclaunch: job \d+, (?:attempt|start) \d+$", re.MULTILIN
 _STAMP = re.compile(rb"\b(\d{4}-\d\d-\d\d)[T_ ](\d\d:\d\d:\d\d)")
 
 
-@dataclass(frozen=True)
+@frozen
 class Log:
     """What one file shows."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.regular_file import open_regular
 
 TAIL = 2**16
@@ -25,7 +25,7 @@ _MOST_NOTES = 1000
 NODES = 256
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeMemory:
     """Memory of one node in the last minutes that were sampled; None is not known."""
 

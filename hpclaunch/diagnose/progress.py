@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.events import newest
 from hpclaunch.run.objective_metrics import in_words, metrics_in
 from hpclaunch.secrets import mask
@@ -17,7 +17,7 @@ MOST = 1e18
 """No count or time here is larger; what claims to be is damage."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Progress:
     """Numbers of the training so far; None is not known, or not yet."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.units import duration
 from monitors.storage.live import NodeNow, Point
 
@@ -20,7 +20,7 @@ SLEEPS_PCT, RUNS_PCT = 5.0, 50.0
 _NAMED = 8
 
 
-@dataclass(frozen=True)
+@frozen
 class _Gpu:
     name: str
     busy_pct: float

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Clue
+from hpclaunch.frozen import frozen
 
 _TORN_CHECKPOINT = re.compile(rb"CheckpointException ranks:dict_keys\(\[([\d, ]*)\]\)")
 """How every rank names those that could not write their part of a checkpoint."""
@@ -25,7 +25,7 @@ _OF_ANY = {"peer_lost", "network"}
 """Phrases that lost services and lost ranks have in common."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RankFailure:
     """How one rank ended."""
 

@@ -8,7 +8,7 @@ decides: the first rule that fits is the cause, the rules after it are shown as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpclaunch.diagnose.phrases import (
     Phrases,
@@ -20,9 +20,10 @@ from hpclaunch.diagnose.phrases import (
     network,
     software,
 )
+from hpclaunch.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class KnownCause:
     """One cause: its rule, what its lines look like, and how it relates to others."""
 

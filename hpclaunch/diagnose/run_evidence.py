@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rank_logs import ABORTED
 from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
+from hpclaunch.frozen import frozen
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
@@ -32,7 +33,7 @@ NCCL_END = 2**16
 """Bytes read from the end of each of NCCL's own logs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RunEvidence:
     """What the rules see."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from hpclaunch.frozen import frozen
 
 Service = Literal["hub", "wandb", "storage", "packages", "other"]
 Fault = Literal["certificate", "access", "limit", "server", "unreachable", "cut"]
@@ -82,7 +83,7 @@ _PAGES = re.compile(
 _PAGE_PATHS = re.compile(r"https?://[\w.-]+/docs/\S*|https?://[\w.-]+/settings/\S*")
 
 
-@dataclass(frozen=True)
+@frozen
 class Trouble:
     """A service, and what went wrong with it."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.faulty_nodes import kept, left_out
 from hpclaunch.diagnose.progress import Progress, progress
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.current_job import current
 from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.attempt import current_attempt
@@ -48,7 +48,7 @@ FORGOTTEN_S = 600.0
 """Seconds without a sign of life after which a job that Slurm does not know is over."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Status:
     """What is known of a run."""
 

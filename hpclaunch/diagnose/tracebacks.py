@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from hpclaunch.frozen import frozen
 
 HEADER = "Traceback (most recent call last)"
 MESSAGE_LINES = 40
@@ -37,7 +38,7 @@ _AFTER = re.compile(
 """What comes after a message, and is no part of it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Traceback:
     """A traceback with those that it came of; places are indexes of lines."""
 

@@ -7,12 +7,12 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.fetch.wanted import Wanted, described
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.program import check_packages
 from hpclaunch.recipe import library
 from hpclaunch.secrets import mask
@@ -23,7 +23,7 @@ OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "true", "yes", "on"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Progress:
     """What the fetching does now."""
 
@@ -33,7 +33,7 @@ class Progress:
     """Bytes; None where it is not about bytes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Fetched:
     """What was to be fetched, and what it came to."""
 

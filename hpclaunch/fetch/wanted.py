@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import is_override, load
 from hpclaunch.recipe.mixture import parts_of
@@ -26,7 +26,7 @@ _KIND: dict[str, Kind] = {"models": "model", "datasets": "dataset", "kernels": "
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """A repository that is asked for."""
 

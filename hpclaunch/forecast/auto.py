@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.compare import Candidate, Choice, compare, fastest, worth_offloading
 from hpclaunch.recipe.global_batch import BATCH
 from hpclaunch.recipe.schema import Recipe
@@ -36,7 +36,7 @@ def resolve_auto(
     return _with(request.recipe, best.candidate)
 
 
-@dataclass(frozen=True)
+@frozen
 class AutoGain:
     """What `--sharding auto` would bring."""
 

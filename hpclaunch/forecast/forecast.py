@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.packed_rows import rows_of
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.node_memory import granted_bytes, site_memory_bytes
 from hpclaunch.plan.plan import Plan
@@ -33,7 +34,7 @@ from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
 
 
-@dataclass(frozen=True)
+@frozen
 class PredictionRequest:
     """What is to be predicted: a recipe on so many nodes."""
 
@@ -48,7 +49,7 @@ class PredictionRequest:
     """What a job gets of a node's memory; None: what the site says, for its share of the GPUs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Forecast:
     """The prediction, and what it was made from."""
 

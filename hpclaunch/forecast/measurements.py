@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import candidate_of, with_candidate
 from hpclaunch.predict.from_recipe import training_step_of
@@ -34,7 +35,7 @@ STEPS = 5
 """Steps that a run must have done for its pace to count; the first is never counted."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckpointRate:
     """How fast checkpoints are written at a site."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 import msgspec
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.record import Record
 from hpclaunch.run.regular_file import read_regular
@@ -44,7 +44,7 @@ class _PreflightResults(msgspec.Struct, frozen=True):
     host: _HostCopies | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class SiteBandwidths:
     """What went into the site's record."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.scale import ScalePoint, scale
 from hpclaunch.recipe.global_batch import FIELD, follows_global_batch
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeSweep:
     """The same fine-tune over several numbers of nodes of one kind."""
 

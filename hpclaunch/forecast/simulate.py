@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest
 from hpclaunch.forecast.packed_rows import packs
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.compare import candidate_of
 from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.from_recipe import seq_len_of
@@ -31,7 +31,7 @@ OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Simulated:
     """A step that was simulated, and the model that was built for it."""
 
@@ -42,7 +42,7 @@ class Simulated:
     """Parameters that are trained."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SimulatedPlan:
     """What is known of a model whose layers no closed form counts: memory, and no time."""
 

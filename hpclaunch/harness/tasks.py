@@ -13,13 +13,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 PACKAGE = "lm_eval"
 _FIND = (
@@ -36,7 +37,7 @@ _MAX_BYTES = 1 << 20
 _MOST_FILES = 20_000
 
 
-@dataclass(frozen=True)
+@frozen
 class TaskIndex:
     """Which file each task, group and tag is in."""
 

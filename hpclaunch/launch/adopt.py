@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.adopted_files import Copied, copy_results
 from hpclaunch.launch.draft import draft, site_here
 from hpclaunch.launch.request import Request
@@ -29,7 +30,7 @@ SHAPE = ("nodes", "gpus", "gpu", "cpu_processes", "cpus", "exclusive", "time", "
 """What is taken of the resources: how much. Accounts, partitions and options are their owner's."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Adoption:
     """How a run is taken; what is left out is as for a new run."""
 
@@ -48,7 +49,7 @@ class Adoption:
     command: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Adopted:
     """A run that was taken."""
 

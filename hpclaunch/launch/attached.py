@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.events import is_full
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
@@ -36,7 +36,7 @@ _STEP = re.compile(r"^(SLURM_STEP|SLURM_STEPID|SLURM_NODEID|SLURM_PROCID|SLURM_L
                    r"|PMI|PMIX)")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Attached:
     """A command to run in the foreground, and how it is stopped."""
 

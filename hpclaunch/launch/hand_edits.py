@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.render.job import Job
 from hpclaunch.render.static_scripts import checksums as static_checksums
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -25,7 +26,7 @@ SCRIPT, ACCELERATE = "job.sbatch", "accelerate.yaml"
 _COMMAND = re.compile(r"^# Written by hpclaunch .*\n", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Edits:
     """Files of a run folder that are not as hpclaunch wrote them, by their names."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.local_devices import local_cpus, local_gpus
 from hpclaunch.launch.request import Request, from_environment
 from hpclaunch.plan.plan import CPUS_PER_PROCESS
@@ -28,7 +29,7 @@ LOCAL_PROCESSES = 2
 """CPU processes of a local run unless a number is requested: enough to shard over."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Machine:
     """What is known of where the run will be; None and '' where nothing is."""
 

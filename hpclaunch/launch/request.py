@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.resources import Mode, Resources, StageLaunch
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site import sbatch_options
 
 
-@dataclass(frozen=True)
+@frozen
 class Changes:
     """What is changed in the recipe by options of their own, applied after `overrides`."""
 
@@ -67,7 +68,7 @@ class Changes:
         return found | {key: value for key, value in cleared.items() if key not in overridden}
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """A run as requested. What is left out is decided by the recipe, the site or the plan."""
 

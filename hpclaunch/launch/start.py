@@ -6,12 +6,12 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.attached import (
     STOPPED,
     Attached,
@@ -38,7 +38,7 @@ from hpclaunch.slurm.allocation import current_allocation
 from hpclaunch.slurm.environment import for_submission, without_launcher_state
 
 
-@dataclass(frozen=True)
+@frozen
 class Submitted:
     """A job in the queue."""
 

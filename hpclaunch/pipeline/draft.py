@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from msgspec import structs
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
 from hpclaunch.pipeline.order import absolute, waits_for
@@ -26,7 +27,7 @@ from hpclaunch.stages.draft import StageRequest, draft_stage
 _PATH_KEYS = ("model.name", "data.name", "data.validation", "training.chat_template_path")
 
 
-@dataclass(frozen=True)
+@frozen
 class DraftedStage:
     """A stage of a pipeline, ready to be written."""
 
@@ -42,7 +43,7 @@ class DraftedStage:
     """Of a stage of hpclaunch."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DraftedPipeline:
     """A pipeline, ready to be written."""
 
@@ -55,7 +56,7 @@ class DraftedPipeline:
     """In an order in which they can run."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Where:
     """Where and under which name a pipeline runs."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpclaunch.diagnose.listing import summaries
 from hpclaunch.diagnose.state import State
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.pipeline.record import Pipeline, run_folder
 from hpclaunch.run.find import Listed
 from hpclaunch.run.folder import RunFolder
@@ -20,7 +20,7 @@ ENDED_BADLY = frozenset({"failed", "cancelled", "timed out", "stopped", "not run
 """States of a stage after which those that wait for it do not run."""
 
 
-@dataclass(frozen=True)
+@frozen
 class StageStatus:
     """What is known of a stage."""
 

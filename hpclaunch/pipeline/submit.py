@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.check import CheckData, check
 from hpclaunch.launch.resume import redraft
 from hpclaunch.launch.start import submit
@@ -32,7 +33,7 @@ KILL = "--kill-on-invalid-dep=yes"
 """Without it a job whose dependency failed waits for ever."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SubmittedStage:
     """A stage in the queue."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.loading import check_loading
 from hpclaunch.recipe.parallel import check_groups
@@ -15,7 +15,7 @@ Precision = Literal["bf16", "fp16", "fp8", "no"]
 _PRECISION: dict[str, Precision] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """The sharding of one job."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
 from hpclaunch.predict.optimizer import unknown_optimizer
@@ -27,7 +27,7 @@ LOADABLE = 0.9
 """Share of a GPU's memory that loading can use; the rest is context and workspace."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanNote:
     """A warning: what was seen, and the exact change to make."""
 
@@ -35,7 +35,7 @@ class PlanNote:
     fix: str
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanInput:
     """What the rules check."""
 

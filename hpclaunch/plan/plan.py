@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.layout import Layout, layout
 from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
@@ -25,7 +25,7 @@ MAX_RESTARTS = 50
 no further ends them in any case."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """Who runs where, how it is sharded, with what around it. What rendering needs, and no more."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.site.sbatch_arguments import check_arguments
 from hpclaunch.site.sbatch_options import SbatchOptions, check_values
 from hpclaunch.site.schema import GpuRequest, Site
@@ -24,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`\ud800-\udfff]*")
 
 
-@dataclass(frozen=True)
+@frozen
 class Resources(SbatchOptions):
     """What is requested; None leaves the choice to the site or to the plan."""
 
@@ -94,7 +95,7 @@ class Resources(SbatchOptions):
                 raise UserError(f"Resources: {each.name}={value!r}: expected {what}")
 
 
-@dataclass(frozen=True)
+@frozen
 class PythonEnvironment:
     """The Python that the job uses: the one hpclaunch runs from, unless --venv names another."""
 
@@ -103,7 +104,7 @@ class PythonEnvironment:
     """venv: has bin/activate. prefix: its bin folder goes first on PATH (conda, system)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class StageLaunch:
     """A stage as the launcher sees it: a program of this package, in place of the trainer."""
 
@@ -119,7 +120,7 @@ class StageLaunch:
     """Python packages that it needs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Launch:
     """Where and how this run is started, and what was read off the machine."""
 

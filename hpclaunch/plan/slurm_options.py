@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.resources import Launch, Resources
 from hpclaunch.site.load import gpu_request
 from hpclaunch.site.sbatch_arguments import check_arguments
@@ -25,7 +26,7 @@ _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 """MiB in each of Slurm's units."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Option:
     """One option of sbatch and salloc, with the reason it is there."""
 

@@ -6,11 +6,12 @@ Decoder-only models, with the frozen vision tower that some of them have beside 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from hpclaunch.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Linear:
     """One matrix of every layer."""
 
@@ -43,7 +44,7 @@ class AdaptedMatrices(NamedTuple):
     """Sum over them."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Architecture:
     """What a decoder is made of, by the names of config.json."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.estimate import Estimate, Workload, estimate
 from hpclaunch.predict.kernels import gathered_bytes
 from hpclaunch.predict.sharding import shards_and_replicas
@@ -26,7 +27,7 @@ DOUBT = 0.1
 """Share by which a layout that rests on assumed rates must be faster than any other to be taken."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidate:
     """A layout that trains the same: the global batch does not change."""
 
@@ -65,7 +66,7 @@ def candidate_of(recipe: Recipe) -> Candidate:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """A candidate, its estimate, and how it differs from the recipe's own layout."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
     BF16_BYTES,
@@ -28,7 +29,7 @@ SHORTEST_TOKENS = 256
 """Tokens of a sample below which a fine-tune is hardly meant."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Workload:
     """How many samples and steps there are."""
 
@@ -40,7 +41,7 @@ class Workload:
     samples_per_step: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Estimate:
     """What to expect of a plan."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.host_rates import HostRates, assumed_rates
 from hpclaunch.predict.step_time import (
     LAUNCH_S,
@@ -37,7 +38,7 @@ LAUNCH_BOUNDS_S = 1e-6, 200e-6
 """Bounds of a believable launch time, in seconds."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SpeedFit:
     """What the measured time of a step shows; None: nothing."""
 
@@ -47,7 +48,7 @@ class SpeedFit:
     """Seconds that launching a kernel took."""
 
 
-@dataclass(frozen=True)
+@frozen
 class MeasuredHardware:
     """What was measured of a GPU type at a site; None: not yet."""
 
@@ -63,7 +64,10 @@ class MeasuredHardware:
     """One line on what the last run of this kind took."""
 
 
-@dataclass(frozen=True)
+NOTHING_MEASURED = MeasuredHardware()
+
+
+@frozen
 class Basis:
     """What the figures rest on: one line each."""
 
@@ -77,7 +81,7 @@ def hardware_of(
     nodes: int,
     per_node: int,
     network_gb_s: float | None,
-    known: MeasuredHardware = MeasuredHardware(),
+    known: MeasuredHardware = NOTHING_MEASURED,
     node_memory_bytes: int | None = None,
 ) -> tuple[Hardware, Basis]:
     """Return the hardware, and what its figures rest on.

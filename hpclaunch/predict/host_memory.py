@@ -8,8 +8,7 @@ whole model to fp32 on every rank before it is sharded (docs/evidence/loading.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES, GIB, memory
 from hpclaunch.predict.training_step import TrainingStep
 
@@ -17,7 +16,7 @@ PROCESS = 2.0 * GIB
 """Bytes of a rank's process beside the model: Python, PyTorch and CUDA; an estimate."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HostMemory:
     """Bytes of the fullest node."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from hpclaunch.frozen import frozen
 
 PCIE_GB_S = 31.5
 """One way of sixteen lanes of PCIe 4, by the standard: taken where the catalogue has no figure."""
@@ -15,7 +17,7 @@ MEMORY_GB_S, MEMORY_RANGE = 150.0, 2.0
 factor by which it may be more or less: an assumption."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HostRates:
     """Rates of a node, and between which bounds they lie."""
 

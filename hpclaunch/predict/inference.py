@@ -5,8 +5,7 @@ Within a quarter of what such stages took on CPUs: tests/train/test_inference_me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
 from hpclaunch.predict.kernels import passes
 from hpclaunch.predict.memory import ALLOCATOR, BF16_BYTES, BLOCK, CONTEXT, FP32_BYTES, GIB
@@ -26,7 +25,7 @@ _FFN, _HIDDEN = 3, 3
 _ADAPTER_FFN = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Inference:
     """A model as a stage loads it."""
 
@@ -39,7 +38,7 @@ class Inference:
     """Of an adapter put over it, which is held in fp32; 0: none."""
 
 
-@dataclass(frozen=True)
+@frozen
 class InferenceMemory:
     """Bytes on one device at the peak."""
 

@@ -12,8 +12,9 @@ are taken for dense models of as many active parameters whose experts are read o
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict import fused
 from hpclaunch.predict.layer_costs import (
     ADAPTER_BACKWARD,
@@ -32,7 +33,7 @@ from hpclaunch.predict.memory import NF4_SAVED_BYTES
 from hpclaunch.predict.training_step import TrainingStep
 
 
-@dataclass(frozen=True)
+@frozen
 class Pass:
     """What a GPU does once for a micro-batch, forward or backward."""
 

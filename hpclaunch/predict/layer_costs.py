@@ -6,12 +6,11 @@ accelerate: tests/train/test_moved.py counts again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.training_step import TrainingStep
 
 
-@dataclass(frozen=True)
+@frozen
 class Layer:
     """What a layer moves between its matrix products: bytes a token and value, and kernels.
 
@@ -46,7 +45,7 @@ class Layer:
         return self.kernels + self.norm_kernels * training.model.norms
 
 
-@dataclass(frozen=True)
+@frozen
 class Adapter:
     """The same of a matrix's adapter: bytes a token and value that comes in or goes out."""
 

@@ -9,8 +9,9 @@ tests/predict/test_memory.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict import context, fused
 from hpclaunch.predict.training_step import TrainingStep
 
@@ -60,7 +61,7 @@ LAYER_GRADIENTS = 1.5
 are computed, and those of the one before, while they are reduce-scattered."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Memory:
     """Bytes on one GPU at the peak of a step."""
 
@@ -93,7 +94,7 @@ class Memory:
         return self.tensors + self.allocator + self.context
 
 
-@dataclass(frozen=True)
+@frozen
 class _PeakPhase:
     """A phase in which the peak may lie, with the bytes that differ between phases."""
 
@@ -107,7 +108,7 @@ class _PeakPhase:
         return self.gradients + self.activations + self.unsharded
 
 
-@dataclass(frozen=True)
+@frozen
 class _Shard:
     """Bytes that a rank holds all the time."""
 

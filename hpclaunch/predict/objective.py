@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.groups import completion_tokens, iterations
 from hpclaunch.recipe.schema import Recipe
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectiveWork:
     """What a micro-batch takes beside one forward and one backward pass over its samples."""
 

@@ -6,8 +6,7 @@ an optimizer's state is in the same type unless its name says otherwise: one ten
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.schema import Recipe
 
 FP32_BYTES, BF16_BYTES = 4, 2
@@ -19,7 +18,7 @@ FACTORED, FACTORED_ADAPTER = 0.01, 0.25
 of a model's matrices, and of an adapter's narrow ones of rank 16."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Optimizer:
     """What an optimizer takes for one trained parameter."""
 

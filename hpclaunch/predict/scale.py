@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.compare import Candidate, Choice, compare, fastest
 from hpclaunch.predict.estimate import Workload
 from hpclaunch.predict.step_time import Hardware
@@ -15,7 +16,7 @@ KNEE = 0.7
 """Efficiency (a share) below which more nodes cost more than they bring."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ScalePoint:
     """The best layout on so many nodes."""
 

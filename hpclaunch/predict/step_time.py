@@ -6,8 +6,7 @@ data sheet says (which share of a peak is reached) is an assumption until a run 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpclaunch.frozen import frozen
 from hpclaunch.predict import context
 from hpclaunch.predict.host_rates import ASSUMED, HostRates
 from hpclaunch.predict.kernels import Pass, gathered_bytes, passes, token_flops
@@ -41,7 +40,7 @@ LINK_SHARE = 0.75
 """Share of a link's data-sheet rate that NCCL's rings reach; an estimate."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Hardware:
     """What the step runs on.
 
@@ -76,7 +75,7 @@ class Hardware:
     """Share of communication that hides behind the compute of its time; on CPUs none does."""
 
 
-@dataclass(frozen=True)
+@frozen
 class StepTime:
     """Seconds of one optimizer step, by part."""
 

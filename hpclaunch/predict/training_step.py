@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+from hpclaunch.frozen import frozen
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
 from hpclaunch.predict.objective import PLAIN, ObjectiveWork
 from hpclaunch.predict.optimizer import ADAMW, Optimizer
 
 
-@dataclass(frozen=True)
+@frozen
 class TrainingStep:
     """What one GPU does in a training step: model, method, sharding, batch."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from hpclaunch.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Stage:
     """One part of the way from a recipe to weights that load."""
 
@@ -19,7 +20,7 @@ class Stage:
     """What to do about it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Rehearsal:
     """All stages up to the first that failed."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.plan import Plan
 from hpclaunch.recipe.load import to_yaml
 from hpclaunch.render.accelerate import plan_config
@@ -12,7 +12,7 @@ from hpclaunch.render.script import script
 from hpclaunch.render.static_scripts import static_scripts
 
 
-@dataclass(frozen=True)
+@frozen
 class Job:
     """A plan and the text of its files."""
 

@@ -15,10 +15,10 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.regular_file import open_regular, read_regular
 
 META, VERSION = "meta.json", 1
@@ -191,7 +191,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptEntry:
     """What `hpclaunch ls --cache` says of an entry."""
 

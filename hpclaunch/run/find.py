@@ -6,10 +6,10 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import Record, read_record
@@ -108,7 +108,7 @@ def _created(record: Record) -> float:
     return record.created if record.created <= time.time() + CLOCKS_APART_S else 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Listed:
     """A run that is known by its folder."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.permissions import umask
 from hpclaunch.run.regular_file import read_small_text
 
 
-@dataclass(frozen=True)
+@frozen
 class RunFolder:
     """Paths of one run. Making the value touches no disk."""
 

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from hpclaunch.frozen import frozen
 
 _NODE = re.compile(r" *([0-9]{1,5}):(?: (.*)|)", re.DOTALL)
 # One space after the label is no part of the text; of more, all are: indented lines.
 _RANK = re.compile(r"\[((?:gpu|cpu)([0-9]{1,3}))\]:(?: (?! ))?(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """One line and who said it."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 # Matched against the whole text: a '$' would let a line break pass at the end.
 WORD = r"[A-Za-z0-9_.,:@+/-]+"
@@ -25,7 +26,7 @@ EXPRESSION = r"[A-Za-z0-9_.,:;@+/*=|&!<>()?%\[\]-]+"
 """What may stand in a line of the script's header: no spaces, quotes, $ or #."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """One option of sbatch and salloc."""
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.slurm.jobs import job_fields, job_id
 
 _COUNT = re.compile(r"gpu(?::[\w.-]+)*?[:=](\d+)(?=$|[,(])")
 """The count at the end of `gres:gpu:2080ti:4`, `gres/gpu=8`, `gres/gpu:3g.20gb:2`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Allocation:
     """What Slurm has granted."""
 

@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.slurm.commands import ASK_TIMEOUT, NO_CONTROLLER, plain, problem, words
 from hpclaunch.slurm.environment import for_submission
 
@@ -26,7 +26,7 @@ _MAY_WAIT = re.compile(
 """Why `sbatch --test-only` refuses a job that would only have to wait."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Trial:
     """What Slurm says of a script that it was asked to try, and not to run."""
 

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 
 ASK_TIMEOUT = 30.0
 """Seconds to wait for squeue and its like: a busy controller answers late, a dead one never."""
@@ -39,7 +39,7 @@ NO_CONTROLLER = re.compile(
 _CLUSTER_NAME = re.compile(r"^\s*ClusterName\s*=\s*([^\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Answer:
     """What came of running one of Slurm's commands."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuRequest
 from hpclaunch.slurm.nodes import NodeType, in_question
 
 
-@dataclass(frozen=True)
+@frozen
 class Discovery:
     """How to request the GPU type, and what its nodes hold."""
 

@@ -6,8 +6,8 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.slurm.commands import SLOW_ANSWER_S, ask, available, query
 
 ENDED = {
@@ -28,7 +28,7 @@ NO_ANSWER = "NO_ANSWER"
 """Stands for a state that Slurm did not tell: it was busy, or could not be reached."""
 
 
-@dataclass(frozen=True)
+@frozen
 class JobState:
     """Slurm's word on a job."""
 

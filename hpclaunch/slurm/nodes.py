@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.slurm import commands
 
 _FORMAT = "%P|%c|%f|%G|%m|%D|%l"
 _TIME_LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeType:
     """One row of sinfo: nodes of a partition that are alike."""
 
@@ -45,7 +45,7 @@ class NodeType:
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-@dataclass(frozen=True)
+@frozen
 class Sinfo:
     """What sinfo lists, or why it does not answer."""
 

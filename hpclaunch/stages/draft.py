@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -14,6 +14,7 @@ import msgspec
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.draft import draft, site_here
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.request import Request
@@ -45,7 +46,7 @@ _CARRIER = ("fsdp.sharding=none",)
 """Changes of the recipe that a stage's job is planned with: it trains nothing."""
 
 
-@dataclass(frozen=True)
+@frozen
 class StageRequest:
     """A stage as requested."""
 

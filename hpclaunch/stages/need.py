@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.plan.node_memory import granted_bytes
 from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.inference import InferenceMemory, on_gpu
@@ -19,7 +20,7 @@ GPUS_OF_A_NODE = 8
 """GPUs that a node has, where the site does not say."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Device:
     """The GPU that a stage gets; CPUs where it gets none."""
 
@@ -38,7 +39,7 @@ def _no_facts(device: Device) -> Facts:
     return []
 
 
-@dataclass(frozen=True)
+@frozen
 class Need:
     """What one copy of a stage takes."""
 
@@ -59,14 +60,14 @@ class Need:
     """What would make it fit, beside other GPUs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Unknown:
     """A stage of which nothing is predicted, and why."""
 
     why: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Prediction:
     """A stage's need, held against what its job gets."""
 

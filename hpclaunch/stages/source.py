@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe import library
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
@@ -27,7 +28,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STEP = re.compile(r"step-[0-9]{1,12}")
 
 
-@dataclass(frozen=True)
+@frozen
 class KnownSource:
     """A source, and what its files say before anything is started."""
 

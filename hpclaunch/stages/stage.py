@@ -9,10 +9,10 @@ module here, `STAGE = Stage(...)`, named in `registry.py`; its settings are a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from hpclaunch.frozen import frozen
 from hpclaunch.run.stage_settings import Settings
 from hpclaunch.stages.need import Need, Unknown
 from hpclaunch.stages.source import KnownSource
@@ -41,7 +41,7 @@ def _no_need(settings: Any, sources: Sequence[KnownSource]) -> Need | Unknown:
     return Unknown("nothing is predicted of this stage")
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage(Generic[S]):
     """One stage."""
 

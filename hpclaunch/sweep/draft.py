@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from hpclaunch.dataset.check import check_data
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.check import CheckData, check, check_recipe
 from hpclaunch.launch.draft import draft, machine_here
 from hpclaunch.launch.request import Request
@@ -29,7 +30,7 @@ ONLY_THE_COURSE = frozenset({
 """Settings of training that change neither memory, time nor what is read of the data."""
 
 
-@dataclass(frozen=True)
+@frozen
 class SweepDraft:
     """A sweep, ready to be written."""
 

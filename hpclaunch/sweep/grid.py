@@ -6,10 +6,10 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.load import split_override
 
 MOST_RUNS = 1000
@@ -21,7 +21,7 @@ _LONGEST = 80
 """Number of characters of a run's name that the values may take."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Parameter:
     """A key of the recipe and the values that it takes, as typed."""
 
@@ -29,7 +29,7 @@ class Parameter:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Point:
     """One combination of values."""
 

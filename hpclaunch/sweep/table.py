@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hpclaunch.diagnose.listing import Summary, summaries
 from hpclaunch.diagnose.state import State
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.run.events import newest, read_events
 from hpclaunch.run.find import Listed
 from hpclaunch.run.folder import RunFolder
@@ -20,7 +20,7 @@ from hpclaunch.sweep.record import Sweep, run_folders
 Measure = Literal["eval loss", "training loss"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Row:
     """A run of a sweep."""
 
@@ -39,7 +39,7 @@ class Row:
     """Of the newest training step that was logged; None where none is, or it is no number."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Best:
     """The best run of a sweep, and what it is the best by."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from rich.text import Text
 
+from hpclaunch.frozen import frozen
 from hpclaunch.watch.sparkline import Glyphs
 
 T = TypeVar("T")
@@ -16,7 +17,7 @@ MOST_CURVE = 60
 """Characters of the longest curve."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Column(Generic[T]):
     """One column of a table. To add one is to declare it in the table's tuple, and no more."""
 
@@ -40,7 +41,7 @@ class Column(Generic[T]):
     """How they are sorted at first."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Fitted(Generic[T]):
     """The columns that there is room for, and how wide each is."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from hpclaunch.units import duration
 from monitors.records import GpuInfo, GpuSample
 from monitors.samples.fields import known_values
@@ -20,7 +20,7 @@ PRESSED_PCT = 10.0
 """Pressure (PSI some, percent) from which it is shown."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Gpu:
     """A GPU of a node as last sampled."""
 
@@ -139,7 +139,7 @@ def pressure(node: NodeNow) -> list[tuple[str, float]]:
     return [(what, value) for what, value in found if value is not None and value >= PRESSED_PCT]
 
 
-@dataclass(frozen=True)
+@frozen
 class Sum:
     """Many nodes in one line."""
 

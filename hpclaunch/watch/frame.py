@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hpclaunch.diagnose.activity import Activity
 from hpclaunch.diagnose.progress import Progress
+from hpclaunch.frozen import frozen
 from hpclaunch.units import UNKNOWN
 from hpclaunch.watch.state import StateAnswer
 from monitors.storage.live import NodeNow
 
 
-@dataclass(frozen=True)
+@frozen
 class Frame:
     """A run at one time. None and '' are unknown, or not there."""
 

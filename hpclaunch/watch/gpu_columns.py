@@ -7,10 +7,10 @@ cell. The first are shown on every screen; those of a higher rank where there is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rich.text import Text
 
+from hpclaunch.frozen import frozen
 from hpclaunch.watch.columns import Column
 from hpclaunch.watch.figures import (
     NONE,
@@ -29,7 +29,7 @@ from hpclaunch.watch.styles import BAD, OLD
 from monitors.storage.live import NodeNow
 
 
-@dataclass(frozen=True)
+@frozen
 class GpuRow:
     """A GPU, and the node that it is in."""
 

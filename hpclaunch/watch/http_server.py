@@ -6,11 +6,11 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from hpclaunch.frozen import frozen
 from hpclaunch.watch.frame import Frame
 from hpclaunch.watch.http_access import host_allowed, token_accepted
 from hpclaunch.watch.openmetrics import page
@@ -24,7 +24,7 @@ PLACE_S = 1.0
 """Seconds until such a client's place is free."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Access:
     """Who may read: by which names, and with which token."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 
 from rich.text import Text
 
+from hpclaunch.frozen import frozen
 from hpclaunch.watch import rows
 from hpclaunch.watch.columns import Fitted, fit, least_width, present
 from hpclaunch.watch.figures import gpus
@@ -22,7 +22,7 @@ _GAP = " "
 """Between two GPUs in one row."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Shown:
     """The rows of a screen, and how many nodes they show."""
 
@@ -30,7 +30,7 @@ class Shown:
     nodes: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class _Grid:
     """So many GPUs side by side in one row."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from hpclaunch.frozen import frozen
 from monitors.storage.live import Point
 
 
-@dataclass(frozen=True)
+@frozen
 class Glyphs:
     """The characters to draw with."""
 

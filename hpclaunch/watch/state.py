@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hpclaunch.diagnose.state import Status, run_state
 from hpclaunch.errors import UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.follow import SLURM_INTERVAL_S
 from hpclaunch.launch.local_process import alive
 from hpclaunch.run.folder import RunFolder
@@ -24,7 +25,7 @@ _PLAIN = {"running", "suspended", "done", "stopped"}
 """Kinds of causes that add nothing to the state."""
 
 
-@dataclass(frozen=True)
+@frozen
 class StateAnswer:
     """The state of the run, and why it is not as it should be."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hpclaunch.frozen import frozen
 from hpclaunch.watch.node_columns import SORTS
 from monitors.storage.live import NodeNow
 
@@ -23,7 +24,7 @@ KEYS = (
 """The keys, and what each does."""
 
 
-@dataclass(frozen=True)
+@frozen
 class View:
     """How the nodes are shown. Every key returns another view."""
 

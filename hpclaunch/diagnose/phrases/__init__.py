@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from hpclaunch.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Phrases:
     """Plain text to search the job's log for (NCCL's own logs: `evidence.nccl`); a pattern over all
     lines would take seconds per GB."""
