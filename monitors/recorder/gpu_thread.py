@@ -43,7 +43,7 @@ class GpuSamplerThread:
     @property
     def problem(self) -> str | None:
         """Why there is nothing to sample; None where all is well."""
-        return self._problem if self.opened else "NVML has not answered yet"
+        return self._problem if self.opened else "the driver has not listed the GPUs yet"
 
     @property
     def stuck(self) -> bool:

@@ -1,7 +1,8 @@
-"""Detects the GPUs of a node: NVIDIA's, else what the kernel shows of others."""
+"""Detects the GPUs of a node: NVIDIA's, else what the kernel shows of others, else Trainium."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from monitors.recorder.devices.nvml import NvmlSource
@@ -31,6 +32,12 @@ class AnySource:
             found = others.open()
             if found:
                 self._source = others
+            elif program := neuron_monitor(self._root):
+                # Not imported before: few nodes have it, and each sidecar starts with its job.
+                from monitors.recorder.devices.neuron import NeuronSource
+
+                neuron = NeuronSource(program)
+                found, self._source = neuron.open(), neuron
             elif problem is not None:
                 raise problem
         return found
@@ -46,3 +53,13 @@ class AnySource:
     def urgent(self) -> tuple[str, ...]:
         """What is known of failing devices while `sample` may not return."""
         return self._source.urgent()
+
+
+def neuron_monitor(root: Path = Path("/")) -> str | None:
+    """Return the path of AWS's neuron-monitor, None where this node has none."""
+    found = os.environ.get("PATH", "").split(os.pathsep)
+    for folder in (*(Path(each) for each in found if each), root / "opt/aws/neuron/bin"):
+        path = folder / "neuron-monitor"
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+    return None

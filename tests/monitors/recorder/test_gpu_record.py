@@ -186,7 +186,7 @@ def test_a_driver_that_never_opens_is_not_waited_for(slow_to_open: Slow) -> None
     wait_for_ticks(process, out, 3)
     assert end(process) < 1
     (head,) = of_kind(out, Start)
-    assert head.gpu_problem == "NVML has not answered yet"
+    assert head.gpu_problem == "the driver has not listed the GPUs yet"
     assert len(of_kind(out, End)) == 1
 
 

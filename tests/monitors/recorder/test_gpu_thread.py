@@ -70,7 +70,7 @@ def test_nothing_is_asked_before_the_gpus_are_known() -> None:
     source.may_open.clear()
     handover = GpuSamplerThread(source)
     assert (handover.opened, handover.stuck, handover.table) == (False, True, ())
-    assert handover.problem == "NVML has not answered yet"
+    assert handover.problem == "the driver has not listed the GPUs yet"
     assert handover.sample(0, 5) is None
     source.may_open.set()
     until(lambda: handover.opened)
