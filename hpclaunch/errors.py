@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 
 
 def nearest(word: str, valid: Iterable[str], most: int | None = None) -> str:
-    """Say which valid name was probably meant: `did you mean 'x'?`, or the valid names.
+    """Return which valid name was probably meant: `did you mean 'x'?`, or the valid names.
 
     Numbers in names count as such (run-9 before run-10). Of more than `most` the last are listed.
     """

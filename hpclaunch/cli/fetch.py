@@ -189,7 +189,7 @@ class _ProgressLine:
             say("what was fetched whole stays: the same command goes on")
 
     def planned(self, plan: dict[str, Any]) -> None:
-        """Say how much is to be fetched, and how much room there is."""
+        """Print how much is to be fetched, and how much room there is."""
         from hpclaunch.units import size
 
         self._erase()

@@ -31,7 +31,7 @@ class SimulationProgress:
         self._began = time.monotonic()
 
     def __enter__(self) -> SimulationProgress:
-        """Say how long it will take."""
+        """Print how long it will take."""
         say(f"simulating a step: about {duration(EXPECTED_S)}, more on a busy machine")
         threading.Thread(target=self._run, daemon=True).start()
         return self

@@ -12,6 +12,7 @@ from hpclaunch.chat.survey import Survey
 from hpclaunch.chat.tokenizer_files import tokenizer_files
 from hpclaunch.dataset.arrow_rows import can_read, check_magic
 from hpclaunch.dataset.count import mixture_lines
+from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.json_rows import check_end
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.names import listed
@@ -112,7 +113,7 @@ class _Check:
         for part, split in source.parts:
             if split not in self.splits:
                 self.splits.append(split)
-            if split.format in ("parquet", "arrow") and not can_read():
+            if split.format not in TEXT_FORMATS and not can_read():
                 for file in split.files:
                     check_magic(file)
                 self.unread.append(split.format)
@@ -191,7 +192,7 @@ class _Check:
         unlike = unlike_first(self.first, row)
         if unlike is not None:
             return refused(row.where, unlike)
-        columnar = split.format in ("parquet", "arrow")
+        columnar = split.format not in TEXT_FORMATS
         chat = self.survey.has_template
         try:
             taken = convert(values, self.shape, chat=chat, wanted=wanted, columnar=columnar)

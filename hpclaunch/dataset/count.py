@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from hpclaunch.dataset.arrow_rows import can_read, row_count
+from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import training_source
@@ -64,7 +65,7 @@ def mixture_lines(data: Data) -> list[str]:
 
 
 def _rows(split: LocalSplit) -> int | None:
-    if split.format in ("parquet", "arrow"):
+    if split.format not in TEXT_FORMATS:
         return sum(map(row_count, split.files)) if can_read() else None
     lines = all(file.suffix.lower() in (".jsonl", ".ndjson") for file in split.files)
     if split.bytes > (MOST_BYTES_OF_LINES if lines else MOST_BYTES_PARSED):

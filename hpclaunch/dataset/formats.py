@@ -14,6 +14,9 @@ from hpclaunch.errors import UserError
 
 Format = Literal["json", "csv", "parquet", "arrow"]
 
+TEXT_FORMATS: frozenset[Format] = frozenset({"json", "csv"})
+"""Formats that hpclaunch reads itself, at submission and in the job; pyarrow reads the others."""
+
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "json",
     ".ndjson": "json",
@@ -50,7 +53,7 @@ def format_of(file: Path) -> Format | None:
     """Return the format that a file's name says, None where it is no data file."""
     suffix, packed = suffix_of(file), compression_of(file)
     found = SUFFIXES.get(suffix)
-    return None if packed and found in ("parquet", "arrow") else found
+    return None if packed and found not in TEXT_FORMATS else found
 
 
 def suffix_of(file: Path) -> str:

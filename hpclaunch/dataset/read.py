@@ -12,6 +12,14 @@ from hpclaunch.dataset.json_rows import json_rows
 from hpclaunch.dataset.rows import Position, Row
 from hpclaunch.errors import UserError
 
+READERS: dict[Format, Callable[[Path, Position], Iterator[Row]]] = {
+    "json": json_rows,
+    "csv": csv_rows,
+    "parquet": arrow_rows,
+    "arrow": arrow_rows,
+}
+"""What reads the rows of each format."""
+
 
 def read_rows(file: Path, kind: Format, position: Position | None = None) -> Iterator[Row]:
     """Return the rows of one data file, whose reading `position` follows.
@@ -25,7 +33,7 @@ def read_rows(file: Path, kind: Format, position: Position | None = None) -> Ite
             raise UserError(f"{file} is empty", "write a row a line, or name another file")
         _refuse_other_files(file)
         empty = True
-        for row in _reader(kind)(file, position):
+        for row in READERS[kind](file, position):
             empty = False
             yield row
     except OSError as error:
@@ -43,8 +51,3 @@ def _refuse_other_files(file: Path) -> None:
         raise UserError(f"{file} is a pointer of Git LFS, and not the data", "git lfs pull")
     if start.startswith((b"<!doctype", b"<html")):
         raise UserError(f"{file} is a web page, and not the data", "download the file anew")
-
-
-def _reader(kind: Format) -> Callable[[Path, Position], Iterator[Row]]:
-    """Return what reads files of a format."""
-    return {"json": json_rows, "csv": csv_rows}.get(kind, arrow_rows)

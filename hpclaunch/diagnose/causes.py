@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -12,6 +13,7 @@ from hpclaunch.diagnose.cause import Cause, Diagnosis, masked
 from hpclaunch.diagnose.failure import Failure
 from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, UNKNOWN, KnownCause
 from hpclaunch.diagnose.rules import no_failure
+from hpclaunch.diagnose.rules.one_line import shown_by_a_line
 from hpclaunch.diagnose.run_evidence import RunEvidence, gather
 from hpclaunch.diagnose.state import Status
 from hpclaunch.run.folder import RunFolder
@@ -35,6 +37,8 @@ def gather_evidence(folder: RunFolder, record: Record, status: Status) -> RunEvi
 
 def rule_of(known: KnownCause) -> Rule:
     """Return the function that an entry of the registry names; AttributeError if there is none."""
+    if known.headline:
+        return partial(shown_by_a_line, known)
     module, _, function = known.rule.partition(".")
     rules = import_module(f"hpclaunch.diagnose.rules.{module}")
     return cast(Rule, getattr(rules, function))

@@ -1,7 +1,8 @@
 """Every cause that `why` knows: one entry each, with its rule, the phrases it is known by, flags.
 
-A new cause is an entry here, its phrases in `diagnose/phrases/`, and its rule in
-`diagnose/rules/`, which returns the headline, the fix and the lines that show it. The order
+A new cause is an entry here and its phrases in `diagnose/phrases/`. Where one line shows it, the
+entry holds the headline and the fix; else its rule in `diagnose/rules/` returns them, with the
+lines that show it. The order
 decides: the first rule that fits is the cause, the rules after it are shown as seen beside it.
 """
 
@@ -29,10 +30,14 @@ class KnownCause:
 
     kind: str
     """What a script goes by: `gpu-memory`, `time-limit`, `peer-lost`, ..."""
-    rule: str
+    rule: str = ""
     """Module and function within `diagnose/rules`: takes RunEvidence, returns Cause or None."""
     phrases: Mapping[str, Phrases] = field(default_factory=dict)
     """Phrases by the name that rules ask for them."""
+    headline: str = ""
+    """Of a cause that one line of the rank that failed first shows: it needs no rule."""
+    steps: tuple[str, ...] = ()
+    """The fix of such a cause; how to resume follows by itself."""
     decided: bool = False
     """It came from outside: what the ranks said before it is shown beside it."""
     general: bool = False
@@ -41,6 +46,11 @@ class KnownCause:
     """It may lie with the node; an exception, memory, a disk or the hub fail anywhere."""
     collateral: bool = False
     """A rank prints its phrases when a peer is dead or slow: it did not begin there."""
+
+    @property
+    def name(self) -> str:
+        """The rule, or the kind of a cause without one: no two entries share it."""
+        return self.rule or self.kind
 
 
 NO_FAILURE = (
@@ -75,7 +85,16 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("locked-memory", "limits.locked_memory", limits.LOCKED_MEMORY, node_fault=True),
     KnownCause("shared-memory", "limits.shared_memory", limits.SHARED_MEMORY),
     KnownCause("process-limit", "limits.processes", limits.PROCESS_LIMIT),
-    KnownCause("open-files", "limits.open_files", limits.OPEN_FILES),
+    KnownCause(
+        "open-files",
+        phrases=limits.OPEN_FILES,
+        headline="too many files are open",
+        steps=(
+            "allow more in the job: ulimit -n $(ulimit -Hn)",
+            "torch.multiprocessing.set_sharing_strategy('file_system') keeps none open for the "
+            "tensors of loader workers",
+        ),
+    ),
     KnownCause("host-memory", "memory.host", limits.HOST_MEMORY),
     # What the user's reward function raised: a missing file there is no missing file of the run.
     KnownCause("reward-function", "program.reward_function"),

@@ -29,7 +29,7 @@ def resolve_auto(
     """
     predicted = forecast(request, environment, ask_hub=False)
     if predicted.gpu is None or predicted.hardware is None:
-        raise UserError("auto needs to know the GPU", "add --gpu KIND")
+        raise UserError("auto needs to know the GPU", "add --gpu TYPE")
     best = _best(predicted, _fitting(predicted), sharding=sharding, batch=batch)
     if best is None:
         raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")

@@ -1,4 +1,4 @@
-"""What is known of a kind of GPU at a site: what preflight kept, and how fast earlier runs went."""
+"""What is known of a GPU type at a site: what preflight kept, and how fast earlier runs went."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LISTED = 200
 LOOKED_AT = 20
 """Of these, runs of the kind that are looked at before a plan."""
 STEPS = 5
-"""Steps that a run must have done for its pace to count; the first is never counted."""
+"""Steps that a run must have done for its step time to count; the first is never counted."""
 
 
 @frozen
@@ -46,7 +46,7 @@ class CheckpointRate:
 
 
 def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
-    """Return the pace of the last checkpoint of the newest run that saved one at `site`.
+    """Return the rate of the last checkpoint of the newest run that saved one at `site`.
 
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
     """
@@ -100,7 +100,7 @@ def measured_hardware(
 
 
 def _alike(site: str, kind: str) -> Iterator[tuple[RunFolder, Record]]:
-    """Return the newest runs of that kind of GPU, the newest first."""
+    """Return the newest runs on that GPU type, the newest first."""
     wanted = (site, _cluster_of(site), kind)
     return _newest(lambda run: (run.site, _cluster_in(run), run.gpu) == wanted and not run.program)
 

@@ -58,7 +58,8 @@ def _text_bytes(recipe: Recipe) -> int | None:
     """
     if recipe.data.sources or not is_here(recipe.data.name):
         return None
-    from hpclaunch.dataset.sources import training_source  # of local data alone
+    from hpclaunch.dataset.formats import TEXT_FORMATS  # of local data alone
+    from hpclaunch.dataset.sources import training_source
 
     try:
         source = training_source(recipe.data)
@@ -67,6 +68,6 @@ def _text_bytes(recipe: Recipe) -> int | None:
         splits = [split for _, split in source.parts]
     except (OSError, UserError):
         return None
-    if any(split.format in ("parquet", "arrow") for split in splits):
+    if any(split.format not in TEXT_FORMATS for split in splits):
         return None
     return sum(split.bytes for split in splits)

@@ -73,7 +73,7 @@ def keep(folder: RunFolder, record: Record) -> SiteBandwidths:
     kind = CPU if record.device == "cpu" else record.gpu
     if kind is None:
         raise UserError(
-            "measured, and not kept: the GPU's kind was not told", "run it again with --gpu KIND"
+            "measured, and not kept: the GPU type is not known", "run it again with --gpu TYPE"
         )
     inside = _best(found, found.inside, found.per_node, 1)
     host = _host(found)

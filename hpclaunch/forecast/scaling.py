@@ -30,7 +30,7 @@ def forecast_over(
     """Return a point for each number of nodes. Raises UserError as forecast, or without a GPU."""
     predicted = forecast(replace(request, gpu=kind), environment, ask_hub=True)
     if predicted.gpu is None or predicted.hardware is None:
-        raise UserError("a range of nodes needs the GPU's kind", "add --gpu KIND")
+        raise UserError("a range of nodes needs the GPU type", "add --gpu TYPE")
     points = scale(
         predicted.training,
         predicted.candidate,

@@ -124,7 +124,10 @@ def _on_cluster(requested: Resources, site: Site) -> Machine:
 
 
 def _no_gpus(partition: str | None, listed: Sequence[NodeType]) -> str:
-    """Say that no node has GPUs. Raises UserError for a partition that is there without any."""
+    """Return the message that no node has GPUs.
+
+    Raises UserError for a partition that is there without any.
+    """
     if partition and listed:
         raise UserError(
             f"no node of partition {partition} has GPUs, by what sinfo lists",

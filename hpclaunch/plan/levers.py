@@ -26,7 +26,7 @@ def check_machine(recipe: Recipe, gpu: str | None, device: Literal["gpu", "cpu"]
                 raise UserError(f"performance.{key} needs a GPU", f"leave performance.{key} out")
         return
     if performance.fp8 and gpu is None:
-        raise UserError("performance.fp8 needs to know the GPU", "add --gpu KIND")
+        raise UserError("performance.fp8 needs to know the GPU", "add --gpu TYPE")
     if performance.fp8 and gpu is not None and gpu.partition("_")[0] not in FP8_TYPES:
         kind = gpus().get(gpu)
         raise UserError(

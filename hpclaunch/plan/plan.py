@@ -129,7 +129,7 @@ def _restarts(resources: Resources, launch: Launch) -> int:
 
 
 def _check_gpu(recipe: Recipe, resources: Resources) -> None:
-    """Refuse bfloat16 on a card that has none."""
+    """Refuse bfloat16 on a GPU that has none."""
     kind = gpus().get(resources.gpu or "")
     if kind and kind.bf16_tflops is None and recipe.model.dtype == "bfloat16":
         raise UserError(f"{kind.name} has no bfloat16", "add model.dtype=float16")

@@ -50,7 +50,7 @@ def check_addresses(document: Document) -> None:
 
 
 def address_problem(url: str) -> tuple[str, str] | None:
-    """Say what is wrong with an address and what to do, None where it will do."""
+    """Return what is wrong with an address and the fix, None for a valid one."""
     from hpclaunch.secrets import find_secret  # its patterns take a while to compile
 
     match = _SCHEME.fullmatch(url)

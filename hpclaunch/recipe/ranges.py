@@ -79,7 +79,7 @@ RANGES: dict[str, Range] = {
 
 
 def out_of_range(key: str, value: Any) -> str | None:
-    """Say what a value of `training` would have to be, None where it may be as it is."""
+    """Return what a value of `training` must be, None for a valid one."""
     allowed = RANGES.get(key)
     if allowed is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -148,7 +148,7 @@ def check_gpu_type(name: str, known: Collection[str] | None = None) -> None:
 
 
 def kind_named(name: str) -> str | None:
-    """Return the kind of a card by the name its driver gives it, None where no kind fits.
+    """Return the GPU type by the name that the driver reports, None where none fits.
 
     `NVIDIA A100-SXM4-40GB` is an a100_40: every word of the kind stands in the name.
     """
@@ -158,7 +158,7 @@ def kind_named(name: str) -> str | None:
 
 
 def gpu_request(site: Site, kind: str | None) -> GpuRequest:
-    """Say how `site` is asked for `kind`. Raises UserError for a kind it does not have.
+    """Return how `site` is asked for `kind`. Raises UserError for a GPU type it does not have.
 
     Without a kind, a site with exactly one gives that one, others are asked by count alone.
     """

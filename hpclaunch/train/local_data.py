@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.dataset.arrow_rows import column_names, row_count
+from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import Source
@@ -69,7 +70,7 @@ def load_local(source: Source, wanted: str, objective: Objective) -> LocalRows:
     if source.limit is not None:
         together = together.select(range(min(source.limit, len(together))))
     formats = {split.format for _, split in source.parts}
-    columnar = bool(formats & {"parquet", "arrow"})
+    columnar = bool(formats - TEXT_FORMATS)
     return LocalRows(source, together, tuple(columns), columnar, tuple(taken))
 
 
@@ -77,7 +78,7 @@ def _load(
     split: LocalSplit, wanted: str, objective: Objective, limit: int | None
 ) -> tuple[Any, list[str]]:
     """Return the rows of a split, and all columns that its files have."""
-    if split.format in ("json", "csv"):
+    if split.format in TEXT_FORMATS:
         return rows_of_text(split, wanted, objective, limit)
     from datasets import concatenate_datasets, load_dataset
     from datasets.exceptions import DatasetGenerationError
@@ -119,7 +120,7 @@ def _alike(split: LocalSplit, objective: Objective) -> Iterator[tuple[list[str],
 
 def _place(split: LocalSplit, number: int) -> str:
     """Return the file of a split's row, and its line or its number there."""
-    if split.format in ("json", "csv"):
+    if split.format in TEXT_FORMATS:
         rows = itertools.chain.from_iterable(read_rows(f, split.format) for f in split.files)
         row = next(itertools.islice(rows, number, None), None)
         return split.name if row is None else row.where

@@ -129,7 +129,7 @@ def load_model(
         names = ", ".join(sorted(missing)[:3])
         raise UserError(
             f"model {where.path} lacks weights that would start at random: {names}",
-            "take a complete model; an adapter alone is none",
+            "take a complete model; an adapter is not a complete model",
         )
     freeze_towers(model)
     keep_unpacked(model)

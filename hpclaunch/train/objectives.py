@@ -1,14 +1,22 @@
 """TRL's classes by objective. The objective is which loss is trained; the method, which weights.
 
-Another objective needs: its name in `recipe.schema.Objective` and its formats in `Data.format`; in
-`recipe.shapes` its `SHAPES` and `COLUMNS`, and what `convert` makes of a row; its tokens in
-`chat.tokens` or `chat.preference`, and which columns they become in `train.columns`; its learning
-rates in `recipe.training` and its fields, written by `python -m hpclaunch.train.config_fields`; its
-defaults in `train.settings`; its classes here, the trainer as `class NAMERunTrainer(
-CheckpointingTrainerMixin, NAMETrainer)` in a module of its own; what it passes the trainer beside
-model and data in `train.build`; its sequences, forward passes and copies of the model in
-`predict.objective`. GRPO, which writes its own answers, has more: `recipe.grpo_section`,
-`recipe.groups`, `recipe.rewards`, `launch.rewards`, `train.rewards`.
+Another objective needs:
+- its name in `recipe.schema.Objective`, and its `SHAPES` in `recipe.shapes`;
+- `CONFIG`, `LEARNING_RATE`, `NOT_OF` and, where it has them, `LOSSES`, `DEFAULTS_OF`, `HAS_NO` in
+  `recipe.objective_fields`; its fields, written by `python -m hpclaunch.train.config_fields NAME`;
+- `OBJECTIVES` in `recipe.loading`, without which each rank loads the whole model, and in
+  `train.prepared.key`, without which tokenized rows are not kept;
+- `COLUMNS_OF` in `train.columns`, `OBJECTIVE_DEFAULTS` in `train.settings`, and `REFERENCE_COLUMNS`
+  in `train.reference` where it compares with a reference model;
+- its classes here (TRL's experimental ones are in `trl.experimental.NAME`), the trainer as `class
+  NAMERunTrainer(CheckpointingTrainerMixin, NAMETrainer)` in a module of its own, and what it passes
+  the trainer beside model and data in `train.build`;
+- `objective_work` in `predict.objective`: its sequences, forward passes and copies of the model;
+- a recipe in `recipe/ready`. Another shape of rows: `COLUMNS` and `convert` in `recipe.shapes`, and
+  `Data.format`; its tokens in `chat.tokens` or `chat.preference`.
+
+GRPO, which writes its own answers, has more: `recipe.grpo_section`, `recipe.groups`,
+`recipe.rewards`, `launch.rewards`, `train.rewards`.
 """
 
 from __future__ import annotations

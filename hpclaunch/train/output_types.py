@@ -15,10 +15,11 @@ from transformers import TrainerCallback
 
 
 def keep_output_types(model: Any) -> None:
-    """Let a model that FSDP 2 shards return what its own code does. Its layers stay as they are.
+    """Let a model that FSDP 2 shards return its own types, not the mixed-precision policy's.
 
-    Of the units that casts are the outermost, and that of final norm and output head together: its
-    hook sees what the whole model returns, where the loss takes the head's weights by themselves.
+    `output_dtype` is unset for two FSDP units: the outermost, and the one of final norm and output
+    head, whose hook sees the model's output where the fused loss reads the head's weights itself.
+    Layers keep theirs.
     """
     from torch.distributed.fsdp import FSDPModule
 

@@ -18,11 +18,11 @@ class PhaseCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self._batches = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell that the first step runs: the slowest, kernels are compiled in it."""
+        """Report that the first step runs: the slowest, kernels are compiled in it."""
         phases.begin("the first step is running")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell that steps come."""
+        """Report that steps run."""
         if not self._stepped:
             self._stepped = True
             phases.begin("")
@@ -41,6 +41,6 @@ class PhaseCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         phases.count(self._batches, total, "batches")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell that steps come again."""
+        """Report that steps run again."""
         self._batches = 0
         phases.begin("" if self._stepped else "the first step is running")

@@ -140,7 +140,7 @@ def count(done: float, total: float | None, unit: str) -> None:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Tell a phase while the block runs; the one before goes on afterwards."""
+    """Report a phase while the block runs; afterwards the one before it again."""
     if not _log:
         yield
         return

@@ -85,7 +85,7 @@ class MetricsServer(ThreadingHTTPServer):
             _disconnect(slow)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that go away in the middle."""
+        """Log nothing of clients that disconnect."""
 
     def server_bind(self) -> None:
         """Bind, without a query for this machine's name."""

@@ -101,10 +101,13 @@ CHARTS = (
 
 
 def charts_for(findings: Iterable[Finding]) -> tuple[Chart, ...]:
-    """Return the charts of a page: CHARTS, then one for each other column that a finding names."""
+    """Return the charts of a page: CHARTS, then one for each other column that has a plot by its
+    declaration, or that a finding names.
+    """
     shown = {column for chart in CHARTS for column in chart.columns}
+    declared = (name for name, metric in (GPU_METRICS | HOST_METRICS).items() if metric.plot)
     named = (column for finding in findings for column in finding.columns)
-    others = dict.fromkeys(column for column in named if column not in shown)
+    others = dict.fromkeys(column for column in (*declared, *named) if column not in shown)
     charts = (*CHARTS, *(_declared(column) for column in others))
     return tuple(sorted(charts, key=lambda chart: chart.of != "gpu"))
 
@@ -118,7 +121,9 @@ def _declared(column: str) -> Chart:
         raise LookupError(f"a finding names column {column!r}, which is not loaded")
     of_gpus = column in GPU_LOADED
     metric = (GPU_METRICS if of_gpus else HOST_METRICS).get(column)
-    title = column.replace("_", " ") if metric is None else metric.help.partition(".")[0]
+    title = column.replace("_", " ")
+    if metric is not None:
+        title = metric.plot or metric.help.partition(".")[0]
     unit = "" if metric is None else metric.unit.replace("C", "°C")
     return Chart(
         title,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 _MIB = 1 << 20
@@ -54,14 +54,19 @@ class Metric:
     seldom: bool = False
     """Whether it is read every few ticks alone, because reading it takes the driver long."""
     report: bool = False
-    """Whether the report loads it: a gauge as it is, a counter as its rate."""
+    """Whether the report loads it for its findings: a gauge as it is, a counter as its rate."""
+    plot: str = ""
+    """Title of a plot of its own in the report; '': only where a finding names it."""
     whole: bool = False
     """Whether it is a whole number by its nature."""
 
 
-def gauge(unit: str, family: str, help: str, *, seldom: bool = False, report: bool = False) -> Any:
+def gauge(
+    unit: str, family: str, help: str, *, seldom: bool = False, report: bool = False, plot: str = ""
+) -> Any:
     """Return a dataclass field for a value that rises and falls."""
-    return _declared(Metric(unit, family, help, seldom=seldom, report=report))
+    report = report or bool(plot)
+    return _declared(Metric(unit, family, help, seldom=seldom, report=report, plot=plot))
 
 
 def counter(
@@ -82,7 +87,4 @@ def _declared(metric: Metric) -> Any:
 
 def _with_type(declared: Field[Any]) -> Metric:
     metric: Metric = declared.metadata[_KEY]
-    whole = declared.type in ("int | None", int | None)
-    return Metric(
-        metric.unit, metric.family, metric.help, metric.counter, metric.seldom, metric.report, whole
-    )
+    return replace(metric, whole=declared.type in ("int | None", int | None))

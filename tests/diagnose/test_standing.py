@@ -84,7 +84,10 @@ def test_a_running_one(tmp_path: Path) -> None:
     )
     failed_run.write(folder)
     log_event(folder.events, "step", step=3)
-    assert ask(folder, failed_run).cause.headline == "running: step 3 of 9, 12 s left at this pace"
+    assert (
+        ask(folder, failed_run).cause.headline
+        == "running: step 3 of 9, 12 s left at the current step time"
+    )
 
 
 def test_starts_that_failed_before_are_told(tmp_path: Path) -> None:

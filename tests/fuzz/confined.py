@@ -16,7 +16,7 @@ from tests.fuzz.child import Child, Outcome, in_child
 from tests.fuzz.groups import STAGES
 from tests.fuzz.mutations import SECRET, Mutation, apply
 
-EXPORTS = ("csv", "dmon", "vmstat", "openmetrics", "jsonl")
+EXPORTS = ("csv", "dmon", "vmstat", "openmetrics", "json", "parquet")
 
 
 def calls(folder: Path, out: Path) -> list[Sequence[str]]:

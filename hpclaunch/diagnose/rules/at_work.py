@@ -51,7 +51,7 @@ def running(evidence: RunEvidence) -> Cause | None:
     if done.step is not None and done.total:
         headline += f": step {done.step} of {done.total}"
         if now is None or now.steps_come:
-            headline += f", {duration(done.seconds_left)} left at this pace"
+            headline += f", {duration(done.seconds_left)} left at the current step time"
     if now is not None and now.phase:
         headline += f"{', ' if done.step is not None else ': '}{now.phase}"
         headline += f", for {duration(now.phase_s)}" if now.phase_s is not None else ""

@@ -62,22 +62,6 @@ def processes(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, (line,), *advice.who(evidence, line))
 
 
-def open_files(evidence: RunEvidence) -> Cause | None:
-    """Too many files are open."""
-    line = evidence.root_cause_line("open_files")
-    if line is None:
-        return None
-    steps = (
-        "allow more in the job: ulimit -n $(ulimit -Hn)",
-        "torch.multiprocessing.set_sharing_strategy('file_system') keeps none open for the "
-        "tensors of loader workers",
-        advice.resume(evidence),
-    )
-    return Cause(
-        f"too many files are open: {line.text}", steps, (line,), *advice.who(evidence, line)
-    )
-
-
 def _of_nccl(evidence: RunEvidence) -> bool:
     """Return whether the ranks failed in NCCL: what it warned of before counts, too."""
     return any("nccl" in rank.error.lower() for rank in evidence.speakers[:1])

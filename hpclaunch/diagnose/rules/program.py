@@ -70,9 +70,9 @@ def exception(evidence: RunEvidence) -> Cause | None:
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
-    said = _own_fix(rank)
-    if said and not rank.fix:
-        steps.insert(0, f"its message says: {said}")
+    advised = _own_fix(rank)
+    if advised and not rank.fix:
+        steps.insert(0, f"its message says: {advised}")
     if "CalledProcessError" in rank.error and rank.context:  # the other program says why, above
         above = without_noise(rank.context.decode("utf-8", errors="replace").split("\n"))
         shown_lines = (*(Clue(tidy(text), rank.file) for text in above[-LAST:]), *shown_lines)

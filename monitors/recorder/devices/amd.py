@@ -55,7 +55,7 @@ class AmdGpu:
             }
         )
         self._errors = open_file(device / "ras/umc_err_count")
-        self._turns, self._ecc_growth = Schedule(_HEALTH_EVERY, index, most_s=60), EccGrowth()
+        self._schedule, self._ecc_growth = Schedule(_HEALTH_EVERY, index, most_s=60), EccGrowth()
         self._answering = Answering(index)
 
     @property
@@ -79,7 +79,7 @@ class AmdGpu:
     def sample(self) -> GpuSample:
         """Values of this tick."""
         numbers = self._numbers
-        corrected, uncorrected = self._counted() if self._turns.due() else (None, None)
+        corrected, uncorrected = self._counted() if self._schedule.due() else (None, None)
         busy, power = numbers.read("busy"), numbers.read("power")
         used = numbers.scaled("used", MIB)
         self._answering.see(any(value is not None for value in (busy, power, used)))

@@ -53,7 +53,7 @@ class IntelGpu:
         )
         self._parts = [*map(_xe_part, _xe_parts(device)), *map(_i915_part, _i915_parts(card))]
         self._before: tuple[float, int | None, list[int | None]] | None = None
-        self._turns, self._answering = Schedule(_ENERGY_EVERY, index), Answering(index)
+        self._schedule, self._answering = Schedule(_ENERGY_EVERY, index), Answering(index)
         self._rates()  # gives the first tick something to compare
 
     @property
@@ -88,7 +88,7 @@ class IntelGpu:
             sm_pct=busy,
             sm_clock_mhz=max(clocks, default=None),
             throttle=self._throttle(),
-            energy_j=joules if self._turns.due() else None,
+            energy_j=joules if self._schedule.due() else None,
         )
 
     def poll_errors(self) -> list[str]:
