@@ -164,8 +164,8 @@ def _enough(mem: str | None, site: Site, launch: Launch, why: str) -> tuple[str 
     known = most is not None or site.mem is not None
     if not known or (most is not None and needed > most):
         return mem, why
-    asked = int(needed * HOST_MARGIN) if most is None else int(min(needed * HOST_MARGIN, most))
-    return str(-(-asked // 1024) * 1024 if most is None else asked), (
+    requested = int(needed * HOST_MARGIN) if most is None else int(min(needed * HOST_MARGIN, most))
+    return str(-(-requested // 1024) * 1024 if most is None else requested), (
         "per node: the predicted host memory and a quarter more, above the GPUs' share"
     )
 
