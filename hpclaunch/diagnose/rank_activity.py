@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from hpclaunch.diagnose.rank_threads import main_threads, thread_lines
 from hpclaunch.frozen import frozen
 from hpclaunch.units import duration
 from monitors.storage.live import NodeNow, Point
+from monitors.storage.rank_states import RUNNING, RankStates
 
 LOOKED_AT_S = 30.0
 """Seconds of the newest samples that are looked at."""
@@ -37,11 +39,15 @@ class _Gpu:
 
 
 def rank_lines(
-    nodes: Sequence[NodeNow], hosts: Sequence[str], processes_per_node: int
+    nodes: Sequence[NodeNow],
+    hosts: Sequence[str],
+    processes_per_node: int,
+    states: Mapping[str, RankStates] | None = None,
 ) -> tuple[str, ...]:
     """Return what the ranks' GPUs and main threads do, a line for each kind; () where unknown.
 
-    `hosts`: the job's nodes in the order of their ranks, as far as known.
+    `hosts`: the job's nodes in the order of their ranks, as far as known; `states`: what a node's
+    sidecar wrote of each rank's main thread.
     """
     here = [node for node in nodes if node.points and (not hosts or node.node in hosts)]
     lines = [f"{node.node} records no samples: the last is {duration(node.age_s)} old"
@@ -49,9 +55,14 @@ def rank_lines(
     current = [node for node in here if node.current]
     gpus = [gpu for node in current for gpu in _gpus(node, hosts, processes_per_node)]
     lines += _gpu_lines(gpus)
+    threads = main_threads(current, states or {}, hosts, processes_per_node)
     # A thread that waits for a busy GPU runs: only beside idle ones, or none, it tells more.
-    if not any(gpu.kind != "idle" for gpu in gpus):
-        lines += _thread_lines(current)
+    busy = any(gpu.kind != "idle" for gpu in gpus)
+    if not busy or any(thread.state != RUNNING for thread in threads):
+        lines += thread_lines(threads, max(1, len(hosts)) * processes_per_node)
+    if not busy:
+        seen = {thread.node for thread in threads}
+        lines += _node_lines([node for node in current if node.node not in seen])
     return tuple(lines)
 
 
@@ -74,7 +85,7 @@ def _gpu_lines(gpus: Sequence[_Gpu]) -> list[str]:
     return lines
 
 
-def _thread_lines(nodes: Sequence[NodeNow]) -> list[str]:
+def _node_lines(nodes: Sequence[NodeNow]) -> list[str]:
     kinds: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
         ran = _mean(point.tick.host.rank_ran_pct for point in _newest(node))

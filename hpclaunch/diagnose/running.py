@@ -20,6 +20,8 @@ from monitors.storage.live import Live, NodeNow
 
 FRESH_S = 10.0
 """Seconds for which a sample, or a file, counts as written just now."""
+MOST_NODES = 4096
+"""Nodes whose ranks' main threads are looked at."""
 SUSPENDED = "SUSPENDED"
 """Slurm's state of a job that it has stopped for a while."""
 OWN_PROGRAM = "a program of your own: its steps are unknown"
@@ -58,9 +60,16 @@ def running_activity(
     if not found.hang:
         return found
     from hpclaunch.diagnose.rank_activity import rank_lines
+    from monitors.storage.rank_states import read_rank_states
 
     every = Live(folder.metrics).refresh(now) if every is None else every
-    return replace(found, ranks=rank_lines(every, hosts, record.processes_per_node))
+    states = {
+        node.node: known
+        for node in every[:MOST_NODES]
+        if node.current and (known := read_rank_states(folder.metrics, node.node))
+    }
+    lines = rank_lines(every, hosts, record.processes_per_node, states)
+    return replace(found, ranks=lines)
 
 
 def resumed(record: Record) -> float | None:

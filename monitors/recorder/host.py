@@ -7,6 +7,7 @@ from typing import Protocol
 
 from monitors.recorder.interfaces import Clock
 from monitors.recorder.procfs import HostCounters
+from monitors.recorder.rank_watch import RankWatch
 from monitors.records import HostSample
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -23,8 +24,11 @@ class CounterReader(Protocol):
 class HostSampler:
     """Host values over the time since the last call; the first call covers the time since begin."""
 
-    def __init__(self, files: CounterReader, clock: Clock) -> None:
-        self._files, self._clock = files, clock
+    def __init__(
+        self, files: CounterReader, clock: Clock, rank_watch: RankWatch | None = None
+    ) -> None:
+        """`rank_watch`: told of every reading which ranks' main threads ran."""
+        self._files, self._clock, self._rank_watch = files, clock, rank_watch
         self._last, self._at = files.read(), clock.mono()
 
     def sample(self) -> tuple[HostSample, dict[str, int] | None]:
@@ -32,6 +36,8 @@ class HostSampler:
         now, at = self._files.read(), self._clock.mono()
         last, passed = self._last, at - self._at
         self._last, self._at = now, at
+        if self._rank_watch is not None:
+            self._rank_watch.update(now.ranks, self._clock.wall(), at)
         return _sample(last, now, passed), vmstat_row(last, now, passed)
 
 

@@ -4,7 +4,8 @@
         [--fence FILE TOKEN]
 
 Appends to NODE.samples.jsonl in DIR, and moves older samples from there to NODE.samples.blocks;
-`monitors.storage.formats` describes both files. Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP,
+`monitors.storage.formats` describes both files. Which ranks' main threads sleep stands in
+NODE.ranks.json (`monitors.storage.rank_states`). Ends with exit code 0 on SIGTERM, SIGINT, SIGHUP,
 SIGUSR2 (srun passes that one on to its tasks), the end of PID, or when FILE holds another text than
 TOKEN; ignores SIGUSR1, Slurm's warning.
 """
@@ -24,6 +25,7 @@ from monitors.recorder.host import HostSampler
 from monitors.recorder.loop import Recorder, Settings
 from monitors.recorder.processes import default_node
 from monitors.recorder.procfs import HostFiles
+from monitors.recorder.rank_watch import RankWatch
 from monitors.storage.journal import Journal
 
 
@@ -40,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        host = HostSampler(HostFiles(), clock)
-        Recorder(settings, clock, host, gpus, Journal(args.out, args.node)).run()
+        journal = Journal(args.out, args.node)
+        host = HostSampler(HostFiles(), clock, RankWatch(args.out, args.node))
+        Recorder(settings, clock, host, gpus, journal).run()
     except OSError as error:
         print(f"sidecar: cannot record into {args.out}: {error.strerror}", file=sys.stderr)
         code = 1

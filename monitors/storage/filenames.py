@@ -11,6 +11,8 @@ BLOCKS = ".samples.blocks"
 DMON = ".dmon.txt"
 VMSTAT = ".vmstat.txt"
 """Tables that earlier versions wrote beside the samples."""
+RANKS = ".ranks.json"
+"""What the main threads of its ranks do now; no part of the record."""
 SUFFIXES = (SAMPLES, BLOCKS, DMON, VMSTAT)
 
 

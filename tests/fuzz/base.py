@@ -58,6 +58,12 @@ def make_base(runs: Path) -> RunFolder:
         },
         folder.logs / "ranks/node-0/none_x/attempt_0/1/stderr.log": "ValueError: bad\n",
         folder.phase: {"name": "x", "began": 1.0, "moved": 2.0, "done": 1, "total": 2, "unit": "B"},
+        folder.metrics / "n1.ranks.json": {
+            "format": 1, "wall": NOON, "ranks": [
+                {"pid": 7, "state": "sleeping", "rank": 0, "local_rank": 0, "since": NOON - 9,
+                 "wait": "futex_wait_queue"},
+            ],
+        },
         folder.attempt_file: "7.0\n",
         folder.exit_code_file: "1\n",
         folder.job_file: "7\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from hpclaunch.run.events import read_events
 from hpclaunch.run.phase import Phase, write_phase
 from hpclaunch.run.record import read_record
 from monitors.storage.live import Live
+from monitors.storage.rank_states import RankState, RankStates, write_rank_states
 from tests.cli.running import Home
 from tests.watch.alive import Alive
 
@@ -54,6 +56,23 @@ def test_the_three_say_the_same(home: Home, make: Make) -> None:
     assert why["cause"]["headline"].startswith("no step for ")
     assert "1.5 s a step: the ranks may hang; it came to step 12 of 200" in why["cause"]["headline"]
     assert "GPU spins" in why["cause"]["evidence"][0]["text"]
+
+
+def test_the_rank_whose_main_thread_sleeps(home: Home, make: Make) -> None:
+    run = hanging(make)
+    for node, name in enumerate(run.names):
+        ranks = tuple(
+            RankState(9, "sleeping", 3, 1, time.time() - 290, "futex_wait_queue")
+            if rank == 3 else RankState(rank, "running", rank, rank % 2)
+            for rank in (2 * node, 2 * node + 1)
+        )  # fmt: skip
+        write_rank_states(run.folder.metrics, name, RankStates(time.time(), ranks))
+    found = json.loads(home.call("status", "--json").out)["hang_ranks"][1]
+    assert found.startswith("main thread sleeps in futex_wait_queue since ")
+    assert ": rank 3 (n2); it is the only one of 4 ranks" in found
+    assert "rank 3 (n2)" in home.call("watch", "--once").out.replace("\n", " ")
+    why = json.loads(home.call("why", "--json").out)
+    assert any("rank 3 (n2)" in each["text"] for each in why["cause"]["evidence"])
 
 
 def test_it_stands_first_on_the_screen(home: Home, make: Make) -> None:

@@ -70,6 +70,16 @@ def test_ranks_are_those_of_this_job_and_node_without_what_they_started(proc: Pr
     assert found(proc) == {11, 13, 17}
 
 
+def test_who_a_rank_is_stands_in_its_environment(proc: Proc) -> None:
+    proc.process(11, {**JOB, "LOCAL_RANK": "1", "RANK": "5"})
+    proc.process(12, {**JOB, "LOCAL_RANK": "2"})
+    proc.process(13, {**JOB, "LOCAL_RANK": "-1", "RANK": "9" * 99})
+    ranks = RankFiles(proc.root, JOB).read()
+    numbers = {pid: (times.rank, times.local_rank) for pid, times in ranks.items()}
+    assert numbers == {11: (5, 1), 12: (None, 2), 13: (None, None)}
+    assert {times.letter for times in ranks.values()} == {"S"}
+
+
 def test_without_a_job_nobody_knows_whose_ranks_they_are(proc: Proc) -> None:
     proc.process(11, {"LOCAL_RANK": "0"})
     assert found(proc, HOME="/root") == set()
