@@ -73,7 +73,7 @@ def main_threads(
 
 
 def thread_lines(threads: Sequence[Thread], total: int) -> list[str]:
-    """Return a line for each kind of state, the kind with the fewest ranks first.
+    """Return a line for each kind of state: stopped ranks, then the kind with the fewest first.
 
     `total`: ranks of the job.
     """
@@ -82,7 +82,7 @@ def thread_lines(threads: Sequence[Thread], total: int) -> list[str]:
     kinds: dict[tuple[str, str], list[Thread]] = defaultdict(list)
     for each in threads:
         kinds[each.state, "" if each.state in unknown else each.wait].append(each)
-    ordered = sorted(kinds.items(), key=lambda kind: len(kind[1]))
+    ordered = sorted(kinds.items(), key=lambda kind: (kind[0][0] != STOPPED, len(kind[1])))
     lines = []
     for (state, wait), some in ordered:
         text = _WORDS[state] + (f" in {wait}" if wait else "") + _since(some)

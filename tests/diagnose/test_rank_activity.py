@@ -125,7 +125,7 @@ def test_none_is_guessed_where_all_sleep_or_the_kernel_does_not_say() -> None:
 
 
 def test_stopped_and_waiting_for_a_file_system() -> None:
-    disk, stop, run = lines_of(
+    stop, disk, run = lines_of(
         states(("disk-sleep", "nfs_wait_bit_killable"), RUNS, RUNS, RUNS),
         states(("stopped", ""), RUNS, RUNS, RUNS, first=4),
     )
