@@ -45,7 +45,7 @@ class RankTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbers:
+class _RankNumbers:
     rank: int | None
     local_rank: int | None
 
@@ -54,7 +54,7 @@ class _Numbers:
 class _Open:
     schedstat: FileIO | None
     stat: FileIO | None
-    numbers: _Numbers
+    numbers: _RankNumbers
 
 
 class RankFiles:
@@ -107,7 +107,7 @@ class RankFiles:
         return found.keys() != before
 
 
-def _ranks(proc: Path, same: set[bytes]) -> dict[int, _Numbers]:
+def _ranks(proc: Path, same: set[bytes]) -> dict[int, _RankNumbers]:
     """Processes with a rank of their own: not the workers they started, nor a shell around them.
 
     By their process ids. With psutil, which reads more of each process than is asked for, a scan
@@ -115,7 +115,7 @@ def _ranks(proc: Path, same: set[bytes]) -> dict[int, _Numbers]:
     """
     user = os.geteuid()
     parents: dict[int, int] = {}
-    numbers: dict[int, _Numbers] = {}
+    numbers: dict[int, _RankNumbers] = {}
     for folder in proc.iterdir() if proc.is_dir() else ():
         if not folder.name.isdigit():
             continue
@@ -132,7 +132,7 @@ def _ranks(proc: Path, same: set[bytes]) -> dict[int, _Numbers]:
             continue
         if name not in _SHELLS:
             parents[int(folder.name)] = parent
-            numbers[int(folder.name)] = _Numbers(
+            numbers[int(folder.name)] = _RankNumbers(
                 _number(variables, _RANK), _number(variables, _LOCAL_RANK)
             )
     return {pid: numbers[pid] for pid, parent in parents.items() if parent not in parents}
@@ -151,7 +151,7 @@ def _name_and_parent(stat: bytes) -> tuple[str, int]:
     return name.decode(errors="replace"), int(rest.split()[1])
 
 
-def _times(schedstat: bytes, stat: bytes, numbers: _Numbers) -> RankTimes | None:
+def _times(schedstat: bytes, stat: bytes, numbers: _RankNumbers) -> RankTimes | None:
     """Both files of one process; None where it has ended."""
     try:
         ran, queued = (int(word) for word in schedstat.split()[:2])
