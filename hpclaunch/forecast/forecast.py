@@ -13,6 +13,7 @@ from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.packed_rows import rows_of
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.levers import check_machine
+from hpclaunch.plan.neuron import refuse_neuron
 from hpclaunch.plan.node_memory import granted_bytes, site_memory_bytes
 from hpclaunch.plan.plan import Plan
 from hpclaunch.predict.architecture import Architecture
@@ -195,6 +196,7 @@ def _gpu(request: PredictionRequest) -> tuple[str | None, GpuType | None, list[s
     if name is None:
         return None, None, ["the GPU: give its type by --gpu"]
     check_gpu_type(name)
+    refuse_neuron(name)
     return name, kinds[name], []
 
 

@@ -14,6 +14,7 @@ from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest
 from hpclaunch.forecast.packed_rows import packs
 from hpclaunch.frozen import frozen
+from hpclaunch.plan.neuron import refuse_neuron
 from hpclaunch.predict.compare import candidate_of
 from hpclaunch.predict.estimate import SAFE, usable
 from hpclaunch.predict.from_recipe import seq_len_of
@@ -86,6 +87,7 @@ def simulate_uncounted(
         (name,) = request.site.gpus
     if name is not None:
         check_gpu_type(name)
+        refuse_neuron(name)
     sharding = candidate_of(request.recipe).sharding
     shards, _ = shards_and_replicas(sharding, request.nodes, request.gpus_per_node)
     how = "full" if sharding == "hybrid" else sharding

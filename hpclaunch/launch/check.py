@@ -12,7 +12,14 @@ from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access, check_offline
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.task_data import check_tasks
-from hpclaunch.launch.program import LAUNCHER, TRAINER, check_packages, check_program, missing
+from hpclaunch.launch.program import (
+    LAUNCHER,
+    ON_NEURON,
+    TRAINER,
+    check_packages,
+    check_program,
+    missing,
+)
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.rewards import check_rewards
 from hpclaunch.launch.write_folder import check_writable
@@ -132,6 +139,8 @@ def _check_start(job: Job) -> None:
         check_program(launch.program, python, launch.cwd, modules=modules)
     if not modules:
         needed: tuple[str, ...] = TRAINER if job.plan.builtin_trainer else LAUNCHER
+        if job.plan.neuron:
+            needed = ON_NEURON
         if launch.stage:
             needed = tuple(dict.fromkeys((*LAUNCHER, *launch.stage.packages)))
         four_bit = job.plan.builtin_trainer and job.plan.recipe.method.kind == "qlora"

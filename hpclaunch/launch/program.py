@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.plan.neuron import PRECOMPILE, split_program
 
 TRAINER = (
     "torch",
@@ -22,6 +23,9 @@ TRAINER = (
 )
 LAUNCHER = ("torch", "accelerate", "monitors")
 """Packages that the job needs: with a program of one's own, and with the built-in trainer."""
+
+ON_NEURON = ("torch", "monitors")
+"""The same where torchrun starts a program of one's own."""
 
 ANSWER = 20.0
 """Seconds that a Python on a slow file system may take to say what it finds."""
@@ -69,6 +73,9 @@ def check_program(words: Sequence[str], python: Path, cwd: Path, *, modules: boo
     `modules`: the job loads environment modules, which may bring programs and packages of their
     own. Raises UserError with what was probably meant.
     """
+    precompiled, words = split_program(words)
+    if precompiled and not modules:
+        _check_command(PRECOMPILE, python, cwd)
     if words[0] == "-m":
         _check_module(words[1], python, cwd, modules=modules)
     elif words[0].endswith(".py"):

@@ -8,6 +8,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.layout import Layout, layout
 from hpclaunch.plan.levers import check_machine
+from hpclaunch.plan.neuron import check_neuron, environment, on_neuron
 from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
 from hpclaunch.plan.server import check_server
@@ -57,6 +58,11 @@ class Plan:
         return int(self.builtin_trainer and self.recipe.method.grpo.server.enabled)
 
     @property
+    def neuron(self) -> bool:
+        """Whether it runs on AWS Trainium: torchrun starts it, without an accelerate config."""
+        return self.device == "gpu" and on_neuron(self.resources.gpu, self.site)
+
+    @property
     def builtin_trainer(self) -> bool:
         """True where hpclaunch.train runs, False for the user's own program."""
         return not self.launch.program
@@ -75,6 +81,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         check_needs(site, resources)
     device: Literal["gpu", "cpu"] = "cpu" if resources.cpu_processes else "gpu"
     per_node = resources.cpu_processes or resources.gpus or 1
+    check_neuron(recipe, site, resources, launch)
     _check_gpu(recipe, resources)
     if not launch.program:
         check_machine(recipe, resources.gpu, device)
@@ -106,7 +113,7 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         cpus_per_node=cpus,
         layout=lay,
         options=options,
-        environment=_environment(recipe, site, launch, device, max(1, cpus // per_node)),
+        environment=_environment(recipe, site, launch, device, max(1, cpus // per_node), resources),
         restarts=_restarts(resources, launch),
         notes=(*(PlanNote(*note) for note in launch.slurm_notes), *notes, *no_mail(recipe, slurm)),
     )
@@ -148,12 +155,14 @@ def _cpus(site: Site, resources: Resources, launch: Launch, per_node: int) -> in
 
 
 def _environment(
-    recipe: Recipe, site: Site, launch: Launch, device: str, threads: int
+    recipe: Recipe, site: Site, launch: Launch, device: str, threads: int, resources: Resources
 ) -> tuple[tuple[str, str], ...]:
     """Variables of the job's processes; the site's own come last and win."""
     # Past 8 threads a rank gains nothing on a GPU node, where the CPUs feed data and no more.
     values = {"OMP_NUM_THREADS": str(threads if device == "cpu" else min(threads, 8))}
-    if device == "gpu":
+    if device == "gpu" and on_neuron(resources.gpu, site):
+        values |= environment(resources.node_count)
+    elif device == "gpu":
         values |= {
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
             "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",

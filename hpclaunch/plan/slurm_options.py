@@ -65,7 +65,7 @@ def slurm_options(
         Option("--nodes", str(resources.node_count + server), "the last one serves" * server),
         Option("--ntasks-per-node", "1", "one launcher per node; it starts one process per GPU"),
     ]
-    if not resources.cpu_processes:
+    if not resources.cpu_processes and not request.whole_nodes:
         typed = f"{request.gres_type}:{per_node}" if request.gres_type else str(per_node)
         if site.gpu_option == "gres":
             found.append(Option("--gres", f"gpu:{typed}"))
@@ -73,7 +73,8 @@ def slurm_options(
             found.append(Option("--gpus-per-node", typed))
     found += _constraint(None if resources.cpu_processes else request.constraint, resources)
     found.append(Option("--cpus-per-task", str(cpus), "cores per node: its one task holds them"))
-    mem, why = resources.mem, "per node"
+    whole_nodes = request.whole_nodes and not resources.cpu_processes
+    mem, why = resources.mem or ("0" if whole_nodes and site.mem is None else None), "per node"
     if not mem:
         mem = _mem(site, launch, request.per_node, per_node, cpus, resources)
         mem, why = _enough(mem, site, launch, why)
@@ -81,7 +82,7 @@ def slurm_options(
         found.append(
             Option("--mem", _in_gib(mem), "all of the node's memory" if mem == "0" else why)
         )
-    if site.exclusive or resources.exclusive:
+    if site.exclusive or resources.exclusive or whole_nodes:
         found.append(Option("--exclusive", None))
     of_gpu = {"partition": request.partition}
     for name, row in rows().items():

@@ -22,6 +22,8 @@ _STRATEGY = {
 
 def plan_config(plan: Plan) -> str:
     """Return the config of a plan, as the run folder holds it."""
+    if plan.neuron:
+        return "# torchrun starts the program on AWS Trainium: no accelerate config applies.\n"
     return accelerate_config(plan.layout, plan.nodes, plan.processes, plan.device)
 
 

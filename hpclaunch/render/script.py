@@ -10,6 +10,7 @@ from functools import cache
 import jinja2
 
 from hpclaunch.errors import UserError
+from hpclaunch.plan.neuron import PRECOMPILE, split_program
 from hpclaunch.plan.plan import Plan
 from hpclaunch.render.compiled import Compiled
 from hpclaunch.run.stop_timing import SIGNAL_BEFORE_END_SECONDS, TEST_RUN
@@ -53,7 +54,11 @@ def script(plan: Plan) -> str:
         activation=_activation(plan) + (" || exit 1" if launch.python.kind == "venv" else ""),
         python=shlex.quote(str(launch.python.path)),
         environment=[(name, shlex.quote(value)) for name, value in plan.environment],
-        nccl=plan.device == "gpu" and "NCCL_DEBUG" not in dict(plan.environment),
+        torchrun=plan.neuron,
+        precompile=f"{PRECOMPILE} " if plan.neuron and split_program(launch.program)[0] else "",
+        nccl=plan.device == "gpu"
+        and not plan.neuron
+        and "NCCL_DEBUG" not in dict(plan.environment),
         address_suffix=site.address_suffix,
         internet=site.internet,
         port=plan.resources.port,
@@ -176,7 +181,7 @@ def _is_own_module(program: Sequence[str]) -> bool:
 
 def _program(plan: Plan) -> list[str]:
     """Return what accelerate launches in place of the trainer: quoted words, wrapped into lines."""
-    words = list(plan.launch.program)
+    words = list(split_program(plan.launch.program)[1])
     if not words:
         return []
     if words[0].startswith("-") and (words[0] != "-m" or len(words) == 1):

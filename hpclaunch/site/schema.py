@@ -18,6 +18,9 @@ class GpuRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Partition whose nodes have this GPU type."""
     per_node: int | None = None
     """Number of these GPUs in a node."""
+    whole_nodes: bool = False
+    """Slurm does not count them (no GRES, as on AWS ParallelCluster for Trainium): nodes are asked
+    for whole (`--exclusive`), with all of their memory."""
 
 
 class Site(SiteDefaults, msgspec.Struct, frozen=True, kw_only=True):
@@ -85,5 +88,7 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True):
     """Streaming multiprocessors (compute units of AMD's)."""
     host_gb_s: float | None = None
     """To the memory of its node in GB/s, one way: sixteen lanes of PCIe unless it is better."""
+    neuron: bool = False
+    """A NeuronCore of AWS Trainium: for programs of one's own alone."""
     usable_gib: float | None = None
     """GiB that programs see, where that is not nearly the memory as sold: GDDR with ECC."""

@@ -10,7 +10,7 @@ KINDS = sorted(gpus())
 
 
 def test_the_kinds_of_the_walkthroughs_are_there() -> None:
-    assert {"a100_40", "a100_80", "gh200", "a10g", "h100", "h200", "rtx_4090"} <= set(KINDS)
+    assert {"a100_40", "a100_80", "gh200", "a10g", "h100", "h200", "rtx_4090", "trn1"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,6 +69,7 @@ def test_figures_that_published_runs_rest_on() -> None:
         ("AMD Instinct MI250X", None),
         ("NVIDIA GB200", "gb200"),
         ("Tesla P100-PCIE-16GB", "p100_16"),
+        ("AWS NeuronCore v2 trainium trn1.32xlarge", "trn1"),
         ("", None),
     ],
 )
