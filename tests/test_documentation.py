@@ -15,6 +15,8 @@ import pytest
 
 from hpclaunch.pipeline.order import waits_for
 from hpclaunch.pipeline.schema import read_pipeline
+from hpclaunch.run.evaluations import Evaluation, Score, write_evaluation
+from hpclaunch.run.folder import RunFolder
 from hpclaunch.site.load import load_site
 from monitors.exports.export import export as write_export
 from tests.cli.running import ROOT, Home
@@ -22,8 +24,13 @@ from tests.monitors import traces
 from tests.pages import blocks, lines
 from tests.stages.folders import write_adapter
 
-STAGES = ("eval", "merge", "generate", "quantize", "publish")
+STAGES = ("best", "eval", "merge", "generate", "quantize", "publish")
 STARTS = ("sbatch", "srun", "local", "preflight", *STAGES)
+EVALUATED = (
+    "evaluate.every=checkpoint",
+    "evaluate.tasks=[hellaswag]",
+    "checkpoints.best=hellaswag",
+)
 GROUPS = ("pipeline", "sweep")
 
 
@@ -38,8 +45,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(ROOT / "examples/own-data/questions.jsonl", folder / "questions.jsonl")
     assert home.call("recipes", "cp", "llama3-8b-lora", "mine.yaml").code == 0
-    assert home.call("sbatch", "tiny", "--no-submit", "--name", "my-lora").code == 0
+    assert home.call("sbatch", "tiny", "--no-submit", "--name", "my-lora", *EVALUATED).code == 0
     write_adapter(folder / "runs/my-lora/final")
+    (folder / "runs/my-lora/checkpoints/step-5").mkdir(parents=True)
+    scores = {"hellaswag": {"acc": Score(value=0.4), "acc_norm": Score(value=0.5)}}
+    write_evaluation(
+        RunFolder(folder / "runs/my-lora"),
+        Evaluation(
+            name="e", created=1.0, model="my-lora", checkpoint="step-5", tasks=("hellaswag",),
+            scores=scores, higher_is_better={"hellaswag": {"acc": True, "acc_norm": True}},
+        ),
+    )  # fmt: skip
     for name in ("first", "own-data"):  # the latter is the newest
         assert home.call("sbatch", "tiny", "--no-submit", "--name", name).code == 0
         (folder / f"runs/{name}/logs/job-1.out").write_text("0: [gpu0]: step 1\n")

@@ -61,6 +61,9 @@ SECTIONS = {
         "eval": Entry(
             "hpclaunch.cli.eval", "Evaluate a run or a model with lm-evaluation-harness."
         ),
+        "best": Entry(
+            "hpclaunch.cli.best", "Take the checkpoint of a run with the best score in a task."
+        ),
         "merge": Entry("hpclaunch.cli.merge", "Merge a LoRA adapter into its base model."),
         "generate": Entry("hpclaunch.cli.generate", "Let a model write after prompts."),
         "quantize": Entry("hpclaunch.cli.quantize", "Write a model in fewer bits."),

@@ -9,7 +9,9 @@ from pathlib import Path
 from hpclaunch.chat.hub_cache import cache_folder
 from hpclaunch.forecast.forecast import Forecast
 from hpclaunch.forecast.hub_access import in_cache
+from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.paths import is_local
+from hpclaunch.run.waiting import MOST
 from hpclaunch.units import size
 
 BYTES_PER_PARAMETER = 2
@@ -30,6 +32,7 @@ def space_problems(made: Forecast, environment: Mapping[str, str], runs_dir: Pat
     if recipe.checkpoints.every_steps or recipe.checkpoints.best:
         # One more than are kept while a new one is written.
         kept = recipe.checkpoints.keep + 1 + (recipe.checkpoints.best is not None)
+        kept += MOST if best_task(recipe) is not None else 0  # they wait for their scores
         needed = made.estimate.checkpoint_bytes * kept
         what = f"{kept} checkpoints"
         yield from _problem(what, needed, runs_dir, "choose another --runs-dir")

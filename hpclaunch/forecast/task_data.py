@@ -8,6 +8,7 @@ from pathlib import Path
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import dataset_in_cache
 from hpclaunch.harness import tasks
+from hpclaunch.recipe.best import BestTask
 
 _TRUE = {"1", "true", "yes", "on"}
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -19,15 +20,19 @@ def check_tasks(
     python: Path,
     internet: bool,
     environment: Mapping[str, str],
+    best: BestTask | None = None,
 ) -> None:
     """Refuse unknown tasks, and data that an offline job would not find. Raises UserError.
 
-    `own`: the folder of the user's own task files; `python`: the prefix of the job's environment.
+    `own`: the folder of the user's own task files; `python`: the prefix of the job's environment;
+    `best`: the one among them that needs a score of its own.
     """
     folders = [tasks.harness_folder(python) / "tasks"]
     folders += [Path(own)] if own is not None else []
     index = tasks.read_index(folders)
     tasks.check_tasks(names, index, own)
+    if best is not None:
+        tasks.check_score(best.task, best.metric, index)
     offline = any(environment.get(name, "").strip().lower() in _TRUE for name in _OFFLINE)
     if offline or not internet:
         configs = tasks.needed_files(names, index).values()

@@ -157,6 +157,32 @@ def check_tasks(names: Iterable[str], index: TaskIndex, own: str | None) -> None
         raise UserError(f"there is no task '{name}' in lm-evaluation-harness{place}", fix)
 
 
+def check_score(name: str, metric: str | None, index: TaskIndex) -> None:
+    """Refuse a task without a score of its own, or without that metric. Raises UserError.
+
+    Of what its file does not say, such as the metrics of a task in Python, nothing is refused.
+    """
+    config = _config(index.files[name]) if name in index.files else {}
+    parts = [*_parts(config.get("task"))]
+    if name not in index.files or (parts and not config.get("aggregate_metric_list")):
+        raise UserError(
+            f"'{name}' stands for several tasks and has no score of its own: it cannot choose the "
+            "best checkpoint",
+            f"name one of them: {', '.join(parts[:3])}" if parts else "name one of them",
+        )
+    listed = config.get("aggregate_metric_list" if parts else "metric_list")
+    known = [each.get("metric") for each in _mappings(listed)]
+    if metric is not None and known and metric.partition(" (")[0] not in known:
+        raise UserError(
+            f"task '{name}' has no metric '{metric}'",
+            f"it has {', '.join(str(each) for each in known)}",
+        )
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
 def needed_files(names: Iterable[str], index: TaskIndex) -> dict[Path, dict[str, Any]]:
     """Return the files of tasks and of all their parts, each with what it says."""
     found: dict[Path, dict[str, Any]] = {}

@@ -20,6 +20,7 @@ from hpclaunch.launch.draft import draft, site_here
 from hpclaunch.launch.request import Request
 from hpclaunch.launch.write_folder import write_folder
 from hpclaunch.plan.resources import Resources
+from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.load import load, split_override
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
@@ -144,6 +145,8 @@ def _reset(recipe: Recipe, overrides: Sequence[str]) -> tuple[tuple[str, ...], l
         if not any(key.startswith("evaluate.") for key in typed):  # they are tasks of that folder
             found["evaluate.every=null"] = "evaluate.every"
             found["evaluate.tasks=[]"] = "evaluate.tasks"
+            if best_task(recipe) is not None and "checkpoints.best" not in typed:
+                found["checkpoints.best=null"] = f"checkpoints.best: {recipe.checkpoints.best}"
     return tuple(found.values()), list(found)
 
 

@@ -23,6 +23,7 @@ from hpclaunch.launch.program import (
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.rewards import check_rewards
 from hpclaunch.launch.write_folder import check_writable
+from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.parallel import check_model
 from hpclaunch.recipe.schema import Recipe
@@ -107,7 +108,8 @@ def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None
     site = job.plan.site
     seen = {**variables, **site.environment}
     python = launch.python.path
-    check_tasks(evaluate.tasks, evaluate.tasks_dir, python, site.internet, seen)
+    best = best_task(job.plan.recipe)
+    check_tasks(evaluate.tasks, evaluate.tasks_dir, python, site.internet, seen, best)
 
 
 def _check_trackers(recipe: Recipe, python: Path) -> None:

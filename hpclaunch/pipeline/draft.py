@@ -159,7 +159,7 @@ class _Drafter:
         """Return the folder that a reference stands for. Raises UserError where there is none."""
         made = self.done[name]
         if part == "final":
-            takes_weights(made.name, made.kind)
+            takes_weights(made.name, made.kind, made.job.plan.recipe)
         folder = made.job.plan.launch.folder
         return str(folder / "final" if part == "final" else folder)
 
@@ -206,7 +206,7 @@ class _Drafter:
             if made is None:
                 sources.append(source_of(reference))
             else:
-                takes_weights(made.name, made.kind)
+                takes_weights(made.name, made.kind, made.job.plan.recipe)
                 sources.append(source_of(made.job, made.kind, made.pending))
         return StageRequest(settings, tuple(sources), request)
 

@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 import msgspec
 
 from hpclaunch.errors import UserError, nearest
+from hpclaunch.recipe.best import best_task
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
 from hpclaunch.run.stage import Source
 from hpclaunch.run.stage_settings import Settings
@@ -57,8 +59,17 @@ def leaves_weights(kind: str) -> bool:
     return kind in {"recipe", "command"} or stage_called(kind).output == "final"
 
 
-def takes_weights(name: str, kind: str) -> None:
-    """Refuse to take weights of a stage that leaves none. Raises UserError."""
+def takes_weights(name: str, kind: str, recipe: Recipe) -> None:
+    """Refuse to take weights of a stage that leaves none, or not yet. Raises UserError.
+
+    `recipe`: that of the stage's job.
+    """
+    if kind == "recipe" and best_task(recipe) is not None:
+        raise UserError(
+            f"{name}: checkpoints.best: {recipe.checkpoints.best} is known only after its "
+            "evaluations, which are jobs of their own: a chain cannot take it",
+            "take checkpoints.best out, or give RUN-best to later commands once it is there",
+        )
     if kind == "command":
         raise UserError(
             f"{name} is a program of your own: which weights it leaves is not known",

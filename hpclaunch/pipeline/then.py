@@ -41,7 +41,7 @@ def draft_then(request: Request, then: Sequence[str]) -> DraftedPipeline:
     for text in then:
         words = _words(text)
         taken = next(stage for stage in reversed(stages) if leaves_weights(stage.kind))
-        takes_weights(taken.name, taken.kind)
+        takes_weights(taken.name, taken.kind, taken.job.plan.recipe)
         stages.append(_stage(request, name, words, taken, [stage.name for stage in stages]))
     folder = runs_dir / name
     for path in (folder, *(stage.job.plan.launch.folder for stage in stages)):

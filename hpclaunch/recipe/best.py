@@ -3,8 +3,43 @@
 from __future__ import annotations
 
 from hpclaunch.document import Document
-from hpclaunch.errors import UserError
+from hpclaunch.errors import UserError, nearest
+from hpclaunch.frozen import frozen
 from hpclaunch.recipe.schema import Data, Recipe
+
+EVAL_LOSS = "eval_loss"
+"""What `checkpoints.best` is where the evaluation loss chooses; else it names a task."""
+
+
+@frozen
+class BestTask:
+    """The score that chooses a checkpoint."""
+
+    task: str
+    """A task of lm-evaluation-harness."""
+    metric: str | None
+    """One of its metrics; None: its first."""
+
+
+def best_by_loss(recipe: Recipe) -> bool:
+    """Return whether the evaluation loss chooses the best checkpoint."""
+    return recipe.checkpoints.best == EVAL_LOSS
+
+
+def best_task(recipe: Recipe) -> BestTask | None:
+    """Return the task whose score chooses the best checkpoint, None where no task does."""
+    best = recipe.checkpoints.best
+    if best is None or best == EVAL_LOSS:
+        return None
+    return parse_best_task(best, recipe.evaluate.tasks)
+
+
+def parse_best_task(text: str, tasks: list[str]) -> BestTask:
+    """Return what `TASK` or `TASK/METRIC` names; a task of `tasks` may have a `/` in its name."""
+    task, _, metric = text.rpartition("/")
+    if text in tasks or not task:
+        return BestTask(text, None)
+    return BestTask(task, metric or None)
 
 
 def validates(data: Data) -> bool:
@@ -19,6 +54,10 @@ def check_best(document: Document, recipe: Recipe) -> None:
     if best is None:
         return
     where = document.where(("checkpoints", "best"))
+    named = best_task(recipe)
+    if named is not None:
+        _check_task(f"{where}: checkpoints.best: {best}", named, recipe)
+        return
     if not validates(recipe.data):
         raise UserError(
             f"{where}: checkpoints.best: {best}: there is no data to validate on",
@@ -29,4 +68,28 @@ def check_best(document: Document, recipe: Recipe) -> None:
         raise UserError(
             f"{where}: training.eval_strategy: no, and checkpoints.best: {best} needs evaluations",
             "set training.eval_strategy: epoch or steps, or checkpoints.best: null",
+        )
+
+
+def _check_task(what: str, named: BestTask, recipe: Recipe) -> None:
+    """Refuse a task by whose score no checkpoint could be chosen. Raises UserError."""
+    tasks = recipe.evaluate.tasks
+    if named.task not in tasks:
+        raise UserError(
+            f"{what} is neither {EVAL_LOSS} nor one of evaluate.tasks",
+            nearest(named.task, [EVAL_LOSS, *tasks])
+            if tasks
+            else f"set evaluate: {{every: checkpoint, tasks: [{named.task}]}}, "
+            f"or checkpoints.best: {EVAL_LOSS}",
+        )
+    if "*" in named.task:
+        raise UserError(f"{what} stands for several tasks", "name one of them in both places")
+    if not recipe.checkpoints.every_steps:
+        raise UserError(
+            f"{what}: there are no checkpoints to choose from", "set checkpoints.every_steps"
+        )
+    if recipe.objective == "reward":
+        raise UserError(
+            f"{what}: a reward model writes nothing that a task could score",
+            f"set checkpoints.best: {EVAL_LOSS}",
         )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.best import best_by_loss
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.shipped import shipped
 
@@ -112,11 +113,11 @@ def check_grpo(document: Document, recipe: Recipe) -> None:
             f"{len(weights)} weights for {len(functions)} reward functions",
             f"give one for each of {KEY}",
         )
-    if recipe.checkpoints.best is not None:
+    if best_by_loss(recipe):
         raise UserError(
             f"{document.where(('checkpoints', 'best'))}: checkpoints.best: the evaluation loss of "
             "GRPO does not say which model is better",
-            "take it out",
+            "take it out, or name one of evaluate.tasks",
         )
     if section.server.enabled and recipe.method.kind == "qlora":
         raise UserError(

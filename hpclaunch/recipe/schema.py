@@ -165,10 +165,13 @@ class Checkpoints(Section, frozen=True, kw_only=True):
     """Steps between checkpoints; 0 keeps none."""
     keep: PositiveInt = 2
     """How many of the newest to keep, here and where they are copied to."""
-    best: Literal["eval_loss"] | None = None
-    """Keep the checkpoint with the lowest evaluation loss beside the newest, and write the final
-    weights from it. An evaluation that is the lowest so far saves a checkpoint at its step, and the
-    last step is evaluated. Needs data to validate on."""
+    best: Name | None = None
+    """Keep the best checkpoint beside the newest. eval_loss: the one with the lowest evaluation
+    loss, and write the final weights from it. An evaluation that is the lowest so far saves a
+    checkpoint at its step, and the last step is evaluated. Needs data to validate on. TASK, one of
+    `evaluate.tasks`, or TASK/METRIC (`hellaswag/acc_norm`; by default the task's first metric): the
+    one with the best score. Once all evaluations have ended, a job takes it to a run of its own,
+    RUN-best."""
     asynchronous: bool = False
     """Write a checkpoint while training goes on: for the time of it, every node's memory holds
     another copy of what is trained, and of its optimizer's state. Sharded checkpoints only."""

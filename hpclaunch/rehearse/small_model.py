@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from hpclaunch.recipe.best import best_by_loss
 from hpclaunch.recipe.groups import completion_tokens
 from hpclaunch.recipe.levers import WORDS, switched_on
 from hpclaunch.recipe.parallel import PADDING
@@ -100,7 +101,12 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         training=training,
         performance=performance,
         follows_global_batch=[],
-        checkpoints=replace(recipe.checkpoints, every_steps=2, sync_to=None),
+        checkpoints=replace(
+            recipe.checkpoints,
+            every_steps=2,
+            sync_to=None,
+            best=recipe.checkpoints.best if best_by_loss(recipe) else None,
+        ),
         tracking=Tracking(tensorboard=recipe.tracking.tensorboard),
         notify=Notify(),
         evaluate=Evaluate(),

@@ -71,6 +71,15 @@ def finite(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def higher_is_better(evaluation: Evaluation, task: str, metric: str) -> bool | None:
+    """Return whether a higher value of a metric is better, None where the harness does not say.
+
+    `exact_match (strict-match)` is the metric `exact_match` of filtered answers.
+    """
+    known = evaluation.higher_is_better.get(task, {})
+    return known.get(metric, known.get(metric.partition(" (")[0]))
+
+
 def write_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
     """Keep an evaluation in the folder of the run that was evaluated.
 

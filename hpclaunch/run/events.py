@@ -21,6 +21,8 @@ Every event has `time` (Unix seconds) and `event`. The kinds:
 | best | step, eval_loss (`checkpoints.best`: this checkpoint has the lowest so far) |
 | evaluation | checkpoint, run, job (an evaluation of that checkpoint was submitted) |
 | evaluation failed | checkpoint, why (it was not) |
+| best submitted | run, job (the job that takes the checkpoint with the best score of a task) |
+| best failed | why (it was not submitted) |
 | checkpoint failed | step, why |
 | checkpoint damaged | path, why (seen when resuming) |
 | synced | name, step (None for the final weights), seconds, bytes, url |

@@ -94,5 +94,18 @@ class Eval(Settings, frozen=True, kw_only=True, tag="eval"):
     """Put the questions into the model's chat template."""
 
 
-StageSettings = Eval | Merge | Generate | Quantize | Publish
+class Best(Settings, frozen=True, kw_only=True, tag="best"):
+    """The checkpoint of a run with the best score in a task."""
+
+    task: str
+    """One that the run's checkpoints were evaluated with."""
+    metric: str | None = None
+    """One of its metrics; None: its first."""
+    limit: PositiveInt | None = None
+    """Of the evaluations that count: the first so many rows of the task."""
+    evaluated_only: bool = False
+    """Leave out checkpoints that have no score, in place of refusing."""
+
+
+StageSettings = Best | Eval | Merge | Generate | Quantize | Publish
 """Every stage's: another stage adds its own here."""

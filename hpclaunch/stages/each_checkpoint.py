@@ -17,6 +17,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.launch.request import Request
 from hpclaunch.launch.start import submit
 from hpclaunch.plan.resources import Resources
+from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.reporting import Evaluate
 from hpclaunch.run.events import log_event
@@ -24,7 +25,7 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, read_record
 from hpclaunch.run.stage_settings import Eval
 from hpclaunch.run.waiting import MOST, end_waiting, is_stale, keep_waiting, waiting
-from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage
+from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage, free_name
 from hpclaunch.stages.source import resolve
 
 _KEPT = ("gpu", "partition", "account", "qos", "reservation", "constraint", "exclude", "wckey")
@@ -39,8 +40,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m hpclaunch.stages.each_checkpoint RUN step-N", file=sys.stderr)
         return 2
     folder, checkpoint = RunFolder(Path(arguments[0]).absolute()), arguments[1]
-    for name in _OFFLINE:
-        os.environ.pop(name, None)
+    forget_offline()
     try:
         record = read_record(folder)
         wanted = request_of(folder, record, checkpoint)
@@ -54,6 +54,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def forget_offline() -> None:
+    """Drop variables of the ranks that hold for nothing else."""
+    for name in _OFFLINE:
+        os.environ.pop(name, None)
+
+
 def request_of(folder: RunFolder, record: Record, checkpoint: str) -> StageRequest:
     """Return the evaluation of a checkpoint as the run's recipe asks for it. Raises UserError."""
     recipe = load(str(folder.recipe))
@@ -65,7 +71,7 @@ def request_of(folder: RunFolder, record: Record, checkpoint: str) -> StageReque
             mode="sbatch",
             resources=resources_of(record, evaluate),
             site=record.site,
-            name=f"{folder.root.name}-eval-{checkpoint}",
+            name=free_name(folder.root.parent, f"{folder.root.name}-eval-{checkpoint}"),
             runs_dir=folder.root.parent,
             venv=Path(record.python) if record.python else None,
             modules=tuple(record.modules),
@@ -91,9 +97,12 @@ def submit_one(
     checkpoint: str,
     variables: Mapping[str, str] = os.environ,
 ) -> str:
-    """Submit it unless as many wait already; return the name of its run. Raises UserError."""
+    """Submit it unless as many wait already; return the name of its run. Raises UserError.
+
+    Where a score chooses the best checkpoint, each is evaluated, however many wait.
+    """
     others = still_waiting(folder) - {checkpoint}
-    if len(others) >= MOST:
+    if len(others) >= MOST and best_task(load(str(folder.recipe))) is None:
         raise UserError(
             f"{MOST} evaluations of this run have not ended yet", "it is the next one's turn"
         )

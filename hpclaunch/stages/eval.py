@@ -17,7 +17,7 @@ from hpclaunch.predict.inference import (
     scored_tokens_per_second,
     scoring_memory,
 )
-from hpclaunch.run.evaluations import Evaluation, Score
+from hpclaunch.run.evaluations import Evaluation, Score, higher_is_better
 from hpclaunch.run.stage_settings import Eval
 from hpclaunch.stages.loaded import loaded_model
 from hpclaunch.stages.need import Device, Facts, Need, Unknown
@@ -108,7 +108,7 @@ def score_rows(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
             before = evaluation.base.get(task, {}).get(metric)
             if before is not None:
                 text += f", before {score_text(before)} ({score.value - before.value:+.4f})"
-            if evaluation.higher_is_better.get(task, {}).get(metric) is False:
+            if higher_is_better(evaluation, task, metric) is False:
                 text += ", lower is better"
             yield "score", text
 

@@ -10,6 +10,7 @@ from hpclaunch.stages.stage import Stage
 
 STAGES = {
     "eval": "hpclaunch.stages.eval",
+    "best": "hpclaunch.stages.best",
     "merge": "hpclaunch.stages.merge",
     "generate": "hpclaunch.stages.generate",
     "quantize": "hpclaunch.stages.quantize",

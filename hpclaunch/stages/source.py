@@ -22,6 +22,8 @@ from hpclaunch.run.weights_config import check_adapter_config, check_model_confi
 
 ADAPTER_CONFIG = "adapter_config.json"
 CONFIG = "config.json"
+WRITES_SAME = "best"
+"""The stage that leaves there what its source is: a model or an adapter."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _STEP = re.compile(r"step-[0-9]{1,12}")
 
@@ -139,7 +141,7 @@ def _run(folder: RunFolder, checkpoint: str | None, *, pending: bool, gguf: bool
             f"run {name} is the stage {stage.settings.stage}, which leaves no model",
             "name the run or the model that it was of",
         )
-    whole = stage is not None
+    whole = stage is not None and stage.settings.stage != WRITES_SAME
     if checkpoint is not None and not _STEP.fullmatch(checkpoint):
         raise UserError(f"'{checkpoint}' is no checkpoint's name", "write step-N")
     if checkpoint is None and folder.final.is_dir():

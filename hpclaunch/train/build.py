@@ -10,9 +10,11 @@ import msgspec
 
 from hpclaunch.chat.truncation import Truncation
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.best import best_by_loss
 from hpclaunch.recipe.global_batch import FIELD, differs, follows_global_batch
 from hpclaunch.recipe.levers import switched_on
 from hpclaunch.recipe.schema import Recipe
+from hpclaunch.run.best_score import best_so_far
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import (
     attention,
@@ -181,7 +183,8 @@ def create_trainer(
             recipe.checkpoints.keep,
             recipe.checkpoints.asynchronous,
             on_training_continues=stop.walltime.training_continues,
-            best=recipe.checkpoints.best is not None,
+            best=best_by_loss(recipe),
+            kept_by_score=lambda: best_so_far(recipe, folder),
         ),
         timeouts,
         model=loaded,

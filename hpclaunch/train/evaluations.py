@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.waiting import keep_waiting
@@ -18,6 +19,8 @@ from hpclaunch.train.progress_log import log_line
 SUBMIT = "hpclaunch.stages.each_checkpoint"
 """What submits an evaluation: a process of its own, for a Slurm that is slow must not hold up a
 rank."""
+SUBMIT_BEST = "hpclaunch.stages.submit_best"
+"""The same for the stage that takes the best checkpoint."""
 
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -34,6 +37,35 @@ def finish_submissions(*, paused: bool) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
 
 
+def start_best(recipe: Recipe, run: RunFolder) -> None:
+    """Submit what takes the checkpoint with the best score, once the training has ended.
+
+    Only the first rank calls it, after all evaluations are submitted. A failure costs that stage,
+    never the training.
+    """
+    if best_task(recipe) is None or "SLURM_JOB_ID" not in os.environ:
+        return
+    try:
+        _start(run, SUBMIT_BEST)
+    except OSError as error:
+        log_line(f"the best checkpoint is not taken: {one_line(error)}")
+    finish_submissions(paused=False)
+
+
+def _start(run: RunFolder, module: str, *arguments: str) -> None:
+    """Start what submits a job. Raises OSError."""
+    with (run.logs / "evaluations.log").open("a") as log:
+        _started.append(
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(run.root), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        )
+
+
 def start_evaluation(recipe: Recipe, run: RunFolder) -> None:
     """Have the newest checkpoint evaluated by a job of its own. Only the first rank calls it.
 
@@ -44,15 +76,6 @@ def start_evaluation(recipe: Recipe, run: RunFolder) -> None:
         return
     try:
         keep_waiting(run, newest.name)
-        with (run.logs / "evaluations.log").open("a") as log:
-            _started.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", "-m", SUBMIT, str(run.root), newest.name],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
+        _start(run, SUBMIT, newest.name)
     except OSError as error:
         log_line(f"{newest.name} is not evaluated: {one_line(error)}")

@@ -19,7 +19,7 @@ from hpclaunch.train.distributed import (
     destroy_process_group,
     init_process_group,
 )
-from hpclaunch.train.evaluations import finish_submissions, start_evaluation
+from hpclaunch.train.evaluations import finish_submissions, start_best, start_evaluation
 from hpclaunch.train.progress_bars import report_progress_bars
 from hpclaunch.train.quiet import quieten_libraries
 from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints
@@ -85,6 +85,8 @@ def run(folder: RunFolder) -> None:
     phases.begin("uploading the last copies")
     uploader.finish(deadline, final=not stop.paused)
     finish_submissions(paused=stop.paused)
+    if context.is_main_process and not stop.paused:
+        start_best(recipe, folder)
     run_log.log_ended(context, time.monotonic() - started)
 
 

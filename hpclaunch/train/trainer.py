@@ -46,6 +46,8 @@ class CheckpointOptions:
     """Returns the name of a checkpoint that must not be removed now."""
     best: bool = False
     """Keep the checkpoint with the lowest evaluation loss, too."""
+    kept_by_score: Callable[[], str | None] = lambda: None
+    """Returns the name of the checkpoint with the best score of a task so far, which stays."""
 
 
 class CheckpointingTrainerMixin(TrainingStateMixin):
@@ -209,8 +211,13 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
             self.best.checkpoint_in_place(step)
         if self.context.is_main_process:
             options = self.checkpoints
+            # In this order: an evaluation writes its scores before its checkpoint waits no more.
             needed = {options.in_use(), self.best and self.best.name, *waiting(self.run)}
-            error_of(lambda: folders.remove_old(self.run, options.keep, needed))
+            error_of(
+                lambda: folders.remove_old(
+                    self.run, options.keep, {*needed, options.kept_by_score()}
+                )
+            )
 
     def load_weights(self, checkpoint: str) -> None:
         """Replace the weights after training by those of a checkpoint. Collective."""

@@ -11,7 +11,7 @@ import msgspec
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record, write_record
 from hpclaunch.run.stage import Source, StageRecord, StageResults, stage_text, write_results
-from hpclaunch.run.stage_settings import Eval, Generate, Merge, Publish, Quantize, Settings
+from hpclaunch.run.stage_settings import Best, Eval, Generate, Merge, Publish, Quantize, Settings
 
 STAGES: dict[str, tuple[Settings, dict[str, Any]]] = {
     "merge": (
@@ -36,6 +36,12 @@ STAGES: dict[str, tuple[Settings, dict[str, Any]]] = {
         Eval(tasks=("arc",)),
         {"name": "e", "created": 1.0, "model": "m", "tasks": ["arc"],
          "scores": {"arc": {"acc": {"value": 0.5, "stderr": 0.1}}}},
+    ),
+    "best": (
+        Best(task="arc"),
+        {"checkpoint": "step-5", "task": "arc", "metric": "acc", "value": 0.5,
+         "higher_is_better": True, "scores": {"step-5": 0.5, "step-10": 0.25},
+         "left_out": ["step-15"]},
     ),
 }  # fmt: skip
 """Settings and results of each stage."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
 from hpclaunch.harness.tasks import (
+    check_score,
     check_tasks,
     harness_folder,
     hub_datasets,
@@ -112,3 +113,27 @@ def test_an_environment_without_the_harness_is_refused_with_what_installs_it(
     (tmp_path / "bin/python").chmod(0o755)
     with pytest.raises(UserError, match="bin/python -m pip install lm_eval"):
         harness_folder(tmp_path)
+
+
+def test_what_has_no_score_of_its_own_chooses_nothing(tmp_path: Path) -> None:
+    files = {
+        "a": "task: a\ntag: both\nmetric_list: [{metric: acc}]\n",
+        "b": "task: b\ntag: both\n",
+        "group": "group: group\ntask: [a, b]\n",
+        "mean": "group: mean\ntask: [a, b]\naggregate_metric_list: [{metric: acc}]\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    index = read_index([tmp_path])
+    for name, metric in (("a", None), ("a", "acc"), ("b", "anything"), ("mean", "acc")):
+        check_score(name, metric, index)
+    refused = {
+        "both": (None, "'both' stands for several tasks"),
+        "group": (None, "'group' stands for several tasks"),
+        "a": ("f1", "task 'a' has no metric 'f1'; it has acc"),
+        "mean": ("f1", "task 'mean' has no metric 'f1'"),
+    }
+    for name, (metric, message) in refused.items():
+        with pytest.raises(UserError) as caught:
+            check_score(name, metric, index)
+        assert message in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,12 @@ def test_a_sentence_is_one_prompt_and_names_are_several() -> None:
     assert stage_settings("generate", {"prompts": "One, two"}).prompts == ("One, two",)
     assert stage_settings("eval", {"tasks": "a,b"}).tasks == ("a", "b")
     assert stage_settings("eval", {"tasks": ["a,b"]}).tasks == ("a,b",)
+
+
+def test_the_best_by_a_score_is_not_there_when_a_chain_goes_on(tmp_path: Path) -> None:
+    named = ("evaluate.every=checkpoint", "evaluate.tasks=[quiz]", "checkpoints.best=quiz")
+    wanted = replace(request(tmp_path, cpu_processes=1), overrides=named)
+    with pytest.raises(UserError, match=r"best: quiz is known only after"):
+        draft_then(wanted, ["merge"])
+    with pytest.raises(UserError, match=r"best cannot follow .* in a chain"):
+        draft_then(request(tmp_path, cpu_processes=1), ["best task=quiz"])

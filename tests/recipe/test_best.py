@@ -3,9 +3,11 @@
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.best import BestTask, best_task
 from hpclaunch.recipe.load import load
 
 BEST = "checkpoints.best=eval_loss"
+EVALUATED = ["evaluate.every=checkpoint", "evaluate.tasks=[quiz, 'qu*', a/b]"]
 
 
 @pytest.mark.parametrize(
@@ -13,7 +15,11 @@ BEST = "checkpoints.best=eval_loss"
     [
         (["data.validation_split=null"], "checkpoints.best: eval_loss: there is no data to valid"),
         (["training.eval_strategy=no"], "training.eval_strategy: no, and checkpoints.best"),
-        (["checkpoints.best=accuracy"], "checkpoints.best: 'accuracy'"),
+        (["checkpoints.best=quiz"], "best: quiz is neither eval_loss nor one of evaluate.tasks"),
+        ([*EVALUATED, "checkpoints.best=quizz"], "did you mean 'quiz'?"),
+        ([*EVALUATED, "checkpoints.best=acc/quiz"], "best: acc/quiz is neither"),
+        ([*EVALUATED, "checkpoints.best='qu*'"], "best: qu* stands for several tasks"),
+        ([*EVALUATED, "checkpoints.best=quiz", "checkpoints.every_steps=0"], "no checkpoints to"),
     ],
 )
 def test_what_evaluates_nothing_has_no_best(more: list[str], message: str) -> None:
@@ -24,3 +30,22 @@ def test_what_evaluates_nothing_has_no_best(more: list[str], message: str) -> No
 
 def test_a_part_to_validate_on_will_do() -> None:
     assert load("tiny", [BEST]).checkpoints.best == "eval_loss"
+
+
+@pytest.mark.parametrize(
+    ("best", "task", "metric"),
+    [
+        ("quiz", "quiz", None),
+        ("quiz/f1", "quiz", "f1"),
+        ("a/b", "a/b", None),
+        ("a/b/f", "a/b", "f"),
+    ],
+)
+def test_a_task_with_or_without_its_metric(best: str, task: str, metric: str | None) -> None:
+    none = ["data.validation_split=null", f"checkpoints.best={best}"]
+    assert best_task(load("tiny", [*EVALUATED, *none])) == BestTask(task, metric)
+
+
+def test_a_reward_model_has_no_score() -> None:
+    with pytest.raises(UserError, match="a reward model writes nothing"):
+        load("reward", [*EVALUATED, "checkpoints.best=quiz"])

@@ -6,6 +6,7 @@ run's recipe, as they did in the training. Memory: the trained weights once.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def whole_weights(run: RunFolder, checkpoint: Path, scratch: Path) -> Path:
         skeleton = _skeleton(source, len(tokenizer))
         state = _state(checkpoint)
         if recipe.method.kind == "full":
-            _save_model(skeleton, state, recipe, folder)
+            _save_model(skeleton, state, recipe, source, folder)
         else:
             _save_adapter(skeleton, state, recipe, source, new_tokens, folder)
     return folder
@@ -92,8 +93,11 @@ def _save_adapter(
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
 
 
-def _save_model(skeleton: Any, state: dict[str, Any], recipe: Recipe, folder: Path) -> None:
+def _save_model(
+    skeleton: Any, state: dict[str, Any], recipe: Recipe, source: models.Source, folder: Path
+) -> None:
     import torch
+    from transformers import GenerationConfig
 
     from hpclaunch.train.checkpoint.final_weights import MAX_SHARD_SIZE
 
@@ -101,6 +105,10 @@ def _save_model(skeleton: Any, state: dict[str, Any], recipe: Recipe, folder: Pa
     cast = {n: v.to(dtype) if v.is_floating_point() else v for n, v in state.items()}
     if skeleton.config.tie_word_embeddings:
         cast.pop("lm_head.weight", None)
+    with contextlib.suppress(OSError):  # without one, the model's config says how it writes
+        skeleton.generation_config = GenerationConfig.from_pretrained(
+            source.path, revision=source.revision
+        )
     skeleton.save_pretrained(folder, state_dict=cast, max_shard_size=MAX_SHARD_SIZE)
     skeleton.config.dtype = dtype
     skeleton.config.save_pretrained(folder)

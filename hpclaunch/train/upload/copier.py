@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.best import EVAL_LOSS
 from hpclaunch.recipe.load import load
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.failure import one_line
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
         log_line(one_line(error))
         return 1
     if node == 0:
-        best = settings.best is not None
+        best = settings.best == EVAL_LOSS  # a score chooses in RUN, not among copies
         LeadCopier(run, remote, node, nodes, keep=settings.keep, keep_best=best).lead(rank)
     else:
         NodeCopier(run, remote, node, nodes).follow(rank)
