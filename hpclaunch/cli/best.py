@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ("By a metric of another task", "hpclaunch best my-run --task hellaswag/acc_norm"),
     ],
 )
-@click.argument("run", required=False, metavar="[RUN]", shell_complete=complete.runs)
+@click.argument("training", required=False, metavar="[RUN]", shell_complete=complete.runs)
 @stage_options.stage_options
 @click.option(
     "--task",
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def best(
     typed: Invocation,
-    run: str | None,
+    training: str | None,
     how: stage_options.StageOptions,
     task: str | None,
     evaluated_only: bool,
@@ -49,5 +49,5 @@ def best(
     from hpclaunch.cli.stage import start
     from hpclaunch.stages.best import best_now
 
-    settings, known = best_now(run, task, evaluated_only=evaluated_only)
+    settings, known = best_now(training, task, evaluated_only=evaluated_only)
     return start(typed, settings, (known,), how)

@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def evaluate(run: RunFolder, step: int, **more: Any) -> None:
     """Keep the scores of a checkpoint: by default of `acc` alone."""
-    values = {"created": LATER, "limit": 4, "higher": True, "acc": 0.5} | more
+    values: dict[str, Any] = {"created": LATER, "limit": 4, "higher": True, "acc": 0.5} | more
     if "ppl" in more and "acc" not in more:
         del values["acc"]
     metrics = {key: values.pop(key) for key in ("acc", "ppl") if key in values}
