@@ -33,6 +33,7 @@ class Scored:
     step: int
     metric: str
     value: float
+    """In the metric's own unit."""
     higher: bool
     """Whether a higher value is a better one."""
     evaluation: str
