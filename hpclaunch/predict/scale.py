@@ -74,7 +74,7 @@ def scale(
             best,
             None if rate is None else rate * number * machine.gpus_per_node,
             None if rate is None or most is None else rate / most,
-            _problem(global_batch, number * machine.gpus_per_node),
+            _problem(global_batch, number * machine.gpus_per_node // base.context_parallel),
         )
         for number, best, rate in points
     ]
@@ -83,7 +83,9 @@ def scale(
 def _problem(global_batch: int | None, ranks: int) -> str:
     if global_batch is None or global_batch % ranks == 0:
         return ""
-    return f"a global batch of {global_batch} cannot be divided over {ranks} GPUs"
+    below = global_batch // ranks * ranks
+    nearest = f"{below} or {below + ranks}" if below else f"{ranks}"
+    return f"a global batch of {global_batch} cannot be divided over {ranks} GPUs: {nearest} can"
 
 
 def knee(points: Sequence[ScalePoint]) -> int | None:

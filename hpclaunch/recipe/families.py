@@ -18,8 +18,11 @@ _TRAINED = {
     "lora": "LoRA over bf16 weights",
     "qlora": "LoRA over 4-bit weights",
 }
-_LARGE, _MEDIUM, _SMALL = 50, 20, 5
-"""Parameters in thousand millions from which other batches are taken."""
+_LARGE = 50
+"""Parameters in thousand millions from which a recipe says what it needs, and saves more often."""
+GLOBAL_BATCH = 32
+"""Rows of an optimizer step over all GPUs, each packed with up to max_length tokens. It can be
+divided over 1, 2, 4, 8, 16 and 32 GPUs."""
 _LARGE_NOTES = {
     "full": ["16 bytes a parameter over all ranks: from 16 x 80 GB with room to breathe at 32."],
     "lora": ["Fits 4 nodes x 4 A100 40 GB, or 2 x 4 A100 80 GB, sharded over all ranks."],
@@ -46,8 +49,7 @@ method:
 training:               # any field of TRL's SFTConfig, by its own name
   num_train_epochs: 3
   max_length: 4096
-  per_device_train_batch_size: {batch}
-  gradient_accumulation_steps: {accumulation}
+  global_batch: {batch}       # rows of a step; batch and accumulation follow from the GPUs
 
 checkpoints:
   every_steps: {every}
@@ -102,7 +104,6 @@ def recipe_text(name: str) -> str | None:
 def _text(model: PublishedModel, name: str, method: MethodKind) -> str:
     notes = [model.note] if model.note else []
     notes += _LARGE_NOTES[method] if model.billions >= _LARGE else []
-    batch, accumulation = _batch(model, method)
     return _TEMPLATE.format(
         title=model.title,
         trained=_TRAINED[method],
@@ -113,18 +114,6 @@ def _text(model: PublishedModel, name: str, method: MethodKind) -> str:
         gated=_GATED if model.gated else "",
         method=method,
         lora=_LORA if method != "full" else "",
-        batch=batch,
-        accumulation=accumulation,
+        batch=GLOBAL_BATCH,
         every=20 if model.billions >= _LARGE else 50,
     )
-
-
-def _batch(model: PublishedModel, method: MethodKind) -> tuple[int, int]:
-    """Return the per-device batch size and the gradient accumulation."""
-    if model.billions >= _LARGE:
-        return {"full": (1, 2), "lora": (2, 1), "qlora": (4, 1)}[method]
-    if model.billions >= _MEDIUM:
-        return {"full": (1, 8), "lora": (1, 8), "qlora": (2, 4)}[method]
-    if model.billions >= _SMALL:
-        return {"full": (2, 4), "lora": (2, 4), "qlora": (4, 2)}[method]
-    return 4, 2

@@ -105,14 +105,15 @@ def rows_of_rank(recipe: Recipe, ranks: int) -> int:
         unit *= int(recipe.training[key])
     if whole % unit == 0:
         return whole // ranks
-    below, above = whole // unit * unit, (whole // unit + 1) * unit
-    nearest = f"{below} or {above}" if below else f"{above}"
+    least = least_micro_batch(recipe) if unit == ranks else 1
+    below, above = whole // unit * unit, max(whole // unit + 1, least) * unit
+    nearest = f"{below} or {above}" if below >= least * unit and below else f"{above}"
     over = f"{ranks} ranks" if ranks > 1 else "one rank"
     for key in fixed:
         over += f" with training.{key}: {recipe.training[key]}"
     fix = f"the nearest that can: training.{FIELD}={nearest}"
     if unit == ranks:
-        fix += f"; or take {_ranks_near(whole, ranks)} ranks"
+        fix += f"; or take {_ranks_near(whole, ranks, least)} ranks"
     raise UserError(f"training.{FIELD}: {whole} cannot be divided over {over}", fix)
 
 
@@ -147,8 +148,12 @@ def differs(recipe: Recipe, ranks: int) -> int | None:
     return None if whole is None or whole == made else made
 
 
-def _ranks_near(whole: int, ranks: int) -> str:
-    """Return in words the numbers of ranks next to `ranks` that divide a batch."""
-    below = max(each for each in range(1, ranks + 1) if whole % each == 0)
-    above = next((each for each in range(ranks + 1, whole + 1) if whole % each == 0), None)
+def _ranks_near(whole: int, ranks: int, least: int) -> str:
+    """Return in words the numbers of ranks next to `ranks` that divide a batch.
+
+    `least`: the rows that each must have.
+    """
+    most = max(1, whole // least)
+    below = max(each for each in range(1, min(ranks, most) + 1) if whole % each == 0)
+    above = next((each for each in range(ranks + 1, most + 1) if whole % each == 0), None)
     return f"{below}" if above is None else f"{below} or {above}"

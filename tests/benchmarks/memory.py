@@ -92,7 +92,8 @@ def planned(folder: Path, row: Row) -> dict[str, Any]:
     words = [
         "plan", "llama3-8b-lora", "--model", config_in(folder, row.model), "--method", row.method,
         "--nodes", f"{nodes}", "--gpus", f"{row.gpus // nodes}", "--gpu", "h100", "--exact",
-        "--json", "training.per_device_train_batch_size=1", f"training.max_length={row.length}",
+        "--json", "training.global_batch=null", "training.per_device_train_batch_size=1",
+        "training.gradient_accumulation_steps=4", f"training.max_length={row.length}",
     ]  # fmt: skip
     found: dict[str, Any] = json.loads(call(folder, *words))
     return found

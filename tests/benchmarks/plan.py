@@ -60,7 +60,9 @@ def main() -> int:
         folder = Path(place)
         small, large = model(folder, "8b"), model(folder, "70b")
         plan = ["hpclaunch", "plan", "llama3-8b-lora", "--model", small, *MACHINES]
-        many = [*plan, "training.gradient_accumulation_steps=240", "--compare", "--json"]
+        parts = ("per_device_train_batch_size=2", "gradient_accumulation_steps=240")
+        batch = [f"training.{each}" for each in ("global_batch=null", *parts)]
+        many = [*plan, *batch, "--compare", "--json"]
         # Without the hub, which the command asks whatever it is given.
         theirs = ["python", "-m", "tests.benchmarks.estimator", str(folder / small)]
         limits = {"plan": PLAN_SECONDS, "plan --compare": COMPARE_SECONDS}

@@ -54,7 +54,8 @@ def test_what_is_not_known_is_said_and_not_zero(home: Home) -> None:
 
 def test_small_micro_batches_are_told_to_wait_for_launches(home: Home) -> None:
     one = ["--model", "meta-llama/Llama-3.2-1B", "--method", "lora", "--nodes", "1", "--gpus", "1",
-           "--gpu", "h100", "training.per_device_train_batch_size=1"]  # fmt: skip
+           "--gpu", "h100", "training.global_batch=2", "training.per_device_train_batch_size=1",
+           ]  # fmt: skip
     short = home.call("plan", *one, "training.max_length=512", "--compare")
     assert short.code == 0, short.err
     assert "of the compute is spent on kernel launches" in short.out
@@ -117,7 +118,7 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     assert after["seconds"] < before["seconds"] / 2
     for found in (before, after):
         layout = found["layout"]
-        assert layout["micro_batch_size"] * layout["gradient_accumulation_steps"] == 8
+        assert layout["micro_batch_size"] * layout["gradient_accumulation_steps"] == 4
     # The same words reach the recipe of a job.
     (home.folder / "sites").mkdir(parents=True)
     site = home.folder / ".config/hpclaunch/sites"
@@ -134,6 +135,21 @@ def test_auto_takes_the_fastest_that_fits(home: Home) -> None:
     recipe = json.loads(chosen.out)["recipe"]
     assert f"sharding: {after['layout']['sharding']}" in recipe
     assert f"per_device_train_batch_size: {after['layout']['micro_batch_size']}" in recipe
+
+
+def test_gpus_that_a_ready_recipe_s_batch_cannot_be_divided_over_get_the_nearest(
+    home: Home,
+) -> None:
+    words = ["llama3-70b-lora", "--nodes", "3", *A100]
+    for command in (["plan", *words], ["sbatch", *words, "--dry-run"]):
+        refused = home.call(*command)
+        assert refused.code == 2
+        (line,) = refused.err.splitlines()
+        assert "32 cannot be divided over 12 ranks" in line
+        assert "training.global_batch=24 or 36" in line and "8 or 16 ranks" in line
+        assert home.call(*command, "training.global_batch=36").code == 0
+    own = home.call("sbatch", *words, "--dry-run", "--", "train.py")
+    assert own.code == 0, "an own program has a batch of its own"
 
 
 def test_a_range_of_nodes(home: Home) -> None:

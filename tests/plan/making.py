@@ -14,7 +14,8 @@ VENV = PythonEnvironment(Path("/shared/venv"), "venv")
 
 
 def recipe(*overrides: str, name: str = "llama3-70b-lora") -> Recipe:
-    return load(name, overrides)
+    """Return a ready recipe whose batch suits any number of ranks."""
+    return load(name, ("training.global_batch=null", *overrides))
 
 
 def launch(**changes: Any) -> Launch:

@@ -82,6 +82,14 @@ def test_ranks_that_divide_are_offered() -> None:
     assert "8 or 16 ranks" in no.value.fix
 
 
+@pytest.mark.parametrize(("ranks", "fix"), [(24, "=48; or take 16 ranks"), (64, "=128; or")])
+def test_what_is_offered_holds_the_smallest_micro_batch(ranks: int, fix: str) -> None:
+    """KTO takes two rows at least."""
+    with pytest.raises(UserError) as no:
+        divide(recipe(f"{WHOLE}=32", "method.objective=kto"), ranks)
+    assert fix in no.value.fix
+
+
 @pytest.mark.parametrize("value", [0, -4, 2.5, "32 rows", True])
 def test_only_a_count_is_a_batch(value: object) -> None:
     with pytest.raises(UserError, match="global_batch"):
@@ -101,6 +109,5 @@ def test_another_number_of_ranks_divides_a_run_s_recipe_anew(tmp_path: Path) -> 
 
 
 def test_without_one_nothing_is_written_of_it(tmp_path: Path) -> None:
-    written = to_yaml(recipe())
-    assert "global_batch" not in written
+    assert "global_batch" not in to_yaml(load("tiny"))
     assert "global_batch" not in to_yaml(recipe(f"{WHOLE}=null"))
