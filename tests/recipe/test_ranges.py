@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.ranges import RANGES
+from hpclaunch.recipe.schema import Objective
 from hpclaunch.recipe.training import DEFAULTS, OWN_FIELDS, config_fields
 
 
@@ -40,7 +43,8 @@ def test_what_can_be(word: str) -> None:
 
 
 def test_only_fields_that_there_are_have_a_range() -> None:
-    assert RANGES.keys() <= config_fields().keys() | OWN_FIELDS.keys()
+    fields = {field for objective in get_args(Objective) for field in config_fields(objective)}
+    assert RANGES.keys() <= fields | OWN_FIELDS.keys()
     for key, value in DEFAULTS.items():
         if key in RANGES:
             assert RANGES[key].holds(value)
