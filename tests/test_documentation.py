@@ -32,6 +32,8 @@ EVALUATED = (
     "checkpoints.best=hellaswag",
 )
 GROUPS = ("pipeline", "sweep")
+PROFILES = ("extends:", "# ~/.config/hpclaunch/sites/")
+"""How a site profile on a page begins."""
 
 
 @pytest.fixture(scope="module")
@@ -120,25 +122,33 @@ def test_the_documented_site_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     folder = tmp_path / "hpclaunch/sites"
     folder.mkdir(parents=True)
-    profiles = [block for block in blocks("yaml") if block.text.startswith("extends:")]
-    assert len(profiles) == 2
+    profiles = [block for block in blocks("yaml") if block.text.startswith(PROFILES)]
+    assert len(profiles) == 3
     for number, block in enumerate(profiles):
         (folder / f"mine-{number}.yaml").write_text(block.text)
-        assert load_site(f"mine-{number}").account
+        site = load_site(f"mine-{number}")
+        assert site.account or site.gpus
 
 
 def test_the_documented_parts_of_recipes(home: Home) -> None:
-    others = ("extends:", "# chain.yaml")
+    others = (*PROFILES, "# chain.yaml")
     parts = [block for block in blocks("yaml") if not block.text.startswith(others)]
     assert len(parts) >= 4
     questions = (home.folder / "questions.jsonl").read_text()
     for name in ("held-out.jsonl", "ours.jsonl"):
         (home.folder / name).write_text(questions)
+    (home.folder / "sums.jsonl").write_text('{"prompt": "What is 1 + 5?", "solution": "6"}\n')
+    (page,) = (block for block in blocks("python") if block.text.startswith("def correct("))
+    rewards = (
+        f"{page.text}\n\ndef short(completions, **kwargs):\n    return [0.0] * len(completions)\n"
+    )
+    (home.folder / "rewards.py").write_text(rewards)
     table = pyarrow.table({"text": ["a page", "another", "a third", "a fourth"]})
     pyarrow.parquet.write_table(table, home.folder / "pages.parquet")
     base = "name: part\nmodel: {name: builtin:tiny-llama}\n"
     for block in parts:
-        data = "" if "\ndata:" in f"\n{block.text}" else "data: {name: questions.jsonl}\n"
+        rows = "sums.jsonl" if "objective: grpo" in block.text else "questions.jsonl"
+        data = "" if "\ndata:" in f"\n{block.text}" else f"data: {{name: {rows}}}\n"
         (home.folder / "part.yaml").write_text(base + data + block.text)
         done = home.call("recipes", "validate", "part.yaml")
         lacks = "is on, but the package" in done.err  # a tracker that is not installed here

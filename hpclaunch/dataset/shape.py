@@ -14,6 +14,8 @@ from hpclaunch.recipe.schema import Objective
 from hpclaunch.recipe.shapes import Shape, detect
 
 _NESTS = ("data", "instances", "rows", "examples", "train")
+_TURNS = {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "tools"}
+"""Columns that hold dicts of their own: turns, and descriptions of tools."""
 
 
 def shape_of(first: Row, wanted: str, objective: Objective) -> Shape:
@@ -46,7 +48,10 @@ def _rows_inside(row: Mapping[str, Any]) -> str | None:
     held = [
         key
         for key, value in row.items()
-        if (isinstance(value, list) and value and isinstance(value[0], dict))
-        or (isinstance(value, dict) and value)
+        if key not in _TURNS
+        and (
+            (isinstance(value, list) and value and isinstance(value[0], dict))
+            or (isinstance(value, dict) and value)
+        )
     ]
     return held[0] if len(held) == 1 else next((key for key in held if key in _NESTS), None)

@@ -56,7 +56,7 @@ def _takes_list(kind: type[Settings], key: str) -> bool:
 
 def leaves_weights(kind: str) -> bool:
     """Return whether a stage of this kind leaves a model or an adapter, or may do so."""
-    return kind in {"recipe", "command"} or stage_called(kind).output == "final"
+    return kind in {"recipe", "command"} or stage_called(kind).settings.output == "final"
 
 
 def takes_weights(name: str, kind: str, recipe: Recipe) -> None:
@@ -75,7 +75,7 @@ def takes_weights(name: str, kind: str, recipe: Recipe) -> None:
             f"{name} is a program of your own: which weights it leaves is not known",
             "name the folder that it writes",
         )
-    if kind != "recipe" and stage_called(kind).output != "final":
+    if kind != "recipe" and stage_called(kind).settings.output != "final":
         raise UserError(f"{name} ({kind}) leaves no model", "name the stage that made the model")
 
 

@@ -6,7 +6,7 @@ them. Unknown fields are refused.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ class Settings(
 ):
     """Base of all stages' settings."""
 
+    output: ClassVar[Literal["final", "results"]] = "results"
+    """final: a model or adapter in RUN/final, beside RUN/results.json. results: that file alone."""
+
     @property
     def stage(self) -> str:
         """Name of the stage that they belong to."""
@@ -33,6 +36,7 @@ class Settings(
 class Merge(Settings, frozen=True, kw_only=True, tag="merge"):
     """An adapter and its base made one model."""
 
+    output: ClassVar[Literal["final", "results"]] = "final"
     verify: bool = True
     """Hold the logits of base and adapter against those of the merged model."""
 
@@ -55,6 +59,7 @@ class Generate(Settings, frozen=True, kw_only=True, tag="generate"):
 class Quantize(Settings, frozen=True, kw_only=True, tag="quantize"):
     """A model in fewer bits."""
 
+    output: ClassVar[Literal["final", "results"]] = "final"
     to: Target
     gguf_type: GgufType = "q8_0"
     """With `to: gguf`."""
@@ -97,6 +102,7 @@ class Eval(Settings, frozen=True, kw_only=True, tag="eval"):
 class Best(Settings, frozen=True, kw_only=True, tag="best"):
     """The checkpoint of a run with the best score in a task."""
 
+    output: ClassVar[Literal["final", "results"]] = "final"
     task: str
     """One that the run's checkpoints were evaluated with."""
     metric: str | None = None

@@ -128,4 +128,4 @@ def rows(values: Mapping[str, Any]) -> Rows:
     return found
 
 
-STAGE = Stage(settings=Best, output="final", rows=rows, check=check, need=need)
+STAGE = Stage(settings=Best, rows=rows, check=check, need=need)

@@ -212,7 +212,7 @@ def find_done(wanted: StageRequest) -> RunFolder | None:
         if found is None or not _same(found, record, folder):
             continue
         results = read_results(folder)
-        if results is not None and (stage.output != "final" or folder.final.is_dir()):
+        if results is not None and (stage.settings.output != "final" or folder.final.is_dir()):
             return folder
         state = run_state(folder, read_record(folder)).state
         if state in {"queued", "running"}:

@@ -135,7 +135,6 @@ def check_job(settings: Eval, python: Path, internet: bool, environment: Mapping
 
 STAGE = Stage(
     settings=Eval,
-    output="results",
     rows=rows,
     check=check,
     check_job=check_job,

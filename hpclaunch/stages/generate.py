@@ -142,4 +142,4 @@ def _prompts_of_rows(text: str, path: Path) -> Iterator[str]:
         yield prompt
 
 
-STAGE = Stage(settings=Generate, output="results", rows=rows, check=check, place=place, need=need)
+STAGE = Stage(settings=Generate, rows=rows, check=check, place=place, need=need)

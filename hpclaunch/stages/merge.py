@@ -88,4 +88,4 @@ def rows(values: Mapping[str, Any]) -> Rows:
     return found
 
 
-STAGE = Stage(settings=Merge, output="final", rows=rows, check=check, need=need)
+STAGE = Stage(settings=Merge, rows=rows, check=check, need=need)

@@ -65,7 +65,6 @@ def rows(values: Mapping[str, Any]) -> Rows:
 
 STAGE = Stage(
     settings=Publish,
-    output="results",
     rows=rows,
     check=check,
     writes_text=False,

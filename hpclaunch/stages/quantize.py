@@ -133,7 +133,6 @@ def rows(values: Mapping[str, Any]) -> Rows:
 
 STAGE = Stage(
     settings=Quantize,
-    output="final",
     rows=rows,
     check=check,
     place=place,

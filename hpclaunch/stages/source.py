@@ -124,19 +124,12 @@ def _model(reference: str, revision: str | None) -> KnownSource:
     return _known(source, folder, None)
 
 
-def _leaves_model(stage: str) -> bool:
-    """Return whether a stage leaves a whole model in RUN/final."""
-    from hpclaunch.stages.registry import stage_called  # its stages need this module
-
-    return stage_called(stage).output == "final"
-
-
 def _run(folder: RunFolder, checkpoint: str | None, *, pending: bool, gguf: bool) -> KnownSource:
     name, root = folder.root.name, str(folder.root)
     stage = read_stage(folder)
     training = training_run(folder)
     recipe = None if training is None else _recipe(training)
-    if stage is not None and not _leaves_model(stage.settings.stage):
+    if stage is not None and stage.settings.output != "final":
         raise UserError(
             f"run {name} is the stage {stage.settings.stage}, which leaves no model",
             "name the run or the model that it was of",

@@ -47,8 +47,6 @@ class Stage(Generic[S]):
 
     settings: type[S]
     """Its settings' class, which has its name too."""
-    output: Literal["final", "results"]
-    """final: a model or adapter in RUN/final, beside RUN/results.json. results: that file alone."""
     rows: Callable[[Mapping[str, Any]], Rows]
     """What results.json says, as label and text. Values that are not there are left out."""
     check: Callable[[S, Sequence[KnownSource]], None] = _no_check

@@ -10,6 +10,8 @@ import pytest
 from hpclaunch.dataset.check import check_data
 from hpclaunch.dataset.count import count_samples
 from hpclaunch.dataset.local import held_out_split, local_split
+from hpclaunch.dataset.rows import Row
+from hpclaunch.dataset.shape import shape_of
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Data, Model, Recipe
@@ -257,6 +259,15 @@ def test_rows_under_a_key_are_named(tmp_path: Path, value: object, command: str)
             check(name=str(tmp_path / "x.json"))
         assert "x.json:1: the rows stand under the key '" in str(caught.value)
         assert command in str(caught.value)
+
+
+def test_turns_of_another_objective_are_no_rows_under_a_key(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UserError) as caught:
+        shape_of(Row(tmp_path / "x.jsonl", 1, row), "auto", "grpo")
+    assert "stand under" not in str(caught.value)
+    assert "SFT takes and objective grpo does not" in str(caught.value)
 
 
 def test_rows_are_counted(tmp_path: Path) -> None:
