@@ -64,11 +64,13 @@ def preload() -> None:
 def _show_bitsandbytes() -> None:
     """Let forks find it that need it, as an interpreter that has not hidden it."""
     from peft import import_utils
+    from transformers.utils.import_utils import is_bitsandbytes_available
 
     if sys.modules.get("bitsandbytes") is None:
         sys.modules.pop("bitsandbytes", None)
     import_utils.is_bnb_available.cache_clear()
     import_utils.is_bnb_4bit_available.cache_clear()
+    is_bitsandbytes_available.cache_clear()
 
 
 def preload_commands() -> None:

@@ -15,7 +15,7 @@ from tests.train.moving import counted
 
 pytestmark = pytest.mark.train
 
-FEW, MORE, SHORT, LONG = 1, 2, 512, 1024
+FEW, MORE, SHORT, LONG = 2, 3, 512, 1024
 QWEN2 = {
     "model_type": "qwen2", "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
     "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 32000,
