@@ -51,9 +51,9 @@ _CALLS = {
 class _Thread:
     last: RankTimes
     quiet_since: float | None = None
-    """On the monotonic clock; None while it is awake."""
+    """In seconds on the monotonic clock; None while it is awake."""
     letter_since: float = 0.0
-    """Since when its state has the same letter."""
+    """Since when its state has the same letter, in seconds on the monotonic clock."""
 
 
 class RankWatch:

@@ -187,7 +187,7 @@ def test_a_range_of_nodes(home: Home) -> None:
         (["--network", "1000000gb"], "more than any node has"),
         (["--mem", "plenty"], "is no amount of memory"),
         (["--network", "fast"], "is no rate"),
-        (["--nodes", "1..4"], "needs the GPU's kind"),
+        (["--nodes", "1..4"], "needs the GPU type"),
         (["--model", "nobody/knows-this"], "nothing is known of the model's size"),
         (["--sharding", "auto"], "auto needs to know the GPU"),
         (["--time", "soon", "--gpu", "a100_80", "--gpus", "8"], "not in Slurm's form"),

@@ -23,7 +23,9 @@ from hpclaunch.site.measured import Measured, Rates, text_of
 from tests.cli.running import Home
 from tests.predict.shapes import SHAPES
 
-FOUR = ["--model", "./model", "--nodes", "2", "--gpus", "4", "--gpu", "a100_40"]
+FOUR = ["training.global_batch=null", "training.per_device_train_batch_size=2",
+        "training.gradient_accumulation_steps=4", "--model", "./model", "--nodes", "2",
+        "--gpus", "4", "--gpu", "a100_40"]  # fmt: skip
 MODEL = architecture(SHAPES["8b"])
 METHODS: list[MethodKind] = ["lora", "full"]
 LOAD = TrainingStep(MODEL, "lora", MODEL.adapter_parameters(16), "full", 8, 4, 2048, True)
@@ -131,7 +133,7 @@ def test_runs_that_were_measured_tell_how_fast_the_gpus_are(home: Home) -> None:
     assert any(
         "0.67 times as fast as the assumptions say (as run slower showed)" in note
         for note in after["measured"]
-    ), after
+    ), after["measured"]
     assert after["step"]["seconds"] == pytest.approx(1.5 * seconds, rel=0.02)
     peaks = {"allocated": 2 * 2**30, "reserved": 4 * 2**30, "loading_allocated": 3 * 2**30}
     log_event(home.runs / "slower/events.jsonl", "memory", **peaks)

@@ -86,7 +86,7 @@ def test_nothing_measured_keeps_nothing(tmp_path: Path, config: Path, text: str 
 
 
 def test_an_unknown_kind_and_a_damaged_record_lose_nothing(tmp_path: Path, config: Path) -> None:
-    with pytest.raises(UserError, match="kind was not told"):
+    with pytest.raises(UserError, match="GPU type is not known"):
         keep(left(tmp_path), msgspec.structs.replace(RECORD, gpu=None))
     config.parent.mkdir(parents=True)
     config.write_text("damaged")
