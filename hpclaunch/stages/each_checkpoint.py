@@ -67,16 +67,21 @@ def request_of(folder: RunFolder, record: Record, checkpoint: str) -> StageReque
     return StageRequest(
         Eval(tasks=tuple(evaluate.tasks), tasks_dir=evaluate.tasks_dir, limit=evaluate.limit),
         (resolve(str(folder.root), checkpoint=checkpoint),),
-        Request(
-            mode="sbatch",
-            resources=resources_of(record, evaluate),
-            site=record.site,
-            name=free_name(folder.root.parent, f"{folder.root.name}-eval-{checkpoint}"),
-            runs_dir=folder.root.parent,
-            venv=Path(record.python) if record.python else None,
-            modules=tuple(record.modules),
-            command=tuple(record.command),
-        ),
+        job_after(folder, record, f"eval-{checkpoint}", resources_of(record, evaluate)),
+    )
+
+
+def job_after(folder: RunFolder, record: Record, what: str, resources: Resources) -> Request:
+    """Return the request of a job that follows a run, beside it and in its environment."""
+    return Request(
+        mode="sbatch",
+        resources=resources,
+        site=record.site,
+        name=free_name(folder.root.parent, f"{folder.root.name}-{what}"),
+        runs_dir=folder.root.parent,
+        venv=Path(record.python) if record.python else None,
+        modules=tuple(record.modules),
+        command=tuple(record.command),
     )
 
 

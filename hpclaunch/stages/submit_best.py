@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpclaunch.errors import UserError
-from hpclaunch.launch.request import Request
 from hpclaunch.launch.start import submit
 from hpclaunch.plan.resources import Resources
 from hpclaunch.recipe.load import load
@@ -23,8 +22,13 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, read_record
 from hpclaunch.run.waiting import waiting
 from hpclaunch.stages.best import best_source
-from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage, free_name
-from hpclaunch.stages.each_checkpoint import forget_offline, resources_of, still_waiting
+from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage
+from hpclaunch.stages.each_checkpoint import (
+    forget_offline,
+    job_after,
+    resources_of,
+    still_waiting,
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -62,18 +66,14 @@ def request_of(folder: RunFolder, record: Record, variables: Mapping[str, str]) 
     return StageRequest(
         settings,
         (best_source(folder),),
-        Request(
-            mode="sbatch",
-            resources=replace(
+        job_after(
+            folder,
+            record,
+            "best",
+            replace(
                 _on_cpus(resources_of(record, recipe.evaluate)),
                 dependency=f"afterany:{ends}" if ends else None,
             ),
-            site=record.site,
-            name=free_name(folder.root.parent, f"{folder.root.name}-best"),
-            runs_dir=folder.root.parent,
-            venv=Path(record.python) if record.python else None,
-            modules=tuple(record.modules),
-            command=tuple(record.command),
         ),
     )
 
