@@ -19,6 +19,8 @@ from tests.slurm.table import Table, Verdicts
 # Read when torch is imported, here and in the programs that the tests start.
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+# The programs that tests start are compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no failure: what watches the clock does so by itself.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -67,6 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Among several workers the long groups come first, so that the short ones fill what is left.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
+        if items and not items[0].nodeid.endswith(f"@{_group(items[0])}"):
+            raise pytest.UsageError("this pytest-xdist does not keep groups on one worker")
         items.sort(key=lambda item: _FIRST.get(_group(item), len(_FIRST)))
     wanted = "faults" in config.option.markexpr or any("faults" in word for word in config.args)
     slow = [item for item in items if item.get_closest_marker("faults")]
