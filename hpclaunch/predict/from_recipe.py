@@ -18,6 +18,9 @@ from hpclaunch.recipe.loading import adds_tokens, whole_because
 from hpclaunch.recipe.parallel import data_parallel_ranks
 from hpclaunch.recipe.schema import Lora, Recipe
 
+EAGER_FAMILIES = frozenset({"gemma2"})
+"""Families of which Transformers has no sdpa: it has no soft-capping."""
+
 
 def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
     """Return how many samples and steps the recipe has.
@@ -65,8 +68,15 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         every_n_layers=recipe.performance.every_n_layers,
         objective=objective_work(recipe),
         context_parallel=recipe.fsdp.context_parallel,
+        eager_attention=attention_is_eager(recipe, model),
         recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
+
+
+def attention_is_eager(recipe: Recipe, model: Architecture) -> bool:
+    """Return whether attention runs operation by operation; auto takes one kernel where it can."""
+    wanted = recipe.model.attention
+    return wanted == "eager" or (wanted == "auto" and model.family in EAGER_FAMILIES)
 
 
 def seq_len_of(recipe: Recipe) -> int:

@@ -28,6 +28,8 @@ from hpclaunch.predict.layer_costs import (
     PRODUCTS,
     RECOMPUTED_LESS,
     Layer,
+    attention_backward,
+    attention_forward,
 )
 from hpclaunch.predict.memory import NF4_SAVED_BYTES
 from hpclaunch.predict.training_step import TrainingStep
@@ -132,11 +134,13 @@ def _flops(training: TrainingStep) -> tuple[float, float]:
     model = training.model
     head = 0.0 if training.objective.scores else 2.0 * model.embedding_parameters * training.tokens
     layers = 2.0 * model.layers * model.active_layer_parameters * training.tokens
-    attention = attention_flops(training) * training.tokens
+    attention, scores_again = attention_flops(training) * training.tokens, 2.5
+    if training.eager_attention:  # of all pairs of tokens, and kept for the backward pass
+        attention, scores_again = 2.0 * attention, 2.0
     # The weights' own gradients are a third of the work; without them the backward pass has half as
     # much to do. Attention's backward pass recomputes its scores: two and a half forward ones. The
     # fused loss recomputes its logits whether layers are recomputed or not.
-    backward = (head + layers) * (2 if training.method == "full" else 1) + 2.5 * attention
+    backward = (head + layers) * (2 if training.method == "full" else 1) + scores_again * attention
     backward += 0 if training.fused_loss else head
     if training.activation_checkpointing:
         backward += layers + attention
@@ -157,6 +161,8 @@ def _moved(training: TrainingStep) -> tuple[float, float]:
         backward += ADAPTER_BACKWARD[casts].moved(training)
     if training.fused_lora:
         forward, backward = fused.MOVED * forward, fused.MOVED * backward
+    forward += sum(each.moved(training) for each in attention_forward(training))
+    backward += sum(each.moved(training) for each in attention_backward(training))
     if training.activation_checkpointing:
         backward += forward - RECOMPUTED_LESS * model.hidden_size
     elif training.recomputed_mlps:
@@ -198,6 +204,8 @@ def _launches(training: TrainingStep) -> tuple[int, int]:
         backward += ADAPTER_BACKWARD[casts].launched(training)
     if training.fused_lora:
         forward, backward = round(fused.LAUNCHED * forward), round(fused.LAUNCHED * backward)
+    forward += sum(each.kernels for each in attention_forward(training))
+    backward += sum(each.kernels for each in attention_backward(training))
     if training.method == "qlora":
         # bitsandbytes writes each matrix out by a kernel; with double quantization by one more for
         # its scales, and one for their offset.

@@ -31,7 +31,7 @@ DEQUANTIZED_PER_SM = 6.6e9
 NARROW_S = 15e-6
 """Seconds that a product with a matrix of a few columns takes beside moving its ends: few blocks,
 each with a long loop. The same page: 25 and 43 us where the memory's rate gives 8 and 29."""
-LAUNCH_S = 16e-6
+LAUNCH_S = 16.7e-6
 """Seconds to launch a kernel from Python, forward or backward: published LoRA steps of Qwen-1.8B
 take the same second at 256 and at 512 tokens. A fast CPU takes less."""
 LAUNCH_BOUND = 0.1

@@ -52,6 +52,9 @@ class TrainingStep:
     """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
     context_parallel: int = 1
     """Ranks that share each sequence."""
+    eager_attention: bool = False
+    """Attention writes its scores out, one operation after the other; otherwise it is one kernel
+    that keeps none."""
     objective: ObjectiveWork = PLAIN
     """What the loss takes beside a forward and a backward pass."""
     target_matrices: AdaptedMatrices | None = None

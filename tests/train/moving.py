@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hpclaunch.train.simulation import attention_kernel
 from hpclaunch.train.simulation.simulate import sharded_model
 
 PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
@@ -61,6 +64,22 @@ class Counter(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
             self.current.moved += sum(map(_bytes, [*inputs, *outputs]))
         return made
 
+    @contextlib.contextmanager
+    def fused_attention(self) -> Iterator[None]:
+        """Count each call of the simulation's attention, which computes nothing, as one kernel."""
+        kernel = attention_kernel.FusedAttention
+
+        def counting(function: Callable[..., Any]) -> Any:
+            def call(*args: Any) -> Any:
+                self.current.kernels += 1
+                return function(*args)
+
+            return staticmethod(call)
+
+        ways = {"forward": counting(kernel.forward), "backward": counting(kernel.backward)}
+        with mock.patch.multiple(kernel, **ways):
+            yield
+
     def _large(self, name: str, inputs: list[Any]) -> bool:
         sides = [side for each in inputs for side in each.shape[-2:]]
         return name.startswith(PRODUCTS) and min(sides) > self.narrow
@@ -82,7 +101,7 @@ def counted(request: dict[str, Any], layers: int) -> tuple[Count, Count]:
     """Count a micro-batch forward and backward. `request` as `simulate` takes it."""
     with sharded_model(request, layers) as model:
         ids = torch.zeros((1, int(request["seq_len"])), dtype=torch.long)
-        with Counter(request["lora"]["r"]) as counter:
+        with Counter(request["lora"]["r"]) as counter, counter.fused_attention():
             with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
                 output = model(input_ids=ids)
             loss = output.logits.sum()

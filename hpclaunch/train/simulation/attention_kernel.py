@@ -61,15 +61,16 @@ def _scaled_dot_product_attention(
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         query, key, value = (each.to(dtype) for each in (query, key, value))
-    output: torch.Tensor = _FusedAttention.apply(query, key, value, attn_mask)
+    output: torch.Tensor = FusedAttention.apply(query, key, value, attn_mask)
     return output
 
 
-class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
+class FusedAttention(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
     """Keeps inputs, output, the mask and a number a token and head for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, query: Any, key: Any, value: Any, mask: Any) -> Any:
+        """Return a tensor of the queries' shape."""
         batch, heads, tokens, _ = query.shape
         output = query.new_empty((batch, tokens, heads, value.shape[-1])).transpose(1, 2)
         sums = query.new_empty((batch, heads, tokens), dtype=torch.float32)
@@ -80,6 +81,7 @@ class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]  # torch i
 
     @staticmethod
     def backward(ctx: Any, _: Any) -> tuple[Any, ...]:
+        """Return tensors of the inputs' shapes."""
         query, key, value, *_rest = ctx.saved_tensors
         # Held until it returns: the query's gradient is summed in 32 bits, and those of grouped
         # keys and values are written for every head first (FlashAttention 2, as PyTorch has it).

@@ -184,7 +184,8 @@ def _model(request: dict[str, Any], layers: int) -> Any:
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
         alone = request["method"] == "full" and request["sharding"] == "none"
         dtype = torch.float32 if alone else torch.bfloat16
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        eager = {"attn_implementation": "eager"} if request.get("attention") == "eager" else {}
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, **eager)
         model.get_output_embeddings().__class__ = FusedHead
         # Never run, and the tracker fails on units that nobody all-gathers.
         model.tower_bytes = remove_towers(model)
