@@ -15,6 +15,8 @@ _NOISE = re.compile(
     r"|Warning\b|it/s\]|s/it\]|\d+%\||\bNCCL INFO\b|examples/s\]|[BKMG]B/s\]|\bloss\b|\bINFO\b"
     r"|\bstep\W{1,3}\d"
 )
+_MARKED = re.compile(r"^(?:ERROR|FATAL|[Ee]rror|[Ff]atal): \w")
+"""How a program marks the line that says why it ends, before its usage."""
 _WORD = re.compile(r"[A-Za-z]{2}")
 _INDENTED = re.compile(r"^(?:\s{2,}|\t)")
 
@@ -31,7 +33,8 @@ def argument_error(lines: list[str]) -> str:
 def last_words(lines: list[str]) -> str:
     """Return the last line that is no progress, warning or log line; '' where there is none."""
     spoken = without_noise([line for line in lines if line.strip()][-NEAR:])
-    return spoken[-1].strip() if spoken else ""
+    marked = [line for line in spoken if _MARKED.match(line)]
+    return (marked or spoken)[-1].strip() if spoken else ""
 
 
 def without_noise(lines: list[str]) -> list[str]:

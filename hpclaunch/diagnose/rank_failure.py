@@ -54,6 +54,8 @@ class RankFailure:
     """Which line of `text` names the error, from 0; None: the last."""
     is_collateral: bool = False
     """It looks like the consequence of another rank's failure."""
+    own_message: bool = False
+    """The program raised its error by a line of its own: what the message quotes shows nothing."""
     is_first: bool = False
     """Its launcher saw it fail before the other ranks of its node."""
 
@@ -61,6 +63,15 @@ class RankFailure:
     def silent(self) -> bool:
         """It was ended by a signal, and printed no error."""
         return not self.error
+
+    @property
+    def system_words(self) -> bytes:
+        """Its text without the message of an exception that the program raised itself."""
+        if not self.own_message:
+            return self.text
+        lines = self.text.split(b"\n")
+        at = len(lines) - 1 if self.error_at is None else self.error_at
+        return b"\n".join([*lines[:at], *[b""] * (len(lines) - at)])
 
     def clue(self) -> Clue:
         """Return the error as evidence."""

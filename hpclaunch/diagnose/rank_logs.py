@@ -33,6 +33,13 @@ RANKS = 1024
 ABORTED = -6
 """Exit code of a rank that gave itself up: NCCL's watchdog ends its process so."""
 
+_OF_WORKER = re.compile(
+    r"(?:DataLoader worker|abruptly died|process pool|BrokenPipeError|^EOFError"
+    r"|ConnectionResetError|ProcessExitedException|_queue\.Empty)"
+)
+"""An error that says no more than that a process of the rank's own is gone."""
+_SUBPROCESS = re.compile(r"^(?:Process \S+-\d+:|Exception in thread QueueFeederThread)")
+"""How the traceback of a process that a rank has started begins, or of what feeds its queue."""
 _ABORTING = re.compile(
     r"(?:^|\]:)\[[EF]\d{3,4} |\[[EF] \w+\.cpp|terminate called|Fatal Python error"
 )
@@ -142,6 +149,7 @@ def _failure(
     end = ending(lines, ENDING)
     if end is None:
         return None
+    end = _of_worker(lines, end) or end
     text = "\n".join(lines[end.begin : end.stop]).encode()
     error = tidy(end.error)
     return RankFailure(
@@ -153,8 +161,23 @@ def _failure(
         line=numbers[end.at] if numbers else None,
         before=end.begin if numbers else None,
         error_at=end.at - end.begin,
-        is_collateral=is_collateral(error, text) or others_failed(text, rank),
+        is_collateral=not end.own and (is_collateral(error, text) or others_failed(text, rank)),
+        own_message=end.own,
     )
+
+
+def _of_worker(lines: list[str], end: tracebacks.Traceback) -> tracebacks.Traceback | None:
+    """Return the exception that ended a rank's own process, where the rank says that it is gone."""
+    if not _OF_WORKER.search(end.error):
+        return None
+    before = lines[: end.begin]
+    own = ending(before, 0)
+    if own is None or own.begin < end.begin - CONTEXT:
+        return None
+    head = tracebacks.unranked(before[own.begin - 1]) if own.begin else ""
+    if own.weak and not _SUBPROCESS.search(head):
+        return None
+    return tracebacks.Traceback(own.begin, own.at, end.stop, own.error, own=own.own)
 
 
 def _tail(file: Path) -> tuple[bytes, bool]:

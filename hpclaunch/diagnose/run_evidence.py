@@ -108,7 +108,7 @@ class RunEvidence:
     def last_words(self) -> str:
         """The traceback, or last output, of the rank that failed first; else the log's end."""
         if self.ranks:
-            texts = [rank.text for rank in self.speakers[:1]]
+            texts = [rank.system_words for rank in self.speakers[:1]]
             return b"".join(texts).decode("utf-8", errors="replace")
         return self.log.end()
 
@@ -155,7 +155,8 @@ class RunEvidence:
 
 def _last_line_with(name: str, rank: RankFailure) -> Clue | None:
     """Return the last line of a rank's output with a phrase of a name: the reason stands last."""
-    lines = [place for place in patterns.lines_with(name, rank.text) if not _is_code(rank, *place)]
+    words = rank.system_words
+    lines = [place for place in patterns.lines_with(name, words) if not _is_code(rank, *place)]
     if not lines:
         return None
     begin, stop = lines[-1]

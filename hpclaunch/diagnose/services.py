@@ -13,6 +13,9 @@ Fault = Literal["certificate", "access", "limit", "server", "unreachable", "cut"
 _RANKS = re.compile(r"Dist(?:Network|Store|Backend)Error|gloo|NCCL|c10d|TCPStore|ProcessGroup")
 """Not a service, but another rank."""
 
+_PROCESSES = re.compile(r"multiprocess(?:ing)?/(?:connection|managers|queues|pool|popen\w*)\.py")
+"""Not a service, but a process of the rank's own."""
+
 _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
     ("certificate", re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError")),
     ("unreachable", re.compile(r"ProxyError|Tunnel connection failed")),
@@ -125,6 +128,8 @@ def _service(found: list[str], lines: list[str], text: str) -> tuple[Service | N
     if host:
         named = (service for service, pattern in _HOSTS if pattern.search(host))
         return next(named, "other"), host
+    if _PROCESSES.search(text):
+        return None, ""
     return next((service for service, pattern in _FRAMES if pattern.search(text)), None), ""
 
 

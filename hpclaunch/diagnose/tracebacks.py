@@ -28,6 +28,18 @@ _WEAK = re.compile(
     r"^Exception in thread|^(?:ERROR|WARNING|CRITICAL)\b|^[\[\d].*\b(?:ERROR|WARNING|CRITICAL)\b"
 )
 """Before the traceback of another thread, or of one that was logged."""
+_FRAME = re.compile(r'^ +File "([^"]+)", line \d+, in (.+)$')
+_NOT_OWN = re.compile(
+    r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|/hpclaunch/|^<frozen|^<string"
+)
+"""Files that are no part of the user's program."""
+_RAISES = re.compile(r"raise\b|assert\b")
+_OF_SYSTEM = re.compile(
+    r"(?:^|\.)(?:(?:OS|IO|FileNotFound|FileExists|Permission|NotADirectory|IsADirectory|BrokenPipe"
+    r"|Connection\w*|Timeout|Import|ModuleNotFound|\w*Memory|Environment|EOF|Unicode\w*|\w*HTTP\w*"
+    r"|User|CalledProcess)Error|\w*(?:Interrupt|Exit|Timeout))$"
+)
+"""Classes that tell of the system by themselves, whoever raises them."""
 _LAUNCHERS = ("SignalException", "ChildFailedError")
 _LAUNCHED = re.compile(r"Command '\[?'?\S*/python[\d.]*'?,? .*returned non-zero exit status")
 """How accelerate ends whose program, a Python one, has failed."""
@@ -50,6 +62,9 @@ class Traceback:
     error: str
     weak: bool = False
     """It was logged, or another thread's: the program may have gone on."""
+    own: bool = False
+    """The program raised it by a line of its own: its message is the program's, and may quote any
+    error."""
 
 
 def unranked(line: str) -> str:
@@ -87,9 +102,11 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
     stops = [*headers[1:], len(plain)][: len(headers)]
     for header, stop in zip(headers, stops, strict=True):
         before = _before(plain, header)
-        if begin is None or not any(text in before for text in _CHAINED):
-            begin = header
+        chained = any(text in before for text in _CHAINED)
         at = _error_line(plain, header, stop)
+        handled = at is not None and _CHAINED[0] in before
+        if begin is None or not chained or (handled and _replaced(plain, begin, header, at or 0)):
+            begin = header
         if at is None:
             continue
         if _IGNORED.search(before) or _of_launcher(plain[at]):
@@ -98,7 +115,41 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         end = _message_end(plain, at)
         at, error = _of_another_rank(plain, at, end)
         first = _before(plain, begin)
-        yield Traceback(begin, at, end, _with_last_error(plain, at, error), _is_weak(first))
+        own = at < end and _is_own(plain, header, at)
+        yield Traceback(begin, at, end, _with_last_error(plain, at, error), _is_weak(first), own)
+
+
+def _frames(plain: list[str], header: int, at: int) -> list[tuple[str, str, str]]:
+    """Return file, function and code of the frames between two lines, the innermost last."""
+    found = []
+    for place in range(header + 1, at):
+        match = _FRAME.match(plain[place])
+        if match:
+            below = plain[place + 1] if place + 1 < at else ""
+            code = "" if _FRAME.match(below) else below.strip()
+            found.append((match[1], match[2], code))
+    return found
+
+
+def _is_own(plain: list[str], header: int, at: int) -> bool:
+    """Return whether a line of the program itself raised an exception that is no system's."""
+    frames = _frames(plain, header, at)
+    if not frames or _OF_SYSTEM.search(plain[at].partition(":")[0].strip()):
+        return False
+    file, _, code = frames[-1]
+    return not _NOT_OWN.search(file) and _RAISES.match(code) is not None
+
+
+def _replaced(plain: list[str], begin: int, header: int, at: int) -> bool:
+    """Return whether the program handled an exception, and failed in what it did instead.
+
+    A handler that raises anew stands in the function that tried: there the first one is the reason.
+    """
+    frames = _frames(plain, header, at)
+    tried = _frames(plain, begin, header)
+    if not frames or not tried or _NOT_OWN.search(frames[-1][0]):
+        return False
+    return frames[-1][:2] not in {frame[:2] for frame in tried}
 
 
 def _is_header(line: str) -> bool:

@@ -31,6 +31,7 @@ GPU_ORDINAL: Family = {
         "invalid device ordinal", "cudaErrorInvalidDevice", "nvalid device id",
         "CUDA_ERROR_INVALID_DEVICE", "nvalid device argument", "but torch.cuda.device_count() is",
         "But your machine only has",
+        confirmed=r"(?m)^(?!.*[Dd]evice ?[Ff]unction)",
     )
 }  # fmt: skip
 DUPLICATE_GPU: Family = {"duplicate_gpu": phrases("Duplicate GPU detected")}
@@ -42,6 +43,8 @@ GPU_MEMORY: Family = {
         "No executable batch size found", "CUDA_ERROR_OUT_OF_MEMORY", "XPU out of memory",
         "Error out of memory at line", "No available memory for the cache blocks",
         "larger than the available KV cache memory", "on startup is less than desired GPU memory",
+        "RESOURCE_EXHAUSTED: Out of memory", "OOM when allocating tensor with shape",
+        confirmed=r"(?m)^(?!.*(?:ray\.exceptions|java\.lang)\.OutOfMemoryError)",
     )
 }  # fmt: skip
 NO_GPU: Family = {
@@ -56,7 +59,8 @@ NO_GPU: Family = {
 CUDA_MISMATCH: Family = {
     "driver": phrases(
         "driver on your system is too old", "CUDA driver version is insufficient",
-        "no kernel image is available", "forward compatibility was attempted",
+        "no kernel image is available", "invalid device function",
+        "forward compatibility was attempted",
         "Driver/library version mismatch", "unsupported display driver",
         "not compatible with the current PyTorch installation",
         "invalid value for --gpu-architecture",

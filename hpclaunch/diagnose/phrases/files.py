@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hpclaunch.diagnose.phrases import Family, phrases
 
+_NO_NETWORK = r"(?m)^(?!.*(?:NET/|NCCL|ibv_|c10d|TCPStore|[Ss]ocket|gloo|libfabric|UCX))"
+"""The network between nodes has the same words for what it cannot do."""
 QUOTA: Family = {"quota": phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}
 DISK_FULL: Family = {
     "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
@@ -16,11 +18,14 @@ FILE_SYSTEM: Family = {
         "[Errno 116]",
         "transport endpoint shutdown",
         "[Errno 108]",
+        confirmed=_NO_NETWORK,
     ),
     "read_only": phrases("Read-only file system", "[Errno 30]"),
     "no_locks": phrases("No locks available", "[Errno 37]", "os error 37)"),
     "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
-    "io_error": phrases("Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error"),
+    "io_error": phrases(
+        "Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error", confirmed=_NO_NETWORK
+    ),
 }
 NO_PERMISSION: Family = {
     "no_permission": phrases(
@@ -43,7 +48,7 @@ TORN_FILE: Family = {
         "MetadataIncompleteBuffer", "Ran out of input", "unexpected EOF", "UnpicklingError",
         "pickle data was truncated", "not a ZIP archive", "BadZipFile", "invalid load key",
         "InvalidHeader", "file is truncated", "File is too small",
-        confirmed=r"(?m)^(?!.*Weights only load failed)",
+        confirmed=r"(?m)^(?!.*(?:Weights only load failed|requests\.exceptions\.InvalidHeader))",
     )
 }  # fmt: skip
 JSON_ERROR: Family = {

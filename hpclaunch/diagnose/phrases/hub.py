@@ -24,5 +24,6 @@ NO_ACCESS: Family = {
     "gated": phrases(
         "GatedRepoError", "gated repo", " is gated", "gated dataset", "Invalid user token",
         "Invalid credentials in Authorization", "not in the authorized list",
+        confirmed=r"[Rr]epo|dataset|uthoriz|token|redential|huggingface|access",
     )
 }  # fmt: skip

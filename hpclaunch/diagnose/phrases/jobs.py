@@ -37,6 +37,14 @@ NO_ENVIRONMENT: Family = {
         anywhere=True,
     )
 }  # fmt: skip
+NOT_ACTIVE: Family = {
+    "not_active": phrases(
+        "bin/activate: No such file", "Run 'conda init' before", "EnvironmentNameNotFound",
+        "EnvironmentLocationNotFound", "Could not find conda environment",
+        "conda: command not found", "mamba: command not found", "not a conda environment",
+        "not been properly configured to use 'conda activate'", anywhere=True,
+    )
+}  # fmt: skip
 TASK_KILLED: Family = {
     "task_killed": phrases(
         "srun: error: ", ": line ", latest=True,

@@ -27,7 +27,7 @@ PROCESS_LIMIT: Family = {
     "process_limit": phrases(
         "can't start new thread", "RLIMIT_NPROC", "Thread creation failed",
         "Resource temporarily unavailable", "fork: retry",
-        confirmed=r"[Tt]hread|fork|NPROC|Errno 11|BlockingIOError",
+        confirmed=r"(?m)^(?!.*lock file)(?=.*(?:[Tt]hread|fork|NPROC|Errno 11|BlockingIOError))",
     )
 }  # fmt: skip
 OPEN_FILES: Family = {
@@ -36,9 +36,10 @@ OPEN_FILES: Family = {
 HOST_MEMORY: Family = {
     "host_oom": phrases(
         "oom_kill event", "oom-kill event", "Out Of Memory", "OOM Killed", "ut of memory: Kill",
-        "exceeded memory limit",
+        "exceeded memory limit", "killed due to the node running low on memory",
+        "killed due to memory pressure (OOM)",
         confirmed=r"oom.kill event|(?:task|step|job).*Out Of Memory|OOM Killed|: Kill"
-        r"|exceeded memory limit",
+        r"|exceeded memory limit|running low on memory|memory pressure \(OOM\)",
         anywhere=True,
     ),
     "host_alloc": phrases(
@@ -49,7 +50,8 @@ HOST_MEMORY: Family = {
     ),
     "worker_killed": phrases(
         "is killed by signal: Killed", "died with <Signals.SIGKILL",
-        "returned non-zero exit status -9", "returned non-zero exit status 137",
+        "terminated with signal SIGKILL", "returned non-zero exit status -9",
+        "returned non-zero exit status 137",
     ),
     "worker_gone": phrases(
         ") exited unexpectedly", "has abruptly died during map", "terminated abruptly while",

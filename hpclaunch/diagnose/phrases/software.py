@@ -13,7 +13,8 @@ ABI: Family = {
         "undefined symbol: ", "binary incompatibility", "compiled using NumPy 1.x",
         "module compiled against ABI version", "compiled against API version",
         "_ARRAY_API not found", "numpy.core.multiarray failed to import",
-        "were built against a different", "was compiled with a different version of",
+        "Numpy is not available", "were built against a different",
+        "was compiled with a different version of",
     )
 }  # fmt: skip
 WRONG_WHEEL: Family = {
@@ -31,6 +32,7 @@ MISSING_LIBRARY: Family = {
         "Unable to load any of {lib",
         "libcuda.so cannot found", "CUDA Setup failed", "no libcuda.so",
         "compile the bitsandbytes library", "Configured CUDA binary not found at",
+        "find the bitsandbytes CUDA binary",
     )
 }  # fmt: skip
 PACKAGE_INDEX: Family = {
@@ -53,7 +55,9 @@ NO_COMPILER: Family = {
         "MissingCUDAException", "CUDAMismatchException", "Error building extension",
         "Ninja is required to load", "does not match the version torch was compiled with",
         "unable to compile cuda/cpp", "nvcc not found", "fatal error: Python.h",
-        "'nvcc'", "cannot find -l", "mismatches the version that was used to compile",
+        ".so: cannot open shared", "'nvcc'", "cannot find -l",
+        "mismatches the version that was used to compile",
+        confirmed=r"(?m)^(?!.*cannot open shared)|torch_extensions/",
     )
 }  # fmt: skip
 NO_PACKAGE: Family = {
@@ -93,6 +97,8 @@ CHAT: Family = {
         "jinja2.exceptions.", "Conversation roles must alternate", "roles must alternate"
     ),
 }
+WEIGHTS_ONLY: Family = {"weights_only": phrases("Weights only load failed")}
+BETWEEN: Family = {"no_attribute": phrases("has no attribute '", confirmed=r"(?m)AttributeError: ")}
 PACKAGE_VERSIONS: Family = {
     "package_versions": phrases(
         "cannot import name ", "VersionConflict", "is required for a normal functioning of",

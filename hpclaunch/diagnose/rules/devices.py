@@ -9,7 +9,12 @@ from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
-_OF_GPU = re.compile(r"CUDA|cuda|NCCL|nccl|GPU|CUBLAS|CUDNN")
+_OF_GPU = re.compile(r"cuda|nccl|gpu\b|gpus\b|cublas|cudnn", re.IGNORECASE)
+
+
+_NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-arch")
+_OUTSIDE = re.compile(r"out of bounds|srcIndex < |ind_dim_size|t < n_classes|cur_target < ")
+"""How CUDA's kernels assert that an index lies within its table."""
 
 
 def fabric_manager(evidence: RunEvidence) -> Cause | None:
@@ -93,12 +98,14 @@ def missing(evidence: RunEvidence) -> Cause | None:
     rank, host = advice.who(evidence, line)
     built = "not compiled with CUDA" in line.text
     headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
+    container = ("in a container of Apptainer the driver is there with --nv alone",)
     steps = (
         ("install a PyTorch for CUDA in the job's environment, or name another by --venv",)
         if built
         else (
             "see that the job asks for GPUs (--gpus and --gpu of hpclaunch sbatch)",
             "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files",
+            *(container if evidence.record.program else ()),
         )
     )
     return Cause(headline, steps, (line,), rank, host)
@@ -112,7 +119,7 @@ def driver(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
-    kernels = re.search(r"no kernel image|not compatible|gpu-arch", line.text) is not None
+    kernels = _NO_KERNELS.search(line.text) is not None
     broken = "Driver/library" in line.text or "unsupported display" in line.text
     headline = "the driver is too old for this PyTorch's CUDA"
     steps: tuple[str, ...] = (
@@ -121,6 +128,7 @@ def driver(evidence: RunEvidence) -> Cause | None:
     )
     if kernels:
         headline = "this PyTorch has no code for this GPU"
+        headline += f": {line.text}" if "HIP" in line.text else ""
     elif broken:
         headline = "the driver on the node and its libraries are of two versions"
         steps = ("tell your site's support: the node must be restarted or its driver loaded anew",
@@ -164,4 +172,12 @@ def fault(evidence: RunEvidence) -> Cause | None:
     failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
         "device_assertion"
     )
+    if failed and _OUTSIDE.search(failed.text):
+        headline = f"an index is outside its table: {headline}"
+        steps = (
+            "of an embedding: a token beyond the vocabulary, see model.resize_token_embeddings; of "
+            "a loss: a label beyond the classes",
+            steps[0],
+            advice.resume(evidence),
+        )
     return Cause(headline, steps, (failed, line) if failed else (line,), rank, host)

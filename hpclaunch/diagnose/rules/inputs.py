@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -18,6 +18,11 @@ _UNDER = re.compile(
     re.M,
 )
 """What the loader of the data met first."""
+_OF_PYTHON = re.compile(r"python|conda|mamba|torch|venv", re.IGNORECASE)
+_OF_LIBRARIES = re.compile(
+    r"cuda|cudnn|nccl|gcc|gnu|mpi|mkl|nvhpc|intel|foss|rocm|toolkit|compiler", re.IGNORECASE
+)
+"""Modules, by their names, that bring a Python with its packages, or libraries and compilers."""
 _STARTUP = re.compile(r"^\S*(?:/etc/|/usr/share/|/\.bash|/\.profile|/\.zsh|modules/init)")
 """Shells' start-up files: what is missing in them is missed by no job."""
 
@@ -68,11 +73,47 @@ def calibration(evidence: RunEvidence) -> Cause | None:
 
 def no_module(evidence: RunEvidence) -> Cause | None:
     """A module that the script loads is not there on the node."""
-    line = evidence.root_cause_line("no_module")
+    line = evidence.root_cause_line("no_module") or _module_before(evidence)
     if line is None:
         return None
     step = "what there is: module avail; the job loads those of --module and of the site profile"
     return Cause(f"a module is not there: {line.text}", (step,), (line,))
+
+
+def _module_before(evidence: RunEvidence) -> Clue | None:
+    """Return the script's line on a module that would have brought what a rank then missed."""
+    brings = None
+    if evidence.root_cause_line("no_package"):
+        brings = _OF_PYTHON
+    elif evidence.root_cause_line("missing_library", "no_compiler"):
+        brings = _OF_LIBRARIES
+    if brings is None:
+        return None
+    lines = _of_script(evidence, "no_module")
+    return next((line for line in lines if brings.search(line.text)), None)
+
+
+def _of_script(evidence: RunEvidence, name: str) -> list[Clue]:
+    """Return the lines with a phrase of a name that no rank wrote."""
+    return [line for line in evidence.matching_lines(name) if line.local_rank is None]
+
+
+def not_active(evidence: RunEvidence) -> Cause | None:
+    """The script could not activate its environment, and a rank missed what that one holds."""
+    if evidence.root_cause_line("no_package", "missing_library", "no_compiler") is None:
+        return None
+    line = next(iter(_of_script(evidence, "not_active")), None)
+    if line is None:
+        return None
+    missed = evidence.last_words.rstrip().rpartition("\n")[2].strip()
+    steps = (
+        "a conda environment in a job: source its installation's etc/profile.d/conda.sh before "
+        "conda activate; any other must be on storage that the nodes see",
+        f"see the top of {evidence.folder.script}",
+        advice.resume(evidence),
+    )
+    headline = f"the environment is not active: {line.text}"
+    return Cause(f"{headline} (then {missed})" if missed else headline, steps, (line,))
 
 
 def no_environment(evidence: RunEvidence) -> Cause | None:

@@ -25,6 +25,7 @@ _LOST = re.compile(
     r"|died|killed|SIGKILL"
 )
 """An exception that a process of the rank's own leaves behind where it is killed."""
+_EXITED = re.compile(r"exited unexpectedly|abruptly")
 _NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
 
 FULL = 0.9
@@ -194,7 +195,11 @@ def _gone(evidence: RunEvidence) -> Clue | None:
     context = b"".join(rank.context for rank in evidence.speakers[:1])
     if "killed by signal" in evidence.last_words or HEADER.encode() in context:
         return None
-    return evidence.root_cause_line("worker_gone")
+    line, rank = evidence.root_cause_line("worker_gone"), evidence.culprit
+    chained = "direct cause" in evidence.last_words
+    if rank and rank.error and not _EXITED.search(rank.error) and not chained:
+        return None  # the worker itself said why it ended
+    return line
 
 
 def _of_worker(line: Clue) -> str:

@@ -160,6 +160,13 @@ def _unresolved(evidence: RunEvidence, line: Clue, first: str) -> Cause:
     return Cause(headline, steps, (line,), rank, node)
 
 
+_MEETING = re.compile(
+    r"torch/distributed|torch\.distributed|TCPStore|[Rr]endezvous|init_process_group|MASTER_PORT"
+    r"|server socket|Dist\w+Error|no free port|accelerate|deepspeed|gloo|NCCL"
+)
+"""It was a port at which ranks meet."""
+
+
 def port(evidence: RunEvidence) -> Cause | None:
     """Another program listens at the port where the ranks were to meet."""
     line = evidence.root_cause_line("port_taken")
@@ -169,6 +176,15 @@ def port(evidence: RunEvidence) -> Cause | None:
     number = next((group for group in match.groups() if group), "") if match else ""
     which = f"port {number}" if number else "a port of the job"
     rank, host = evidence.rank_and_host(line)
+    if evidence.explained and not _MEETING.search(evidence.last_words):
+        steps = (
+            "every rank of a node opens the same port where its number is fixed: add LOCAL_RANK to "
+            "it, or let rank 0 alone open it",
+            advice.resume(evidence),
+        )
+        number = f" {number}" if number else ""
+        headline = f"a port{number} that the program opens is taken: {line.text}"
+        return Cause(headline, steps, (line,), rank, host)
     steps = (advice.resume(evidence), "--port chooses another (by default it follows the job id)")
     return Cause(f"{which} is taken by another program", steps, (line,), rank, host)
 

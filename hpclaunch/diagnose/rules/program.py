@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import replace
+from pathlib import PurePath
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.last_words import argument_error, without_noise
@@ -24,6 +25,7 @@ ARGPARSE = 2
 """Exit code of a program that argparse ends."""
 _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 """How the trainer names an error of a reward function (hpclaunch/train/rewards.py)."""
+_RAISED = re.compile(r'File "([^"\n]+)", line (\d+), in [^\n]+\n(?:\[rank\d+\]:)? {3,}(\S[^\n]*)')
 _FIX = re.compile(r"(?:Please|Set|Use|Try|Consider|Install|Run|You can|You should|To fix) \w.{8,}")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
@@ -79,7 +81,18 @@ def exception(evidence: RunEvidence) -> Cause | None:
     if rank.code is not None and rank.error.endswith(f"(exit code {rank.code})"):
         words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
         shown_lines = (*words, evidence.exit_line(rank))
-    return Cause(rank.error, tuple(steps), shown_lines, rank.rank, rank.host)
+    return Cause(_with_code(rank), tuple(steps), shown_lines, rank.rank, rank.host)
+
+
+def _with_code(rank: RankFailure) -> str:
+    """Return a rank's error; of one without a message the line of code that raised it, too."""
+    if not re.fullmatch(r"[\w.]+", rank.error):
+        return rank.error
+    raised = _RAISED.findall(rank.text.decode("utf-8", errors="replace"))
+    if not raised:
+        return rank.error
+    file, number, code = raised[-1]
+    return f"{rank.error} ({PurePath(file).name}:{number}: {tidy(code)})"
 
 
 def _own_fix(rank: RankFailure) -> str:
@@ -87,7 +100,8 @@ def _own_fix(rank: RankFailure) -> str:
     lines = rank.text.decode("utf-8", errors="replace").split("\n")
     at = len(lines) - 1 if rank.error_at is None else rank.error_at
     below = [tidy(_unranked(line)) for line in lines[at + 1 : at + MESSAGE]]
-    return next((line for line in below if _FIX.match(line)), "")
+    advised = [line for line in below if _FIX.match(line)]
+    return next((line for line in advised if not line.startswith("You can ")), "".join(advised[:1]))
 
 
 def killed(evidence: RunEvidence) -> Cause | None:

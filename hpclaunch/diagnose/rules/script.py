@@ -15,11 +15,15 @@ _TASK = re.compile(
     r"(Killed|Segmentation fault|Bus error|Aborted)"
 )
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
+ERRORS = 3
+"""Last lines of the script among which an error of srun's comes before its hints."""
+_SRUN_ERROR = re.compile(r"^s(?:run|batch): (?:error|fatal): ")
 _LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
 """How bash names a line of a script that it cannot execute."""
 _CONSEQUENCE = re.compile(
     r"^hpclaunch: (?:job \d+, (?:attempt|start)|fetching model|starting \d+ process)"
-    r"|failed too|failed with code|Job step aborted|got SIGCONT|forcing job termination"
+    r"|Application launch failed|failed too|failed with code|Job step aborted|got SIGCONT"
+    r"|forcing job termination"
     r"|Terminating StepId|Exited with exit code|_step_signal|Job step creation|node failure"
     r"|task \d+: (?:Terminated|Killed)|CANCELLED AT|Force Terminated|spank: required plugin"
     r"|going to /tmp instead|[Ff]ailed to invoke spank|error: spank: "
@@ -81,7 +85,9 @@ def _message_of_script(evidence: RunEvidence) -> Clue | None:
     """Return the last line of the script that is no consequence of another failure."""
     lines = (line for line in reversed(evidence.matching_lines("script"))
              if not _CONSEQUENCE.search(line.text))  # fmt: skip
-    return next(lines, None)
+    found = list(lines)
+    errors = (line for line in found[:ERRORS] if _SRUN_ERROR.match(line.text))
+    return next(errors, next(iter(found), None))
 
 
 def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:

@@ -141,8 +141,13 @@ def other_access(evidence: RunEvidence) -> Cause | None:
     found = _of(evidence, "other")
     if found is None or found[0].fault not in _KEY:
         return None
-    headline = f"{found[0].host} refuses: {found[1].text}"
-    steps = ("see the key or token for it in the job", advice.resume(evidence))
+    text = found[1].text
+    step = "see the key or token for it in the job"
+    if "pyxis" in text or "enroot" in text:
+        text = text.rpartition("[ERROR] ")[2]
+        step = "enroot takes your login for the registry from ~/.config/enroot/.credentials"
+    headline = f"{found[0].host} refuses: {text}"
+    steps = (step, advice.resume(evidence))
     return Cause(headline, steps, (found[1],), *advice.who(evidence, found[1]))
 
 

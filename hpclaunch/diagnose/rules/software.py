@@ -60,11 +60,13 @@ def abi(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("abi")
     if line is None:
         return None
+    if "Numpy is not available" in line.text:
+        line = evidence.context_line("abi") or line
     vendor = _VENDOR.search(line.text)
     if vendor:
         return _two_copies(evidence, line, vendor)
     name = package_of(line.text)
-    if re.search(r"numpy|NumPy|_ARRAY_API|multiarray|API version", line.text):
+    if re.search(r"numpy|N[Uu]m[Pp]y|_ARRAY_API|multiarray|API version", line.text):
         culprit = package_of(evidence.last_words.replace(line.text, ""))
         headline = "a package was compiled for another NumPy (binary incompatibility with numpy)"
         steps = [
@@ -115,7 +117,9 @@ def wrong_wheel(evidence: RunEvidence) -> Cause | None:
 def missing_library(evidence: RunEvidence) -> Cause | None:
     """A shared library is not there on the node."""
     line = evidence.root_cause_line("missing_library")
-    if line is None:
+    if line is None and "bitsandbytes" in evidence.last_words:
+        line = evidence.context_line("missing_library")
+    if line is None or "torch_extensions/" in line.text:
         return None
     if "bitsandbytes" in line.text:
         fixes = (
@@ -149,32 +153,6 @@ def old_package(evidence: RunEvidence) -> Cause | None:
     steps = (f"python -m pip install --upgrade {both}", advice.resume(evidence))
     what = "the model's tokenizer.json" if name == "tokenizers" else "this model"
     headline = f"{name} is too old for {what}: {line.text}"
-    return Cause(headline, steps, (line,), *_who(evidence, line))
-
-
-def no_compiler(evidence: RunEvidence) -> Cause | None:
-    """Something is compiled in the job, and the compiler for it is missing or does not fit."""
-    steps: tuple[str, ...]
-    line = evidence.root_cause_line("no_compiler")
-    if line is None and "CalledProcessError" in evidence.last_words:
-        line = evidence.context_line("no_compiler")
-    if line is None:
-        return None
-    if "Python.h" in line.text:
-        steps = (
-            "the headers of this Python are not on the node: use one that brings them (a module, "
-            "conda, uv), or ask your site for python3-devel on the nodes",
-            advice.resume(evidence),
-        )
-        headline = f"Triton must compile in the job, and cannot: {line.text}"
-        return Cause(headline, steps, (line,), *_who(evidence, line))
-    steps = (
-        "load modules that bring a C compiler, and a CUDA toolkit of the version that torch was "
-        "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
-        "why a build failed stands above: hpclaunch logs " + evidence.record.name,
-        advice.resume(evidence),
-    )
-    headline = f"something must be compiled in the job, and cannot be: {line.text}"
     return Cause(headline, steps, (line,), *_who(evidence, line))
 
 

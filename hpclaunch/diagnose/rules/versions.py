@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.packages import package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -26,6 +27,23 @@ _TAKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("vllm", re.compile(r"LLM$|EngineArgs$|SamplingParams$")),
 )
 """Whose classes and functions programs call, by name."""
+
+
+_ATTRIBUTE = re.compile(
+    r"AttributeError: (?:module '([\w.]+)'|(?:type object )?'(\w+)'(?: object)?) has no attribute "
+    r"'(\w+)'"
+)
+_CLASSES = {
+    "Accelerator": "accelerate", "AcceleratorState": "accelerate", "PartialState": "accelerate",
+    "FullyShardedDataParallelPlugin": "accelerate", "DeepSpeedPlugin": "accelerate",
+    "TrainingArguments": "transformers", "GenerationConfig": "transformers",
+    "PreTrainedTokenizerFast": "transformers", "DynamicCache": "transformers",
+    "TrainerState": "transformers", "BitsAndBytesConfig": "transformers",
+    "LoraConfig": "peft", "PeftConfig": "peft", "LoraModel": "peft",
+    "DeepSpeedEngine": "deepspeed", "HfApi": "huggingface_hub", "Params4bit": "bitsandbytes",
+}  # fmt: skip
+"""Whose class it is, by name; those that a program's own class is likely to be called are not."""
+_FRAME = re.compile(r'File "([^"]+)", line \d+, in ')
 
 
 def hidden(evidence: RunEvidence) -> Cause | None:
@@ -99,4 +117,44 @@ def protobuf(evidence: RunEvidence) -> Cause | None:
         advice.resume(evidence),
     )
     headline = "protobuf is newer than a package that uses it was made for"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
+def weights_only(evidence: RunEvidence) -> Cause | None:
+    """torch.load, from 2.6 on, takes only tensors, and the file holds other Python objects."""
+    line = evidence.root_cause_line("weights_only")
+    if line is None:
+        return None
+    steps = (
+        "where you trust the file, and your program loads it: torch.load(..., weights_only=False)",
+        "where transformers or another package loads it, upgrade that package: its newer releases "
+        "know of it (PyTorch 2.6 changed the default)",
+        advice.resume(evidence),
+    )
+    headline = (
+        "PyTorch refuses a file with Python objects beside the tensors: Weights only load failed"
+    )
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
+def between_packages(evidence: RunEvidence) -> Cause | None:
+    """A package asks another one for what the installed version of that one does not have.
+
+    Only where the package itself asks: a user's own line may as well have a slip of the pen.
+    """
+    line = evidence.root_cause_line("no_attribute")
+    match = _ATTRIBUTE.search(line.text) if line else None
+    if line is None or match is None:
+        return None
+    package = match[1].partition(".")[0] if match[1] else _CLASSES.get(match[2], "")
+    frames = _FRAME.findall(evidence.last_words)
+    asks = package_of(frames[-1]) if frames else ""
+    if not package or not asks or package_of(f"site-packages/{package}/") in {asks, ""}:
+        return None
+    steps = (
+        f"see both: python -m pip show {asks} {package}; what does not fit: python -m pip check",
+        f"install them together: python -m pip install --upgrade {asks} {package}",
+        advice.resume(evidence),
+    )
+    headline = f"{asks} does not fit the installed {package}: {line.text}"
     return Cause(headline, steps, (line,), *advice.who(evidence, line))

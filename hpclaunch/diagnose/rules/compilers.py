@@ -1,0 +1,43 @@
+"""What must be compiled in the job: the compiler, the headers, the CUDA toolkit for it."""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.run_evidence import RunEvidence
+
+
+def no_compiler(evidence: RunEvidence) -> Cause | None:
+    """Something is compiled in the job, and the compiler for it is missing or does not fit."""
+    steps: tuple[str, ...]
+    line = evidence.root_cause_line("no_compiler")
+    if line is None and "CalledProcessError" in evidence.last_words:
+        line = evidence.context_line("no_compiler")
+    if line is None:
+        return None
+    if "torch_extensions/" in line.text:
+        steps = (
+            "why the build failed stands above, or in the log of the rank that built it: "
+            f"hpclaunch logs {evidence.record.name}",
+            "a build that broke off, or one of another node, stays there: remove "
+            "~/.cache/torch_extensions, and build once before the job starts",
+            advice.resume(evidence),
+        )
+        headline = f"an extension that is compiled in the job is not there: {line.text}"
+        return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    if "Python.h" in line.text:
+        steps = (
+            "the headers of this Python are not on the node: use one that brings them (a module, "
+            "conda, uv), or ask your site for python3-devel on the nodes",
+            advice.resume(evidence),
+        )
+        headline = f"Triton must compile in the job, and cannot: {line.text}"
+        return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    steps = (
+        "load modules that bring a C compiler, and a CUDA toolkit of the version that torch was "
+        "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
+        "why a build failed stands above: hpclaunch logs " + evidence.record.name,
+        advice.resume(evidence),
+    )
+    headline = f"something must be compiled in the job, and cannot be: {line.text}"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
