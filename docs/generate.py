@@ -29,7 +29,7 @@ def recipe_page() -> str:
     """Return the page on recipes, from the schema, and the ready ones."""
     from hpclaunch.recipe import library
     from hpclaunch.recipe.families import published_models
-    from hpclaunch.recipe.objective_fields import CONFIG, LEARNING_RATE
+    from hpclaunch.recipe.objectives import OBJECTIVES
     from hpclaunch.recipe.training import DEFAULTS, OWNED
 
     found = {**classes("hpclaunch/recipe/schema.py"), **classes("hpclaunch/recipe/data_section.py")}
@@ -59,12 +59,12 @@ def recipe_page() -> str:
     parts += [f"| `{key}` | `{value}` |" for key, value in DEFAULTS.items()]
     parts.append("| `learning_rate` | by objective and method, below |")
     parts.append(
-        "\n| `method.objective` | its fields | `learning_rate`, full | lora | qlora |\n"
-        "|---|---|---|---|---|"
+        "\n| `method.objective` | learns | its fields | `learning_rate`, full | lora | qlora |\n"
+        "|---|---|---|---|---|---|"
     )
-    for objective, rates in LEARNING_RATE.items():
-        numbers = " | ".join(f"`{rates[kind]:g}`" for kind in ("full", "lora", "qlora"))
-        parts.append(f"| `{objective}` | {CONFIG[objective]} | {numbers} |")
+    for objective, spec in OBJECTIVES.items():
+        numbers = " | ".join(f"`{rate:g}`" for rate in spec.learning_rate.values())
+        parts.append(f"| `{objective}` | {spec.summary} | TRL's {spec.config} | {numbers} |")
     parts.append(
         "\nhpclaunch sets some fields itself and refuses them:\n\n| key | instead |\n|---|---|"
     )

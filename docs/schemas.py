@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from hpclaunch.recipe.data_section import Format
-from hpclaunch.recipe.schema import Objective
+from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from hpclaunch.site.sbatch_options import SITE_NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -67,8 +67,8 @@ ALIASES = {
     "DataSource": "sections",
     "Format": ", ".join(get_args(Format)),
     "MethodKind": "full, lora, qlora",
-    "Objective": ", ".join(get_args(Objective)),
-    "DEFAULT_OBJECTIVE": "sft",
+    "Objective": ", ".join(OBJECTIVES),
+    "DEFAULT_OBJECTIVE": DEFAULT_OBJECTIVE,
     "Sharding": "full, hybrid, grad, none",
     "PositiveInt": "whole number, at least 1",
     "Count": "whole number, at least 0",

@@ -52,7 +52,7 @@ RETIRED = {
     "marks": "events",
     "patience": "timeout",
     "told": "what it is",
-    "RunTrainer": "SFTRunTrainer",
+    "RunTrainer": "CheckpointingTrainerMixin",
     "sft_config": "training_arguments",
     "in_flight": "an async save that is running",
     "resume_point": "what it is",

@@ -97,7 +97,8 @@ class Survey:
             return self.recipe.method.grpo.max_prompt_length
         packed = self._packs and training.get("packing") is not False
         strategy = training.get("packing_strategy")
-        if packed and (strategy in WHOLE_PACKINGS or (self._pretrains and strategy is None)):
+        whole_texts = self.recipe.objective_spec.learns_every_token
+        if packed and (strategy in WHOLE_PACKINGS or (whole_texts and strategy is None)):
             return None
         length = training.get("max_length")
         return length if isinstance(length, int) else None
@@ -105,16 +106,12 @@ class Survey:
     @property
     def _packs(self) -> bool:
         """Whether the objective's trainer can put several samples into a row."""
-        return self.recipe.objective in ("sft", "pretrain")
+        return self.recipe.objective_spec.packs
 
     @property
     def _prompts(self) -> bool:
         """Whether rows are prompts, which the model answers itself."""
-        return self.recipe.objective == "grpo"
-
-    @property
-    def _pretrains(self) -> bool:
-        return self.recipe.objective == "pretrain"
+        return self.recipe.objective_spec.writes_completions
 
     def _options(self, row: Mapping[str, Any]) -> LossOptions:
         training = self.recipe.training
@@ -198,7 +195,7 @@ class Survey:
             self._spans.append((length - 1, length, length))
         elif has_answers(row):
             answers = tokenize_answers(row, tokenizer)
-            self._spans.append(answers.span(whole=self.recipe.objective == "reward"))
+            self._spans.append(answers.span(whole=self.recipe.objective_spec.scores))
         else:
             tokens = tokenize(row, tokenizer, options)
             self._spans.append((*tokens.bounds, len(tokens.ids)))

@@ -23,8 +23,9 @@ from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, local_data
 from hpclaunch.dataset.splits import missing_shards
 from hpclaunch.errors import UserError, printable
+from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.schema import Data, Recipe
-from hpclaunch.recipe.shapes import COLUMNS, Shape, convert, left_out
+from hpclaunch.recipe.shapes import COLUMNS, convert, left_out
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.units import size
 

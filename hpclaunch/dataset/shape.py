@@ -10,8 +10,9 @@ from typing import Any
 from hpclaunch.dataset.formats import format_of
 from hpclaunch.dataset.rows import Row
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import Shape, detect
+from hpclaunch.recipe.shapes import detect
 
 _NESTS = ("data", "instances", "rows", "examples", "train")
 _TURNS = {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "tools"}

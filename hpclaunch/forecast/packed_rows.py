@@ -30,7 +30,7 @@ class Rows(NamedTuple):
 
 def packs(recipe: Recipe) -> bool:
     """Return whether many samples go into one row."""
-    return recipe.objective in ("sft", "pretrain") and recipe.training.get("packing") is not False
+    return recipe.objective_spec.packs and recipe.training.get("packing") is not False
 
 
 def rows_of(recipe: Recipe, samples: int | None) -> Rows:

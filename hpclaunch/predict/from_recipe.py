@@ -32,7 +32,9 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples = limit if limit is not None else samples
     most = recipe.training.get("max_steps")
     micro = int(recipe.training["per_device_train_batch_size"])
-    if recipe.objective == "grpo" and samples is not None:  # of prompts: their completions
+    if (
+        recipe.objective_spec.writes_completions and samples is not None
+    ):  # of prompts: their completions
         at_once = max(1, prompts_at_once(recipe, ranks))
         samples = samples // at_once * at_once * generations(recipe) * iterations(recipe)
     return Workload(
@@ -81,7 +83,7 @@ def attention_is_eager(recipe: Recipe, model: Architecture) -> bool:
 
 def seq_len_of(recipe: Recipe) -> int:
     """Return the tokens of a sample at most; 4096 is assumed where the recipe cuts none."""
-    if recipe.objective == "grpo":
+    if recipe.objective_spec.writes_completions:
         return recipe.method.grpo.max_prompt_length + completion_tokens(recipe)
     return int(recipe.training.get("max_length") or 4096)
 

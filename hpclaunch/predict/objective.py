@@ -60,24 +60,24 @@ def _grpo_work(recipe: Recipe) -> ObjectiveWork:
 
 def objective_work(recipe: Recipe) -> ObjectiveWork:
     """Return what a recipe's objective adds."""
-    precomputed = bool(recipe.training.get("precompute_ref_log_probs"))
-    copy = recipe.method.kind == "full" and not precomputed
-    if recipe.objective == "dpo":
-        return ObjectiveWork(2, 0 if precomputed else 1, copy)
-    if recipe.objective == "kto":
-        # Without gradients: this model's for the KL, and both of the reference model.
-        estimates = recipe.training.get("loss_type") != "apo_zero_unpaired"
-        return ObjectiveWork(1, estimates + (0 if precomputed else 1 + estimates), copy)
-    if recipe.objective == "grpo":
+    spec = recipe.objective_spec
+    if spec.writes_completions:
         return _grpo_work(recipe)
-    if recipe.objective == "reward":
-        return ObjectiveWork(2, scores=True)
-    return PLAIN
+    precomputed = bool(recipe.training.get("precompute_ref_log_probs"))
+    compares = spec.reference is not None and not precomputed
+    # Without gradients: this model's for the KL, and of the reference model, for both.
+    estimates = spec.estimates_kl(recipe.training)
+    return ObjectiveWork(
+        spec.sequences,
+        estimates + (1 + estimates if compares else 0),
+        reference_copy=compares and recipe.method.kind == "full",
+        scores=spec.scores,
+    )
 
 
 def unknown_of_generation(recipe: Recipe) -> list[str]:
     """Return in words what is not known of the time and memory in which completions are written."""
-    if recipe.objective != "grpo":
+    if not recipe.objective_spec.writes_completions:
         return []
     rewards = "the time of the reward functions"
     if recipe.method.grpo.server.enabled:

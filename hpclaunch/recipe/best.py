@@ -88,7 +88,7 @@ def _check_task(what: str, named: BestTask, recipe: Recipe) -> None:
         raise UserError(
             f"{what}: there are no checkpoints to choose from", "set checkpoints.every_steps"
         )
-    if recipe.objective == "reward":
+    if recipe.objective_spec.scores:
         raise UserError(
             f"{what}: a reward model writes nothing that a task could score",
             f"set checkpoints.best: {EVAL_LOSS}",

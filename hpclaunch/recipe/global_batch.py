@@ -87,8 +87,7 @@ def micro_batches(recipe: Recipe, ranks: int) -> list[int]:
 
 def least_micro_batch(recipe: Recipe) -> int:
     """Return the rows of the smallest micro-batch: KTO compares with the others in it."""
-    estimates = recipe.training.get("loss_type") != "apo_zero_unpaired"
-    return 2 if recipe.objective == "kto" and estimates else 1
+    return 2 if recipe.objective_spec.estimates_kl(recipe.training) else 1
 
 
 def _rows_in_words(rows: int) -> str:

@@ -52,7 +52,7 @@ def prompts_at_once(recipe: Recipe, ranks: int) -> int:
 
 def check_groups(recipe: Recipe, ranks: int) -> None:
     """Refuse batches that hold no whole groups of completions. Raises UserError."""
-    if recipe.objective != "grpo":
+    if not recipe.objective_spec.writes_completions:
         return
     training, group = recipe.training, generations(recipe)
     batch = int(training["per_device_train_batch_size"])
@@ -92,7 +92,7 @@ def check_groups(recipe: Recipe, ranks: int) -> None:
 
 def of_one_process(recipe: Recipe) -> Recipe:
     """Return the recipe for a process that reads the data alone: with groups that one rank has."""
-    if recipe.objective != "grpo":
+    if not recipe.objective_spec.writes_completions:
         return recipe
     taken = {"steps_per_generation", "generation_batch_size", "num_generations_eval"}
     kept = {key: value for key, value in recipe.training.items() if key not in taken}

@@ -7,8 +7,6 @@ from hpclaunch.recipe.schema import Recipe, Sharding
 
 OWN_VALUES = (True, False, "gaussian")
 """Values of `init_lora_weights` whose adapters start without a look at the base weights."""
-OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "kto", "reward", "grpo"})
-"""Objectives whose trainers take a model that is still on the meta device."""
 
 
 def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | None:
@@ -17,7 +15,7 @@ def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | Non
     What the model's files and tokens make necessary is not known here. `sharding`: in place of the
     recipe's own.
     """
-    fsdp, lora = recipe.fsdp, recipe.method.lora
+    fsdp, lora, objective = recipe.fsdp, recipe.method.lora, recipe.objective_spec
     adapter = recipe.method.kind != "full"
     reasons = (
         (fsdp.loading == "whole", "fsdp.loading is whole"),
@@ -25,11 +23,11 @@ def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | Non
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),
         (not fsdp.cpu_ram_efficient_loading, "fsdp.cpu_ram_efficient_loading is off"),
         (
-            recipe.objective not in OBJECTIVES,
+            not objective.loads_shards,
             f"objective {recipe.objective} was not tried with shards",
         ),
         (
-            recipe.objective == "grpo" and not adapter and bool(recipe.training.get("beta")),
+            objective.reference == "by_beta" and not adapter and bool(recipe.training.get("beta")),
             "training.beta compares with a second copy of the model",
         ),
         (recipe.performance.fp8, "performance.fp8 was not tried with shards"),

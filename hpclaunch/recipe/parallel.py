@@ -15,12 +15,11 @@ from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.levers import switched_on
+from hpclaunch.recipe.objectives import OBJECTIVES
 from hpclaunch.recipe.schema import Recipe, Sharding
 
 FIELD, TENSOR_FIELD = "fsdp.context_parallel", "fsdp.tensor_parallel"
 PADDING = "pad_to_multiple_of"
-OBJECTIVES = frozenset({"sft", "pretrain"})
-"""Objectives whose loss takes labels that were shifted before the sequence was split."""
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """`model_type`s whose training was held against one without context parallelism, by tests."""
 
@@ -98,10 +97,11 @@ def _check(recipe: Recipe) -> None:
     """Refuse what context parallelism cannot be combined with, by name. Raises UserError."""
     fsdp, training = recipe.fsdp, recipe.training
     name = f"{FIELD}: {fsdp.context_parallel}"
-    if recipe.objective not in OBJECTIVES:
+    if not recipe.objective_spec.context_parallel:
+        split = " and ".join(name for name, spec in OBJECTIVES.items() if spec.context_parallel)
         raise UserError(
             f"{name}: the loss of objective {recipe.objective} needs whole sequences",
-            f"leave {FIELD} out; it is for sft and pretrain",
+            f"leave {FIELD} out; it is for {split}",
         )
     for key in ("packing", "eval_packing", "padding_free"):
         if training.get(key):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpclaunch.recipe.schema import Objective
+from hpclaunch.recipe.objectives import OBJECTIVES, Objective
 
 PREFERENCE = {
     "chosen": "pairs of a chosen and a rejected answer",
@@ -39,16 +39,17 @@ SINGLE = {"messages", "conversations", "completion", "output"}
 
 def other_objective(have: set[str], objective: Objective) -> tuple[str, str, str] | None:
     """Return what rows with these columns are, what takes them and how to train on them."""
-    if objective == "sft":
+    shapes = OBJECTIVES[objective].shapes
+    if "prompt_completion" in shapes:
         return _other_than_sft(have)
     wanted = "set method.objective: "
     found = None
     if {"chosen", "rejected"} <= have:
         fix = f"{wanted}dpo"
-        if objective == "kto":
+        if "unpaired" in shapes:
             fix += ", or write a row for each answer: prompt, completion, label"
         found = PREFERENCE["chosen"], "DPO", fix
-    elif objective == "kto" and "kto_tag" in have:
+    elif "unpaired" in shapes and "kto_tag" in have:
         fix = "rename kto_tag to label, and write prompt and completion"
         found = "answers labelled in a column kto_tag", "LLaMA-Factory", fix
     elif {"prompt", "completion", "label"} <= have:
@@ -57,7 +58,7 @@ def other_objective(have: set[str], objective: Objective) -> tuple[str, str, str
         found = "prompts without an answer", "GRPO", f"{wanted}grpo"
     elif have & SINGLE:
         found = "answers without a judgement", "SFT", f"{wanted}sft"
-    elif "text" in have and objective != "pretrain":
+    elif "text" in have and "text" not in shapes:
         found = "plain text", "pretraining", f"{wanted}pretrain"
     return found
 

@@ -87,7 +87,7 @@ def check_grpo(document: Document, recipe: Recipe) -> None:
     """Refuse GRPO without rewards, and what it cannot be combined with. Raises UserError."""
     section = recipe.method.grpo
     where = document.where(("method", "grpo", "rewards"))
-    if recipe.objective != "grpo":
+    if not recipe.objective_spec.writes_completions:
         if section.rewards or section.server.enabled:
             raise UserError(
                 f"{where}: method.grpo belongs to objective grpo, and this is {recipe.objective}",
@@ -96,7 +96,7 @@ def check_grpo(document: Document, recipe: Recipe) -> None:
         return
     if not section.rewards:
         raise UserError(
-            f"{where}: objective grpo needs a reward function",
+            f"{where}: objective {recipe.objective} needs a reward function",
             f"set {KEY}: [rewards.py:FUNCTION]",
         )
     functions = []
@@ -127,7 +127,8 @@ def check_grpo(document: Document, recipe: Recipe) -> None:
         )
     if recipe.fsdp.version == 1:
         raise UserError(
-            f"{document.where(('fsdp', 'version'))}: objective grpo generates with FSDP 2 only",
+            f"{document.where(('fsdp', 'version'))}: objective {recipe.objective} generates "
+            "with FSDP 2 only",
             "set fsdp.version: 2",
         )
 

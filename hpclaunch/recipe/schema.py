@@ -10,18 +10,23 @@ import msgspec
 
 from hpclaunch.recipe.data_section import Data, DataSource
 from hpclaunch.recipe.grpo_section import Grpo, GrpoServer
+from hpclaunch.recipe.objectives import (
+    DEFAULT_OBJECTIVE,
+    OBJECTIVES,
+    MethodKind,
+    Objective,
+    ObjectiveSpec,
+)
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.section import Count, Fraction, Name, PositiveInt, Section
 
-__all__ = ["Data", "DataSource", "Grpo", "GrpoServer"]
+__all__ = [
+    "DEFAULT_OBJECTIVE", "Data", "DataSource", "Grpo", "GrpoServer", "MethodKind", "Objective",
+]  # fmt: skip
 
-MethodKind = Literal["full", "lora", "qlora"]
-Objective = Literal["sft", "pretrain", "dpo", "kto", "reward", "grpo"]
 Sharding = Literal["full", "hybrid", "grad", "none"]
 Level = Literal["auto", "none", "mlp", "whole"]
 """Of activation checkpointing."""
-DEFAULT_OBJECTIVE: Objective = "sft"
-"""That of a recipe that names none."""
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -90,10 +95,8 @@ class Method(Section, frozen=True, kw_only=True):
 
     kind: MethodKind = "lora"
     objective: Objective = DEFAULT_OBJECTIVE
-    """Which loss is trained, each by TRL's own trainer. sft: supervised fine-tuning. pretrain:
-    every token of plain text. dpo: prefer one of two answers. kto: answers that are good or bad.
-    reward: a model that scores answers. grpo: the model writes answers, which reward functions of
-    yours score."""
+    """Which loss is trained, each by TRL's own trainer: the table under `training` says what each
+    of them learns."""
     lora: Lora = Lora()
     quantization: Quantization = Quantization()
     grpo: Grpo = Grpo()
@@ -189,9 +192,9 @@ class Monitoring(Section, frozen=True, kw_only=True):
 
 
 class Recipe(Section, frozen=True, kw_only=True):
-    """A whole recipe. `training` holds any field of the objective's TRL config by its own name
-    (SFTConfig, DPOConfig, KTOConfig, RewardConfig, GRPOConfig), and `global_batch`: the rows of an
-    optimizer step over all ranks, from which batch and accumulation follow."""
+    """A whole recipe. `training` holds any field of the objective's TRL config by its own name, and
+    `global_batch`: the rows of an optimizer step over all ranks, from which batch and accumulation
+    follow."""
 
     name: str
     model: Model
@@ -216,3 +219,8 @@ class Recipe(Section, frozen=True, kw_only=True):
     def objective(self) -> Objective:
         """Which loss is trained: `method.objective`."""
         return self.method.objective
+
+    @property
+    def objective_spec(self) -> ObjectiveSpec:
+        """What follows from the objective: its row of `OBJECTIVES`."""
+        return OBJECTIVES[self.method.objective]

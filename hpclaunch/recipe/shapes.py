@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.objectives import (
+    DEFAULT_OBJECTIVE,
+    OBJECTIVES,
+    PAIRS,
+    Objective,
+    Shape,
+)
 from hpclaunch.recipe.other_names import OTHER_NAMES, by_known_names, with_other_names
 from hpclaunch.recipe.pairs import WITH_MESSAGES, alpaca_of, pair_of
 from hpclaunch.recipe.preference import (
@@ -17,14 +24,8 @@ from hpclaunch.recipe.preference import (
 )
 from hpclaunch.recipe.preference_rows import QUESTIONS, preference_of, unpaired_of
 from hpclaunch.recipe.prompt_rows import prompt_of
-from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
 from hpclaunch.recipe.tools import RowProblem, tools_of
 from hpclaunch.recipe.turns import check_answered, is_text, turns_of, with_system
-
-Shape = Literal[
-    "messages", "conversations", "prompt_completion", "text", "alpaca",
-    "preference", "implicit_preference", "unpaired", "prompt",
-]  # fmt: skip
 
 COLUMNS: dict[Shape, tuple[str, ...]] = {
     "messages": ("messages",),
@@ -38,19 +39,6 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
     "prompt": ("prompt",),
 }
 """The columns each shape must have."""
-
-PAIRS: tuple[Shape, ...] = ("preference", "implicit_preference")
-"""Pairs of a chosen and a rejected answer, with their prompt or beginning with it."""
-
-SHAPES: dict[Objective, tuple[Shape, ...]] = {
-    "sft": ("messages", "conversations", "prompt_completion", "alpaca", "text"),
-    "pretrain": ("text",),
-    "dpo": PAIRS,
-    "kto": ("unpaired",),
-    "reward": PAIRS,
-    "grpo": ("prompt",),
-}
-"""The shapes that an objective's data may have, in the order in which they are detected."""
 
 OPTIONAL: dict[Shape, tuple[str, ...]] = {
     "messages": WITH_MESSAGES,
@@ -88,15 +76,16 @@ def detect(
     `wanted`: the recipe's `data.format`; `source`: the file or dataset, for the error.
     """
     have = set(columns)
-    candidates = [shape for shape in SHAPES[objective] if wanted in ("auto", shape)]
-    if wanted == "messages" and objective == DEFAULT_OBJECTIVE:
+    shapes = OBJECTIVES[objective].shapes
+    candidates = [shape for shape in shapes if wanted in ("auto", shape)]
+    if wanted == "messages" and "conversations" in shapes:
         candidates.append("conversations")
-    if wanted == "preference" and "implicit_preference" in SHAPES[objective]:
+    if wanted == "preference" and "implicit_preference" in shapes:
         candidates.append("implicit_preference")
     if not candidates:
         raise UserError(
             f"data.format {wanted} is no shape of rows that objective {objective} takes",
-            f"set data.format: auto; it needs {_listed(SHAPES[objective])}",
+            f"set data.format: auto; it needs {_listed(shapes)}",
         )
     for shape in candidates:
         if have.issuperset(COLUMNS[shape]):
@@ -136,7 +125,7 @@ def left_out(
     if shape == "prompt":
         return [name for name in columns if name in MEDIA]
     used = {*COLUMNS[shape], *OPTIONAL[shape]} - set(QUESTIONS if shape in PAIRS else ())
-    if objective != "reward":
+    if not OBJECTIVES[objective].reads_margin:
         used.discard("margin")
     used = with_other_names(used)
     return [name for name in columns if name not in used]
@@ -218,7 +207,7 @@ def _check_bearing(row: Mapping[str, Any], shape: Shape, wanted: str) -> None:
             continue  # whatever it is, the reward functions get it
         if value is None or value == "" or value in ([], {}):
             continue
-        if name in PREFERENCE and shape in SHAPES[DEFAULT_OBJECTIVE] and shape != "text":
+        if name in PREFERENCE and shape in OBJECTIVES[DEFAULT_OBJECTIVE].shapes and shape != "text":
             if wanted != "auto" and not (TRAINERS[name] == "KTO" and is_verdict(value)):
                 continue
             raise RowProblem(

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import typing
 from functools import cache
 from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
-from hpclaunch.recipe.objective_fields import (
-    CONFIG,
-    DEFAULTS_OF,
-    FIELDS_OF,
-    HAS_NO,
-    LEARNING_RATE,
-    TEMPLATE_FIELDS,
-    check_field,
-    check_micro_batch,
-)
+from hpclaunch.recipe.objective_fields import TEMPLATE_FIELDS, check_field, check_micro_batch
+from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, MethodKind, Objective
 from hpclaunch.recipe.ranges import out_of_range
-from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, MethodKind, Objective
 from hpclaunch.shipped import shipped
 
 OWNED: dict[str, str] = {
@@ -79,8 +69,7 @@ def config_fields(objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, list[st
 
     These are the fields of its TRL config, and TEMPLATE_FIELDS.
     """
-    name = FIELDS_OF.get(objective, objective)
-    text = shipped("recipe", f"{name}_fields.json").read_text("utf-8")
+    text = shipped("recipe", OBJECTIVES[objective].fields_file).read_text("utf-8")
     fields: dict[str, list[str]] = json.loads(text)
     return {**fields, **TEMPLATE_FIELDS}
 
@@ -97,30 +86,15 @@ def check_training(document: Document) -> None:
     method = document.data.get("method")
     named = method.get("objective") if isinstance(method, dict) else None
     objective: Objective = DEFAULT_OBJECTIVE if named is None else named
-    if objective not in typing.get_args(Objective):
+    if objective not in OBJECTIVES:
         return  # the schema says so
     fields = config_fields(objective) | OWN_FIELDS
     for key, value in section.items():
         where = document.where(("training", key))
         if key in OWNED:
             raise UserError(f"{where}: training.{key} is not yours to set", OWNED[key])
-        others = [each for each in CONFIG if key in config_fields(each)]
-        if key == "max_length" and objective == "grpo":
-            raise UserError(
-                f"{where}: objective grpo has two lengths in place of training.max_length",
-                "set method.grpo.max_prompt_length and training.max_completion_length",
-            )
-        if key not in fields and others:
-            raise UserError(
-                f"{where}: training.{key} is a field of {CONFIG[others[0]]}, and objective "
-                f"{objective} has {CONFIG[objective]}",
-                "take it out, or set method.objective to the one it belongs to",
-            )
         if key not in fields:
-            hint = nearest(key, fields.keys() - OWNED.keys())
-            if hint.startswith("valid"):
-                hint = f"any field of {CONFIG[objective]} or Transformers' TrainingArguments"
-            raise UserError(f"{where}: unknown key 'training.{key}'", hint)
+            raise _unknown_key(where, key, objective, fields)
         if key == "optim" and str(value).startswith("paged_"):
             raise UserError(
                 f"{where}: training.optim: {value} cannot be saved in a sharded checkpoint",
@@ -134,6 +108,29 @@ def check_training(document: Document) -> None:
             raise UserError(f"{where}: training.{key}: {value!r} cannot be", f"{allowed}")
         check_field(where, key, value, objective)
     check_micro_batch(document, section, objective)
+
+
+def _unknown_key(
+    where: str, key: str, objective: Objective, fields: dict[str, list[str]]
+) -> UserError:
+    """Return the error of a key that is no field of the objective's config."""
+    spec = OBJECTIVES[objective]
+    if key in spec.has_no:
+        has, fix = spec.has_no[key]
+        return UserError(
+            f"{where}: objective {objective} has {has} in place of training.{key}", fix
+        )
+    others = [each for each in OBJECTIVES if key in config_fields(each)]
+    if others:
+        return UserError(
+            f"{where}: training.{key} is a field of TRL's {OBJECTIVES[others[0]].config}, and "
+            f"objective {objective} has TRL's {spec.config}",
+            "take it out, or set method.objective to the one it belongs to",
+        )
+    hint = nearest(key, fields.keys() - OWNED.keys())
+    if hint.startswith("valid"):
+        hint = f"any field of TRL's {spec.config} or Transformers' TrainingArguments"
+    return UserError(f"{where}: unknown key 'training.{key}'", hint)
 
 
 def _fits(value: Any, kinds: list[str]) -> bool:
@@ -155,8 +152,8 @@ def with_defaults(
     own_program: bool = False,
 ) -> dict[str, Any]:
     """Return the section with hpclaunch's defaults; the user's own values win."""
-    rate = LEARNING_RATE[objective][method]
-    defaults = {**DEFAULTS, **DEFAULTS_OF.get(objective, {}), "learning_rate": rate}
-    for key in HAS_NO.get(objective, ()):
+    spec = OBJECTIVES[objective]
+    defaults = {**DEFAULTS, **spec.defaults, "learning_rate": spec.learning_rate[method]}
+    for key in spec.has_no:
         del defaults[key]
     return {**defaults, **(PROGRAM_DEFAULTS if own_program else {}), **training}

@@ -115,7 +115,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
 
 def _small_groups(recipe: Recipe, training: dict[str, Any], missing: list[str]) -> Method:
     """Make GRPO's groups two short completions; return the method that has the ranks write them."""
-    if recipe.objective != "grpo":
+    if not recipe.objective_spec.writes_completions:
         return recipe.method
     del training["max_length"]
     for key in ("steps_per_generation", "generation_batch_size", "num_generations_eval"):

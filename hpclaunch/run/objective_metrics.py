@@ -7,14 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-KEPT = (
-    "rewards/margins", "rewards/accuracies", "rewards/chosen", "rewards/rejected",
-    "logps/chosen", "logps/rejected", "kl", "margin", "accuracy",
-    "min_reward", "mean_reward", "max_reward",
-    "reward", "reward_std", "frac_reward_zero_std", "entropy",
-    "completions/mean_length", "completions/max_length", "completions/clipped_ratio",
-)  # fmt: skip
-"""Metrics that events hold."""
+from hpclaunch.recipe.objectives import OBJECTIVES
+
+KEPT = tuple(dict.fromkeys(name for spec in OBJECTIVES.values() for name in spec.metrics))
+"""Metrics that events hold: those of all objectives."""
 
 _OF_FUNCTION = re.compile(r"rewards/[^/]{1,80}/(mean|std)")
 """Those of each reward function of GRPO, by its name."""

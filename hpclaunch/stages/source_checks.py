@@ -33,7 +33,7 @@ def refuse_scorers(stage: str, sources: Sequence[KnownSource]) -> None:
             "ForSequenceClassification" in str(each)
             for each in (named if isinstance(named, list) else [])
         )
-        if scores or (known.recipe is not None and known.recipe.objective == "reward"):
+        if scores or (known.recipe is not None and known.recipe.objective_spec.scores):
             raise UserError(
                 f"{known.source.name} is a reward model, which scores answers and writes none: "
                 f"{stage} does not take it",

@@ -25,11 +25,13 @@ def main(arguments: list[str]) -> int:
         phases.start(folder)
         phases.begin(phases.IMPORTING)
     try:
-        hide_unneeded(load(str(folder.recipe)))
+        recipe = load(str(folder.recipe))
+        hide_unneeded(recipe)
         with large_imports():
-            import hpclaunch.train.trainer  # noqa: F401 - and TRL, before the model is loaded
+            from hpclaunch.train.objectives import trainer_class
             from hpclaunch.train.session import run
 
+            trainer_class(recipe.objective)  # imports TRL, before the model is loaded
         run(folder)
         phases.begin("")
         phases.stop()

@@ -132,12 +132,10 @@ def load_reference(recipe: Recipe, inputs: Inputs, context: DistContext) -> Any 
     An adapter is compared with the model without it; where that is asked before the first step, the
     model is not yet sharded, and the copy is, until it has answered. Raises UserError.
     """
-    if recipe.objective == "grpo":  # by beta: 0, its default, compares with nothing
-        precomputes = False if inputs.arguments.beta else None
-    else:
-        precomputes = getattr(inputs.arguments, "precompute_ref_log_probs", None)
-    if precomputes is None:
-        return None  # the objective compares with nothing
+    kind = recipe.objective_spec.reference
+    if kind is None or (kind == "by_beta" and not inputs.arguments.beta):
+        return None
+    precomputes = kind == "precomputable" and inputs.arguments.precompute_ref_log_probs
     if recipe.method.kind != "full" and not (precomputes and context.fsdp_version):
         return None
     phases.begin(f"loading {recipe.model.name} once more, as the reference model")
@@ -203,7 +201,7 @@ def create_trainer(
     if recipe.method.kind == "qlora":
         model.hold_adapters(trainer.model, recipe.method.quantization)
         trainer.count_trainable_bytes()
-    elif recipe.method.kind == "lora" and recipe.objective == "reward":
+    elif recipe.method.kind == "lora" and recipe.objective_spec.scores:
         model.hold_in_float32(trainer.model)  # the head of the score is trained whole
         trainer.count_trainable_bytes()
     model.add_head_bias_attribute(trainer.model)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hpclaunch.chat.preference import tokenize_answers
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize, tokenize_prompt
-from hpclaunch.recipe.schema import Objective
 
 IGNORED = -100
 """Label of a token that the loss does not count."""
@@ -15,9 +14,11 @@ SPANS = ("first_learnt", "end_of_learnt", "length")
 """Columns that say where in a row something is learnt, and how many tokens it has."""
 
 Columns = dict[str, Any]
+"""A row as a trainer takes it, with SPANS."""
 
 
-def _labelled(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+def labelled(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    """Return the tokens of a text or of an answer, with labels of what is learnt of it."""
     result = tokenize(row, tokenizer, options)
     pairs = zip(result.ids, result.learnt, strict=True)
     return {
@@ -27,7 +28,8 @@ def _labelled(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions
     }
 
 
-def _compared(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+def compared(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    """Return the tokens of two answers, and of the prompt that they share."""
     tokens = tokenize_answers(row, tokenizer)
     chosen, rejected = tokens.answers
     return {
@@ -38,7 +40,8 @@ def _compared(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions
     }
 
 
-def _with_label(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+def with_label(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    """Return the tokens of a prompt and its answer, and whether the answer is good."""
     tokens = tokenize_answers(row, tokenizer)
     return {
         "prompt_ids": tokens.prompt,
@@ -48,7 +51,8 @@ def _with_label(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptio
     }
 
 
-def _scored(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+def scored(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    """Return the tokens of two answers, each behind the prompt."""
     tokens = tokenize_answers(row, tokenizer)
     chosen, rejected = (tokens.prompt + answer for answer in tokens.answers)
     margin = {"margin": row["margin"]} if "margin" in row else {}
@@ -60,7 +64,8 @@ def _scored(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) 
     }
 
 
-def _prompt(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+def prompt(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) -> Columns:
+    """Return the tokens of a prompt."""
     ids = tokenize_prompt(row, tokenizer, options.chat_template_kwargs)
     return {"prompt_ids": ids, **_spans((len(ids) - 1, len(ids), len(ids)))}
 
@@ -68,19 +73,6 @@ def _prompt(row: Mapping[str, Any], tokenizer: Tokenizer, options: LossOptions) 
 def _spans(span: tuple[int, int, int]) -> Columns:
     return dict(zip(SPANS, span, strict=True))
 
-
-COLUMNS_OF: dict[Objective, Callable[[Mapping[str, Any], Tokenizer, LossOptions], Columns]] = {
-    "sft": _labelled,
-    "pretrain": _labelled,
-    "dpo": _compared,
-    "kto": _with_label,
-    "reward": _scored,
-    "grpo": _prompt,
-}
-"""Returns a converted row as its trainer's columns, with SPANS. Raises RowProblem."""
-
-KEEPS_COLUMNS: frozenset[Objective] = frozenset({"grpo"})
-"""Objectives whose trainer needs the rows' own columns, too."""
 
 TOKENS = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids", "completion_ids")
 """Columns of tokens that are trained on."""

@@ -21,10 +21,11 @@ from hpclaunch.recipe import (
     tools,
     turns,
 )
+from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.other_names import known_name
 from hpclaunch.recipe.prompt_rows import handed_on
 from hpclaunch.recipe.schema import Data, Objective
-from hpclaunch.recipe.shapes import KEPT, Shape, convert, detect, left_out, row_problem
+from hpclaunch.recipe.shapes import KEPT, convert, detect, left_out, row_problem
 from hpclaunch.train import phases
 from hpclaunch.train.cached import cache_key
 from hpclaunch.train.hub import explain

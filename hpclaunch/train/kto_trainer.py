@@ -21,6 +21,7 @@ of the paper on KTO)."""
 class KTORunTrainer(CheckpointingTrainerMixin, ReferenceMixin, KTOTrainer):  # type: ignore[misc]  # trl is untyped
     """KTO, with checkpoints in a run folder."""
 
+    reference_columns = ("ref_logps", "ref_KL_logps")
     calculate_KL: bool
 
     def _prepare_dataset(self, dataset: Any, tokenizer: Any, args: Any, name: str) -> Any:

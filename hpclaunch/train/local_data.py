@@ -13,7 +13,7 @@ from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import Source
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import Objective
+from hpclaunch.recipe.objectives import OBJECTIVES, Objective
 from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
 from hpclaunch.train.text_rows import rows_of_text
 
@@ -112,7 +112,7 @@ def _alike(split: LocalSplit, objective: Objective) -> Iterator[tuple[list[str],
         yield [str(file) for file in split.files], []
         return
     for file, names in columns.items():
-        if objective == "grpo":
+        if OBJECTIVES[objective].writes_completions:
             yield [str(file)], []
             continue
         yield [str(file)], [name for name in names if name not in USED]

@@ -99,7 +99,9 @@ def _tokenized(rows: Rows, title: str, recipe: Recipe, tokenizer: Any, arguments
         arguments, masked = copy.copy(arguments), False
         arguments.assistant_only_loss = False
     tokens = template.token_source(tokenizer, assistant_only=masked)
-    prompts = recipe.method.grpo.max_prompt_length if recipe.objective == "grpo" else None
+    prompts = None
+    if recipe.objective_spec.writes_completions:
+        prompts = recipe.method.grpo.max_prompt_length
     return tokenize_rows(rows, title, tokens, arguments, recipe.objective, prompts)
 
 

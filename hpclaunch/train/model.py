@@ -10,7 +10,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.paths import is_local
-from hpclaunch.recipe.schema import Model, Objective, Quantization, Recipe
+from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.four_bit import keep_unpacked
 from hpclaunch.train.hub import explain
@@ -103,7 +103,8 @@ def load_model(
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
 
-    kind = model_class(recipe.objective, options)
+    scores = recipe.objective_spec.scores
+    kind = model_class(scores, options)
 
     def from_pretrained() -> Any:
         return kind.from_pretrained(
@@ -117,13 +118,13 @@ def load_model(
         )
 
     config = load_config(where)
-    with explain("model", where.path), reward_head.quiet(recipe.objective):
+    with explain("model", where.path), reward_head.quiet(scores):
         (model, report), whole = loading.load(
             recipe, config, vocab_size, fsdp_version, from_pretrained
         )
     log("each rank reads its own shard" if whole is None else f"loaded whole: {whole}")
     missing = set(report["missing_keys"])
-    if recipe.objective == "reward":
+    if scores:
         missing -= reward_head.initialize(model, missing)
     if missing:
         names = ", ".join(sorted(missing)[:3])
@@ -142,14 +143,14 @@ def load_model(
     return model
 
 
-def model_class(objective: Objective, options: dict[str, Any]) -> Any:
-    """Return Transformers' class of the models that an objective trains.
+def model_class(scores: bool, options: dict[str, Any]) -> Any:
+    """Return Transformers' class of models that write, or score, texts.
 
     `options` get what it needs of `from_pretrained`.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    if objective != "reward":
+    if not scores:
         return AutoModelForCausalLM
     options["num_labels"] = 1
     if "quantization_config" in options:
@@ -236,7 +237,7 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
             fields["trainable_token_indices"], model, new_tokens, fields["modules_to_save"] or []
         )
     try:
-        task = "SEQ_CLS" if recipe.objective == "reward" else "CAUSAL_LM"
+        task = "SEQ_CLS" if recipe.objective_spec.scores else "CAUSAL_LM"
         return LoraConfig(task_type=task, **fields)
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())

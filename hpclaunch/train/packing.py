@@ -6,10 +6,8 @@ import copy
 from typing import Any
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, Objective
+from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, Objective
 
-PACKED_OBJECTIVES: tuple[Objective, ...] = ("sft", "pretrain")
-"""Objectives whose trainer can put several samples into a row."""
 SEPARATING_FAMILIES = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "granite",
      "olmo2", "mixtral", "qwen2_moe", "qwen3_moe"}
@@ -30,8 +28,8 @@ def use_packing(
     model's. Raises UserError where packing is
     requested and the model would let samples see each other, or rows have no length.
     """
-    requested = training.get("packing")
-    if requested is False or objective not in PACKED_OBJECTIVES:
+    requested, spec = training.get("packing"), OBJECTIVES[objective]
+    if requested is False or not spec.packs:
         return False
     if training.get("max_length", 1) is None:
         if requested:
@@ -40,7 +38,7 @@ def use_packing(
                 "set training.max_length to the tokens of a row",
             )
         return False
-    if objective == "pretrain" and requested and training.get("packing_strategy") == "wrapped":
+    if spec.learns_every_token and requested and training.get("packing_strategy") == "wrapped":
         return True  # one stream of tokens without borders, as it is asked for
     if keeps_samples_apart(config):
         return True

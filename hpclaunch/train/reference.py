@@ -15,18 +15,13 @@ from typing import Any
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import phases
 from hpclaunch.train.distributed import DistContext, all_gather_object
-
-REFERENCE_COLUMNS = {
-    "dpo": ("ref_chosen_logps", "ref_rejected_logps"),
-    "kto": ("ref_logps", "ref_KL_logps"),
-}
-"""Columns that TRL reads instead of running the reference model."""
+from hpclaunch.train.trainer import TokenizedRowsMixin
 
 
-class ReferenceMixin:
+class ReferenceMixin(TokenizedRowsMixin):
     """Trains on rows as they come, with the reference model sharded like the policy.
 
-    Comes before TRL's DPOTrainer or KTOTrainer.
+    Comes before TRL's class.
     """
 
     run: RunFolder
@@ -40,6 +35,8 @@ class ReferenceMixin:
     precompute_ref_logps: bool
     reference: Any = None
     """The copy of the model that this trainer was given."""
+    reference_columns: tuple[str, ...] = ()
+    """Columns that TRL reads instead of running the reference model."""
 
     def __init__(self, *arguments: Any, ref_model: Any = None, **options: Any) -> None:
         """Take the trainer's own arguments as `arguments` and `options`."""
@@ -60,9 +57,6 @@ class ReferenceMixin:
         if self.eval_dataset is not None:
             size = self.args.precompute_ref_batch_size or self.args.per_device_eval_batch_size
             self.eval_dataset = self._precompute_ref_logps(self.eval_dataset, "eval", size)
-
-    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-        return dataset
 
     def create_accelerator_and_postprocess(self) -> None:
         """Shard the reference model as accelerate shards the model: layer by layer.
@@ -118,7 +112,7 @@ class ReferenceMixin:
             )
         )
         model = self.ref_model or self.model  # type: ignore[attr-defined]
-        names = REFERENCE_COLUMNS[self._name.lower()]  # type: ignore[attr-defined]
+        names = self.reference_columns
         values: dict[str, list[float]] = {name: [] for name in names}
         for batch in loader:
             results = self.compute_ref_log_probs(model, batch)  # type: ignore[attr-defined]

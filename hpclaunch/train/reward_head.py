@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from hpclaunch.recipe.schema import Objective
-
 HEAD = "score."
 """Name of Transformers' head for a score, with what follows it."""
 
@@ -35,11 +33,14 @@ def initialize(model: Any, missing: set[str]) -> set[str]:
 
 
 @contextlib.contextmanager
-def quiet(objective: Objective) -> Iterator[None]:
-    """Keep Transformers from warning of the head that every checkpoint of a plain model lacks."""
+def quiet(scores: bool) -> Iterator[None]:
+    """Keep Transformers from warning of the head that every checkpoint of a plain model lacks.
+
+    `scores`: the model has one.
+    """
     logger = logging.getLogger("transformers")
     level = logger.level
-    if objective == "reward":
+    if scores:
         logger.setLevel(logging.ERROR)
     try:
         yield

@@ -38,7 +38,7 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
     if not any(folder.final.glob("*.safetensors")):
         raise UserError(f"{folder.root} has no final weights", "let the run end first")
     recipe = load(str(folder.recipe))
-    if recipe.objective == "reward":
+    if recipe.objective_spec.scores:
         from hpclaunch.train.scores import scores
 
         return scores(folder, recipe)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.reporting import Mlflow
-from hpclaunch.recipe.schema import Objective, Recipe
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.tracking import check_trackers
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.distributed import LONG_TIMEOUT, DistContext
-from hpclaunch.train.objectives import config_class
-
-WHOLE_TEXTS = "bfd_split"
-"""Packing that cuts long texts into rows and loses nothing of them; texts do not see each other."""
+from hpclaunch.train.objectives import TRAINERS, config_class
 
 _SYNC_EACH_BATCH = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
 """Gradients are reduce-scattered after every micro-batch. Otherwise every rank keeps those of the
@@ -68,59 +65,6 @@ def _set_up_mlflow(mlflow: Mlflow, run: RunFolder) -> list[str]:
     return ["mlflow"]
 
 
-def _sft_defaults(
-    training: dict[str, Any], *, conversations: bool, packing: bool
-) -> dict[str, Any]:
-    """Return the SFTConfig fields that depend on the data and the model."""
-    fields: dict[str, Any] = {"packing": packing}
-    if packing:  # the rows of a batch become one row, whose mask grows with its square
-        rows = training["per_device_train_batch_size"]
-        fields["per_device_eval_batch_size"] = training.get("per_device_eval_batch_size", rows)
-    if conversations:
-        fields["assistant_only_loss"] = training.get("assistant_only_loss", True)
-    return fields
-
-
-def _pretrain_defaults(
-    training: dict[str, Any], *, conversations: bool, packing: bool
-) -> dict[str, Any]:
-    """Return the fields of SFTConfig with which every token of a text is learnt, once."""
-    fields = _sft_defaults(training, conversations=False, packing=packing)
-    strategy = training.get("packing_strategy", WHOLE_TEXTS)
-    return {**fields, **({"packing_strategy": strategy} if packing else {})}
-
-
-def _no_defaults(training: dict[str, Any], *, conversations: bool, packing: bool) -> dict[str, Any]:
-    return {}
-
-
-def _grpo_defaults(
-    training: dict[str, Any], *, conversations: bool, packing: bool
-) -> dict[str, Any]:
-    """Return the address of the server that writes completions, where launch.sh started one."""
-    host, port = (os.environ.get(f"HPCLAUNCH_SERVER{each}") for each in ("", "_PORT"))
-    if not (host and port):
-        return {}
-    return {
-        "use_vllm": True,
-        "vllm_mode": "server",
-        "vllm_server_host": host,
-        "vllm_server_port": int(port),
-        "vllm_group_port": int(port) + 1,
-    }
-
-
-OBJECTIVE_DEFAULTS: dict[Objective, Callable[..., dict[str, Any]]] = {
-    "sft": _sft_defaults,
-    "pretrain": _pretrain_defaults,
-    "dpo": _no_defaults,
-    "kto": _no_defaults,
-    "reward": _no_defaults,
-    "grpo": _grpo_defaults,
-}
-"""What each objective's config gets beside what all of them share."""
-
-
 def _of_levers(recipe: Recipe, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that switches of the `performance` section stand for."""
     performance = recipe.performance
@@ -159,9 +103,8 @@ def training_arguments(
     fields.pop("global_batch", None)  # batch and accumulation follow from it
     if "eos_token" not in config.__dataclass_fields__:
         fields.pop("eos_token", None)  # likewise
-    fields.update(
-        OBJECTIVE_DEFAULTS[recipe.objective](fields, conversations=conversations, packing=packing)
-    )
+    of_objective = TRAINERS[recipe.objective].settings
+    fields.update(of_objective(recipe, fields, conversations=conversations, packing=packing))
     fields.update(_of_levers(recipe, fields))
     fields.setdefault("ddp_timeout", LONG_TIMEOUT)
     fields.setdefault("disable_tqdm", True)

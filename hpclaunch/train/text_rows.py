@@ -15,8 +15,9 @@ from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.shape import shape_of
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL, Shape
+from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
 from hpclaunch.train.cells import UNUSED, Cells
 
 READER_VERSION = 3

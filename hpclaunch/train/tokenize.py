@@ -18,12 +18,13 @@ from hpclaunch.chat.truncation import (
     truncation,
 )
 from hpclaunch.dataset.rows import refused
-from hpclaunch.recipe.schema import Objective
+from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, Objective
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.train import columns
 from hpclaunch.train.cached import cache_key
-from hpclaunch.train.columns import COLUMNS_OF, KEEPS_COLUMNS, SPANS
+from hpclaunch.train.columns import SPANS
 from hpclaunch.train.data import Rows
+from hpclaunch.train.objectives import TRAINERS
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def tokenize_rows(
     source: str,
     tokenizer: Tokenizer,
     arguments: Any,
-    objective: Objective = "sft",
+    objective: Objective = DEFAULT_OBJECTIVE,
     max_prompt_length: int | None = None,
 ) -> Tokenized:
     """Return all rows as tokens; what a process before has tokenized is read from the cache.
@@ -103,12 +104,13 @@ def _map(
     workers: int | None,
     objective: Objective,
 ) -> Any:
+    keeps_columns = OBJECTIVES[objective].writes_completions  # for reward functions
     try:
         return rows.map(
             _tokens_of,
             with_indices=True,
             fn_kwargs={"tokenizer": tokenizer, "options": options, "objective": objective},
-            remove_columns=[] if objective in KEEPS_COLUMNS else rows.column_names,
+            remove_columns=[] if keeps_columns else rows.column_names,
             num_proc=workers,
             new_fingerprint=cache_key(
                 rows,
@@ -134,7 +136,7 @@ def _tokens_of(
 ) -> dict[str, Any]:
     """Return one row's tokens and what counts of them. Raises _Refused."""
     try:
-        return COLUMNS_OF[objective](row, tokenizer, options)
+        return TRAINERS[objective].columns(row, tokenizer, options)
     except RowProblem as problem:
         raise _Refused(number, str(problem)) from None
 

@@ -10,7 +10,6 @@ from importlib import metadata
 from typing import Any
 
 from transformers import TrainerCallback
-from trl import SFTTrainer
 
 from hpclaunch.run.events import log_event
 from hpclaunch.run.folder import RunFolder
@@ -270,8 +269,11 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
         )
 
 
-class SFTRunTrainer(CheckpointingTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
-    """Supervised fine-tuning, with checkpoints in a run folder."""
+class TokenizedRowsMixin:
+    """Has TRL's trainer take rows as they come: tokenized already. Comes before its class."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
 
 
 class _FinalizeAsyncSave(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

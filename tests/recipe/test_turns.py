@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.shapes import BEARING, SHAPES, Shape, convert, detect, left_out, row_problem
+from hpclaunch.recipe.objectives import OBJECTIVES, Shape
+from hpclaunch.recipe.shapes import BEARING, convert, detect, left_out, row_problem
 
 ASK = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -266,6 +267,6 @@ _NAMES = sorted({*BEARING, "messages", "conversations", "prompt", "completion", 
 
 @given(st.dictionaries(st.sampled_from([*_NAMES, "instruction", "input"]), _VALUES, max_size=4))
 def test_any_row_is_taken_or_refused_in_words(row: dict[str, Any]) -> None:
-    for shape in SHAPES["sft"]:
+    for shape in OBJECTIVES["sft"].shapes:
         problem = row_problem(row, shape)
         assert problem is None or isinstance(problem, str)

@@ -1,4 +1,4 @@
-"""An objective is an entry in each of a few tables; a recipe may name only those."""
+"""An objective is a row in each of two tables; a recipe may name only those."""
 
 from __future__ import annotations
 
@@ -11,29 +11,37 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.global_batch import micro_batches
 from hpclaunch.recipe.load import load
-from hpclaunch.recipe.objective_fields import CONFIG, LEARNING_RATE, NOT_OF, TEMPLATE_FIELDS
+from hpclaunch.recipe.objective_fields import TEMPLATE_FIELDS
+from hpclaunch.recipe.objectives import OBJECTIVES
 from hpclaunch.recipe.schema import DEFAULT_OBJECTIVE, MethodKind, Objective
-from hpclaunch.recipe.shapes import SHAPES
+from hpclaunch.recipe.shapes import COLUMNS
 from hpclaunch.recipe.training import config_fields
-from hpclaunch.train.columns import COLUMNS_OF
-from hpclaunch.train.objectives import config_class, trainer_class
-from hpclaunch.train.settings import OBJECTIVE_DEFAULTS
+from hpclaunch.train.objectives import TRAINERS, config_class, trainer_class
 from hpclaunch.train.trainer import CheckpointingTrainerMixin
 
 
 @pytest.mark.parametrize("objective", get_args(Objective))
 def test_each_objective_is_complete(objective: Objective) -> None:
-    assert SHAPES[objective]
-    assert LEARNING_RATE[objective].keys() == set(get_args(MethodKind))
-    assert objective in OBJECTIVE_DEFAULTS
+    spec = OBJECTIVES[objective]
+    assert spec.shapes and set(spec.shapes) <= COLUMNS.keys()
+    assert list(spec.learning_rate) == list(get_args(MethodKind))
+    assert TRAINERS[objective].config.endswith(f":{spec.config}")
     trainer = trainer_class(objective)
     checkpointing = trainer.__mro__.index(CheckpointingTrainerMixin)
     trl_classes = [at for at, each in enumerate(trainer.__mro__) if each.__module__[:3] == "trl"]
     assert checkpointing < trl_classes[0], "its _save_checkpoint comes first"
     fields = config_fields(objective).keys() - TEMPLATE_FIELDS.keys()
     assert fields <= config_class(objective).__dataclass_fields__.keys()
-    assert NOT_OF[objective].keys() <= fields
-    assert objective in CONFIG and objective in COLUMNS_OF
+    assert spec.refused.keys() <= fields
+    assert not spec.has_no.keys() & fields
+    assert set(spec.losses_without_kl) <= set(spec.losses)
+    precomputable = "precompute_ref_log_probs" in fields
+    assert (
+        (spec.reference == "precomputable")
+        == precomputable
+        == hasattr(trainer, "_precompute_ref_logps")
+    )
+    assert bool(getattr(trainer, "reference_columns", ())) == precomputable
 
 
 def test_an_unknown_objective_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.shipped import shipped
 from hpclaunch.train.prepared.content import Contents, UnknownContentError
 
-OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "reward"})
-"""Objectives whose rows the trainer takes as they are: KTO's depend on the batch."""
 IRRELEVANT = frozenset(
     {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
      "per_device_eval_batch_size", "gradient_accumulation_steps", "global_batch",
@@ -35,7 +33,7 @@ LIBRARIES = ("transformers", "tokenizers", "trl", "datasets", "torch")
 
 def key_of(recipe: Recipe, contents: Contents) -> str | None:
     """Return the key of a recipe's prepared rows; None where it cannot be told without loading."""
-    if recipe.objective not in OBJECTIVES:
+    if not recipe.objective_spec.keeps_prepared_rows:
         return None
     try:
         training = {k: v for k, v in recipe.training.items() if k not in IRRELEVANT}
