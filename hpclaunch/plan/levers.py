@@ -9,10 +9,6 @@ from hpclaunch.recipe.levers import switched_on
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import gpus
 
-FP8_TYPES = ("h100", "h200", "gh200", "b200", "gb200", "b300", "gb300")
-"""GPU types, or their first words, whose tensor cores take FP8 and which torchao's training is for:
-Hopper and later."""
-
 
 def check_machine(recipe: Recipe, gpu: str | None, device: Literal["gpu", "cpu"]) -> None:
     """Refuse switches that the job's processors cannot do, by name. Raises UserError.
@@ -25,11 +21,21 @@ def check_machine(recipe: Recipe, gpu: str | None, device: Literal["gpu", "cpu"]
             if key != "compile":
                 raise UserError(f"performance.{key} needs a GPU", f"leave performance.{key} out")
         return
-    if performance.fp8 and gpu is None:
+    if performance.fp8:
+        _check_fp8(gpu)
+
+
+def _check_fp8(gpu: str | None) -> None:
+    if gpu is None:
         raise UserError("performance.fp8 needs to know the GPU", "add --gpu TYPE")
-    if performance.fp8 and gpu is not None and gpu.partition("_")[0] not in FP8_TYPES:
-        kind = gpus().get(gpu)
-        raise UserError(
-            f"performance.fp8: {kind.name if kind else gpu} has no FP8 that this can train with",
-            "take Hopper GPUs or later (h100, h200, b200), or leave performance.fp8 out",
-        )
+    # A site may have a type that the catalogue has under its first word alone.
+    kind = gpus().get(gpu) or gpus().get(gpu.partition("_")[0])
+    if kind is not None and kind.fp8:
+        return
+    others = ", ".join(name for name, each in gpus().items() if each.fp8)
+    raise UserError(
+        f"performance.fp8: {kind.name} has no FP8 that this can train with"
+        if kind is not None
+        else f"performance.fp8: the GPU catalogue does not know {gpu}, nor whether it has FP8",
+        f"take one of {others}, or leave performance.fp8 out",
+    )

@@ -88,6 +88,8 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True):
     """Streaming multiprocessors (compute units of AMD's)."""
     host_gb_s: float | None = None
     """To the memory of its node in GB/s, one way: sixteen lanes of PCIe unless it is better."""
+    fp8: bool = False
+    """Its tensor cores take FP8, and torchao's training is for them: Hopper and later."""
     neuron: bool = False
     """A NeuronCore of AWS Trainium: for programs of one's own alone."""
     usable_gib: float | None = None

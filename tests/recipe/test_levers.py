@@ -6,7 +6,6 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import PredictionRequest, forecast
-from hpclaunch.plan.levers import FP8_TYPES
 from hpclaunch.recipe.levers import WORDS, needed_packages, switched_on
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Performance
@@ -48,7 +47,13 @@ def test_kernels_that_are_fetched_when_the_model_is_loaded_are_refused(section: 
     assert "performance.liger" in refused.value.fix
 
 
-OLDER = [kind for kind in gpus() if kind.partition("_")[0] not in {*FP8_TYPES, "trn1"}]
+OLDER = [kind for kind, gpu in gpus().items() if not (gpu.fp8 or gpu.neuron)]
+
+
+def test_hopper_and_blackwell_have_fp8() -> None:
+    newer = {"h100", "h100_pcie", "h100_nvl", "h200", "gh200", "b200", "gb200"}
+    assert newer <= {kind for kind, gpu in gpus().items() if gpu.fp8}
+    assert not gpus()["a100_80"].fp8 and not gpus()["l40s"].fp8
 
 
 @pytest.mark.parametrize("gpu", OLDER)
