@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from monitors.analysis.external_summary import TableTally
 from monitors.analysis.read import NodeRecord
 from monitors.external.other_tools import OtherTool
-from monitors.external.recognize import Head, LogFormat, open_log, read_head, reader_of
+from monitors.external.recognize import Head, LogFormat, commands, open_log, read_head
 from monitors.external.rows import Remarks
-from monitors.external.vmstat import since_boot
 
 if TYPE_CHECKING:
     from monitors.analysis.external_trace import TableBuilder
 
-_WANTED = {True: "nvidia-smi dmon or --query-gpu", False: "vmstat"}
+_WANTED = {of_gpus: commands(of_gpus=of_gpus) for of_gpus in (True, False)}
 """What is read of GPUs, and of the node."""
 _LINE = 60
 
@@ -80,7 +79,7 @@ def _node(
                 continue
             log = head.written_by
             before = tally.rows
-            remarks = _read(path, log, unit or head.vmstat_unit, tally, built)
+            remarks = _read(path, log, unit or head.unit, tally, built)
         except OSError as error:
             refused.append(f"{path.name} cannot be read: {error.strerror}")
             continue
@@ -88,7 +87,7 @@ def _node(
             refused += _prefixed(path, ["no samples in it", *remarks.texts()])
             continue
         if log.of_gpus != of_gpus:
-            problems.append(f"{path.name} is from {log}, not from {_WANTED[of_gpus]}")
+            problems.append(f"{path.name} is from {log.command}, not from {_WANTED[of_gpus]}")
         seen.add(log.of_gpus)
         used.append(path.name)
         problems += _prefixed(path, remarks.texts())
@@ -106,16 +105,12 @@ def _node(
 def _read(
     path: Path, log: LogFormat, unit: str | None, tally: TableTally, built: TableBuilder
 ) -> Remarks:
-    left_out = []
-    if log is LogFormat.VMSTAT:
-        with open_log(path) as file:
-            left_out = since_boot(file)
     with open_log(path) as file:
-        reader = reader_of(log, file, unit, left_out)
-        if log is LogFormat.VMSTAT:
-            tally.add_host(_also(reader, built.add_host))
-        else:
+        reader = log.reader(file, unit)
+        if log.of_gpus:
             tally.add_gpus(_also(reader, built.add_gpu))
+        else:
+            tally.add_host(_also(reader, built.add_host))
     return reader.remarks
 
 

@@ -1,16 +1,18 @@
-"""Which program wrote a log, by its first lines; and reading it with the reader for it."""
+"""The logs of other tools that are read, a row each; and which of them a file is.
+
+Another tool's log is a row of `LOGS` and its reader, in a module of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 from monitors.external import dmon, query_gpu, vmstat
 from monitors.external.other_tools import OtherTool, known_binary, known_tool
-from monitors.external.query_gpu import QueryGpuRows
+from monitors.external.rows import Remarks
 from monitors.regular_file import open_regular
 
 _HEAD_LINES = 200
@@ -20,17 +22,60 @@ _ENCODINGS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf"
 """By the first bytes: a shell on Windows writes what it redirects in two bytes a character."""
 
 
-class LogFormat(StrEnum):
-    """The logs that are read, by the command that writes them."""
+class LogReader(Protocol):
+    """Iterates over the rows of a log: `GpuRow` where it is about GPUs, else `HostRow`."""
 
-    DMON = "nvidia-smi dmon"
-    QUERY_GPU = "nvidia-smi --query-gpu"
-    VMSTAT = "vmstat"
+    remarks: Remarks
+    """Whole once all rows were read."""
 
-    @property
-    def of_gpus(self) -> bool:
-        """Whether it is about GPUs, not about the node."""
-        return self is not LogFormat.VMSTAT
+    def __iter__(self) -> Iterator[Any]:
+        """Rows in the order of the file."""
+
+
+@dataclass(frozen=True)
+class LogFormat:
+    """A log that is read."""
+
+    command: str
+    """The command that writes it."""
+    of_gpus: bool
+    """Whether it is about GPUs, not about the node."""
+    is_header: Callable[[str], bool]
+    """Returns whether a line is its header; in front of that a job may have printed anything."""
+    reader: Callable[[TextIO, str | None], LogReader]
+    """Returns its reader: of the open file, and a unit that rows do not have, None if unknown."""
+    unit_in: Callable[[str], str | None] = lambda _: None
+    """Returns that unit from a line above the header, where a command line stands there."""
+
+
+LOGS = (
+    LogFormat("nvidia-smi dmon", True, dmon.is_header, lambda file, _: dmon.DmonRows(file)),
+    LogFormat(
+        "vmstat",
+        False,
+        lambda line: vmstat.is_header(line.split(maxsplit=3)),
+        vmstat.rows_of,
+        vmstat.unit_in,
+    ),
+    LogFormat(
+        "nvidia-smi --query-gpu",
+        True,
+        lambda line: bool(query_gpu.header(line)),
+        lambda file, _: query_gpu.QueryGpuRows(file),
+    ),
+)
+"""The first whose header a line is counts."""
+
+
+def commands(*, of_gpus: bool) -> str:
+    """Return in words which commands' logs are read; a program's name stands there once."""
+    words: list[str] = []
+    program = ""
+    for log in LOGS:
+        if log.of_gpus == of_gpus:
+            before, program = program, log.command.partition(" ")[0]
+            words.append(log.command.removeprefix(f"{before} ") if before else log.command)
+    return " or ".join(words)
 
 
 @dataclass(frozen=True)
@@ -41,8 +86,8 @@ class Head:
     """None: no header of any known program."""
     first_line: str = ""
     """The first line that is not empty."""
-    vmstat_unit: str | None = None
-    """What a command line above the table gave to `vmstat -S`."""
+    unit: str | None = None
+    """What `LogFormat.unit_in` knows."""
 
 
 def open_log(path: Path) -> TextIO:
@@ -59,39 +104,21 @@ def read_head(path: Path) -> Head:
         packed = known_binary(binary.read(_MARK_BYTES))
     if packed is not None:
         return Head(packed)
-    first, unit = "", None
+    first, units = "", dict[str, str]()
     head: list[str] = []
     with open_log(path) as file:
         for line in _short(file):
             first = first or line.strip()
-            log = _header_of(line)
+            log = next((log for log in LOGS if log.is_header(line)), None)
             if log is not None:
-                return Head(log, first, unit if log is LogFormat.VMSTAT else None)
-            unit = vmstat.unit_in(line) or unit
+                return Head(log, first, units.get(log.command))
+            for log in LOGS:
+                unit = log.unit_in(line)
+                if unit is not None:
+                    units[log.command] = unit
             if len(head) < _HEAD_LINES:
                 head.append(line.rstrip())
     return Head(known_tool(head), first)
-
-
-def _header_of(line: str) -> LogFormat | None:
-    """Which log's header a line is, if any; in front of it a job may have printed anything."""
-    if dmon.is_header(line):
-        return LogFormat.DMON
-    if vmstat.is_header(line.split(maxsplit=3)):
-        return LogFormat.VMSTAT
-    return LogFormat.QUERY_GPU if query_gpu.header(line) else None
-
-
-def reader_of(log: LogFormat, file: TextIO, unit: str | None, left_out: list[int]) -> LogReader:
-    """Return the reader for a log; `unit` and `left_out` are as `VmstatRows` has them."""
-    if log is LogFormat.DMON:
-        return dmon.DmonRows(file)
-    if log is LogFormat.QUERY_GPU:
-        return QueryGpuRows(file)
-    return vmstat.VmstatRows(file, unit, left_out)
-
-
-LogReader = dmon.DmonRows | QueryGpuRows | vmstat.VmstatRows
 
 
 def _short(file: TextIO) -> Iterator[str]:

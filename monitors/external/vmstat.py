@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import TextIO
 
 from monitors.external.rows import RUNNABLE, HostRow, Remarks, plausible
 
@@ -155,6 +156,13 @@ class VmstatRows:
             else:
                 self.remarks.left_out["/".join(columns)] += 1
         return found
+
+
+def rows_of(file: TextIO, unit: str | None) -> VmstatRows:
+    """Return the reader of a log; `unit`: see there."""
+    left_out = since_boot(file)
+    file.seek(0)
+    return VmstatRows(file, unit, left_out)
 
 
 def _cpu(row: Mapping[str, int], left_out: Counter[str]) -> dict[str, float]:
