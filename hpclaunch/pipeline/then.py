@@ -16,14 +16,12 @@ from hpclaunch.pipeline.record import COPY
 from hpclaunch.pipeline.takes import leaves_weights, source_of, stage_settings, takes_weights
 from hpclaunch.plan.resources import Resources
 from hpclaunch.run.find import default_runs_dir, next_name
+from hpclaunch.site.sbatch_options import kept_by
 from hpclaunch.stages.draft import StageRequest, draft_stage
 from hpclaunch.stages.registry import stage_called
 
 FIRST = "train"
 """Name of the stage that the others follow."""
-
-_KEPT = ("time", "account", "partition", "qos", "reservation", "mail_user", "mail_type", "wckey")
-"""Resources of the run that the stages after it get, too."""
 
 
 def draft_then(request: Request, then: Sequence[str]) -> DraftedPipeline:
@@ -99,7 +97,7 @@ def _stage(
 
 def _resources(requested: Resources, place: str, *, parallel: bool) -> Resources:
     """Return what a stage after a run requests: its queue and time, and GPUs where it uses some."""
-    kept = {key: getattr(requested, key) for key in _KEPT}
+    kept = {key: getattr(requested, key) for key in kept_by("stage")}
     if place == "cpu" or requested.cpu_processes:
         return Resources(cpu_processes=1, **kept)
     return Resources(gpu=requested.gpu, gpus=requested.gpus if parallel else 1, **kept)

@@ -26,6 +26,11 @@ EXPRESSION = r"[A-Za-z0-9_.,:;@+/*=|&!<>()?%\[\]-]+"
 """What may stand in a line of the script's header: no spaces, quotes, $ or #."""
 
 
+Follower = Literal["stage", "evaluation"]
+"""A stage that `--then` names; an evaluation of a checkpoint."""
+_QUEUE: tuple[Follower, ...] = ("stage", "evaluation")
+
+
 @frozen
 class Row:
     """One option of sbatch and salloc."""
@@ -39,6 +44,8 @@ class Row:
     """Slurm's own environment variable, without `SBATCH_` or `SALLOC_`."""
     of_site: bool = True
     """Whether a site profile has a default under the same name, which the script takes as it is."""
+    kept_by: tuple[Follower, ...] = ()
+    """The jobs that follow a run and get its value where they are given none."""
 
 
 def _row(flag: str, **columns: Any) -> Any:
@@ -58,10 +65,15 @@ class SbatchOptions:
         pattern=TIME,
         example="3:00:00 or 1-12:00:00",
         variable="TIMELIMIT",
+        kept_by=("stage",),  # an evaluation has its own, in the recipe
     )
-    partition: str | None = _row("--partition", help="Partition.", variable="PARTITION")
-    account: str | None = _row("--account", help="Account to charge.", variable="ACCOUNT")
-    qos: str | None = _row("--qos", help="Quality of service.", variable="QOS")
+    partition: str | None = _row(
+        "--partition", help="Partition.", variable="PARTITION", kept_by=_QUEUE
+    )
+    account: str | None = _row(
+        "--account", help="Account to charge.", variable="ACCOUNT", kept_by=_QUEUE
+    )
+    qos: str | None = _row("--qos", help="Quality of service.", variable="QOS", kept_by=_QUEUE)
     mem: str | None = _row(
         "--mem",
         help="Host memory per node: 480G; 0 is all.",
@@ -77,9 +89,10 @@ class SbatchOptions:
         example="features joined by & and |, without spaces",
         variable="CONSTRAINT",
         of_site=False,  # the profile's stands with its GPU types
+        kept_by=("evaluation",),  # a stage may need no GPU, and other nodes
     )
     reservation: str | None = _row(
-        "--reservation", help="Reservation to run in.", variable="RESERVATION"
+        "--reservation", help="Reservation to run in.", variable="RESERVATION", kept_by=_QUEUE
     )
     nodelist: str | None = _row(
         "--nodelist",
@@ -93,6 +106,7 @@ class SbatchOptions:
         help="Nodes to leave out: node7,node9.",
         pattern=EXPRESSION,
         example="node7,node[1-3]",
+        kept_by=("evaluation",),
     )
     dependency: str | None = _row(
         "--dependency",
@@ -110,14 +124,18 @@ class SbatchOptions:
         help="Most network switches, and how long to wait for them: 1@2:00:00.",
         variable="REQ_SWITCH",
     )
-    mail_user: str | None = _row("--mail-user", help="Address for Slurm's messages.")
-    mail_type: str | None = _row("--mail-type", help="When Slurm writes: BEGIN,END,FAIL.")
+    mail_user: str | None = _row(
+        "--mail-user", help="Address for Slurm's messages.", kept_by=("stage",)
+    )
+    mail_type: str | None = _row(
+        "--mail-type", help="When Slurm writes: BEGIN,END,FAIL.", kept_by=("stage",)
+    )
     nice: str | None = _row(
         "--nice", help="Lower the priority by so much.", pattern=r"-?[0-9]+", example="100"
     )
     comment: str | None = _row("--comment", help="A comment, in one word.", of_site=False)
     wckey: str | None = _row(
-        "--wckey", help="Key that the hours are counted under.", variable="WCKEY"
+        "--wckey", help="Key that the hours are counted under.", variable="WCKEY", kept_by=_QUEUE
     )
 
 
@@ -128,6 +146,11 @@ def rows() -> dict[str, Row]:
 
 SITE_NAMES = tuple(name for name, row in rows().items() if row.of_site)
 """Names of the options that a site profile may set, and may demand of every job."""
+
+
+def kept_by(follower: Follower) -> tuple[str, ...]:
+    """Return the names of the options that a job which follows a run takes over from it."""
+    return tuple(name for name, row in rows().items() if follower in row.kept_by)
 
 
 def check_values(options: SbatchOptions) -> None:

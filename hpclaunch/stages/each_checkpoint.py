@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import UserError
@@ -25,11 +26,10 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record, read_record
 from hpclaunch.run.stage_settings import Eval
 from hpclaunch.run.waiting import MOST, end_waiting, is_stale, keep_waiting, waiting
+from hpclaunch.site.sbatch_options import kept_by
 from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage, free_name
 from hpclaunch.stages.source import resolve
 
-_KEPT = ("gpu", "partition", "account", "qos", "reservation", "constraint", "exclude", "wckey")
-"""What the evaluation's job asks for as the training's does."""
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 """Set for the ranks, not for their evaluation."""
 
@@ -87,10 +87,10 @@ def job_after(folder: RunFolder, record: Record, what: str, resources: Resources
 
 def resources_of(record: Record, evaluate: Evaluate) -> Resources:
     """Return what the evaluation's job asks for: one node, of the kind that the training has."""
-    known = {field.name for field in fields(Resources)}
-    kept = {name: record.resources[name] for name in _KEPT if record.resources.get(name)}
-    resources = Resources(**{name: value for name, value in kept.items() if name in known})
-    resources = replace(resources, nodes=1, time=evaluate.time or record.resources.get("time"))
+    names = ("gpu", *kept_by("evaluation"))
+    kept: dict[str, Any] = {name: record.resources.get(name) or None for name in names}
+    time = evaluate.time or record.resources.get("time")
+    resources = replace(Resources(**kept), nodes=1, time=time)
     if record.device == "cpu":
         return replace(resources, cpu_processes=1, gpu=None)
     return replace(resources, gpus=evaluate.gpus)
