@@ -6,7 +6,6 @@ model, a chat template that leaves nothing to learn from, a package that is not 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,19 +15,17 @@ from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.groups import of_one_process
 from hpclaunch.recipe.levers import needed_packages
-from hpclaunch.recipe.load import load
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import phases
 from hpclaunch.train.failure import forget_failures, one_line
 from hpclaunch.train.fetch.listing import UNWANTED, WANTED, no_safetensors
-from hpclaunch.train.phases import IMPORTING
-from hpclaunch.train.process import hide_unneeded, large_imports, run_program
-from hpclaunch.train.quiet import quieten
+from hpclaunch.train.one_process import import_libraries, run_alone
+from hpclaunch.train.process import run_program
 
 
-def prepare(folder: RunFolder) -> None:
+def prepare(folder: RunFolder, recipe: Recipe) -> None:
     """Fetch or check model and data, and look at every row. Raises UserError."""
     from hpclaunch.recipe.parallel import check_model
     from hpclaunch.train import attention, mixture, model, packing, settings, template
@@ -36,7 +33,6 @@ def prepare(folder: RunFolder) -> None:
     from hpclaunch.train.prepared import rows as prepared_rows
     from hpclaunch.train.prepared.kept import kept_rows
 
-    recipe = load(str(folder.recipe))
     device = device_of(folder)
     phases.begin(f"reading the tokenizer of {recipe.model.name}")
     where = model.source(recipe.model)
@@ -179,38 +175,21 @@ def fetch(model: Model) -> None:
         raise no_safetensors(model.name)
 
 
-def main(arguments: list[str]) -> int:
-    """Prepare the run folder named by the one argument; return the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m hpclaunch.train.prepare RUN", file=sys.stderr)
-        return 2
-    folder = RunFolder(Path(arguments[0]).absolute())
-    phases.start(folder)
-    phases.begin(IMPORTING)
-    quieten()
-    os.environ["ACCELERATE_USE_CPU"] = "true"  # this process needs no GPU, and must take none
-    try:
-        recipe = load(str(folder.recipe))
-        forget_failures(folder)
-        if prepare_from_cache(folder, recipe):
-            phases.begin("starting the ranks")
-            return 0
-        hide_unneeded(recipe)
-        with large_imports():
-            from hpclaunch.train.quiet import quieten_libraries
-
-            quieten_libraries(first_rank=True)
+def work(folder: RunFolder, recipe: Recipe) -> None:
+    """Prepare a run, with the libraries imported where nothing was prepared before."""
+    forget_failures(folder)
+    if not prepare_from_cache(folder, recipe):
+        import_libraries(recipe)
         from hpclaunch.train.progress_bars import report_progress_bars
 
         report_progress_bars()
-        prepare(folder)
-        phases.begin("starting the ranks")
-    except UserError as error:
-        print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
-        return 2
-    finally:
-        phases.stop()
-    return 0
+        prepare(folder, recipe)
+    phases.begin("starting the ranks")
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare the run folder named by the one argument; return the exit code."""
+    return run_alone("hpclaunch.train.prepare", arguments, work)
 
 
 if __name__ == "__main__":

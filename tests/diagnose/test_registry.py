@@ -42,7 +42,8 @@ def test_every_entry_names_a_rule(known: KnownCause) -> None:
 
 def test_every_rule_is_in_the_registry() -> None:
     entries = {known.name for known in (*NO_FAILURE, *CAUSES, UNKNOWN)} | {
-        "one_line.shown_by_a_line"
+        "one_line.shown_by_a_line",
+        "advice.cause",
     }
     assert set(rules_in_the_package()) - entries == set()
 

@@ -148,7 +148,7 @@ def test_what_cannot_be_is_said_before_any_rank_starts(
     folder = make_run(tmp_path / "run", [*short(tiny, rows), *changes])
     with pytest.raises(UserError) as raised:
         if not prepare_from_cache(folder, load(str(folder.recipe))):
-            prepare(folder)
+            prepare(folder, load(str(folder.recipe)))
     assert said.replace("BAD", str(bad)) in str(raised.value)
     assert raised.value.fix and "\n" not in str(raised.value)
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from hpclaunch.diagnose.cause import Clue
+from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.errors import UserError
@@ -74,6 +74,11 @@ def longer(evidence: RunEvidence) -> tuple[str, ...]:
     days, hours, minutes, alone = (int(group or 0) for group in match.groups())
     total = LONGER * ((days * 24 + hours) * 60 + minutes + alone)
     return ("--time", f"{total // 60}:{total % 60:02}:00") if total else ()
+
+
+def cause(evidence: RunEvidence, line: Clue, headline: str, *steps: str) -> Cause:
+    """Return the cause that a line shows, of whom the line is about; the last step resumes."""
+    return Cause(headline, (*steps, resume(evidence)), (line,), *who(evidence, line))
 
 
 def who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:

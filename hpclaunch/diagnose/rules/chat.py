@@ -19,10 +19,9 @@ def no_template(evidence: RunEvidence) -> Cause | None:
     steps = (
         "take an Instruct model, or set tokenizer.chat_template (training.chat_template_path in a "
         "recipe)",
-        advice.resume(evidence),
     )
     headline = "the model's tokenizer has no chat template, and the data holds conversations"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def refused(evidence: RunEvidence) -> Cause | None:
@@ -35,7 +34,6 @@ def refused(evidence: RunEvidence) -> Cause | None:
     steps = (
         "find the row, and repair it or take it out: a dataset checked with hpclaunch recipes "
         "validate is named with file and line",
-        advice.resume(evidence),
     )
     headline = f"the model's chat template cannot write a conversation of the data: {what}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)

@@ -34,10 +34,9 @@ def torn(evidence: RunEvidence) -> Cause | None:
     steps = (
         f"take the checkpoint{which} away, and go on from the one before it",
         "it was not written to its end: the job was killed, or the disk was full, while it saved",
-        advice.resume(evidence),
     )
     headline = f"the checkpoint{which} is torn: {file} cannot be read ({_short(line.text)})"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def torn_model(evidence: RunEvidence) -> Cause | None:
@@ -52,12 +51,12 @@ def torn_model(evidence: RunEvidence) -> Cause | None:
     )  # fmt: skip
     what = f" of {name}" if name and _LOADED.search(text) else ""
     headline = f"a file{what} is not whole: {_short(line.text)}"
-    steps = [fetch, advice.resume(evidence)]
+    steps = [fetch]
     if "invalid load key, 'v'" in line.text:
         steps.insert(
             0, "where it begins with 'version https://git-lfs', it is a pointer: git lfs pull"
         )
-    return Cause(headline, tuple(steps), (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def wrong(evidence: RunEvidence) -> Cause | None:
@@ -70,9 +69,8 @@ def wrong(evidence: RunEvidence) -> Cause | None:
     steps = (
         "load it into the model, vocabulary and settings that it was saved of, or start anew "
         "without it",
-        advice.resume(evidence),
     )
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def _torn_line(evidence: RunEvidence) -> Clue | None:

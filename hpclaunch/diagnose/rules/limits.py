@@ -38,10 +38,9 @@ def shared_memory(evidence: RunEvidence) -> Cause | None:
         "how full it is, and of what: df -h /dev/shm; ls -l /dev/shm on the node",
         *(() if evidence.record.program else workers),
         "in a container it is small unless it is asked for: --ipc=host, or --shm-size=16g",
-        advice.resume(evidence),
     )
     headline = f"shared memory (/dev/shm) is full: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def processes(evidence: RunEvidence) -> Cause | None:
@@ -56,10 +55,9 @@ def processes(evidence: RunEvidence) -> Cause | None:
         "how many the limit allows: ulimit -u in the job; how many there are: ps -u $USER -L | wc "
         "-l on the node",
         "OMP_NUM_THREADS=1, and fewer workers of loaders and of datasets' map",
-        advice.resume(evidence),
     )
     headline = f"no further process or thread may be started: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def _of_nccl(evidence: RunEvidence) -> bool:

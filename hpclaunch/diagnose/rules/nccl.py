@@ -25,10 +25,9 @@ def no_interface(evidence: RunEvidence) -> Cause | None:
     steps = (
         "which interfaces the node has: ip -brief address; NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME "
         "and `interface` in the site profile must name one that every node has, or none",
-        advice.resume(evidence),
     )
     headline = f"NCCL found no network interface to use{which}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def versions(evidence: RunEvidence) -> Cause | None:
@@ -43,10 +42,9 @@ def versions(evidence: RunEvidence) -> Cause | None:
     steps = (
         "all nodes must use one environment, on shared storage; a module on some of them, or "
         "LD_LIBRARY_PATH, brings another NCCL than PyTorch's own",
-        advice.resume(evidence),
     )
     headline = f"the ranks use different versions of NCCL{f': {named}' if named else ''}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def infiniband(evidence: RunEvidence) -> Cause | None:

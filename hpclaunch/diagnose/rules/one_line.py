@@ -13,5 +13,4 @@ def shown_by_a_line(known: KnownCause, evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line(*known.phrases)
     if line is None:
         return None
-    steps = (*known.steps, advice.resume(evidence))
-    return Cause(f"{known.headline}: {line.text}", steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, f"{known.headline}: {line.text}", *known.steps)

@@ -110,8 +110,7 @@ def no_permission(evidence: RunEvidence) -> Cause | None:
     steps = [f"whose it is: ls -ld {shlex.quote(where)}"] if where else []
     if re.search(r"hub/|huggingface|\.locks|\.cache", where):
         steps.append("a cache of others cannot be written to: HF_HOME must name a folder of yours")
-    steps.append(advice.resume(evidence))
-    return Cause(headline, tuple(steps), (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def missing_file(evidence: RunEvidence) -> Cause | None:

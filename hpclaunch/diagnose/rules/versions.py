@@ -58,12 +58,9 @@ def hidden(evidence: RunEvidence) -> Cause | None:
     package = named[1].partition(".")[0]
     if f"/{package}.py" not in file[1] and f"/{package}/__init__.py" not in file[1]:
         return None
-    steps = (
-        f"give {file[1]} another name, and remove __pycache__ beside it",
-        advice.resume(evidence),
-    )
+    steps = (f"give {file[1]} another name, and remove __pycache__ beside it",)
     headline = f"{file[1]} hides the package {package}: it is imported in its place"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def old_python(evidence: RunEvidence) -> Cause | None:
@@ -78,10 +75,9 @@ def old_python(evidence: RunEvidence) -> Cause | None:
     steps = (
         "take a newer Python in the job's environment (python --version in the job shows it); "
         "--venv of hpclaunch names another environment",
-        advice.resume(evidence),
     )
     headline = f"{which} is too old for the program: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def arguments(evidence: RunEvidence) -> Cause | None:
@@ -97,13 +93,12 @@ def arguments(evidence: RunEvidence) -> Cause | None:
         f"which version it is: python -m pip show {package}; its release notes say what became of "
         f"'{match[2]}'",
         "change the call, or install the version that the program was written for",
-        advice.resume(evidence),
     )
     headline = (
         f"the installed {package} takes no '{match[2]}' for {match[1]}: the program, or a file "
         "that it reads, is of another version"
     )
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def protobuf(evidence: RunEvidence) -> Cause | None:
@@ -114,10 +109,9 @@ def protobuf(evidence: RunEvidence) -> Cause | None:
     steps = (
         "see which package needs which: python -m pip check; python -m pip show protobuf",
         "upgrade the package that the traceback names, or install 'protobuf<3.21' for it",
-        advice.resume(evidence),
     )
     headline = "protobuf is newer than a package that uses it was made for"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def weights_only(evidence: RunEvidence) -> Cause | None:
@@ -129,12 +123,11 @@ def weights_only(evidence: RunEvidence) -> Cause | None:
         "where you trust the file, and your program loads it: torch.load(..., weights_only=False)",
         "where transformers or another package loads it, upgrade that package: its newer releases "
         "know of it (PyTorch 2.6 changed the default)",
-        advice.resume(evidence),
     )
     headline = (
         "PyTorch refuses a file with Python objects beside the tensors: Weights only load failed"
     )
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
 
 
 def between_packages(evidence: RunEvidence) -> Cause | None:
@@ -154,7 +147,6 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
     steps = (
         f"see both: python -m pip show {asks} {package}; what does not fit: python -m pip check",
         f"install them together: python -m pip install --upgrade {asks} {package}",
-        advice.resume(evidence),
     )
     headline = f"{asks} does not fit the installed {package}: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)

@@ -6,7 +6,6 @@ it holds at once is a file of the result. A GPU may round single weights otherwi
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -18,14 +17,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from hpclaunch.errors import UserError
-from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import phases
-from hpclaunch.train.failure import one_line
+from hpclaunch.train.one_process import import_libraries, run_alone
 from hpclaunch.train.prepare import device_of
-from hpclaunch.train.process import hide_unneeded, large_imports, run_program
-from hpclaunch.train.quiet import quieten
+from hpclaunch.train.process import run_program
 
 FILE_BYTES = 2**30
 """Of a file, and of what is held at once."""
@@ -169,26 +166,15 @@ def _bytes(loaded: Any) -> int:
     return int(weights + scales)
 
 
+def work(folder: RunFolder, recipe: Recipe) -> None:
+    """Make the weights for a run."""
+    import_libraries(recipe)
+    print(make(folder, recipe))
+
+
 def main(arguments: list[str]) -> int:
     """Make the weights for the run folder named by the one argument; return the exit code."""
-    folder = RunFolder(Path(arguments[0]).absolute())
-    phases.start(folder)
-    quieten()
-    os.environ["ACCELERATE_USE_CPU"] = "true"
-    try:
-        recipe = load(str(folder.recipe))
-        hide_unneeded(recipe)
-        with large_imports():
-            from hpclaunch.train.quiet import quieten_libraries
-
-            quieten_libraries(first_rank=True)
-        print(make(folder, recipe))
-    except UserError as error:
-        print(f"hpclaunch: {one_line(error)}", file=sys.stderr)
-        return 2
-    finally:
-        phases.stop()
-    return 0
+    return run_alone("hpclaunch.train.loading.ahead", arguments, work)
 
 
 if __name__ == "__main__":
