@@ -48,7 +48,9 @@ def recipe_page() -> str:
         ("method.lora", found["Lora"]),
         ("method.quantization", found["Quantization"]),
     ]
-    order += [(f"tracking.{name.lower()}", found[name]) for name in ("Wandb", "Mlflow", "Trackio")]
+    order += [
+        (f"tracking.{f.name}", found[f.type]) for f in fields(found["Tracking"]) if f.type in found
+    ]
     parts += [f"\n## `{key}`\n\n{about(node)}\n\n{table(node, found)}" for key, node in order]
     parts.append(
         "\n## `training`\n\nAny field of the objective's TRL config, which has those of "

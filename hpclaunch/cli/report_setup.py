@@ -104,7 +104,7 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
 
 
 def _batch_rows(record: Record, recipe: Recipe) -> list[Row]:
-    from hpclaunch.recipe.levers import WORDS, switched_on
+    from hpclaunch.recipe.levers import LEVERS, switched_on
     from hpclaunch.recipe.training import DEFAULTS
 
     training = {**DEFAULTS, **recipe.training}
@@ -123,7 +123,7 @@ def _batch_rows(record: Record, recipe: Recipe) -> list[Row]:
     if training.get("gradient_checkpointing"):
         every = recipe.performance.every_n_layers
         text += "; activation checkpointing" + f" of every {every} layers" * (every > 1)
-    text += "".join(f"; {WORDS[key]}" for key in switched_on(recipe.performance))
+    text += "".join(f"; {LEVERS[key].words}" for key in switched_on(recipe.performance))
     return [("batch", text)]
 
 

@@ -12,7 +12,6 @@ from hpclaunch.chat.survey import Survey
 from hpclaunch.chat.tokenizer_files import tokenizer_files
 from hpclaunch.dataset.arrow_rows import can_read, check_magic
 from hpclaunch.dataset.count import mixture_lines
-from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.json_rows import check_end
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.names import listed
@@ -23,6 +22,7 @@ from hpclaunch.dataset.slices import Slice
 from hpclaunch.dataset.sources import Source, local_data
 from hpclaunch.dataset.splits import missing_shards
 from hpclaunch.errors import UserError, printable
+from hpclaunch.recipe.data_formats import TEXT_FORMATS
 from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.schema import Data, Recipe
 from hpclaunch.recipe.shapes import COLUMNS, convert, left_out

@@ -7,11 +7,11 @@ from pathlib import Path
 from msgspec import structs
 
 from hpclaunch.dataset.arrow_rows import can_read, row_count
-from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import training_source
 from hpclaunch.errors import UserError, printable
+from hpclaunch.recipe.data_formats import TEXT_FORMATS
 from hpclaunch.recipe.mixture import parts_of, samples_of
 from hpclaunch.recipe.schema import Data
 

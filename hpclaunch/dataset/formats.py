@@ -8,28 +8,10 @@ import importlib.util
 import lzma
 import zlib
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, cast
 
 from hpclaunch.errors import UserError
-
-Format = Literal["json", "csv", "parquet", "arrow"]
-
-TEXT_FORMATS: frozenset[Format] = frozenset({"json", "csv"})
-"""Formats that hpclaunch reads itself, at submission and in the job; pyarrow reads the others."""
-
-SUFFIXES: dict[str, Format] = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
-"""Suffixes of data files."""
-
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
-"""Suffixes that may follow those of JSON lines, JSON and CSV."""
+from hpclaunch.recipe.data_formats import COMPRESSED, SUFFIXES, TEXT_FORMATS, Format
 
 BROKEN_COMPRESSION = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 """What reading a compressed file raises where it is damaged or cut short."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.dataset.cards import configured_splits
-from hpclaunch.dataset.formats import SUFFIXES, Format, format_of, refusal, suffix_of
+from hpclaunch.dataset.formats import format_of, refusal, suffix_of
 from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.splits import Splits, split_with_keyword, splits_of, with_keyword
 from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
+from hpclaunch.recipe.data_formats import SUFFIXES, Format
 
 MOST_FILES = 100_000
 """Files that a folder of data may hold; a folder with more is not meant."""

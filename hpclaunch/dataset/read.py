@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hpclaunch.dataset.arrow_rows import arrow_rows
 from hpclaunch.dataset.csv_rows import csv_rows
-from hpclaunch.dataset.formats import Format
 from hpclaunch.dataset.json_rows import json_rows
 from hpclaunch.dataset.rows import Position, Row
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.data_formats import Format
 
 READERS: dict[Format, Callable[[Path, Position], Iterator[Row]]] = {
     "json": json_rows,

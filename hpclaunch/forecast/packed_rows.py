@@ -58,8 +58,8 @@ def _text_bytes(recipe: Recipe) -> int | None:
     """
     if recipe.data.sources or not is_here(recipe.data.name):
         return None
-    from hpclaunch.dataset.formats import TEXT_FORMATS  # of local data alone
     from hpclaunch.dataset.sources import training_source
+    from hpclaunch.recipe.data_formats import TEXT_FORMATS
 
     try:
         source = training_source(recipe.data)

@@ -6,49 +6,69 @@ yet, and the plan says so.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Performance, Recipe
 
-PACKAGES = {"liger": "liger_kernel", "fp8": "torchao"}
-"""The package that a switch needs in the job's environment."""
-WORDS = {
-    "compile": "regional compile",
-    "liger": "Liger kernels",
-    "fp8": "FP8",
-    "activation_offloading": "activation offloading",
+
+class Lever(NamedTuple):
+    """A switch that is off by default."""
+
+    words: str
+    unpredicted: str
+    """What a prediction leaves out of it."""
+    package: str | None = None
+    """The package that it needs in the job's environment."""
+    training_field: str | None = None
+    """The field of TRL's config that says the same."""
+
+
+LEVERS = {
+    "compile": Lever(
+        "regional compile",
+        "step times are predicted without it (others measured 16 to 27% more throughput), and the "
+        "first steps take minutes longer while layers are compiled",
+        training_field="torch_compile",
+    ),
+    "liger": Lever(
+        "Liger kernels",
+        "step times are predicted without it (others measured 20% more throughput)",
+        package="liger_kernel",
+        training_field="use_liger_kernel",
+    ),
+    "fp8": Lever(
+        "FP8",
+        "step times are predicted without it (others measured 28% more throughput)",
+        package="torchao",
+    ),
+    "activation_offloading": Lever(
+        "activation offloading",
+        "memory and step times are predicted without it",
+        training_field="activation_offloading",
+    ),
 }
-"""Each switch in words."""
-_UNPREDICTED = {
-    "compile": "step times are predicted without it (others measured 16 to 27% more throughput), "
-    "and the first steps take minutes longer while layers are compiled",
-    "liger": "step times are predicted without it (others measured 20% more throughput)",
-    "fp8": "step times are predicted without it (others measured 28% more throughput)",
-    "activation_offloading": "memory and step times are predicted without it",
-}
-_TRL_FIELDS = {
-    "compile": "torch_compile",
-    "liger": "use_liger_kernel",
-    "activation_offloading": "activation_offloading",
-}
+"""Those switches, by their keys in `performance`."""
 
 
 def switched_on(performance: Performance) -> list[str]:
     """Return the switches that are on, by their keys."""
-    return [key for key in WORDS if getattr(performance, key)]
+    return [key for key in LEVERS if getattr(performance, key)]
 
 
 def not_predicted(recipe: Recipe) -> list[str]:
     """Return in words what a prediction leaves out of the switches that are on."""
     return [
-        f"performance.{key}: {_UNPREDICTED[key]}; hpclaunch has not tried it on a GPU"
+        f"performance.{key}: {LEVERS[key].unpredicted}; hpclaunch has not tried it on a GPU"
         for key in switched_on(recipe.performance)
     ]
 
 
 def needed_packages(recipe: Recipe) -> list[str]:
     """Return the packages that the switches of a recipe need."""
-    return [PACKAGES[key] for key in switched_on(recipe.performance) if key in PACKAGES]
+    packages = (LEVERS[key].package for key in switched_on(recipe.performance))
+    return [package for package in packages if package is not None]
 
 
 def refuse_use_kernels(document: Document) -> None:
@@ -70,7 +90,7 @@ def check_levers(recipe: Recipe) -> None:
     """Refuse switches that cannot be combined, by name. Raises UserError."""
     performance, method = recipe.performance, recipe.method.kind
     for key in switched_on(performance):
-        field = _TRL_FIELDS.get(key)
+        field = LEVERS[key].training_field
         if field and recipe.training.get(field) is not None:
             raise UserError(
                 f"performance.{key} and training.{field} say the same twice",

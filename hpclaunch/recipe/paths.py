@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.data_formats import COMPRESSED, SUFFIXES
 
-LOCAL_SUFFIXES = {
-    *(".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"),
-    *(".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"),
-    *(".jinja", ".jinja2", ".j2"),
-}
+LOCAL_SUFFIXES = {*SUFFIXES, *COMPRESSED, ".txt", ".zip", ".jinja", ".jinja2", ".j2"}
+"""Names that end so are paths: those of data, of what is refused as data, of chat templates."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATHS = (
     ("model", "name", "model folder"),

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
 
+TITLES = {"wandb": "Weights & Biases", "mlflow": "MLflow", "trackio": "Trackio"}
+"""What those call themselves that show a run elsewhere than in its folder."""
 INSTALLED_AS = {"mlflow": "mlflow-skinny"}
 """Packages with another name than their module's, or a smaller one that will do."""
 
 
 def trackers(recipe: Recipe) -> Iterator[str]:
     """Return the names of the trackers in use, which are those of their packages."""
-    tracking = recipe.tracking
-    for name, enabled in (
-        ("tensorboard", tracking.tensorboard),
-        ("wandb", tracking.wandb.enabled),
-        ("mlflow", tracking.mlflow.enabled),
-        ("trackio", tracking.trackio.enabled),
-    ):
-        if enabled:
+    for name, section in msgspec.structs.asdict(recipe.tracking).items():
+        if section if isinstance(section, bool) else section.enabled:
             yield name
 
 

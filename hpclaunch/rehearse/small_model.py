@@ -9,11 +9,11 @@ import msgspec
 
 from hpclaunch.recipe.best import best_by_loss
 from hpclaunch.recipe.groups import completion_tokens
-from hpclaunch.recipe.levers import WORDS, switched_on
+from hpclaunch.recipe.levers import LEVERS, switched_on
 from hpclaunch.recipe.parallel import PADDING
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.schema import Method, Recipe
-from hpclaunch.recipe.tracking import trackers
+from hpclaunch.recipe.tracking import TITLES, trackers
 
 STEPS = 6
 SAMPLES = 64
@@ -63,7 +63,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         missing.append(f"sequences over {recipe.fsdp.context_parallel} ranks ({context} here)")
     if device == "cpu":
         switches = switched_on(performance)
-        missing += [WORDS[key] for key in switches]
+        missing += [LEVERS[key].words for key in switches]
         performance = msgspec.structs.replace(performance, **dict.fromkeys(switches, False))
         if recipe.model.attention.startswith(("flash", "flex")):
             changed["attention"] = "auto"
@@ -78,8 +78,8 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
             offload = False
             missing.append("offload")
     for name in trackers(recipe):
-        if name in _ELSEWHERE:
-            missing.append(_ELSEWHERE[name])
+        if name in TITLES:  # others would see it
+            missing.append(TITLES[name])
     if recipe.checkpoints.sync_to:
         missing.append("the copy to checkpoints.sync_to")
     data = recipe.data
@@ -129,10 +129,6 @@ def _small_groups(recipe: Recipe, training: dict[str, Any], missing: list[str]) 
     replace = msgspec.structs.replace
     server = replace(recipe.method.grpo.server, enabled=False)
     return replace(recipe.method, grpo=replace(recipe.method.grpo, server=server))
-
-
-_ELSEWHERE = {"wandb": "Weights & Biases", "mlflow": "MLflow", "trackio": "Trackio"}
-"""Trackers that a rehearsal leaves out: others would see it."""
 
 
 def _at_most(value: Any, most: int) -> int:

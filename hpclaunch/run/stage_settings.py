@@ -113,5 +113,5 @@ class Best(Settings, frozen=True, kw_only=True, tag="best"):
     """Leave out checkpoints that have no score, in place of refusing."""
 
 
-StageSettings = Best | Eval | Merge | Generate | Quantize | Publish
+StageSettings = Eval | Best | Merge | Generate | Quantize | Publish
 """Every stage's: another stage adds its own here."""

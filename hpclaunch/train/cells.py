@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.dataset.formats import Format
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Row, refused, unlike_first
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.data_formats import Format
 
 UNUSED = "columns not used"
 """Column of the cache that holds, where a row is the first to have them, the names of columns that

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpclaunch.dataset.arrow_rows import column_names, row_count
-from hpclaunch.dataset.formats import TEXT_FORMATS
 from hpclaunch.dataset.local import LocalSplit
 from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.sources import Source
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.data_formats import TEXT_FORMATS
 from hpclaunch.recipe.objectives import OBJECTIVES, Objective
 from hpclaunch.recipe.shapes import BEARING, COLUMNS, OPTIONAL
 from hpclaunch.train.text_rows import rows_of_text

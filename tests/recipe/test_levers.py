@@ -6,7 +6,7 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.forecast import PredictionRequest, forecast
-from hpclaunch.recipe.levers import WORDS, needed_packages, switched_on
+from hpclaunch.recipe.levers import LEVERS, needed_packages, switched_on
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Performance
 from hpclaunch.render.accelerate import accelerate_config
@@ -79,7 +79,7 @@ def test_a_program_of_the_users_own_is_left_alone() -> None:
     assert made.layout.precision == "bf16"
 
 
-@pytest.mark.parametrize("key", WORDS)
+@pytest.mark.parametrize("key", LEVERS)
 def test_a_switch_says_what_the_prediction_leaves_out(key: str) -> None:
     recipe = load("llama3.1-8b-full", [f"performance.{key}=true"])
     assert switched_on(recipe.performance) == [key]
