@@ -6,6 +6,7 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,23 @@ class Home:
         else:
             done = server().run(command[1:], environment, timeout, folder=self.folder)
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def imported(self, words: Sequence[str], names: Sequence[str]) -> set[str]:
+        """Return which of these modules a command has imported, in a process of its own."""
+        program = (
+            "import sys\nfrom hpclaunch.cli.main import run\n"
+            f"run({list(words)!r})\n"
+            f"print(*[name for name in {list(names)!r} if name in sys.modules], file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(done.stderr.splitlines()[-1].split())
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start one command; both streams come out of its stdout."""

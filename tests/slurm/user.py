@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,25 +79,20 @@ class User:
 
     def follow(self, *words: str) -> subprocess.Popen[str]:
         """Start an hpclaunch command whose output is read later."""
-        return subprocess.Popen(
-            self.argv(*words),
-            env=self.environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        return self._started(words, subprocess.DEVNULL)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start an hpclaunch command that runs beside others."""
+        return self._started(words, subprocess.PIPE)
+
+    def _started(self, words: Sequence[str], stderr: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.argv(*words),
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
