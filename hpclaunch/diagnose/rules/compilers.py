@@ -21,23 +21,20 @@ def no_compiler(evidence: RunEvidence) -> Cause | None:
             f"hpclaunch logs {evidence.record.name}",
             "a build that broke off, or one of another node, stays there: remove "
             "~/.cache/torch_extensions, and build once before the job starts",
-            advice.resume(evidence),
         )
         headline = f"an extension that is compiled in the job is not there: {line.text}"
-        return Cause(headline, steps, (line,), *advice.who(evidence, line))
+        return advice.cause(evidence, line, headline, *steps)
     if "Python.h" in line.text:
         steps = (
             "the headers of this Python are not on the node: use one that brings them (a module, "
             "conda, uv), or ask your site for python3-devel on the nodes",
-            advice.resume(evidence),
         )
         headline = f"Triton must compile in the job, and cannot: {line.text}"
-        return Cause(headline, steps, (line,), *advice.who(evidence, line))
+        return advice.cause(evidence, line, headline, *steps)
     steps = (
         "load modules that bring a C compiler, and a CUDA toolkit of the version that torch was "
         "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
         "why a build failed stands above: hpclaunch logs " + evidence.record.name,
-        advice.resume(evidence),
     )
     headline = f"something must be compiled in the job, and cannot be: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
