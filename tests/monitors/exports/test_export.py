@@ -26,7 +26,11 @@ from tests.monitors.generate import damaged, records
 from tests.monitors.recorded import GPU_A, GPU_B, NOON, start, tick, write_samples
 from tests.monitors.running import ROOT
 
-FULL = GpuSample(0, 312.4, 61, 70, 98, 40, 1, 2, 3, 4, 1593, 1410, 10.5, 20.5, 65_536.0, 4, 1e6)
+FULL = GpuSample(
+    0, power_w=312.4, temperature_c=61, memory_temperature_c=70, sm_pct=98, mem_pct=40, enc_pct=1,
+    dec_pct=2, jpg_pct=3, ofa_pct=4, memory_clock_mhz=1593, sm_clock_mhz=1410, pcie_rx_mb_s=10.5,
+    pcie_tx_mb_s=20.5, memory_used_mib=65_536.0, throttle=4, energy_j=1e6,
+)  # fmt: skip
 BARE = GpuSample(1, sm_pct=7)
 HOST = HostSample(12.5, 0.5, 3.25, 1000.0, 2000.0, 0.0, net_rx_bytes=123456, psi_io_pct=1.5)
 ROW = tuple(range(len(COLUMNS)))
