@@ -13,7 +13,7 @@ _NOISE = re.compile(
     r"|frame #|\{.*\}$|\[?\d{4}-\d\d-\d\d(?!.*\b(?:ERROR|CRITICAL|FATAL)\b)"
     r"|usage: |\*{5,}|Setting OMP_NUM_THREADS)"
     r"|Warning\b|it/s\]|s/it\]|\d+%\||\bNCCL INFO\b|examples/s\]|[BKMG]B/s\]|\bloss\b|\bINFO\b"
-    r"|\bstep\W{1,3}\d"
+    r"|^\W*(?:\w+\W+){0,2}step\W{1,3}\d"
 )
 _MARKED = re.compile(r"^(?:ERROR|FATAL|[Ee]rror|[Ff]atal): \w")
 """How a program marks the line that says why it ends, before its usage."""

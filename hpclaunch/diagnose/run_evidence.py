@@ -16,21 +16,20 @@ from hpclaunch.diagnose.cause import Clue
 from hpclaunch.diagnose.job_lines import JobLines
 from hpclaunch.diagnose.log import Log, read, tidy, time_in
 from hpclaunch.diagnose.metrics import NodeMemory, node_memories
+from hpclaunch.diagnose.other_logs import nccl_warnings, sidecar_errors
 from hpclaunch.diagnose.progress import Progress
 from hpclaunch.diagnose.rank_failure import RankFailure
 from hpclaunch.diagnose.rank_logs import ABORTED
 from hpclaunch.diagnose.ranks import failed_ranks, host_names, started
+from hpclaunch.diagnose.tracebacks import without_own_message
 from hpclaunch.frozen import frozen
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
-from hpclaunch.run.regular_file import read_end, read_small_text
+from hpclaunch.run.regular_file import read_small_text
 
 _FRAME = re.compile(rb"(?:\[rank\d+\]: ?)?\s+File \"[^\"\n]*\", line \d+")
 _INDENTED = re.compile(rb"(?:\[rank\d+\]: )?\s")
-NCCL_FILES = 64
-NCCL_END = 2**16
-"""Bytes read from the end of each of NCCL's own logs."""
 
 
 @frozen
@@ -91,7 +90,9 @@ class RunEvidence:
                     return line
         if self.ranks:
             return None
-        return next(filter(self.log.is_at_end, self.matching_lines(*names)), None)
+        end, plain = self._log_end
+        lines = filter(self.log.is_at_end, self.matching_lines(*names))
+        return next((line for line in lines if line.text in plain or line.text not in end), None)
 
     @property
     def speakers(self) -> tuple[RankFailure, ...]:
@@ -110,7 +111,7 @@ class RunEvidence:
         if self.ranks:
             texts = [rank.system_words for rank in self.speakers[:1]]
             return b"".join(texts).decode("utf-8", errors="replace")
-        return self.log.end()
+        return self._log_end[1]
 
     def context_line(self, *names: str) -> Clue | None:
         """Return the last line with a phrase of these names, of what was printed just before."""
@@ -122,6 +123,12 @@ class RunEvidence:
                 if line and not self._job_lines.went_on(line.text):
                     return line
         return None
+
+    @cached_property
+    def _log_end(self) -> tuple[str, str]:
+        """The log's last lines, as they are and without what the program's own message quotes."""
+        end = self.log.end()
+        return end, without_own_message(end)
 
     @cached_property
     def _job_lines(self) -> JobLines:
@@ -204,38 +211,10 @@ def gather(
         log=log,
         ranks=failed_ranks(folder, log, record.processes_per_node) if ended else (),
         nodes=node_memories(folder.metrics) if ended else (),
-        nccl=_nccl(folder) if ended else (),
-        sidecar=_sidecar(folder),
+        nccl=nccl_warnings(folder) if ended else (),
+        sidecar=sidecar_errors(folder),
         cancelled=_small_text(folder.cancelled_file),
     )
-
-
-def _nccl(folder: RunFolder) -> tuple[Clue, ...]:
-    """Return the last warning in each of NCCL's own logs."""
-    found = []
-    for file in sorted(folder.logs.glob("nccl-*.log"))[:NCCL_FILES]:
-        text = _end(file, NCCL_END)
-        at = text.rfind(b"NCCL WARN")
-        if at >= 0:
-            begin, stop = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
-            raw = text[begin : len(text) if stop < 0 else stop][:1000]
-            line = tidy(raw.decode("utf-8", errors="replace"))
-            found.append(Clue(line, file, None, time_in(line)))
-    return tuple(found)
-
-
-def _sidecar(folder: RunFolder) -> tuple[Clue, ...]:
-    """Return what the sidecars complained of; how Slurm ended them is no complaint."""
-    file = folder.logs / "sidecar.log"
-    lines = _end(file, 2**14).decode("utf-8", errors="replace").splitlines()
-    return tuple(Clue(tidy(line), file) for line in lines if "sidecar: " in line)[:3]
-
-
-def _end(file: Path, size: int) -> bytes:
-    try:
-        return read_end(file, size)[0]
-    except OSError:
-        return b""
 
 
 def _small_text(file: Path) -> str | None:

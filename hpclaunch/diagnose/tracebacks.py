@@ -12,6 +12,8 @@ MESSAGE_LINES = 40
 """Lines after an exception's first that may be of its message."""
 
 _RANK = re.compile(r"^\[rank\d+\]: ?")
+_GROUP = re.compile(r"^ +(?:\| ?|\+ (?=Exception Group ))")
+"""What Python puts in front of the lines of an exception group."""
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(?:\[[\w., ]*\])?(?:\([\w.]*\))?(?::.*)?$")
 """The line that a traceback ends with: a dotted name, with a message or without."""
 _NAMED = re.compile(
@@ -40,6 +42,15 @@ _OF_SYSTEM = re.compile(
     r"|User|CalledProcess)Error|\w*(?:Interrupt|Exit|Timeout))$"
 )
 """Classes that tell of the system by themselves, whoever raises them."""
+_EXPECTED = re.compile(
+    r"(?:\w+\.)*(?:FileNotFound|Key|Index|Attribute|Import|ModuleNotFound|LocalEntryNotFound|EOF"
+    r"|Value|JSONDecode|Type)Error\b"
+)
+"""What programs catch to do something else instead; not what ends them whatever they do."""
+_CLEANING = re.compile(
+    r"close|clean|finish|destroy|shut_?down|stop|join|exit|teardown|finali[sz]e|log"
+)
+"""Functions that are called on the way out, too."""
 _LAUNCHERS = ("SignalException", "ChildFailedError")
 _LAUNCHED = re.compile(r"Command '\[?'?\S*/python[\d.]*'?,? .*returned non-zero exit status")
 """How accelerate ends whose program, a Python one, has failed."""
@@ -69,7 +80,7 @@ class Traceback:
 
 def unranked(line: str) -> str:
     """Return a line without the rank that torch puts in front of it."""
-    return _RANK.sub("", line).rstrip("\r\n")
+    return _GROUP.sub("", _RANK.sub("", line)).rstrip("\r\n")
 
 
 def exception_in(line: str) -> str | None:
@@ -119,6 +130,15 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         yield Traceback(begin, at, end, _with_last_error(plain, at, error), _is_weak(first), own)
 
 
+def without_own_message(text: str) -> str:
+    """Return an output without the message of an exception that the program raised itself."""
+    lines = text.split("\n")
+    found = ending(lines, 0)
+    if found is None or not found.own:
+        return text
+    return "\n".join([*lines[: found.at], *lines[found.stop :]])
+
+
 def _frames(plain: list[str], header: int, at: int) -> list[tuple[str, str, str]]:
     """Return file, function and code of the frames between two lines, the innermost last."""
     found = []
@@ -148,6 +168,9 @@ def _replaced(plain: list[str], begin: int, header: int, at: int) -> bool:
     frames = _frames(plain, header, at)
     tried = _frames(plain, begin, header)
     if not frames or not tried or _NOT_OWN.search(frames[-1][0]):
+        return False
+    first = next((line for line in plain[begin:header] if _EXPECTED.match(line)), "")
+    if not first or any(_CLEANING.search(name) for _, name, _ in frames):
         return False
     return frames[-1][:2] not in {frame[:2] for frame in tried}
 

@@ -68,7 +68,11 @@ CUDA_MISMATCH: Family = {
 }  # fmt: skip
 CUDA_ERROR: Family = {
     "gpu_fault": phrases(
-        "CUDA error: ", "CUBLAS_STATUS_EXECUTION", "CUBLAS_STATUS_INTERNAL", "Triton Error [CUDA]"
+        "CUDA error: ",
+        "CUBLAS_STATUS_EXECUTION",
+        "CUBLAS_STATUS_INTERNAL",
+        "Triton Error [CUDA]",
+        "Memory access fault by GPU",
     ),
     "device_assertion": phrases("Assertion `", confirmed=r"\bblock: \[.*Assertion `|\.cuh?:\d+"),
 }

@@ -20,6 +20,7 @@ FILE_SYSTEM: Family = {
         "[Errno 108]",
         confirmed=_NO_NETWORK,
     ),
+    "host_down": phrases("[Errno 112]", "[Errno 70]", confirmed=r": ['\"]\.*/"),
     "read_only": phrases("Read-only file system", "[Errno 30]"),
     "no_locks": phrases("No locks available", "[Errno 37]", "os error 37)"),
     "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
@@ -47,7 +48,9 @@ TORN_FILE: Family = {
         "PytorchStreamReader failed", "Error while deserializing header", "HeaderTooLarge",
         "MetadataIncompleteBuffer", "Ran out of input", "unexpected EOF", "UnpicklingError",
         "pickle data was truncated", "not a ZIP archive", "BadZipFile", "invalid load key",
-        "InvalidHeader", "file is truncated", "File is too small",
+        "InvalidHeader", "file is truncated", "File is too small", "Compressed file ended before",
+        "mmap length is greater than file size", "unexpected end of data", "truncated file: eof",
+        "CRC check failed", "Error -3 while decompressing", "Error -5 while decompressing",
         confirmed=r"(?m)^(?!.*(?:Weights only load failed|requests\.exceptions\.InvalidHeader))",
     )
 }  # fmt: skip

@@ -163,7 +163,7 @@ def fault(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
-    steps = (
+    steps: tuple[str, ...] = (
         "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
         "an index outside its table is the usual reason (tokens beyond the embedding)",
         advice.logs(evidence, rank),
@@ -172,6 +172,11 @@ def fault(evidence: RunEvidence) -> Cause | None:
     failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
         "device_assertion"
     )
+    if "NOT_INITIALIZED" in line.text:
+        steps = ("most often the GPU's memory is full: a smaller batch, or shorter texts", *steps)
+    if "access fault by GPU" in line.text:
+        steps = ("AMD_SERIALIZE_KERNEL=3 in the job makes the traceback name the operation",
+                 *steps[2:])  # fmt: skip
     if failed and _OUTSIDE.search(failed.text):
         headline = f"an index is outside its table: {headline}"
         steps = (

@@ -17,7 +17,10 @@ _CALLED = re.compile(
     r"(?:(?:repo_id|path|pretrained_model_name_or_path)\s*=\s*)?['\"]([\w.-]+(?:/[\w.-]+)?)['\"]"
 )
 _ADDRESS = re.compile(r"(?:hf:/|url: /api)/(?:datasets|models)/([\w.-]+/[\w.-]+)")
-_TOKEN = re.compile(r"[Ii]nvalid user token|whoami|don't have the rights|Invalid credentials")
+_TOKEN = re.compile(
+    r"[Ii]nvalid user token|whoami|don't have the rights|write token|Invalid credentials"
+)
+_REFUSED = re.compile(r"403 Forbidden: (\w.+)")
 _NO_NAME = re.compile(
     r"docs/|api/|http|the/|\.|(?:models?|out|outputs?|checkpoints?|ckpts?|data|results?|runs?|saves?"
     r"|weights?)/"
@@ -119,6 +122,8 @@ def download_cut(evidence: RunEvidence) -> Cause | None:
     if "timed out" in found[0].line or "ReadTimeout" in found[0].line:
         headline = f"the hub did not answer in time, asked for {name or 'a file'}"
     steps = (advice.resume(evidence), *_fetch(name, data))
+    if "hf_transfer" in evidence.last_words:
+        steps = ("without HF_HUB_ENABLE_HF_TRANSFER a download is tried again by itself", *steps)
     return Cause(headline, steps, (found[1],), *advice.who(evidence, found[1]))
 
 
@@ -186,6 +191,15 @@ def no_access(evidence: RunEvidence) -> Cause | None:
     where = f"https://huggingface.co/{path}" if name else "its page on the hub"
     headline = f"the hub gives no access to {name}" if name else "the hub gives no access"
     first = f"ask for access: {where}"
+    refused = _REFUSED.search(evidence.last_words)
+    if refused:
+        headline = f"the hub refuses: {refused[1].rstrip('.')}"
+        first = f"what your account may do there: {where}"
+        if "storage" in refused[1]:
+            room = "make room in your account on the hub, or upload to a public repository"
+            return Cause(
+                headline, (room, advice.resume(evidence)), (line,), *evidence.rank_and_host(line)
+            )
     if _TOKEN.search(evidence.last_words):
         headline = "the hub refuses the token: it is wrong, has run out, or lacks the right"
         first = (

@@ -12,8 +12,9 @@ from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
-_GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno 110\b")
+_GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno (?:70|112)\b|Errno 110\b")
 _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
+_CONTAINER = re.compile(rb"underlay of /|apptainer|singularity|pyxis|enroot", re.IGNORECASE)
 LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"
 
 
@@ -73,7 +74,9 @@ def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
 
 def broken(evidence: RunEvidence) -> Cause | None:
     """A file system went away under the job, or cannot be written to."""
-    line = evidence.root_cause_line("stale", "read_only", "io_error", "no_locks", "slow_disk")
+    line = evidence.root_cause_line(
+        "stale", "host_down", "read_only", "io_error", "no_locks", "slow_disk"
+    )
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
@@ -125,6 +128,8 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
         named and where
     ) else line.text  # fmt: skip
     steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
+    if _CONTAINER.search(evidence.log.text[-(2**16) :]):
+        steps.append("in a container its folder must be bound: apptainer exec --bind")
     steps += ["it must lie on storage that the nodes see", advice.resume(evidence)]
     return Cause(headline, tuple(steps), _frames(evidence, line), *advice.who(evidence, line))
 

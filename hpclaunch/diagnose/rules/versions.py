@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause
-from hpclaunch.diagnose.packages import package_of
+from hpclaunch.diagnose.packages import PIP, package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -140,9 +140,10 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
     if line is None or match is None:
         return None
     package = match[1].partition(".")[0] if match[1] else _CLASSES.get(match[2], "")
-    frames = _FRAME.findall(evidence.last_words)
-    asks = package_of(frames[-1]) if frames else ""
-    if not package or not asks or package_of(f"site-packages/{package}/") in {asks, ""}:
+    package = PIP.get(package, package)
+    asking = [package_of(file) for file in _FRAME.findall(evidence.last_words)]
+    asks = next((name for name in reversed(asking) if name != package), "")
+    if not package or not asks:
         return None
     steps = (
         f"see both: python -m pip show {asks} {package}; what does not fit: python -m pip check",
