@@ -175,7 +175,8 @@ def _of_worker(lines: list[str], end: tracebacks.Traceback) -> tracebacks.Traceb
     if own is None or own.begin < end.begin - CONTEXT:
         return None
     head = tracebacks.unranked(before[own.begin - 1]) if own.begin else ""
-    if own.weak and not _SUBPROCESS.search(head):
+    just_before = not own.weak and end.begin - own.at <= NEAR
+    if not just_before and not _SUBPROCESS.search(head):
         return None
     return tracebacks.Traceback(own.begin, own.at, end.stop, own.error, own=own.own)
 

@@ -100,6 +100,12 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("reward-function", "program.reward_function"),
     # What was not there, or was refused: disks come before what they break.
     KnownCause("not-shared", "storage.not_shared", jobs.NOT_SHARED),
+    KnownCause(
+        "no-pmi",
+        phrases=jobs.NO_PMI,
+        headline="MPI does not find Slurm's process manager (PMI)",
+        steps=("start the ranks with a PMI that this MPI knows: srun --mpi=list, then --mpi=pmix",),
+    ),
     KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),
     KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
     KnownCause("no-environment", "inputs.not_active", jobs.NOT_ACTIVE),

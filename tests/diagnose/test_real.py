@@ -53,7 +53,7 @@ def ask(home: Home, run: str) -> dict[str, Any]:
         ("killed", "killed", 1, "exit code -9: killed by SIGKILL"),
         ("late", "collective-timeout", 1, "after 2 s; rank 1 never said that it waited"),
         ("full", "disk-full", 1, "a disk is full"),
-        ("port", "port-taken", None, "a port of the job is taken"),
+        ("port", "port-taken", None, "a port that the program opens is taken"),
     ],
 )
 def test_ranks(home: Home, kind: str, cause: str, rank: int | None, headline: str) -> None:

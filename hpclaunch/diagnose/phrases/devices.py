@@ -44,7 +44,8 @@ GPU_MEMORY: Family = {
         "Error out of memory at line", "No available memory for the cache blocks",
         "larger than the available KV cache memory", "on startup is less than desired GPU memory",
         "RESOURCE_EXHAUSTED: Out of memory", "OOM when allocating tensor with shape",
-        confirmed=r"(?m)^(?!.*(?:ray\.exceptions|java\.lang)\.OutOfMemoryError)",
+        confirmed=r"(?m)^(?!.*(?:(?:ray\.exceptions|java\.lang)\.OutOfMemoryError"
+        r"|has no attribute))",
     )
 }  # fmt: skip
 NO_GPU: Family = {

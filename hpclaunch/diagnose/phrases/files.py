@@ -51,7 +51,8 @@ TORN_FILE: Family = {
         "InvalidHeader", "file is truncated", "File is too small", "Compressed file ended before",
         "mmap length is greater than file size", "unexpected end of data", "truncated file: eof",
         "CRC check failed", "Error -3 while decompressing", "Error -5 while decompressing",
-        confirmed=r"(?m)^(?!.*(?:Weights only load failed|requests\.exceptions\.InvalidHeader))",
+        confirmed=r"(?m)^(?!.*(?:Weights only load failed|unexpected EOF while"
+        r"|requests\.exceptions\.InvalidHeader))",
     )
 }  # fmt: skip
 JSON_ERROR: Family = {

@@ -45,6 +45,12 @@ NOT_ACTIVE: Family = {
         "not been properly configured to use 'conda activate'", anywhere=True,
     )
 }  # fmt: skip
+NO_PMI: Family = {
+    "no_pmi": phrases(
+        "Could not find PMI server", "PMI server not found", "built with SLURM's PMI support",
+        "PMI2_Init failed", "PMI_Init failed", "I_MPI_PMI_LIBRARY is not set",
+    )
+}  # fmt: skip
 TASK_KILLED: Family = {
     "task_killed": phrases(
         "srun: error: ", ": line ", latest=True,
@@ -56,9 +62,11 @@ TASK_KILLED: Family = {
 SCRIPT: Family = {
     "script": phrases(
         "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ",
-        "unbound variable", "syntax error", "bad substitution", "$'\\r': command", latest=True,
+        "unbound variable", "unexpected EOF while looking", "syntax error",
+        "bad substitution", "$'\\r': command", latest=True,
         confirmed=r"(?m)^(?: *\d+: )?(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): "
-        r"|^\S+: line \d+: .*(?:unbound variable|syntax error|bad substitution|\\r': command)",
+        r"|^\S+: line \d+: .*(?:unbound variable|unexpected EOF|syntax error"
+        r"|bad substitution|\\r': command)",
         anywhere=True,
     )
 }  # fmt: skip

@@ -177,6 +177,13 @@ def fault(evidence: RunEvidence) -> Cause | None:
     if "access fault by GPU" in line.text:
         steps = ("AMD_SERIALIZE_KERNEL=3 in the job makes the traceback name the operation",
                  *steps[2:])  # fmt: skip
+    if failed and "probability tensor" in failed.text:
+        headline = f"the probabilities that are sampled from hold inf or nan: {headline}"
+        steps = (
+            "the model's output is no longer finite: see the loss before, a smaller learning rate, "
+            "bf16 in place of fp16",
+            *steps[2:],
+        )
     if failed and _OUTSIDE.search(failed.text):
         headline = f"an index is outside its table: {headline}"
         steps = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
@@ -13,6 +14,7 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _RANK = re.compile(r"\bRank (\d+)\]")
 _OPERATION = re.compile(r"SeqNum=(\d+), OpType=(\w+)")
+_GROUP = re.compile(r"PG (?:ID \d+|GUID \S+)")
 _RAN = re.compile(r"ran for (\d+) milliseconds|Timed out waiting (\d+)ms|in (\d+) ms|after (\d+)ms")
 _ENQUEUED = re.compile(r"last enqueued (?:NCCL )?work: (-?\d+)")
 _BARRIER = re.compile(r"Rank (\d+) failed to pass monitoredBarrier")
@@ -44,7 +46,14 @@ def timeout(evidence: RunEvidence) -> Cause | None:
     headline = "a collective timed out"
     headline += f" ({what.group(2).lower()} number {what.group(1)})" if what else ""
     headline += f" after {waited:g} s" if waited else ""
-    if late:
+    other = _in_another(lines)
+    if other:
+        late = [other[0]]
+        headline = (
+            f"a collective timed out: rank {other[0]} was in {other[1]} number {other[3]} where "
+            f"the others were in {other[2]}: the ranks of the program take different ways"
+        )
+    elif late:
         named = ", ".join(map(str, late[:4]))
         headline += f"; rank {named} {why}" if len(late) == 1 else f"; ranks {named} {why}"
     else:
@@ -63,6 +72,26 @@ def timeout(evidence: RunEvidence) -> Cause | None:
     )
     shown = (*lines[:3], *evidence.matching_lines("enqueued")[:2], *evidence.nccl[:2])
     return Cause(headline, steps, shown, rank, _host(evidence, rank))
+
+
+def _in_another(lines: Iterable[Clue]) -> tuple[int, str, str, str] | None:
+    """Return the one rank that waits in another operation, its one, theirs, and their number.
+
+    Groups of ranks number their collectives each for itself: only one group's are compared.
+    """
+    seen: dict[tuple[str, str], dict[int, str]] = {}
+    for line in lines:
+        who, what = _RANK.search(line.text), _OPERATION.search(line.text)
+        if who and what:
+            group = _GROUP.search(line.text)
+            of_group = seen.setdefault((group[0] if group else "", what[1]), {})
+            of_group.setdefault(int(who[1]), what[2].lower())
+    for (_, number), operations in seen.items():
+        (theirs, most), *others = Counter(operations.values()).most_common()
+        if most >= 2 and len(others) == 1 and others[0][1] == 1:
+            rank = next(rank for rank, name in operations.items() if name != theirs)
+            return rank, others[0][0], theirs, number
+    return None
 
 
 def _longer(evidence: RunEvidence) -> int:

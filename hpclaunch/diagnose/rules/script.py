@@ -16,8 +16,8 @@ _TASK = re.compile(
 )
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
 ERRORS = 3
-"""Last lines of the script among which an error of srun's comes before its hints."""
-_SRUN_ERROR = re.compile(r"^s(?:run|batch): (?:error|fatal): ")
+"""Last lines of the script among which an error comes before hints, and what follows from it."""
+_TELLING = re.compile(r"^s(?:run|batch): (?:error|fatal): |: unexpected EOF while looking")
 _LINE_OF_SCRIPT = re.compile(r"^(?:\S*/)?(\S+: line \d+: .*)")
 """How bash names a line of a script that it cannot execute."""
 _CONSEQUENCE = re.compile(
@@ -86,8 +86,8 @@ def _message_of_script(evidence: RunEvidence) -> Clue | None:
     lines = (line for line in reversed(evidence.matching_lines("script"))
              if not _CONSEQUENCE.search(line.text))  # fmt: skip
     found = list(lines)
-    errors = (line for line in found[:ERRORS] if _SRUN_ERROR.match(line.text))
-    return next(errors, next(iter(found), None))
+    telling = (line for line in found[:ERRORS] if _TELLING.search(line.text))
+    return next(telling, next(iter(found), None))
 
 
 def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:

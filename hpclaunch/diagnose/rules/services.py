@@ -49,6 +49,11 @@ def certificate(evidence: RunEvidence) -> Cause | None:
 def wandb_key(evidence: RunEvidence) -> Cause | None:
     """W&B has no key, a wrong one, or one without access to the project."""
     found = _of(evidence, "wandb")
+    words = evidence.last_words
+    asks = "EOF when reading a line" in words and "/wandb/" in words
+    if asks:
+        line = advice.line_with(evidence, words.rstrip().rpartition("\n")[2])
+        found = Trouble("wandb", "access", "", "No API key: it asks for one"), line
     if found is None or found[0].fault not in _KEY:
         return None
     headline = "Weights & Biases refuses the key: it is missing, wrong, or may not write there"

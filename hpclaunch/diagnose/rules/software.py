@@ -16,6 +16,7 @@ _VENDOR = re.compile(
     r"(nccl|cudnn|cublas|cusparse|cusolver|cufft|nvJitLink|nvrtc|cupti)"
 )
 """One of NVIDIA's libraries that does not fit the one it calls: two copies are mixed."""
+_FRAME = re.compile(r'File "([^"\n]+)", line \d+')
 _MODULE = re.compile(r"No module named '?([\w.]+)")
 _OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
 
@@ -191,8 +192,8 @@ def versions(evidence: RunEvidence) -> Cause | None:
 def no_package(evidence: RunEvidence) -> Cause | None:
     """A Python package is missing."""
     line = evidence.root_cause_line("no_package")
-    if line is None:
-        return None
+    if line is None or _FRAME.findall(evidence.last_words)[-1:] == ["<string>"]:
+        return None  # of a text that the program executes: what it needs is no part of the job
     module = _MODULE.search(line.text)
     name = module[1] if module else needed_by(line.text)
     top = name.partition(".")[0]

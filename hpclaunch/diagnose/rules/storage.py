@@ -91,6 +91,10 @@ def broken(evidence: RunEvidence) -> Cause | None:
             "your site's support (NFS's lock service, or Lustre mounted without flock)"
         )
         again = advice.resume(evidence)
+    elif patterns.has("io_error", line.text.encode()):
+        step = (
+            "the disk or the server under it fails: tell your site's support the node and the file"
+        )
     elif _GONE.search(line.text):
         step = "the node lost its file system: tell your site's support which node it was"
     elif "tale file handle" in line.text or "Errno 116" in line.text:

@@ -43,6 +43,13 @@ _CLASSES = {
     "DeepSpeedEngine": "deepspeed", "HfApi": "huggingface_hub", "Params4bit": "bitsandbytes",
 }  # fmt: skip
 """Whose class it is, by name; those that a program's own class is likely to be called are not."""
+_MODULES = {
+    "torch", "torchvision", "torchaudio", "torchao", "triton", "transformers", "accelerate", "peft",
+    "trl", "datasets", "tokenizers", "safetensors", "huggingface_hub", "bitsandbytes", "deepspeed",
+    "vllm", "xformers", "flash_attn", "numpy", "scipy", "pandas", "pyarrow", "sklearn", "pydantic",
+    "google", "ray", "lightning", "jax", "PIL", "cv2", "wandb", "mlflow",
+}  # fmt: skip
+"""Modules that are no program's own."""
 _FRAME = re.compile(r'File "([^"]+)", line \d+, in ')
 
 
@@ -140,6 +147,8 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
     if line is None or match is None:
         return None
     package = match[1].partition(".")[0] if match[1] else _CLASSES.get(match[2], "")
+    if match[1] and package not in _MODULES:
+        return None
     package = PIP.get(package, package)
     asking = [package_of(file) for file in _FRAME.findall(evidence.last_words)]
     asks = next((name for name in reversed(asking) if name != package), "")
