@@ -27,6 +27,7 @@ from hpclaunch.predict.objective import unknown_of_generation
 from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
@@ -122,7 +123,9 @@ def forecast(
             request.node_memory_bytes or site_memory_bytes(site, kind, request.gpus_per_node),
         )
     own = candidate_of(recipe)
-    base = replace(training_step_of(recipe, model), converted=_converted(config, recipe))
+    base = training_step_of(recipe, model)
+    mask = attention_mask(recipe, config, base.part_len)
+    base = replace(base, converted=_converted(config, recipe), mask=mask)
     training, replicas = with_candidate(base, own, request.nodes, request.gpus_per_node)
     if training.offload and hardware is not None:
         rests = offload_basis(hardware.host, known.host)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hpclaunch.errors import UserError
 from hpclaunch.predict.from_recipe import seq_len_of
+from hpclaunch.recipe.attention import packs
 from hpclaunch.recipe.mixture import held_out
 from hpclaunch.recipe.paths import is_here
 from hpclaunch.recipe.schema import Recipe
@@ -26,11 +27,6 @@ class Rows(NamedTuple):
     """None where the number of samples is not known."""
     assumed: str | None
     """In words; None where nothing is assumed."""
-
-
-def packs(recipe: Recipe) -> bool:
-    """Return whether many samples go into one row."""
-    return recipe.objective_spec.packs and recipe.training.get("packing") is not False
 
 
 def rows_of(recipe: Recipe, samples: int | None) -> Rows:

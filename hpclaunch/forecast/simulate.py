@@ -12,7 +12,6 @@ from typing import Any
 
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.forecast.forecast import Forecast, PredictionRequest
-from hpclaunch.forecast.packed_rows import packs
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.neuron import refuse_neuron
 from hpclaunch.predict.compare import candidate_of
@@ -22,6 +21,7 @@ from hpclaunch.predict.fused import adapters_are_fused
 from hpclaunch.predict.memory import ALLOCATOR, COLLECTIVES, CONTEXT
 from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.sharding import shards_and_replicas
+from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
 
@@ -120,6 +120,8 @@ def _run(
             "leave --exact out",
         )
     lora = recipe.method.lora
+    sequences = int(recipe.training["per_device_train_batch_size"]) * work.sequences
+    mask = attention_mask(recipe, config, seq_len_of(recipe))
     request = {
         "config": dict(config),
         "method": recipe.method.kind,
@@ -132,13 +134,13 @@ def _run(
         "adapter_dtype": recipe.method.quantization.adapter_dtype,
         "sharding": sharding,
         "shards": shards,
-        "micro_batch_size": int(recipe.training["per_device_train_batch_size"]) * work.sequences,
+        "micro_batch_size": sequences,
         "seq_len": seq_len_of(recipe),
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
         "fused_lora": adapters_are_fused(recipe),
         "recomputed_mlps": recipe.performance.activation_checkpointing == "mlp",
         "attention": recipe.model.attention,
-        "packed": packs(recipe),
+        "mask": mask == "always" or (mask == "padded" and sequences > 1),
     }
     code, output, errors = _started(json.dumps(request), on_progress)
     if code == 0:

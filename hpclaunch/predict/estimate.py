@@ -9,16 +9,14 @@ from functools import cached_property
 from hpclaunch.frozen import frozen
 from hpclaunch.predict.host_memory import HostMemory, host_memory
 from hpclaunch.predict.memory import (
-    BF16_BYTES,
     BLOCK,
     CONTEXT,
-    FP32_BYTES,
     GIB,
     Memory,
     memory,
 )
 from hpclaunch.predict.step_time import Hardware, StepTime, step_time
-from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
 from hpclaunch.site.schema import GpuType
 
 USABLE = 0.98

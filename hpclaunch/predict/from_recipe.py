@@ -8,6 +8,7 @@ from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
 from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.attention import attention_is_eager
 from hpclaunch.recipe.groups import (
     completion_tokens,
     generations,
@@ -17,9 +18,6 @@ from hpclaunch.recipe.groups import (
 from hpclaunch.recipe.loading import adds_tokens, whole_because
 from hpclaunch.recipe.parallel import data_parallel_ranks
 from hpclaunch.recipe.schema import Lora, Recipe
-
-EAGER_FAMILIES = frozenset({"gemma2"})
-"""Families of which Transformers has no sdpa: it has no soft-capping."""
 
 
 def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
@@ -70,15 +68,9 @@ def training_step_of(recipe: Recipe, model: Architecture) -> TrainingStep:
         every_n_layers=recipe.performance.every_n_layers,
         objective=objective_work(recipe),
         context_parallel=recipe.fsdp.context_parallel,
-        eager_attention=attention_is_eager(recipe, model),
+        eager_attention=attention_is_eager(recipe, model.family),
         recomputed_mlps=recipe.performance.activation_checkpointing == "mlp",
     )
-
-
-def attention_is_eager(recipe: Recipe, model: Architecture) -> bool:
-    """Return whether attention runs operation by operation; auto takes one kernel where it can."""
-    wanted = recipe.model.attention
-    return wanted == "eager" or (wanted == "auto" and model.family in EAGER_FAMILIES)
 
 
 def seq_len_of(recipe: Recipe) -> int:

@@ -12,12 +12,12 @@ from hpclaunch.recipe.schema import Recipe
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "granite"})
 """`model_type`s of which hpclaunch fuses the MLP and the norms with the adapters."""
 
-SAVED_FFN, SAVED_HIDDEN = 2, 4.55
-"""Tensors that a layer keeps, as wide as the MLP (gate and up) and as the model. No mask: kernels
-for such models take none."""
-BACKWARD_FFN = 7
-"""Tensors as wide as the MLP that the backward pass of a checkpointed layer holds: fitted to
-simulated steps of two shapes."""
+SAVED_FFN, SAVED_HIDDEN = 2, 4.05
+"""Tensors that a layer keeps, as wide as the MLP (gate and up) and as the model, beside keys and
+values."""
+BACKWARD_FFN, BACKWARD_HIDDEN = 5, 7.1
+"""Tensors as wide as the MLP and as the model that the backward pass of a checkpointed layer holds
+beside keys and values: fitted to simulated steps of three shapes."""
 RECOMPUTED_FFN = 2
 """Tensors as wide as the MLP that the backward pass holds more where it computes them again."""
 MOVED = 0.38

@@ -9,8 +9,8 @@ whole model to fp32 on every rank before it is sharded (docs/evidence/loading.md
 from __future__ import annotations
 
 from hpclaunch.frozen import frozen
-from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES, GIB, memory
-from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.predict.memory import GIB, memory
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
 
 PROCESS = 2.0 * GIB
 """Bytes of a rank's process beside the model: Python, PyTorch and CUDA; an estimate."""

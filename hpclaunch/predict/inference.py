@@ -8,9 +8,9 @@ from __future__ import annotations
 from hpclaunch.frozen import frozen
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
 from hpclaunch.predict.kernels import passes
-from hpclaunch.predict.memory import ALLOCATOR, BF16_BYTES, BLOCK, CONTEXT, FP32_BYTES, GIB
+from hpclaunch.predict.memory import ALLOCATOR, BLOCK, CONTEXT, GIB
 from hpclaunch.predict.step_time import MEMORY_SHARE, Hardware, pass_seconds
-from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
 
 PROCESS = 1.0 * GIB
 """Bytes of a stage's process beside the model: Python, PyTorch, Transformers; an estimate."""

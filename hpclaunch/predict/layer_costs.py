@@ -100,7 +100,8 @@ EAGER_FORWARD, EAGER_BACKWARD = Attention(4, 0, 28, 7), Attention(4, 0, 28, 8)
 """Of eager attention in place of one kernel: scores are scaled, masked, turned into shares in 32
 bits and back, each written out and read."""
 REPEATED_FORWARD, REPEATED_FORWARD_CAST = Attention(4, 4, 0, 2), Attention(8, 8, 0, 2)
-"""Of grouped keys and values that Transformers repeats for every head, as eager attention needs."""
+"""Of grouped keys and values that Transformers repeats for every head: with a mask, and for eager
+attention."""
 REPEATED_BACKWARD, REPEATED_BACKWARD_CAST = Attention(4, 8, 0, 3), Attention(8, 12, 0, 3)
 """Likewise backward: their gradients are summed."""
 NORM_CASTS = 12
@@ -140,7 +141,7 @@ def _grouped(training: TrainingStep) -> bool:
 
 
 def _repeats(training: TrainingStep) -> bool:
-    return training.eager_attention and _grouped(training)
+    return (training.masked or training.eager_attention) and _grouped(training)
 
 
 def _casts(training: TrainingStep) -> bool:

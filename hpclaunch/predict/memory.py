@@ -9,19 +9,14 @@ tests/predict/test_memory.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hpclaunch.frozen import frozen
-from hpclaunch.predict import context, fused
-from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.predict.activations import backward_bytes, saved_bytes
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
 
 SAMPLING = 3
 """Tensors in fp32 over the vocabulary that choosing a token holds, a row a sequence: logits,
 probabilities and the sorted ones of top_p; an estimate."""
 GIB = 2**30
-
-BF16_BYTES, FP32_BYTES = 2, 4
-"""Bytes of a parameter: computed with in bf16; trained ones, and gradients, are held in fp32."""
 
 ALLOCATOR = 0.06
 """Share of the tensors that the caching allocator reserves beside them, with expandable segments;
@@ -40,20 +35,6 @@ NF4_SAVED_BYTES = 1.5
 HEAD_ROWS, HEAD_COLUMNS = 4096, 32768
 """Tile of logits that TRL's fused loss works on (trl/kernels/chunked_logprob.py)."""
 
-# Sizes of activations, in bf16 tensors of a token: `FFN` ones are as wide as the MLP, `HIDDEN` ones
-# as the model. Fitted to the simulated steps of tests/predict/simulated.jsonl (torch 2.13).
-BACKWARD_FFN, BACKWARD_HIDDEN = 9, 4
-"""Tensors that the backward pass of a checkpointed layer holds at once. Of a gated MLP, recomputed:
-its two halves, their activation and product, and their gradients."""
-SAVED_FFN, SAVED_HIDDEN, SAVED_HIDDEN_FULL = 4, 9.9, 12
-"""Tensors that each layer saves for the backward pass without activation checkpointing; a full
-fine-tune also saves the inputs of all matrices, for their gradients (`SAVED_HIDDEN_FULL`)."""
-AUTOCAST_HIDDEN, AUTOCAST_SAVED_HIDDEN = 11, 4.3
-"""More of the `HIDDEN` tensors where autocast casts in place of FSDP (the adapters' inputs): in the
-backward pass, and saved by each layer without activation checkpointing."""
-MERGED_GRADIENT = 1 / 3
-"""Share of a layer's merged experts whose gradient is held beside them: the smaller of two tensors.
-(PEFT adds the adapters of experts to the weights; the sum is saved for the backward pass.)"""
 FORWARD_END_HIDDEN = 5.3
 """`HIDDEN` tensors beside the layers' inputs at the end of the forward pass."""
 LAYER_GRADIENTS = 1.5
@@ -170,30 +151,8 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     model, shards = training.model, training.shards
     full, sharded = training.method == "full", training.sharding != "none"
     hidden_bytes = float(BF16_BYTES * model.hidden_size * training.tokens)
-    ffn_bytes = float(BF16_BYTES * model.intermediate_size * training.tokens)
     layer, head = _layer_bytes(training), float(BF16_BYTES * model.embedding_parameters)
-    # Of attention: one a micro-batch where samples are padded.
-    mask = float(BF16_BYTES * training.tokens * training.part_len)
-    saved = model.layers * _saved_bytes(training, hidden_bytes, ffn_bytes, mask)
-    if training.every_n_layers > 1 and training.activation_checkpointing:
-        kept = replace(training, activation_checkpointing=False)
-        others = (1 - training.recomputed_share) * model.layers
-        saved = training.recomputed_share * saved + others * _saved_bytes(
-            kept, hidden_bytes, ffn_bytes, mask
-        )
-    casts_inputs = not (sharded or full or training.fused_lora)
-    hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
-    fewer = training.fused_lora and training.activation_checkpointing
-    ffn = fused.BACKWARD_FFN if fewer else BACKWARD_FFN
-    backward = ffn * ffn_bytes + hidden * hidden_bytes + mask
-    if not training.activation_checkpointing:
-        backward /= 2
-        if training.recomputed_mlps:
-            backward += fused.RECOMPUTED_FFN * ffn_bytes
-    if not full:
-        merged = BF16_BYTES * model.merged_parameters
-        backward += (MERGED_GRADIENT + training.activation_checkpointing) * merged
-    backward += context.ring_bytes(training)
+    saved, backward = saved_bytes(training), backward_bytes(training)
     tile = float(BF16_BYTES * min(training.tokens, HEAD_ROWS))
     tile *= 0 if training.objective.scores else min(HEAD_COLUMNS, model.vocab_size)
     output = 0.0 if training.objective.scores else head
@@ -260,23 +219,6 @@ def kv_cache_bytes(training: TrainingStep) -> float:
     model = training.model
     token = 2 * BF16_BYTES * model.layers * model.num_kv_heads * model.head_dim
     return float(token * training.seq_len * training.objective.generated_sequences)
-
-
-def _saved_bytes(
-    training: TrainingStep, hidden_bytes: float, ffn_bytes: float, mask: float
-) -> float:
-    """Return the bytes that a layer saves for the backward pass."""
-    if training.activation_checkpointing:
-        return hidden_bytes
-    if training.fused_lora:
-        ffn = 0 if training.recomputed_mlps else fused.SAVED_FFN
-        return ffn * ffn_bytes + fused.SAVED_HIDDEN * hidden_bytes
-    full = training.method == "full"
-    hidden = SAVED_HIDDEN_FULL if full else SAVED_HIDDEN
-    if training.sharding == "none" and not full:
-        hidden += AUTOCAST_SAVED_HIDDEN
-    merged = 0.0 if full else BF16_BYTES * training.model.merged_parameters
-    return SAVED_FFN * ffn_bytes + hidden * hidden_bytes + mask + merged
 
 
 def _layer_bytes(training: TrainingStep) -> float:

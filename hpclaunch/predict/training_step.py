@@ -9,6 +9,10 @@ from hpclaunch.frozen import frozen
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture
 from hpclaunch.predict.objective import PLAIN, ObjectiveWork
 from hpclaunch.predict.optimizer import ADAMW, Optimizer
+from hpclaunch.recipe.attention import Mask
+
+BF16_BYTES, FP32_BYTES = 2, 4
+"""Bytes of a parameter: computed with in bf16; trained ones, and gradients, are held in fp32."""
 
 
 @frozen
@@ -52,6 +56,8 @@ class TrainingStep:
     """Every MLP computes gate and up again in the backward pass; of fused layers alone."""
     context_parallel: int = 1
     """Ranks that share each sequence."""
+    mask: Mask = "never"
+    """When attention has a mask of all pairs of tokens, which every layer turns into numbers."""
     eager_attention: bool = False
     """Attention writes its scores out, one operation after the other; otherwise it is one kernel
     that keeps none."""
@@ -64,6 +70,12 @@ class TrainingStep:
     def adapted_matrices(self) -> AdaptedMatrices:
         """Return the matrices of a layer with adapters: those named, else all linear ones."""
         return self.model.all_linear if self.target_matrices is None else self.target_matrices
+
+    @property
+    def masked(self) -> bool:
+        """Whether attention has a mask: then grouped keys and values are repeated, too."""
+        several = self.micro_batch_size * self.objective.sequences > 1
+        return self.mask == "always" or (self.mask == "padded" and several)
 
     @property
     def recomputed_share(self) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import UserError
 from hpclaunch.predict.inference import PROCESS
-from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES
 from hpclaunch.recipe.best import parse_best_task
 from hpclaunch.recipe.load import load
 from hpclaunch.run.best_score import choose, settings_of

@@ -12,7 +12,7 @@ from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.families import architecture
 from hpclaunch.predict.from_recipe import adapter_parameters_of
 from hpclaunch.predict.inference import Inference
-from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES
 from hpclaunch.recipe.schema import Model
 from hpclaunch.run.weight_files import read_json
 from hpclaunch.shipped import shipped

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.predict.inference import PROCESS, largest_tensor
-from hpclaunch.predict.memory import FP32_BYTES
+from hpclaunch.predict.training_step import FP32_BYTES
 from hpclaunch.run.stage_settings import Merge
 from hpclaunch.stages.loaded import loaded_model
 from hpclaunch.stages.need import Need, Unknown

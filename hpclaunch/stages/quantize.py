@@ -15,7 +15,7 @@ from hpclaunch.predict.inference import (
     largest_tensor,
     nf4_bytes,
 )
-from hpclaunch.predict.memory import BF16_BYTES, FP32_BYTES
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES
 from hpclaunch.run.stage_settings import GGUF_MODEL_TYPES, Quantize
 from hpclaunch.stages.loaded import loaded_model, model_config
 from hpclaunch.stages.merge import check_adapter

@@ -9,21 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.attention import VARLEN, VARLEN_FAMILIES, VARLEN_HEAD
 
 FLASH_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 """The package of each FlashAttention; Transformers takes the Hub's kernel where it is missing."""
 HUB_KERNELS = {"flash_attention_2": "flash-attn2", "flash_attention_3": "vllm-flash-attn3"}
 """Repositories of `kernels-community` that Transformers loads in their place."""
-VARLEN = "varlen_attn"
-"""PyTorch's variable-length kernel, by its name there and in `model.attention`."""
-VARLEN_FAMILIES = frozenset(
-    {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text", "phi3", "granite", "olmo2",
-     "mixtral", "qwen2_moe", "qwen3_moe"}
-)  # fmt: skip
-"""`model_type`s whose attention is what the variable-length kernel computes: causal, full or with
-a sliding window. Not among them: sinks (gpt-oss), chunks (Llama 4), soft-capping (Gemma 2)."""
-VARLEN_HEAD = 256
-"""Largest head dimension of the variable-length kernel."""
 
 
 def attn_implementation(wanted: str, device: str, config: Any, dtype: str, *, packed: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
@@ -98,7 +99,7 @@ def load_model(
     # can, and the eager kernel elsewhere.
     is_default = recipe.model.attention == "auto" and attn_implementation == "sdpa"
     options: dict[str, Any] = {} if is_default else {"attn_implementation": attn_implementation}
-    if attn_implementation == attention.VARLEN:
+    if attn_implementation == VARLEN:
         attention.register_varlen()
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)

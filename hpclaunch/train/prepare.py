@@ -13,6 +13,7 @@ from typing import Any
 
 from hpclaunch.document import parse, read_text
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.recipe.groups import of_one_process
 from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.paths import is_local
@@ -39,10 +40,8 @@ def prepare(folder: RunFolder, recipe: Recipe) -> None:
     config = model.load_config(where)
     check_model(recipe, config.to_dict())
     packed = packing.use_packing(recipe.training, config, recipe.objective)
-    if recipe.model.attention == attention.VARLEN:
-        attention.attn_implementation(
-            attention.VARLEN, device, config, recipe.model.dtype, packed=packed
-        )
+    if recipe.model.attention == VARLEN:
+        attention.attn_implementation(VARLEN, device, config, recipe.model.dtype, packed=packed)
     tokenizer, _ = model.load_tokenizer(where, recipe)
     chat = template.has_chat_template(tokenizer, recipe.training)
     phases.begin(f"reading {recipe.data.title}")

@@ -47,7 +47,7 @@ RANK = 16
 
 
 def load_for(row: dict[str, Any]) -> TrainingStep:
-    """Return the load that a simulated row stands for."""
+    """Return the load that a simulated row stands for; without `mask` its attention has one."""
     model = architecture({**SHAPES[row["model"]], "num_hidden_layers": row["layers"]})
     return TrainingStep(
         model=model,
@@ -58,4 +58,6 @@ def load_for(row: dict[str, Any]) -> TrainingStep:
         micro_batch_size=1,
         seq_len=row["length"],
         activation_checkpointing=row["checkpointing"],
+        mask="always" if row.get("mask", True) else "never",
+        eager_attention=row.get("attention") == "eager",
     )

@@ -9,7 +9,7 @@ import pytest
 
 from hpclaunch.predict.families import architecture
 from hpclaunch.predict.kernels import _HOOKS_BACKWARD, _HOOKS_FORWARD, Pass, passes
-from hpclaunch.predict.layer_costs import attention_backward
+from hpclaunch.predict.layer_costs import FUSED_BACKWARD, GROUPED_BACKWARD, attention_backward
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from tests.predict.shapes import RANK, SHAPES
@@ -33,9 +33,11 @@ CASES: list[tuple[dict[str, Any], MethodKind, Sharding, bool, str]] = [
     (SHAPES["small"], "full", "full", True, "sdpa"),
     (SHAPES["small"], "full", "full", False, "eager"),
     (QWEN2, "lora", "none", True, "eager"),
-    (QWEN3, "lora", "full", True, "sdpa"),
+    (QWEN3, "lora", "full", True, "masked"),
     (QWEN3, "full", "none", False, "sdpa"),
 ]
+
+WITHIN_KERNEL = (FUSED_BACKWARD, GROUPED_BACKWARD)
 
 
 def by_plan(config: dict[str, Any], layers: int, length: int, *how: Any) -> tuple[Pass, Pass]:
@@ -45,13 +47,12 @@ def by_plan(config: dict[str, Any], layers: int, length: int, *how: Any) -> tupl
     shards = 1 if sharding == "none" else 2
     load = TrainingStep(
         model, method, adapter, sharding, shards, 1, length, activation_checkpointing=again,
-        eager_attention=attention == "eager",
+        eager_attention=attention == "eager", mask="never" if attention == "sdpa" else "always",
     )  # fmt: skip
     forward, backward = passes(load)
     # The simulation's attention computes nothing: what a GPU's kernel does beside is not counted.
-    beside = 0.0
-    if attention != "eager":
-        beside = layers * load.tokens * sum(each.moved(load) for each in attention_backward(load))
+    within = [each for each in attention_backward(load) if each in WITHIN_KERNEL]
+    beside = layers * load.tokens * sum(each.moved(load) for each in within)
     return forward, replace(backward, moved=backward.moved - beside)
 
 
@@ -65,6 +66,7 @@ def test_a_layer_moves_what_the_plan_counts(
         "config": config, "method": method, "lora": {"r": RANK}, "shards": shards,
         "micro_batch_size": 1, "sharding": sharding, "activation_checkpointing": again,
         "double_quant": True, "attention": attention,
+        "mask": attention != "sdpa",
     }  # fmt: skip
     counts, planned = {}, {}
     for layers in (FEW, MORE):

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.train import attention, packing
 from tests.train.packed import FAMILIES, packed_batch, samples, tiny_model
 
-KERNELS = ("sdpa", "eager", attention.VARLEN)
+KERNELS = ("sdpa", "eager", VARLEN)
 CASES = [
     (family, kernel)
     for family in FAMILIES
@@ -70,8 +71,8 @@ def test_a_mask_that_reaches_a_packed_batch_is_refused(kernel: str) -> None:
     with pytest.raises(UserError, match="without position_ids"):
         model(**{key: value for key, value in batch.items() if key != "position_ids"})
     plain = samples()[0][None]
-    model(input_ids=plain) if kernel != attention.VARLEN else None
-    if kernel == attention.VARLEN:
+    model(input_ids=plain) if kernel != VARLEN else None
+    if kernel == VARLEN:
         with pytest.raises(ValueError, match="not packed"):
             model(input_ids=plain)
 
@@ -113,8 +114,8 @@ def test_auto_takes_the_fastest_kernel_that_is_right_for_the_model(
         )
 
     assert chosen("llama", "cpu") == "sdpa"
-    assert chosen("llama") == attention.VARLEN
-    assert chosen("mistral") == attention.VARLEN
+    assert chosen("llama") == VARLEN
+    assert chosen("mistral") == VARLEN
     assert chosen("llama", packed=False) == "sdpa"
     assert chosen("llama", dtype="float32") == "sdpa", "flash kernels compute in 16 bits"
     for special in ("gemma2", "gpt_oss", "llama4_text"):
@@ -136,7 +137,7 @@ def test_a_kernel_that_is_not_there_is_refused() -> None:
         return attention.attn_implementation(wanted, device, config, "bfloat16", packed=packed)
 
     assert ask("eager", "cuda") == "eager"
-    assert ask(attention.VARLEN, "cpu") == attention.VARLEN
+    assert ask(VARLEN, "cpu") == VARLEN
     with pytest.raises(UserError, match="needs a GPU"):
         ask("flash_attention_2", "cpu")
     with pytest.raises(UserError, match="needs a GPU"):
@@ -144,9 +145,9 @@ def test_a_kernel_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="not installed"):
         ask("flash_attention_3", "cuda")
     with pytest.raises(UserError, match="not known"):
-        ask(attention.VARLEN, "cuda", "gemma2")
+        ask(VARLEN, "cuda", "gemma2")
     with pytest.raises(UserError, match="packing is off"):
-        ask(attention.VARLEN, "cuda", packed=False)
+        ask(VARLEN, "cuda", packed=False)
 
 
 def test_a_hub_kernel_counts_where_it_lies_in_the_cache(
@@ -166,7 +167,7 @@ def test_a_hub_kernel_counts_where_it_lies_in_the_cache(
     def auto() -> str:
         return attention.attn_implementation("auto", "cuda", config, "bfloat16", packed=True)
 
-    assert auto() == attention.VARLEN
+    assert auto() == VARLEN
     repository = tmp_path / "models--kernels-community--flash-attn2"
     (repository / "snapshots" / "abc" / "build" / "torch213").mkdir(parents=True)
     assert auto() == "flash_attention_2"

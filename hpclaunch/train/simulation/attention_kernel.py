@@ -13,23 +13,6 @@ from typing import Any
 
 import torch
 
-from hpclaunch.train.attention import VARLEN, varlen_problem
-
-
-def needs_mask(request: dict[str, Any], config: Any) -> bool:
-    """Return whether a step's attention has a mask on a GPU; `request` as `simulate` takes it.
-
-    Where it does not say which attention is wanted, it has one. A FlashAttention that may be
-    installed in the job's environment is not asked for: like `varlen_attn` it takes no mask.
-    """
-    wanted, packed = request.get("attention"), bool(request.get("packed"))
-    if wanted == "auto":
-        wanted = VARLEN if packed and varlen_problem(config) is None else "sdpa"
-    if wanted != "sdpa":
-        return wanted in (None, "eager")
-    windows = getattr(config.get_text_config(), "sliding_window", None) is not None
-    return packed or windows or int(request["micro_batch_size"]) > 1
-
 
 @contextlib.contextmanager
 def kernel_of_a_gpu(*, mask: bool) -> Iterator[None]:

@@ -42,8 +42,8 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
     `activation_checkpointing`; `double_quant` and `adapter_dtype`, of QLoRA; `fused_lora` and
-    `recomputed_mlps`, of adapters on weights in 16 bits; `attention` and whether samples are
-    `packed`, which decide whether attention has a mask. `layers`: how many to simulate, instead of
+    `recomputed_mlps`, of adapters on weights in 16 bits; `attention`, which matters
+    if it is eager, and whether it has a `mask`. `layers`: how many to simulate, instead of
     the two numbers that give the whole model; with it alone `every_n_layers`, of activation
     checkpointing. `on_progress`: called with the share of the work that is done.
     """
@@ -132,14 +132,14 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu, needs_mask
+    from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu
 
     shards = int(request["shards"])
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
     try:
         mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
         model = _model(request, layers)
-        kernel = kernel_of_a_gpu(mask=needs_mask(request, model.config))
+        kernel = kernel_of_a_gpu(mask=bool(request.get("mask", True)))
         with FakeTensorMode(), _as_on_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:

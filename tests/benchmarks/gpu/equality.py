@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.train.attention import VARLEN
+from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.train.kernels.fused_lora import fuse
 from tests.benchmarks.gpu.batches import packed
 from tests.benchmarks.gpu.levers import free, fused_loss_of, loss_of

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.train.attention import VARLEN
+from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.train.kernels.fused_lora import fuse
 from hpclaunch.train.kernels.fused_loss import HeadLogProbs
 from tests.benchmarks.gpu.batches import Batch, full, packed, padded
