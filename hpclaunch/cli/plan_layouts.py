@@ -71,7 +71,7 @@ def _covers(faster: Choice, other: Choice) -> bool:
     one, two = faster.candidate, other.candidate
     return (
         one.sharding == two.sharding
-        and one.activation_checkpointing == two.activation_checkpointing
+        and one.level == two.level
         and (one.offload == two.offload or not one.offload)
     )
 

@@ -110,9 +110,11 @@ def layout_text(lay: Candidate, own: Candidate | None = None) -> str:
     With the recipe's `own` layout, also what is usual and differs from that.
     """
     words = [SHARDINGS[lay.sharding], batch(lay)]
-    if not lay.activation_checkpointing:
+    if lay.level == "mlp":
+        words.append("activation checkpointing of gate and up")
+    elif lay.level == "none":
         words.append("no activation checkpointing")
-    elif own is not None and not own.activation_checkpointing:
+    elif own is not None and own.level != "whole":
         words.append("activation checkpointing")
     if lay.offload:
         words.append("CPU offload")

@@ -11,6 +11,7 @@ from hpclaunch.forecast.forecast import Forecast, PredictionRequest, forecast
 from hpclaunch.frozen import frozen
 from hpclaunch.predict.compare import Candidate, Choice, compare, fastest, worth_offloading
 from hpclaunch.recipe.global_batch import BATCH
+from hpclaunch.recipe.recomputation import FIELD, set_level
 from hpclaunch.recipe.schema import Recipe
 
 WORTH_SAYING = 1.1
@@ -24,13 +25,16 @@ def resolve_auto(
 ) -> Recipe:
     """Return the recipe with its sharding, its micro-batch, or both, chosen by predicted time.
 
-    The global batch and activation checkpointing do not change; offload does with the sharding.
+    The search is that of `plan --compare`, over what the recipe leaves open: with
+    `performance.activation_checkpointing: auto` its level is chosen, too. The global batch does not
+    change; offload does with the sharding.
     Raises UserError where the GPU is not known, or nothing fits.
     """
     predicted = forecast(request, environment, ask_hub=False)
     if predicted.gpu is None or predicted.hardware is None:
         raise UserError("auto needs to know the GPU", "add --gpu TYPE")
-    best = _best(predicted, _fitting(predicted), sharding=sharding, batch=batch)
+    level = request.recipe.performance.activation_checkpointing == "auto"
+    best = _best(predicted, _fitting(predicted), sharding=sharding, batch=batch, level=level)
     if best is None:
         raise UserError("no layout fits", "see hpclaunch plan --compare, with larger GPUs or more")
     return _with(request.recipe, best.candidate)
@@ -91,9 +95,17 @@ def _fitting(predicted: Forecast) -> list[Choice]:
 
 
 def _best(
-    predicted: Forecast, fitting: list[Choice], *, sharding: bool, batch: bool
+    predicted: Forecast,
+    fitting: list[Choice],
+    *,
+    sharding: bool,
+    batch: bool,
+    level: bool = False,
 ) -> Choice | None:
-    """Return the best of the layouts that fit, None where there is none."""
+    """Return the best of the layouts that fit, None where there is none.
+
+    `sharding`, `batch`, `level` of activation checkpointing: whether it may change.
+    """
     own = predicted.candidate
 
     def allowed(choice: Choice) -> bool:
@@ -101,7 +113,7 @@ def _best(
         return (
             (sharding or (candidate.sharding, candidate.offload) == (own.sharding, own.offload))
             and (batch or candidate.micro_batch_size == own.micro_batch_size)
-            and candidate.activation_checkpointing == own.activation_checkpointing
+            and (level or candidate.level == own.level)
         )
 
     best = fastest(list(filter(allowed, fitting)))
@@ -120,6 +132,9 @@ def _with(recipe: Recipe, candidate: Candidate) -> Recipe:
         "per_device_train_batch_size": candidate.micro_batch_size,
         "gradient_accumulation_steps": candidate.gradient_accumulation_steps,
     }
+    if recipe.performance.activation_checkpointing == "auto":
+        recipe = set_level(recipe, candidate.level)
+        training = {**training, FIELD: recipe.training[FIELD]}
     return replace(
         recipe,
         fsdp=replace(recipe.fsdp, sharding=candidate.sharding, offload=candidate.offload),

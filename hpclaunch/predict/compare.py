@@ -17,7 +17,7 @@ from hpclaunch.predict.kernels import gathered_bytes
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
-from hpclaunch.recipe.schema import Recipe, Sharding
+from hpclaunch.recipe.schema import Level, Recipe, Sharding
 from hpclaunch.site.schema import GpuType
 from hpclaunch.units import duration
 
@@ -37,15 +37,26 @@ class Candidate:
     gradient_accumulation_steps: int
     activation_checkpointing: bool
     offload: bool = False
+    recomputed_mlps: bool = False
+    """Activation checkpointing of gate and up in every MLP: less than that of whole layers."""
+
+    @property
+    def level(self) -> Level:
+        """Return how much is computed again, as `performance.activation_checkpointing` says it."""
+        if self.activation_checkpointing:
+            return "whole"
+        return "mlp" if self.recomputed_mlps else "none"
 
     def changes(self, own: Candidate) -> tuple[str, ...]:
         """Return the command-line arguments that choose it in place of the recipe's own layout."""
         words = {
             "sharding": f"--sharding {self.sharding}",
             "offload": "--offload" if self.offload else "--no-offload",
-            "activation_checkpointing": "--activation-checkpointing"
-            if self.activation_checkpointing
-            else "--no-activation-checkpointing",
+            "level": {
+                "whole": "--activation-checkpointing",
+                "none": "--no-activation-checkpointing",
+                "mlp": "performance.activation_checkpointing=mlp",
+            }[self.level],
             "micro_batch_size": f"training.per_device_train_batch_size={self.micro_batch_size}",
             "gradient_accumulation_steps": "training.gradient_accumulation_steps="
             f"{self.gradient_accumulation_steps}",
@@ -63,6 +74,7 @@ def candidate_of(recipe: Recipe) -> Candidate:
         int(recipe.training["gradient_accumulation_steps"]),
         bool(recipe.training["gradient_checkpointing"]),
         recipe.fsdp.offload,
+        recipe.performance.activation_checkpointing == "mlp",
     )
 
 
@@ -93,16 +105,24 @@ def with_candidate(
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         activation_checkpointing=candidate.activation_checkpointing,
         offload=candidate.offload,
+        recomputed_mlps=candidate.recomputed_mlps,
         sharded_loading=base.sharded_loading and how != "none",
         ranks_per_node=per_node,
     )
     return training, replicas
 
 
+_LEVELS = ((True, False), (False, True), (False, False))
+"""Activation checkpointing, and only of gate and up: whole, mlp, none."""
+
+
 def candidates(
-    now: Candidate, nodes: int, per_node: int, context_parallel: int = 1
+    now: Candidate, nodes: int, per_node: int, context_parallel: int = 1, *, fused: bool = False
 ) -> Iterator[Candidate]:
-    """Yield every layout with the same global batch, and as many ranks for each sequence."""
+    """Yield every layout with the same global batch, and as many ranks for each sequence.
+
+    `fused`: layers are, so that gate and up alone can be computed again.
+    """
     shardings: list[Sharding] = ["full", "grad"]
     if context_parallel == 1:
         shardings.append("none")
@@ -113,10 +133,14 @@ def candidates(
         if sharding != "none" and nodes * per_node == 1:
             continue
         for samples in _micro_batches(batch, now.micro_batch_size):
-            for checkpointing in (True, False):
+            for checkpointing, mlps in _LEVELS:
+                if mlps and not fused:
+                    continue
                 for offload in (False, True):
                     if not (offload and sharding == "none"):
-                        yield Candidate(sharding, samples, batch // samples, checkpointing, offload)
+                        yield Candidate(
+                            sharding, samples, batch // samples, checkpointing, offload, mlps
+                        )
 
 
 def _micro_batches(batch: int, own: int) -> list[int]:
@@ -136,11 +160,8 @@ def compare(
         return Choice(candidate, estimate(training, replicas, work, gpu, machine))
 
     own_choice = choice_of(now)
-    fitting = [
-        each
-        for each in map(choice_of, candidates(now, nodes, per_node, base.context_parallel))
-        if each.estimate.fits
-    ]
+    tried = candidates(now, nodes, per_node, base.context_parallel, fused=base.fused_lora)
+    fitting = [each for each in map(choice_of, tried) if each.estimate.fits]
     fitting = sorted(fitting, key=in_order)
     surest = fastest(fitting)
     return own_choice, [
@@ -211,9 +232,14 @@ def _reason(choice: Choice, now: Choice, surest: Choice | None, machine: Hardwar
     number, before = candidate.gradient_accumulation_steps, other.gradient_accumulation_steps
     if number != before:
         reasons.append(f"{number} micro-batch{'es' * (number > 1)} a step instead of {before}")
-    if candidate.activation_checkpointing != other.activation_checkpointing:
-        word = "" if candidate.activation_checkpointing else "no "
-        reasons.append(f"{word}activation checkpointing")
+    if candidate.level != other.level:
+        reasons.append(
+            {
+                "whole": "activation checkpointing",
+                "mlp": "activation checkpointing of gate and up",
+                "none": "no activation checkpointing",
+            }[candidate.level]
+        )
     if candidate.offload:
         reasons.append("shards in host memory, fetched twice a micro-batch")
     step = choice.estimate.step
