@@ -5,12 +5,14 @@ Another format is a row here, and what reads its rows in `READERS` of `hpclaunch
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 Format = Literal["json", "csv", "parquet", "arrow"]
 
 
-class DataFormat(NamedTuple):
+class DataFormat(msgspec.Struct, frozen=True):
     """A format of data files."""
 
     suffixes: tuple[str, ...]

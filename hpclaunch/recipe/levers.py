@@ -6,14 +6,14 @@ yet, and the plan says so.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Performance, Recipe
 
 
-class Lever(NamedTuple):
+class Lever(msgspec.Struct, frozen=True):
     """A switch that is off by default."""
 
     words: str
