@@ -1,5 +1,6 @@
 """The rules of the structure: who may import whom, no cycles, and how long a file may be."""
 
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+
+from hpclaunch.recipe.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 LINTER = Path(sys.executable).with_name("lint-imports")
@@ -76,3 +79,12 @@ def test_every_file_fits_in_a_head() -> None:
         if (count := len(path.read_text().splitlines())) > 300
     }
     assert long == {}
+
+
+def test_no_code_asks_which_objective_it_is() -> None:
+    """It asks a field of the objective's row: a new objective touches the two tables alone."""
+    names = "|".join(OBJECTIVES)
+    asks = re.compile(rf"objective\b[^\n]*(?:==|!=|\bin)\s*[\[({{]?\s*['\"](?:{names})['\"]")
+    assert asks.search('if recipe.objective in ("sft", "pretrain"):')
+    found = [path for path in (ROOT / "hpclaunch").rglob("*.py") if asks.search(path.read_text())]
+    assert found == []
