@@ -152,6 +152,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("package-versions", "versions.protobuf", software.PROTOBUF),
     KnownCause("package-versions", "versions.weights_only", software.WEIGHTS_ONLY),
     KnownCause("package-versions", "versions.between_packages", software.BETWEEN),
+    KnownCause("package-versions", "versions.other_arguments", software.OTHER_ARGUMENTS),
     KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
     KnownCause("no-chat-template", "chat.no_template", software.CHAT),
     KnownCause("chat-template", "chat.refused"),

@@ -64,7 +64,7 @@ CUDA_MISMATCH: Family = {
         "forward compatibility was attempted",
         "Driver/library version mismatch", "unsupported display driver",
         "not compatible with the current PyTorch installation",
-        "invalid value for --gpu-architecture",
+        "invalid value for --gpu-architecture", "is not defined for option 'gpu-name'",
     )
 }  # fmt: skip
 CUDA_ERROR: Family = {

@@ -9,7 +9,9 @@ _NO_NETWORK = r"(?m)^(?!.*(?:NET/|NCCL|ibv_|c10d|TCPStore|[Ss]ocket|gloo|libfabr
 QUOTA: Family = {"quota": phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}
 DISK_FULL: Family = {
     "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
-    "torn_write": phrases("basic_ios::clear: iostream error", " unexpected pos "),
+    "torn_write": phrases(
+        "basic_ios::clear: iostream error", " unexpected pos ", "OSError: error closing file"
+    ),
 }
 FILE_SYSTEM: Family = {
     "stale": phrases(

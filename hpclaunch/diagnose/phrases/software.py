@@ -32,7 +32,7 @@ MISSING_LIBRARY: Family = {
         "Unable to load any of {lib",
         "libcuda.so cannot found", "CUDA Setup failed", "no libcuda.so",
         "compile the bitsandbytes library", "Configured CUDA binary not found at",
-        "find the bitsandbytes CUDA binary",
+        "find the bitsandbytes CUDA binary", "bitsandbytes was compiled without GPU support",
     )
 }  # fmt: skip
 PACKAGE_INDEX: Family = {
@@ -55,6 +55,7 @@ NO_COMPILER: Family = {
         "MissingCUDAException", "CUDAMismatchException", "Error building extension",
         "Ninja is required to load", "does not match the version torch was compiled with",
         "unable to compile cuda/cpp", "nvcc not found", "fatal error: Python.h",
+        "fatal error: cuda", "unsupported GNU version",
         ".so: cannot open shared", "'nvcc'", "cannot find -l",
         "mismatches the version that was used to compile",
         confirmed=r"(?m)^(?!.*cannot open shared)|torch_extensions/",
@@ -99,6 +100,13 @@ CHAT: Family = {
 }
 WEIGHTS_ONLY: Family = {"weights_only": phrases("Weights only load failed")}
 BETWEEN: Family = {"no_attribute": phrases("has no attribute '", confirmed=r"(?m)AttributeError: ")}
+OTHER_ARGUMENTS: Family = {
+    "other_arguments": phrases(
+        " positional argument but ", " positional arguments but ", " required positional argument",
+        "() got an unexpected keyword",
+        confirmed=r"(?m)TypeError: ",
+    )
+}  # fmt: skip
 PACKAGE_VERSIONS: Family = {
     "package_versions": phrases(
         "cannot import name ", "VersionConflict", "is required for a normal functioning of",

@@ -12,7 +12,7 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 _OF_GPU = re.compile(r"cuda|nccl|gpu\b|gpus\b|cublas|cudnn", re.IGNORECASE)
 
 
-_NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-arch")
+_NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-(?:arch|name)")
 _OUTSIDE = re.compile(r"out of bounds|srcIndex < |ind_dim_size|t < n_classes|cur_target < ")
 """How CUDA's kernels assert that an index lies within its table."""
 

@@ -14,6 +14,11 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
 _GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno (?:70|112)\b|Errno 110\b")
 _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
+_ASKED = re.compile(
+    r"hf_api\.py|HfApi|model_info\(|dataset_info\(|repo_exists\(|upload_|push_to_hub"
+)
+_LOCKING = re.compile(r"\b(?:flock|lockf)\(")
+"""A call that takes, or gives back, a lock on a file."""
 _CONTAINER = re.compile(rb"underlay of /|apptainer|singularity|pyxis|enroot", re.IGNORECASE)
 LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"
 
@@ -84,7 +89,7 @@ def broken(evidence: RunEvidence) -> Cause | None:
         "see that the folder can be written to from the node"
     )  # fmt: skip
     again = advice.elsewhere(evidence, host)
-    if patterns.has("no_locks", line.text.encode()):
+    if patterns.has("no_locks", line.text.encode()) or _LOCKING.search(evidence.last_words):
         headline = f"the file system gives no locks: {line.text}"
         step = (
             "the cache must lie where files can be locked: HF_HOME on another file system; tell "
@@ -128,6 +133,8 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
     match = _PATH.search(line.text)
     where = match.group(1) if match else ""
     named = re.search(r"Repo id must|Incorrect path_or", line.text) is not None
+    if named and _ASKED.search(evidence.last_words):
+        return None  # the program asks the hub about a folder, which may well be there
     headline = f"{where} is not there on the node, and is no name on the hub" if (
         named and where
     ) else line.text  # fmt: skip

@@ -43,6 +43,9 @@ _CLASSES = {
     "DeepSpeedEngine": "deepspeed", "HfApi": "huggingface_hub", "Params4bit": "bitsandbytes",
 }  # fmt: skip
 """Whose class it is, by name; those that a program's own class is likely to be called are not."""
+_CALLED = re.compile(r"TypeError: (?:[\w<>]+\.)*?(\w+)\.(?!forward|__)(\w+)\(\) ")
+"""A method that was called with arguments that it does not take; what a model or a data collator
+takes is no matter of versions."""
 _MODULES = {
     "torch", "torchvision", "torchaudio", "torchao", "triton", "transformers", "accelerate", "peft",
     "trl", "datasets", "tokenizers", "safetensors", "huggingface_hub", "bitsandbytes", "deepspeed",
@@ -160,3 +163,28 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
     )
     headline = f"{asks} does not fit the installed {package}: {line.text}"
     return advice.cause(evidence, line, headline, *steps)
+
+
+def other_arguments(evidence: RunEvidence) -> Cause | None:
+    """A package calls a method with other arguments than it takes: it is of another release."""
+    line = evidence.root_cause_line("other_arguments")
+    match = _CALLED.search(line.text) if line else None
+    files = _FRAME.findall(evidence.last_words)
+    asks = package_of(files[-1]) if files else ""
+    if line is None or match is None or not asks:
+        return None
+    owner = next((name for name, taker in _TAKERS if taker.match(match[1])), "")
+    if owner == asks:
+        return None
+    install = (
+        f"install them together: python -m pip install --upgrade {asks} {owner}"
+        if owner
+        else f"where {match[1]} is your program's: let {match[2]} take what {asks} passes"
+    )
+    steps = (
+        f"which version it is: python -m pip show {asks}; what does not fit: python -m pip check",
+        install,
+        advice.resume(evidence),
+    )
+    headline = f"{match[1]}.{match[2]} was written for another release of {asks}: {line.text}"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
