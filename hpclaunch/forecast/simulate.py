@@ -99,12 +99,6 @@ def simulate_uncounted(
 def _run(
     config: Mapping[str, Any], recipe: Recipe, sharding: str, shards: int, on_progress: OnProgress
 ) -> Simulated:
-    if recipe.performance.every_n_layers > 1:
-        raise UserError(
-            "--exact simulates layers that are all alike, and performance.every_n_layers is "
-            f"{recipe.performance.every_n_layers}",
-            "leave --exact out",
-        )
     if recipe.fsdp.context_parallel > 1:
         raise UserError(
             "--exact simulates whole sequences, and fsdp.context_parallel is "
@@ -137,6 +131,7 @@ def _run(
         "micro_batch_size": sequences,
         "seq_len": seq_len_of(recipe),
         "activation_checkpointing": bool(recipe.training["gradient_checkpointing"]),
+        "every_n_layers": recipe.performance.every_n_layers,
         "fused_lora": adapters_are_fused(recipe),
         "recomputed_mlps": recipe.performance.activation_checkpointing == "mlp",
         "attention": recipe.model.attention,

@@ -34,7 +34,7 @@ def recommended(request: PredictionRequest) -> Candidate | None:
     assert made.gpu is not None and made.hardware is not None
     _, fitting = compare(made.training, made.candidate, made.workload, made.gpu, made.hardware)
     best = fastest(fitting)
-    return best and best.candidate
+    return None if best is None else best.candidate
 
 
 @pytest.mark.parametrize("name", RECIPES)

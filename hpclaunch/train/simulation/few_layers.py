@@ -28,9 +28,13 @@ def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     depth = int(text.num_hidden_layers)
     try:
-        cut = cut_of(kinds_of(model, text))
+        kinds = kinds_of(model, text)
     except LookupError:  # its layers are no list
         return depth, None
+    if request["activation_checkpointing"]:  # the first of so many layers is computed again
+        every = request.get("every_n_layers", 1)
+        kinds = [(each, number % every == 0) for number, each in enumerate(kinds)]
+    cut = cut_of(kinds)
     return depth, cut if cut is not None and _alike(request, cut, depth) else None
 
 

@@ -41,11 +41,11 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
 
     `config`: a config.json; `method`: full, lora, qlora; `lora`: PEFT's fields; `shards`: ranks
     that share a copy; `micro_batch_size`, `seq_len` (tokens); `sharding`: full, grad, none;
-    `activation_checkpointing`; `double_quant` and `adapter_dtype`, of QLoRA; `fused_lora` and
-    `recomputed_mlps`, of adapters on weights in 16 bits; `attention`, which matters
-    if it is eager, and whether it has a `mask`. `layers`: how many to simulate, instead of
-    the two numbers that give the whole model; with it alone `every_n_layers`, of activation
-    checkpointing. `on_progress`: called with the share of the work that is done.
+    `activation_checkpointing`, of every layer or each `every_n_layers`; `double_quant` and
+    `adapter_dtype`, of QLoRA; `fused_lora` and `recomputed_mlps`, of adapters on weights in 16
+    bits; `attention`, which matters if it is eager, and whether it has a `mask`. `layers`: how many
+    to simulate, instead of the two numbers that give the whole model. `on_progress`: called with
+    the share of the work that is done.
     """
     if request.get("layers"):
         return {"bytes": _whole(request, int(request["layers"]), on_progress)}
