@@ -69,6 +69,7 @@ def _figures(made: Estimate) -> dict[str, Any]:
         "steps": made.steps,
         "seconds": made.seconds,
         "gpu_hours": made.gpu_hours,
+        "server_gpu_hours": made.server_gpu_hours,
         "checkpoint_bytes": made.checkpoint_bytes,
         "sharded_loading": made.training.sharded_loading,
         "host_bytes": {

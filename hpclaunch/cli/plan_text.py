@@ -9,6 +9,7 @@ from hpclaunch.cli.plan_words import (
     batch,
     gain_text,
     gib,
+    gpu_hours,
     recomputed,
     verdict,
     verdict_style,
@@ -49,6 +50,8 @@ def short(made: Forecast) -> str:
         parts.append(f"step time {duration(step.seconds)} at full length")
     if made.estimate.seconds is not None:
         parts.append(f"{duration(made.estimate.seconds)} in all")
+    if made.estimate.server_gpus:
+        parts.append(gpu_hours(made.estimate))
     load, lay = made.estimate.training, made.candidate
     sharding = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
     parts.append(f"{sharding}, {batch(lay)}{recomputed(load)}")
@@ -164,7 +167,7 @@ def _time_rows(made: Forecast, limit: str | None) -> list[Row]:
         steps = f"{count(whole.steps)} steps, " if whole.steps else ""
         lines.append(("total time", f"{steps}{duration(whole.seconds)}"))
         if whole.gpu_hours is not None:
-            lines.append(("", f"{whole.gpu_hours:,.1f} GPU-hours"))
+            lines.append(("", gpu_hours(whole)))
         if limit and whole.seconds is not None:
             lines.append(("", _jobs(whole.seconds, limit)))
     lines.append(("checkpoint", f"{size(whole.checkpoint_bytes)}, {_saving(made)}"))

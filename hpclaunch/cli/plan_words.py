@@ -94,6 +94,15 @@ def gain_text(gain: AutoGain) -> str:
     return f"{what}, {gain.factor:.{0 if gain.factor >= 10 else 1}f} times as fast"
 
 
+def gpu_hours(made: Estimate) -> str:
+    """Return the GPU-hours to the end, and which of them are a server's."""
+    if made.gpu_hours is None or made.server_gpu_hours is None:
+        return f"{made.server_gpus} GPUs more on the server's node" if made.server_gpus else UNKNOWN
+    if not made.server_gpus:
+        return f"{made.gpu_hours:,.1f} GPU-hours"
+    return f"{made.gpu_hours:,.1f} GPU-hours, {made.server_gpu_hours:,.1f} of the server's node"
+
+
 def recomputed(step: TrainingStep) -> str:
     """Return what the backward pass computes again, where that is not whole layers."""
     if step.activation_checkpointing:

@@ -117,7 +117,7 @@ def _gpu_hours(folder: RunFolder, record: Record, state: State) -> float | None:
         return None
     spans[-1] = (first, max(last, end or last))
     seconds = sum(last - first for first, last in spans)
-    return seconds / 3600 * record.nodes * record.processes_per_node
+    return seconds / 3600 * (record.nodes + record.server_nodes) * record.processes_per_node
 
 
 def _modified(path: Path) -> float | None:

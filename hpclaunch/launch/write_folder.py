@@ -191,6 +191,7 @@ def _record(job: Job) -> Record:
         site=plan.site.name,
         cluster=None if plan.launch.mode == "local" else cluster_name(),
         nodes=plan.nodes,
+        server_nodes=plan.server_nodes,
         processes_per_node=plan.processes_per_node,
         device=plan.device,
         gpu=plan.resources.gpu,

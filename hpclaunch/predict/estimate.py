@@ -37,6 +37,8 @@ class Workload:
     """Number of passes over the data, or part of one."""
     max_steps: int | None
     samples_per_step: int
+    server_nodes: int = 0
+    """Nodes of a job beside those that train, whose GPUs write completions."""
 
 
 @frozen
@@ -59,6 +61,8 @@ class Estimate:
     """What a job gets of it; None: not known."""
     loading_bytes: int
     """Memory of each GPU while the model is loaded."""
+    server_gpus: int = 0
+    """GPUs of a job that do not train, and write completions."""
     seconds_range: tuple[float, float] | None = None
     """Least and most seconds of a step, where shards are offloaded at rates that are assumed."""
 
@@ -110,10 +114,15 @@ class Estimate:
 
     @property
     def gpu_hours(self) -> float | None:
-        """GPU-hours to the end."""
+        """GPU-hours to the end, those of a server's node among them."""
         if self.seconds is None or self.step is None:
             return None
-        return self.seconds / 3600 * self.step.gpus
+        return self.seconds / 3600 * (self.step.gpus + self.server_gpus)
+
+    @property
+    def server_gpu_hours(self) -> float | None:
+        """GPU-hours to the end of a server's node, 0 without one."""
+        return None if self.seconds is None else self.seconds / 3600 * self.server_gpus
 
 
 def usable(gpu: GpuType) -> int:
@@ -145,6 +154,7 @@ def estimate(
         host=host_memory(training),
         node_memory_bytes=None if machine is None else machine.node_memory_bytes,
         loading_bytes=_loading_bytes(training),
+        server_gpus=0 if machine is None else work.server_nodes * machine.gpus_per_node,
         seconds_range=None if timed is None else _range(training, replicas, machine),
     )
 

@@ -42,6 +42,7 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples_per_step=micro
         * int(recipe.training["gradient_accumulation_steps"])
         * data_parallel_ranks(recipe, ranks),
+        server_nodes=int(recipe.objective == "grpo" and recipe.method.grpo.server.enabled),
     )
 
 

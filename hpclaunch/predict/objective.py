@@ -83,7 +83,7 @@ def unknown_of_generation(recipe: Recipe) -> list[str]:
     if recipe.method.grpo.server.enabled:
         return [
             "the server's memory, and how long it writes completions and takes new weights: step "
-            "times and GPU-hours are of the training alone",
+            "times, and so GPU-hours, leave that out",
             rewards,
         ]
     return [

@@ -57,6 +57,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str | None = None
     """Slurm's name of the cluster where the command was typed; None without Slurm."""
     nodes: int
+    """Those that train."""
+    server_nodes: int = 0
+    """Nodes of the job beside them, whose GPUs write completions."""
     processes_per_node: int
     device: Literal["gpu", "cpu"]
     gpu: str | None = None

@@ -285,3 +285,19 @@ def test_a_model_of_unknown_size_is_said_where_it_is_submitted(home: Home) -> No
     done = home.call(*words)
     assert done.code == 0
     assert "plan: unknown: nothing is known of the model's size" in done.err
+
+
+def test_a_server_s_node_takes_gpu_hours(home: Home) -> None:
+    site = home.folder / ".config/hpclaunch/sites"
+    site.mkdir(parents=True)
+    (site / "here.yaml").write_text("name: here\nextends: generic\nnetwork_gb_s: 25\n")
+    words = [
+        "llama3.1-8b-grpo-lora", "method.grpo.server.enabled=true", "training.max_steps=100",
+        "--nodes", "2", *A100, "--site", "here",
+    ]  # fmt: skip
+    found = planned(home, *words)
+    assert found["gpu_hours"] == pytest.approx(found["seconds"] / 3600 * 12)
+    assert found["server_gpu_hours"] == pytest.approx(found["gpu_hours"] / 3)
+    shown = f"{found['gpu_hours']:.1f} GPU-hours, {found['gpu_hours'] / 3:.1f} of the server's node"
+    assert shown in home.call("plan", *words).out
+    assert shown in home.call("sbatch", *words, "--dry-run").err

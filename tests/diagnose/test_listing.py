@@ -43,7 +43,7 @@ def ended(folder: RunFolder, code: int, when: float) -> None:
 
 
 def test_step_state_and_gpu_hours_over_all_attempts(tmp_path: Path) -> None:
-    done = run_in(tmp_path / "done", device="gpu", nodes=2, processes_per_node=4)
+    done = run_in(tmp_path / "done", device="gpu", nodes=1, server_nodes=1, processes_per_node=4)
     events(
         done,
         (0.0, "start", {}),
