@@ -22,6 +22,9 @@ BAR = 20
 """Characters of the longest bar."""
 _BAR_FROM = 120
 """Columns of a terminal from which there is room for bars."""
+_BESIDE_FROM = 180
+"""Columns from which layouts stand beside their row, and not below it."""
+_INDENT = "    "
 _HEADS = (
     "nodes", "memory per GPU", "total time", "GPU-hours", "efficiency", "tokens/s, all GPUs",
 )  # fmt: skip
@@ -43,11 +46,28 @@ def render_scale(made: NodeSweep, typed: Sequence[str] = ()) -> str:
     own = made.first.candidate
     lines += [_row(each, own, most, bars) for each in made.points]
     styles: list[Style] = ["", *("" if each.best else "bad" for each in made.points)]
+    beside = columns is None or columns >= _BESIDE_FROM
+    text = table(lines, styles) if beside else _layouts_below(lines, styles, columns)
     notes = [part for note in _notes(made) for part in fold(note, columns)]
     smallest = next((each.nodes for each in made.points if each.best), None)
     if smallest is None:
         notes = [paint(note, "bad") for note in notes]
-    return "\n".join([head, "", table(lines, styles), "", *notes, *_commands(made, typed)])
+    return "\n".join([head, "", text, "", *notes, *_commands(made, typed)])
+
+
+def _layouts_below(
+    lines: Sequence[Sequence[str]], styles: Sequence[Style], columns: int | None
+) -> str:
+    """Return the table with the last cell of each row on lines of its own below the row."""
+    # The table's last column is one of text: an empty one, so that numbers stay to the right.
+    numbers = table([(*line[:-1], "") for line in lines], styles).split("\n")
+    heads = len(numbers) - len(lines) + 1  # their words may stand one below the other
+    room = None if columns is None else columns - len(_INDENT)
+    printed = [*numbers[:heads], _INDENT + lines[0][-1]]
+    for number, line in enumerate(lines[1:]):
+        printed.append(numbers[heads + number])
+        printed += [paint(_INDENT + part, styles[number + 1]) for part in fold(line[-1], room)]
+    return "\n".join(printed)
 
 
 def _commands(made: NodeSweep, typed: Sequence[str]) -> list[str]:

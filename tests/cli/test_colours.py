@@ -71,6 +71,8 @@ def test_tables_fold_at_80_columns(home: Home, typed: Typed, words: list[str]) -
     # Commands stay whole: they are to be copied.
     folded = [line for line in shown if ": hpclaunch " not in line]
     assert max(map(len, folded)) <= 80, max(folded, key=len)
+    if words is RANGE:  # a layout has a line of its own below its row
+        assert any(re.fullmatch(r"    \S.*, batch \d+, accumulation \d+.*", each) for each in shown)
     piped = home.call(*words).out
     assert max(map(len, piped.splitlines())) > 80, "a pipe has no width"
     plain = re.sub(r"[\s#]+", "", "".join(shown))
