@@ -99,6 +99,8 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options = slurm_options(site, requested, launch, per_node, cpus, server=served)
     by_count = slurm and launch.gpu_request is None and not site.gpus and resources.gpu is not None
     why = launch.slurm_problem or "there is no Slurm here to ask"
+    if launch.slurm_problem and any(launch.slurm_problem in note for note, _ in launch.slurm_notes):
+        why = "Slurm cannot be asked"  # a note before this one says why
     notes = plan_notes(
         recipe, site, resources, lay, bool(launch.program), kind_by_count=why if by_count else ""
     )

@@ -130,14 +130,15 @@ def _cluster_name_by_controller() -> str | None:
 
 def problem(stderr: str) -> str:
     """Return why Slurm did not do what it was asked to: its words, or that it is not there."""
-    message = words(stderr)
-    if NO_CONTROLLER.search(stderr):
-        return f"no Slurm controller answers this machine ({message})"
-    return message
+    lines = stderr.splitlines()
+    first = next((line for line in lines if NO_CONTROLLER.search(line)), None)
+    if first is not None:  # what else it says are its attempts to find one
+        return f"no Slurm controller answers this machine ({words(first)})"
+    return words(stderr)
 
 
 def words(stderr: str) -> str:
     """Return what Slurm said, on one line, without the prefixes of its programs."""
-    prefix = re.compile(r"^(sbatch|salloc|srun|sinfo|squeue|scontrol|scancel): (error: )?")
+    prefix = re.compile(r"^(sbatch|salloc|srun|sinfo|squeue|scontrol|scancel): ((error|fatal): )?")
     lines = [prefix.sub("", line) for line in stderr.splitlines()]
     return "; ".join(line.strip() for line in lines if line.strip()) or "no reason given"

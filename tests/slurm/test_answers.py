@@ -275,10 +275,18 @@ def test_a_machine_without_a_controller_says_so(commands: Commands, tmp_path: Pa
 
 
 def test_questions_to_a_controller_that_is_not_there(commands: Commands) -> None:
-    commands(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    answer = slurm.query("squeue")
-    assert not answer.answered
-    assert answer.problem.startswith("no Slurm controller answers this machine (slurm_load_jobs")
+    for said, reason in (
+        ("slurm_load_jobs error: Unable to contact slurm controller", "slurm_load_jobs error: Un"),
+        (
+            "squeue: error: fetch_config: DNS SRV lookup failed\n"
+            "squeue: fatal: Could not establish a configuration source",
+            "Could not establish a configuration source)",
+        ),
+    ):
+        commands(squeue=f"echo '{said}' >&2; exit 1")
+        answer = slurm.query("squeue")
+        assert not answer.answered
+        assert answer.problem.startswith(f"no Slurm controller answers this machine ({reason}")
 
 
 def test_a_job_submitted_by_hand_is_named(commands: Commands, tmp_path: Path) -> None:
