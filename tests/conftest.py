@@ -13,7 +13,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.slurm.fixtures import forks, slurm, user
 from tests.slurm.table import Table, Verdicts
+
+__all__ = ["forks", "slurm", "user"]  # fixtures: one cluster, whichever folder a test is in
 
 # Small models: a second thread of torch waits for the first one and keeps a core busy meanwhile.
 # Read when torch is imported, here and in the programs that the tests start.
@@ -53,12 +56,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def _group(item: pytest.Item) -> str:
     """Return `slurm` for what runs on a throwaway cluster, `train` for what shares trainings.
 
-    Slurm's tests wait more than they compute, and two clusters at once would take each other's
-    time. All others share no more than the fixtures of their module.
+    Slurm's tests share a cluster, but for `own-clusters`, which need one that is made otherwise.
+    All others share no more than the fixtures of their module.
     """
     module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
-    if item.get_closest_marker("slurm") or "slurm" in getattr(item, "fixturenames", ()):
+    if "slurm" in getattr(item, "fixturenames", ()):
         return "slurm"
+    if item.get_closest_marker("slurm"):
+        return "own-clusters"
     return "train" if module.startswith("train/") else module
 
 
@@ -81,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[LEFT_OUT] = len(slow)
 
 
-_FIRST = {"slurm": 0, "train": 1}
+_FIRST = {"slurm": 0, "train": 1, "own-clusters": 2}
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

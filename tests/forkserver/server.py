@@ -4,7 +4,9 @@ WHAT is `training` (torch, Transformers and all of `hpclaunch.train`) or `comman
 
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
-code. The server ends when its stdin is closed, or its client is gone.
+code. Where it names the `client`, a process that the program stands for, the program takes over its
+host name, cores and umask, and is killed, with all that it started, when the client is gone. The
+server ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
+from tests.forkserver.clients import end_with, stand_for
 from tests.forkserver.interpreter import base_path, become, run_python
 from tests.forkserver.ranks import LARGEST, run_launcher
 
@@ -128,9 +131,12 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
     while not data.endswith(b"\n"):
         data += connection.recv(LARGEST)
     request = json.loads(data)
+    client = request.get("client")
     gc.freeze()
     program = os.fork()
     if program == 0:
+        if client:
+            stand_for(client["pid"], client["umask"])
         os.chdir(request["folder"])
         arguments = request["arguments"]
         if arguments[0] == LAUNCHER:
@@ -141,6 +147,8 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
     for each in streams:
         os.close(each)
     connection.sendall(f"{program}\n".encode())
+    if client:
+        end_with(connection, program)
     _, status = os.waitpid(program, 0)
     connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What the scripts' tests share: a run folder, and the throwaway Slurm cluster."""
+"""What the scripts' tests share: a run folder."""
 
 from pathlib import Path
 
@@ -6,9 +6,6 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from tests.render.shell import stand_in
-from tests.slurm.conftest import slurm
-
-__all__ = ["slurm"]
 
 
 @pytest.fixture

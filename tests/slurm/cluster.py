@@ -79,6 +79,13 @@ class ThrowawayCluster:
         return self._slot.place
 
     @property
+    def starter(self) -> int:
+        """Process id of what made the cluster's namespaces; its child is the first inside."""
+        if self._namespace is None:
+            raise RuntimeError("the cluster is not running")
+        return self._namespace.pid
+
+    @property
     def exports(self) -> dict[str, str]:
         """The variables that point Slurm's commands to this cluster."""
         return {"SLURM_CONF": str(self.place.slurm_conf)}

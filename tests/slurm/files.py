@@ -1,5 +1,6 @@
 """Writes a throwaway cluster's folder: keys, device files, configuration, plan of daemons."""
 
+import contextlib
 import json
 import os
 import re
@@ -87,3 +88,13 @@ def _plan(settings: Settings, place: Place) -> dict[str, object]:
         if settings.links
         else {},
     }
+
+
+def files_holding(word: str, *folders: Path) -> set[Path]:
+    """The files below some folders that hold a word."""
+    found = set()
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # Slurm renames those that it writes
+            if path.is_file() and word.encode() in path.read_bytes():
+                found.add(path)
+    return found

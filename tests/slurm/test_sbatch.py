@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.monitors.fake_nvml import build_fake_nvml
+from tests.slurm.files import files_holding
 from tests.slurm.user import ROOT, User, ranks_in
 
 pytestmark = pytest.mark.slurm
@@ -25,6 +26,7 @@ def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_fake_nvml(tmp_path_factory.mktemp("nvml"))
 
 
+@pytest.mark.real_start
 def test_four_nodes_of_four_gpus(user: User, nvml: Path) -> None:
     user = User(user.cluster, user.folder, {"LD_LIBRARY_PATH": str(nvml), "HF_TOKEN": TOKEN})
     words = ["--nodes", "4", "--gpus", "4", "--gpu", "a100_40", "--wait", "--name", "big"]
@@ -91,6 +93,7 @@ def test_a_refusal_says_what_was_asked_for(user: User) -> None:
     assert "--cpus-per-task=4000" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.real_start
 def test_a_failing_program_fails_the_job(user: User) -> None:
     words = ["sbatch", "--nodes", "2", "--cpu-processes", "2", "--wait", "--name", "sad"]
     done = user.hpclaunch(*words, "--", "show_rank.py", "fail")
@@ -168,6 +171,7 @@ def test_submitting_from_within_a_job(user: User) -> None:
     assert said["SLURM_JOB_ID"] != job
 
 
+@pytest.mark.real_start
 def test_status_and_cancel_of_a_waiting_and_a_running_job(user: User) -> None:
     words = ["sbatch", "--nodes", "4", "--cpu-processes", "1", "--cpus", "8"]
     first = user.hpclaunch(*words, "--name", "first", "--json", "--", "show_rank.py", "sleep")
@@ -187,6 +191,7 @@ def test_status_and_cancel_of_a_waiting_and_a_running_job(user: User) -> None:
     assert user.hpclaunch("cancel", "first").returncode == 2
 
 
+@pytest.mark.real_start
 def test_the_tokens_of_a_shell_are_in_no_process_list_and_no_record(user: User) -> None:
     """Not in Slurm's either: its copies of script and environment, its answers, logs, job list."""
     plain = "a-value-that-jobs-inherit"
@@ -228,8 +233,8 @@ def test_the_tokens_of_a_shell_are_in_no_process_list_and_no_record(user: User) 
     assert "show_rank.py" in shown
     assert TOKEN not in shown
     folders = (place.folder, user.folder)
-    assert _holding(TOKEN, *folders) == {kept}
-    in_slurm = {path.name for path in _holding(plain, place.folder)}
+    assert files_holding(TOKEN, *folders) == {kept}
+    in_slurm = {path.name for path in files_holding(plain, place.folder)}
     assert "environment" in in_slurm, "what it does keep of the others is found"
     user.hpclaunch("cancel", "secret")
     user.cluster.wait(number)
@@ -237,13 +242,7 @@ def test_the_tokens_of_a_shell_are_in_no_process_list_and_no_record(user: User) 
     while f"JobId={number} " not in place.completions.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert _holding(TOKEN, *folders) == {kept}
-
-
-def _holding(word: str, *folders: Path) -> set[Path]:
-    """The files below some folders that hold a word."""
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return {path for path in files if word.encode() in path.read_bytes()}
+    assert files_holding(TOKEN, *folders) == {kept}
 
 
 def test_the_documented_python_example(user: User) -> None:
@@ -271,6 +270,7 @@ def test_a_module_that_is_not_there_ends_the_job(user: User) -> None:
     assert (user.folder / "runs/bare/exit_code").read_text() == "1\n"
 
 
+@pytest.mark.real_start
 def test_a_project_of_the_users_is_not_taken_for_the_sampler(user: User) -> None:
     package = user.folder / "monitors"
     package.mkdir()

@@ -24,6 +24,7 @@ def check_two_by_two(text: str) -> None:
     assert {rank["MASTER_ADDR"] for rank in ranks} == {first}
 
 
+@pytest.mark.real_start
 def test_from_a_login_node(user: User) -> None:
     done = user.hpclaunch("srun", *TWO_BY_TWO, "--name", "one", "--", "show_rank.py")
     assert done.returncode == 0, done.stderr
@@ -36,6 +37,7 @@ def test_from_a_login_node(user: User) -> None:
     assert user.jobs_left() == ""
 
 
+@pytest.mark.real_start
 def test_a_failure_is_the_exit_code(user: User) -> None:
     done = user.hpclaunch("srun", *TWO_BY_TWO, "--", "show_rank.py", "fail")
     assert done.returncode == 1
@@ -88,6 +90,7 @@ def test_the_gpus_of_an_allocation_are_used(user: User) -> None:
     assert "--num_processes 6" in done.stdout
 
 
+@pytest.mark.real_start
 def test_ctrl_c_stops_everything(user: User) -> None:
     argv = user.argv("srun", *TWO_BY_TWO, "--name", "long", "--", "show_rank.py", "sleep")
     terminal = Terminal(user, *argv)

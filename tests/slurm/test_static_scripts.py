@@ -50,6 +50,7 @@ def test_a_greeting_of_the_site_is_no_port(user: User) -> None:
     assert {rank["MASTER_PORT"] for rank in ranks}.isdisjoint({"4711", None})
 
 
+@pytest.mark.real_start
 def test_the_code_of_the_node_that_failed_first_is_the_jobs(user: User) -> None:
     """srun alone would return 143, of the node that it ended itself."""
     program = user.folder / "fails.sh"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.slurm.user import User
 
-pytestmark = [pytest.mark.slurm, pytest.mark.train]
+pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.real_start]
 
 SMALL = ["tiny", "training.logging_steps=1", "training.eval_strategy=no", "data.limit=24",
          "training.num_train_epochs=1", "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip

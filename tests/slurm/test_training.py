@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from tests.slurm.user import User
 
-pytestmark = [pytest.mark.slurm, pytest.mark.train]
+pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.real_start]
 
 SHORT = ["tiny", "training.max_steps=4", "training.logging_steps=1", "--nodes", "2"]
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.cli.running import server
+from tests.forkserver.site.sitecustomize import SOCKET
 from tests.slurm.cluster import ThrowawayCluster
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +76,11 @@ class User:
         )
 
     def hpclaunch(self, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run an hpclaunch command."""
-        return self.run(*self.argv(*words), timeout=timeout)
+        """Run an hpclaunch command, as a fork where the trainings are (see `tests.forkserver`)."""
+        command = self.argv(*words)
+        if SOCKET not in self.variables:
+            return self.run(*command, timeout=timeout)
+        return server().run(command[1:], self.environment, timeout, folder=self.folder)
 
     def follow(self, *words: str) -> subprocess.Popen[str]:
         """Start an hpclaunch command whose output is read later."""

@@ -14,7 +14,6 @@ from monitors.storage import filenames
 from monitors.storage.formats.json_lines import SamplesReader
 from tests.monitors.running import ROOT
 from tests.slurm.cluster import ThrowawayCluster
-from tests.slurm.conftest import slurm  # noqa: F401
 
 pytestmark = pytest.mark.slurm
 
@@ -50,7 +49,7 @@ def submit(cluster: ThrowawayCluster, folder: Path, script: str) -> str:
 
 @pytest.mark.parametrize("how", ["job script", "scancel"])
 def test_a_step_ends_in_order_on_every_node(
-    slurm: ThrowawayCluster,  # noqa: F811
+    slurm: ThrowawayCluster,
     tmp_path: Path,
     how: str,
 ) -> None:

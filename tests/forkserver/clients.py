@@ -1,0 +1,54 @@
+"""A fork that stands for another process, its client, such as a task of a Slurm step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+
+CLONE_NEWUTS = 0x04000000
+
+
+def stand_for(client: int, umask: int) -> None:
+    """Take over what a child of the client would have from it: host name, cores, umask."""
+    namespace = os.open(f"/proc/{client}/ns/uts", os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, CLONE_NEWUTS) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+    os.close(namespace)
+    os.sched_setaffinity(0, os.sched_getaffinity(client))
+    os.umask(umask)
+    os.setsid()
+
+
+def end_with(connection: socket.socket, program: int) -> None:
+    """Wait for the end of the program; kill it and all that it started if the client goes first."""
+    ended = os.pidfd_open(program)
+    ready, _, _ = select.select([ended, connection.fileno()], [], [])
+    os.close(ended)
+    if connection.fileno() in ready and not connection.recv(1, socket.MSG_PEEK):
+        for process in _tree(program):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+
+def _tree(program: int) -> list[int]:
+    """Return the program and its descendants, ranks in sessions of their own among them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [program, *(each.pid for each in psutil.Process(program).children(recursive=True))]
+    return []
+
+
+def children_of(process: int) -> list[int]:
+    """Return the processes that a process has started, empty where it is gone."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in children.split()]

@@ -1,0 +1,43 @@
+"""A fork server among the processes of a throwaway cluster, for the trainings of its jobs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.forkserver.clients import children_of
+from tests.forkserver.site.sitecustomize import SOCKET
+from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.user import ROOT
+
+
+class NodeServer:
+    """Starts the server in the cluster's namespaces, where its nodes have names; ends with it."""
+
+    def __init__(self, cluster: ThrowawayCluster) -> None:
+        socket = cluster.place.folder / "forks.socket"
+        self._server = subprocess.Popen(
+            [
+                *("nsenter", f"--target={children_of(cluster.starter)[0]}", "--mount", "--pid"),
+                *(sys.executable, "-m", "tests.forkserver.server", str(socket), "training"),
+            ],
+            env=os.environ
+            | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == b"ready\n", "the fork server did not start"
+        self.variables = {
+            SOCKET: str(socket),
+            "PYTHONPATH": f"{ROOT / 'tests/forkserver/site'}:{ROOT}",
+        }
+        """What a user's environment needs for it."""
+
+    def stop(self) -> None:
+        """End the server."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(60)
