@@ -78,6 +78,7 @@ def why(user: User, run: str) -> dict[str, Any]:
 
 
 @pytest.mark.slurm
+@pytest.mark.real_start
 def test_slurms_own_ends(user: User) -> None:
     words = ["sbatch", "--cpu-processes", "1", "--mem", "1000"]
     for name in ("ended", "struck", "lost", "held"):
