@@ -2,7 +2,7 @@
 # make test    all tests, a real Slurm included (Debian's packages, installed where that is allowed)
 # make lint    ruff, mypy, import-linter
 # make faults  every fault on a throwaway Slurm, for real: some 20 minutes; prints what each cost
-# make verdicts   what `why` says of some 450 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
+# make verdicts   what `why` says of some 850 failure logs, then what the report says of a training slowed in many ways: some 8 minutes
 # make walkthroughs  the pipelines of examples/, whole, with small models on a throwaway Slurm: some 3 minutes
 # make deepspeed   DeepSpeed's ZeRO-3 on two CPU ranks, trained, saved and gone on with: some minutes, most of them its build
 # make fuzz    hostile run folders and checkpoints against all that reads them: FUZZ_SECONDS, by default ten minutes

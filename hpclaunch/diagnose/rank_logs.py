@@ -33,6 +33,11 @@ RANKS = 1024
 ABORTED = -6
 """Exit code of a rank that gave itself up: NCCL's watchdog ends its process so."""
 
+ENGINE = 200
+"""Lines before a traceback among which vLLM's engine prints its own."""
+_ENGINE = re.compile(
+    r"(?:\[rank\d+\]: ?)?\(EngineCore\w*(?: pid=\d+)?\) *(?:ERROR [\d-]+ [\d:]+ \[\S+\] ?)?(.*\S)"
+)
 _OF_WORKER = re.compile(
     r"(?:DataLoader worker|abruptly died|process pool|BrokenPipeError|^EOFError"
     r"|ConnectionResetError|ProcessExitedException|_queue\.Empty)"
@@ -149,7 +154,7 @@ def _failure(
     end = ending(lines, ENDING)
     if end is None:
         return None
-    end = _of_worker(lines, end) or end
+    end = _of_worker(lines, end) or _of_engine(lines, end) or end
     text = "\n".join(lines[end.begin : end.stop]).encode()
     error = tidy(end.error)
     return RankFailure(
@@ -179,6 +184,20 @@ def _of_worker(lines: list[str], end: tracebacks.Traceback) -> tracebacks.Traceb
     if not just_before and not _SUBPROCESS.search(head):
         return None
     return tracebacks.Traceback(own.begin, own.at, end.stop, own.error, own=own.own)
+
+
+def _of_engine(lines: list[str], end: tracebacks.Traceback) -> tracebacks.Traceback | None:
+    """Return the exception of vLLM's engine, a process of its own, where the rank points to it."""
+    if "See root cause above" not in end.error:
+        return None
+    first = max(0, end.begin - ENGINE)
+    said = [(at, match[1]) for at in range(first, end.begin) if (match := _ENGINE.match(lines[at]))]
+    if not said:
+        return None
+    at, error = next(
+        ((at, text) for at, text in reversed(said) if tracebacks.exception_in(text)), said[-1]
+    )
+    return tracebacks.Traceback(said[0][0], at, end.stop, error)
 
 
 def _tail(file: Path) -> tuple[bytes, bool]:

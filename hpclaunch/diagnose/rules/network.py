@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.log import PROGRESS
 from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
@@ -18,22 +17,15 @@ _GROUP = re.compile(r"PG (?:ID \d+|GUID \S+)")
 _RAN = re.compile(r"ran for (\d+) milliseconds|Timed out waiting (\d+)ms|in (\d+) ms|after (\d+)ms")
 _ENQUEUED = re.compile(r"last enqueued (?:NCCL )?work: (-?\d+)")
 _BARRIER = re.compile(r"Rank (\d+) failed to pass monitoredBarrier")
-_KEY = re.compile(r"wait timeout after \d+ms, keys: \S*/(\d+)$")
-_JOINED = re.compile(
-    r"(?P<came>\d+)/(?P<all>\d+) clients joined"
-    r"|world_size=(?P<world>\d+), worker_count=(?P<here>\d+)"
-)
 _PEER = re.compile(r"\[([\w.:]+)\]:(\d+)")
-_UNRESOLVED = re.compile(r"addresses of \(([\w.-]+), \d+\) cannot be retrieved \(gai error")
 _UNREACHABLE = re.compile(
     r"connect to ([\d.]+|\[[\w:]+\])<\d+>.*(No route to host|Network is unreachable)"
 )
-_PORT = re.compile(r"port: (\d+)|\]:(\d+) \(errno: 98|:(\d+)\D*ddress already in use")
 
 
 def timeout(evidence: RunEvidence) -> Cause | None:
     """A collective waited its time out: one rank was slow, stuck or dead."""
-    if evidence.explained or _silent(evidence):
+    if evidence.explained or is_killed(evidence):
         return None
     lines = evidence.matching_lines("watchdog", "barrier", "gloo_timeout")
     if not lines:
@@ -71,7 +63,7 @@ def timeout(evidence: RunEvidence) -> Cause | None:
         advice.resume(evidence),
     )
     shown = (*lines[:3], *evidence.matching_lines("enqueued")[:2], *evidence.nccl[:2])
-    return Cause(headline, steps, shown, rank, _host(evidence, rank))
+    return Cause(headline, steps, shown, rank, host_of(evidence, rank))
 
 
 def _in_another(lines: Iterable[Clue]) -> tuple[int, str, str, str] | None:
@@ -100,8 +92,8 @@ def _longer(evidence: RunEvidence) -> int:
     return 3 * timeout if isinstance(timeout, int) and not isinstance(timeout, bool) else 5400
 
 
-def _silent(evidence: RunEvidence) -> bool:
-    """A rank was killed: the others only waited for it."""
+def is_killed(evidence: RunEvidence) -> bool:
+    """Whether a rank was killed: the others only waited for it."""
     rank = evidence.culprit
     return rank is not None and rank.silent and not rank.is_collateral
 
@@ -136,86 +128,11 @@ def _waiting(evidence: RunEvidence, line: Clue) -> int | None:
     return int(match.group(1)) if match else evidence.rank_and_host(line)[0]
 
 
-def _host(evidence: RunEvidence, rank: int | None) -> str | None:
+def host_of(evidence: RunEvidence, rank: int | None) -> str | None:
+    """Return the node of a rank; None where it is not known."""
     names = host_names(evidence.folder)
     node = None if rank is None else rank // max(1, evidence.record.processes_per_node)
     return names[node] if node is not None and node < len(names) else None
-
-
-def not_met(evidence: RunEvidence) -> Cause | None:
-    """The ranks never came together at the start."""
-    if evidence.explained or _silent(evidence):
-        return None
-    late = evidence.root_cause_line("store_timeout")
-    line = late or evidence.root_cause_line("network")
-    if line is None or (late is None and evidence.progress.step is not None):
-        return None
-    unresolved = _UNRESOLVED.search(line.text)
-    if unresolved:
-        return _unresolved(evidence, line, unresolved[1])
-    key, joined = _KEY.search(line.text), _JOINED.search(line.text)
-    rank = int(key.group(1)) if key else None
-    headline = "the ranks did not find each other"
-    if late and (evidence.progress.step is not None or PROGRESS.search(evidence.log.text)):
-        headline = "a rank waited in vain for another one"
-    if rank is not None:
-        headline = "this rank never joined the others"
-    elif joined:
-        came, world = joined["came"] or joined["here"], joined["all"] or joined["world"]
-        headline += f": {came} of {world} came"
-    steps = [advice.logs(evidence, rank)]
-    if evidence.record.nodes > 1:
-        steps.append(
-            "where nodes reach each other by one interface only: `interface` in the site profile "
-            "names it"
-        )
-    steps.append(advice.resume(evidence))
-    culprit = evidence.culprit
-    shown = (line, *evidence.nccl[:2])
-    if culprit is not None and "Last error: " in culprit.error:
-        shown = (*shown, culprit.clue())
-    return Cause(headline, tuple(steps), shown, rank, _host(evidence, rank))
-
-
-def _unresolved(evidence: RunEvidence, line: Clue, first: str) -> Cause:
-    """A node does not find the address of the first node."""
-    rank, node = advice.who(evidence, line)
-    headline = f"{node or 'a node'} cannot resolve the name of the first node ({first})"
-    steps = (
-        f"on that node: getent hosts {first}; tell your site's support",
-        "another name or network for it: `interface` in the site profile",
-        advice.elsewhere(evidence, node),
-    )
-    return Cause(headline, steps, (line,), rank, node)
-
-
-_MEETING = re.compile(
-    r"torch/distributed|torch\.distributed|TCPStore|[Rr]endezvous|init_process_group|MASTER_PORT"
-    r"|server socket|Dist\w+Error|no free port|accelerate|deepspeed|gloo|NCCL"
-)
-"""It was a port at which ranks meet."""
-
-
-def port(evidence: RunEvidence) -> Cause | None:
-    """Another program listens at the port where the ranks were to meet."""
-    line = evidence.root_cause_line("port_taken")
-    if line is None:
-        return None
-    match = _PORT.search(line.text)
-    number = next((group for group in match.groups() if group), "") if match else ""
-    which = f"port {number}" if number else "a port of the job"
-    rank, host = evidence.rank_and_host(line)
-    if evidence.explained and not _MEETING.search(evidence.last_words):
-        steps = (
-            "every rank of a node opens the same port where its number is fixed: add LOCAL_RANK to "
-            "it, or let rank 0 alone open it",
-            advice.resume(evidence),
-        )
-        number = f" {number}" if number else ""
-        headline = f"a port{number} that the program opens is taken: {line.text}"
-        return Cause(headline, steps, (line,), rank, host)
-    steps = (advice.resume(evidence), "--port chooses another (by default it follows the job id)")
-    return Cause(f"{which} is taken by another program", steps, (line,), rank, host)
 
 
 def peer(evidence: RunEvidence) -> Cause | None:
@@ -224,7 +141,7 @@ def peer(evidence: RunEvidence) -> Cause | None:
     lines = evidence.matching_lines("peer_lost")
     if rank is None:
         lines = tuple(filter(evidence.log.is_at_end, lines))
-    if evidence.explained or _silent(evidence) or not (lines or (rank and rank.is_collateral)):
+    if evidence.explained or is_killed(evidence) or not (lines or (rank and rank.is_collateral)):
         return None
     match = _PEER.search(lines[0].text) if lines else None
     where = f" at {match.group(1)}" if match and not match.group(1).startswith("127.") else ""

@@ -114,8 +114,8 @@ def broken(evidence: RunEvidence) -> Cause | None:
 def no_permission(evidence: RunEvidence) -> Cause | None:
     """A file or folder may not be read or written."""
     line = evidence.root_cause_line("no_permission")
-    if line is None:
-        return None
+    if line is None or line.text.startswith(("slurmstepd", "srun: ")):
+        return None  # what Slurm itself may not do is no file of the user's
     match = _PATH.search(line.text)
     where = match.group(1) if match else ""
     headline = f"no permission: {where}" if where else line.text
