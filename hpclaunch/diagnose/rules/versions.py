@@ -184,7 +184,6 @@ def other_arguments(evidence: RunEvidence) -> Cause | None:
     steps = (
         f"which version it is: python -m pip show {asks}; what does not fit: python -m pip check",
         install,
-        advice.resume(evidence),
     )
     headline = f"{match[1]}.{match[2]} was written for another release of {asks}: {line.text}"
-    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+    return advice.cause(evidence, line, headline, *steps)
