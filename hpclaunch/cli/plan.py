@@ -176,6 +176,8 @@ def _request(
         network_gb_s=None if place.network is None else rate(place.network),
         node_memory_bytes=None if place.mem is None else memory_bytes(place.mem),
     )
+    chosen = resolved.performance.activation_checkpointing == "auto"
+    request = replace(request, chosen_level=chosen)
     follows = "per_device_train_batch_size" in resolved.follows_global_batch
     if alone:
         request = replace(request, recipe=resolve_batch(request, os.environ))

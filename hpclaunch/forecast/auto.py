@@ -58,9 +58,11 @@ def auto_gain(predicted: Forecast) -> AutoGain | None:
     """
     found = None
     fitting = _fitting(predicted)
+    level = predicted.request.chosen_level
     follows = BATCH in predicted.request.recipe.follows_global_batch
     for words in (("--sharding auto",), ("--sharding auto", "--batch auto")):
-        best = _best(predicted, fitting, sharding=True, batch=len(words) > 1 or follows)
+        free = len(words) > 1 or follows
+        best = _best(predicted, fitting, sharding=True, batch=free, level=level)
         if best is None or best.candidate == predicted.candidate:
             continue
         factor = _factor(predicted, best)

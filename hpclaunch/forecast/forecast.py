@@ -49,6 +49,8 @@ class PredictionRequest:
     """Between nodes, in GB/s, where the user gives it."""
     node_memory_bytes: int | None = None
     """What a job gets of a node's memory; None: what the site says, for its share of the GPUs."""
+    chosen_level: bool = False
+    """The recipe left its level of activation checkpointing open; what it says was chosen."""
 
 
 @frozen
@@ -178,6 +180,7 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
         per_node,
         gpu,
         node_memory_bytes=granted_bytes(plan.options, plan.launch.node_memory_mib),
+        chosen_level=plan.launch.chosen_level,
     )
     return forecast(request, environment, ask_hub=False)
 

@@ -53,6 +53,7 @@ def draft(
         )
     cwd = request.cwd or _current_folder()
     recipe = _recipe(request)
+    chosen_level = recipe.performance.activation_checkpointing == "auto"
     site = load_site(request.site or site_here(request.mode))
     machine = machine or machine_for(request, site, variables)
     if not request.program:
@@ -78,6 +79,7 @@ def draft(
         node_gpus=machine.node_gpus,
         node_memory_mib=machine.node_memory_mib,
         host_memory_mib=_host_memory(request, recipe, site, machine, variables),
+        chosen_level=chosen_level,
         slurm_problem=machine.slurm_problem,
         slurm_notes=machine.notes,
         modules=request.modules,

@@ -147,6 +147,8 @@ class Launch:
     """Host memory of a requested node in MiB, where Slurm answered."""
     host_memory_mib: int | None = None
     """What the ranks of a node are predicted to take of its memory, in MiB; None: not known."""
+    chosen_level: bool = False
+    """The recipe left its level of activation checkpointing open; what it says was chosen."""
     slurm_problem: str = ""
     """Why Slurm could not be asked about the nodes; '' where it answered, or is not here."""
     slurm_notes: tuple[tuple[str, str], ...] = ()

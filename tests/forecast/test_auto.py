@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from hpclaunch.forecast.auto import resolve_auto
+from hpclaunch.forecast.auto import auto_gain, resolve_auto
 from hpclaunch.forecast.forecast import PredictionRequest, forecast
 from hpclaunch.predict.compare import Candidate, candidate_of, compare, fastest
 from hpclaunch.recipe.load import load
@@ -55,6 +55,8 @@ def test_auto_takes_what_a_comparison_recommends(name: str) -> None:
         for level in levels:
             made = replace(request, recipe=set_level(recipe, level))
             assert recommended(made) == best, (level, nodes, gpus, kind, network)
+            gain = auto_gain(forecast(replace(made, chosen_level=True), {}, ask_hub=False))
+            assert gain is None or gain.choice.candidate == best, "what a submission says of auto"
     assert fit >= len(MACHINES) / 2
 
 
