@@ -36,6 +36,8 @@ _NOT_OWN = re.compile(
 )
 """Files that are no part of the user's program."""
 _RAISES = re.compile(r"raise\b|assert\b")
+_QUOTING = re.compile(r"KeyError: |ValueError: (?:invalid literal for|could not convert string)")
+"""What Python raises with nothing but the program's own values in the message."""
 _OF_SYSTEM = re.compile(
     r"(?:^|\.)(?:(?:OS|IO|FileNotFound|FileExists|Permission|NotADirectory|IsADirectory|BrokenPipe"
     r"|Connection\w*|Timeout|Import|ModuleNotFound|\w*Memory|Environment|EOF|Unicode\w*|\w*HTTP\w*"
@@ -157,7 +159,8 @@ def _is_own(plain: list[str], header: int, at: int) -> bool:
     if not frames or _OF_SYSTEM.search(plain[at].partition(":")[0].strip()):
         return False
     file, _, code = frames[-1]
-    return not _NOT_OWN.search(file) and _RAISES.match(code) is not None
+    by_program = _RAISES.match(code) is not None or _QUOTING.match(plain[at]) is not None
+    return not _NOT_OWN.search(file) and by_program
 
 
 def _replaced(plain: list[str], begin: int, header: int, at: int) -> bool:
