@@ -51,6 +51,17 @@ def _exit(codes: list[int]) -> None:
     os._exit(code)
 
 
+def peak_resident_bytes() -> int:
+    """Return the largest resident size that this process has had, in bytes.
+
+    Not getrusage's: the kernel carries ru_maxrss over from whatever started this program.
+    """
+    for line in Path("/proc/self/status").read_text("utf-8", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM")
+
+
 @contextmanager
 def large_imports() -> Iterator[None]:
     """Import without garbage collection, and keep what was imported out of later collections.

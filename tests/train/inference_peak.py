@@ -6,7 +6,6 @@ Prints the bytes of memory at the peak beyond those of the libraries, as JSON.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import psutil
 
 
 def main(folder: Path, what: str, batch: int, tokens: int, new: int) -> None:
+    from hpclaunch.train.process import peak_resident_bytes
     from hpclaunch.train.stages.inputs import Weights
     from hpclaunch.train.stages.models import import_libraries, load_model
 
@@ -44,8 +44,8 @@ def main(folder: Path, what: str, batch: int, tokens: int, new: int) -> None:
         requests = [(("a", str(n)), [n, *ids[2:]], ids[-1:]) for n in range(batch)]
         scorer._loglikelihood_tokens(requests, disable_tqdm=True)
         tokens -= 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"bytes": peak - before, "libraries": before, "tokens": tokens}))
+    used = peak_resident_bytes() - before
+    print(json.dumps({"bytes": used, "libraries": before, "tokens": tokens}))
 
 
 if __name__ == "__main__":

@@ -123,3 +123,12 @@ def test_the_large_imports_leave_out_what_no_training_has() -> None:
     )
     done = ends(program)
     assert done.stdout == "hidden\n['torch'] ['PyYAML'] None True\nscipy\n", done.stderr
+
+
+def test_the_peak_of_memory_is_not_that_of_what_started_the_process() -> None:
+    """The kernel's ru_maxrss is: it passes through fork and exec."""
+    ask = "from hpclaunch.train.process import peak_resident_bytes; print(peak_resident_bytes())"
+    starter = "b = b'x' * 300_000_000; import os; "
+    starter += f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {ask!r}])"
+    done = subprocess.run([sys.executable, "-c", starter], capture_output=True, check=True)
+    assert 5e6 < int(done.stdout) < 150e6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from hpclaunch.run.removal import remove
 from hpclaunch.run.stage import Source, StageRecord, StageResults, read_stage, write_results
 from hpclaunch.train import phases
 from hpclaunch.train.failure import forget_failures, write_failure
-from hpclaunch.train.process import hide_bitsandbytes, run_program
+from hpclaunch.train.process import hide_bitsandbytes, peak_resident_bytes, run_program
 from hpclaunch.train.quiet import quieten
 from hpclaunch.train.stages.inputs import Weights, open_source
 
@@ -126,7 +125,7 @@ def _results(run: StageRun, seconds: float, values: dict[str, Any]) -> StageResu
         stage=run.record.settings.stage,
         fingerprints=tuple(opened.fingerprint for opened in run.opened),
         seconds=round(seconds, 3),
-        peak_host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_host_bytes=peak_resident_bytes(),
         peak_gpu_bytes=_peak_gpu_bytes(),
         values=values,
     )
