@@ -13,10 +13,11 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.forkserver.fixtures import forked_trainings
 from tests.slurm.fixtures import forks, slurm, user
 from tests.slurm.table import Table, Verdicts
 
-__all__ = ["forks", "slurm", "user"]  # fixtures: one cluster, whichever folder a test is in
+__all__ = ["forked_trainings", "forks", "slurm", "user"]  # fixtures, made once for all folders
 
 # Small models: a second thread of torch waits for the first one and keeps a core busy meanwhile.
 # Read when torch is imported, here and in the programs that the tests start.
@@ -62,6 +63,8 @@ def _group(item: pytest.Item) -> str:
     module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
     if "slurm" in getattr(item, "fixturenames", ()):
         return "slurm"
+    if "forked_trainings" in getattr(item, "fixturenames", ()):
+        return "forked-trainings"
     if item.get_closest_marker("slurm"):
         return "own-clusters"
     return "train" if module.startswith("train/") else module

@@ -20,6 +20,7 @@ from hpclaunch.predict.from_recipe import seq_len_of
 from hpclaunch.predict.fused import adapters_are_fused
 from hpclaunch.predict.memory import ALLOCATOR, COLLECTIVES, CONTEXT
 from hpclaunch.predict.objective import objective_work
+from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.schema import Recipe
@@ -113,6 +114,13 @@ def _run(
             f"has {what}",
             "leave --exact out",
         )
+    optimizer = optimizer_of(recipe)
+    if not optimizer.known:
+        raise UserError(
+            f"--exact: what training.optim={recipe.training.get('optim')} holds for a parameter "
+            "is not known",
+            "leave --exact out",
+        )
     lora = recipe.method.lora
     sequences = int(recipe.training["per_device_train_batch_size"]) * work.sequences
     mask = attention_mask(recipe, config, seq_len_of(recipe))
@@ -126,6 +134,7 @@ def _run(
         },
         "double_quant": recipe.method.quantization.double,
         "adapter_dtype": recipe.method.quantization.adapter_dtype,
+        "optimizer_bytes": optimizer.state_bytes,
         "sharding": sharding,
         "shards": shards,
         "micro_batch_size": sequences,

@@ -20,6 +20,7 @@ from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.run.stage import read_stage, stage_text
+from hpclaunch.site.sbatch_options import OF_SUBMISSION
 
 FIXED = ("model", "data", "method")
 """Sections that a checkpoint belongs to: its tensors, their shapes, the samples already seen."""
@@ -84,7 +85,7 @@ def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
     """Return what was requested then, overridden by what is requested now."""
     names = {field.name for field in fields(Resources)}
     kept = {name: value for name, value in record.resources.items() if name in names}
-    for name in ("dependency", "begin"):  # of that submission: the jobs it waited for have ended
+    for name in OF_SUBMISSION:  # of that one: the jobs it waited for have ended
         kept.pop(name, None)
     kept["sbatch_arguments"] = tuple(kept.get("sbatch_arguments", ()))
     if changes.get("gpus"):

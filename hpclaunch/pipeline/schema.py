@@ -12,8 +12,9 @@ import msgspec
 from hpclaunch.document import Document, convert, parse, read_text
 from hpclaunch.errors import UserError
 from hpclaunch.plan.resources import Resources
+from hpclaunch.site.sbatch_options import OF_SUBMISSION
 
-_NOT_IN_A_FILE = ("sbatch_arguments", "dependency", "begin")
+_NOT_IN_A_FILE = ("sbatch_arguments", *OF_SUBMISSION)
 """Fields of Resources that a stage has not: the pipeline sets them, or sbatch alone has them."""
 _STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 MOST_STAGES = 100

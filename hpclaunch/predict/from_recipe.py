@@ -30,9 +30,7 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples = limit if limit is not None else samples
     most = recipe.training.get("max_steps")
     micro = int(recipe.training["per_device_train_batch_size"])
-    if (
-        recipe.objective_spec.writes_completions and samples is not None
-    ):  # of prompts: their completions
+    if recipe.objective_spec.writes_completions and samples is not None:  # of prompts
         at_once = max(1, prompts_at_once(recipe, ranks))
         samples = samples // at_once * at_once * generations(recipe) * iterations(recipe)
     return Workload(
@@ -42,7 +40,9 @@ def workload_of(recipe: Recipe, ranks: int, samples: int | None) -> Workload:
         samples_per_step=micro
         * int(recipe.training["gradient_accumulation_steps"])
         * data_parallel_ranks(recipe, ranks),
-        server_nodes=int(recipe.objective == "grpo" and recipe.method.grpo.server.enabled),
+        server_nodes=int(
+            recipe.objective_spec.writes_completions and recipe.method.grpo.server.enabled
+        ),
     )
 
 

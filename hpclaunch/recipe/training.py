@@ -58,6 +58,10 @@ DEFAULTS: dict[str, Any] = {
 """Defaults of a fine-tune, of any objective; a recipe's own values win. The only place that has
 them: everything else reads the resolved recipe."""
 
+PLAIN_OPTIMIZERS = {"adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd"}
+"""Values of `training.optim` for which Transformers takes an optimizer of its own or of PyTorch:
+they need no other library, and run on any device."""
+
 PROGRAM_DEFAULTS: dict[str, Any] = {"gradient_checkpointing": False}
 """Over DEFAULTS for a program of the user's own: FSDP's activation checkpointing and the program's
 own exclude each other, so it is on only when asked for."""

@@ -14,6 +14,7 @@ from hpclaunch.recipe.parallel import PADDING
 from hpclaunch.recipe.reporting import Evaluate, Notify, Tracking
 from hpclaunch.recipe.schema import Method, Recipe
 from hpclaunch.recipe.tracking import TITLES, trackers
+from hpclaunch.recipe.training import PLAIN_OPTIMIZERS
 
 STEPS = 6
 SAMPLES = 64
@@ -27,8 +28,6 @@ COMPLETION = 32
 
 OPTIMIZER = "adamw_torch"
 """Stands for optimizers that live on a GPU."""
-
-_PLAIN = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop", "adafactor")
 
 ALWAYS = ("the real weights", "memory and speed", "collectives between GPUs")
 """What no rehearsal in small can show."""
@@ -68,7 +67,7 @@ def small(recipe: Recipe, model: Path, device: Literal["cpu", "gpu"]) -> tuple[R
         if recipe.model.attention.startswith(("flash", "flex")):
             changed["attention"] = "auto"
             missing.append(f"{recipe.model.attention}'s kernel")
-        if str(training.get("optim", OPTIMIZER)) not in _PLAIN:
+        if str(training.get("optim", OPTIMIZER)) not in PLAIN_OPTIMIZERS:
             missing.append(f"the optimizer {training['optim']}")
             training["optim"] = OPTIMIZER
         for key, what in (("torch_compile", "torch.compile"), ("use_liger_kernel", "Liger")):

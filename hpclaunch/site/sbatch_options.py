@@ -44,6 +44,8 @@ class Row:
     """Slurm's own environment variable, without `SBATCH_` or `SALLOC_`."""
     of_site: bool = True
     """Whether a site profile has a default under the same name, which the script takes as it is."""
+    of_submission: bool = False
+    """Whether it is of one submission: a resumed run drops it, and a pipeline sets it itself."""
     kept_by: tuple[Follower, ...] = ()
     """The jobs that follow a run and get its value where they are given none."""
 
@@ -110,13 +112,17 @@ class SbatchOptions:
     )
     dependency: str | None = _row(
         "--dependency",
+        of_submission=True,
         help="Start after other jobs: afterok:123456.",
         pattern=EXPRESSION,
         example="afterok:123456",
         of_site=False,
     )
     begin: str | None = _row(
-        "--begin", help="Start no earlier: now+2hours, 2026-12-01T08:00.", of_site=False
+        "--begin",
+        of_submission=True,
+        help="Start no earlier: now+2hours, 2026-12-01T08:00.",
+        of_site=False,
     )
     licenses: str | None = _row("--licenses", help="Licences to hold: name:2.")
     switches: str | None = _row(
@@ -143,6 +149,9 @@ def rows() -> dict[str, Row]:
     """Return every row by the name of its field."""
     return {item.name: item.metadata["row"] for item in fields(SbatchOptions)}
 
+
+OF_SUBMISSION = tuple(name for name, row in rows().items() if row.of_submission)
+"""Names of the options that hold for one submission alone."""
 
 SITE_NAMES = tuple(name for name, row in rows().items() if row.of_site)
 """Names of the options that a site profile may set, and may demand of every job."""

@@ -1,7 +1,7 @@
 """Write the fields of a TRL config and their types, so that recipes are checked without torch.
 
-`python -m hpclaunch.train.config_fields sft > hpclaunch/recipe/sft_fields.json`; a test keeps it
-equal.
+`python -m hpclaunch.train.config_fields sft` writes the `fields_file` of that objective in
+`hpclaunch/recipe`; a test keeps it equal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import json
 import sys
 import types
 import typing
+from pathlib import Path
 from typing import Any, cast
 
-from hpclaunch.recipe.schema import Objective
+from hpclaunch import recipe
+from hpclaunch.recipe.objectives import OBJECTIVES, Objective
 from hpclaunch.train.objectives import config_class
 
 PLAIN = {bool: "bool", int: "int", float: "float", str: "str", dict: "dict", list: "list"}
@@ -46,6 +48,7 @@ def fields(objective: Objective) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    written = fields(cast("Objective", sys.argv[1]))
-    rows = (f'  "{name}": {json.dumps(types)}' for name, types in written.items())
-    print("{\n" + ",\n".join(rows) + "\n}")
+    asked = cast("Objective", sys.argv[1])
+    rows = (f'  "{name}": {json.dumps(types)}' for name, types in fields(asked).items())
+    file = Path(recipe.__file__).with_name(OBJECTIVES[asked].fields_file)
+    file.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")

@@ -17,12 +17,10 @@ from typing import NoReturn
 
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model, Recipe
+from hpclaunch.recipe.training import PLAIN_OPTIMIZERS
 
 FLUSH_FAILED = 120
 """Exit code of an interpreter that could not write what was left in its streams."""
-
-PLAIN_OPTIMIZERS = {"adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd"}
-"""Values of `training.optim` for which Transformers takes an optimizer of its own or of PyTorch."""
 
 
 def run_program(main: Callable[[], int]) -> NoReturn:

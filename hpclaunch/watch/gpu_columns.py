@@ -74,7 +74,9 @@ def _power_limit(row: GpuRow) -> float | None:
 
 def _sample(row: GpuRow, name: str) -> float | None:
     """Return a value of the newest sample, by its name in GpuSample."""
-    value: float | None = getattr(row.gpu.sample, name, None)
+    if row.gpu.sample is None:
+        return None
+    value: float | None = getattr(row.gpu.sample, name)
     return value
 
 

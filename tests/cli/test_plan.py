@@ -280,13 +280,6 @@ def test_a_kind_that_nobody_can_ask_for_is_told(home: Home) -> None:
     assert "by count" not in home.call(*words, *site).err
 
 
-def test_a_model_of_unknown_size_is_said_where_it_is_submitted(home: Home) -> None:
-    words = ["sbatch", "llama3-8b-lora", "--model", "nobody/knows-this", *A100, "--dry-run"]
-    done = home.call(*words)
-    assert done.code == 0
-    assert "plan: unknown: nothing is known of the model's size" in done.err
-
-
 def test_a_server_s_node_takes_gpu_hours(home: Home) -> None:
     site = home.folder / ".config/hpclaunch/sites"
     site.mkdir(parents=True)

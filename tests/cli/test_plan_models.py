@@ -85,3 +85,10 @@ def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
         assert found["simulated_bytes"] == pytest.approx(tensors, rel=0.03)
     else:
         assert "pip install" in done.err
+
+
+def test_a_model_of_unknown_size_is_said_where_it_is_submitted(home: Home) -> None:
+    words = ["sbatch", "llama3-8b-lora", "--model", "nobody/knows-this", *A100, "--dry-run"]
+    done = home.call(*words)
+    assert done.code == 0
+    assert "plan: unknown: nothing is known of the model's size" in done.err

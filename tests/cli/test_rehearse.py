@@ -13,9 +13,11 @@ ROWS = [{"prompt": f"What is {n} and {n}?", "completion": f"It is {2 * n}."} for
 
 
 @pytest.fixture
-def builder(home: Home) -> Home:
+def builder(home: Home, forked_trainings: dict[str, str]) -> Home:
     """A home that shares the machine's cache, where the builtin model lies."""
-    return Home(home.folder, {"XDG_CACHE_HOME": str(Path("~/.cache").expanduser())})
+    return Home(
+        home.folder, {"XDG_CACHE_HOME": str(Path("~/.cache").expanduser()), **forked_trainings}
+    )
 
 
 def data_in(home: Home, rows: list[dict[str, object]]) -> str:

@@ -43,9 +43,10 @@ class ForkServer:
         preload: Literal["training", "commands"] = "training",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forkserver-")
-        self._socket = str(Path(self._folder.name) / "socket")
+        self.socket = str(Path(self._folder.name) / "socket")
+        """Where it listens."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forkserver.server", self._socket, preload],
+            [sys.executable, "-m", "tests.forkserver.server", self.socket, preload],
             env=dict(environment),
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -93,7 +94,7 @@ class ForkServer:
     def _ask(self, request: Mapping[str, object], streams: list[int]) -> socket.socket:
         data = json.dumps(request).encode() + b"\n"
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._socket)
+        connection.connect(self.socket)
         sent = socket.send_fds(connection, [data], streams)
         connection.sendall(data[sent:])
         return connection

@@ -12,11 +12,12 @@ from hpclaunch.errors import UserError
 from hpclaunch.launch.resume import redraft
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
+from monitors.exports.formats import FORMATS
 from tests.fuzz.child import Child, Outcome, in_child
 from tests.fuzz.groups import STAGES
 from tests.fuzz.mutations import SECRET, Mutation, apply
 
-EXPORTS = ("csv", "dmon", "vmstat", "openmetrics", "json", "parquet")
+EXPORTS = tuple(FORMATS.keys() - {"tensorboard"})  # which needs TensorFlow's protocol buffers
 
 
 def calls(folder: Path, out: Path) -> list[Sequence[str]]:

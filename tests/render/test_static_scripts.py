@@ -194,6 +194,14 @@ def test_visible_gpus_are_compared_with_the_requested_ones(
     assert (f"gives GPUs {visible}, 2 were asked for" in said) == (code == 1)
 
 
+def test_a_node_without_its_gpus_is_the_first_to_fail(folder: RunFolder) -> None:
+    """Of the others srun then ends the launchers, whose codes hide its own."""
+    folder.attempt_file.write_text("7.0\n")
+    assert node(folder, "--gpus", "2", "--", "true", CUDA_VISIBLE_DEVICES="0")[0] == 1
+    assert node(folder, "--", "bash", "-c", "exit 143", SLURM_NODEID="0")[0] == 143
+    assert folder.first_failed_node.read_text().split()[:2] == ["1", "1"]
+
+
 @pytest.mark.parametrize(("there", "code"), [(1, 1), (2, 0), (8, 0)])
 def test_without_visible_devices_the_driver_is_asked(
     folder: RunFolder, there: int, code: int

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.forkserver.clients import children_of
+from tests.forkserver.fixtures import SITE
 from tests.forkserver.site.sitecustomize import SOCKET
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.user import ROOT
@@ -32,7 +33,7 @@ class NodeServer:
         assert self._server.stdout.readline() == b"ready\n", "the fork server did not start"
         self.variables = {
             SOCKET: str(socket),
-            "PYTHONPATH": f"{ROOT / 'tests/forkserver/site'}:{ROOT}",
+            "PYTHONPATH": f"{SITE}:{ROOT}",
         }
         """What a user's environment needs for it."""
 

@@ -297,5 +297,4 @@ def test_a_job_submitted_by_hand_is_named(commands: Commands, tmp_path: Path) ->
     *) echo '12|PENDING|Dependency||1:00' ;;
     esac"""
     )
-    diagnosis = why(folder, record)
-    assert diagnosis.cause.advice[-1] == "when it may start: squeue --start --jobs 12"
+    assert why(folder, record).cause.advice[-1] == "when it may start: squeue --start --jobs 12"

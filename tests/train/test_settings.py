@@ -12,6 +12,7 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
+from hpclaunch.recipe.objectives import OBJECTIVES, Objective
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train import config_fields, distributed, model, settings
@@ -40,9 +41,9 @@ def test_4_bit_weights_of_a_cpu_stay_as_fsdp_shards_them(tiny: Path, rows: Path)
     assert packs.count(False) > 0 == packs.count(True)
 
 
-@pytest.mark.parametrize("objective", ["sft", "dpo", "kto", "reward"])
-def test_the_list_of_fields_is_the_installed_trls(objective: Any) -> None:
-    file = resources.files("hpclaunch.recipe").joinpath(f"{objective}_fields.json")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_list_of_fields_is_the_installed_trls(objective: Objective) -> None:
+    file = resources.files("hpclaunch.recipe").joinpath(OBJECTIVES[objective].fields_file)
     assert json.loads(file.read_text("utf-8")) == config_fields.fields(objective)
 
 

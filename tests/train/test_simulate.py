@@ -88,3 +88,9 @@ def test_many_layers_follow_from_few() -> None:
     deep = row("lora", layers=28)
     whole = simulated(deep, layers=28)
     assert simulated(deep) == pytest.approx(whole, rel=0.005)
+
+
+def test_the_state_is_that_of_the_optimizer() -> None:
+    case = row("full", "none", 1, layers=2, length=64)
+    saved = simulated(case) - simulated(case, optimizer_bytes=2.0)
+    assert saved == pytest.approx(6 * load_for(case).model.parameters, rel=0.02)

@@ -1,11 +1,11 @@
 #!/bin/bash
-# node.sh, version 1 (raise it with every change; tests/render holds its checksum):
+# node.sh, version 2 (raise it with every change; tests/render holds its checksum):
 # runs on every node, in front of the launcher. The same file for every job.
 #
 #   bash node.sh [--gpus N] -- COMMAND ...
 #
-# Ends with the command's exit code. Where it is not 0, the first node to fail writes
-# `CODE NODE_NUMBER HOST` into logs/first-failed-node, before srun ends the others, whose codes hide its own.
+# Ends with the command's exit code, or 1 where the node lacks GPUs. Where it is not 0, the first node to fail
+# writes `CODE NODE_NUMBER HOST` into logs/first-failed-node, before srun ends the others, whose codes hide its own.
 set -eu
 
 gpus=
@@ -18,6 +18,13 @@ done
 shift
 attempt=${HPCLAUNCH_START:-}  # launch.sh sets it under Slurm
 
+failed() {
+    if [ -n "$attempt" ] && [ "$(cat "$HPCLAUNCH_RUN/start" 2>/dev/null)" = "$attempt" ]; then
+        (set -o noclobber; echo "$1 $SLURM_NODEID $(hostname)" >"$HPCLAUNCH_RUN/logs/first-failed-node") 2>/dev/null || :
+    fi
+    exit "$1"
+}
+
 if [ -n "$gpus" ]; then
     # $SLURM_GPUS_PER_NODE may read "a100:4", or be unset: the number comes from the script.
     visible=${CUDA_VISIBLE_DEVICES:-}
@@ -26,11 +33,11 @@ if [ -n "$gpus" ]; then
     # On a machine of one's own there may be more than are used.
     if [ -n "$visible" ] && { [ "$count" -lt "$gpus" ] || { [ -n "$attempt" ] && [ "$count" -ne "$gpus" ]; }; }; then
         echo "hpclaunch: $(hostname) gives GPUs $visible, $gpus were asked for" >&2
-        exit 1
+        failed 1
     fi
     if [ -z "$visible" ] && command -v nvidia-smi >/dev/null && [ "$(nvidia-smi -L | grep -c ^GPU)" -lt "$gpus" ]; then
         echo "hpclaunch: $(hostname) has fewer GPUs than the $gpus asked for" >&2
-        exit 1
+        failed 1
     fi
 fi
 
@@ -40,7 +47,4 @@ fi
 trap : TERM INT USR1 USR2  # this shell stays until the launcher has ended, whatever signal both of them get
 code=0
 "$@" || code=$?
-if [ "$code" -ne 0 ] && [ "$(cat "$HPCLAUNCH_RUN/start" 2>/dev/null)" = "$attempt" ]; then
-    (set -o noclobber; echo "$code $SLURM_NODEID $(hostname)" >"$HPCLAUNCH_RUN/logs/first-failed-node") 2>/dev/null || :
-fi
-exit "$code"
+[ "$code" -eq 0 ] || failed "$code"

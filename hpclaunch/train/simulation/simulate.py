@@ -89,10 +89,10 @@ def _step(
 ) -> dict[str, Parts]:
     """Simulate the model cut to `layers`; bytes by part at the peak of each phase of a step."""
     from hpclaunch.train.simulation.peaks import PlainPhases, ShardedPhases, mark_phases
-    from hpclaunch.train.simulation.stand_ins import FusedAdam
+    from hpclaunch.train.simulation.stand_ins import StateHolder
 
     with sharded_model(request, layers) as model:
-        optimizer = FusedAdam([each for each in model.parameters() if each.requires_grad])
+        optimizer = StateHolder(model, request.get("optimizer_bytes"))
         if request["sharding"] == "none":
             tracker: Any = PlainPhases()
             tracker.track_external(model, optimizer)

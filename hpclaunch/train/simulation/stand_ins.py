@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -84,21 +85,27 @@ class FusedHead(torch.nn.Linear):  # type: ignore[misc]  # torch is untyped
         return made
 
 
-class FusedAdam(torch.optim.Optimizer):  # type: ignore[misc]  # torch is untyped
-    """Holds the state of the fused AdamW, which needs no more than that for a step."""
+class StateHolder(torch.optim.Optimizer):  # type: ignore[misc]  # torch is untyped
+    """Holds an optimizer's state, which a fused one needs for a step and no more than that."""
 
-    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Take the parameters that are trained."""
-        super().__init__(parameters, {})
+    def __init__(self, model: torch.nn.Module, state_bytes: float | None) -> None:
+        """Take a model, and bytes of state for each value that is trained.
+
+        None: AdamW's two moments in the type of the parameters.
+        """
+        super().__init__([each for each in model.parameters() if each.requires_grad], {})
+        self._state_bytes = state_bytes
 
     def step(self, closure: Any = None) -> None:
-        """Make the two moments of every parameter, of the size of this rank's shard."""
+        """Make the state of every parameter, of the size of this rank's shard."""
         for group in self.param_groups:
             for each in group["params"]:
                 if not self.state[each]:
                     shard = each.to_local() if hasattr(each, "to_local") else each
-                    for name in ("exp_avg", "exp_avg_sq"):
-                        self.state[each][name] = torch.zeros_like(shard)
+                    size = self._state_bytes
+                    values = 2 * shard.element_size() if size is None else size
+                    held = math.ceil(values * shard.numel())
+                    self.state[each]["held"] = shard.new_zeros(held, dtype=torch.uint8)
 
 
 class PlainTracker(MemTracker):  # type: ignore[misc]  # torch is untyped

@@ -20,6 +20,8 @@ class Field:
     number: int
     counted_in_bytes: int | None = None
     """Bytes in a unit of a cumulative field, whose rate is recorded; None: its value is."""
+    divisor: int = 1
+    """What a value, of a field that is not cumulative, is divided by: NVML may keep mW or mJ."""
     of_links: bool = False
     """Whether it is summed over all NVLinks, and read every few ticks alone."""
 
@@ -74,9 +76,10 @@ class FieldValues:
                 if answer.nvmlReturn in for_good() and name not in self._before:
                     self._offered.discard(name)
                 continue
-            value, unit = whole(answer.value, answer.valueType), FIELDS[name].counted_in_bytes
+            field = FIELDS[name]
+            value, unit = whole(answer.value, answer.valueType), field.counted_in_bytes
             if unit is None:
-                values[name] = value
+                values[name] = value if field.divisor == 1 else value / field.divisor
                 continue
             before, then = self._before.get(name, (value, now))
             self._before[name] = (value, now)

@@ -11,6 +11,7 @@ from monitors.analysis.columns import GPU_COLUMNS, GPU_LOADED, HOST_COLUMNS, HOS
 from monitors.analysis.trace import GpuTrace, NodeTrace
 from monitors.exports.families import FAMILIES
 from monitors.external.rows import RUNNABLE
+from monitors.recorder.devices.field_values import FIELDS
 from monitors.records import GpuInfo, GpuSample, HostSample
 from monitors.samples.fields import GPU_METRICS, HOST_METRICS, WHOLE_NUMBERS, report_columns
 from monitors.samples.metric import UNITS, Metric, counter, gauge, metrics_of
@@ -40,6 +41,12 @@ def test_the_family_is_named_as_openmetrics_wants(name: str) -> None:
     assert family.name.endswith(family.unit)
     assert not family.name.endswith("_total"), "the format adds it"
     assert family.help.endswith(".")
+
+
+def test_a_field_of_nvml_is_a_declared_value() -> None:
+    assert FIELDS.keys() <= GPU_METRICS.keys()
+    for name, field in FIELDS.items():
+        assert field.of_links == GPU_METRICS[name].seldom, "seldom is what is read seldom"
 
 
 def test_no_two_values_share_a_family() -> None:
