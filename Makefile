@@ -31,7 +31,7 @@ demo: $(VENV)/.eval
 	$(BIN)/hpclaunch report runs/$(RUN)
 	$(BIN)/hpclaunch merge runs/$(RUN)
 	$(BIN)/hpclaunch generate runs/$(RUN)-merge --prompt "What is a node?"
-	$(BIN)/python -m hpclaunch.train.sample runs/$(RUN) --next
+	$(BIN)/python -P -m hpclaunch.train.sample runs/$(RUN) --next
 
 test: $(VENV)/.dev
 	bash tests/slurm/install.sh

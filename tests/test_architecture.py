@@ -1,5 +1,6 @@
 """The rules of the structure: who may import whom, no cycles, and how long a file may be."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from hpclaunch.recipe.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 LINTER = Path(sys.executable).with_name("lint-imports")
+LOADERS = {"from_pretrained", "from_config"}
+WITHOUT_CODE = {"PeftModel", "GenerationConfig"}
+"""What these load names no code of a repository."""
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
@@ -49,6 +53,24 @@ def test_a_break_is_found(line: str, tmp_path: Path) -> None:
     done = lint(tmp_path)
     assert done.returncode != 0
     assert "hpclaunch.plan.layout" in done.stdout
+
+
+def test_no_loader_asks_whether_to_run_a_models_code() -> None:
+    """Where it is not told so, Transformers asks on the terminal, and runs the code after a `y`."""
+    for path in (ROOT / "hpclaunch").rglob("*.py"):
+        text = path.read_text()
+        if not any(f".{name}(" in text for name in LOADERS):
+            continue
+        for call in ast.walk(ast.parse(text)):
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Attribute)
+                and call.func.attr in LOADERS
+                and ast.unparse(call.func.value) not in WITHOUT_CODE
+            ):
+                options = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                place = f"{path.relative_to(ROOT)}:{call.lineno}"
+                assert options.get("trust_remote_code") == "False", place
 
 
 def test_no_modules_import_each_other() -> None:

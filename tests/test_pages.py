@@ -28,6 +28,13 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists() or "://" in target, f"{page}: {target}"
 
 
+def test_python_takes_no_module_of_the_folder_that_a_reader_is_in() -> None:
+    for page in PAGES:
+        if page.name != "CONTRIBUTING.md":  # there the checkout is meant
+            found = re.findall(r"python3? -m (?:hpclaunch|monitors)\b.*", page.read_text())
+            assert not found, f"{page}: python -P"
+
+
 def test_the_paths_that_contributors_are_sent_to_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     table = text[text.index("## To do X, touch Y") : text.index("## Glossary")]

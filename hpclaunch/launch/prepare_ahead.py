@@ -32,6 +32,7 @@ def prepare_ahead(
         for program in programs:
             done = subprocess.run(
                 [str(python / "bin" / "python"), "-P", "-m", program, made],
+                stdin=subprocess.DEVNULL,  # no library asks for anything here
                 env=dict(environment),
                 check=False,
             )

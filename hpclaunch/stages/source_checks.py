@@ -37,5 +37,5 @@ def refuse_scorers(stage: str, sources: Sequence[KnownSource]) -> None:
             raise UserError(
                 f"{known.source.name} is a reward model, which scores answers and writes none: "
                 f"{stage} does not take it",
-                "see its scores: python -m hpclaunch.train.sample RUN; or publish it as it is",
+                "see its scores: python -P -m hpclaunch.train.sample RUN; or publish it as it is",
             )

@@ -1,6 +1,6 @@
 """What the ranks execute. The only package that imports torch: started as a program, not imported.
 
 `accelerate launch ... -m hpclaunch.train RUN` trains; `python -m hpclaunch.train.prepare RUN`
-brings model and data onto the machine beforehand; `python -m hpclaunch.train.sample RUN` shows
+brings model and data onto the machine beforehand; `python -P -m hpclaunch.train.sample RUN` shows
 what came of it.
 """

@@ -62,7 +62,9 @@ def load_tokenizer(where: Source, recipe: Recipe) -> tuple[Any, list[int]]:
     from transformers import AutoTokenizer
 
     with explain("tokenizer of", where.path):
-        tokenizer = AutoTokenizer.from_pretrained(where.path, revision=where.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            where.path, revision=where.revision, trust_remote_code=False
+        )
     known = tokenizer.get_vocab()
     cloned = template.use_chat_template(tokenizer, recipe.training)
     special = dict.fromkeys(recipe.data.special_tokens)

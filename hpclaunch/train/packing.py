@@ -81,7 +81,9 @@ def packing_difference(config: Any) -> float:
     text.pad_token_id = None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(small, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_config(
+            small, dtype=torch.float32, trust_remote_code=False
+        ).eval()
         ids = torch.randint(1, PROBE_VOCABULARY, (1, sum(PROBE)))
         positions = torch.cat([torch.arange(length) for length in PROBE])[None]
         bounds = torch.tensor([0, PROBE[0], sum(PROBE)], dtype=torch.int32)

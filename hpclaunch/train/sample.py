@@ -1,4 +1,4 @@
-"""`python -m hpclaunch.train.sample RUN`: what the model wrote before, and what it writes now.
+"""`python -P -m hpclaunch.train.sample RUN`: what the model wrote before, and what it writes now.
 
 With --next it ends with commands to try next, as `make demo` does.
 
@@ -23,7 +23,7 @@ from hpclaunch.train.quiet import quieten
 
 NEXT = """
 Next:
-  another question   {bin}/python -m hpclaunch.train.sample {run} --prompt "What is a node?"
+  another question   {bin}/python -P -m hpclaunch.train.sample {run} --prompt "What is a node?"
   your own rows      {bin}/hpclaunch local data.name=rows.jsonl data.validation_split=null
   a plan for 70B     {bin}/hpclaunch plan llama3-70b-qlora --gpu a100_80 --nodes 1 --gpus 8
 """
@@ -44,7 +44,7 @@ def sample(folder: RunFolder, prompt: str | None, tokens: int) -> str:
         return scores(folder, recipe)
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder.final)
+    tokenizer = AutoTokenizer.from_pretrained(folder.final, trust_remote_code=False)
     answer = ""
     if prompt is None:
         prompt, answer = first_row(recipe, bool(tokenizer.chat_template))
@@ -104,15 +104,19 @@ def both(
     if (folder.final / "adapter_config.json").is_file():
         from peft import AutoPeftModelForCausalLM
 
-        model = AutoPeftModelForCausalLM.from_pretrained(folder.final, **options)
+        model = AutoPeftModelForCausalLM.from_pretrained(
+            folder.final, trust_remote_code=False, **options
+        )
         after = write(model, tokenizer, text, tokens)
         with model.disable_adapter():
             return write(model, tokenizer, text, tokens), after
     where = source(recipe.model)
-    untuned = AutoModelForCausalLM.from_pretrained(where.path, revision=where.revision, **options)
+    untuned = AutoModelForCausalLM.from_pretrained(
+        where.path, revision=where.revision, trust_remote_code=False, **options
+    )
     before = write(untuned, tokenizer, text, tokens)
     del untuned
-    tuned = AutoModelForCausalLM.from_pretrained(folder.final, **options)
+    tuned = AutoModelForCausalLM.from_pretrained(folder.final, trust_remote_code=False, **options)
     return before, write(tuned, tokenizer, text, tokens)
 
 
@@ -138,7 +142,8 @@ def _indent(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Parse the command line, print, give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hpclaunch.train.sample", description=__doc__)
+    program = "python -P -m hpclaunch.train.sample"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("run", type=Path, help="the run folder")
     parser.add_argument("--prompt", help="what to ask; else a question from the data")
     parser.add_argument("--tokens", type=int, default=60, help="the most that is written (60)")

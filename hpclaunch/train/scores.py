@@ -16,7 +16,7 @@ def scores(folder: RunFolder, recipe: Recipe) -> str:
 
     from hpclaunch.train.data import load_rows
 
-    tokenizer = AutoTokenizer.from_pretrained(folder.final)
+    tokenizer = AutoTokenizer.from_pretrained(folder.final, trust_remote_code=False)
     chat = bool(tokenizer.chat_template)
     rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
     options: dict[str, Any] = {"dtype": getattr(torch, recipe.model.dtype), "num_labels": 1}
@@ -25,7 +25,7 @@ def scores(folder: RunFolder, recipe: Recipe) -> str:
         from peft import AutoPeftModelForSequenceClassification
 
         kind = AutoPeftModelForSequenceClassification
-    model = kind.from_pretrained(folder.final, **options).eval()
+    model = kind.from_pretrained(folder.final, trust_remote_code=False, **options).eval()
     lines = []
     for name, row in zip(("chosen", "rejected"), answer_rows(rows.train[0]), strict=True):
         whole = row["prompt"] + row["completion"]

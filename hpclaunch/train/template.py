@@ -44,7 +44,7 @@ def use_chat_template(tokenizer: Any, training: Mapping[str, Any]) -> list[str]:
         from transformers import AutoTokenizer
 
         with explain("tokenizer of", path):
-            other = AutoTokenizer.from_pretrained(path)
+            other = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         if not other.chat_template:
             raise UserError(
                 f"training.chat_template_path: {path} has no chat template", "name another model"

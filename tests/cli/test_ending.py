@@ -94,6 +94,19 @@ def test_stop_refuses_what_saves_nothing(home: Home) -> None:
     assert "run over is not running: done" in home.call("stop", "over").err
 
 
+def test_a_run_that_is_done_is_not_resumed(home: Home) -> None:
+    """One of a program of one's own has no weights to name."""
+    folder = run_in(home.runs / "over", program=["x.py"])
+    folder.exit_code_file.write_text("0\n")
+    before = home.files() | {folder.lock_file}
+    done = home.call("resume", "over")
+    assert (done.code, done.err) == (2, "hpclaunch: run over is done\n")
+    folder.final.mkdir()
+    (folder.final / "model.safetensors").touch()
+    assert f"run over is done; its weights are in {folder.final}" in home.call("resume", "over").err
+    assert home.files() - before == {folder.final, folder.final / "model.safetensors"}
+
+
 def test_without_a_name_the_run_here_is_meant(home: Home) -> None:
     """Another project's newer run, or another cluster's, is not."""
     run_in(home.runs / "here", created=1.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +15,7 @@ from hpclaunch.launch.request import Request
 from hpclaunch.launch.resume import redraft
 from hpclaunch.launch.write_folder import rewrite_folder, write_folder
 from hpclaunch.plan.resources import Resources
+from hpclaunch.render.static_scripts import static_scripts
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 from hpclaunch.slurm import commands
@@ -42,8 +45,17 @@ def test_a_copy_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
     assert f"HPCLAUNCH_RUN={copy.root}\n" in script
 
 
-def test_no_module_of_the_current_folder_runs_in_a_preflight() -> None:
-    resources = Resources(nodes=2, cpu_processes=1)
-    job = draft(Request(recipe="tiny", resources=resources, program=PROGRAM), {})
-    script = job.script
-    assert script.index("export PYTHONSAFEPATH=1") < script.index("accelerate-launch")
+@pytest.mark.parametrize("mode", ["sbatch", "local"])
+@pytest.mark.parametrize("program", [(), PROGRAM], ids=["training", "preflight"])
+def test_no_module_of_the_folder_that_a_job_starts_in_is_taken(
+    program: tuple[str, ...], mode: Literal["sbatch", "local"]
+) -> None:
+    """Neither of the run folder, which may be another's, nor of the current one."""
+    resources = Resources(nodes=2 if mode == "sbatch" else 1, cpu_processes=1)
+    job = draft(Request(mode=mode, recipe="tiny", resources=resources, program=program), {})
+    before, export, _ = job.script.partition("export PYTHONSAFEPATH=1")
+    assert export
+    unsafe = re.compile(r"\b(?:python (?!-P )|accelerate-launch|torchrun)")
+    for text in (before, *static_scripts().values()):
+        lines = [line.partition("#")[0] for line in text.splitlines()]
+        assert not [line for line in lines if unsafe.search(line)]

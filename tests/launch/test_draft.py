@@ -45,7 +45,9 @@ def options(made: Job) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize("by", ["option", "variable", "profile"])
-def test_the_partition_says_which_nodes_count(tmp_path: Path, by: str) -> None:
+def test_the_partition_says_which_nodes_count(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "config/hpclaunch/sites").mkdir(parents=True)
     profile = tmp_path / "config/hpclaunch/sites/mine.yaml"
     profile.write_text("extends: generic\npartition: hopper\n")
@@ -53,7 +55,15 @@ def test_the_partition_says_which_nodes_count(tmp_path: Path, by: str) -> None:
     if by == "option":
         asked["partition"] = "hopper"
     variables = {"SBATCH_PARTITION": "hopper"} if by == "variable" else {}
+    named = []
+
+    def hidden(partition: str | None) -> Sinfo:  # such a partition is listed where it is named
+        named.append(partition)
+        return Sinfo(tuple(parse_types(SINFO)))
+
+    monkeypatch.setattr(nodes, "sinfo", hidden)
     made = options(job(variables, "mine" if by == "profile" else "generic", **asked))
+    assert named == ["hopper"]
     assert (made["--mem"], made["--cpus-per-task"]) == ("0", "192")
     assert made["--partition"] == "hopper"
 

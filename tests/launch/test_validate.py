@@ -35,6 +35,15 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_a_secret_of_a_site_profile_goes_into_no_script(tmp_path: Path) -> None:
+    profile = tmp_path / "XDG_CONFIG_HOME/hpclaunch/sites/mine.yaml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text("extends: generic\nenvironment: {WANDB_API_KEY: abc}\n")
+    request = Request(recipe="tiny", site="mine", resources=Resources(gpus=1))
+    with pytest.raises(UserError, match="environment of site profile mine"):
+        check.check(draft(request, {}))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -73,6 +73,17 @@ def test_an_older_attempt_writes_nothing_into_a_later_ones_folder(folder: RunFol
     assert not folder.exit_code_file.exists()
 
 
+def test_a_token_for_the_submission_is_not_the_programs(folder: RunFolder) -> None:
+    words = {"SLURM_JWT": "secret", "SLURM_JOB_END_TIME": "55"}
+    done = run_script(folder, 'begin\necho "token=${SLURM_JWT-none}"', **words)
+    assert "token=none" in done.stdout
+
+
+def test_ranks_of_one_machine_talk_over_loopback(folder: RunFolder) -> None:
+    lines = 'begin\nchoose_port\necho "$HPCLAUNCH_HEAD $GLOO_SOCKET_IFNAME $NCCL_SOCKET_IFNAME"'
+    assert "127.0.0.1 lo =lo\n" in run_script(folder, lines, mode="local").stdout
+
+
 @pytest.mark.parametrize(
     ("left", "end"),
     [("1-02:03:04", 93784), ("2:03:04", 7384), ("03:04", 184), ("UNLIMITED", None)],
@@ -96,11 +107,13 @@ def test_the_webhook_is_told_last_and_for_some_seconds_at_most(folder: RunFolder
         "timeout",
         '[ "$1 $2" = "--signal=KILL 15" ] && shift 2; "$@" & sleep 0.3; kill -KILL $!',
     )
-    done = run_script(folder, "begin --notify\ntrain bash -c 'exit 4'\nfinish")
+    done = run_script(
+        folder, "begin --notify\ntrain bash -c 'exit 4'\nfinish", SLURM_JOB_END_TIME="55"
+    )
     assert done.returncode == 4, "whatever the receiver does"
     assert (folder.root / "told").read_text() == f"4\n-P -m hpclaunch.notify {folder.root} 4\n"
     (folder.root / "told").unlink()
-    run_script(folder, "begin\ntrain bash -c 'exit 4'\nfinish")
+    run_script(folder, "begin\ntrain bash -c 'exit 4'\nfinish", SLURM_JOB_END_TIME="55")
     assert not (folder.root / "told").exists(), "not asked for"
 
 
@@ -133,9 +146,9 @@ def test_a_notice_before_begin_is_kept(folder: RunFolder, trainer: bool) -> None
 
 def test_a_greeting_is_no_node(folder: RunFolder) -> None:
     stand_in(folder.root.parent, "scontrol", "echo '*** Welcome ***'; echo n1; echo n2")
-    assert run_script(folder, "begin").returncode == 0
+    assert run_script(folder, "begin", SLURM_JOB_END_TIME="55").returncode == 0
     assert folder.nodes.read_text() == "n1\nn2\n"
-    run_script(folder, "begin --nodes 1")
+    run_script(folder, "begin --nodes 1", SLURM_JOB_END_TIME="55")
     assert folder.nodes.read_text() == "n1\n", "the first of an allocation that has more"
 
 

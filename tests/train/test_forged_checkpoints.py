@@ -16,6 +16,7 @@ import torch
 from torch.distributed.checkpoint.api import CheckpointException
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.load import load as load_recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import contents, digests, manifest
 from hpclaunch.train.checkpoint.state_tree import read_tree, write_tree
@@ -26,6 +27,9 @@ from hpclaunch.train.checkpoint.training_state import (
     save_scheduler,
 )
 from hpclaunch.train.checkpoint.typed_json import CheckpointFormatError, read_json
+from hpclaunch.train.distributed import DistContext
+from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints
+from tests.run.making import run_in
 from tests.train.pickles import Evil
 
 SHARD = "__0_0.safetensors"
@@ -252,6 +256,28 @@ def test_a_manifest_is_held_against_what_the_run_wrote(tmp_path: Path) -> None:
     assert known
     assert "not what this run wrote" in str(problem)
     assert digests.find_difference(run, 4, "first") == (False, None)
+
+
+def test_a_forged_copy_with_a_manifest_of_its_own_is_not_downloaded(
+    saved: Path, tmp_path: Path
+) -> None:
+    run, checkpoint = run_in(tmp_path / "mine"), saved.parent
+    copy = tmp_path / "attic/mine/checkpoints/step-3"
+    shutil.copytree(checkpoint, copy)
+    manifest.write(copy, manifest.read_back(copy, 0, 1), step=3, ranks=1)
+    digests.record(run, 3, copy / manifest.NAME)
+    recipe = load_recipe("tiny", [f"checkpoints.sync_to=file://{tmp_path}/attic"])
+    context = DistContext(0, 1, "cpu", fsdp_version=2)
+    assert RemoteCheckpoints(run, context, recipe).fetch("step-3") is None
+    assert contents.names(run.checkpoints / "step-3") == contents.names(copy)
+    shutil.rmtree(run.checkpoints)
+    shard = copy / saved.name / SHARD
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\1")
+    manifest.write(copy, manifest.read_back(copy, 0, 1), step=3, ranks=1)
+    assert manifest.find_damage(copy) is None, "by itself it is whole"
+    problem = RemoteCheckpoints(run, context, recipe).fetch("step-3")
+    assert "not what this run wrote" in str(problem)
+    assert not run.checkpoints.exists()
 
 
 @pytest.mark.parametrize(

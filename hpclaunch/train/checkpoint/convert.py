@@ -1,6 +1,6 @@
 """Convert a checkpoint of an earlier version, which held pickles, to numbers and text.
 
-    python -m hpclaunch.train.checkpoint.convert runs/NAME/checkpoints/step-50
+    python -P -m hpclaunch.train.checkpoint.convert runs/NAME/checkpoints/step-50
 
 The old files stay until the new ones are complete. Values are read by torch's unpickler for
 weights, which runs no code that a file names; do it only with a checkpoint of your own all the

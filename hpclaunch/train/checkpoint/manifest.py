@@ -27,7 +27,7 @@ FORMAT = 2
 MAX_BYTES = 1 << 26
 """Of a manifest: a thousand ranks' files take some 1 MB."""
 
-CONVERT = "python -m hpclaunch.train.checkpoint.convert"
+CONVERT = "python -P -m hpclaunch.train.checkpoint.convert"
 """What makes a checkpoint of an earlier version one of numbers and text."""
 
 WEIGHT_FILES = ("pytorch_model_fsdp_0/", "model", "adapter_model", "pytorch_model")

@@ -25,7 +25,9 @@ def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
     config = AutoConfig.for_model(**request["config"])
     text = config.get_text_config()
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16, trust_remote_code=False
+        )
     depth = int(text.num_hidden_layers)
     try:
         kinds = kinds_of(model, text)
@@ -62,7 +64,9 @@ def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]
     if layers is not None:
         cut_config(config.get_text_config(), layers)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16, trust_remote_code=False
+        )
         towers = freeze_towers(model)
         total = sum(int(each.numel()) for each in model.parameters())
         if request["method"] != "full":

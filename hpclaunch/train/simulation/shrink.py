@@ -40,11 +40,15 @@ def shrink(model: Model, folder: Path) -> int:
     )
     with explain("model", model.name):
         config = AutoConfig.from_pretrained(name, revision=model.revision, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=model.revision, trust_remote_code=False
+        )
     torch.manual_seed(0)
     try:
         cut(config)
-        small = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, model.dtype))
+        small = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, model.dtype), trust_remote_code=False
+        )
     except Exception as error:  # each architecture has checks of its own
         text = " ".join(str(error).split())[:200]
         raise UserError(

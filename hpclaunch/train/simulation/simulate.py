@@ -177,15 +177,15 @@ def _model(request: dict[str, Any], layers: int) -> Any:
     from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
 
     config = AutoConfig.for_model(**request["config"])
-    text = config.get_text_config()
-    cut_config(text, layers)
+    cut_config(config.get_text_config(), layers)
     config.use_cache = False
     with torch.device("meta"):
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
         alone = request["method"] == "full" and request["sharding"] == "none"
-        dtype = torch.float32 if alone else torch.bfloat16
-        eager = {"attn_implementation": "eager"} if request.get("attention") == "eager" else {}
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, **eager)
+        options: dict[str, Any] = {"dtype": torch.float32 if alone else torch.bfloat16}
+        if request.get("attention") == "eager":
+            options["attn_implementation"] = "eager"
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
         model.get_output_embeddings().__class__ = FusedHead
         # Never run, and the tracker fails on units that nobody all-gathers.
         model.tower_bytes = remove_towers(model)

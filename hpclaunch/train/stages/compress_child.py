@@ -52,13 +52,15 @@ def _gptq(model: str, out: str, scheme: str, texts: list[str], max_length: int) 
     from llmcompressor.modifiers.quantization import GPTQModifier
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     special = not tokenizer.chat_template
     rows = [
         dict(tokenizer(t, truncation=True, max_length=max_length, add_special_tokens=special))
         for t in texts
     ]
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", use_safetensors=True)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model, dtype="auto", use_safetensors=True, trust_remote_code=False
+    )
     oneshot(
         model=loaded,
         tokenizer=tokenizer,
@@ -78,9 +80,11 @@ def _perplexity(folder: str, texts: list[str], max_length: int) -> float | None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     options: dict[str, Any] = {"device_map": "auto"} if _device() == "cuda" else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **options).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", trust_remote_code=False, **options
+    ).eval()
     loss, tokens = 0.0, 0
     with torch.no_grad():
         for text in texts:

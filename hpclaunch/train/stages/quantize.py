@@ -92,7 +92,9 @@ def _write_gguf(whole: Weights, folder: Path, to: str) -> tuple[dict[str, Any], 
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(whole.model, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
         state = read_back(Path(whole.model), path, to)
         missing, unknown = model.load_state_dict(state, strict=False)
         model.tie_weights()
