@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
+# A name begins with a letter or digit: it goes into commands to paste, and must be no option there.
 _SITE_PACKAGE = re.compile(r"(?:site|dist)-packages/([\w.-]+?)(?:\.(?:cpython|abi3|so)\b|/|\.py)")
 _NEEDED = re.compile(
     r"(?:the package |the `|[Uu]sing `|requires (?:the )?|[Pp]lease install |install -U "
     r"|pip install )"
     r"[`'\"]?(flash[_-]attn|[A-Za-z][\w.-]+?)[`'\"]?(?=[\s`'\",.:;>=<]|$)"
 )
-_ANY = re.compile(r"The '?([\w.-]+)[^']*'? (?:distribution was not found|is required)")
+_ANY = re.compile(r"The '?(\w[\w.-]*)[^']*'? (?:distribution was not found|is required)")
 _LACKED = re.compile(
-    r"[`'\"]([\w.-]+)[`'\"] (?:(?:library|package|module) )?is not installed"
-    r"|requires the ([\w-]+) library|([\w.-]+) is not installed"
+    r"[`'\"](\w[\w.-]*)[`'\"] (?:(?:library|package|module) )?is not installed"
+    r"|requires the (\w[\w-]*) library|(\w[\w.-]*) is not installed"
 )
 _NO_NAMES = {
     "",

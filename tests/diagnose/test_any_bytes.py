@@ -7,11 +7,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.cli.why import _text
 from hpclaunch.diagnose.causes import diagnose
+from hpclaunch.diagnose.packages import needed_by, package_of
 from hpclaunch.diagnose.run_evidence import gather
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import messages
@@ -82,3 +84,16 @@ def test_an_answer_is_always_given(
     screen = _text(found)
     assert screen.isprintable() or all(line.isprintable() for line in screen.split("\n")), screen
     assert len(screen.split("\n")) < 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The '-revil.txt' distribution was not found", "The '--pre' is required",
+        "'-revil.txt' is not installed", "requires the -revil library", "pip install -revil",
+        "/venv/site-packages/-revil/x.py",
+    ],
+)  # fmt: skip
+def test_no_name_in_a_log_becomes_an_option_of_pip(text: str) -> None:
+    assert not needed_by(text).startswith("-")
+    assert not package_of(text).startswith("-")

@@ -17,7 +17,7 @@ _VENDOR = re.compile(
 )
 """One of NVIDIA's libraries that does not fit the one it calls: two copies are mixed."""
 _FRAME = re.compile(r'File "([^"\n]+)", line \d+')
-_MODULE = re.compile(r"No module named '?([\w.]+)")
+_MODULE = re.compile(r"No module named '?(\w[\w.]*)")
 _OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
 
 
