@@ -191,13 +191,13 @@ def _of_engine(lines: list[str], end: tracebacks.Traceback) -> tracebacks.Traceb
     if "See root cause above" not in end.error:
         return None
     first = max(0, end.begin - ENGINE)
-    said = [(at, match[1]) for at in range(first, end.begin) if (match := _ENGINE.match(lines[at]))]
-    if not said:
+    own = [(at, match[1]) for at in range(first, end.begin) if (match := _ENGINE.match(lines[at]))]
+    if not own:
         return None
     at, error = next(
-        ((at, text) for at, text in reversed(said) if tracebacks.exception_in(text)), said[-1]
+        ((at, text) for at, text in reversed(own) if tracebacks.exception_in(text)), own[-1]
     )
-    return tracebacks.Traceback(said[0][0], at, end.stop, error)
+    return tracebacks.Traceback(own[0][0], at, end.stop, error)
 
 
 def _tail(file: Path) -> tuple[bytes, bool]:

@@ -48,7 +48,7 @@ def fields(objective: Objective) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    asked = cast("Objective", sys.argv[1])
-    rows = (f'  "{name}": {json.dumps(types)}' for name, types in fields(asked).items())
-    file = Path(recipe.__file__).with_name(OBJECTIVES[asked].fields_file)
+    objective = cast("Objective", sys.argv[1])
+    rows = (f'  "{name}": {json.dumps(types)}' for name, types in fields(objective).items())
+    file = Path(recipe.__file__).with_name(OBJECTIVES[objective].fields_file)
     file.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
