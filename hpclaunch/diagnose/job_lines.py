@@ -66,10 +66,17 @@ class JobLines:
                 return True
         return False
 
+    def progressed(self, error: str, node: int, local: int) -> bool:
+        """Return whether a rank printed progress after its error, if only once."""
+        at = self._place(error)
+        later = self._progress[bisect_right(self._progress, at) :] if at >= 0 else ()
+        labels = _labels(node, local)
+        return any(self.log.text.startswith(labels, place) for place in later)
+
     def said_after(self, error: str, node: int, local: int, known: set[bytes]) -> bool:
         """Return whether a rank printed more after its error than the lines that are known."""
         at = self._place(error)
-        labels = tuple(f"{node}: [{kind}{local}]:".encode() for kind in ("gpu", "cpu"))
+        labels = _labels(node, local)
         for line in self.log.text[at:].split(b"\n")[1:] if at >= 0 else ():
             if line.startswith(labels):
                 words = unranked(line[len(labels[0]) :])
@@ -81,6 +88,11 @@ class JobLines:
         """Return where an error stands last in the log; -1 where it does not."""
         begin = error.partition(". Last error: ")[0].encode("utf-8", errors="replace")
         return self.log.text.rfind(begin) if begin else -1
+
+
+def _labels(node: int, local: int) -> tuple[bytes, ...]:
+    """Return what may stand in front of a rank's lines."""
+    return tuple(f"{node}: [{kind}{local}]:".encode() for kind in ("gpu", "cpu"))
 
 
 def unranked(line: bytes) -> bytes:

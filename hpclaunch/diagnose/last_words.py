@@ -11,7 +11,7 @@ _ARGUMENTS = re.compile(r"^(?!srun|sbatch|slurmstepd|salloc)([\w./<>\[\] -]+: er
 _NOISE = re.compile(
     r"^\s*(?:wandb: |\[?[WIE]\d{3,4} |\[rank\d+\]:\[[WIE]|WARNING|INFO|DEBUG|warnings?\.warn"
     r"|frame #|\{.*\}$|\[?\d{4}-\d\d-\d\d(?!.*\b(?:ERROR|CRITICAL|FATAL)\b)"
-    r"|usage: |\*{5,}|Setting OMP_NUM_THREADS)"
+    r"|usage: |Set the environment variable \w+=|\*{5,}|Setting OMP_NUM_THREADS)"
     r"|Warning\b|it/s\]|s/it\]|\d+%\||\bNCCL INFO\b|examples/s\]|[BKMG]B/s\]|\bloss\b|\bINFO\b"
     r"|^\W*(?:\w+\W+){0,2}step\W{1,3}\d"
 )

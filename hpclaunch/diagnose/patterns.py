@@ -19,6 +19,10 @@ FIRST_CAUSES = (
 """Searched for in the whole of a long log where its end tells nothing."""
 
 
+_LABEL = re.compile(rb"^ *\d+: (?:\[[a-z]+\d+\]:)?")
+"""What srun and torchrun put in front of a line: it begins after that."""
+
+
 @cache
 def _texts(name: str) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in PHRASES[name].texts)
@@ -40,7 +44,7 @@ def lines_with(name: str, text: bytes, most: int = 64) -> list[tuple[int, int]]:
     for phrase in _texts(name):
         kept = 0
         for begin, stop in _lines_with(phrase, text, PHRASES[name].latest):
-            if confirmed is None or confirmed.search(text, begin, stop):
+            if confirmed is None or confirmed.search(_LABEL.sub(b"", text[begin:stop])):
                 lines[begin] = (begin, stop)
                 kept += 1
                 if kept == most:

@@ -23,6 +23,8 @@ from hpclaunch.diagnose.tracebacks import HEADER, ending
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.regular_file import read_regular, read_small_text
 
+EXCEPTION = 1
+"""Exit code of a Python program that nothing caught the exception of."""
 MAX_REPORT_BYTES = 1 << 24
 """Of a rank's error file."""
 MOST_LINES = 60
@@ -93,7 +95,9 @@ def _is_sure(failure: RankFailure) -> bool:
 def _ended_otherwise(failure: RankFailure, end: RankFailure, job: JobLines) -> bool:
     """Return whether a rank's exit tells more than the exception that it printed."""
     if not end.silent:
-        return False
+        # Python ends with 1 by what nothing caught: with another code the program ended itself.
+        own_end = end.code not in {None, EXCEPTION} and not failure.is_first
+        return own_end and job.progressed(failure.error, end.node or 0, end.local_rank or 0)
     if failure.is_collateral and end.code != ABORTED:
         return True
     return not end.is_collateral and went_on_after(failure, job)

@@ -81,7 +81,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("gpu-ordinal", "devices.ordinal", devices.GPU_ORDINAL),
     KnownCause("duplicate-gpu", "devices.duplicate", devices.DUPLICATE_GPU),
     # Memory or another limit of the node gave out.
-    KnownCause("gpu-memory", "memory.gpu", devices.GPU_MEMORY),
+    KnownCause("gpu-memory", "gpu_memory.out_of_memory", devices.GPU_MEMORY),
     KnownCause("locked-memory", "limits.locked_memory", limits.LOCKED_MEMORY, node_fault=True),
     KnownCause("shared-memory", "limits.shared_memory", limits.SHARED_MEMORY),
     KnownCause("process-limit", "limits.processes", limits.PROCESS_LIMIT),

@@ -49,6 +49,10 @@ _EXPECTED = re.compile(
     r"|Value|JSONDecode|Type)Error\b"
 )
 """What programs catch to do something else instead; not what ends them whatever they do."""
+_FAULTY = re.compile(
+    r"(?:ZeroDivision|Overflow|FloatingPoint|Arithmetic|Assertion|Recursion|Name|UnboundLocal)Error\b"
+)
+"""What no program expects: it stands for itself, whatever its handler then fails in."""
 _CLEANING = re.compile(
     r"close|clean|finish|destroy|shut_?down|stop|join|exit|teardown|finali[sz]e|log"
 )
@@ -118,6 +122,8 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         chained = any(text in before for text in _CHAINED)
         at = _error_line(plain, header, stop)
         handled = at is not None and _CHAINED[0] in before
+        if begin is not None and handled and _follows(plain, begin, header, at or 0):
+            continue
         if begin is None or not chained or (handled and _replaced(plain, begin, header, at or 0)):
             begin = header
         if at is None:
@@ -176,6 +182,19 @@ def _replaced(plain: list[str], begin: int, header: int, at: int) -> bool:
     if not first or any(_CLEANING.search(name) for _, name, _ in frames):
         return False
     return frames[-1][:2] not in {frame[:2] for frame in tried}
+
+
+def _follows(plain: list[str], begin: int, header: int, at: int) -> bool:
+    """Return whether an exception came of what a handler called after a fault of the program.
+
+    A handler that raises anew stands in the function that tried.
+    """
+    tried, frames = _frames(plain, begin, header), _frames(plain, header, at)
+    error = _error_line(plain, begin, header)
+    if error is None or not _FAULTY.match(plain[error]) or not tried or not frames:
+        return False
+    own = not _NOT_OWN.search(tried[-1][0])
+    return own and frames[-1][:2] not in {frame[:2] for frame in tried}
 
 
 def _is_header(line: str) -> bool:

@@ -24,7 +24,8 @@ _FAILED = {
     "@mid": "[2026-11-21 03:36:{s:02},914] torch.distributed.elastic.multiprocessing.api: [ERROR] ",
     "@old": "ERROR:torch.distributed.elastic.multiprocessing.api:",
 }
-_SIGNALS = {-6: "SIGABRT", -9: "SIGKILL", -11: "SIGSEGV", -15: "SIGTERM", -7: "SIGBUS"}
+_SIGNALS = {-6: "SIGABRT", -9: "SIGKILL", -11: "SIGSEGV", -15: "SIGTERM", -7: "SIGBUS",
+            -4: "SIGILL", -2: "SIGINT"}  # fmt: skip
 _SRUN = """\
 srun: error: {host}: task {node}: Exited with exit code 1
 srun: Terminating StepId=8.1

@@ -124,7 +124,7 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
     ),
     "disk full, as safetensors says it": (
         FailedRun(ranks={0: traceback(messages.SAFETENSORS_FULL)}), "disk-full", 0, "node1", "full",
-        "keep=1",
+        "save_total_limit",
     ),
     "disk full, as torch.save says it": (
         FailedRun(ranks={0: traceback(messages.TORN_WRITE)}),

@@ -24,6 +24,7 @@ NO_ACCESS: Family = {
     "gated": phrases(
         "GatedRepoError", "gated repo", " is gated", "gated dataset", "Invalid user token",
         "Invalid credentials in Authorization", "not in the authorized list",
-        confirmed=r"[Rr]epo|dataset|uthoriz|token|redential|huggingface|access",
+        confirmed=r"(?m)^(?!.*a private or gated )(?=.*(?:[Rr]epo|dataset|uthoriz|token|redential"
+        r"|huggingface|access))",
     )
 }  # fmt: skip

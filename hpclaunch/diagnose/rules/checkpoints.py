@@ -18,6 +18,8 @@ _RESUMED = re.compile(
 _LOADED = re.compile(r"from_pretrained\(|safe_open\(|load_state_dict\(|hub/models--|snapshots/")
 _JSON_FILE = re.compile(r"['\"]([^'\"]*\.json)['\"] is not a valid JSON file")
 _FOLDER = re.compile(r"([\w./~-]*(?:checkpoint-\d+|step-\d+|global_step\d+))")
+_RANKS = re.compile(r"a DP world size of (\d+) but the current world size is (\d+)")
+"""DeepSpeed keeps the optimizer's states as its ranks held them."""
 _DETAIL = re.compile(r"(size mismatch for .*|(?:Missing|Unexpected) key\(s\).*)")
 
 
@@ -64,6 +66,14 @@ def wrong(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("wrong_checkpoint")
     if line is None:
         return None
+    ranks = _RANKS.search(line.text)
+    if ranks:
+        return advice.cause(
+            evidence, line,
+            f"the checkpoint is of {ranks[1]} data-parallel ranks, and {ranks[2]} load it",
+            f"go on with as many GPUs as saved it ({ranks[1]} data-parallel ranks)",
+            "or convert it: DeepSpeed's ds_to_universal.py, then load_universal of its config",
+        )  # fmt: skip
     detail = _DETAIL.search(line.text)
     headline = f"the saved state does not fit the model: {detail[1] if detail else line.text}"
     steps = (

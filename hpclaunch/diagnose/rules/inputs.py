@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
@@ -134,6 +135,14 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
     )  # fmt: skip
     if line is None:
         return None
+    if "Exec format error" in line.text:
+        program = line.text.partition("execve(): ")[2].partition(": ")[0]
+        made_for = (
+            f"what it is made for: file -L {shlex.quote(program)}; what the node has: uname -m"
+        )
+        headline = f"it cannot run on this node's processor, or is a script without #!: {line.text}"
+        anew = "make the environment on a node of the job's kind"
+        return Cause(headline, (made_for, anew), (line,))
     steps = (
         "the job uses the environment of --venv: it must be on shared storage",
         f"see the top of {evidence.folder.script}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
@@ -31,7 +32,7 @@ def shared_memory(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("shared_memory")
     if line is None and _of_nccl(evidence):
         line = evidence.context_line("shared_memory") or evidence.nccl_line("shared_memory")
-    if line is None:
+    if line is None or patterns.has("open_files", line.text.encode()):
         return None
     workers = ("training.dataloader_num_workers=0 uses none of it",)
     steps = (

@@ -37,7 +37,8 @@ def not_met(evidence: RunEvidence) -> Cause | None:
         if unconnected:
             return unconnected
     key, joined = _KEY.search(line.text), _JOINED.search(line.text)
-    rank = int(key.group(1)) if key else None
+    ranks = evidence.record.nodes * evidence.record.processes_per_node
+    rank = int(key.group(1)) if key and int(key.group(1)) < ranks else None
     headline = "the ranks did not find each other"
     if late and (evidence.progress.step is not None or PROGRESS.search(evidence.log.text)):
         headline = "a rank waited in vain for another one"

@@ -1,4 +1,4 @@
-"""Too little memory: the GPU's or the host's."""
+"""The host's memory, or the job's share of it, was used up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from hpclaunch.diagnose.tracebacks import HEADER
 from hpclaunch.plan.slurm_options import mib_of
 from hpclaunch.site.sbatch_options import MEMORY
 
-_REQUESTED = re.compile(r"Tried to allocate ([\d.]+ \w+)")
-_GPU = re.compile(r"GPU (\d+)[ ;]")
-_CAPACITY = re.compile(r"total capac\w+ of ([\d.]+ \w+)|([\d.]+ \w+) total capacity")
-_FREE = re.compile(r"of which ([\d.]+ \w+) is free|; ([\d.]+ \w+) free")
-_OTHERS = re.compile(r"\. Process \d+ has ([\d.]+ \w+) memory in use")
-_EVALUATING = re.compile(r"in (?:evaluate|evaluation_loop|prediction_step)\b")
 _TASK = re.compile(r"srun: error: (\S+?): tasks? (\d+)\S*: Out Of Memory")
 _ON_NODE = re.compile(r"slurmstepd-?(\S*): error")
 
@@ -31,91 +25,6 @@ _NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
 FULL = 0.9
 """Share of the host's memory from which a kill without a message is put down to it."""
 KILLED = {-9, 137}
-
-
-def gpu(evidence: RunEvidence) -> Cause | None:
-    """A GPU had no memory left: who asked for how much."""
-    line = evidence.root_cause_line("gpu_oom")
-    if line is None:
-        return None
-    rank, host = evidence.rank_and_host(line)
-    culprit = evidence.culprit
-    if rank is None and culprit is not None and not culprit.is_collateral:
-        rank, host = culprit.rank, culprit.host
-    if "cache blocks" in line.text or "KV cache" in line.text:
-        steps = (
-            "give vLLM a larger share of the GPU (gpu_memory_utilization), or shorter texts "
-            "(max_model_len)",
-            advice.resume(evidence),
-        )
-        return Cause(f"vLLM finds no room on the GPU for its cache: {line.text}", steps, (line,),
-                     rank, host)  # fmt: skip
-    requested, free = _REQUESTED.search(line.text), _either(_FREE, line.text)
-    device, capacity = _GPU.search(line.text), _either(_CAPACITY, line.text)
-    headline = f"GPU {device.group(1)} is out of memory" if device else "a GPU is out of memory"
-    headline += f": it asked for {requested.group(1)} more" if requested else ""
-    if capacity:
-        headline += f", of {capacity}" + (f" {free} was free" if free else "")
-    other = _OTHERS.search(line.text)
-    if other and capacity and 2 * float(other[1].split()[0]) > float(capacity.split()[0]) and (
-        other[1].split()[1] == capacity.split()[1]
-    ):  # fmt: skip
-        headline += f"; another process held {other[1]} of it"
-        elsewhere = advice.elsewhere(evidence, host)
-        steps = (f"whose it is: nvidia-smi on {host or 'the node'}; tell your site's support",
-                 elsewhere)  # fmt: skip
-        return Cause(headline, steps, (line,), rank, host)
-    return Cause(headline, _gpu_advice(evidence, line.text), (line,), rank, host)
-
-
-def _either(pattern: re.Pattern[str], text: str) -> str:
-    match = pattern.search(text)
-    return next((group for group in match.groups() if group), "") if match else ""
-
-
-def _gpu_advice(evidence: RunEvidence, text: str) -> tuple[str, ...]:
-    """Return what makes room, the cheapest first."""
-    steps = []
-    others = _OTHERS.search(text)
-    if others:
-        steps.append(f"another process held {others.group(1)} of this GPU: see nvidia-smi on it")
-    evaluating = _EVALUATING.search(evidence.last_words) is not None
-    if evidence.record.program:
-        if evaluating:
-            steps.append(
-                "it was evaluating: a smaller per_device_eval_batch_size, and "
-                "eval_accumulation_steps=1, which takes the logits off the GPU"
-            )
-        return (*steps, "make the batch or the sequences of your program smaller", *_more(evidence))
-    section = advice.training(evidence)
-    batch, length = section["per_device_train_batch_size"], section["max_length"]
-    parts = section["gradient_accumulation_steps"]
-    if evaluating:
-        steps.append(advice.resume(evidence, "training.per_device_eval_batch_size=1"))
-    elif isinstance(batch, int) and batch > 1 and isinstance(parts, int):
-        half = max(1, batch // 2)
-        steps.append(
-            advice.resume(
-                evidence,
-                f"training.per_device_train_batch_size={half}",
-                f"training.gradient_accumulation_steps={parts * batch // half}",
-            )
-        )
-    elif isinstance(length, int) and length > 512:
-        steps.append(advice.resume(evidence, f"training.max_length={length // 2}"))
-    if section["gradient_checkpointing"] is False:
-        steps.append(advice.resume(evidence, "training.gradient_checkpointing=true"))
-    steps += [
-        *_more(evidence),
-        "a new run with less on each GPU: --method qlora, --sharding full, --offload",
-    ]
-    return tuple(steps)
-
-
-def _more(evidence: RunEvidence) -> tuple[str, ...]:
-    if evidence.record.mode == "local":
-        return ()
-    return (advice.resume(evidence, "--nodes", str(evidence.record.nodes * 2)),)
 
 
 def host(evidence: RunEvidence) -> Cause | None:

@@ -26,6 +26,8 @@ ARGPARSE = 2
 _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 """How the trainer names an error of a reward function (hpclaunch/train/rewards.py)."""
 _RAISED = re.compile(r'File "([^"\n]+)", line (\d+), in [^\n]+\n(?:\[rank\d+\]:)? {3,}(\S[^\n]*)')
+_OF_NCCL = re.compile(r"NCCL error in: ")
+_WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
 _FIX = re.compile(r"(?:Please|Set|Use|Try|Consider|Install|Run|You can|You should|To fix) \w.{8,}")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
@@ -69,6 +71,10 @@ def exception(evidence: RunEvidence) -> Cause | None:
     rank = evidence.culprit
     if rank is None or rank.silent or rank.is_collateral:
         return None
+    headline = _with_code(rank)
+    if _OF_NCCL.search(rank.error) and "Last error: " not in rank.error:
+        warned = _WARNED.findall(rank.context)
+        headline += f". NCCL warned: {tidy(warned[-1].decode(errors='replace'))}" if warned else ""
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
@@ -81,7 +87,7 @@ def exception(evidence: RunEvidence) -> Cause | None:
     if rank.code is not None and rank.error.endswith(f"(exit code {rank.code})"):
         words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
         shown_lines = (*words, evidence.exit_line(rank))
-    return Cause(_with_code(rank), tuple(steps), shown_lines, rank.rank, rank.host)
+    return Cause(headline, tuple(steps), shown_lines, rank.rank, rank.host)
 
 
 def _with_code(rank: RankFailure) -> str:

@@ -10,6 +10,8 @@ from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.diagnose.services import Service, Trouble, trouble
 
 _WANTED = re.compile(r"(?:distribution found for|satisfies the requirement) ([\w.\[\]-]+)")
+_IMAGE_FILE = re.compile(r"/library/([\w.-]+\.(?:sqsh|squashfs|sif))/manifests/")
+"""An image in a file, where a name without a path means one of a registry."""
 _KEY = {"access", "limit"}
 
 
@@ -151,6 +153,12 @@ def other_access(evidence: RunEvidence) -> Cause | None:
     if "pyxis" in text or "enroot" in text:
         text = text.rpartition("[ERROR] ")[2]
         step = "enroot takes your login for the registry from ~/.config/enroot/.credentials"
+        image = _IMAGE_FILE.search(text)
+        if image:
+            step = f"write the file's path, with / or ./ in front: --container-image ./{image[1]}"
+            headline = f"{image[1]} was looked for in the registry, and not on disk"
+            steps = (step, advice.resume(evidence))
+            return Cause(headline, steps, (found[1],), *advice.who(evidence, found[1]))
     headline = f"{found[0].host} refuses: {text}"
     steps = (step, advice.resume(evidence))
     return Cause(headline, steps, (found[1],), *advice.who(evidence, found[1]))

@@ -12,7 +12,11 @@ from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
+_COPIED_TO = re.compile(r"['\"] -> ['\"](/[^'\"]{1,300})['\"]")
 _GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno (?:70|112)\b|Errno 110\b")
+_DOWNLOADED = re.compile(r"huggingface_hub/(?:file_download|_snapshot)|hf_xet|snapshot_download\(")
+_OF_NODE = re.compile(r"/(?:tmp|dev/shm|var/tmp|run)/")
+_NO_MODEL = re.compile(r"OSError: (/\S+) does not appear to have a file named (\S+)\. ")
 _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
 _ASKED = re.compile(
     r"hf_api\.py|HfApi|model_info\(|dataset_info\(|repo_exists\(|upload_|push_to_hub"
@@ -33,7 +37,7 @@ def quota(evidence: RunEvidence) -> Cause | None:
     what = f" (writing {match.group(1)})" if match else ""
     steps = (
         LARGE.format(folder=evidence.folder.root),
-        "keep fewer checkpoints: checkpoints.keep=1",
+        _fewer(evidence),
         "or write elsewhere: --runs-dir; the hub's cache moves with HF_HOME",
         advice.resume(evidence),
     )
@@ -50,7 +54,8 @@ def full(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
-    match = _PATH.search(line.text) or _WRITTEN.search(line.text)
+    match = (_COPIED_TO.search(line.text) or _PATH.search(line.text)
+             or _WRITTEN.search(line.text))  # fmt: skip
     what = f" (writing {match.group(1)})" if match else ""
     sure = not patterns.has("torn_write", line.text.encode())
     torn = "a file could not be written whole: most likely the disk or a quota is full"
@@ -58,10 +63,19 @@ def full(evidence: RunEvidence) -> Cause | None:
     steps = (
         f"how full: df -h {evidence.folder.root}; and /tmp and /dev/shm on the node",
         LARGE.format(folder=evidence.folder.root),
-        "keep fewer checkpoints: checkpoints.keep=1",
+        _fewer(evidence),
         advice.resume(evidence),
     )
     return Cause(headline, steps, _frames(evidence, line), rank, host)
+
+
+def _fewer(evidence: RunEvidence) -> str:
+    """Return how less is written to the disk: of a download the cache's place, else checkpoints."""
+    if _DOWNLOADED.search(evidence.last_words):
+        return "it was downloading: HF_HOME moves the hub's cache to a larger disk"
+    if evidence.record.program:
+        return "keep fewer checkpoints: save_total_limit of transformers' Trainer, or your program"
+    return "keep fewer checkpoints: checkpoints.keep=1"
 
 
 def _before_torn(evidence: RunEvidence, name: str) -> Clue | None:
@@ -139,6 +153,14 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
         named and where
     ) else line.text  # fmt: skip
     steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
+    model = _NO_MODEL.search(line.text)
+    if model:
+        headline = f"the folder {model[1]} holds no {model[2]}"
+        see = f"what it holds: ls -l {shlex.quote(model[1])}; the model may lie in a folder below"
+        return advice.cause(evidence, line, headline, see)
+    if _OF_NODE.match(where):
+        gone = "the node has it for itself, and another process may have taken it away: each rank "
+        return advice.cause(evidence, line, headline, *steps, f"{gone}its own file there")
     if _CONTAINER.search(evidence.log.text[-(2**16) :]):
         steps.append("in a container its folder must be bound: apptainer exec --bind")
     steps += ["it must lie on storage that the nodes see", advice.resume(evidence)]
