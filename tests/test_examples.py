@@ -16,10 +16,9 @@ pytestmark = pytest.mark.train
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    cache = {"XDG_CACHE_HOME": str(Path("~/.cache").expanduser())}  # the small model is built once
+def home(tmp_path: Path, forked_trainings: dict[str, str]) -> Home:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    return Home(tmp_path, cache)
+    return Home(tmp_path, forked_trainings)
 
 
 def test_own_data(home: Home) -> None:

@@ -47,7 +47,8 @@ def rank(number, port, ddp_timeout):
     meet_late(4.5, other.get_group())
 
 if __name__ == "__main__":
-    mp.spawn(rank, (int(sys.argv[1]), int(sys.argv[2]) or None), nprocs=2, join=True)
+    arguments = (int(sys.argv[1]), int(sys.argv[2]) or None)
+    mp.start_processes(rank, arguments, nprocs=2, start_method="fork")
 """
 
 
