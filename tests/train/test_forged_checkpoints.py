@@ -22,11 +22,8 @@ from hpclaunch.train.checkpoint import contents, digests, manifest
 from hpclaunch.train.checkpoint.state_tree import read_tree, write_tree
 from hpclaunch.train.checkpoint.training_state import (
     load_checked,
-    load_optimizer,
-    load_scheduler,
-    save_scheduler,
 )
-from hpclaunch.train.checkpoint.typed_json import CheckpointFormatError, read_json
+from hpclaunch.train.checkpoint.typed_json import CheckpointFormatError
 from hpclaunch.train.distributed import DistContext
 from hpclaunch.train.upload.remote_checkpoints import RemoteCheckpoints
 from tests.run.making import run_in
@@ -278,44 +275,3 @@ def test_a_forged_copy_with_a_manifest_of_its_own_is_not_downloaded(
     problem = RemoteCheckpoints(run, context, recipe).fetch("step-3")
     assert "not what this run wrote" in str(problem)
     assert not run.checkpoints.exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: state["state"]["0"].pop("step"),
-        lambda state: state.update(state={"x": {}}),
-        lambda state: state.update(param_groups=[]),
-        lambda state: state.pop("param_groups"),
-        lambda state: state.update(state=[1]),
-    ],
-)
-def test_an_optimizer_of_another_kind_is_refused_in_a_line(change: Change, tmp_path: Path) -> None:
-    parameter = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.AdamW([parameter])
-    parameter.grad = torch.ones(2)
-    optimizer.step()
-    state = optimizer.state_dict()
-    forged = {**state, "state": {str(number): held for number, held in state["state"].items()}}
-    change(forged)
-    write_tree(forged, tmp_path / "step-1/optimizer_0")
-    with pytest.raises(UserError, match="cannot be loaded") as refused:
-        load_optimizer(optimizer, tmp_path / "step-1")
-    assert "\n" not in str(refused.value)
-
-
-def test_a_scheduler_of_another_kind_is_refused(tmp_path: Path) -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
-    (tmp_path / "scheduler.json").write_text('{"dict": {"step": 1}}')
-    with pytest.raises(CheckpointFormatError, match="another scheduler"):
-        load_scheduler(scheduler, tmp_path)
-    for text in ('{"dict": {"last_epoch": "1"}}', '{"dict": {"base_lrs": [1.0, 2.0]}}'):
-        (tmp_path / "scheduler.json").write_text(text)
-        with pytest.raises(CheckpointFormatError, match="another scheduler"):
-            load_scheduler(scheduler, tmp_path)
-    save_scheduler(scheduler, tmp_path)
-    load_scheduler(scheduler, tmp_path)
-    (tmp_path / "scheduler.json").write_text("x" * (1 << 25))
-    with pytest.raises(OSError, match="more than"):
-        read_json(tmp_path / "scheduler.json")

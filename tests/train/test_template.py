@@ -11,13 +11,11 @@ import pytest
 
 from hpclaunch.chat.jinja import JinjaTemplate
 from hpclaunch.chat.tokens import LossOptions, tokenize
-from hpclaunch.errors import UserError
 from hpclaunch.recipe.tools import RowProblem
 from hpclaunch.train.template import (
     has_generation_tags,
     token_source,
     training_template,
-    use_chat_template,
 )
 
 LLAMA3 = (
@@ -301,19 +299,3 @@ def test_pairs_of_messages_are_learnt_in_the_completion(tokenizer: Any) -> None:
         LossOptions(completion_only_loss=False),
     )
     assert all(whole.learnt) and whole.ids == tokens.ids
-
-
-def test_no_code_of_a_tokenizer_runs_whatever_the_terminal_answers(
-    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("builtins.input", lambda _: "y")
-    folder = tmp_path / "evil"
-    folder.mkdir()
-    names = {"AutoTokenizer": ["theirs.TheirTokenizer", None]}
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "TheirTokenizer", "auto_map": names})
-    )
-    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(UserError, match="cannot be loaded"):
-        use_chat_template(tokenizer, {"chat_template_path": str(folder)})
-    assert not (tmp_path / "ran").exists()
