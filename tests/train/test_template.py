@@ -293,9 +293,6 @@ def test_pairs_of_messages_are_learnt_in_the_completion(tokenizer: Any) -> None:
     tokens = tokenize({"prompt": [USER], "completion": [ANSWER]}, source, LossOptions())
     words = [token for token, counts in zip(tokens.ids, tokens.learnt, strict=True) if counts]
     assert tokenizer.decode(words) == "red<|eot_id|>"
-    whole = tokenize(
-        {"prompt": [USER], "completion": [ANSWER]},
-        source,
-        LossOptions(completion_only_loss=False),
-    )
+    row = {"prompt": [USER], "completion": [ANSWER]}
+    whole = tokenize(row, source, LossOptions(completion_only_loss=False))
     assert all(whole.learnt) and whole.ids == tokens.ids
