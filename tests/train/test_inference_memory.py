@@ -60,5 +60,5 @@ def test_the_peak_is_predicted(folder: Path, what: str, tokens: int, new: int) -
         predicted = scoring_memory(used, batch, measured["tokens"])
     ratio = predicted.tensors / (measured["bytes"] - AT_FIRST_USE)
     print(f"{what}: predicted {predicted.tensors / 1e6:.0f} MB, {ratio:.2f} of what was measured")
-    # 1.1 and 0.9 by themselves; up to 1.34 within the suite, where less is resident: why is unknown.
+    # 1.1 and 0.9 by themselves; up to 1.34 within the suite, why is unknown.
     assert 0.8 < ratio < 1.5
