@@ -1,6 +1,6 @@
 """Memory and time of a model that is only read: while it writes, is evaluated or is quantized.
 
-Within a quarter of what such stages took on CPUs: tests/train/test_inference_memory.py.
+Within a tenth of the tensors that such stages held on CPUs: tests/train/test_inference_memory.py.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ PROCESS = 1.0 * GIB
 MEASURED_TOKENS = 512
 """Tokens of a row at most that `quantize` measures and calibrates with."""
 
-# Tensors of a token that a layer's forward pass holds at once, without gradients: of a gated MLP
-# the activation of gate, up and their product. Adapters compute in fp32: their input and result
-# once more, each twice as wide.
-_FFN, _HIDDEN = 3, 3
-_ADAPTER_FFN = 4
+# Tensors of a token that a layer's forward pass holds at once, without gradients, as traced op by
+# op: the residual stream in four places, and of a gated MLP the activation of gate, up and their
+# product. With an adapter, which computes in fp32, the fullest moment is up's: the activation of
+# gate, the frozen result, the adapter's result and the same scaled.
+_FFN, _HIDDEN = 3, 4
+_ADAPTED_FFN, _ADAPTER_FFN = 2, 2
 
 
 @frozen
@@ -83,7 +84,7 @@ def writing_memory(used: Inference, batch: int, prompt: int, new: int) -> Infere
     """
     weights = _weights(used)
     logits = batch * used.model.vocab_size * (used.value_bytes + FP32_BYTES)
-    mask = used.value_bytes * batch * prompt**2  # prompts of a batch are padded
+    mask = batch * prompt**2  # a byte a pair, as prompts of a batch are padded
     begin = InferenceMemory(
         weights, _cache(used, batch * prompt), _layer(used, batch * prompt) + mask + logits
     )
@@ -185,6 +186,10 @@ def _cache(used: Inference, tokens: int) -> int:
 
 def _layer(used: Inference, tokens: int) -> int:
     model = used.model
-    ffn = _FFN + (_ADAPTER_FFN if used.adapter_parameters else 0)
-    values = ffn * model.intermediate_size + _HIDDEN * model.hidden_size
-    return used.value_bytes * values * tokens
+    if not used.adapter_parameters:
+        values = _FFN * model.intermediate_size + _HIDDEN * model.hidden_size
+        return used.value_bytes * values * tokens
+    frozen_values = _ADAPTED_FFN * model.intermediate_size + _HIDDEN * model.hidden_size
+    cast = 0 if used.value_bytes == FP32_BYTES else model.hidden_size
+    adapter_values = _ADAPTER_FFN * model.intermediate_size + cast
+    return (used.value_bytes * frozen_values + FP32_BYTES * adapter_values) * tokens

@@ -1,6 +1,7 @@
 """`python -m tests.train.inference_peak FOLDER WHAT BATCH TOKENS NEW`: what a stage's model takes.
 
-Prints the bytes of memory at the peak beyond those of the libraries, as JSON.
+Prints the bytes of tensors at the peak, as PyTorch's own allocator counted them, as JSON: what is
+resident varies with the kernel's reclaim of file pages and with malloc's holes.
 """
 
 from __future__ import annotations
@@ -9,43 +10,67 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-
-import psutil
+from typing import Any
 
 
 def main(folder: Path, what: str, batch: int, tokens: int, new: int) -> None:
-    from hpclaunch.train.process import peak_resident_bytes
     from hpclaunch.train.stages.inputs import Weights
     from hpclaunch.train.stages.models import import_libraries, load_model
 
     import_libraries()
     import torch
-    from lm_eval.models.huggingface import HFLM
+    from torch.profiler import ProfilerActivity, profile
     from transformers import AutoTokenizer
 
     torch.set_num_threads(1)
     adapter = folder / "adapter"
     weights = Weights("m", str(folder), None, adapter if adapter.is_dir() else None, "")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    before = psutil.Process().memory_info().rss
-    model = load_model(weights, 1)
     ids = list(range(5, 5 + tokens))
-    if what == "writing":
-        from hpclaunch.train.stages.generate import write_batch
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        model = load_model(weights, 1)
+        if what == "writing":
+            tokens = write(model, tokenizer, ids, batch, new)
+        else:
+            tokens = score(model, tokenizer, ids, batch)
+    print(json.dumps({"bytes": peak_bytes(recorded), "tokens": tokens}))
 
-        settings = SimpleNamespace(chat=False, temperature=0.0, max_new_tokens=new)
-        model.generation_config.eos_token_id = None
-        model.generation_config.min_new_tokens = new
-        text = tokenizer.decode(ids)
-        write_batch(model, tokenizer, [text] * batch, settings)
-        tokens = len(tokenizer(text)["input_ids"])
-    else:
-        scorer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
-        requests = [(("a", str(n)), [n, *ids[2:]], ids[-1:]) for n in range(batch)]
-        scorer._loglikelihood_tokens(requests, disable_tqdm=True)
-        tokens -= 1
-    used = peak_resident_bytes() - before
-    print(json.dumps({"bytes": used, "libraries": before, "tokens": tokens}))
+
+def write(model: Any, tokenizer: Any, ids: list[int], batch: int, new: int) -> int:
+    """Write `new` tokens after prompts of unlike lengths; return the longest one's tokens."""
+    from hpclaunch.train.stages.generate import write_batch
+
+    settings = SimpleNamespace(chat=False, temperature=0.0, max_new_tokens=new)
+    model.generation_config.eos_token_id = None
+    model.generation_config.min_new_tokens = new
+    texts = [tokenizer.decode(ids[each:]) for each in range(batch)]
+    write_batch(model, tokenizer, texts, settings)
+    return max(len(each) for each in tokenizer(texts)["input_ids"])
+
+
+def score(model: Any, tokenizer: Any, ids: list[int], batch: int) -> int:
+    """Score `batch` requests as lm-evaluation-harness does; return a row's tokens."""
+    from lm_eval.models.huggingface import HFLM
+
+    scorer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
+    requests = [(("a", str(n)), [n, *ids[2:]], ids[-1:]) for n in range(batch)]
+    scorer._loglikelihood_tokens(requests, disable_tqdm=True)
+    return len(ids) - 1
+
+
+def peak_bytes(recorded: Any) -> int:
+    """Return the most bytes that were allocated at once."""
+    events = [each for each in recorded.profiler.kineto_results.events() if is_memory(each)]
+    held = most = 0
+    for each in sorted(events, key=lambda each: each.start_ns()):
+        held += each.nbytes()
+        most = max(most, held)
+    return most
+
+
+def is_memory(event: Any) -> bool:
+    """Tell whether an event is of the allocator."""
+    return bool(event.name() == "[memory]")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stages take of memory, as predicted and as measured, on CPUs."""
+"""What stages take of memory, as predicted and as PyTorch's allocator counted it, on CPUs."""
 
 from __future__ import annotations
 
@@ -15,50 +15,62 @@ from tests.cli.running import ROOT
 
 pytestmark = pytest.mark.train
 
-AT_FIRST_USE = 40e6
-"""Bytes of threads and buffers that PyTorch makes in its first forward pass, whatever the model:
-20 to 60 MB were seen."""
 RANK = 32
+VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model in fp32 whose logits, cache and layers are far larger than what libraries take."""
+def save_model(folder: Path, dtype: str, with_adapter: bool) -> None:
+    """Save a model whose logits, cache and layers are larger than its weights."""
+    import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     from hpclaunch.train import tiny_llama
 
-    place = tmp_path_factory.mktemp("model")
     config = LlamaConfig(
         hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=8,
-        num_key_value_heads=4, vocab_size=16000, max_position_embeddings=4096, dtype="float32",
+        num_key_value_heads=4, vocab_size=16000, max_position_embeddings=4096, dtype=dtype,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(place)
+    model = LlamaForCausalLM(config).to(getattr(torch, dtype))
+    model.save_pretrained(folder)
     source = tiny_llama.folder_of("builtin:tiny-llama")
-    AutoTokenizer.from_pretrained(source).save_pretrained(place)
-    lora = LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-    get_peft_model(model, lora).save_pretrained(place / "adapter")
-    return place
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    if with_adapter:
+        lora = LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+        get_peft_model(model, lora).save_pretrained(folder / "adapter")
+
+
+# An adapter in fp32 over a model in bf16 is not held to this: the CPU's sum of the two makes a
+# copy in fp32, which a GPU's kernel does not.
+@pytest.fixture(
+    scope="module",
+    params=[("float32", True), ("bfloat16", False)],
+    ids=["fp32 with an adapter", "bf16"],
+)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model, with or without an adapter."""
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, *request.param)
+    return folder
 
 
 @pytest.mark.parametrize(("what", "tokens", "new"), [("writing", 1000, 2), ("scoring", 250, 0)])
-def test_the_peak_is_predicted(folder: Path, what: str, tokens: int, new: int) -> None:
+def test_the_peak_is_predicted(stage: Path, what: str, tokens: int, new: int) -> None:
     batch = 8
-    words = [sys.executable, "-m", "tests.train.inference_peak", folder, what, batch, tokens, new]
+    words = [sys.executable, "-m", "tests.train.inference_peak", stage, what, batch, tokens, new]
     done = subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
-    model = architecture(json.loads((folder / "config.json").read_text()))
-    used = Inference(model, 4 * model.parameters, 4, model.adapter_parameters(RANK))
+    config = json.loads((stage / "config.json").read_text())
+    model, values = architecture(config), VALUE_BYTES[config["dtype"]]
+    adapter = model.adapter_parameters(RANK) if (stage / "adapter").is_dir() else 0
+    used = Inference(model, values * model.parameters, values, adapter)
     if what == "writing":
         predicted = writing_memory(used, batch, measured["tokens"], new)
     else:
         predicted = scoring_memory(used, batch, measured["tokens"])
-    ratio = predicted.tensors / (measured["bytes"] - AT_FIRST_USE)
-    print(f"{what}: predicted {predicted.tensors / 1e6:.0f} MB, {ratio:.2f} of what was measured")
-    # 1.1 and 0.9 by themselves; up to 1.34 within the suite, why is unknown.
-    assert 0.8 < ratio < 1.5
+    ratio = predicted.tensors / measured["bytes"]
+    print(f"{what}: predicted {predicted.tensors / 1e6:.0f} MB, {ratio:.3f} of what was held")
+    assert 0.97 < ratio < 1.05
