@@ -65,7 +65,8 @@ def ls(
 ) -> None:
     """List your runs.
 
-    Each with its state, step, age since submission, GPU-hours, job and folder, the newest first.
+    Each with its state, step, age since submission, GPU-hours, job and folder, the newest first; a
+    stage, such as merge, with the run that it is of in place of the step.
     PATTERN is a name, or several; `*` stands for anything. A folder that cannot be read is listed,
     too.
     """
@@ -168,7 +169,7 @@ def _text(runs: list[Summary]) -> str:
 
 def _step(run: Summary) -> str:
     if run.step is None:
-        return run.stage
+        return f"{run.stage} of {run.of}" if run.stage and run.of else run.stage
     return f"{run.step:,}" if run.total is None else f"{run.step:,}/{run.total:,}"
 
 

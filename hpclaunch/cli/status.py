@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 def status(run: str | None, as_json: bool) -> int:
     """Print the state of a run.
 
-    Its step, loss and throughput, and its first error if it failed. Exits with 0 where the run
-    waits, runs or is done, with 1 where it failed or was cancelled.
+    Its step, loss and throughput, its first error if it failed, the folder of weights to take, and
+    the stages (best, merge, eval ...) that took them. Exits with 0 where the run waits, runs or is
+    done, with 1 where it failed or was cancelled.
     """
     from hpclaunch.cli.group import print_group_status
 
@@ -55,9 +56,14 @@ def status(run: str | None, as_json: bool) -> int:
             from hpclaunch.cli.stage import results_json
 
             found |= {"stage": record.stage, "results": results_json(folder)["results"]}
+        from hpclaunch.cli.weights import weights_json
+
+        found |= weights_json(folder, record, current)
         print_json(found)
     else:
-        print(_text(current, _stage_rows(folder, record)))
+        from hpclaunch.cli.weights import weights_rows
+
+        print(_text(current, _stage_rows(folder, record), weights_rows(folder, record, current)))
     return 1 if current.state in {"failed", "cancelled", "timed out"} else 0
 
 
@@ -70,7 +76,7 @@ def _stage_rows(folder: RunFolder, record: Record) -> list[tuple[str, str]]:
     return stage_rows(folder, record)
 
 
-def _text(run: Status, stage: list[tuple[str, str]]) -> str:
+def _text(run: Status, stage: list[tuple[str, str]], weights: list[Row]) -> str:
     """Return the whole state as text."""
     lines: list[Row] = [("run", run.name), *stage[:1]]
     lines.append(("state", _state(run), STATE_STYLES.get(run.state, "")))
@@ -99,8 +105,7 @@ def _text(run: Status, stage: list[tuple[str, str]]) -> str:
         lines.append(("error", error, "bad"))
         if failure.file:
             lines.append(("error", f"more: {failure.file}"))
-    if run.final:
-        lines.append(("weights", str(run.final)))
+    lines += weights
     lines.append(("folder", str(run.folder)))
     return rows(lines)
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from msgspec import structs
 
 from hpclaunch.diagnose.state import State, run_state
+from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
 from hpclaunch.run.events import attempt_spans, read_last_events
 from hpclaunch.run.find import Listed
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
+from hpclaunch.run.stage import read_stage
 from hpclaunch.slurm.jobs import JobState, job_states, own_jobs
 
 
@@ -33,6 +35,8 @@ class Summary:
     """None for a program of the user's own, and where it is not known."""
     stage: str = ""
     """`merge`, `quantize` ...; '' for a training or a program of the user's own."""
+    of: str = ""
+    """Of a stage: the run, with its checkpoint, or the model that it takes; '' if not known."""
     step: int | None = None
     total: int | None = None
     created: float | None = None
@@ -94,11 +98,22 @@ def _summary(
         job_id=record.job_id,
         recipe=None if record.program else record.recipe,
         stage=record.stage,
+        of=_source(folder) if record.stage else "",
         step=found.progress.step,
         total=found.progress.total,
         created=record.created,
         gpu_hours=_gpu_hours(folder, record, found.state),
     )
+
+
+def _source(folder: RunFolder) -> str:
+    """Return what a stage takes, first of all."""
+    try:
+        found = read_stage(folder)
+    except UserError:
+        return ""
+    first = found.sources[0] if found and found.sources else None
+    return "" if first is None else " ".join(filter(None, (first.name, first.checkpoint)))
 
 
 def _gpu_hours(folder: RunFolder, record: Record, state: State) -> float | None:

@@ -44,6 +44,8 @@ class Progress:
     """Its evaluation loss."""
     final_step: int | None = None
     """Step whose weights are final, where `checkpoints.best` chose them."""
+    best_problem: str = ""
+    """Why the stage that takes the checkpoint with the best score was not submitted."""
     checkpoint: int | None = None
     """Step of the newest checkpoint."""
     synced: int | None = None
@@ -114,6 +116,7 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
         best_step=_whole(best.get("step")),
         best_eval_loss=_number(best.get("eval_loss")),
         final_step=_whole(end.get("final_step")),
+        best_problem=_best_problem(listed),
         checkpoint=_whole(checkpoint.get("step")),
         synced=_whole((arrived or {}).get("step")),
         synced_to=_text((newest(copies, "synced") or {}).get("url")),
@@ -124,6 +127,12 @@ def progress(events: Sequence[Mapping[str, Any]]) -> Progress:
         restarts=max(0, len(starts) - 1),
         outcome=end.get("outcome") if isinstance(end.get("outcome"), str) else None,
     )
+
+
+def _best_problem(listed: Sequence[dict[str, Any]]) -> str:
+    """Return why the stage `best` was not submitted the last time; '' where it was."""
+    ends = [event for event in listed if event["event"] in {"best submitted", "best failed"}]
+    return _text(ends[-1].get("why")) or "" if ends else ""
 
 
 def _step_times(steps: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -8,19 +8,23 @@ from typing import Any
 import msgspec
 import pytest
 
+from hpclaunch.cli.weights import weights_rows
+from hpclaunch.diagnose import listing
+from hpclaunch.diagnose.state import run_state
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.run.evaluations import Evaluation, Score, write_evaluation
 from hpclaunch.run.events import log_event
+from hpclaunch.run.find import every
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record, write_record
-from hpclaunch.run.stage import Source, StageRecord, stage_text
-from hpclaunch.run.stage_settings import Best
+from hpclaunch.run.stage import Source, StageRecord, StageResults, stage_text, write_results
+from hpclaunch.run.stage_settings import Best, Merge, StageSettings
 from hpclaunch.run.waiting import MOST, keep_waiting
 from hpclaunch.stages import each_checkpoint, submit_best
 from hpclaunch.stages.best import STAGE, best_now
 from hpclaunch.stages.source import resolve
-from tests.stages.folders import write_run
+from tests.stages.folders import write_adapter, write_run
 from tests.stages.test_each_checkpoint import submitted_as
 
 RECIPE = [
@@ -144,3 +148,51 @@ def test_every_checkpoint_is_evaluated_where_a_score_chooses(
         keep_waiting(run, f"step-{step}", f"w{step}")
     assert each_checkpoint.main([str(run.root), "step-10"]) == 0
     assert len(jobs) == 1
+
+
+def stage_of(run: RunFolder, name: str, settings: StageSettings, weights: str = "") -> RunFolder:
+    """Write the run of a stage; one with weights has ended well."""
+    made = RunFolder(write_run(run.root.parent / name, weights))
+    write_record(
+        made, msgspec.structs.replace(read_record(made), stage=settings.stage, mode="local")
+    )
+    made.stage.write_text(
+        stage_text(
+            StageRecord(sources=(Source(name=run.root.name, run=str(run.root)),), settings=settings)
+        )
+    )
+    made.exit_code_file.write_text("0\n" if weights else "1\n")
+    if weights:
+        found = StageResults(stage=settings.stage, seconds=1, values={"checkpoint": "step-5"})
+        write_results(made, found)
+    return made
+
+
+def test_status_says_which_weights_to_take(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "own_jobs", dict)
+
+    def said() -> list[str]:
+        record = read_record(run)
+        return [row[1] for row in weights_rows(run, record, run_state(run, record))]
+
+    write_adapter(run.final)
+    last = f"{run.final} (those of the last step; the best by quiz is "
+    assert said() == [f"{last}not taken)"]
+    log_event(run.events, "best failed", why="the queue is closed")
+    assert said() == [f"{last}not taken: the queue is closed)"]
+    stage_of(run, "b", Best(task="quiz"))
+    assert said() == [
+        f"{last}taken by run b (failed))",
+        "best: run b, failed: hpclaunch why b",
+    ]
+    best = stage_of(run, "c", Best(task="quiz"), "adapter")
+    merged = stage_of(best, "m", Merge(), "model")
+    assert said() == [
+        f"{best.final} (step-5, the best by quiz)",
+        f"those of the last step: {run.final}",
+        "best: run b, failed: hpclaunch why b",
+        "best: run c, done",
+        f"merge of c: run m, done, {merged.final}",
+    ]
+    lines = {line.name: line.of for line in listing.summaries(every(run.root.parent))}
+    assert lines == {"a": "", "b": "a", "c": "a", "m": "c"}
