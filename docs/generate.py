@@ -2,7 +2,8 @@
 
 docs/reference/: the command line's page comes from click, the others from the docstrings of the
 fields that hold the values. README.md and docs/: a text block under `<!-- hpclaunch ... -->` is
-replaced by what that command prints. With --check nothing is written; pages that are not current
+replaced by what that command prints, and the table under `<!-- export formats -->` by that of the
+formats. With --check nothing is written; pages that are not current
 are named, and it exits 1.
 """
 
@@ -193,9 +194,21 @@ MAKERS = {
 SHOWN = re.compile(r"(<!-- hpclaunch ([^\n]*?) -->\n```text\n).*?(\n```)", re.S)
 
 
+FORMATS_SHOWN = re.compile(r"(?<=<!-- export formats -->\n)(?:\|.*\n)+")
+
+
 def with_outputs(text: str) -> str:
     """Return a page with the outputs of its commands as they are now."""
+    text = FORMATS_SHOWN.sub(lambda _: formats_table(), text)
     return SHOWN.sub(lambda match: match[1] + output(match[2]) + match[3], text)
+
+
+def formats_table() -> str:
+    """Return the table of the formats that samples are exported to."""
+    from monitors.exports.formats import FORMATS
+
+    rows = [f"| `{name}` | {row.help} | {row.readers} |\n" for name, row in FORMATS.items()]
+    return "".join(["| `--to` | what it writes | for |\n", "|---|---|---|\n", *rows])
 
 
 def output(arguments: str) -> str:
@@ -218,7 +231,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield PAGES / name, maker()
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
-        if SHOWN.search(text):
+        if SHOWN.search(text) or FORMATS_SHOWN.search(text):
             yield path, with_outputs(text)
 
 

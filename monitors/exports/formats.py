@@ -1,7 +1,9 @@
 """The formats that a record is exported to: one row each, from which all else follows.
 
 A new format takes a row here and the function that writes it, in a module of its own where that is
-more than a few lines.
+more than a few lines: `json_text` of `monitors.exports.text` is one to begin from. It gets nodes;
+`rows(node)` has every sample as a `SampleRow`: its time as Unix seconds (`wall`) and as text, the
+node, the GPU's number and uuid (None: of the host), and the known values by name.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ class TextFormat:
     suffix: str
     """What a node's file is called after the node's name."""
     help: str
+    """What it is. The page on exports has this, and who reads it."""
+    readers: str
     text: Callable[[Iterable[RecordedNode]], Iterator[str]]
     """Returns the text of several nodes, piece by piece."""
     several_nodes: bool = True
@@ -36,6 +40,7 @@ class FileFormat:
 
     suffix: str
     help: str
+    readers: str
     write: Callable[[RecordedNode, Path], None]
     """Writes a node's file. Raises ModuleNotFoundError without `package`, and OSError."""
     package: str
@@ -56,19 +61,27 @@ def _tensorboard(source: RecordedNode, path: Path) -> None:
 
 FORMATS: dict[str, TextFormat | FileFormat] = {
     "dmon": TextFormat(
-        ".dmon.txt", "the table of `nvidia-smi dmon -o TD -s puct`", dmon_text,
-        several_nodes=False, row="sample of a GPU",
+        ".dmon.txt", "the table of `nvidia-smi dmon -o TD -s puct`", "scripts that read it",
+        dmon_text, several_nodes=False, row="sample of a GPU",
     ),
     "vmstat": TextFormat(
-        ".vmstat.txt", "the table of `vmstat -t 1 -y`", vmstat_text,
+        ".vmstat.txt", "the table of `vmstat -t 1 -y`", "scripts that read it", vmstat_text,
         several_nodes=False, row="sample with a whole row of vmstat's",
     ),
-    "csv": TextFormat(".csv", "one table; what is not known is blank", csv_text),
-    "json": TextFormat(".jsonl", "a JSON object a line", json_text),
-    "openmetrics": TextFormat(".om.txt", "Prometheus's text format, with times", openmetrics_text),
-    "parquet": FileFormat(
-        ".parquet", "one table, for DuckDB, pandas and Polars", _parquet, "pyarrow"
+    "csv": TextFormat(".csv", "one table; what is not known is blank", "a spreadsheet", csv_text),
+    "json": TextFormat(".jsonl", "a JSON object a line", "a notebook", json_text),
+    "openmetrics": TextFormat(
+        ".om.txt",
+        "Prometheus's text format, with times; counters are counters, every metric has a help text",
+        "Prometheus", openmetrics_text,
     ),
-    "tensorboard": FileFormat("", "TensorBoard's event files", _tensorboard, "tensorboard"),
+    "parquet": FileFormat(
+        ".parquet",
+        "one table a node, straight from the packed samples; needs the extra `export`",
+        "DuckDB, pandas, Polars", _parquet, "pyarrow",
+    ),
+    "tensorboard": FileFormat(
+        "", "event files", "beside the training's curves", _tensorboard, "tensorboard"
+    ),
 }  # fmt: skip
 """By the name that `--to` takes."""
