@@ -102,7 +102,7 @@ class NodeOptions:
         "--cpu-processes", type=int, help="Train on CPUs instead, with so many processes per node."
     )
     port: int | None = _option(
-        "--port", type=int, help="Rendezvous port; by default from the job id."
+        "--port", type=int, help="Rendezvous port; by default one that is free."
     )
 
 

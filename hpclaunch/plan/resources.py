@@ -44,7 +44,7 @@ class Resources(SbatchOptions):
     sbatch_arguments: tuple[str, ...] = ()
     """Further options for sbatch and salloc, each in one word: `--switches=1`."""
     port: int | None = None
-    """Rendezvous port; None derives one from the job id."""
+    """Rendezvous port; None: `choose_port` of launch.sh takes one that is free."""
     max_restarts: int | None = None
     """How often a job that stopped for its time limit or a preemption goes back into the queue."""
 

@@ -56,8 +56,9 @@ PASSED_ON = frozenset(
         --uid --use-min-nodes --wait-all-nodes --x11
         """,
     )
-)
-"""Options of sbatch (and of its container plugins) that go through --sbatch-arg."""
+) - {row.flag for row in rows().values()}
+"""Options of sbatch (and of its container plugins) that go through --sbatch-arg: not those that
+have a row."""
 
 
 def instead_of(flag: str) -> str | None:

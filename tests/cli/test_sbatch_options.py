@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,25 @@ from hpclaunch.render.script import script
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 from hpclaunch.site.load import load_site
+from hpclaunch.site.sbatch_arguments import PASSED_ON
 from hpclaunch.site.sbatch_options import SITE_NAMES, rows
 from hpclaunch.site.schema import GpuRequest
 from tests.cli.running import Home
 from tests.plan.making import launch, options, plan
 
-VALUES = {"time": "1:23:45", "mem": "7G", "nice": "100"}
+SOME = ("a.b-c", "1:23:45", "7G", "100")
+"""One of these fits the pattern of a row."""
 every_row = pytest.mark.parametrize("name", rows())
 
 
 @every_row
 def test_a_row_is_a_flag_that_reaches_the_script(name: str, home: Home) -> None:
-    flag, value = rows()[name].flag, VALUES.get(name, "a.b-c")
+    flag, pattern = rows()[name].flag, rows()[name].pattern
+    value = next(text for text in SOME if re.fullmatch(pattern, text))
     done = home.call("sbatch", "tiny", "--cpu-processes", "1", flag, value, "--dry-run")
     assert f"\n#SBATCH {flag}={value}" in done.out, done.err
     assert flag in home.call("sbatch", "--help").out
+    assert flag not in PASSED_ON
 
 
 @every_row

@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from hpclaunch.run import stop_timing
 from hpclaunch.shipped import shipped
+from tests.cli.running import ROOT
 
 
 def test_launch_sh_has_the_same_limit() -> None:
     text = shipped("render", "static", "launch.sh").read_text("utf-8")
     (seconds,) = re.findall(r"^time_limit_signal_seconds=(\d+)$", text, re.MULTILINE)
     assert int(seconds) == stop_timing.TIME_LIMIT_SIGNAL_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (
+            "long-runs.md",
+            f"each taken {stop_timing.SLOWDOWN_FACTOR} times, and "
+            f"{stop_timing.AFTER_CHECKPOINT_SECONDS:.0f} s are left",
+        ),
+        (
+            "script.md",
+            f"each {stop_timing.SLOWDOWN_FACTOR} times as long as the slowest so far, plus "
+            f"{stop_timing.AFTER_CHECKPOINT_SECONDS:.0f} s",
+        ),
+        ("script.md", f"{stop_timing.SIGNAL_BEFORE_END_SECONDS} s before the time limit"),
+        ("script.md", f"more than {stop_timing.TIME_LIMIT_SIGNAL_SECONDS} s left"),
+        ("script.md", f"less than {stop_timing.TIME_LIMIT_SIGNAL_SECONDS} s left"),
+    ],
+)
+def test_the_pages_have_these_seconds(page: str, words: str) -> None:
+    assert words in (ROOT / "docs/guides" / page).read_text(), f"docs/guides/{page}"
 
 
 def test_slurms_earliest_signal_before_the_time_limit_is_known_for_one() -> None:

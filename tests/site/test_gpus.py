@@ -22,8 +22,8 @@ def test_each_is_plausible(kind: str) -> None:
     assert 300 <= gpu.bandwidth_gb_s <= 10_000, "GB/s: 0.3 to 10 TB/s"
     if gpu.bf16_tflops is not None:
         assert 50 <= gpu.bf16_tflops <= 2500, "dense TFLOP/s, not with sparsity"
-        # No card computes so much against its memory: a rate with sparsity would show here.
-        assert 50 <= gpu.bf16_tflops * 1000 / gpu.bandwidth_gb_s <= 450
+        # An H20 computes little for its memory; a rate with sparsity would be above any.
+        assert 30 <= gpu.bf16_tflops * 1000 / gpu.bandwidth_gb_s <= 450
 
 
 def test_cards_older_than_ampere_have_no_bfloat16() -> None:

@@ -117,5 +117,5 @@ def port(evidence: RunEvidence) -> Cause | None:
         number = f" {number}" if number else ""
         headline = f"a port{number} that the program opens is taken: {line.text}"
         return Cause(headline, steps, (line,), rank, host)
-    steps = (advice.resume(evidence), "--port chooses another (by default it follows the job id)")
+    steps = (advice.resume(evidence), "--port chooses another")
     return Cause(f"{which} is taken by another program", steps, (line,), rank, host)

@@ -1,4 +1,11 @@
-"""What held a job back: a small function for each finding, and their order."""
+"""What held a job back: a small function for each finding, and their order.
+
+A rule looks at `Evidence` and returns a `Finding`, or None where nothing is wrong. It gets means
+over the training by `evidence.each_gpu(column)` and `each_node(column)`, levels that changed within
+it by `changes(column)`, the highest value by `peak(line, column)`; `evidence.events` has the steps.
+Columns are the sampled values of `monitors/samples` with `report=True`. What it says of GPUs and
+times comes from `phrases`. `peers.too_hot` is one to begin from.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""A finding can ask only for columns that the report loads: any other fails at once."""
+"""A finding can ask only for columns that the report loads, and every finding is asked for."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from monitors.analysis import findings
 from monitors.analysis.columns import GPU_LOADED, HOST_LOADED
 from monitors.analysis.events import Events
 from monitors.analysis.evidence import Evidence, UnknownColumn
@@ -47,3 +49,15 @@ def test_columns_that_are_made_are_declared(evidence: Evidence) -> None:
         assert set(gpu.bands) <= GPU_LOADED
     for node in evidence.nodes.values():
         assert set(node.bands) <= HOST_LOADED
+
+
+def test_every_rule_is_asked() -> None:
+    package = Path(findings.__path__[0])
+    asked = (package / "__init__.py").read_text()
+    for path in package.glob("*.py"):
+        for name in re.findall(
+            r"^def ([a-z]\w*)\(.*\) -> Finding \| None:", path.read_text(), re.M
+        ):
+            assert re.search(rf"\b{path.stem}\.{name}\b", asked), (
+                f"{path.stem}.{name} is not in RULES of {package / '__init__.py'}"
+            )
