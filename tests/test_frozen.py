@@ -18,6 +18,11 @@ class Point:
     hidden: int = field(default=0, repr=False)
 
 
+class Made:
+    x: int = 1
+    several: list[int] = field(default_factory=list)
+
+
 class Single:
     x: float
 
@@ -40,7 +45,10 @@ class Own:
 
 
 def copy_of(cls: type[Any]) -> type[Any]:
-    return type(cls.__name__, cls.__bases__, dict(cls.__dict__))
+    own = {
+        name: each for name, each in vars(cls).items() if name not in ("__dict__", "__weakref__")
+    }
+    return type(cls.__name__, cls.__bases__, own)
 
 
 @pytest.mark.parametrize("cls", [Point, Single, Empty, Own])
@@ -79,3 +87,53 @@ def test_it_is_a_dataclass_that_cannot_be_changed() -> None:
         del point.x
     assert dataclasses.replace(point, x=2.0) == made(2.0)
     assert dataclasses.asdict(point) == {"x": 1.0, "y": (1,), "note": "", "hidden": 0}
+
+
+@pytest.mark.parametrize(
+    ("args", "values"),
+    [
+        ((), {}),
+        ((), {"x": 1.0, "z": 2}),
+        ((1.0,), {"x": 2.0}),
+        ((), {"x": 1.0, "y": (), "note": "", "hidden": 1, "z": 2}),
+        ((), {"y": (), "note": "", "hidden": 1, "z": 2}),
+        ((1.0, (), "", 3, 4), {}),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(args: tuple[Any, ...], values: dict[str, Any]) -> None:
+    for made in (frozen(copy_of(Point)), dataclass(frozen=True)(copy_of(Point))):
+        with pytest.raises(TypeError):
+            made(*args, **values)
+
+
+def test_what_is_left_out_is_made_anew() -> None:
+    made: Any = frozen(copy_of(Made))
+    assert made() == made(1, []) == made(several=[], x=1)
+    assert made().several is not made().several
+
+
+def test_a_class_made_of_another_has_its_names_first() -> None:
+    base: Any = frozen(copy_of(Point))
+
+    @frozen
+    class Longer(base):  # type: ignore[misc]
+        z: int = 5
+
+    assert Longer(1.0, z=6) == Longer(1.0, (1,), "", 0, 6) != Longer(1.0)
+    longer: Any = Longer(1.0)
+    assert dataclasses.replace(longer, x=2.0) == Longer(2.0)
+
+
+def test_a_base_may_take_its_values_by_name_alone() -> None:
+    @frozen(kw_only=True)
+    class Base:
+        x: int = 1
+
+    @frozen
+    class Longer(Base):
+        z: int
+
+    assert Longer(5, x=2) == Longer(z=5, x=2)
+    made: Any = Base
+    with pytest.raises(TypeError):
+        made(1)

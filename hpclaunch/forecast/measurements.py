@@ -85,12 +85,12 @@ def measured_hardware(
         host=record.host.get(kind),
     )
     for folder, run in _alike(site, kind):
-        own = _recipe(folder)
+        own = _recipe(folder.recipe, _changed(folder.recipe))
         if own is None or own.model.name != recipe.model.name:
             continue
         if own.method.kind != recipe.method.kind:
             continue
-        events = read_last_events(folder.events)
+        events = _last_events(folder.events, _changed(folder.events))
         if not found.memory:
             found = replace(found, memory=_memory(run, events))
         fit = _fit_of(run, events, found, own, model)
@@ -142,12 +142,19 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def _recipe(folder: RunFolder) -> Recipe | None:
-    """Read a run's recipe, None where that is no longer possible."""
+@lru_cache(maxsize=LOOKED_AT)
+def _recipe(path: Path, _changed: int) -> Recipe | None:
+    """Read a run's recipe, None where that is no longer possible; once, as in `_saved`."""
     try:
-        return load(str(folder.recipe), (), {})
+        return load(str(path), (), {})
     except (UserError, OSError):
         return None
+
+
+@lru_cache(maxsize=LOOKED_AT)
+def _last_events(path: Path, _changed: int) -> Sequence[Mapping[str, Any]]:
+    """Return a run's last events, read once as in `_saved`."""
+    return read_last_events(path)
 
 
 def _memory(run: Record, events: Sequence[Mapping[str, Any]]) -> str:

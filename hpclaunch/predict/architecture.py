@@ -6,6 +6,7 @@ Decoder-only models, with the frozen vision tower that some of them have beside 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import NamedTuple
 
 from hpclaunch.frozen import frozen
@@ -72,7 +73,7 @@ class Architecture:
     tower_parameters: int = 0
     """Parameters of a vision tower and its projector: frozen, for training is on text alone."""
 
-    @property
+    @cached_property
     def layer_parameters(self) -> int:
         """Parameters of a layer."""
         return sum(each.parameters for each in self.linears) + self.norm_parameters
@@ -88,7 +89,7 @@ class Architecture:
         heads = self.num_heads + self.num_kv_heads if self.normed_heads else 0
         return heads * self.head_dim + self.hidden_size * self.norms_of_hidden
 
-    @property
+    @cached_property
     def all_linear(self) -> AdaptedMatrices:
         """Return the matrices of a layer that PEFT's `all-linear` gives adapters.
 
@@ -96,12 +97,12 @@ class Architecture:
         """
         return adapted(each for each in self.linears if each.adapter_ranks and each.copies == 1)
 
-    @property
+    @cached_property
     def stacked_parameters(self) -> int:
         """Parameters of a layer's experts, each kind of whose matrices is one tensor."""
         return sum(each.parameters for each in self.linears if each.copies > 1)
 
-    @property
+    @cached_property
     def merged_parameters(self) -> int:
         """Parameters of a layer's stacked experts that have adapters.
 
@@ -123,7 +124,7 @@ class Architecture:
         """Parameters of one embedding matrix."""
         return self.vocab_size * self.hidden_size
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Parameters of the whole model."""
         ends = self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
@@ -140,7 +141,7 @@ class Architecture:
         """Parameters that one token is multiplied by, the output head's among them."""
         return self.layers * self.active_layer_parameters + self.embedding_parameters
 
-    @property
+    @cached_property
     def quantized_parameters(self) -> int:
         """Parameters that 4-bit loading quantizes."""
         smaller = (each for each in self.linears if each.quantized)

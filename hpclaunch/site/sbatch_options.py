@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -57,7 +57,7 @@ def _row(flag: str, **columns: Any) -> Any:
     return field(default=None, metadata={"row": row, "names": (flag,), "attributes": attributes})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SbatchOptions:
     """The rows, in the order of the script. None: the site's default, or Slurm's."""
 
