@@ -17,6 +17,7 @@ from hpclaunch.launch.start import Submitted, submit
 from hpclaunch.render.job import Job
 from hpclaunch.render.script import preamble
 from hpclaunch.slurm import batch
+from hpclaunch.slurm.submission import UNANSWERED, held_signals
 
 CPUS, TIME = 4, "2:00:00"
 """CPU cores and time limit of the job, where its options do not say."""
@@ -43,7 +44,11 @@ def submit_behind(
             f"--prepare-job: nodes of site {drafted.plan.site.name} have no internet",
             "run hpclaunch prepare on the login node before",
         )
-    done = batch.sbatch(["--parsable", *words], drafted.plan.launch.cwd, script)
+    try:
+        with held_signals() as held:
+            done = batch.sbatch(["--parsable", *words], drafted.plan.launch.cwd, script)
+    except KeyboardInterrupt:
+        raise JobFailed(f"--prepare-job: {UNANSWERED}", 130) from None
     number = done.stdout.strip().splitlines()[-1].partition(";")[0] if done.stdout.strip() else ""
     if done.returncode or not number.isdigit():
         raise UserError(
@@ -51,6 +56,9 @@ def submit_behind(
             'give its own options: --prepare-job="--partition=cpu --time=1:00:00"',
         )
     on_submitted(number)
+    if held:
+        batch.cancel(number)
+        raise KeyboardInterrupt
     try:
         waits = f"afterok:{number}"
         before = request.resources.dependency

@@ -36,6 +36,7 @@ from hpclaunch.run.record import Record, boot_id, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation
 from hpclaunch.slurm.environment import for_submission, without_launcher_state
+from hpclaunch.slurm.submission import submit_and_record
 
 
 @frozen
@@ -69,8 +70,14 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
     tried = job if before is None else kept_edits(job, before)
     estimate = batch.test_only(tried.script, launch.cwd).message
     job, folder, record = rewrite_folder(job, before) if before else write_folder(job)
+
+    def note(job_id: str) -> None:
+        write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+        if folder.job_file.exists():  # the job before this one, in a run that goes on
+            write_atomic(folder.job_file, f"{job_id}\n")
+
     try:
-        job_id = batch.submit(folder.script, launch.cwd)
+        job_id = submit_and_record(folder.script, launch.cwd, note)
     except JobFailed:
         raise  # Slurm may have the job: its folder stays
     except UserError as error:
@@ -80,17 +87,7 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
             str(option) for option in job.plan.options if option.flag != "--job-name"
         )
         raise UserError(error.message, f"{error.fix}; requested: {requested}") from None
-    record = msgspec.structs.replace(record, job_id=job_id)
-    try:
-        write_record(folder, record)
-        if folder.job_file.exists():  # the job before this one, in a run that goes on
-            write_atomic(folder.job_file, f"{job_id}\n")
-    except OSError as error:
-        raise JobFailed(
-            f"job {job_id} is in the queue, and {folder.root} cannot be written: "
-            f"{error.strerror or error}; free some space, or cancel it: scancel {job_id}"
-        ) from error
-    return Submitted(folder, record, estimate)
+    return Submitted(folder, msgspec.structs.replace(record, job_id=job_id), estimate)
 
 
 def kept_edits(job: Job, before: Record) -> Job:

@@ -78,7 +78,10 @@ def submit(script: Path, cwd: Path) -> str:
 def sbatch(
     arguments: Sequence[str], cwd: Path, text: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run sbatch with a clean environment."""
+    """Run sbatch with a clean environment, and out of reach of the terminal's Ctrl-C.
+
+    The caller decides what an interruption means: it may come after Slurm has taken the job.
+    """
     try:
         return subprocess.run(
             ["sbatch", *arguments],
@@ -89,6 +92,7 @@ def sbatch(
             env=for_submission(os.environ),
             timeout=120,
             check=False,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         raise JobFailed("sbatch did not answer within two minutes; ask 'squeue --me'") from None

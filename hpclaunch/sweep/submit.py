@@ -24,6 +24,7 @@ from hpclaunch.run.owner import require_own
 from hpclaunch.run.record import Record, now, read_record, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.array import task_id
+from hpclaunch.slurm.submission import submit_and_record
 from hpclaunch.sweep.draft import SweepDraft, check_sweep, once
 from hpclaunch.sweep.grid import points
 from hpclaunch.sweep.record import Sweep, SweepRun, run_folders
@@ -91,29 +92,24 @@ def submit_sweep(
     estimate = batch.test_only(sweep.script, cwd).message
     written = write_sweep(sweep, command)
     try:
-        array = batch.submit(sweep.folder / ARRAY_SCRIPT, cwd)
+        array = submit_and_record(
+            sweep.folder / ARRAY_SCRIPT, cwd, lambda job: _write_ids(job, dict(enumerate(written)))
+        )
     except JobFailed:
         raise  # Slurm may have the array: its folders stay
     except UserError:
         remove(sweep.folder, [folder for folder, _ in written])
         raise
-    _write_ids(array, dict(enumerate(written)))
     return array, estimate
 
 
 def _write_ids(array: str, tasks: Mapping[int, tuple[RunFolder, Record]]) -> None:
-    """Write into each run which task of the array it is. Raises JobFailed."""
-    try:
-        for task, (folder, record) in tasks.items():
-            job_id = task_id(array, task)
-            write_record(folder, msgspec.structs.replace(record, job_id=job_id))
-            if folder.job_file.exists():
-                write_atomic(folder.job_file, f"{job_id}\n")
-    except OSError as error:
-        raise JobFailed(
-            f"job array {array} is in the queue, and its run folders cannot be written: "
-            f"{error.strerror or error}; free some space, or cancel it: scancel {array}"
-        ) from error
+    """Write into each run which task of the array it is. Raises OSError."""
+    for task, (folder, record) in tasks.items():
+        job_id = task_id(array, task)
+        write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+        if folder.job_file.exists():
+            write_atomic(folder.job_file, f"{job_id}\n")
 
 
 def ended_early(rows: Sequence[Row]) -> list[int]:
@@ -157,6 +153,4 @@ def resubmit(
             made = rewrite_folder(job, record)
             rewritten[task] = (made.folder, made.record)
     write_atomic(folder / ARRAY_SCRIPT, script, mode=0o777)
-    array = batch.submit(folder / ARRAY_SCRIPT, cwd)
-    _write_ids(array, rewritten)
-    return array
+    return submit_and_record(folder / ARRAY_SCRIPT, cwd, lambda array: _write_ids(array, rewritten))

@@ -1,48 +1,143 @@
-"""A disk that fills up between the submission and the record: the job's number is not lost."""
+"""A submission whose disk is full at any write, or that is interrupted: no job is lost."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.launch.draft import draft
+from hpclaunch.launch.request import Request
+from hpclaunch.launch.resume import redraft
+from hpclaunch.launch.start import Submitted, submit
+from hpclaunch.plan.resources import Resources
+from hpclaunch.render.job import Job
+from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.record import Record, read_record
 from tests.cli.running import Home
 
+PAGE = 4096
+MOST_PAGES = 100
+"""A run folder takes fewer."""
 SBATCH = """#!/bin/bash
 case "$*" in *--test-only*) echo 'sbatch: Job 1 to start at now' >&2; exit 0;; esac
-dd if=/dev/zero of={disk}/filler bs=4k 2>/dev/null
+echo x >>{calls}
+{more}
 echo 4711
 """
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder for runs with a megabyte of room."""
+    """A folder for runs with two megabytes of room."""
     folder = tmp_path / "runs"
     folder.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_the_number_of_a_queued_job_is_said(disk: Path) -> None:
-    home = Home(disk.parent)
-    programs = home.bare_path()
-    for name, text in (("sbatch", SBATCH.format(disk=disk)), ("squeue", "#!/bin/bash\n")):
+def with_slurm(home: Home, more: str = "") -> Path:
+    """Give a home Slurm's commands; return the file that the submissions are counted in."""
+    programs, calls = home.bare_path(), home.folder / "calls"
+    texts = dict.fromkeys(("sinfo", "scontrol", "sacct", "srun"), "#!/bin/bash\nexit 1\n")
+    texts |= {"sbatch": SBATCH.format(calls=calls, more=more), "squeue": "#!/bin/bash\n"}
+    for name, text in texts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    (programs / "dd").symlink_to("/usr/bin/dd" if Path("/usr/bin/dd").exists() else "/bin/dd")
-    for name in ("sinfo", "scontrol", "sacct", "srun"):
-        (programs / name).write_text("#!/bin/bash\nexit 1\n")
-        (programs / name).chmod(0o755)
-    done = home.call("sbatch", "tiny", "--cpu-processes", "1", "--runs-dir", str(disk))
-    assert (done.code, done.err.count("Traceback")) == (1, 0), done
-    assert "job 4711 is in the queue" in done.err
-    assert "scancel 4711" in done.err
+    return calls
+
+
+def test_a_full_disk_at_any_write(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(disk.parent)
+    calls = with_slurm(home)
+    for name, value in home.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(disk / "state"))
+    monkeypatch.chdir(home.folder)
+    resources = Resources(cpu_processes=1)
+    job = draft(Request(recipe="tiny", resources=resources, name="one", runs_dir=disk), {})
+    said = set()
+    folder = RunFolder(disk / "one")
+    for pages in range(MOST_PAGES):
+        outcome = attempt(job, None, pages, calls)
+        assert not list(disk.glob(".*.unfinished-*"))
+        if outcome == "refused":
+            assert not folder.root.exists()
+        said.add(outcome)
+        if outcome == "submitted":
+            break
+        shutil.rmtree(folder.root, ignore_errors=True)
+    assert said == {"refused", "told", "submitted"}
+
+    folder.job_file.write_text("4711\n")
+    before = read_record(folder)
+    again = redraft(folder, before, changes={"time": "9:00:00"}, variables={})
+    said = set()
+    for pages in range(MOST_PAGES):
+        before = msgspec.structs.replace(before, job_id=None)
+        outcome = attempt(again, before, pages, calls)
+        assert read_record(folder).name == "one", "whole, old or new"
+        left = {path.name for path in folder.root.glob(".*")}
+        assert left <= {".pending.json", ".lock", ".lease"}, "no file half written"
+        said.add(outcome)
+        if outcome == "submitted":
+            break
+    assert said >= {"refused", "submitted"}
+
+
+def attempt(job: Job, before: Record | None, pages: int, calls: Path) -> str:
+    """Submit with so many pages free: refused, or told that the job is queued, or submitted."""
+    disk = job.plan.launch.folder.parent
+    calls.unlink(missing_ok=True)
+    room = os.statvfs(disk).f_bavail - pages
+    (disk / "filler").write_bytes(b"x" * room * PAGE)
+    try:
+        made: Submitted = submit(job, before, data=lambda _: None)
+    except JobFailed as error:
+        assert calls.exists()
+        assert "job 4711 is in the queue" in str(error)
+        assert "scancel 4711" in str(error)
+        assert read_record(RunFolder(job.plan.launch.folder)).job_id is None
+        return "told"
+    except UserError as error:
+        assert "cannot be written: No space left on device" in str(error)
+        assert not calls.exists(), "a job is in the queue, and its number is said nowhere"
+        return "refused"
+    finally:
+        (disk / "filler").unlink()
+    assert read_record(made.folder).job_id == "4711"
+    return "submitted"
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "known"),
+    [
+        ("kill -INT $PPID; sleep 0.2", "interrupted; job 4711 is in the queue", "4711"),
+        (
+            "kill -TERM $PPID; sleep 0.2; kill -INT $PPID; sleep 20",
+            "interrupted before Slurm said whether it took the job; look with 'squeue --me'",
+            None,
+        ),
+    ],
+)
+def test_an_interruption_while_slurm_takes_the_job(
+    tmp_path: Path, more: str, said: str, known: str | None
+) -> None:
+    home = Home(tmp_path)
+    calls = with_slurm(home, more)
+    done = home.call("sbatch", "tiny", "--cpu-processes", "1", "--name", "one", timeout=15)
+    assert calls.exists()
+    assert (done.code, done.err.count("Traceback")) == (130, 0), done
+    assert said in done.err
+    assert read_record(RunFolder(home.runs / "one")).job_id == known

@@ -95,7 +95,7 @@ def test_a_cancelled_run_is_no_failure(folder: RunFolder, receiver: Any) -> None
     assert receiver.got[0][1]["text"] == "mine was cancelled at step 3 of 10"
 
 
-@pytest.mark.parametrize("answer", [302, 404, 500])
+@pytest.mark.parametrize("answer", [302, 404, 501])
 def test_a_refusal_is_a_line_without_the_address(
     folder: RunFolder, receiver: Any, capsys: pytest.CaptureFixture[str], answer: int
 ) -> None:
