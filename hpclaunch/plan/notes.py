@@ -7,11 +7,12 @@ refused where it is decided.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.layout import Layout
 from hpclaunch.plan.resources import Resources
+from hpclaunch.plan.slurm_options import Option
 from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.recipe.global_batch import ACCUMULATION, BATCH, FIELD, differs
 from hpclaunch.recipe.loading import whole_because
@@ -163,6 +164,14 @@ def no_mail(recipe: Recipe, slurm: bool) -> tuple[PlanNote, ...]:
         return ()
     evidence = "notify.mail: Slurm writes the mail, and a local run has no Slurm"
     return (PlanNote(evidence, "use notify.webhook=true"),)
+
+
+def no_time_limit(options: Iterable[Option]) -> tuple[PlanNote, ...]:
+    """Without `--time` the partition's default holds: minutes at some sites, no end at others."""
+    if any(option.flag == "--time" for option in options):
+        return ()
+    evidence = "no time limit is asked for: the partition's own holds, which may be minutes"
+    return (PlanNote(evidence, "name --time, or time: in the site profile"),)
 
 
 def deepspeed_on_cpus(planned: PlanInput) -> PlanNote | None:

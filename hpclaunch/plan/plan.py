@@ -9,7 +9,7 @@ from hpclaunch.frozen import frozen
 from hpclaunch.plan.layout import Layout, layout
 from hpclaunch.plan.levers import check_machine
 from hpclaunch.plan.neuron import check_neuron, environment, on_neuron
-from hpclaunch.plan.notes import PlanNote, no_mail, plan_notes
+from hpclaunch.plan.notes import PlanNote, no_mail, no_time_limit, plan_notes
 from hpclaunch.plan.resources import Launch, Resources, check_needs
 from hpclaunch.plan.server import check_server
 from hpclaunch.plan.slurm_options import Option, slurm_options, with_mail
@@ -117,7 +117,12 @@ def make_plan(recipe: Recipe, site: Site, resources: Resources, launch: Launch) 
         options=options,
         environment=_environment(recipe, site, launch, device, max(1, cpus // per_node), resources),
         restarts=_restarts(resources, launch),
-        notes=(*(PlanNote(*note) for note in launch.slurm_notes), *notes, *no_mail(recipe, slurm)),
+        notes=(
+            *(PlanNote(*note) for note in launch.slurm_notes),
+            *notes,
+            *no_mail(recipe, slurm),
+            *(no_time_limit(options) if launch.mode == "sbatch" else ()),
+        ),
     )
 
 

@@ -44,6 +44,7 @@ def script(plan: Plan) -> str:
     return _template().render(
         slurm=launch.mode != "local",
         options=list(_header(plan)),
+        timed=any(option.flag == "--time" for option in plan.options),
         output=header_value(f"{launch.folder}/logs/job-%j.out"),
         title=_comment(_title(plan)),
         version=launch.version,

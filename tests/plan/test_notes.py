@@ -6,7 +6,7 @@ from hpclaunch.plan.notes import PlanNote
 from hpclaunch.site.schema import Site
 from tests.plan.making import GENERIC, launch, plan, recipe
 
-ETHERNET = Site(name="e", network="ethernet")
+ETHERNET = Site(name="e", network="ethernet", time="1:00:00")
 
 
 def said(found: tuple[PlanNote, ...]) -> str:
@@ -37,6 +37,12 @@ def test_a_sound_plan_gives_none() -> None:
             "batch 2, accumulation 8 on 4 ranks are 64",
         ),
         (("training.optim=galore_adamw",), 1, GENERIC, "AdamW's 8 bytes are counted"),
+        (
+            (),
+            1,
+            Site(name="untimed"),
+            "the partition's own holds, which may be minutes: name --time",
+        ),
     ],
 )
 def test_each_speaks_with_a_fix(
