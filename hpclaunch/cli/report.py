@@ -140,6 +140,7 @@ def _context(folder: RunFolder, record: Record, current: Status) -> JobContext:
         facts=tuple(facts),
         events=tuple(_masked(event) for event in logged.events),
         problems=logged.problems,
+        roles=dict.fromkeys(folder.server_node_names(), "server: writes completions"),
         fixes=changes(folder, record),
         transport=transport(folder),
         token_flops=record.prediction.token_flops if record.prediction else None,

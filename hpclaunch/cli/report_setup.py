@@ -25,6 +25,8 @@ def setup_rows(
     """Return labels and texts on a run's setup, in the order to show; unknown rows left out."""
     recipe = None if record.program else _recipe(folder)
     rows = [] if recipe is None else _recipe_rows(record, recipe)
+    if folder.completions.is_file():
+        rows.append(("completions", str(folder.completions)))
     if record.program and not record.stage:
         rows.append(("program", shlex.join(record.program)))
     rows.append(("layout", _layout(record, recipe)))
@@ -53,15 +55,20 @@ def _recipe(folder: RunFolder) -> Recipe | None:
 
 
 def _recipe_rows(record: Record, recipe: Recipe) -> list[Row]:
+    from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE
+
     model, data, method = recipe.model, recipe.data, recipe.method
     text = _METHODS[method.kind]
     if method.kind != "full":
         text += f", rank {method.lora.r}, alpha {method.lora.lora_alpha}"
     if method.kind == "qlora":
         text += f", {method.quantization.type}"
+    objective = "" if method.objective == DEFAULT_OBJECTIVE else f"{method.objective}, "
+    rewards = ", ".join(method.grpo.rewards) if recipe.objective_spec.writes_completions else ""
     return [
         ("model", f"{_at(model.name, model.revision)}, {model.dtype}"),
-        ("method", text),
+        ("method", f"{objective}{text}"),
+        *([("rewards", rewards)] if rewards else []),
         ("data", _data_text(data)),
         ("recipe", record.recipe),
     ]
@@ -90,6 +97,8 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
     text = f"{nodes} node{'s' * (nodes != 1)} x {each} {plural}"
     if record.gpu is not None:
         text += f" ({record.gpu})"
+    if record.server_nodes:
+        text += f", and {record.server_nodes} with the server that writes completions"
     if recipe is None:
         return text
     from hpclaunch.cli.plan_words import SHARDINGS

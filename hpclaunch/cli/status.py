@@ -85,6 +85,8 @@ def _text(run: Status, stage: list[tuple[str, str]], weights: list[Row]) -> str:
         where = f" on {run.nodes}" if run.nodes else ""
         left = f", {run.time_left} left" if run.time_left else ""
         lines.append(("job", f"{run.job_id}{where}{left}"))
+    if run.server and run.active:
+        lines.append(("server", f"{run.server} writes the completions, and trains nothing"))
     if run.state == "unknown" and run.job_id:
         lines.append(("next", f"try again later, or: squeue --jobs {run.job_id}"))
     if run.before:

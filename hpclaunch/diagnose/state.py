@@ -65,6 +65,8 @@ class Status:
     """The job's nodes as Slurm lists them."""
     time_left: str
     """Before the time limit, as Slurm writes it."""
+    server: str
+    """The one of these nodes that writes completions and trains nothing; '' where there is none."""
     progress: Progress
     failure: Failure | None
     """Of a run that failed or was ended: the first line of `hpclaunch why`."""
@@ -125,6 +127,7 @@ def run_state(
         exit_code=code,
         nodes=(job.nodes if job else "") or ",".join(folder.node_names()),
         time_left=job.time_left if job and state == "running" else "",
+        server=next(reversed(folder.server_node_names()), ""),
         progress=done,
         failure=None,
         final=folder.final if folder.final.is_dir() else None,

@@ -61,7 +61,8 @@ class ObjectiveSpec(msgspec.Struct, frozen=True, kw_only=True):
     reads_margin: bool = False
     """Its loss uses the column `margin` of pairs."""
     keeps_prepared_rows: bool = False
-    """Tokenized rows are kept for later runs: its trainer takes them as they are, in any batch."""
+    """Tokenized rows are kept for later runs. What its trainer makes of them for one size of batch
+    is not in them."""
     context_parallel: bool = False
     """Its loss takes labels that were shifted before a sequence was split over ranks."""
     loads_shards: bool = False
@@ -162,6 +163,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
             **_NO_SYNC,
         },
         metrics=(*_OF_PAIRS, "kl"),
+        keeps_prepared_rows=True,
         loads_shards=True,
         reference="precomputable",
         kl_of_batch=True,

@@ -59,7 +59,8 @@ def again(folder: RunFolder, record: Record, job: str, nodes: Sequence[str]) -> 
     events = read_events(folder.events)
     if not end_recorded(events):
         found = last_failure(folder, record)
-        lost = [node for node in folder.node_names() if node in requeue.nodes_down()]
+        ours = (*folder.node_names(), *folder.server_node_names()[-1:])
+        lost = [node for node in ours if node in requeue.nodes_down()]
         if found.kind == "node-failure" or lost:
             for name in [found.host] if found.host and found.kind == "node-failure" else lost:
                 why = f"{name} failed, or Slurm lost touch with it"

@@ -89,6 +89,18 @@ class RunFolder:
         except OSError:
             return ()
 
+    def server_node_names(self) -> tuple[str, ...]:
+        """Return the nodes that ran the server and train nothing now, that of this attempt last.
+
+        As far as they are known; none where completions are written on the ranks.
+        """
+        try:
+            names = read_small_text(self.server_nodes, 1 << 20).split()
+        except OSError:
+            return ()
+        ranks = self.node_names()
+        return tuple(dict.fromkeys(name for name in reversed(names) if name not in ranks))[::-1]
+
     @property
     def report(self) -> Path:
         """The page with plots that `hpclaunch report` writes."""
@@ -151,6 +163,11 @@ class RunFolder:
     def server_log(self) -> Path:
         """Output of the server that writes the completions (`method.grpo.server`)."""
         return self.logs / "server.log"
+
+    @property
+    def server_nodes(self) -> Path:
+        """The node of that server, one line for each attempt."""
+        return self.logs / "server-nodes"
 
     @property
     def server_exit(self) -> Path:

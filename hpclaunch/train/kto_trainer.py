@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
+from datasets import config
 from trl import KTOTrainer
 from trl.trainer.utils import global_then_local_main_first
 
@@ -39,12 +41,14 @@ class KTORunTrainer(CheckpointingTrainerMixin, ReferenceMixin, KTOTrainer):  # t
             dataset = dataset.shuffle(seed=seed, keep_in_memory=True, new_fingerprint=key)
         if not self.calculate_KL:
             return dataset
+        paired = cache_key(dataset, (sys.modules[__name__],), key, size)
         with global_then_local_main_first():
             return dataset.map(
                 _with_other_answers,
                 batched=True,
                 batch_size=size,
-                new_fingerprint=cache_key(dataset, (sys.modules[__name__],), key, size),
+                new_fingerprint=paired,
+                cache_file_name=_pairs_file(paired),
                 desc="pairing answers with other prompts",
             )
 
@@ -65,6 +69,13 @@ class KTORunTrainer(CheckpointingTrainerMixin, ReferenceMixin, KTOTrainer):  # t
                 f"data: good answers weigh {share:.2f} times as much as bad ones, where 1 to 1.33 "
                 f"is known to work; training.undesirable_weight={better:.3g} makes it so"
             )
+
+
+def _pairs_file(key: str) -> str:
+    """Return where pairs are kept: never beside the rows, whose folder may be that of all runs."""
+    folder = Path(config.HF_DATASETS_CACHE) / "hpclaunch-pairs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / f"{key}.arrow")
 
 
 def _with_other_answers(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

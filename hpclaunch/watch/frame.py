@@ -47,6 +47,8 @@ class Frame:
     """Those of this attempt."""
     absent: tuple[str, ...] = ()
     """Nodes of the job that have left no sample yet."""
+    server: str = ""
+    """The node that writes the completions and trains nothing; '' where there is none."""
     earlier: tuple[str, ...] = ()
     """Nodes with samples of earlier attempts only."""
     trouble: tuple[str, ...] = ()
@@ -88,8 +90,13 @@ def make(
     nodes: Sequence[NodeNow],
     hosts: Sequence[str],
     activity: Activity | None = None,
+    server: str = "",
 ) -> Frame:
-    """Return the frame of what was read. `hosts`: the nodes of this attempt, as far as known."""
+    """Return the frame of what was read.
+
+    `hosts`: the nodes of this attempt, as far as known; `server`: that of its server beside them.
+    """
+    hosts = (*hosts, server) if server and hosts else hosts
     found = answer.status if answer else None
     state = str(found.state) if found else UNKNOWN
     here = [node for node in nodes if not hosts or node.node in hosts]
@@ -116,6 +123,7 @@ def make(
         checkpoint_age_s=None if checkpoint is None else max(0.0, at - checkpoint),
         nodes=tuple(here),
         absent=tuple(absent),
+        server=server if server in hosts else "",
         earlier=tuple(node.node for node in nodes if node not in here),
         ended=answer is not None and answer.ended,
     )

@@ -34,6 +34,9 @@ def head(frame: Frame, width: int, glyphs: Glyphs) -> list[Text]:
         text += f", lowest {low[0]:.0f}% ({low[1].node} GPU {low[1].index})" if low else ""
         text += f"; {watts(found.power_w)}; {gib(found.used_mib)}/{gib(found.total_mib)} GiB"
         lines.append(_labelled("GPUs", text))
+    if frame.server:
+        text = f"{frame.server} writes the completions, and trains nothing"
+        lines.append(_labelled("server", text))
     if frame.why:
         lines += _folded("why", frame.why, width, BAD if frame.ended else WARN)
     shown = frame.trouble[:_MOST_TROUBLE]

@@ -70,6 +70,7 @@ def to_dict(frame: Frame) -> dict[str, Any]:
         "checkpoint_age_s": _rounded(frame.checkpoint_age_s),
         "trouble": frame.trouble,
         "nodes": [_node(node) for node in frame.nodes],
+        "server_node": frame.server or None,
         "nodes_without_samples": frame.absent,
         "nodes_of_earlier_attempts": frame.earlier,
     }

@@ -55,6 +55,7 @@ class Watcher:
                 answer.resumed_at,
                 now,
             ),
+            next(reversed(self._folder.server_node_names()), ""),
         )
         frame = replace(frame, on_gpus=self._record.device == "gpu")
         return frame if frame.ended else replace(frame, trouble=trouble(frame))

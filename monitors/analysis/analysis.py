@@ -34,6 +34,9 @@ class JobContext:
     """What could not be read of all this, a sentence each."""
     began: float | None = None
     """When the job began, in Unix seconds."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """What nodes did that trained nothing, by their names: `server`. Only errors are looked for on
+    them: they are no peers of the others, and to be idle or full is nothing wrong there."""
     fixes: Mapping[str, str] = field(default_factory=dict)
     """What to do about a finding, by its key, in terms of the caller's own settings."""
     transport: str | None = None
@@ -112,12 +115,18 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
     from monitors.analysis.timeline import joined
 
     report = replace(report, nodes=cut_off(record.summary for record in records))
+    nodes = (replace(node, role=context.roles.get(node.node, "")) for node in report.nodes)
+    report = replace(report, nodes=tuple(nodes))
     events = read_events(context.events)
     report = replace(report, problems=(*report.problems, *context.problems, *_unusable(events)))
     timeline = joined(record.line for record in records if record.line is not None)
     if timeline is None:
         return Analysis(report, context, events, None, (), verdict(None, ()))
-    evidence = Evidence(timeline, report, events, context.fixes, context.transport)
+    trained = _training_nodes(timeline, report)
+    others = tuple(
+        node for node in timeline.nodes if all(node is not each for each in trained.nodes)
+    )
+    evidence = Evidence(trained, report, events, context.fixes, context.transport, others)
     findings = apply_rules(evidence)
     changes = changed_values(evidence) if evidence.enough else {}
     nodes = (replace(node, changes=changes.get(node.node, ())) for node in report.nodes)
@@ -125,6 +134,13 @@ def analyse(report: Report, records: Sequence[NodeRecord], context: JobContext) 
     whole = not (context.problems or events.unusable)
     text = verdict(evidence, findings, whole)
     return Analysis(report, context, events, timeline, findings, text)
+
+
+def _training_nodes(timeline: Timeline, report: Report) -> Timeline:
+    """Return the nodes that trained, on the same axis; all of them where none did."""
+    others = {node.node for node in report.nodes if node.role}
+    nodes = tuple(node for node in timeline.nodes if node.node not in others)
+    return replace(timeline, nodes=nodes) if nodes else timeline
 
 
 def _unusable(events: Events) -> Iterator[str]:

@@ -45,6 +45,8 @@ class Evidence:
     """Exact fixes by the key of a finding, in terms of the caller's own settings."""
     transport: str | None = None
     """Network that NCCL uses according to its log: `Socket`, `IB`; None where unknown."""
+    others: tuple[NodeLine, ...] = ()
+    """Nodes that trained nothing: no peers of those on the axis."""
 
     def fix(self, key: str, otherwise: str, nodes: Sequence[str] = ()) -> str:
         """Return what to do about a finding: the caller's fix, or else `otherwise`.

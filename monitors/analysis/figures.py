@@ -26,6 +26,7 @@ class Figures:
     tokens_per_second: float | None = None
     """Over the steps alone, without those that were a warm-up."""
     tokens_per_second_per_gpu: float | None = None
+    """Of the GPUs that trained; so is MFU. GPU-hours and energy are those of all."""
     warm_up_left_out: bool = False
     """Whether a first step was left out of throughput and MFU (see `Events.warm_up`)."""
     mfu: float | None = None
@@ -42,6 +43,7 @@ def figures(report: Report, events: Events, flops: float | None, peak: Peak | No
     hours = sum(s for s in spans if s is not None) / 3600 if pairs and None not in spans else None
     energies = [_joules(node, gpu) for node, gpu in pairs]
     whole = sum(j for j in energies if j is not None) if pairs and None not in energies else None
+    trained = [gpu for node, gpu in pairs if not node.role]
     steps = [step for step in events.steps if step.tokens is not None]
     tokens = sum(step.tokens or 0.0 for step in steps) if steps else None
     warm_up = {span.end for span in events.warm_up}
@@ -54,9 +56,9 @@ def figures(report: Report, events: Events, flops: float | None, peak: Peak | No
         energy_counted=bool(pairs) and all(gpu.energy_j is not None for _, gpu in pairs),
         tokens=tokens,
         tokens_per_second=rate,
-        tokens_per_second_per_gpu=rate / len(pairs) if rate is not None and pairs else None,
+        tokens_per_second_per_gpu=rate / len(trained) if rate is not None and trained else None,
         warm_up_left_out=len(timed) < len(steps),
-        mfu=_share(rate, flops, [gpu.name for _, gpu in pairs], peak),
+        mfu=_share(rate, flops, [gpu.name for gpu in trained], peak),
     )
 
 

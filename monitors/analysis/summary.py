@@ -48,6 +48,8 @@ class NodeSummary:
     """One node over the whole record, all restarts together."""
 
     node: str
+    role: str = ""
+    """What the node did where it trained nothing: `server`; '' of those that trained."""
     files: tuple[str, ...] = ()
     """Names of the files the figures come from."""
     began: str | None = None

@@ -48,9 +48,8 @@ _NODE_LINES: tuple[tuple[str, Callable[[NodeSummary], float | None], bool], ...]
 def render_overview(report: Report) -> str:
     """Return the tables of GPUs and of nodes, then every note and problem with its node."""
     blocks = []
-    gpus = [
-        (f"{node.node} GPU {gpu.index}", gpu, node) for node in report.nodes for gpu in node.gpus
-    ]
+    nodes = [node for node in report.nodes if not node.role] or report.nodes
+    gpus = [(f"{node.node} GPU {gpu.index}", gpu, node) for node in nodes for gpu in node.gpus]
     if gpus:
         rows = [
             _row(
@@ -62,10 +61,13 @@ def render_overview(report: Report) -> str:
         ]
         blocks.append([_head(counted(len(gpus), "GPU")), *filter(None, rows)])
     rows = [
-        _row(label, [(node.node, value(node)) for node in report.nodes], high)
+        _row(label, [(node.node, value(node)) for node in nodes], high)
         for label, value, high in _NODE_LINES
     ]
-    blocks.append([_head(counted(len(report.nodes), "node")), *filter(None, rows)])
+    blocks.append([_head(counted(len(nodes), "node")), *filter(None, rows)])
+    others = [f"{node.node}: {node.role}" for node in report.nodes if node not in nodes]
+    if others:
+        blocks.append(wrapped([f"Not among these, for they trained nothing: {'; '.join(others)}"]))
     notes = list(_notes_of_nodes(report))
     if notes:
         blocks.append(notes)

@@ -156,7 +156,7 @@ def _quality(node: NodeSummary) -> dict[str, str]:
     memory = "unknown" if node.own_max_rss_mib is None else f"{node.own_max_rss_mib:.0f} MiB"
     missed = "unknown" if node.missed is None else f"{node.missed:,}"
     return {
-        "node": node.node,
+        "node": f"{node.node} ({node.role})" if node.role else node.node,
         "samples": f"{node.samples:,}",
         "missed": missed,
         "silent": "" if not node.gpu_missed else f"{node.gpu_missed:,}",

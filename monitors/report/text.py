@@ -52,7 +52,8 @@ def _head(report: Report) -> str:
 
 
 def _node(node: NodeSummary) -> str:
-    lines = [*wrapped([node.node]), *_quality(node), _cpu(node), _memory(node)]
+    name = f"{node.node} ({node.role})" if node.role else node.node
+    lines = [*wrapped([name]), *_quality(node), _cpu(node), _memory(node)]
     for label, rx, tx in (
         ("network", node.net_rx_mb_s, node.net_tx_mb_s),
         ("infiniband", node.ib_rx_mb_s, node.ib_tx_mb_s),

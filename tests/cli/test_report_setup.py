@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from hpclaunch.cli.report_setup import setup_rows
+from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
@@ -54,6 +55,17 @@ def test_everything_that_is_known_is_there(tmp_path: Path) -> None:
     assert rows["wall time"].startswith("1 h 05 min")
     assert rows["versions"] == "hpclaunch 0.1.0, torch 2.9.1, trl 0.25.0"
     assert rows["command"] == "hpclaunch sbatch llama3-8b-lora --gpu a100_80"
+
+
+def test_what_earns_rewards_and_where_completions_are_written(tmp_path: Path) -> None:
+    record = msgspec.structs.replace(RECORD, server_nodes=1)
+    (tmp_path / "recipe.yaml").write_text(to_yaml(load("grpo")))
+    (tmp_path / "completions.jsonl").write_text("{}\n")
+    rows = dict(setup_rows(RunFolder(tmp_path), record, EVENTS))
+    assert rows["method"].startswith("grpo, LoRA, rank")
+    assert "shared_words" in rows["rewards"]
+    assert rows["completions"] == f"{tmp_path}/completions.jsonl"
+    assert "(a100_80), and 1 with the server that writes completions, " in rows["layout"]
 
 
 def test_an_own_program_or_a_lost_recipe_leaves_its_rows_out(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ def job(
     gpus: int = 4,
     seconds: int = SECONDS,
     transport: str | None = None,
+    roles: Mapping[str, str] | None = None,
     **events: Any,
 ) -> Analysis:
     traces.record(folder, nodes=nodes, gpus=gpus, seconds=seconds, gpu=gpu, host=host)
     context = JobContext(
-        events=tuple(traces.events(seconds, **events)), fixes=FIXES, transport=transport
+        events=tuple(traces.events(seconds, **events)),
+        fixes=FIXES,
+        transport=transport,
+        roles=roles or {},
     )
     return analyse_folder(folder, context)
 

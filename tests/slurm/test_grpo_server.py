@@ -38,6 +38,11 @@ def test_the_last_node_serves_and_ends_with_the_training(user: User) -> None:
     steps = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     rewards = [step["metrics"]["reward"] for step in steps if step["event"] == "step"]
     assert len(rewards) == 3
+    looked = user.hpclaunch("watch", "one", "--once", "--json")
+    seen = json.loads(looked.stdout)
+    served_by = (folder / "logs/server-nodes").read_text().strip()
+    assert seen["server_node"] == served_by and not seen["nodes_of_earlier_attempts"], seen
+    assert f"{served_by} (server: writes completions)" in user.hpclaunch("report", "one").stdout
     sampled = {path.name.partition(".")[0] for path in (folder / "metrics").glob("*.jsonl")}
     assert len(sampled) == 2, "the server's node is sampled, too"
     assert user.jobs_left() == ""

@@ -100,7 +100,7 @@ def test_a_failed_reward_is_named_and_the_run_goes_on_when_it_is_mended(
     eos = json.loads((tiny / "config.json").read_text())["eos_token_id"]
     bias = f"training.generation_kwargs={{sequence_bias: [[[{eos}], 4.5]]}}"
     groups = ("training.per_device_train_batch_size=2", "training.num_generations=2")
-    folder = make(tmp_path / "run", tiny, 3, bias, *groups)
+    folder = make(tmp_path / "run", tiny, 3, bias, *groups, "method.kind=qlora")
     outcome = launch(folder, 2)
     assert outcome.code == 1
     kind, headline = cause_of(folder, outcome)

@@ -237,13 +237,13 @@ def test_a_later_start_tokenizes_nothing_and_trains_the_same(
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("objective", ["dpo"])
+@pytest.mark.parametrize("objective", ["kto"])  # its trainer pairs the rows that are kept
 def test_rows_of_other_objectives_are_kept_too(
     tmp_path: Path, tiny: Path, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPCLAUNCH_CACHE", str(tmp_path / "cache"))
     data = write_jsonl(tmp_path / "rows.jsonl", [ROWS[objective](n) for n in range(32)])
-    seen = []
+    seen, kept = [], []
     for name, prepared in (("plain", False), ("kept", True), ("again", True)):
         folder = make_run(tmp_path / name, short(tiny, data, steps=2), base=objective)
         if prepared:
@@ -251,8 +251,10 @@ def test_rows_of_other_objectives_are_kept_too(
             assert done.code == 0, done.said
             assert ("tokenized before" in done.out) is (name == "again")
         if name == "kept":
+            kept = sorted((tmp_path / "cache" / "prepared").glob("*/**/*"))
             continue
         done = launch(folder, 2)
         assert done.code == 0, done.said
         seen.append(losses(folder))
     assert seen[0] == pytest.approx(seen[1], abs=1e-6)
+    assert kept == sorted((tmp_path / "cache" / "prepared").glob("*/**/*")), "nobody wrote there"

@@ -1,4 +1,4 @@
-# launch.sh, version 10 (raise it with every change; tests/render holds its checksum):
+# launch.sh, version 11 (raise it with every change; tests/render holds its checksum):
 # what every job of hpclaunch does around its training. The same file for every job.
 # shellcheck shell=bash
 #
@@ -287,6 +287,7 @@ serve() {
     # Not the ranks' port: another job of this user may share the node.
     export HPCLAUNCH_SERVER=$node$suffix HPCLAUNCH_SERVER_PORT=$((10000 + (SLURM_JOB_ID + 11003) % 22000))
     rm -f "$HPCLAUNCH_RUN/logs/server-exit"
+    echo "$node" >>"$HPCLAUNCH_RUN/logs/server-nodes"  # of each attempt; the newest last
     trap server_lost USR2
     echo "hpclaunch: starting the server on $node (logs/server.log)"
     keep_server srun --overlap --export=ALL --nodes=1 --ntasks=1 "${options[@]}" --nodelist="$node" "$@" &
@@ -343,7 +344,7 @@ stop_server() {
         kill -0 "$server" 2>/dev/null || break
         sleep 0.2
     done
-    kill -KILL "$server" 2>/dev/null
+    kill -KILL "$server" 2>/dev/null || :
 }
 
 train() {

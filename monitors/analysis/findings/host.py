@@ -24,7 +24,7 @@ def out_of_memory(evidence: Evidence) -> Finding | None:
     """The kernel killed for memory, or the job came close to its limit."""
     killed = sorted(
         node.node
-        for node in evidence.timeline.nodes
+        for node in (*evidence.timeline.nodes, *evidence.others)
         if (evidence.peak(node, "oom_kills_s") or 0.0) > 0
     )
     shares = {}

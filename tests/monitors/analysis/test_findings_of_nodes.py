@@ -273,3 +273,18 @@ def test_checkpoints_every_few_seconds_are_not_the_networks(tmp_path: Path) -> N
         events.append({"time": NOON + at + 3.4, "event": "checkpoint", "seconds": 3.4})
     found = analyse_folder(tmp_path, JobContext(events=tuple(events)))
     assert [finding.key for finding in found.findings] == ["checkpoints"]
+
+
+def test_a_node_that_serves_is_no_idle_peer(tmp_path: Path) -> None:
+    idle = in_training(lambda n, _i, _t: {"sm_pct": 0, "power_w": 60.0} if n == "n3" else {})
+    killed = lambda n, t: {"oom_kills": 1 if n == "n3" and t > 300 else 0}  # noqa: E731
+    peers = job(tmp_path / "peers", idle, nodes=3)
+    assert peers.findings[0].key == "unused"
+    served = job(tmp_path / "served", idle, nodes=3, roles={"n3": "server"})
+    assert served.findings == ()
+    assert [node.role for node in served.report.nodes] == ["", "", "server"]
+    assert served.figures.gpu_hours == peers.figures.gpu_hours, "it is paid for all the same"
+    apart = [run.figures.tokens_per_second_per_gpu or 0 for run in (served, peers)]
+    assert apart[0] == pytest.approx(1.5 * apart[1])
+    found = job(tmp_path / "killed", idle, killed, nodes=3, roles={"n3": "server"})
+    assert found.verdict == "n3 ran out of memory."
