@@ -1,7 +1,7 @@
-"""What a secret looks like: one list of names and shapes, for all that is written or passed on.
+"""What a secret looks like: by its shape or its name, for all that is written or passed on.
 
 A false alarm costs a user a line to read; a miss puts a password into a script, a record and the
-process list of every node. Shapes are those that services give their keys; under a telling name
+process list of every node. Shapes are in `hpclaunch.secret_shapes`; under a telling name
 (`--password`, `MY_TOKEN=`) any value that could be one counts.
 """
 
@@ -11,44 +11,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 
-_SHAPES = (
-    r"hf_[A-Za-z0-9]{20,}",
-    r"api_org_[A-Za-z0-9]{20,}",
-    r"gh[pousr]_[A-Za-z0-9]{30,}",
-    r"github_pat_[A-Za-z0-9_]{20,}",
-    r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent)-[\w-]{20,}",
-    r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
-    r"xapp-\d-[A-Za-z0-9-]{10,}",
-    r"hooks\.slack\.com/services/\w+/\w+/\w+",
-    r"discord(?:app)?\.com/api/webhooks/\d+/[\w-]+",
-    r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}",
-    r"AIza[\w-]{30,}",
-    r"ya29\.[\w-]{20,}",
-    r"wandb_v\d_[\w-]{20,}",
-    r"sk-[A-Za-z0-9_-]{20,}",
-    r"(?:r8|npm|dop_v1|dckr_pat|nvapi|tskey|lin_api|pat)[-_][A-Za-z0-9_-]{30,}",
-    r"pypi-[\w-]{50,}",
-    r"hvs\.[\w-]{20,}",
-    r"AGE-SECRET-KEY-1[0-9A-Z]{50,}",
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
-    r"(?:AccountKey|SharedAccessKey|SharedAccessSignature)=[^;\s]+",
-)
-_SHAPE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_SHAPES)})")
-_IN_URL = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
+from hpclaunch.secret_shapes import SHAPES
+
+_SHAPE = rf"(?<![A-Za-z0-9])(?:{'|'.join(SHAPES.values())})"
+_IN_URL = r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 """A name and a password inside an address, as proxies and databases have them."""
-_SIGNED_URL = re.compile(
-    r"(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig|se"
-    r"|token|access_token|api_?key|key|auth|password|secret)=[^&\s'\"]{6,}",
-    re.IGNORECASE,
+_SIGNED_URL = (
+    r"(?i:(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig"
+    r"|se|token|access_token|api_?key|key|auth|password|secret)=[^&\s'\"]{6,})"
 )
-_HEADER = re.compile(
-    r"(?<=authorization:)\s*\w+\s+\S{6,}|\b(?:bearer|basic) [\w.~+/-]{12,}=*", re.IGNORECASE
-)
-_PATTERNS = (_SHAPE, _IN_URL, _SIGNED_URL, _HEADER)
+_HEADER = r"(?i:(?<=authorization:)\s*\w+\s+\S{6,}|\b(?:bearer|basic) [\w.~+/-]{12,}=*)"
 
-_PAIR = re.compile(
+_PAIR = (
     r"""((?<![\w-])--?[A-Za-z][\w-]+(?=\s)|[A-Za-z_][\w.-]{2,60}(?=["']?\s{0,2}[=:]))"""
     r"""(["']?\s{0,2}[=:]\s{0,2}["']?|\s+)([^\s"',;&<>(){}\[\]]{4,})"""
 )
@@ -81,9 +57,20 @@ MIN_ENTROPY_BITS = 3.0
 """Bits in a character of a random key; English words have 2.5 to 4, but they hold no digits."""
 
 
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    """Return the shapes, compiled where the first text is looked at: that takes some 20 ms."""
+    return tuple(map(re.compile, (_SHAPE, _IN_URL, _SIGNED_URL, _HEADER)))
+
+
+@cache
+def _pair() -> re.Pattern[str]:
+    return re.compile(_PAIR)
+
+
 def find_secret(text: str) -> str | None:
     """Return the first part of a text that has the shape of a secret, None where none has."""
-    for pattern in _PATTERNS:
+    for pattern in _patterns():
         match = pattern.search(text)
         if match:
             return match.group()
@@ -102,9 +89,9 @@ def mask(text: str) -> str:
     `--token ...`, `"api_key": "..."`. Under a name such as `key` only what is random counts: keys
     are names of tensors, too.
     """
-    for pattern in _PATTERNS:
+    for pattern in _patterns():
         text = pattern.sub("***", text)
-    return _PAIR.sub(_masked_pair, text)
+    return _pair().sub(_masked_pair, text)
 
 
 def _masked_pair(match: re.Match[str]) -> str:

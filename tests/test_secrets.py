@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import string
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpclaunch.cli.main import run
 from hpclaunch.errors import UserError
 from hpclaunch.run.events import log_event
+from hpclaunch.secret_shapes import SHAPES
 from hpclaunch.secrets import MIN_CHANGES, find_secret, is_secret, mask, secret_argument
 from hpclaunch.slurm.environment import (
     for_submission,
@@ -25,38 +25,29 @@ from hpclaunch.slurm.environment import (
 )
 from tests.monitors import traces
 from tests.run.making import run_in
+from tests.secret_keys import KEYS, random_text
 
-ALNUM = string.ascii_letters + string.digits
-
-
-def random_text(length: int, alphabet: str = ALNUM) -> st.SearchStrategy[str]:
-    return st.text(alphabet=alphabet, min_size=length, max_size=length)
-
-
-def with_prefix(prefix: str, length: int, alphabet: str = ALNUM) -> st.SearchStrategy[str]:
-    return random_text(length, alphabet).map(lambda rest: prefix + rest)
-
-
-UPPER = string.ascii_uppercase + string.digits
-SECRETS = st.one_of(
-    with_prefix("hf_", 34),
-    *[with_prefix(f"gh{kind}_", 36) for kind in "pousr"],
-    with_prefix("github_pat_", 60, ALNUM + "_"),
-    with_prefix("glpat-", 20),
-    with_prefix("xoxb-", 40),
-    with_prefix("AKIA", 16, UPPER),
-    with_prefix("ASIA", 16, UPPER),
-    with_prefix("AIza", 35),
-    with_prefix("sk-", 40),
-    with_prefix("sk-ant-api03-", 40),
-    st.tuples(*[random_text(20)] * 3).map(lambda parts: "eyJ" + ".".join(parts)),
+ADDRESSES = (
     random_text(12).map(lambda word: f"postgres://me:{word}@db/x"),
     random_text(40).map(lambda word: f"https://b.s3/x?a=1&X-Amz-Signature={word}"),
     random_text(40).map(lambda word: f"https://x.blob/y?sp=r&sig={word}"),
     random_text(40).map(lambda word: f"Authorization: Bearer {word}"),
-    st.just("-----BEGIN OPENSSH PRIVATE KEY-----"),
-    random_text(40).map(lambda word: f"AccountName=x;AccountKey={word}=="),
 )
+SECRETS = st.one_of(*ADDRESSES, *[key for keys in KEYS.values() for key in keys])
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_each_shape_is_that_of_its_services_keys(service: str) -> None:
+    assert service in KEYS, "a shape without an example in tests/secret_keys.py"
+    shape = re.compile(SHAPES[service])
+
+    @settings(max_examples=20, database=None)
+    @given(st.one_of(*KEYS[service]))
+    def check(key: str) -> None:
+        assert shape.search(key), key
+        assert key[-12:] not in mask(key) or key.startswith("-----BEGIN")
+
+    check()
 
 
 @given(SECRETS, st.sampled_from(["", "x=", "--option=", "see "]), st.sampled_from(["", " end"]))
@@ -169,6 +160,19 @@ def test_a_random_value_under_a_telling_name_is_masked_in_a_log(line: str, value
         "unexpected keyword argument 'attn_implementation'", "HF_TOKEN is not set",
         "--key-file /home/me/key --tokens 4096", "cache key: 2026-11-27T10:00:00",
         "OSError: [Errno 28] No space left on device: '/scratch/me/step-12'",
+        "commit 3f786850e387550fdab836ed7e6dc881de23001b of hf_transfer", "npm_config_registry_url",
+        "GPU-8f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0", "MIG-6a1f0c3e-2b4d-5f60-9182-a3b4c5d6e7f8",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "cache-key-d41d8cd98f00b204e9800998ecf8427e", "pat-reading-comprehension-of-long-texts",
+        "sk-learn-contrib-and-other-extensions", "s.gradient_accumulation_steps", "dp.size()",
+        "key-value-cache-of-the-attention-layers", "fw_bw_time_of_the_last_step",
+        "rnd_seed_everything",
+        "SG.all_gather_into_tensor.default", "hv.module_of_the_encoder", "xai-org/grok-1",
+        "nvapi-python-bindings", "pypi-mirror.example.org/simple/pip", "v1.0-rc2-3-gdeadbeef",
+        "wandb: run-20261127_101500-1a2b3c4d", "AKID-less", "SKIPPED 32", "LTAI", "ops_per_second",
+        "model-00001-of-00030.safetensors", "ghost_writer_of_long_stories_and_poems", "glue-mnli",
+        "torch-2.13.0+cu130-cp311-cp311-manylinux_2_28_x86_64.whl", "A3-cluster", "age-secret-key",
+        "eyJ is how they begin", "gloo-agent-on-the-first-node-of-the-job", "fm2_layers", "1//0",
     ],
 )  # fmt: skip
 def test_an_ordinary_line_of_a_log_stays_as_it_is(line: str) -> None:

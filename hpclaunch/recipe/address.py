@@ -6,6 +6,7 @@ import re
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError
+from hpclaunch.secrets import find_secret
 
 PACKAGES = {
     "s3": "s3fs",
@@ -51,8 +52,6 @@ def check_addresses(document: Document) -> None:
 
 def address_problem(url: str) -> tuple[str, str] | None:
     """Return what is wrong with an address and the fix, None for a valid one."""
-    from hpclaunch.secrets import find_secret  # its patterns take a while to compile
-
     match = _SCHEME.fullmatch(url)
     if match and (_PASSWORD.match(match.group(2)) or "?" in url or find_secret(url)):
         return (
