@@ -178,8 +178,16 @@ class _Drafter:
             value = resolved(written, self._place)
             if key in _PATH_KEYS and isinstance(value, str):
                 value = self._absolute(value)
+            elif key == "data.sources" and isinstance(value, list):
+                value = [self._source(each) for each in value]
             words.append(f"{key}={json.dumps(value)}")
         return tuple(words)
+
+    def _source(self, value: Any) -> Any:
+        """Return an entry of `data.sources` with its path from the file's folder."""
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            return value  # refused where the recipe is read
+        return {**value, "name": self._absolute(value["name"])}
 
     def _absolute(self, value: str) -> str:
         """Return what is a path as it counts from the file's folder; a hub id as it is."""

@@ -74,6 +74,9 @@ def _makers(spec: PipelineSpec, document: Document, folder: Path) -> dict[Path, 
 def _paths(stage: StageSpec) -> list[str]:
     """Return what a stage names that may be the output of another: its inputs, and its data."""
     named = [stage.set.get(key) for key in ("data.name", "data.validation", "model.name")]
+    sources = stage.set.get("data.sources")
+    if isinstance(sources, list):
+        named += [each.get("name") for each in sources if isinstance(each, dict)]
     return [*as_list(stage.inputs), *(each for each in named if isinstance(each, str))]
 
 

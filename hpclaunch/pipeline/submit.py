@@ -18,6 +18,7 @@ from hpclaunch.pipeline.draft import DraftedPipeline, DraftedStage
 from hpclaunch.pipeline.record import COPY, Pipeline, PipelineStage, run_folder
 from hpclaunch.pipeline.state import StageStatus
 from hpclaunch.plan.plan import make_plan
+from hpclaunch.recipe.mixture import parts_of
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job, render_job
 from hpclaunch.run.folder import RunFolder, write_atomic
@@ -58,7 +59,8 @@ def without(data: CheckData, pending: Sequence[str]) -> CheckData:
     """Return a look at data that leaves out what an earlier stage makes."""
 
     def look(recipe: Recipe) -> None:
-        if recipe.data.name not in pending and recipe.data.validation not in pending:
+        used = {recipe.data.validation, *(part.data.name for part in parts_of(recipe.data))}
+        if used.isdisjoint(pending):
             data(recipe)
 
     return look

@@ -14,11 +14,13 @@ def scores(folder: RunFolder, recipe: Recipe) -> str:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from hpclaunch.recipe.mixture import parts_of
     from hpclaunch.train.data import load_rows
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final, trust_remote_code=False)
     chat = bool(tokenizer.chat_template)
-    rows = load_rows(recipe.data, recipe.objective, chat=chat, check=False)
+    part = parts_of(recipe.data)[0].data
+    rows = load_rows(part, recipe.objective, chat=chat, check=False)
     options: dict[str, Any] = {"dtype": getattr(torch, recipe.model.dtype), "num_labels": 1}
     kind = AutoModelForSequenceClassification
     if (folder.final / "adapter_config.json").is_file():

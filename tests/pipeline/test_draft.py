@@ -209,3 +209,14 @@ def test_the_ready_pipelines(tmp_path: Path, file: Path, monkeypatch: pytest.Mon
         assert stage.after or later or len(made.stages) == 1 or stage.kind == "eval"
     assert len([line for line in (file.parent / "README.md").read_text().splitlines()
                 if line.startswith("hpclaunch ")]) <= 5  # fmt: skip
+
+
+def test_a_source_of_data_may_be_what_an_earlier_stage_makes(tmp_path: Path) -> None:
+    several = "data.name: null, data.sources: [{name: data.jsonl}]"
+    made = drafted(tmp_path, CHAIN.replace("data.name: data.jsonl", several))
+    tune = made.stages[1]
+    assert tune.after == ("prepare",)
+    assert tune.job.plan.recipe.data.sources[0].name == str(tmp_path / "data.jsonl")
+    looked: list[Recipe] = []
+    check_pipeline(made, looked.append)
+    assert len(looked) == 1, "only that of the stage whose data is there"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.document import dump
+from hpclaunch.recipe.mixture import parts_of
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.events import newest
@@ -77,15 +78,18 @@ def _head(facts: Facts) -> dict[str, Any]:
     base = facts.recipe.model.name if facts.recipe else facts.base
     if base and not is_local(base) and not base.startswith("builtin:"):
         head["base_model"] = base
-    data = facts.recipe.data.name if facts.recipe else "builtin:"
-    if not is_local(data) and not data.startswith("builtin:"):
-        head["datasets"] = [data]
+    parts = parts_of(facts.recipe.data) if facts.recipe else ()
+    used = dict.fromkeys(part.data.name for part in parts)
+    public = [name for name in used if not is_local(name) and not name.startswith("builtin:")]
+    if public:
+        head["datasets"] = public
     quantized = any(name == "quantize" for name, _ in facts.stages)
     if facts.adapter:
         head["library_name"] = "peft"
     elif not quantized:
         head["library_name"] = "transformers"
-    head["pipeline_tag"] = "text-generation"
+    scores = facts.recipe is not None and facts.recipe.objective_spec.scores
+    head["pipeline_tag"] = "text-classification" if scores else "text-generation"
     head["tags"] = ["hpclaunch", *(["lora"] if facts.adapter else [])]
     return head
 
@@ -115,10 +119,11 @@ def _modules(modules: str | list[str]) -> str:
 def _data_rows(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.recipe is None:
         return
-    data = facts.recipe.data
-    revision = f" at {data.revision}" if data.revision else ""
-    subset = f", {data.subset}" if data.subset else ""
-    yield "data", f"{public_name(data.name)}{subset}{revision}, split {data.split}"
+    for data, weight in parts_of(facts.recipe.data):
+        revision = f" at {data.revision}" if data.revision else ""
+        subset = f", {data.subset}" if data.subset else ""
+        often = f", each row {weight:g} times" if weight != 1 else ""
+        yield "data", f"{public_name(data.name)}{subset}{revision}, split {data.split}{often}"
     seen = newest([dict(event) for event in facts.events], "data") or {}
     yield "samples", _count(seen.get("samples"))
     yield "tokens of an epoch", _count(seen.get("tokens"))

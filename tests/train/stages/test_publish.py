@@ -71,6 +71,17 @@ def test_a_card_has_what_the_run_knows() -> None:
         assert text in card
 
 
+def test_a_card_names_each_of_several_datasets_and_what_a_reward_model_is(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text("{}\n")
+    names = ("{name: owner/one, weight: 2}", "{name: owner/two}", f"{{name: {tmp_path}/own.jsonl}}")
+    words = ["data.name=null", "data.validation_split=null", f"data.sources=[{', '.join(names)}]"]
+    recipe = load("reward", words)
+    card = model_card(Facts(name="m", recipe=recipe))
+    assert head_of(card)["datasets"] == ["owner/one", "owner/two"]
+    assert head_of(card)["pipeline_tag"] == "text-classification"
+    assert "owner/one, split train, each row 2 times" in card and "own.jsonl" in card
+
+
 def test_local_paths_secrets_and_markup_stay_out(tmp_path: Path) -> None:
     data = tmp_path / "private" / "a|b<script>.jsonl"
     data.parent.mkdir()
