@@ -39,6 +39,7 @@ def start(drafted: DraftedPipeline, command: Sequence[str], *, dry_run: bool, as
     print_notes(dict.fromkeys(note for each in drafted.stages for note in each.job.plan.notes))
     if drafted.stages[0].job.plan.launch.mode == "local":
         return _run_here(drafted, command)
+    _say_too_large(drafted)
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.withheld import say_withheld
     from hpclaunch.pipeline.submit import submit_pipeline
@@ -61,6 +62,7 @@ def _print_dry(drafted: DraftedPipeline, as_json: bool) -> None:
                 "after": each.after,
                 "script": each.job.script,
                 "recipe": each.job.recipe if each.kind == "recipe" else None,
+                "prediction": _predicted(each),
             }
             for each in drafted.stages
         ]
@@ -72,7 +74,36 @@ def _print_dry(drafted: DraftedPipeline, as_json: bool) -> None:
         options = " ".join(str(option) for option in plan.options if option.flag != "--job-name")
         lines.append((each.name, _kind(each), ", ".join(each.after), options or _here(each)))
     print(table(lines))
-    print(rows([("folder", str(drafted.folder))]))
+    plans = [(each.name, line) for each in drafted.stages for line in _predicted(each)]
+    print(rows([*plans, ("folder", str(drafted.folder))]))
+
+
+def _say_too_large(drafted: DraftedPipeline) -> None:
+    """Name trainings that will not fit; where that is only predicted, the chain goes on."""
+    from hpclaunch.cli.prediction import prediction
+    from hpclaunch.errors import UserError
+
+    for each in drafted.stages:
+        if each.kind == "recipe":
+            try:
+                prediction(each.job, force=False)
+            except UserError as error:
+                say(f"{each.name}: {error.message}; submitted all the same")
+
+
+def _predicted(stage: DraftedStage) -> list[str]:
+    """Return what a stage will take of memory and time, a line each; none where nobody asks."""
+    if stage.kind == "recipe":
+        from hpclaunch.cli.prediction import prediction
+
+        return (prediction(stage.job, force=True) or "").splitlines()
+    if stage.wanted is None:
+        return []
+    from hpclaunch.cli.stage_prediction import prediction_rows
+    from hpclaunch.stages.draft import prediction_of
+
+    found = prediction_rows(prediction_of(stage.job, stage.wanted))
+    return [f"{row[0]}: {row[1]}" for row in found[:1]]
 
 
 def _kind(stage: DraftedStage) -> str:

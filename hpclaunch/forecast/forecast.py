@@ -31,7 +31,7 @@ from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
-from hpclaunch.recipe.schema import Data, Recipe
+from hpclaunch.recipe.schema import Data, Model, Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
 
@@ -49,6 +49,8 @@ class PredictionRequest:
     """Between nodes, in GB/s, where the user gives it."""
     node_memory_bytes: int | None = None
     """What a job gets of a node's memory; None: what the site says, for its share of the GPUs."""
+    shape_of: str = ""
+    """Hub id or folder of the model whose config counts, where the recipe's is not there yet."""
     chosen_level: bool = False
     """The recipe left its level of activation checkpointing open; what it says was chosen."""
 
@@ -99,11 +101,12 @@ def forecast(
             "leave --engine deepspeed out",
         )
     check_groups(recipe, recipe.fsdp.sharding, request.nodes, request.gpus_per_node)
-    config, origin = model_config(recipe.model, environment, ask_hub=ask_hub)
+    shape = Model(name=request.shape_of) if request.shape_of else recipe.model
+    config, origin = model_config(shape, environment, ask_hub=ask_hub)
     if config is None:
         raise UserError(
             f"nothing is known of the model's size: {origin}",
-            f"fetch it: hpclaunch fetch {recipe.model.name}",
+            f"fetch it: hpclaunch fetch {shape.name}",
         )
     check_model(recipe, config)
     model = architecture(config, recipe.model.name)
@@ -181,6 +184,7 @@ def predict(plan: Plan, environment: Mapping[str, str] = os.environ) -> Forecast
         gpu,
         node_memory_bytes=granted_bytes(plan.options, plan.launch.node_memory_mib),
         chosen_level=plan.launch.chosen_level,
+        shape_of=plan.launch.shape_of,
     )
     return forecast(request, environment, ask_hub=False)
 

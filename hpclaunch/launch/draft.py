@@ -57,11 +57,11 @@ def draft(
     site = load_site(request.site or site_here(request.mode))
     machine = machine or machine_for(request, site, variables)
     if not request.program:
-        recipe = _with_batch(recipe, site, machine, variables)
+        recipe = _with_batch(request, recipe, site, machine, variables)
     if request.auto_sharding or request.auto_batch:
         recipe = _with_auto(request, recipe, site, machine, variables)
     if not request.program and machine.resources.gpus:
-        recipe = resolve_level(_to_predict(recipe, site, machine), variables)
+        recipe = resolve_level(_to_predict(request, recipe, site, machine), variables)
     runs_dir = (request.runs_dir or default_runs_dir()).absolute()
     numbered = "" if request.name else _stem(request, recipe)
     name = request.name or next_name(runs_dir, numbered)
@@ -85,6 +85,7 @@ def draft(
         modules=request.modules,
         stage=request.stage,
         part_of_allocation=machine.part_of_allocation,
+        shape_of=request.shape_of,
         group=request.group,
         test_run=request.test_run,
         numbered=numbered,
@@ -136,23 +137,25 @@ def _with_auto(
         raise UserError(
             "auto predicts the built-in trainer on GPUs", "name the sharding, and leave --batch out"
         )
-    to_predict = _to_predict(recipe, site, machine)
+    to_predict = _to_predict(request, recipe, site, machine)
     free_batch = request.auto_batch or BATCH in recipe.follows_global_batch
     chosen = {"sharding": request.auto_sharding, "batch": free_batch}
     return resolve_auto(to_predict, variables, **chosen)
 
 
 def _with_batch(
-    recipe: Recipe, site: Site, machine: Machine, variables: Mapping[str, str]
+    request: Request, recipe: Recipe, site: Site, machine: Machine, variables: Mapping[str, str]
 ) -> Recipe:
     """Return the recipe with the batch that its global batch leaves to each rank."""
     processes = machine.resources.cpu_processes
     if processes:
         return divide(recipe, machine.resources.node_count * processes)
-    return resolve_batch(_to_predict(recipe, site, machine), variables)
+    return resolve_batch(_to_predict(request, recipe, site, machine), variables)
 
 
-def _to_predict(recipe: Recipe, site: Site, machine: Machine) -> PredictionRequest:
+def _to_predict(
+    request: Request, recipe: Recipe, site: Site, machine: Machine
+) -> PredictionRequest:
     resources = machine.resources
     return PredictionRequest(
         recipe,
@@ -161,6 +164,7 @@ def _to_predict(recipe: Recipe, site: Site, machine: Machine) -> PredictionReque
         resources.gpus or 1,
         resources.gpu,
         node_memory_bytes=_node_memory(machine),
+        shape_of=request.shape_of,
     )
 
 
@@ -183,7 +187,7 @@ def _host_memory(
     if request.program or request.stage or not resources.gpus or resources.mem or whole_node:
         return None  # or nothing depends on it
     try:
-        made = forecast(_to_predict(recipe, site, machine), variables, ask_hub=False)
+        made = forecast(_to_predict(request, recipe, site, machine), variables, ask_hub=False)
     except UserError:
         return None  # nothing is known of the model: the plan says it
     return -(-made.estimate.host.peak // 2**20)

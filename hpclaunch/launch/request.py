@@ -104,6 +104,9 @@ class Request:
     """Where a program of the user's own starts; by default the current folder."""
     pending: tuple[str, ...] = ()
     """Paths of models and data that an earlier job makes: they need not be there yet."""
+    shape_of: str = ""
+    """Where an earlier job makes the recipe's model: hub id or folder of a model of its shape, by
+    which memory and time are predicted."""
     group: str = ""
     """Name of the sweep or pipeline that the run belongs to; its folder lies beside the run's."""
 

@@ -17,7 +17,7 @@ from hpclaunch.launch.request import Request
 from hpclaunch.pipeline.order import absolute, waits_for
 from hpclaunch.pipeline.references import references, resolved
 from hpclaunch.pipeline.schema import PipelineSpec, StageSpec, as_list
-from hpclaunch.pipeline.takes import source_of, stage_settings, takes_weights
+from hpclaunch.pipeline.takes import shape_after, source_of, stage_settings, takes_weights
 from hpclaunch.plan.resources import Mode, Resources, check_name
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.render.job import Job
@@ -41,6 +41,8 @@ class DraftedStage:
     """Paths that earlier stages make."""
     wanted: StageRequest | None = None
     """Of a stage of hpclaunch."""
+    shape_of: str = ""
+    """A model of the shape that its weights will have; '' where that is not known."""
 
 
 @frozen
@@ -141,6 +143,7 @@ class _Drafter:
             group=self._name,
             cwd=self._folder,
             pending=pending,
+            shape_of=self._shape(stage),
         )
         wanted = None
         if stage.stage:
@@ -153,7 +156,8 @@ class _Drafter:
             job = draft(
                 replace(request, recipe=self._recipe(stage), overrides=self._overrides(stage))
             )
-        self.done[name] = DraftedStage(name, stage.kind, after, job, pending, wanted)
+        shape = shape_after(job, stage.kind, pending, wanted.sources if wanted else ())
+        self.done[name] = DraftedStage(name, stage.kind, after, job, pending, wanted, shape)
 
     def _place(self, name: str, part: str) -> str:
         """Return the folder that a reference stands for. Raises UserError where there is none."""
@@ -162,6 +166,11 @@ class _Drafter:
             takes_weights(made.name, made.kind, made.job.plan.recipe)
         folder = made.job.plan.launch.folder
         return str(folder / "final" if part == "final" else folder)
+
+    def _shape(self, stage: StageSpec) -> str:
+        """Return a model of the shape that a recipe's model will have, made by an earlier stage."""
+        found = references(stage.set.get("model.name"))
+        return next((self.done[other].shape_of for other, part in found if part == "final"), "")
 
     def _recipe(self, stage: StageSpec) -> str:
         text = str(stage.recipe)
@@ -215,7 +224,7 @@ class _Drafter:
                 sources.append(source_of(reference))
             else:
                 takes_weights(made.name, made.kind, made.job.plan.recipe)
-                sources.append(source_of(made.job, made.kind, made.pending))
+                sources.append(source_of(made.job, made.kind, made.pending, made.shape_of))
         return StageRequest(settings, tuple(sources), request)
 
 

@@ -79,14 +79,38 @@ def takes_weights(name: str, kind: str, recipe: Recipe) -> None:
         raise UserError(f"{name} ({kind}) leaves no model", "name the stage that made the model")
 
 
-def source_of(made: Job | str, kind: str = "recipe", pending: Sequence[str] = ()) -> KnownSource:
+def source_of(
+    made: Job | str, kind: str = "recipe", pending: Sequence[str] = (), shape_of: str = ""
+) -> KnownSource:
     """Return what a stage takes: of an earlier stage's job, or of a run or model by its name.
 
-    `pending`: paths that are not there yet when the earlier stage is drafted. Raises UserError.
+    `pending`: paths that are not there yet when the earlier stage is drafted; `shape_of`: what
+    `shape_after` says of that stage. Raises UserError.
     """
     if isinstance(made, str):
         return resolve(made)
     launch, recipe = made.plan.launch, made.plan.recipe
     source = Source(name=launch.name, run=str(launch.folder))
-    known = kind == "recipe" and recipe.model.name not in pending
-    return KnownSource(source, None, recipe=recipe if known else None)
+    if kind != "recipe":
+        return KnownSource(source, None, shape_of=shape_of, writes_model=True)
+    if recipe.model.name not in pending:
+        return KnownSource(source, None, recipe=recipe)
+    return KnownSource(source, None, recipe=recipe if shape_of else None, shape_of=shape_of)
+
+
+def shape_after(
+    made: Job, kind: str, pending: Sequence[str], sources: Sequence[KnownSource]
+) -> str:
+    """Return a model of the shape that a stage's weights will have: its hub id or folder.
+
+    '' where that is not known: of a program of the user's own, and of quantized weights.
+    """
+    recipe, launch = made.plan.recipe, made.plan.launch
+    if kind == "recipe":
+        return launch.shape_of or ("" if recipe.model.name in pending else recipe.model.name)
+    if kind != "merge" or not sources:
+        return ""
+    known = sources[0]
+    whole = str(known.weights) if known.weights is not None and known.adapter is None else ""
+    trained = known.recipe.model.name if known.recipe is not None else ""
+    return known.shape_of or known.base or known.source.model or whole or trained

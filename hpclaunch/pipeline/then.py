@@ -13,7 +13,13 @@ from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
 from hpclaunch.pipeline.draft import DraftedPipeline, DraftedStage
 from hpclaunch.pipeline.record import COPY
-from hpclaunch.pipeline.takes import leaves_weights, source_of, stage_settings, takes_weights
+from hpclaunch.pipeline.takes import (
+    leaves_weights,
+    shape_after,
+    source_of,
+    stage_settings,
+    takes_weights,
+)
 from hpclaunch.plan.resources import Resources
 from hpclaunch.run.find import default_runs_dir, next_name
 from hpclaunch.site.sbatch_options import kept_by
@@ -35,7 +41,8 @@ def draft_then(request: Request, then: Sequence[str]) -> DraftedPipeline:
     request = replace(request, runs_dir=runs_dir, group=name)
     first = draft(replace(request, name=f"{name}.{FIRST}"))
     kind = "command" if request.program else "recipe"
-    stages = [DraftedStage(FIRST, kind, (), first)]
+    shape = shape_after(first, kind, (), ())
+    stages = [DraftedStage(FIRST, kind, (), first, shape_of=shape)]
     for text in then:
         words = _words(text)
         taken = next(stage for stage in reversed(stages) if leaves_weights(stage.kind))
@@ -72,7 +79,7 @@ def _stage(
                 f"--then {kind}: {word!r} is no setting", f"write --then '{kind} KEY=VALUE'"
             )
         values[key] = parse_value(text)
-    source = source_of(taken.job, taken.kind)
+    source = source_of(taken.job, taken.kind, shape_of=taken.shape_of)
     made = stage_settings(kind, values)
     number = 1 + sum(each.partition("-")[0] == kind for each in names)
     own = kind if number == 1 else f"{kind}-{number}"
@@ -92,7 +99,9 @@ def _stage(
             name=f"{name}.{own}",
         ),
     )
-    return DraftedStage(own, kind, (taken.name,), draft_stage(wanted), wanted=wanted)
+    job = draft_stage(wanted)
+    shape = shape_after(job, kind, (), (source,))
+    return DraftedStage(own, kind, (taken.name,), job, wanted=wanted, shape_of=shape)
 
 
 def _resources(requested: Resources, place: str, *, parallel: bool) -> Resources:

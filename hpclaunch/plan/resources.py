@@ -161,6 +161,8 @@ class Launch:
     """The run takes the first nodes of an allocation that has more."""
     test_run: bool = False
     """The trainer starts twice: the first time it stops after a step, with a checkpoint."""
+    shape_of: str = ""
+    """Where an earlier job makes the recipe's model: hub id or folder of a model of its shape."""
     group: str = ""
     """Name of the sweep or pipeline that the run belongs to."""
     numbered: str = ""

@@ -126,7 +126,7 @@ def check_stage(job: Job, wanted: StageRequest, variables: Mapping[str, str] = o
     stage.check_job(wanted.settings, python, site.internet, {**variables, **site.environment})
     as_job = mode == "sbatch" or (mode == "srun" and "SLURM_JOB_ID" not in variables)
     for known in wanted.sources:
-        for name in filter(None, (known.source.model, known.base)):
+        for name in filter(None, (known.source.model, known.shape_of or known.base)):
             model = Model(name=name, revision=known.source.revision)
             check_access(model, site.internet, {**variables, **site.environment}, as_job)
 

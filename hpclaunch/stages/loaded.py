@@ -24,7 +24,7 @@ _BYTES = {"float32": FP32_BYTES, "bfloat16": BF16_BYTES, "float16": BF16_BYTES}
 
 def model_config(known: KnownSource) -> Mapping[str, Any] | None:
     """Return config.json of the whole model behind a source, None where it is not here."""
-    name = known.base or known.source.model
+    name = known.shape_of or known.base or known.source.model
     if name is None and known.recipe is not None and not known.writes_model:
         name = known.recipe.model.name  # trained whole: its shape stays
     if known.config is not None or name is None:

@@ -41,6 +41,9 @@ class KnownSource:
     """config.json of the model, where it is here."""
     recipe: Recipe | None = field(default=None, repr=False)
     """Of the training behind it; None of a model that is no run's, and where it is damaged."""
+    shape_of: str = ""
+    """Of weights that an earlier job of a chain makes: hub id or folder of a model of their shape.
+    What they are put on is then not there yet either."""
     writes_model: bool = False
     """Of a run that is a stage: it leaves a whole model, whatever its own source is."""
 

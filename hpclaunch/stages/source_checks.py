@@ -15,7 +15,7 @@ def check_sources(sources: Sequence[KnownSource]) -> None:
     """Refuse an adapter whose base is a folder that is not there. Raises UserError."""
     for known in sources:
         base = known.base
-        if base is None or base.startswith("builtin:") or not is_local(base):
+        if base is None or known.shape_of or base.startswith("builtin:") or not is_local(base):
             continue
         if read_json(Path(base) / "config.json") is None:
             raise UserError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.forecast.forecast import predict
 from hpclaunch.launch.check import check
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
@@ -22,6 +23,8 @@ from hpclaunch.pipeline.submit import after_jobs, check_pipeline, write_pipeline
 from hpclaunch.plan.resources import Mode, Resources
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.group import PIPELINE_FILE
+from hpclaunch.stages.draft import prediction_of
+from hpclaunch.stages.need import Prediction, Unknown
 
 ROOT = Path(__file__).parents[2]
 
@@ -220,3 +223,32 @@ def test_a_source_of_data_may_be_what_an_earlier_stage_makes(tmp_path: Path) -> 
     looked: list[Recipe] = []
     check_pipeline(made, looked.append)
     assert len(looked) == 1, "only that of the stage whose data is there"
+
+
+FORESEEN = """
+site: generic
+resources: {gpus: 4, gpu: a100_80, time: "4:00:00"}
+stages:
+  tune: {recipe: llama3.1-8b-full, set: {data.name: a/b}}
+  align: {recipe: llama3.1-8b-dpo-lora, set: {model.name: "${tune.final}", data.name: a/b}}
+  merge: {stage: merge, of: align, resources: {cpu_processes: 1}}
+  again: {recipe: llama3.1-8b-dpo-lora, set: {model.name: "${merge.final}", data.name: a/b}}
+  gen: {stage: generate, of: again, settings: {prompts: [hi]}, resources: {gpus: 1}}
+  small: {stage: quantize, of: merge, settings: {to: nf4}, resources: {gpus: 1}}
+  last: {stage: generate, of: small, settings: {prompts: [hi]}, resources: {gpus: 1}}
+"""
+
+
+def test_what_a_stage_takes_is_predicted_by_the_shape_that_the_chain_keeps(tmp_path: Path) -> None:
+    made = {each.name: each for each in drafted(tmp_path, FORESEEN, "sbatch").stages}
+    shapes = {each: predict(made[each].job.plan, {}) for each in ("tune", "align", "again")}
+    parameters = {0 if found is None else found.model.parameters for found in shapes.values()}
+    known = {
+        name: prediction_of(each.job, each.wanted) for name, each in made.items() if each.wanted
+    }
+    assert isinstance(known["merge"], Prediction) and isinstance(known["small"], Prediction)
+    generated = known["gen"]
+    assert isinstance(generated, Prediction) and generated.memory is not None
+    (whole,) = parameters
+    assert generated.memory.weights > 2 * whole, "the adapter is counted"
+    assert isinstance(known["last"], Unknown), "what quantized weights take once loaded"
