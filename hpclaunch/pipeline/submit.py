@@ -128,12 +128,24 @@ def submit_pipeline(
             made = submit(after_jobs(stage.job, ids), data=lambda _: None)
             submitted = SubmittedStage(stage.name, made.record.name, str(made.record.job_id))
             done.append((submitted, made.folder))
+    except KeyboardInterrupt:
+        if done:
+            raise _interrupted([each for each, _ in done]) from None
+        shutil.rmtree(drafted.folder, ignore_errors=True)
+        raise
     except JobFailed:
         raise  # Slurm may have the job: all folders stay
     except UserError as error:
         _take_back(done, drafted.folder)
         raise UserError(f"{stage.name}: {error.message}", error.fix) from None
     return [each for each, _ in done]
+
+
+def _interrupted(done: Sequence[SubmittedStage]) -> JobFailed:
+    """Return the error of a pipeline of which some stages are in the queue already."""
+    jobs = ", ".join(f"{each.job_id} ({each.name})" for each in done)
+    ids = " ".join(each.job_id for each in done)
+    return JobFailed(f"interrupted; in the queue are {jobs}; cancel them: scancel {ids}", 130)
 
 
 def _take_back(done: Sequence[tuple[SubmittedStage, RunFolder]], group: Path) -> None:
@@ -189,15 +201,20 @@ def resume_pipeline(
     for stage in pipeline.stages:
         if stage.name in rest:
             check(rest[stage.name][0], without(data, stage.pending))
-    submitted = []
-    for stage in pipeline.stages:
-        if stage.name not in rest:
-            continue
-        job, record = rest[stage.name]
-        before = [str(ids[other]) for other in stage.after if other in ids]
-        made = _submit(after_jobs(job, before), record)
-        ids[stage.name] = made.job_id
-        submitted.append(replace(made, name=stage.name))
+    submitted: list[SubmittedStage] = []
+    try:
+        for stage in pipeline.stages:
+            if stage.name not in rest:
+                continue
+            job, record = rest[stage.name]
+            before = [str(ids[other]) for other in stage.after if other in ids]
+            made = _submit(after_jobs(job, before), record)
+            ids[stage.name] = made.job_id
+            submitted.append(replace(made, name=stage.name))
+    except KeyboardInterrupt:
+        if submitted:
+            raise _interrupted(submitted) from None
+        raise
     return submitted
 
 

@@ -26,7 +26,7 @@ PAGE = 4096
 MOST_PAGES = 100
 """A run folder takes fewer."""
 SBATCH = """#!/bin/bash
-case "$*" in *--test-only*) echo 'sbatch: Job 1 to start at now' >&2; exit 0;; esac
+case "$*" in *--test-only*) {tried} echo 'sbatch: Job 1 to start at now' >&2; exit 0;; esac
 echo x >>{calls}
 {more}
 echo 4711
@@ -47,11 +47,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def with_slurm(home: Home, more: str = "") -> Path:
+def with_slurm(home: Home, more: str = "", tried: str = "") -> Path:
     """Give a home Slurm's commands; return the file that the submissions are counted in."""
     programs, calls = home.bare_path(), home.folder / "calls"
     texts = dict.fromkeys(("sinfo", "scontrol", "sacct", "srun"), "#!/bin/bash\nexit 1\n")
-    texts |= {"sbatch": SBATCH.format(calls=calls, more=more), "squeue": "#!/bin/bash\n"}
+    texts |= {
+        "sbatch": SBATCH.format(calls=calls, more=more, tried=tried),
+        "squeue": "#!/bin/bash\n",
+    }
     for name, text in texts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
@@ -141,3 +144,15 @@ def test_an_interruption_while_slurm_takes_the_job(
     assert (done.code, done.err.count("Traceback")) == (130, 0), done
     assert said in done.err
     assert read_record(RunFolder(home.runs / "one")).job_id == known
+
+
+def test_an_interruption_between_two_stages(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    calls = home.folder / "calls"
+    with_slurm(home, tried=f"[ ! -e {calls} ] || {{ kill -INT $PPID; sleep 20; }};")
+    words = ["--cpu-processes", "1", "--name", "one", "--then", "merge", "method.kind=lora"]
+    done = home.call("sbatch", "tiny", *words, timeout=15)
+    assert done.code == 130, done
+    assert "interrupted; in the queue are 4711 (train); cancel them: scancel 4711" in done.err
+    (run,) = home.runs.glob("*/job.sbatch")
+    assert read_record(RunFolder(run.parent)).job_id == "4711"
