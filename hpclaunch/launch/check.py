@@ -26,6 +26,7 @@ from hpclaunch.launch.write_folder import check_writable
 from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.levers import needed_packages
 from hpclaunch.recipe.parallel import check_model
+from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
 from hpclaunch.render.job import Job
@@ -76,7 +77,7 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
             python = job.plan.launch.python.path
             check_storage(job.plan.recipe.checkpoints, python)
             _check_trackers(job.plan.recipe, python)
-        _check_ring(job.plan.recipe, job.plan.launch.shape_of)
+        _check_model(job.plan.recipe, job.plan.launch.shape_of)
         data(job.plan.recipe)
         modules = bool(job.plan.launch.modules or job.plan.site.modules)
         check_rewards(
@@ -86,15 +87,17 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
         )
 
 
-def _check_ring(
+def _check_model(
     recipe: Recipe, shape_of: str = "", variables: Mapping[str, str] = os.environ
 ) -> None:
-    """Refuse context parallelism for a model whose config is here and does not allow it."""
-    if recipe.fsdp.context_parallel > 1:
+    """Refuse context parallelism and QLoRA for a model whose config here does not allow it."""
+    if recipe.fsdp.context_parallel > 1 or recipe.method.kind == "qlora":
         shape = Model(name=shape_of) if shape_of else recipe.model
         config, _ = model_config(shape, variables, ask_hub=False)
         if config is not None:
             check_model(recipe, config)
+            # What an earlier stage of a chain trained or merged is in 16 bits.
+            check_quantized(recipe, {} if shape_of else config)
 
 
 def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.recipe.paths import is_local
+from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.four_bit import keep_unpacked
@@ -92,6 +93,7 @@ def load_model(
     stay on meta until the model is sharded (`hpclaunch.train.loading`); `log` gets a line of that.
     """
     import torch
+    from transformers import Mxfp4Config
 
     from hpclaunch.train import reward_head
 
@@ -121,6 +123,9 @@ def load_model(
         )
 
     config = load_config(where)
+    check_quantized(recipe, config.to_dict())
+    if quantized_by(config.to_dict()) == MXFP4:
+        options["quantization_config"] = Mxfp4Config(dequantize=True)
     with explain("model", where.path), reward_head.quiet(scores):
         (model, report), whole = loading.load(
             recipe, config, vocab_size, fsdp_version, from_pretrained

@@ -36,14 +36,18 @@ learns.
 | `model_type` | ready recipes | LoRA | full | packed | fused | plan |
 |---|---|---|---|---|---|---|
 """
+WRITTEN = {"gpt_oss": "`gpt-oss-20b-lora`"}
+"""Recipes that are no rows of `models.json`."""
 AFTER = """
 Of a model with a vision tower (`gemma3`) the text decoder alone is trained: the tower stays as it
 is and gets no adapters; every try compares its weights with those of before. Experts get adapters
 on their stacked matrices by PEFT; QLoRA leaves them in 16 bits, so that mixtures of experts have
 no recipe for it.
 
-`gpt_oss` has no ready recipe: its published checkpoints hold MXFP4 weights, which have to be
-converted to bfloat16 once before they can be trained.
+The published checkpoints of `gpt_oss` hold their experts in MXFP4, which nothing trains: `lora` and
+`full` read them as bfloat16, each rank the whole model (42 GB of host memory for the 20B), and a
+full fine-tune writes bfloat16. That is tested on a small MXFP4 checkpoint; the 20B was not tried.
+LoRA adapts its attention alone. QLoRA is refused; `merge` and `quantize` take no MXFP4 base.
 """
 
 
@@ -74,6 +78,7 @@ def _line(name: str, lora: Result | str, full: Result | str) -> str:
     packed = "yes" if known and all(result.packed for result in known) else "no"
     fused = lora.fused if isinstance(lora, Result) else ""
     recipes = ", ".join(f"`{model.name}`" for model in published_models() if _is_of(model, name))
+    recipes = recipes or WRITTEN.get(name, "")
     return (
         f"| `{name}` | {recipes or '-'} | {_verdict(lora)} | {_verdict(full)} | {packed} "
         f"| {_without_counts(fused) or '-'} | {_is_counted(name)} |"
