@@ -136,7 +136,12 @@ def submit_pipeline(
     except JobFailed:
         raise  # Slurm may have the job: all folders stay
     except UserError as error:
-        _take_back(done, drafted.folder)
+        kept = _take_back(done, drafted.folder)
+        if kept:
+            raise JobFailed(
+                f"{stage.name}: {error}; in the queue are still {' '.join(kept)}, which scancel "
+                "did not take out"
+            ) from None
         raise UserError(f"{stage.name}: {error.message}", error.fix) from None
     return [each for each, _ in done]
 
@@ -148,13 +153,22 @@ def _interrupted(done: Sequence[SubmittedStage]) -> JobFailed:
     return JobFailed(f"interrupted; in the queue are {jobs}; cancel them: scancel {ids}", 130)
 
 
-def _take_back(done: Sequence[tuple[SubmittedStage, RunFolder]], group: Path) -> None:
-    """Cancel the jobs of stages that were submitted, the last first, and remove their folders."""
+def _take_back(done: Sequence[tuple[SubmittedStage, RunFolder]], group: Path) -> list[str]:
+    """Cancel the jobs of stages that were submitted, the last first, and remove their folders.
+
+    Return the numbers of those that Slurm did not cancel: their folders stay.
+    """
+    kept = []
     for stage, folder in reversed(done):
-        with contextlib.suppress(UserError):
+        try:
             batch.cancel(stage.job_id)
-        shutil.rmtree(folder.root, ignore_errors=True)
-    shutil.rmtree(group, ignore_errors=True)
+        except UserError:
+            kept.append(stage.job_id)
+        else:
+            shutil.rmtree(folder.root, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(group, ignore_errors=True)
+    return kept
 
 
 def rest_of(

@@ -112,5 +112,7 @@ def cancel(job: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise JobFailed(f"Slurm does not answer; job {job} may not be cancelled") from None
+    except OSError as error:
+        raise JobFailed(f"scancel: {error.strerror}; job {job} is not cancelled") from None
     if done.returncode != 0:
         raise UserError(f"Slurm did not cancel job {job}: {problem(done.stderr)}")

@@ -156,3 +156,16 @@ def test_an_interruption_between_two_stages(tmp_path: Path) -> None:
     assert "interrupted; in the queue are 4711 (train); cancel them: scancel 4711" in done.err
     (run,) = home.runs.glob("*/job.sbatch")
     assert read_record(RunFolder(run.parent)).job_id == "4711"
+
+
+def test_a_pipeline_whose_jobs_cannot_be_taken_back(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    calls = home.folder / "calls"
+    with_slurm(home, f"[ \"$(<{calls})\" = x ] || {{ echo 'sbatch: error: no' >&2; exit 1; }}")
+    words = ["--cpu-processes", "1", "--name", "one", "--then", "merge", "method.kind=lora"]
+    done = home.call("sbatch", "tiny", *words, timeout=15)  # there is no scancel
+    assert done.code == 1, done
+    assert "merge: Slurm refuses this job" in done.err
+    assert "in the queue are still 4711, which scancel did not take out" in done.err
+    (run,) = home.runs.glob("*/job.sbatch")
+    assert read_record(RunFolder(run.parent)).job_id == "4711"
