@@ -134,6 +134,8 @@ def test_the_other_pages(home: Home, make: Make) -> None:
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
         connection.request("HEAD", "/metrics")
         assert connection.getresponse().read() == b""
+        connection.request("POST", "/metrics", b"{}")
+        assert connection.getresponse().status == 501, "it only shows"
 
 
 def test_slow_clients_keep_nobody_waiting(home: Home, make: Make) -> None:
