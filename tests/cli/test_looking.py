@@ -270,6 +270,11 @@ def test_version_and_help(home: Home) -> None:
     import hpclaunch
 
     assert home.call("--version").out == f"hpclaunch {hpclaunch.__version__}\n"
+    by_name = subprocess.run(
+        [sys.executable, "-P", "-m", "hpclaunch", "--version"],
+        capture_output=True, text=True, check=True, env=home.environment, cwd=home.folder,
+    )  # fmt: skip
+    assert by_name.stdout == f"hpclaunch {hpclaunch.__version__}\n"
     bare, asked = home.call(), home.call("--help")
     assert bare == asked == home.call("--help", real=True)
     assert bare.code == 0
