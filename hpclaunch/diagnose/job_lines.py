@@ -15,6 +15,9 @@ MOST_LATE = 2
 """Lines of progress of a rank that may come after an error that it did not survive: torchrun copies
 what a rank prints, and its errors, one after the other."""
 
+LEAST_PLACE = 24
+"""Characters of an error that show where it stands."""
+
 _LABEL = re.compile(rb" *\d+: \[[a-z]+\d+\]:")
 _ENDING = (
     b"[rank", b"frame #", b"terminate called", b"what():", b"Fatal Python error",
@@ -87,7 +90,13 @@ class JobLines:
     def _place(self, error: str) -> int:
         """Return where an error stands last in the log; -1 where it does not."""
         begin = error.partition(". Last error: ")[0].encode("utf-8", errors="replace")
-        return self.log.text.rfind(begin) if begin else -1
+        least = max(LEAST_PLACE, begin.find(b": ") + 3)  # the exception's name alone is no place
+        while len(begin) >= least or (begin and len(error) < least):
+            at = self.log.text.rfind(begin)
+            if at >= 0 or len(begin) <= least:
+                return at
+            begin = begin[: max(least, len(begin) * 3 // 4)]  # its last words stood a line below
+        return -1
 
 
 def _labels(node: int, local: int) -> tuple[bytes, ...]:

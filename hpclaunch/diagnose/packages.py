@@ -6,29 +6,6 @@ import re
 
 # A name begins with a letter or digit: it goes into commands to paste, and must be no option there.
 _SITE_PACKAGE = re.compile(r"(?:site|dist)-packages/([\w.-]+?)(?:\.(?:cpython|abi3|so)\b|/|\.py)")
-_NEEDED = re.compile(
-    r"(?:the package |the `|[Uu]sing `|requires (?:the )?|[Pp]lease install |install -U "
-    r"|pip install )"
-    r"[`'\"]?(flash[_-]attn|[A-Za-z][\w.-]+?)[`'\"]?(?=[\s`'\",.:;>=<]|$)"
-)
-_ANY = re.compile(r"The '?(\w[\w.-]*)[^']*'? (?:distribution was not found|is required)")
-_LACKED = re.compile(
-    r"[`'\"](\w[\w.-]*)[`'\"] (?:(?:library|package|module) )?is not installed"
-    r"|requires the (\w[\w-]*) library|(\w[\w.-]*) is not installed"
-)
-_NO_NAMES = {
-    "",
-    "it",
-    "the",
-    "a",
-    "this",
-    "following",
-    "to",
-    "using",
-    "flash",
-    "library",
-    "package",
-}
 PIP = {
     "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
     "bs4": "beautifulsoup4", "dotenv": "python-dotenv", "google.protobuf": "protobuf",
@@ -47,6 +24,15 @@ OWN = {"src", "utils", "util", "lib", "common", "config", "configs", "data", "da
         "model", "models", "train", "trainer", "tools", "helpers", "main", "modules", "core",
         "scripts", "losses", "metrics", "eval", "test", "tests", "project"}  # fmt: skip
 """Names of folders of programs: what the index has under them is something else."""
+MODULES = {
+    "torch", "torchvision", "torchaudio", "torchao", "triton", "transformers", "accelerate",
+    "peft", "trl", "datasets", "tokenizers", "safetensors", "huggingface_hub", "bitsandbytes",
+    "deepspeed", "vllm", "xformers", "flash_attn", "numpy", "scipy", "pandas", "pyarrow",
+    "sklearn", "pydantic", "google", "ray", "lightning", "jax", "PIL", "cv2", "wandb", "mlflow",
+    "jinja2", "liger_kernel", "kernels", "torchdata", "sentencepiece", "tiktoken", "xgrammar",
+    "outlines", "trackio", "hf_xet", "gptqmodel", "optimum", "evaluate",
+}  # fmt: skip
+"""Modules that are no program's own."""
 REBUILT = {"flash-attn", "mamba-ssm", "causal-conv1d", "transformer-engine", "apex", "deepspeed"}
 """Packages that compile against PyTorch."""
 
@@ -58,13 +44,3 @@ def package_of(text: str) -> str:
         pass
     name = match[1] if match else ""
     return PIP.get(name, name.replace("_", "-").strip("-"))
-
-
-def needed_by(text: str) -> str:
-    """Return the package that a message asks for; '' if it names none."""
-    for pattern in (_ANY, _LACKED, _NEEDED):
-        for match in pattern.finditer(text):
-            name = next((group for group in match.groups() if group), "")
-            if name.lower() not in _NO_NAMES:
-                return name
-    return ""

@@ -106,6 +106,15 @@ CAUSES: tuple[KnownCause, ...] = (
         headline="MPI does not find Slurm's process manager (PMI)",
         steps=("start the ranks with a PMI that this MPI knows: srun --mpi=list, then --mpi=pmix",),
     ),
+    KnownCause(
+        "step-refused",
+        phrases=jobs.STEP_REFUSED,
+        headline="srun asks for what the job does not have",
+        steps=(
+            "compare the options of srun in the script (--ntasks, --cpus-per-task, --cpu-bind, "
+            "--mem, --gres) with those of the job: scontrol show job shows what it has",
+        ),
+    ),
     KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),
     KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
     KnownCause("no-environment", "inputs.not_active", jobs.NOT_ACTIVE),
@@ -153,10 +162,22 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("package-versions", "versions.weights_only", software.WEIGHTS_ONLY),
     KnownCause("package-versions", "versions.between_packages", software.BETWEEN),
     KnownCause("package-versions", "versions.other_arguments", software.OTHER_ARGUMENTS),
+    KnownCause("package-versions", "packages.outdated", software.REQUIREMENT),
     KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
     KnownCause("no-chat-template", "chat.no_template", software.CHAT),
     KnownCause("chat-template", "chat.refused"),
-    KnownCause("no-package", "software.no_package", software.NO_PACKAGE),
+    KnownCause(
+        "no-gradient",
+        phrases=software.NO_GRADIENT,
+        headline="no gradient leads from the loss to anything that is trained",
+        steps=(
+            "see what is trainable: model.print_trainable_parameters(), or requires_grad of the "
+            "parameters",
+            "with gradient checkpointing over frozen weights: model.enable_input_require_grads(), "
+            "or gradient_checkpointing_kwargs={'use_reentrant': False}",
+        ),
+    ),
+    KnownCause("no-package", "packages.missing", software.NO_PACKAGE),
     KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
@@ -177,6 +198,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("exception", "script.exception_in_log", general=True),
     KnownCause("killed", "script.task_killed", jobs.TASK_KILLED, general=True, node_fault=True),
     KnownCause("script", "script.message", jobs.SCRIPT, general=True),
+    KnownCause("script", "script.boxed", general=True),
     KnownCause("killed", "no_failure.local_killed", general=True, node_fault=True),
     KnownCause("unknown", "no_failure.unknown_state"),
 )  # fmt: skip

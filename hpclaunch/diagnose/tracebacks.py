@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hpclaunch.diagnose.error_message import with_lines_below
 from hpclaunch.frozen import frozen
 
 HEADER = "Traceback (most recent call last)"
@@ -27,9 +28,12 @@ _IGNORED = re.compile(
 )
 """What Python says before a traceback that ends nothing."""
 _WEAK = re.compile(
-    r"^Exception in thread|^(?:ERROR|WARNING|CRITICAL)\b|^[\[\d].*\b(?:ERROR|WARNING|CRITICAL)\b"
+    r"^Exception in thread|^(?:ERROR|CRITICAL)\b|^[\[\d].*\b(?:ERROR|CRITICAL)\b"
+    r"|^(?:WARNING\b|[\[\d].*\bWARNING\b).*(?:[Ee]rror|[Ff]ail|[Ee]xception|[Uu]nable|[Tt]raceback"
+    r"|[Cc](?:ould not|ouldn't|annot)|:\s*$)"
 )
-"""Before the traceback of another thread, or of one that was logged."""
+"""Before the traceback of another thread, or of one that was logged: a warning of something else
+has none."""
 _FRAME = re.compile(r'^ +File "([^"]+)", line \d+, in (.+)$')
 _NOT_OWN = re.compile(
     r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|/hpclaunch/|^<frozen|^<string"
@@ -108,7 +112,7 @@ def ending(lines: list[str], most: int) -> Traceback | None:
     for at in range(len(plain) - 1, max(-1, len(plain) - 1 - most), -1):
         error = exception_in(plain[at])
         if error:
-            return Traceback(at, at, _message_end(plain, at), _with_last_error(plain, at, error))
+            return Traceback(at, at, _message_end(plain, at), with_lines_below(plain, at, error))
     return None
 
 
@@ -135,7 +139,7 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         at, error = _of_another_rank(plain, at, end)
         first = _before(plain, begin)
         own = at < end and _is_own(plain, header, at)
-        yield Traceback(begin, at, end, _with_last_error(plain, at, error), _is_weak(first), own)
+        yield Traceback(begin, at, end, with_lines_below(plain, at, error), _is_weak(first), own)
 
 
 def without_own_message(text: str) -> str:
@@ -250,17 +254,6 @@ def _of_another_rank(plain: list[str], at: int, end: int) -> tuple[int, str]:
             if error:
                 return place, error
     return at, plain[at].strip()
-
-
-def _with_last_error(plain: list[str], at: int, error: str) -> str:
-    """Return an error with what stands below it: NCCL's `Last error:`, a message's first words."""
-    if error.endswith(":"):
-        below = (line.strip() for line in plain[at + 1 : at + 6] if re.search(r"\w{2}", line))
-        return f"{error} {next(below, '')}".strip()
-    for place in range(at, min(len(plain) - 1, at + 6)):
-        if plain[place].strip() == "Last error:":
-            return f"{error.rstrip(' .')}. Last error: {plain[place + 1].strip()}"
-    return error
 
 
 def _of_launcher(error: str) -> bool:

@@ -51,9 +51,13 @@ class Evidence:
     def fix(self, key: str, otherwise: str, nodes: Sequence[str] = ()) -> str:
         """Return what to do about a finding: the caller's fix, or else `otherwise`.
 
-        `nodes`: those it is about, which a caller's fix may name as `{nodes}`.
+        `nodes`: those it is about, which a caller's fix may name as `{nodes}`; a fix that names
+        them does not hold where none is known.
         """
-        return self.fixes.get(key, otherwise).replace("{nodes}", ",".join(nodes))
+        fix = self.fixes.get(key, otherwise)
+        if "{nodes}" in fix and not any(nodes):
+            return otherwise
+        return fix.replace("{nodes}", ",".join(filter(None, nodes)))
 
     @cached_property
     def training(self) -> NDArray[np.bool_]:

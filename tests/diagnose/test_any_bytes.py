@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hpclaunch.cli.why import _text
 from hpclaunch.diagnose.causes import diagnose
-from hpclaunch.diagnose.packages import needed_by, package_of
+from hpclaunch.diagnose.packages import package_of
+from hpclaunch.diagnose.requirements import requirement
 from hpclaunch.diagnose.run_evidence import gather
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose import messages
@@ -95,5 +96,5 @@ def test_an_answer_is_always_given(
     ],
 )  # fmt: skip
 def test_no_name_in_a_log_becomes_an_option_of_pip(text: str) -> None:
-    assert not needed_by(text).startswith("-")
+    assert not requirement(text).command.removeprefix("python -m pip install ").startswith("-")
     assert not package_of(text).startswith("-")

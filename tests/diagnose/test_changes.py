@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from hpclaunch.diagnose.changes import OF_NODES, changes
+from hpclaunch.diagnose.changes import LEAVE_OUT, OF_NODES, changes
 from hpclaunch.run.folder import RunFolder
+from monitors.analysis.evidence import Evidence
 from tests.run.making import record
 
 
@@ -27,3 +29,11 @@ def test_changes_are_words_to_type(tmp_path: Path) -> None:
     program = changes(folder, record(nodes=2, mode="sbatch", program=["train.py"]))
     assert "data" not in program
     assert "slow-peer" in program
+
+
+def test_a_fix_that_names_nodes_holds_only_where_they_are_known() -> None:
+    nothing: Any = None
+    evidence = Evidence(nothing, nothing, fixes={"errors": LEAVE_OUT})
+    assert "--exclude n2,n3," in evidence.fix("errors", "Tell the site.", ["n2", "n3"])
+    for unknown in ([], [""]):
+        assert evidence.fix("errors", "Tell the site.", unknown) == "Tell the site."

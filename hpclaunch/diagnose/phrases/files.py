@@ -24,7 +24,13 @@ FILE_SYSTEM: Family = {
     ),
     "host_down": phrases("[Errno 112]", "[Errno 70]", confirmed=r": ['\"]\.*/"),
     "read_only": phrases("Read-only file system", "[Errno 30]"),
-    "no_locks": phrases("No locks available", "[Errno 37]", "os error 37)"),
+    "no_locks": phrases(
+        "No locks available",
+        "[Errno 37]",
+        "os error 37)",
+        "[Errno 524]",
+        "unable to lock file",
+    ),
     "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
     "io_error": phrases(
         "Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error", confirmed=_NO_NETWORK
@@ -41,8 +47,9 @@ MISSING_FILE: Family = {
         "No such file or directory", "Couldn't find any data file at",
         "does not appear to have a file named", "Repo id must be in the form", "Repo id must use",
         "Incorrect path_or_model_id", "Unable to find '/", "FileNotFoundError: ",
-        "can't open file '",
-        confirmed=r"FileNotFoundError|OSError|EnvironmentError|HFValidationError|can't open file",
+        "can't open file '", "Can't find a valid checkpoint at", "o valid checkpoint found in",
+        confirmed=r"valid checkpoint|FileNotFoundError|OSError|EnvironmentError|HFValidationError"
+        r"|can't open file",
     )
 }  # fmt: skip
 TORN_FILE: Family = {
@@ -66,7 +73,6 @@ WRONG_CHECKPOINT: Family = {
         "loaded state dict contains a parameter group", "loaded state dict has a different number",
         "Missing key in checkpoint state_dict", "Size mismatch between saved",
         "used a DP world size of", "does not match the checkpoint",
-        "Can't find a valid checkpoint at",
     )
 }  # fmt: skip
 BAD_DATA: Family = {

@@ -11,6 +11,7 @@ OFFLINE: Family = {
         "fetch it where there is internet", "offline mode is enabled", "on the Hub (",
         "Cannot reach http", "Couldn't find cache for ",
         "cannot find the requested files in the cached path",
+        confirmed=r"(?m)^(?!.*Cannot pass )",
     )
 }  # fmt: skip
 NOT_FOUND: Family = {

@@ -59,6 +59,14 @@ TASK_KILLED: Family = {
         anywhere=True,
     )
 }  # fmt: skip
+STEP_REFUSED: Family = {
+    "step_refused": phrases(
+        "Unable to create step for job",
+        confirmed=r"^(?:\S+: )*srun: error: Unable to create step.*(?:More processors"
+        r"|Requested node config|cpu bind|Memory required|Invalid generic resource"
+        r"|Node count|Invalid Trackable)",
+    )
+}  # fmt: skip
 SCRIPT: Family = {
     "script": phrases(
         "hpclaunch: ", "sbatch: ", "bash: ", "srun: ", "slurmstepd", "FATAL: ",

@@ -46,7 +46,7 @@ OLD_PACKAGE: Family = {
     "old_package": phrases(
         "does not recognize this architecture", "data did not match any variant of untagged enum",
         "is not currently imported", "`rope_scaling` must be a dictionary",
-        "`rope_scaling` must be", "unknown field `", "Unrecognized configuration class",
+        "`rope_scaling` must be", "unknown field `",
     )
 }  # fmt: skip
 NO_COMPILER: Family = {
@@ -66,10 +66,21 @@ NO_PACKAGE: Family = {
         "ModuleNotFoundError: No module named", "No module named ", "is not installed",
         "seems to be not installed", "PackageNotFoundError", " requires bitsandbytes",
         "library but it was not found",
-        "please install it", "Please install it", "pip install",
+        "please install it", "Please install it", "pip install", "optional dependency '",
+        "Please install ",
         confirmed=r"(?m)^(?:\[rank\d+\]: ?)?(?:ImportError|ModuleNotFoundError"
         r"|[\w.]*PackageNotFound|RuntimeError: .*not installed"
         r"|ValueError: .*(?:not installed|pip install))|library but it was not found",
+    )
+}  # fmt: skip
+NO_GRADIENT: Family = {"no_gradient": phrases("does not require grad and does not have a grad_fn")}
+REQUIREMENT: Family = {
+    "requirement": phrases(
+        "is required for a normal functioning of", " or higher", " or newer", " or later",
+        "pip install -U", "pip install --upgrade", " but found ", "Your version is",
+        "currently installed)",
+        confirmed=r"(?m)(?:Import|Runtime|Value)Error: .*"
+        r"(?:[<>=]=? ?\d|version|pip install (?:-U|--upgrade))",
     )
 }  # fmt: skip
 HIDDEN: Family = {
@@ -109,7 +120,7 @@ OTHER_ARGUMENTS: Family = {
 }  # fmt: skip
 PACKAGE_VERSIONS: Family = {
     "package_versions": phrases(
-        "cannot import name ", "VersionConflict", "is required for a normal functioning of",
+        "cannot import name ", "VersionConflict",
         "DistributionNotFound", "Failed to import transformers.", "operator torchvision::",
     )
 }  # fmt: skip

@@ -38,7 +38,7 @@ def resume_command(record: Record, checkpoint: int | None, *words: str) -> str:
 
 def elsewhere(evidence: RunEvidence, host: str | None) -> str:
     """Return the command that goes on without a node, where that is known and can be."""
-    words = ("--exclude", host) if host is not None and evidence.record.mode == "sbatch" else ()
+    words = ("--exclude", host) if host and evidence.record.mode == "sbatch" else ()
     return resume(evidence, *words)
 
 

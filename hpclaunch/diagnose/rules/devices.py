@@ -13,6 +13,7 @@ _OF_GPU = re.compile(r"cuda|nccl|gpu\b|gpus\b|cublas|cudnn", re.IGNORECASE)
 
 
 _NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-(?:arch|name)")
+_INDEXED = re.compile(r"device-side assert|illegal memory|illegal address|misaligned|unspecified")
 _OUTSIDE = re.compile(r"out of bounds|srcIndex < |ind_dim_size|t < n_classes|cur_target < ")
 """How CUDA's kernels assert that an index lies within its table."""
 
@@ -165,9 +166,10 @@ def fault(evidence: RunEvidence) -> Cause | None:
     rank, host = advice.who(evidence, line)
     steps: tuple[str, ...] = (
         "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
-        "an index outside its table is the usual reason (tokens beyond the embedding)",
+        *(["an index outside its table is the usual reason (tokens beyond the embedding)"]
+          * (_INDEXED.search(line.text) is not None)),
         advice.logs(evidence, rank),
-    )
+    )  # fmt: skip
     headline = line.text.removeprefix("what():").strip()
     failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
         "device_assertion"
@@ -176,13 +178,13 @@ def fault(evidence: RunEvidence) -> Cause | None:
         steps = ("most often the GPU's memory is full: a smaller batch, or shorter texts", *steps)
     if "access fault by GPU" in line.text:
         steps = ("AMD_SERIALIZE_KERNEL=3 in the job makes the traceback name the operation",
-                 *steps[2:])  # fmt: skip
+                 advice.logs(evidence, rank))  # fmt: skip
     if failed and "probability tensor" in failed.text:
         headline = f"the probabilities that are sampled from hold inf or nan: {headline}"
         steps = (
             "the model's output is no longer finite: see the loss before, a smaller learning rate, "
             "bf16 in place of fp16",
-            *steps[2:],
+            advice.logs(evidence, rank),
         )
     if failed and _OUTSIDE.search(failed.text):
         headline = f"an index is outside its table: {headline}"

@@ -100,13 +100,16 @@ def _of_script(evidence: RunEvidence, name: str) -> list[Clue]:
 
 
 def not_active(evidence: RunEvidence) -> Cause | None:
-    """The script could not activate its environment, and a rank missed what that one holds."""
-    if evidence.root_cause_line("no_package", "missing_library", "no_compiler") is None:
-        return None
+    """The script could not activate its environment, and ended, or a rank missed what it holds."""
     line = next(iter(_of_script(evidence, "not_active")), None)
     if line is None:
         return None
     missed = evidence.last_words.rstrip().rpartition("\n")[2].strip()
+    ended = not evidence.ranks and missed in line.text
+    if ended:
+        missed = ""
+    elif evidence.root_cause_line("no_package", "missing_library", "no_compiler") is None:
+        return None
     steps = (
         "a conda environment in a job: source its installation's etc/profile.d/conda.sh before "
         "conda activate; any other must be on storage that the nodes see",

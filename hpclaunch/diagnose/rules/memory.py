@@ -19,6 +19,8 @@ _LOST = re.compile(
     r"|died|killed|SIGKILL"
 )
 """An exception that a process of the rank's own leaves behind where it is killed."""
+_OF_LIBRARY = re.compile(r"MemoryError: (?!.*(?:[Aa]llocat|CPU|[Hh]ost|RAM|array))\S+ \S")
+"""A library's own sentence: it may speak of the GPU's memory, or of a budget of its own."""
 _EXITED = re.compile(r"exited unexpectedly|abruptly")
 _NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
 
@@ -35,7 +37,7 @@ def host(evidence: RunEvidence) -> Cause | None:
     near = full is not None and (full.share or 0) >= FULL
     refused = None
     if evidence.root_cause_line("locked_memory") is None:
-        refused = evidence.root_cause_line("host_alloc")
+        refused = _refused(evidence)
     worker = evidence.root_cause_line("worker_killed") or _gone(evidence)
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:
@@ -75,7 +77,21 @@ def host(evidence: RunEvidence) -> Cause | None:
         used, limit = sampled.used_mib / 1024, limit_mib / 1024
         text = f"{sampled.node} used up to {used:.1f} of {limit:.1f} GiB in its last minutes"
         shown_lines.append(Clue(text, sampled.file))
-    return Cause(headline, _host_advice(evidence, limit_mib), tuple(shown_lines), rank, node)
+    steps = (*_fewer(worker), *_host_advice(evidence, limit_mib))
+    return Cause(headline, steps, tuple(shown_lines), rank, node)
+
+
+def _refused(evidence: RunEvidence) -> Clue | None:
+    """Return the line of an allocation that the host refused."""
+    line = evidence.root_cause_line("host_alloc")
+    return None if line is None or _OF_LIBRARY.search(line.text) else line
+
+
+def _fewer(worker: Clue | None) -> tuple[str, ...]:
+    """Return how fewer processes work at once, where they are those of datasets.map."""
+    if worker is None or "map operation" not in worker.text:
+        return ()
+    return ("fewer processes at once: num_proc of datasets.map, or 1 to see its error",)
 
 
 def _limit_mib(evidence: RunEvidence, sampled: float | None) -> float | None:

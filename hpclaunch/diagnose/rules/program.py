@@ -12,7 +12,7 @@ from hpclaunch.diagnose.last_words import argument_error, without_noise
 from hpclaunch.diagnose.log import tidy
 from hpclaunch.diagnose.packages import package_of
 from hpclaunch.diagnose.rank_failure import RankFailure
-from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.rules import advice, raised, script
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 FRAMES = 8
@@ -28,7 +28,6 @@ _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 _RAISED = re.compile(r'File "([^"\n]+)", line (\d+), in [^\n]+\n(?:\[rank\d+\]:)? {3,}(\S[^\n]*)')
 _OF_NCCL = re.compile(r"NCCL error in: ")
 _WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
-_FIX = re.compile(r"(?:Please|Set|Use|Try|Consider|Install|Run|You can|You should|To fix) \w.{8,}")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
 
@@ -36,8 +35,8 @@ _FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
 def arguments(evidence: RunEvidence) -> Cause | None:
     """The program did not take its arguments."""
     rank = evidence.culprit
-    if rank is None and evidence.code == ARGPARSE:
-        error = argument_error(evidence.log.end().split("\n"))
+    if rank is None:
+        error = argument_error(script.own_end(evidence))
         steps = (advice.logs(evidence), advice.resume(evidence))
         return Cause(error, steps, evidence.log.last) if error else None
     if rank is None or rank.is_collateral:
@@ -78,9 +77,8 @@ def exception(evidence: RunEvidence) -> Cause | None:
     steps = [rank.fix] if rank.fix else []
     steps += [advice.logs(evidence, rank.rank), advice.resume(evidence)]
     shown_lines = traceback(rank) if rank.text else (evidence.exit_line(rank),)
-    advised = _own_fix(rank)
-    if advised and not rank.fix:
-        steps.insert(0, f"its message says: {advised}")
+    if not rank.fix:
+        steps[:0] = raised.steps(rank)
     if "CalledProcessError" in rank.error and rank.context:  # the other program says why, above
         above = without_noise(rank.context.decode("utf-8", errors="replace").split("\n"))
         shown_lines = (*(Clue(tidy(text), rank.file) for text in above[-LAST:]), *shown_lines)
@@ -99,15 +97,6 @@ def _with_code(rank: RankFailure) -> str:
         return rank.error
     file, number, code = raised[-1]
     return f"{rank.error} ({PurePath(file).name}:{number}: {tidy(code)})"
-
-
-def _own_fix(rank: RankFailure) -> str:
-    """Return the line of an error's message that says what to do; '' where none does."""
-    lines = rank.text.decode("utf-8", errors="replace").split("\n")
-    at = len(lines) - 1 if rank.error_at is None else rank.error_at
-    below = [tidy(_unranked(line)) for line in lines[at + 1 : at + MESSAGE]]
-    advised = [line for line in below if _FIX.match(line)]
-    return next((line for line in advised if not line.startswith("You can ")), "".join(advised[:1]))
 
 
 def killed(evidence: RunEvidence) -> Cause | None:

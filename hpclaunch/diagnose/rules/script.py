@@ -15,6 +15,14 @@ _TASK = re.compile(
     r"(Killed|Segmentation fault|Bus error|Aborted)"
 )
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
+_OF_SLURM = re.compile(
+    r"^(?:srun|slurmstepd\S*|hpclaunch): .*(?:Exited with exit code|Terminating|CANCELLED|aborted"
+    r"|got SIGCONT|forcing job|failed with code)"
+)
+_BOX = re.compile(r"^-{40,}\n((?:(?!-{40,}$).*\n)+)-{40,}$", re.MULTILINE)
+"""How MPI's launchers write what is wrong."""
+SHOWN, WORDS = 8, 300
+"""Most lines of it that are shown, and most characters in the headline."""
 ERRORS = 3
 """Last lines of the script among which an error comes before hints, and what follows from it."""
 _TELLING = re.compile(r"^s(?:run|batch): (?:error|fatal): |: unexpected EOF while looking")
@@ -62,6 +70,26 @@ def message(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, (line,))
 
 
+def boxed(evidence: RunEvidence) -> Cause | None:
+    """No rank failed: a launcher, as MPI's, said why between two lines of dashes."""
+    text = "\n".join(own_end(evidence))
+    boxes = _BOX.findall(text)
+    if evidence.ranks or not boxes or not text.rstrip().endswith("----"):
+        return None
+    words = " ".join(tidy(boxes[-1]).split())
+    shown = tuple(Clue(tidy(line), evidence.log.file) for line in boxes[-1].split("\n")[:SHOWN]
+                  if line.strip())  # fmt: skip
+    return Cause(words[:WORDS], (advice.logs(evidence), advice.resume(evidence)), shown)
+
+
+def own_end(evidence: RunEvidence) -> list[str]:
+    """Return the log's last lines without Slurm's words on what had already failed."""
+    lines = evidence.log.end().rstrip().split("\n")
+    while lines and (not lines[-1].strip() or _OF_SLURM.search(lines[-1])):
+        lines.pop()
+    return lines
+
+
 def task_killed(evidence: RunEvidence) -> Cause | None:
     """A launcher itself was ended by a signal, as srun says."""
     if evidence.ranks:
@@ -92,7 +120,7 @@ def _message_of_script(evidence: RunEvidence) -> Clue | None:
 
 def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
     """Return the exception that the log ends with, and the end of its traceback."""
-    lines = evidence.log.end().split("\n")
+    lines = evidence.log.end().rstrip().split("\n")
     found = ending(lines, len(evidence.log.last))
     if found is None:
         return None

@@ -59,9 +59,11 @@ def wandb_key(evidence: RunEvidence) -> Cause | None:
     if found is None or found[0].fault not in _KEY:
         return None
     headline = "Weights & Biases refuses the key: it is missing, wrong, or may not write there"
+    may_not = re.search(r"permission denied|PERMISSION_ERROR|returned error 403", words) is not None
     if "not configured" in found[0].line or "No API key" in found[0].line:
         headline = "Weights & Biases has no API key on the node"
     steps = (
+        *(["see that entity and project are ones that your key may write to"] * may_not),
         "save a key where the job finds it: wandb login (in ~/.netrc, on shared storage)",
         "or go on without it: WANDB_MODE=offline, or report_to=none",
         advice.resume(evidence),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.packages import OWN, PIP, REBUILT, needed_by, package_of
+from hpclaunch.diagnose.packages import OWN, PIP, REBUILT, package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -16,8 +16,11 @@ _VENDOR = re.compile(
     r"(nccl|cudnn|cublas|cusparse|cusolver|cufft|nvJitLink|nvrtc|cupti)"
 )
 """One of NVIDIA's libraries that does not fit the one it calls: two copies are mixed."""
-_FRAME = re.compile(r'File "([^"\n]+)", line \d+')
-_MODULE = re.compile(r"No module named '?(\w[\w.]*)")
+_NO_LIBRARY = re.compile(
+    r"(?s)bitsandbytes.*(?:'NoneType' object has no attribute|name '\w+' is not defined"
+    r"|RuntimeError: .*(?:bitsandbytes|CUDA|library|lib)|has no attribute '\w+')"
+)
+"""How bitsandbytes fails where it found no compiled library, and only warned of it."""
 _OF = re.compile(r"cannot import name '?(\w+)'? from '?([\w.]+)")
 
 
@@ -118,7 +121,7 @@ def wrong_wheel(evidence: RunEvidence) -> Cause | None:
 def missing_library(evidence: RunEvidence) -> Cause | None:
     """A shared library is not there on the node."""
     line = evidence.root_cause_line("missing_library")
-    if line is None and "bitsandbytes" in evidence.last_words:
+    if line is None and _NO_LIBRARY.search(evidence.last_words):
         line = evidence.context_line("missing_library")
     if line is None or "torch_extensions/" in line.text:
         return None
@@ -160,7 +163,7 @@ def old_package(evidence: RunEvidence) -> Cause | None:
 def versions(evidence: RunEvidence) -> Cause | None:
     """Two packages are of versions that do not fit each other."""
     line = evidence.root_cause_line("package_versions")
-    if line is None or (needed_by(line.text) and "cannot import name" not in line.text):
+    if line is None:
         return None
     if evidence.root_cause_line("no_package") and "cannot import name" not in line.text:
         return None
@@ -187,45 +190,3 @@ def versions(evidence: RunEvidence) -> Cause | None:
         if top in OWN:
             return None
     return Cause(headline, (*steps, advice.resume(evidence)), (line,), *_who(evidence, line))
-
-
-def no_package(evidence: RunEvidence) -> Cause | None:
-    """A Python package is missing."""
-    line = evidence.root_cause_line("no_package")
-    if line is None or _FRAME.findall(evidence.last_words)[-1:] == ["<string>"]:
-        return None  # of a text that the program executes: what it needs is no part of the job
-    module = _MODULE.search(line.text)
-    name = module[1] if module else needed_by(line.text)
-    top = name.partition(".")[0]
-    script = f"{evidence.folder.script}: its top names the environment"
-    who = _who(evidence, line)
-    if module and (top in OWN or _is_beside_program(evidence, top)):
-        steps = (
-            f"{top} looks like a part of your own program: start it where {top} lies, or put that "
-            "folder into PYTHONPATH",
-            advice.resume(evidence),
-        )
-        return Cause(f"Python does not find the module {name}", steps, (line,), *who)
-    if not name:
-        return Cause(line.text, (f"see the job's environment   ({script})",), (line,), *who)
-    package = PIP.get(name) or PIP.get(top) or top.replace("_", "-")
-    if not module:
-        package = package.lower()
-    isolated = " --no-build-isolation" if package in REBUILT else ""
-    steps = (
-        f"install it in the job's environment: python -m pip install {package}{isolated}   "
-        f"({script})",
-        advice.resume(evidence),
-    )
-    return Cause(f"the Python package {name} is missing", steps, (line,), *who)
-
-
-def _is_beside_program(evidence: RunEvidence, top: str) -> bool:
-    """Return whether a file or folder of that name lies beside the user's program."""
-    from pathlib import Path
-
-    for word in evidence.record.program[:1]:
-        folder = Path(word).parent
-        if folder.is_absolute() and ((folder / top).is_dir() or (folder / f"{top}.py").is_file()):
-            return True
-    return False

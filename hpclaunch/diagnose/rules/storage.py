@@ -7,7 +7,7 @@ import shlex
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.rules import advice, raised
 from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -21,6 +21,15 @@ _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
 _ASKED = re.compile(
     r"hf_api\.py|HfApi|model_info\(|dataset_info\(|repo_exists\(|upload_|push_to_hub"
 )
+_CACHES = (
+    ("/.triton/", "TRITON_CACHE_DIR"), ("/torchinductor_", "TORCHINDUCTOR_CACHE_DIR"),
+    ("/torch_extensions/", "TORCH_EXTENSIONS_DIR"), ("/.cache/vllm", "VLLM_CACHE_ROOT"),
+    ("/.cache/flashinfer", "FLASHINFER_WORKSPACE_BASE"), ("/.cache/pip", "PIP_CACHE_DIR"),
+    ("/.nv/ComputeCache", "CUDA_CACHE_PATH"), ("/.apptainer/cache", "APPTAINER_CACHEDIR"),
+    ("/.singularity/cache", "SINGULARITY_CACHEDIR"), ("/nltk_data", "NLTK_DATA"),
+    ("/.cache/matplotlib", "MPLCONFIGDIR"), ("/.cache/torch/", "TORCH_HOME"),
+)  # fmt: skip
+"""Caches that lie in the user's home, and the variables that move them."""
 _LOCKING = re.compile(r"\b(?:flock|lockf)\(")
 """A call that takes, or gives back, a lock on a file."""
 _CONTAINER = re.compile(rb"underlay of /|apptainer|singularity|pyxis|enroot", re.IGNORECASE)
@@ -71,6 +80,9 @@ def full(evidence: RunEvidence) -> Cause | None:
 
 def _fewer(evidence: RunEvidence) -> str:
     """Return how less is written to the disk: of a download the cache's place, else checkpoints."""
+    cache = next((name for part, name in _CACHES if part in evidence.last_words), "")
+    if cache:
+        return f"it was writing a cache: {cache} moves it to a larger disk"
     if _DOWNLOADED.search(evidence.last_words):
         return "it was downloading: HF_HOME moves the hub's cache to a larger disk"
     if evidence.record.program:
@@ -109,6 +121,12 @@ def broken(evidence: RunEvidence) -> Cause | None:
             "the cache must lie where files can be locked: HF_HOME on another file system; tell "
             "your site's support (NFS's lock service, or Lustre mounted without flock)"
         )
+        if "unable to lock file" in line.text:
+            headline = f"another process holds a file, or it cannot be locked here: {line.text}"
+            step = (
+                "HDF5 locks what it opens: HDF5_USE_FILE_LOCKING=FALSE in the job where the file "
+                "is only read; else another process holds it"
+            )
         again = advice.resume(evidence)
     elif patterns.has("io_error", line.text.encode()):
         step = (
@@ -153,6 +171,13 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
         named and where
     ) else line.text  # fmt: skip
     steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
+    if "valid checkpoint" in line.text:
+        step = (
+            "start without resume_from_checkpoint, or name a folder checkpoint-N that was written "
+            "to its end"
+        )
+        headline = f"no checkpoint is there that can be loaded: {line.text}"
+        return advice.cause(evidence, line, headline, step)
     model = _NO_MODEL.search(line.text)
     if model:
         headline = f"the folder {model[1]} holds no {model[2]}"
@@ -163,7 +188,11 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
         return advice.cause(evidence, line, headline, *steps, f"{gone}its own file there")
     if _CONTAINER.search(evidence.log.text[-(2**16) :]):
         steps.append("in a container its folder must be bound: apptainer exec --bind")
-    steps += ["it must lie on storage that the nodes see", advice.resume(evidence)]
+    said = raised.steps(evidence.culprit) if evidence.culprit and evidence.explained else []
+    if where or "No such file" in line.text:
+        said = [each for each in said if each.startswith(raised.SAYS)]
+        steps.append("it must lie on storage that the nodes see")
+    steps = [*said, *steps, advice.resume(evidence)]
     return Cause(headline, tuple(steps), _frames(evidence, line), *advice.who(evidence, line))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause
-from hpclaunch.diagnose.packages import PIP, package_of
+from hpclaunch.diagnose.packages import MODULES, PIP, package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -46,13 +46,6 @@ _CLASSES = {
 _CALLED = re.compile(r"TypeError: (?:[\w<>]+\.)*?(\w+)\.(?!forward|__)(\w+)\(\) ")
 """A method that was called with arguments that it does not take; what a model or a data collator
 takes is no matter of versions."""
-_MODULES = {
-    "torch", "torchvision", "torchaudio", "torchao", "triton", "transformers", "accelerate", "peft",
-    "trl", "datasets", "tokenizers", "safetensors", "huggingface_hub", "bitsandbytes", "deepspeed",
-    "vllm", "xformers", "flash_attn", "numpy", "scipy", "pandas", "pyarrow", "sklearn", "pydantic",
-    "google", "ray", "lightning", "jax", "PIL", "cv2", "wandb", "mlflow",
-}  # fmt: skip
-"""Modules that are no program's own."""
 _FRAME = re.compile(r'File "([^"]+)", line \d+, in ')
 
 
@@ -150,7 +143,7 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
     if line is None or match is None:
         return None
     package = match[1].partition(".")[0] if match[1] else _CLASSES.get(match[2], "")
-    if match[1] and package not in _MODULES:
+    if match[1] and package not in MODULES:
         return None
     package = PIP.get(package, package)
     asking = [package_of(file) for file in _FRAME.findall(evidence.last_words)]
