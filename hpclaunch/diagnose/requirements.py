@@ -13,7 +13,7 @@ from hpclaunch.diagnose.packages import MODULES, PIP, REBUILT
 from hpclaunch.frozen import frozen
 
 _COMMAND = re.compile(r"([`('\"])?\s*(?:python3? -m )?\bpip3? install ([^\n`)]+)")
-_ELSEWHERE = re.compile(r"git\+|from source|[Ii]nstallation guide|official doc|github\.com|Docker")
+_ELSEWHERE = re.compile(r"git\+|from source|[Ii]nstallation guide|official doc|Docker")
 """It is not simply on the index under its name."""
 _OPTIONS = {"-U", "--upgrade", "--no-build-isolation", "--pre"}
 _NAME = r"[A-Za-z][\w-]*(?:\.\w[\w-]*)*"
@@ -53,8 +53,9 @@ _EITHER = re.compile(r"pip3? install (?:\S+ )?(?:-U|--upgrade)\b|latest version"
 """It may be missing as well as too old."""
 _OF_SENTENCE = {"and", "for", "if", "in", "on", "or", "the", "then", "to", "with"}
 _NO_NAMES = {
-    "a", "an", "any", "at", "extra", "following", "fp8", "it", "library", "package", "python",
-    "pytorch", "the", "them", "these", "this", "torch.distributed", "which",
+    "a", "all", "an", "any", "at", "both", "either", "extra", "following", "fp8", "it", "latest",
+    "library", "one", "package", "python", "pytorch", "the", "them", "these", "this",
+    "torch.distributed", "which", "your",
 }  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
     steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
     if "valid checkpoint" in line.text:
         step = (
-            "start without resume_from_checkpoint, or name a folder checkpoint-N that was written "
+            "start without resume_from_checkpoint, or name a checkpoint folder that was written "
             "to its end"
         )
         headline = f"no checkpoint is there that can be loaded: {line.text}"
