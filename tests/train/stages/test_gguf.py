@@ -38,6 +38,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": None}),
     "qwen2, biases": ("qwen2", {"extra_rows": 16}),
     "qwen3": ("qwen3", {"head_dim": 32}),
+    # Its sixth layer attends to all tokens; the others see fewer than the prompts have.
+    "gemma 3": (
+        "gemma3_text",
+        {"head_dim": 32, "query_pre_attn_scalar": 32, "num_hidden_layers": 7, "sliding_window": 4},
+    ),
 }
 
 
@@ -119,6 +124,7 @@ def test_llama_cpp_reads_the_same_model(tmp_path: Path, name: str) -> None:
 
     kind, fields = MODELS[name]
     folder = save_model(tmp_path / "model", kind, dict(fields))
+    most = 1e-2 if "gemma" in kind else 2e-3  # llama.cpp looks GELU up in a table of 16 bits
     export(folder, tmp_path / "model.gguf", "f32", "model")
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -132,7 +138,7 @@ def test_llama_cpp_reads_the_same_model(tmp_path: Path, name: str) -> None:
             found = next_tokens(server, prompt)
             assert max(found, key=found.__getitem__) == int(expected.argmax())
             for token, value in found.items():
-                assert value == pytest.approx(float(expected[token]), abs=2e-3)
+                assert value == pytest.approx(float(expected[token]), abs=most)
 
 
 @pytest.mark.parametrize(
