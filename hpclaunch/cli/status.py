@@ -33,8 +33,8 @@ def status(run: str | None, as_json: bool) -> int:
     """Print the state of a run.
 
     Its step, loss and throughput, its first error if it failed, the folder of weights to take, and
-    the stages (best, merge, eval ...) that took them. Exits with 0 where the run waits, runs or is
-    done, with 1 where it failed or was cancelled.
+    the stages, such as merge, that took them. Exits with 0 where the run waits, runs or is done,
+    with 1 where it failed or was cancelled.
     """
     from hpclaunch.cli.group import print_group_status
 
