@@ -63,11 +63,13 @@ def _group(item: pytest.Item) -> str:
     module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
     if "slurm" in getattr(item, "fixturenames", ()):
         return "slurm"
-    if "forked_trainings" in getattr(item, "fixturenames", ()):
-        return "forked-trainings"
     if item.get_closest_marker("slurm"):
         return "own-clusters"
-    return "train" if module.startswith("train/") else module
+    if module.startswith("train/"):
+        return "train"
+    if "forked_trainings" in getattr(item, "fixturenames", ()):
+        return "forked-trainings"
+    return module
 
 
 @pytest.hookimpl(trylast=True)  # after -m has deselected

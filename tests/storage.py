@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -35,6 +36,7 @@ class Storage:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self._server: ThreadedMotoServer | None = None
+        self._connections: set[socket.socket] = set()
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self.start()
         self.client.create_bucket(Bucket=BUCKET)
@@ -97,12 +99,28 @@ class Storage:
         """Listen; what it held before it was stopped is there again."""
         self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
         self._server.start()
+        inner: Any = self._server._server
+        connections = self._connections
+
+        class Remembered(inner.RequestHandlerClass):  # type: ignore[misc]
+            def setup(self) -> None:
+                super().setup()
+                connections.add(self.connection)
+
+            def finish(self) -> None:
+                connections.discard(self.connection)
+                super().finish()
+
+        inner.RequestHandlerClass = Remembered
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more, and end the connections that are kept open: they would be served on."""
         if self._server:
             self._server.stop()
             self._server = None
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def refuse(self, refused: bool) -> None:
         """Forbid writing, or allow it again."""

@@ -56,7 +56,14 @@ NEOX = {
 }  # fmt: skip
 
 
-def test_exact_simulates_a_family_that_no_closed_form_counts(home: Home) -> None:
+@pytest.fixture
+def simulating(tmp_path: Path, forked_trainings: dict[str, str]) -> Home:
+    """A home whose simulations have their imports behind them."""
+    return Home(tmp_path, forked_trainings)
+
+
+def test_exact_simulates_a_family_that_no_closed_form_counts(simulating: Home) -> None:
+    home = simulating
     (home.folder / "model").mkdir()
     (home.folder / "model/config.json").write_text(json.dumps(NEOX))
     words = ["plan", "--model", "./model", "--method", "lora", *A100, "training.max_length=128"]
@@ -74,7 +81,8 @@ def test_exact_simulates_a_family_that_no_closed_form_counts(home: Home) -> None
 WHOLE = "training.gradient_checkpointing=true"
 
 
-def test_exact_needs_the_training_packages_or_says_so(home: Home) -> None:
+def test_exact_needs_the_training_packages_or_says_so(simulating: Home) -> None:
+    home = simulating
     (home.folder / "model").mkdir()
     (home.folder / "model/config.json").write_text(json.dumps(SHAPES["small"]))
     done = home.call("plan", "--model", "./model", *A100, "--exact", "--json", WHOLE, timeout=200)

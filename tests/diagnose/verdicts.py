@@ -217,8 +217,12 @@ def table(judged: list[tuple[Case, str, Diagnosis]]) -> str:
 
 def main() -> int:
     """Print the table and every case that is not right; returns the exit code."""
-    judged = judge(all_cases())
-    print(table(judged))
+    from tests.diagnose.variants import after_noise, without_own_logs
+
+    plain = judge(all_cases())
+    print(table(plain))
+    judged = [*plain, *judge(after_noise(all_cases())), *judge(without_own_logs(all_cases()))]
+    print("Then each case again after harmless lines, and with the job's log alone:")
     for case, verdict, found in judged:
         if verdict != "right":
             print(f"{verdict}: {case.family}: {case.name}: [{found.cause.kind}] {found.cause.line}")

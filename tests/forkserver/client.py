@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 READ_AT_IMPORT = re.compile(
     r"(HF|HUGGINGFACE|TRANSFORMERS|DATASETS|TOKENIZERS|TORCH|PYTORCH|OMP|MKL|CUDA|NCCL|GLOO|XDG|LD|TRL"
-    r"|PEFT|BNB|BITSANDBYTES|ACCELERATE|AWS|KMP|NUMEXPR|OPENBLAS)_.*"
+    r"|PEFT|BNB|BITSANDBYTES|ACCELERATE|KMP|NUMEXPR|OPENBLAS)_.*"
     r"|HOME|TMPDIR|TZ|LANG|LC_.*|PATH|PYTHON(?!PATH$|UNBUFFERED$).*"
 )
 """Variables that Python or a library reads when it starts or is imported. A program whose own

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
-from tests.forkserver.client import ROOT, ForkServer
+from tests.forkserver.client import ROOT
 from tests.forkserver.site.sitecustomize import SOCKET
+from tests.train.running import environment, shared_server
 
 SITE = ROOT / "tests/forkserver/site"
 
 
 @pytest.fixture(scope="session")
-def forked_trainings() -> Iterator[dict[str, str]]:
+def forked_trainings() -> dict[str, str]:
     """Variables of a home whose launchers and ranks have their imports behind them."""
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    server = ForkServer({**os.environ, **offline, "PYTHONPATH": str(ROOT)})
-    yield {SOCKET: server.socket, "PYTHONPATH": f"{SITE}:{ROOT}"}
-    server.stop()
+    server = shared_server(environment())
+    assert server is not None
+    return {SOCKET: server.socket, "PYTHONPATH": f"{SITE}:{ROOT}"}

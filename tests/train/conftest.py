@@ -178,4 +178,4 @@ def copied(
     """A LoRA run on two ranks whose checkpoints and weights went to the server."""
     root = tmp_path_factory.mktemp("runs") / "copied"
     folder = make_run(root, [*short(tiny, rows), f"checkpoints.sync_to=s3://{BUCKET}/done"])
-    return Done(folder, launch_real(folder, 2, 600, **server.variables))
+    return Done(folder, launch(folder, 2, 600, **server.variables))

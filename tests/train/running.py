@@ -121,7 +121,7 @@ def run_program(
 
     See `tests.forkserver` for what a fork cannot show.
     """
-    server = None if real else _server(env)
+    server = None if real else shared_server(env)
     forked = _forked(command)
     if server is None or forked is None:
         done = subprocess.run(
@@ -145,7 +145,7 @@ MOST_SERVERS = 3
 """Each costs 8 s of CPU time to start, and half a GiB."""
 
 
-def _server(env: dict[str, str]) -> ForkServer | None:
+def shared_server(env: dict[str, str]) -> ForkServer | None:
     """Return the fork server of this process's variables, None where `env` differs at imports."""
     own = environment()
     at_imports = frozenset(at_import(own).items())

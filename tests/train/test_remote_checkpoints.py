@@ -10,6 +10,7 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import manifest
+from hpclaunch.train.upload.remote import RemoteFolder
 from tests.storage import BUCKET, Storage
 from tests.train.conftest import Done
 from tests.train.running import launch, losses
@@ -48,51 +49,44 @@ def six_steps(copied: Done, server: Storage) -> Iterator[None]:
         server.write(key, data)
 
 
+def truncate(server: Storage, key: str) -> None:
+    server.write(key, server.read(key)[:-1])
+
+
+def leave_unfinished(server: Storage, key: str) -> None:
+    server.remove(key.replace(SHARD, manifest.NAME))
+
+
 @pytest.mark.usefixtures("six_steps")
-def test_lost_checkpoints_are_downloaded(lost: RunFolder, copied: Done, server: Storage) -> None:
-    server.remove("done/copied/checkpoints/step-6/")
+@pytest.mark.parametrize("harm", [truncate, leave_unfinished])
+def test_what_its_list_shows_as_damaged_is_no_copy(
+    server: Storage, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Storage, str], None]
+) -> None:
+    """Found by names and sizes, before anything is fetched."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    folder = RemoteFolder(f"s3://{BUCKET}/done/copied")
+    assert folder.listing().steps() == [3, 6]
+    harm(server, f"done/copied/checkpoints/step-6/{SHARD}")
+    assert folder.listing().steps() == [3]
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_lost_checkpoints_are_downloaded_and_a_damaged_copy_is_passed_over(
+    lost: RunFolder, copied: Done, server: Storage
+) -> None:
+    key = f"done/copied/checkpoints/step-6/{SHARD}"
+    data = bytearray(server.read(key))
+    data[len(data) // 2] ^= 1
+    server.write(key, bytes(data))
     outcome = launch(lost, 2, 600, **server.variables)
     assert outcome.code == 0, outcome.said
+    assert "step-6 cannot be had from" in outcome.out and "SHA-256 differs" in outcome.out
     assert f"fetching step-3 from s3://{BUCKET}/done/copied" in outcome.out
     assert "resuming from checkpoints/step-3" in outcome.out
     first = losses(copied.folder)
     assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
     assert adapter_of(lost).keys() == adapter_of(copied.folder).keys()
-    assert "checkpoints/step-6/manifest.json" in server.files("done/copied/"), (
-        "what came anew is there too"
-    )
-
-
-def truncate(server: Storage, key: str) -> str:
-    server.write(key, server.read(key)[:-1])
-    return "none"  # found by its size, before anything is fetched
-
-
-def flip(server: Storage, key: str) -> str:
-    data = bytearray(server.read(key))
-    data[len(data) // 2] ^= 1
-    server.write(key, bytes(data))
-    return "SHA-256 differs"
-
-
-def unfinished(server: Storage, key: str) -> str:
-    server.remove(key.replace(SHARD, manifest.NAME))
-    return "none"
-
-
-@pytest.mark.usefixtures("six_steps")
-@pytest.mark.parametrize("harm", [truncate, flip, unfinished])
-def test_a_damaged_copy_is_passed_over(
-    lost: RunFolder, copied: Done, server: Storage, harm: Callable[[Storage, str], str]
-) -> None:
-    said = harm(server, f"done/copied/checkpoints/step-6/{SHARD}")
-    outcome = launch(lost, 2, 600, **server.variables)
-    assert outcome.code == 0, outcome.said
-    assert "resuming from checkpoints/step-3" in outcome.out
-    assert ("step-6 cannot be had from" in outcome.out) == (said != "none")
-    assert said in outcome.out or said == "none"
-    first = losses(copied.folder)
-    assert losses(lost) == pytest.approx({step: first[step] for step in (4, 5, 6)}, rel=1e-3)
     assert server.whole("done/copied/checkpoints/step-6/"), "it was copied again"
 
 
