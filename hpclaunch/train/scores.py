@@ -15,6 +15,7 @@ def scores(folder: RunFolder, recipe: Recipe) -> str:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from hpclaunch.recipe.mixture import parts_of
+    from hpclaunch.train import reward_head
     from hpclaunch.train.data import load_rows
 
     tokenizer = AutoTokenizer.from_pretrained(folder.final, trust_remote_code=False)
@@ -27,7 +28,8 @@ def scores(folder: RunFolder, recipe: Recipe) -> str:
         from peft import AutoPeftModelForSequenceClassification
 
         kind = AutoPeftModelForSequenceClassification
-    model = kind.from_pretrained(folder.final, trust_remote_code=False, **options).eval()
+    with reward_head.quiet(scores=True):  # an adapter's head comes after the base's
+        model = kind.from_pretrained(folder.final, trust_remote_code=False, **options).eval()
     lines = []
     for name, row in zip(("chosen", "rejected"), answer_rows(rows.train[0]), strict=True):
         whole = row["prompt"] + row["completion"]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.recipe.load import load
+from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from tests.train.conftest import Done, question, short, write_jsonl
 from tests.train.running import events_of, launch, losses, make_run
@@ -66,6 +68,10 @@ def resumed(done: Done, root: Path, processes: int = 2) -> RunFolder:
     return folder
 
 
+def recipe_of(done: Done) -> Recipe:
+    return load(str(done.folder.recipe))
+
+
 def same_losses(again: RunFolder, done: Done) -> None:
     first = losses(done.folder)
     assert losses(again) == pytest.approx({step: first[step] for step in (3, 4)}, rel=1e-2)
@@ -79,7 +85,12 @@ def test_an_adapter_is_trained_resumed_and_loads(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    done = run(tmp_path / "run", tiny, objective, "model.dtype=bfloat16")
+    from hpclaunch.train.scores import scores
+
+    more = ["model.dtype=bfloat16"]
+    if objective == "reward":  # of one dataset among several
+        more += ["data.name=null", f"data.sources=[{{name: '{tmp_path}/{objective}.jsonl'}}]"]
+    done = run(tmp_path / "run", tiny, objective, *more)
     assert done.outcome.code == 0, done.outcome.said
     steps = events_of(done.folder, "step")
     margin = "margin" if objective == "reward" else "rewards/margins"
@@ -90,6 +101,8 @@ def test_an_adapter_is_trained_resumed_and_loads(
     if objective == "reward":
         base, options = AutoModelForSequenceClassification, {"num_labels": 1}
         assert any("score" in name for name in adapter_of(done.folder))
+        good, bad = (float(part) for part in scores(done.folder, recipe_of(done)).split()[1::2])
+        assert good > bad, "it has learnt that much"
     else:
         nothing_learnt = {"dpo": math.log(2), "kto": 0.5}[objective]
         assert steps[0]["loss"] == pytest.approx(nothing_learnt, abs=1e-4), "not in bfloat16"
