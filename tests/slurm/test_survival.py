@@ -32,7 +32,6 @@ def wait_for_step(user: User, run: str, step: int) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.real_start
 def test_a_preempted_job_comes_back_and_goes_on(user: User, tmp_path: Path) -> None:
     """It copies to a folder as well; what is not there in time, the next attempt copies."""
     to = f"checkpoints.sync_to=file://{tmp_path}/attic"
@@ -139,7 +138,6 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
     assert steps[again:] == list(range(6, 21)), "from the checkpoint on, and no earlier"
 
 
-@pytest.mark.real_start
 def test_a_second_job_in_the_folder_fails_and_a_cancelled_one_stays_cancelled(user: User) -> None:
     words = ["sbatch", *SMALL, "training.max_steps=400", "checkpoints.every_steps=2"]
     first = json.loads(user.hpclaunch(*words, "--name", "one", "--json").stdout)["job_id"]
