@@ -47,11 +47,12 @@ PASSED_ON = frozenset(
         """
         --acctg-freq --batch --bb --bbf --cluster-constraint --clusters --container --container-id
         --container-image --container-mounts --container-name --container-workdir --contiguous
-        --core-spec --cores-per-socket --cpu-freq --deadline --delay-boot --distribution --export
-        --export-file --extra --get-user-env --gid --gpu-bind --gpu-freq --gres-flags --hint --hold
-        --ignore-pbs --input --kill-on-invalid-dep --mcs-label --mem-bind --mincpus --network
-        --no-kill --oom-kill-step --overcommit --oversubscribe --power --prefer --priority --profile
-        --propagate --quiet --reboot --resv-ports --segment --sockets-per-node --spread-job
+        --consolidate-segments --core-spec --cores-per-socket --cpu-freq --deadline --delay-boot
+        --distribution --export --export-file --extra --get-user-env --gid --gpu-bind --gpu-freq
+        --gres-flags --hint --hold --ignore-pbs --input --kill-on-invalid-dep --mcs-label
+        --mem-bind --mem-update --mincpus --network --no-kill --oom-kill-step --overcommit
+        --oversubscribe --power --prefer --priority --profile --propagate --quiet --reboot
+        --resv-ports --resources --segment --sockets-per-node --spread-job --spread-segments
         --stepmgr --thread-spec --threads-per-core --time-min --tmp --tres-bind --tres-per-task
         --uid --use-min-nodes --wait-all-nodes --x11
         """,

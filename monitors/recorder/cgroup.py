@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from monitors.recorder.kernel_files import open_file, pick, read_file, whole_number
+
+JOB_GROUP = re.compile(r"job_\d+|s[0-9A-HJKMNP-TV-Z]{13}")
+"""How Slurm names a job's group: `job_7`, and by its SLUID from 26.05 on with version 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,8 @@ class CgroupCounters:
 class CgroupFiles:
     """The counters of a job.
 
-    Slurm puts every task into a group of its own below `job_N`; the limits that hurt stand at
-    `job_N`, so that is the level to watch.
+    Slurm puts every task into a group of its own below the job's; the limits that hurt stand at
+    the job's, so that is the level to watch.
     """
 
     def __init__(self, root: Path) -> None:
@@ -91,5 +95,5 @@ def _folders(root: Path) -> dict[str, Path]:
 
 def _job_level(path: str) -> str:
     parts = path.split("/")
-    jobs = [at for at, part in enumerate(parts) if part.startswith("job_")]
+    jobs = [at for at, part in enumerate(parts) if JOB_GROUP.fullmatch(part)]
     return "/".join(parts[: jobs[0] + 1]) if jobs else path

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from monitors.recorder.cgroup import JOB_GROUP
 from monitors.recorder.devices.binding import MIB, nv
 from monitors.recorder.devices.query import DeviceQuery
 
-_JOB = re.compile(r"/job_(\d+)(?:/|$)", re.MULTILINE)
+_JOB = re.compile(rf"/({JOB_GROUP.pattern})(?:/|$)", re.MULTILINE)
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """The kernel's own number of the namespace that every container is inside of."""
 
@@ -62,7 +63,7 @@ class Processes:
 
 
 def _job_of(process: Path) -> str | None:
-    """Slurm's number of the job that a process belongs to, by its cgroup."""
+    """Slurm's group of the job that a process belongs to, by its cgroup."""
     try:
         found = _JOB.search((process / "cgroup").read_text(errors="replace"))
     except OSError:

@@ -171,13 +171,15 @@ def proc(folder: Path, jobs: dict[str, str], namespace: int = 4026531836) -> Pat
     return folder
 
 
-def slurm(job: int) -> str:
-    return f"0::/system.slice/slurmstepd.scope/job_{job}/step_0/user/task_0\n"
+def slurm(job: int, group: str = "job_{}") -> str:
+    return f"0::/system.slice/slurmstepd.scope/{group.format(job)}/step_0/user/task_0\n"
 
 
-def test_processes_of_other_jobs_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", ["job_{}", "sCPHM8GZ5NK7{:02}"], ids=["22.05", "26.05"])
+def test_processes_of_other_jobs_are_told(tmp_path: Path, group: str) -> None:
     query = _FakeQuery(p10=1000, p11=500)
-    root = proc(tmp_path, {"self": slurm(7), "10": slurm(7), "11": slurm(77)})
+    groups = {name: slurm(job, group) for name, job in (("self", 7), ("10", 7), ("11", 77))}
+    root = proc(tmp_path, groups)
     watch = Processes(query, root)  # type: ignore[arg-type]
     for _ in range(2):
         values = watch.sample()

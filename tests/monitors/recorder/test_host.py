@@ -173,12 +173,19 @@ V2 = "0::/system.slice/slurmstepd.scope/job_7/step_0/user/task_0\n"
 V1 = "9:cpu,cpuacct:/\n4:memory:/slurm/uid_1000/job_7/step_0/task_0\n0::/\n"
 
 
-@pytest.mark.parametrize(("limit", "known"), [(f"{512 * MIB}", 512), ("max", None)])
+@pytest.mark.parametrize(
+    ("group", "limit", "known"),
+    [
+        ("job_7", f"{512 * MIB}", 512),
+        ("job_7", "max", None),
+        ("sCPHM8GZ5NK700", f"{512 * MIB}", 512),  # Slurm 26.05
+    ],
+)
 def test_memory_of_the_job_in_a_cgroup_of_version_2(
-    root: Root, limit: str, known: float | None
+    root: Root, group: str, limit: str, known: float | None
 ) -> None:
-    root.put("proc/self/cgroup", V2)
-    job = "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7"
+    root.put("proc/self/cgroup", V2.replace("job_7", group))
+    job = f"sys/fs/cgroup/system.slice/slurmstepd.scope/{group}"
     root.put(f"{job}/memory.current", f"{300 * MIB}\n")
     root.put(f"{job}/memory.max", f"{limit}\n")
     root.put(f"{job}/memory.stat", f"anon 5\nfile 6\ninactive_file {44 * MIB}\n")
