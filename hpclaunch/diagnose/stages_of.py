@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hpclaunch.diagnose.listing import Summary, summaries
@@ -14,6 +16,7 @@ from hpclaunch.run.find import Listed, every
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.stage import read_results, read_stage
 
+_STEP = re.compile(r"step-[0-9]{1,12}")
 BEST = "best"
 """The stage that writes the weights of the checkpoint with the best score."""
 
@@ -107,7 +110,8 @@ def _sources(folder: RunFolder) -> Iterator[str]:
         return
     for source in found.sources if found else ():
         if source.run is not None:
-            yield os.path.realpath(source.run)
+            with suppress(OSError, ValueError):  # a path that cannot be one
+                yield os.path.realpath(source.run)
 
 
 def _stage_of(line: Summary, source: str) -> StageOf:
@@ -116,7 +120,7 @@ def _stage_of(line: Summary, source: str) -> StageOf:
     if line.stage == BEST:
         results = read_results(folder)
         named = results.values.get("checkpoint") if results else None
-        checkpoint = named if isinstance(named, str) else None
+        checkpoint = named if isinstance(named, str) and _STEP.fullmatch(named) else None
     return StageOf(
         name=line.name,
         stage=line.stage,

@@ -49,6 +49,7 @@ def make_base(runs: Path) -> RunFolder:
     texts: dict[Path, Any] = {
         folder.logs / "job-7.out": LOG.decode(),
         folder.nodes: "n1\nn2\n",
+        folder.server_nodes: "n3\n",
         folder.first_failed_node: "1 0 n1\n",
         folder.logs / "sidecar.log": "0: sidecar: no GPU\n",
         folder.logs / "nccl-n1-3.log": "n1:3:3 [0] NCCL WARN Timeout\nNCCL INFO Using network IB\n",

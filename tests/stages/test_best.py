@@ -185,6 +185,8 @@ def test_status_says_which_weights_to_take(run: RunFolder, monkeypatch: pytest.M
         f"{last}taken by run b (failed))",
         "best: run b, failed: hpclaunch why b",
     ]
+    odd = StageRecord(sources=(Source(name="a", run="a\0b"),), settings=Merge())
+    stage_of(run, "odd", Merge()).stage.write_text(stage_text(odd))
     best = stage_of(run, "c", Best(task="quiz"), "adapter")
     merged = stage_of(best, "m", Merge(), "model")
     assert said() == [
@@ -195,4 +197,4 @@ def test_status_says_which_weights_to_take(run: RunFolder, monkeypatch: pytest.M
         f"merge of c: run m, done, {merged.final}",
     ]
     lines = {line.name: line.of for line in listing.summaries(every(run.root.parent))}
-    assert lines == {"a": "", "b": "a", "c": "a", "m": "c"}
+    assert lines == {"odd": "a", "a": "", "b": "a", "c": "a", "m": "c"}
