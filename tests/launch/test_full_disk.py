@@ -50,7 +50,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def with_slurm(home: Home, more: str = "", tried: str = "") -> Path:
     """Give a home Slurm's commands; return the file that the submissions are counted in."""
     programs, calls = home.bare_path(), home.folder / "calls"
-    texts = dict.fromkeys(("sinfo", "scontrol", "sacct", "srun"), "#!/bin/bash\nexit 1\n")
+    texts = dict.fromkeys(("scontrol", "sacct", "srun"), "#!/bin/bash\nexit 1\n")
     texts |= {
         "sbatch": SBATCH.format(calls=calls, more=more, tried=tried),
         "squeue": "#!/bin/bash\n",
