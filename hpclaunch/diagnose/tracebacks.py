@@ -39,6 +39,7 @@ _NOT_OWN = re.compile(
     r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|/hpclaunch/|^<frozen|^<string"
 )
 """Files that are no part of the user's program."""
+_MAIN = {"<module>", "_run_module_as_main"}
 _RAISES = re.compile(r"raise\b|assert\b")
 _QUOTING = re.compile(r"KeyError: |ValueError: (?:invalid literal for|could not convert string)")
 """What Python raises with nothing but the program's own values in the message."""
@@ -86,6 +87,8 @@ class Traceback:
     own: bool = False
     """The program raised it by a line of its own: its message is the program's, and may quote any
     error."""
+    of_main: bool = False
+    """It begins where the main program does: what is printed of a caught one begins below."""
 
 
 def unranked(line: str) -> str:
@@ -107,6 +110,8 @@ def ending(lines: list[str], most: int) -> Traceback | None:
     plain = [unranked(line) for line in lines]
     found = list(_tracebacks(plain))
     uncaught = [traceback for traceback in found if not traceback.weak]
+    if uncaught and found[-1].of_main and not uncaught[-1].of_main:
+        return found[-1]  # what was printed before it had been caught below the program's start
     if uncaught or found:
         return (uncaught or found)[-1]
     for at in range(len(plain) - 1, max(-1, len(plain) - 1 - most), -1):
@@ -136,10 +141,12 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
             begin = None
             continue
         end = _message_end(plain, at)
+        of_main = any(name in _MAIN for _, name, _ in _frames(plain, header, at)[:1])
         at, error = _of_another_rank(plain, at, end)
         first = _before(plain, begin)
         own = at < end and _is_own(plain, header, at)
-        yield Traceback(begin, at, end, with_lines_below(plain, at, error), _is_weak(first), own)
+        error = with_lines_below(plain, at, error)
+        yield Traceback(begin, at, end, error, _is_weak(first), own, of_main)
 
 
 def without_own_message(text: str) -> str:
