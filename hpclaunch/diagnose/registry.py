@@ -178,6 +178,15 @@ CAUSES: tuple[KnownCause, ...] = (
         ),
     ),
     KnownCause("no-package", "packages.missing", software.NO_PACKAGE),
+    KnownCause(
+        "index",
+        phrases=devices.OUTSIDE,
+        headline="a token is outside the vocabulary of the embedding",
+        steps=(
+            "compare the tokenizer's length with the model's: model.resize_token_embeddings(len("
+            "tokenizer)); longer texts than the model has positions do the same",
+        ),
+    ),
     KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),

@@ -67,6 +67,7 @@ CUDA_MISMATCH: Family = {
         "invalid value for --gpu-architecture", "is not defined for option 'gpu-name'",
     )
 }  # fmt: skip
+OUTSIDE: Family = {"outside": phrases("IndexError: index out of range in self")}
 CUDA_ERROR: Family = {
     "gpu_fault": phrases(
         "CUDA error: ",

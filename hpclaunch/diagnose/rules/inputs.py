@@ -24,6 +24,7 @@ _OF_LIBRARIES = re.compile(
     r"cuda|cudnn|nccl|gcc|gnu|mpi|mkl|nvhpc|intel|foss|rocm|toolkit|compiler", re.IGNORECASE
 )
 """Modules, by their names, that bring a Python with its packages, or libraries and compilers."""
+_REFUSED = re.compile(r"([^\s:]+): Permission denied")
 _STARTUP = re.compile(r"^\S*(?:/etc/|/usr/share/|/\.bash|/\.profile|/\.zsh|modules/init)")
 """Shells' start-up files: what is missing in them is missed by no job."""
 
@@ -146,6 +147,12 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
         headline = f"it cannot run on this node's processor, or is a script without #!: {line.text}"
         anew = "make the environment on a node of the job's kind"
         return Cause(headline, (made_for, anew), (line,))
+    refused = _REFUSED.search(line.text)
+    if refused:
+        program = shlex.quote(refused[1])
+        may = f"let it be executed, chmod +x {program}; or name its interpreter before it"
+        see = f"whose it is, and whether its disk is mounted noexec: ls -l {program}"
+        return Cause(f"{refused[1]} may not be executed: {line.text}", (may, see), (line,))
     steps = (
         "the job uses the environment of --venv: it must be on shared storage",
         f"see the top of {evidence.folder.script}",
