@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ __all__ = ["forked_trainings", "forks", "slurm", "user"]  # fixtures, made once 
 # Read when torch is imported, here and in the programs that the tests start.
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+# What a test starts without a home of its own is in no list of this user's runs.
+_STATE = tempfile.TemporaryDirectory(prefix="hpclaunch-tests-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
 # The programs that tests start are compiled once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

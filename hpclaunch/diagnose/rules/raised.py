@@ -91,13 +91,13 @@ def _place(rank: RankFailure) -> str:
     if not package:
         return ""
     file, line, *_ = frames[-1]
-    said = f"{package} raised it ({PurePath(file).name}:{line})"
+    message = f"{package} raised it ({PurePath(file).name}:{line})"
     own = [frame for frame in frames if not _NOT_OWN.search(frame[0])]
     if own:
         file, line, *_ = own[-1]
-        said += f", called by {PurePath(file).name}:{line}"
+        message += f", called by {PurePath(file).name}:{line}"
     names = _settings(" ".join(_message(rank)))
-    return tidy(said + (f"; its message names {', '.join(names)}" if names else ""))
+    return tidy(message + (f"; its message names {', '.join(names)}" if names else ""))
 
 
 def _settings(text: str) -> list[str]:

@@ -188,11 +188,11 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
         return advice.cause(evidence, line, headline, *steps, f"{gone}its own file there")
     if _CONTAINER.search(evidence.log.text[-(2**16) :]):
         steps.append("in a container its folder must be bound: apptainer exec --bind")
-    said = raised.steps(evidence.culprit) if evidence.culprit and evidence.explained else []
+    from_message = raised.steps(evidence.culprit) if evidence.culprit and evidence.explained else []
     if where or "No such file" in line.text:
-        said = [each for each in said if each.startswith(raised.SAYS)]
+        from_message = [each for each in from_message if each.startswith(raised.SAYS)]
         steps.append("it must lie on storage that the nodes see")
-    steps = [*said, *steps, advice.resume(evidence)]
+    steps = [*from_message, *steps, advice.resume(evidence)]
     return Cause(headline, tuple(steps), _frames(evidence, line), *advice.who(evidence, line))
 
 
