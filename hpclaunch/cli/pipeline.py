@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--local", is_flag=True, help="On this machine, one stage after another.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; print the stages and their options.")
+@options.force
 @options.as_json
 @click.pass_obj
 def pipeline(
@@ -41,6 +42,7 @@ def pipeline(
     runs_dir: Path | None,
     local: bool,
     dry_run: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Run the stages of a file, each after those it needs.
@@ -58,4 +60,4 @@ def pipeline(
     where = Where(mode(local=local, dry_run=dry_run), name, runs_dir, typed.command)
     with waiting_message():
         drafted = draft_pipeline(spec, document, text, file, where)
-    return start(drafted, typed.command, dry_run=dry_run, as_json=as_json)
+    return start(drafted, typed.command, dry_run=dry_run, force=force, as_json=as_json)

@@ -31,15 +31,21 @@ def mode(*, local: bool, dry_run: bool) -> Literal["local", "sbatch"]:
     return "local"
 
 
-def start(drafted: DraftedPipeline, command: Sequence[str], *, dry_run: bool, as_json: bool) -> int:
-    """Check and start a pipeline; returns the exit code. Raises UserError."""
+def start(
+    drafted: DraftedPipeline, command: Sequence[str], *, dry_run: bool, force: bool, as_json: bool
+) -> int:
+    """Check and start a pipeline; returns the exit code.
+
+    Raises UserError, also for a stage that cannot fit: a training may all the same by `force`.
+    """
     if dry_run:
         _print_dry(drafted, as_json)
+    _refuse_too_large(drafted, force=force)
+    if dry_run:
         return 0
     print_notes(dict.fromkeys(note for each in drafted.stages for note in each.job.plan.notes))
     if drafted.stages[0].job.plan.launch.mode == "local":
         return _run_here(drafted, command)
-    _say_too_large(drafted)
     from hpclaunch.cli.data_lines import DataLines
     from hpclaunch.cli.withheld import say_withheld
     from hpclaunch.pipeline.submit import submit_pipeline
@@ -78,17 +84,21 @@ def _print_dry(drafted: DraftedPipeline, as_json: bool) -> None:
     print(rows([*plans, ("folder", str(drafted.folder))]))
 
 
-def _say_too_large(drafted: DraftedPipeline) -> None:
-    """Name trainings that will not fit; where that is only predicted, the chain goes on."""
+def _refuse_too_large(drafted: DraftedPipeline, *, force: bool) -> None:
+    """Raise UserError for the first stage that cannot fit; `force`: trainings may all the same."""
     from hpclaunch.cli.prediction import prediction
     from hpclaunch.errors import UserError
+    from hpclaunch.stages.draft import prediction_of
+    from hpclaunch.stages.need import refuse_too_large
 
     for each in drafted.stages:
-        if each.kind == "recipe":
-            try:
-                prediction(each.job, force=False)
-            except UserError as error:
-                say(f"{each.name}: {error.message}; submitted all the same")
+        try:
+            if each.kind == "recipe":
+                prediction(each.job, force=force)
+            elif each.wanted is not None:
+                refuse_too_large(prediction_of(each.job, each.wanted))
+        except UserError as error:
+            raise UserError(f"stage {each.name}: {error.message}", error.fix) from None
 
 
 def _predicted(stage: DraftedStage) -> list[str]:

@@ -148,7 +148,7 @@ def _with_stages(
     with waiting_message():
         drafted = draft_then(requested, then)
     say_if(prediction(drafted.stages[0].job, force=force))
-    return start(drafted, requested.command, dry_run=dry_run, as_json=as_json)
+    return start(drafted, requested.command, dry_run=dry_run, force=force, as_json=as_json)
 
 
 def _submit_behind(

@@ -97,7 +97,7 @@ def rows(lines: Iterable[Row]) -> str:
         style: Style = styles[0] if styles else ""
         first, *rest = fold(text, room)
         printed.append(
-            f"{'' if label == before else label:<{LABEL_WIDTH}}{paint(first, style)}".rstrip()
+            f"{'' if label == before else f'{label} ':<{LABEL_WIDTH}}{paint(first, style)}".rstrip()
         )
         printed += [f"{'':<{LABEL_WIDTH}}{paint(line, style)}" for line in rest]
         before = label

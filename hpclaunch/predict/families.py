@@ -17,7 +17,7 @@ from hpclaunch.predict.vision import tower_parameters
 
 FAMILIES = {
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3",
-    "granite", "olmo2", "mixtral", "qwen2_moe", "qwen3_moe",
+    "granite", "olmo2", "mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss",
 }  # fmt: skip
 """`model_type`s whose layers are counted here."""
 
@@ -26,6 +26,8 @@ _NORMED_HEADS = {"qwen3", "qwen3_moe", "gemma3_text", "olmo2"}
 _ATTENTION_BIAS = FAMILIES - {"mistral", "mixtral", "phi3", "qwen2", "qwen2_moe"}
 """Families whose attention has the biases that `attention_bias` says."""
 _MLP_BIAS = {"llama", "granite"}
+_STACKED_UNKNOWN = {"qwen2_moe", "gpt_oss"}
+"""Families whose stacked experts PEFT's `all-linear` leaves out: it does not know them."""
 
 
 def architecture(config: Mapping[str, Any], name: str = "the model") -> Architecture:
@@ -51,6 +53,7 @@ def architecture(config: Mapping[str, Any], name: str = "the model") -> Architec
     if normed:
         whole = family == "olmo2"
         norms += (heads + kv_heads) * head_width if whole else 2 * head_width
+    sinks = heads if family == "gpt_oss" else 0  # one value a head
     tied = config.get("tie_word_embeddings")
     return Architecture(
         family=family,
@@ -63,7 +66,7 @@ def architecture(config: Mapping[str, Any], name: str = "the model") -> Architec
         num_kv_heads=kv_heads,
         intermediate_size=mlp_width,
         linears=attention + mlp,
-        norm_parameters=norms,
+        norm_parameters=norms + sinks,
         active_layer_parameters=sum(each.parameters for each in attention) + active_mlp,
         normed_heads=normed,
         norms_of_hidden=4 if four else 2,
@@ -103,7 +106,7 @@ def _attention(read: Sizes, width: int, queries: int, keys: int) -> tuple[Linear
 def _mlp(read: Sizes, width: int) -> tuple[tuple[Linear, ...], int, int]:
     """Return the matrices, a token's values inside them, and the parameters it meets."""
     family = read.family
-    if family in {"mixtral", "qwen2_moe", "qwen3_moe"}:
+    if family in {"mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"}:
         return _experts(read, width)
     inner = read("intermediate_size")
     bias = family in _MLP_BIAS and read.flag("mlp_bias")
@@ -125,14 +128,17 @@ def _experts(read: Sizes, width: int) -> tuple[tuple[Linear, ...], int, int]:
     family = read.family
     number = read.first("num_local_experts", "num_experts")
     taken = read("num_experts_per_tok")
-    inner = read("intermediate_size" if family == "mixtral" else "moe_intermediate_size")
-    once = 0 if family == "qwen2_moe" else 1  # PEFT knows how the others stack their experts
+    plain = family in {"mixtral", "gpt_oss"}
+    inner = read("intermediate_size" if plain else "moe_intermediate_size")
+    once = 0 if family in _STACKED_UNKNOWN else 1
+    bias = family == "gpt_oss"
     made = [
-        Linear("gate_up_proj", width, 2 * inner, False, number, 2 * once, quantized=False),
-        Linear("down_proj", inner, width, False, number, once, quantized=False),
-        Linear("gate", width, number, adapter_ranks=once, quantized=False),
+        Linear("gate_up_proj", width, 2 * inner, bias, number, 2 * once, quantized=False),
+        Linear("down_proj", inner, width, bias, number, once, quantized=False),
+        Linear("gate", width, number, bias, adapter_ranks=once, quantized=False),
     ]
-    active = taken * 3 * width * inner + width * number
+    biases = taken * (2 * inner + width) + number if bias else 0
+    active = taken * 3 * width * inner + width * number + biases
     span = taken * inner
     if family == "qwen2_moe":
         shared = read("shared_expert_intermediate_size")

@@ -18,7 +18,7 @@ from hpclaunch.frozen import frozen
 from hpclaunch.launch.draft import draft, site_here
 from hpclaunch.launch.local_devices import local_gpus
 from hpclaunch.launch.request import Request
-from hpclaunch.plan.resources import Resources, StageLaunch
+from hpclaunch.plan.resources import StageLaunch
 from hpclaunch.recipe import library
 from hpclaunch.recipe.schema import Model
 from hpclaunch.render.job import Job
@@ -35,6 +35,7 @@ from hpclaunch.stages.need import (
     gpu_name,
     gpus_needed,
     memory_to_ask,
+    must_share,
     predict_stage,
     refuse_too_large,
 )
@@ -64,9 +65,19 @@ def record_of(wanted: StageRequest) -> StageRecord:
     return StageRecord(
         sources=tuple(known.source for known in wanted.sources),
         settings=wanted.settings,
-        parallel=stage.parallel,
+        parallel=_parallel(wanted),
         sampled=stage.sampled,
     )
+
+
+def _parallel(wanted: StageRequest) -> bool:
+    """Return whether each GPU has a process with a copy: not where one GPU cannot hold a copy."""
+    stage, resources = stage_called(wanted.settings.stage), wanted.request.resources
+    if not stage.parallel or resources.cpu_processes or resources.node_count > 1:
+        return stage.parallel
+    gpu, most = _gpu(wanted)
+    need = stage.need(wanted.settings, wanted.sources)
+    return not must_share(need, gpu, resources.gpus or most)
 
 
 def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ) -> Job:
@@ -84,7 +95,7 @@ def draft_stage(wanted: StageRequest, variables: Mapping[str, str] = os.environ)
     runs_dir = runs_dir_of(wanted)
     name = wanted.request.name or free_name(runs_dir, default_name(wanted))
     launch = StageLaunch(
-        stage.name, stage_text(record), stage.parallel, stage.sampled, stage.packages
+        stage.name, stage_text(record), record.parallel, stage.sampled, stage.packages
     )
     request = replace(
         _with_resources(wanted),
@@ -154,19 +165,24 @@ def _with_resources(wanted: StageRequest) -> Request:
         if place == "cpu" or here_without:
             resources = replace(resources, cpu_processes=1)
         elif not stage.parallel:
-            number = 1 if request.mode == "local" else _gpus_needed(wanted, resources)
+            number = 1 if request.mode == "local" else _gpus_needed(wanted)
             resources = replace(resources, gpus=number)
     if request.mode == "srun" and not stage.parallel and resources.nodes is None:
         resources = replace(resources, nodes=1)  # of an allocation that may have more
     return replace(request, resources=resources)
 
 
-def _gpus_needed(wanted: StageRequest, resources: Resources) -> int:
+def _gpus_needed(wanted: StageRequest) -> int:
     """Return the fewest GPUs of a node that hold one copy, where their type is known."""
+    stage = stage_called(wanted.settings.stage)
+    return gpus_needed(stage.need(wanted.settings, wanted.sources), *_gpu(wanted))
+
+
+def _gpu(wanted: StageRequest) -> tuple[str | None, int | None]:
+    """Return the GPU type of the site, and how many a node has; None where that is not known."""
     site = load_site(wanted.request.site or site_here(wanted.request.mode))
-    gpu, stage = gpu_name(resources.gpu, site), stage_called(wanted.settings.stage)
-    most = gpu_request(site, gpu).per_node if site.gpus else None
-    return gpus_needed(stage.need(wanted.settings, wanted.sources), gpu, most)
+    gpu = gpu_name(wanted.request.resources.gpu, site)
+    return gpu, gpu_request(site, gpu).per_node if site.gpus else None
 
 
 def runs_dir_of(wanted: StageRequest) -> Path:

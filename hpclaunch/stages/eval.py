@@ -53,7 +53,7 @@ def need(settings: Eval, sources: Sequence[KnownSource]) -> Need | Unknown:
     def facts(device: Device) -> Facts:
         found: Facts = []
         if device.usable_bytes is not None:
-            longest = _longest(used, settings.batch, device.usable_bytes)
+            longest = _longest(used, settings.batch, device)
             most = "and more " if longest == LONGEST else ""
             text = f"up to {longest:,} tokens {most}each, {settings.batch} at once"
             found += [("requests", text)] if longest else []
@@ -70,6 +70,7 @@ def need(settings: Eval, sources: Sequence[KnownSource]) -> Need | Unknown:
 
     return Need(
         gpu=memory,
+        shared=True,
         host_bytes=int(2 * PROCESS),
         cpu_bytes=int(PROCESS + memory.tensors),
         facts=facts,
@@ -78,12 +79,13 @@ def need(settings: Eval, sources: Sequence[KnownSource]) -> Need | Unknown:
     )
 
 
-def _longest(used: Inference, batch: int, room: int) -> int:
+def _longest(used: Inference, batch: int, device: Device) -> int:
     """Return the tokens of a request with which a batch fits, `LONGEST` at most."""
+    room = device.usable_bytes or 0
     low, high = 0, LONGEST
     while low < high:
         middle = (low + high + 1) // 2
-        fits = on_gpu(scoring_memory(used, batch, middle)).total <= room
+        fits = on_gpu(scoring_memory(used, batch, middle), device.gpus).total <= room
         low, high = (middle, high) if fits else (low, middle - 1)
     return low
 

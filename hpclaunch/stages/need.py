@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 
 from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
@@ -30,6 +30,8 @@ class Device:
     """None where times are not predicted."""
     processes: int = 1
     """Of all nodes, each with a copy."""
+    gpus: int = 1
+    """That share the layers of a copy."""
 
 
 Facts = list[tuple[str, str]]
@@ -46,7 +48,7 @@ class Need:
     gpu: InferenceMemory | None = None
     """On GPUs, without what CUDA takes; None where it uses none."""
     shared: bool = False
-    """The GPUs of a node share the layers of one copy."""
+    """The GPUs of a node can share the layers of one copy."""
     host_bytes: int = 0
     """Memory of its node beside a GPU that it must have."""
     cpu_bytes: int = 0
@@ -116,8 +118,9 @@ def predict_stage(stage: str, need: Need | Unknown, job: Job) -> Prediction | Un
         return Prediction(
             stage, need, 0, None, None, copies * need.cpu_bytes, granted, need.facts(device)
         )
-    shared = plan.processes_per_node if need.shared else 1
+    shared = plan.processes_per_node if need.shared and not parallel else 1
     device = device_of(gpu_name(plan.resources.gpu, plan.site), plan.nodes * copies)
+    device = replace(device, gpus=shared)
     return Prediction(
         stage,
         need,
@@ -159,6 +162,14 @@ def gpus_needed(need: Need | Unknown, gpu: str | None, most: int | None) -> int:
         return 1
     numbers = range(1, (most or GPUS_OF_A_NODE) + 1)
     return next((each for each in numbers if on_gpu(need.gpu, each).total <= room), 1)
+
+
+def must_share(need: Need | Unknown, gpu: str | None, gpus: int | None) -> bool:
+    """Return whether one GPU cannot hold a copy and `gpus` of a node can together."""
+    room = device_of(gpu).usable_bytes
+    if isinstance(need, Unknown) or need.gpu is None or not need.shared or room is None:
+        return False
+    return on_gpu(need.gpu).total > room >= on_gpu(need.gpu, gpus or 1).total
 
 
 def memory_to_ask(need: Need | Unknown, node_bytes: int | None, *, on_cpus: bool) -> str | None:

@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 COUNTED = (
-    "gemma", "gemma2", "gemma3_text", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3",
-    "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "siglip_vision_model",
+    "gemma", "gemma2", "gemma3_text", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2",
+    "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "siglip_vision_model",
 )  # fmt: skip
 """Families that hpclaunch/predict counts without building them."""
 KEYS = (

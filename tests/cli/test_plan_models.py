@@ -100,3 +100,19 @@ def test_a_model_of_unknown_size_is_said_where_it_is_submitted(home: Home) -> No
     done = home.call(*words)
     assert done.code == 0
     assert "plan: unknown: nothing is known of the model's size" in done.err
+
+
+CHAIN = """
+stages:
+  train: {recipe: llama3-70b-lora, resources: {gpus: 1, gpu: l40s}}
+  merge: {stage: merge, of: train}
+"""
+
+
+def test_a_chain_is_refused_for_a_stage_that_cannot_fit(home: Home) -> None:
+    (home.folder / "chain.yaml").write_text(CHAIN)
+    refused = home.call("pipeline", "chain.yaml", "--dry-run")
+    assert refused.code == 2
+    assert "stage train: the plan does not fit" in refused.err and "--force" in refused.err
+    assert "merge" in refused.out, "what would be submitted is shown"
+    assert home.call("pipeline", "chain.yaml", "--dry-run", "--force").code == 0

@@ -32,6 +32,9 @@ said_by = {"host": socket.gethostname(), "argv": sys.argv[1:]}
 os.write(1, (json.dumps(said | said_by) + chr(10)).encode())
 if "sleep" in sys.argv:
     time.sleep(300)
+if "struck" in sys.argv:
+    time.sleep(1 if said["RANK"] == "1" else 300)
+    os.kill(os.getpid(), 9)
 if "fail" in sys.argv and said["RANK"] == "3":
     raise ValueError("rank three is unhappy")
 """

@@ -14,7 +14,13 @@ from hpclaunch.predict.memory import GIB
 from hpclaunch.render.job import Job
 from hpclaunch.run.stage_settings import Eval, Generate, Merge, Quantize, StageSettings
 from hpclaunch.slurm.nodes import Sinfo, parse_types
-from hpclaunch.stages.draft import StageRequest, check_stage, draft_stage, prediction_of
+from hpclaunch.stages.draft import (
+    StageRequest,
+    check_stage,
+    draft_stage,
+    prediction_of,
+    record_of,
+)
 from hpclaunch.stages.need import Prediction, Unknown
 from hpclaunch.stages.source import resolve
 from tests.stages.folders import write_model, write_run
@@ -57,11 +63,24 @@ def test_a_model_takes_as_many_gpus_as_hold_it() -> None:
     assert made.memory is not None and 65 * GIB < made.memory.weights < 67 * GIB
 
 
+def test_an_evaluation_has_a_copy_a_gpu_unless_one_gpu_cannot_hold_it() -> None:
+    large = wanted_of(SCORE, LLAMA_70B, gpus=4, gpu="a100_80")
+    small = wanted_of(SCORE, LLAMA_8B, gpus=4, gpu="a100_80")
+    assert not record_of(large).parallel and record_of(small).parallel
+    assert "accelerate-launch" in draft_stage(small).script
+    job = draft_stage(large)
+    assert "accelerate-launch" not in job.script
+    made = prediction_of(job, large)
+    assert isinstance(made, Prediction) and made.fits and made.gpus == 4
+    assert made.memory is not None and made.memory.weights < 35 * GIB
+    assert "tokens" in dict(made.facts)["requests"]
+
+
 @pytest.mark.parametrize(
     ("settings", "model", "resources", "words"),
     [
         (WRITE, LLAMA_70B, {"gpus": 1, "gpu": "a100_80"}, "--gpus 2, or a --gpu with more memory"),
-        (SCORE, LLAMA_70B, {"gpus": 4, "gpu": "a100_80"}, "a --gpu with more memory, or --batch"),
+        (SCORE, LLAMA_70B, {"gpus": 1, "gpu": "a100_80"}, "more memory, or --batch-size 1"),
         (Quantize(to="nf4"), LLAMA_70B, {"gpu": "a100_40"}, "a --gpu with more memory"),
         (Merge(), "adapter", {"cpu_processes": 1, "mem": "1G"}, "--mem 2G"),
     ],

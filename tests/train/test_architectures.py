@@ -21,6 +21,7 @@ MORE: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
     "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 384},
     "qwen3_moe": EXPERTS,
+    "gpt_oss": {"num_local_experts": 8, "num_experts_per_tok": 2},
 }
 RANK = 16
 
@@ -74,6 +75,8 @@ def test_weights_and_adapters(family: str, tied: bool) -> None:
         ("allenai/OLMo-2-0425-1B-Instruct", 1_484_916_736),
         ("allenai/OLMo-2-1124-13B-Instruct", 13_716_198_400),
         ("allenai/OLMo-2-0325-32B-Instruct", 32_234_279_936),
+        ("openai/gpt-oss-20b", 20_914_757_184),
+        ("openai/gpt-oss-120b", 116_829_156_672),
     ],
 )
 def test_the_known_models_have_their_published_number_of_weights(name: str, weights: int) -> None:

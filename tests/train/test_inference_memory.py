@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hpclaunch.predict.families import architecture
 from hpclaunch.predict.inference import Inference, scoring_memory, writing_memory
-from tests.cli.running import ROOT
+from tests.train.running import program
 
 pytestmark = pytest.mark.train
 
@@ -54,15 +52,13 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-@pytest.mark.parametrize(("what", "tokens", "new"), [("writing", 1000, 2), ("scoring", 250, 0)])
+@pytest.mark.parametrize(("what", "tokens", "new"), [("writing", 500, 2), ("scoring", 250, 0)])
 def test_the_peak_is_predicted(stage: Path, what: str, tokens: int, new: int) -> None:
     batch = 8
-    words = [sys.executable, "-m", "tests.train.inference_peak", stage, what, batch, tokens, new]
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    measured = json.loads(done.stdout.splitlines()[-1])
+    words = [str(word) for word in (stage, what, batch, tokens, new)]
+    done = program("tests.train.inference_peak", *words)
+    assert done.code == 0, done.said
+    measured = json.loads(done.out.splitlines()[-1])
     config = json.loads((stage / "config.json").read_text())
     model, values = architecture(config), VALUE_BYTES[config["dtype"]]
     adapter = model.adapter_parameters(RANK) if (stage / "adapter").is_dir() else 0

@@ -96,8 +96,7 @@ def _scores(
 
     weights = _open(run, source, accelerator)
     tokenizer = load_tokenizer(weights)
-    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
-    model = load_model(weights, len(tokenizer), device)
+    model = load_model(weights, len(tokenizer), _device(accelerator))
     language_model = huggingface.HFLM(
         pretrained=model, tokenizer=tokenizer, batch_size=settings.batch
     )
@@ -116,6 +115,19 @@ def _scores(
         apply_chat_template=settings.chat,
     )
     return results or {}
+
+
+def _device(accelerator: Any) -> str:
+    """Return where the model goes: a process that is alone with several GPUs spreads it over them.
+
+    It is started so where one GPU cannot hold a copy.
+    """
+    import torch
+
+    if accelerator.device.type == "cpu":
+        return "cpu"
+    alone = accelerator.num_processes == 1 and torch.cuda.device_count() > 1
+    return "gpu" if alone else str(accelerator.device)
 
 
 def _open(run: StageRun, source: Source, accelerator: Any) -> Weights:
