@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -50,20 +51,21 @@ def checkpoint_rate_at(site: str, size: int) -> CheckpointRate | None:
 
     Of at least a tenth of `size` bytes: of a smaller one the time goes to files and not to bytes.
     """
+    return _checkpoint_rate(site, size, _as_of(site))
+
+
+@lru_cache(maxsize=LOOKED_AT)
+def _checkpoint_rate(site: str, size: int, _as_of: tuple[Any, ...]) -> CheckpointRate | None:
     cluster = _cluster_of(site)
     for folder, run in _newest(lambda run: (run.site, _cluster_in(run)) == (site, cluster)):
-        for held, seconds in _saved(folder.events, _changed(folder.events)):
+        for held, seconds in _saved(folder.events):
             if held >= size / 10:
                 return CheckpointRate(held / seconds / 1e9, run.name)
     return None
 
 
-@lru_cache(maxsize=LOOKED_AT)
-def _saved(events: Path, _changed: int) -> tuple[tuple[int, float], ...]:
-    """Return bytes and seconds of a run's last checkpoints, the newest first.
-
-    `_changed`: when its events last did; they are parsed once for all layouts of a submission.
-    """
+def _saved(events: Path) -> tuple[tuple[int, float], ...]:
+    """Return bytes and seconds of a run's last checkpoints, the newest first."""
     found = reversed(read_last_events(events, kind="checkpoint"))
     sizes = ((event.get("bytes"), event.get("seconds")) for event in found)
     return tuple(
@@ -78,6 +80,22 @@ def measured_hardware(
     site: str, kind: str, recipe: Recipe, model: Architecture
 ) -> MeasuredHardware:
     """What was measured of `kind` at `site`. Raises UserError where its record is damaged."""
+    return _measured(site, kind, recipe.model.name, recipe.method.kind, model, _as_of(site))
+
+
+def _as_of(site: str) -> tuple[Any, ...]:
+    """Return what changes with another run or cluster, and every ten seconds.
+
+    What is kept is looked at anew then: a submission forecasts many layouts before that.
+    """
+    runs = _changed(default_runs_dir()), _changed(index_file())
+    return int(time.monotonic() // 10), _cluster_of(site), *runs
+
+
+@lru_cache(maxsize=LOOKED_AT)
+def _measured(
+    site: str, kind: str, name: str, method: str, model: Architecture, _as_of: tuple[Any, ...]
+) -> MeasuredHardware:
     record = measured(name_at(site, _cluster_of(site)))
     found = MeasuredHardware(
         intra_node=record.inside.get(kind),
@@ -85,12 +103,10 @@ def measured_hardware(
         host=record.host.get(kind),
     )
     for folder, run in _alike(site, kind):
-        own = _recipe(folder.recipe, _changed(folder.recipe))
-        if own is None or own.model.name != recipe.model.name:
+        own = _recipe(folder)
+        if own is None or (own.model.name, own.method.kind) != (name, method):
             continue
-        if own.method.kind != recipe.method.kind:
-            continue
-        events = _last_events(folder.events, _changed(folder.events))
+        events = read_last_events(folder.events)
         if not found.memory:
             found = replace(found, memory=_memory(run, events))
         fit = _fit_of(run, events, found, own, model)
@@ -142,19 +158,12 @@ def _changed(path: Path) -> int:
         return 0
 
 
-@lru_cache(maxsize=LOOKED_AT)
-def _recipe(path: Path, _changed: int) -> Recipe | None:
-    """Read a run's recipe, None where that is no longer possible; once, as in `_saved`."""
+def _recipe(folder: RunFolder) -> Recipe | None:
+    """Read a run's recipe, None where that is no longer possible."""
     try:
-        return load(str(path), (), {})
+        return load(str(folder.recipe), (), {})
     except (UserError, OSError):
         return None
-
-
-@lru_cache(maxsize=LOOKED_AT)
-def _last_events(path: Path, _changed: int) -> Sequence[Mapping[str, Any]]:
-    """Return a run's last events, read once as in `_saved`."""
-    return read_last_events(path)
 
 
 def _memory(run: Record, events: Sequence[Mapping[str, Any]]) -> str:
