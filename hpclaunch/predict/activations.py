@@ -22,6 +22,8 @@ values come on top: with a mask, and for eager attention, those of every head.""
 EAGER_SAVED, EAGER_BACKWARD = 6, 4
 """Bytes of a head and pair of tokens that eager attention saves (what softmax gives, in 32 bits and
 in 16), and that its backward pass holds beside."""
+SINKS_SAVED_FFN, SINKS_EAGER_SAVED, SINKS_EAGER_BACKWARD = 6.5, 2, 3
+"""The same of gpt-oss, which clamps both halves of its MLP and whose softmax stays in 16 bits."""
 AUTOCAST_HIDDEN, AUTOCAST_SAVED_HIDDEN = 11, 4.3
 """More of the `HIDDEN` tensors where autocast casts in place of FSDP (the adapters' inputs): in the
 backward pass, and saved by each layer without activation checkpointing."""
@@ -61,7 +63,8 @@ def backward_bytes(training: TrainingStep) -> float:
     if not again:
         held /= 2
         held += fused.RECOMPUTED_FFN * ffn_bytes if training.recomputed_mlps else 0.0
-    held += (EAGER_BACKWARD + (EAGER_SAVED if again else 0)) * _scores(training)
+    eager = SINKS_EAGER_BACKWARD if model.family == "gpt_oss" else EAGER_BACKWARD
+    held += (eager + (_eager_saved(training) if again else 0)) * _scores(training)
     if not full:
         held += (MERGED_GRADIENT + again) * BF16_BYTES * model.merged_parameters
     return held + context.ring_bytes(training)
@@ -72,7 +75,7 @@ def _saved_by_layer(training: TrainingStep) -> float:
     hidden_bytes, ffn_bytes = _hidden_bytes(training), _ffn_bytes(training)
     beside = _keys_bytes(training, _heads_of_keys(training))
     # Eager attention has one mask for all layers.
-    scores = EAGER_SAVED * _scores(training)
+    scores = _eager_saved(training) * _scores(training)
     beside += scores if training.eager_attention else _mask_bytes(training)
     if training.fused_lora:
         ffn = 0 if training.recomputed_mlps else fused.SAVED_FFN
@@ -81,8 +84,14 @@ def _saved_by_layer(training: TrainingStep) -> float:
     hidden = SAVED_HIDDEN_FULL if full else SAVED_HIDDEN
     if training.sharding == "none" and not full:
         hidden += AUTOCAST_SAVED_HIDDEN
-    merged = 0.0 if full else BF16_BYTES * training.model.merged_parameters
-    return SAVED_FFN * ffn_bytes + hidden * hidden_bytes + beside + merged
+    model = training.model
+    merged = 0.0 if full else BF16_BYTES * model.merged_parameters
+    saved_ffn = SINKS_SAVED_FFN if model.family == "gpt_oss" else SAVED_FFN
+    return saved_ffn * ffn_bytes + hidden * hidden_bytes + beside + merged
+
+
+def _eager_saved(training: TrainingStep) -> int:
+    return SINKS_EAGER_SAVED if training.model.family == "gpt_oss" else EAGER_SAVED
 
 
 def _hidden_bytes(training: TrainingStep) -> float:

@@ -41,6 +41,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_local_experts": 8, "num_experts_per_tok": 2,
         "vocab_size": 32000, "tie_word_embeddings": False,
     },
+    "small-sinks": {
+        "model_type": "gpt_oss", "hidden_size": 640, "intermediate_size": 640,
+        "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 2,
+        "head_dim": 64, "num_local_experts": 8, "num_experts_per_tok": 4,
+        "vocab_size": 32000, "tie_word_embeddings": False,
+    },
 }  # fmt: skip
 
 RANK = 16

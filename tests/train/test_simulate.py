@@ -47,6 +47,8 @@ CASES = [
     row("lora", "none", 1, mask=False, checkpointing=False), row("full", "none", 1),
     row("lora", model="small-experts"), row("full", model="small-experts"),
     row("lora", shards=16, model="small-experts"),
+    row("lora", model="small-sinks", attention="eager", checkpointing=False),
+    row("lora", model="small-sinks", attention="eager", length=2048),
 ]  # fmt: skip
 
 
