@@ -8,6 +8,7 @@ In bytes of one GPU. Sizes are in bf16 tensors of a token: `FFN` ones are as wid
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from hpclaunch.predict import context, fused
 from hpclaunch.predict.training_step import BF16_BYTES, TrainingStep
@@ -19,11 +20,23 @@ SAVED_FFN, SAVED_HIDDEN, SAVED_HIDDEN_FULL = 4, 7.9, 10
 """Tensors that each layer saves for the backward pass without activation checkpointing; a full
 fine-tune also saves the inputs of all matrices, for their gradients (`SAVED_HIDDEN_FULL`). Keys and
 values come on top: with a mask, and for eager attention, those of every head."""
-EAGER_SAVED, EAGER_BACKWARD = 6, 4
-"""Bytes of a head and pair of tokens that eager attention saves (what softmax gives, in 32 bits and
-in 16), and that its backward pass holds beside."""
-SINKS_SAVED_FFN, SINKS_EAGER_SAVED, SINKS_EAGER_BACKWARD = 6.5, 2, 3
-"""The same of gpt-oss, which clamps both halves of its MLP and whose softmax stays in 16 bits."""
+
+
+class Eager(NamedTuple):
+    """Of a family, what eager attention holds, in bytes of a head and pair of tokens."""
+
+    saved: int
+    """Of each layer: what softmax gives."""
+    backward: int
+    """Beside, in the backward pass."""
+    mlp: float
+    """Tensors of the MLP that go with it, in place of `SAVED_FFN`."""
+
+
+EAGER = Eager(saved=6, backward=4, mlp=SAVED_FFN)
+"""Softmax gives 32 bits, and once more 16."""
+EAGER_OF = {"gpt_oss": Eager(saved=2, backward=3, mlp=6.5)}
+"""Its softmax stays in 16 bits; its MLP clamps both halves."""
 AUTOCAST_HIDDEN, AUTOCAST_SAVED_HIDDEN = 11, 4.3
 """More of the `HIDDEN` tensors where autocast casts in place of FSDP (the adapters' inputs): in the
 backward pass, and saved by each layer without activation checkpointing."""
@@ -63,8 +76,8 @@ def backward_bytes(training: TrainingStep) -> float:
     if not again:
         held /= 2
         held += fused.RECOMPUTED_FFN * ffn_bytes if training.recomputed_mlps else 0.0
-    eager = SINKS_EAGER_BACKWARD if model.family == "gpt_oss" else EAGER_BACKWARD
-    held += (eager + (_eager_saved(training) if again else 0)) * _scores(training)
+    eager = EAGER_OF.get(model.family, EAGER)
+    held += (eager.backward + (eager.saved if again else 0)) * _scores(training)
     if not full:
         held += (MERGED_GRADIENT + again) * BF16_BYTES * model.merged_parameters
     return held + context.ring_bytes(training)
@@ -75,7 +88,8 @@ def _saved_by_layer(training: TrainingStep) -> float:
     hidden_bytes, ffn_bytes = _hidden_bytes(training), _ffn_bytes(training)
     beside = _keys_bytes(training, _heads_of_keys(training))
     # Eager attention has one mask for all layers.
-    scores = _eager_saved(training) * _scores(training)
+    eager = EAGER_OF.get(training.model.family, EAGER)
+    scores = eager.saved * _scores(training)
     beside += scores if training.eager_attention else _mask_bytes(training)
     if training.fused_lora:
         ffn = 0 if training.recomputed_mlps else fused.SAVED_FFN
@@ -84,14 +98,8 @@ def _saved_by_layer(training: TrainingStep) -> float:
     hidden = SAVED_HIDDEN_FULL if full else SAVED_HIDDEN
     if training.sharding == "none" and not full:
         hidden += AUTOCAST_SAVED_HIDDEN
-    model = training.model
-    merged = 0.0 if full else BF16_BYTES * model.merged_parameters
-    saved_ffn = SINKS_SAVED_FFN if model.family == "gpt_oss" else SAVED_FFN
-    return saved_ffn * ffn_bytes + hidden * hidden_bytes + beside + merged
-
-
-def _eager_saved(training: TrainingStep) -> int:
-    return SINKS_EAGER_SAVED if training.model.family == "gpt_oss" else EAGER_SAVED
+    merged = 0.0 if full else BF16_BYTES * training.model.merged_parameters
+    return eager.mlp * ffn_bytes + hidden * hidden_bytes + beside + merged
 
 
 def _hidden_bytes(training: TrainingStep) -> float:

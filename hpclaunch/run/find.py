@@ -174,4 +174,4 @@ def _index() -> list[str]:
 def _has_record(folder: Path) -> bool:
     """Whether a folder is a run's that we may read: others' runs lie in shared folders too."""
     # A Path for each of some hundred folders takes a tenth of a dry run.
-    return os.path.isfile(f"{folder}/run.json")  # noqa: PTH113
+    return os.path.isfile(f"{folder}/run.json")  # noqa: PTH113 - see above

@@ -85,6 +85,8 @@ class Prediction:
     granted_bytes: int | None = None
     """What the job gets of a node's memory; None: not known."""
     facts: Facts = field(default_factory=list)
+    nodes: int = 1
+    """Of the job; only the GPUs of one node share a copy."""
 
     @property
     def fits(self) -> bool | None:
@@ -130,6 +132,7 @@ def predict_stage(stage: str, need: Need | Unknown, job: Job) -> Prediction | Un
         copies * need.host_bytes,
         granted,
         need.facts(device),
+        nodes=plan.nodes,
     )
 
 
@@ -200,7 +203,8 @@ def refuse_too_large(prediction: Prediction | Unknown) -> None:
     room = prediction.usable_bytes
     if need.shared and need.gpu is not None:
         found = next((n for n in range(2, 17) if on_gpu(need.gpu, n).total <= room), None)
-        fixes = [f"--gpus {found}", *fixes] if found else fixes
+        one_node = "--nodes 1 " if prediction.nodes > 1 else ""
+        fixes = [f"{one_node}--gpus {found}", *fixes] if found else fixes
     fixes += [need.smaller] if need.smaller else []
     raise UserError(
         f"{prediction.stage} does not fit: it needs {_gib(prediction.memory.total)} per GPU of "

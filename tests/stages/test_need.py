@@ -81,6 +81,7 @@ def test_an_evaluation_has_a_copy_a_gpu_unless_one_gpu_cannot_hold_it() -> None:
     [
         (WRITE, LLAMA_70B, {"gpus": 1, "gpu": "a100_80"}, "--gpus 2, or a --gpu with more memory"),
         (SCORE, LLAMA_70B, {"gpus": 1, "gpu": "a100_80"}, "more memory, or --batch-size 1"),
+        (SCORE, LLAMA_70B, {"nodes": 2, "gpus": 4, "gpu": "a100_80"}, "--nodes 1 --gpus "),
         (Quantize(to="nf4"), LLAMA_70B, {"gpu": "a100_40"}, "a --gpu with more memory"),
         (Merge(), "adapter", {"cpu_processes": 1, "mem": "1G"}, "--mem 2G"),
     ],

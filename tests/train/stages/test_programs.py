@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,3 +82,20 @@ def test_a_stage_that_fails_leaves_its_reason_and_no_output(tmp_path: Path, sour
     assert "run gone has no final weights" in done.err
     assert json.loads(run.rank_error(0).read_text())["fix"]
     assert not run.final.exists() and not run.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "seen", "device"),
+    [("cuda:0", 1, 4, "gpu"), ("cuda:1", 4, 4, "cuda:1"), ("cuda:0", 1, 1, "cuda:0"),
+     ("cpu", 1, 0, "cpu")],
+)  # fmt: skip
+def test_an_evaluation_that_is_alone_with_several_gpus_spreads_the_model(
+    monkeypatch: pytest.MonkeyPatch, kind: str, processes: int, seen: int, device: str
+) -> None:
+    import torch
+
+    from hpclaunch.train.stages import eval as program
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    accelerator = SimpleNamespace(device=torch.device(kind), num_processes=processes)
+    assert program._device(accelerator) == device
