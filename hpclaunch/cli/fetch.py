@@ -13,6 +13,7 @@ import click
 from hpclaunch.cli import complete, options
 from hpclaunch.cli.help import Command
 from hpclaunch.cli.text import print_json, say
+from hpclaunch.cli.visible import erase_line
 
 if TYPE_CHECKING:
     from hpclaunch.fetch.download import Progress
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines of progress where stderr is no terminal."""
-_ERASE = "\r\x1b[K"
 
 
 @click.command(
@@ -216,14 +216,14 @@ class _ProgressLine:
 
         width = shutil.get_terminal_size().columns - 1
         shown = "".join(c if c.isprintable() else "?" for c in text)
-        sys.stderr.write(_ERASE + shown[: max(0, width)])
+        sys.stderr.write(erase_line(sys.stderr) + shown[: max(0, width)])
         sys.stderr.flush()
         self._drawn = True
 
     def _erase(self) -> None:
         if self._drawn:
             self._drawn = False
-            sys.stderr.write(_ERASE)
+            sys.stderr.write(erase_line(sys.stderr))
             sys.stderr.flush()
 
 

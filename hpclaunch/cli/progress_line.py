@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from hpclaunch.cli.visible import erase_line
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line
 from hpclaunch.run.phase import LOG_PREFIX, Phase, read_phase
@@ -16,7 +17,6 @@ from hpclaunch.units import duration
 
 REFRESH_S = 1.0
 """Seconds between two looks at the run's phase."""
-_ERASE = "\r\x1b[K"
 _WAIT_S = 3.0
 """Seconds that a phase lasts before it is shown: most are over by then."""
 
@@ -80,12 +80,12 @@ class ProgressLine:
         width = shutil.get_terminal_size().columns - 1
         text = f"{phase.text}, {duration(max(0.0, time.time() - phase.began))}"
         text = "".join(c if c.isprintable() else "?" for c in text)
-        sys.stdout.write(_ERASE + text[: max(0, width)])
+        sys.stdout.write(erase_line(sys.stdout) + text[: max(0, width)])
         sys.stdout.flush()
         self._drawn = True
 
     def _erase(self) -> None:
         if self._drawn:
             self._drawn = False
-            sys.stdout.write(_ERASE)
+            sys.stdout.write(erase_line(sys.stdout))
             sys.stdout.flush()

@@ -8,6 +8,7 @@ import time
 
 from hpclaunch.cli.terminal import is_terminal
 from hpclaunch.cli.text import say
+from hpclaunch.cli.visible import erase_line
 from hpclaunch.units import duration
 
 EXPECTED_S = 20.0
@@ -40,7 +41,7 @@ class SimulationProgress:
         """Take the moving line away."""
         self._closed.set()
         if self._moves:
-            sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(erase_line(sys.stderr))
             sys.stderr.flush()
 
     def done(self, share: float) -> None:
@@ -63,7 +64,7 @@ class SimulationProgress:
         while not self._closed.wait(1.0 if self._moves else LINE_S):
             line = f"simulating a step: {self.text(time.monotonic())}"
             if self._moves:
-                sys.stderr.write(f"\r\x1b[Khpclaunch: {line}")
+                sys.stderr.write(f"{erase_line(sys.stderr)}hpclaunch: {line}")
                 sys.stderr.flush()
             else:
                 say(line)

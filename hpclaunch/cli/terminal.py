@@ -6,6 +6,8 @@ import os
 import sys
 from typing import IO, Literal
 
+from hpclaunch.cli.visible import colour
+
 Style = Literal["", "bad", "good", "warning", "quiet"]
 _CODES = {"bad": "1;31", "good": "32", "warning": "33", "quiet": "2"}
 LEAST_WIDTH = 40
@@ -23,9 +25,10 @@ STATE_STYLES: dict[str, Style] = {
 
 def paint(text: str, style: Style, stream: IO[str] | None = None) -> str:
     """Return text in a colour, or as it is where `stream` (by default stdout) shows none."""
-    if not style or not text or not coloured(stream or sys.stdout):
+    stream = stream or sys.stdout
+    if not style or not text or not coloured(stream):
         return text
-    return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+    return f"{colour(_CODES[style], stream)}{text}{colour('0', stream)}"
 
 
 def coloured(stream: IO[str]) -> bool:

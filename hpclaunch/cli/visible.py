@@ -7,36 +7,64 @@ title, clear the screen or put a command into the clipboard. They reach the term
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import IO, Any
 
-_OWN = r"\x1b\[(?:0|2|1;31|32|33)m|\r\x1b\[K"
-"""Colours as `terminal.paint` writes them, and the progress line's erasing."""
+_TAG = os.urandom(8).hex()
+"""Drawn anew in each process: no file can hold a mark of ours."""
+_MARK = re.compile(rf"\x1b\[{_TAG}:([0-9;]*[A-Za-z])")
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_OWN_PARTS = re.compile(f"({_OWN})")
-RAW = frozenset({"export", "completion", "watch", "monitor", "sbatch", "config", "recipes"})
-"""Commands whose output is data or the user's own files, or that draw a screen by themselves."""
+_ERASE = "K"
+RAW = frozenset({"export", "completion", "watch", "monitor", "config", "recipes"})
+"""Commands whose results are data or the user's own files, or that draw a screen by themselves."""
 
 
 def visible(text: str) -> str:
-    """Return a text with control characters, but tab and line break, as codes."""
+    """Return a text with control characters, but tab and line break, as codes.
+
+    The marks of `colour` and `erase_line` become the sequences that they stand for: no others get
+    through.
+    """
     if not _CONTROL.search(text):
         return text
     codes = _codes()
-    parts = _OWN_PARTS.split(text)  # ours are the second, the fourth, ...
-    return "".join(part if at % 2 else part.translate(codes) for at, part in enumerate(parts))
+    parts = _MARK.split(text)  # what the marks stand for is the second, the fourth, ...
+    return "".join(
+        _sequence(part) if at % 2 else part.translate(codes) for at, part in enumerate(parts)
+    )
+
+
+def colour(code: str, stream: IO[str]) -> str:
+    """Return what is written to `stream` where a colour begins, as `1;31`, or ends, as `0`."""
+    return _control(f"{code}m", stream)
+
+
+def erase_line(stream: IO[str]) -> str:
+    """Return what is written to `stream`, a terminal, to take the line away that stands there."""
+    return _control(_ERASE, stream)
+
+
+def _control(sequence: str, stream: IO[str]) -> str:
+    # A stream that shows control characters lets no sequence through but by a mark.
+    shows = isinstance(stream, _VisibleStream)
+    return f"\x1b[{_TAG}:{sequence}" if shows else _sequence(sequence)
+
+
+def _sequence(sequence: str) -> str:
+    return f"\r\x1b[{sequence}" if sequence == _ERASE else f"\x1b[{sequence}"
 
 
 @cache
 def _codes() -> dict[int, str]:
     """Return how each control character is shown, by its number."""
     found = {}
-    for number in (*range(0xA0), *range(0x200E, 0x2070), *range(0xD800, 0xE000)):
+    for number in (*range(0xA0), 0x061C, *range(0x200E, 0x2070), *range(0xD800, 0xE000)):
         if _CONTROL.match(chr(number)):
             found[number] = f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
     return found
@@ -56,15 +84,22 @@ class _VisibleStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write some texts."""
+        for line in lines:
+            self.write(line)
+
 
 @contextlib.contextmanager
 def visible_streams(command: str) -> Iterator[None]:
-    """Let stdout and stderr show control characters while a command runs, unless it is in RAW."""
-    if command in RAW:
-        yield
-        return
+    """Let stdout and stderr show control characters while a command runs.
+
+    Stdout of a command in RAW is left as it is.
+    """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _VisibleStream(before[0]), _VisibleStream(before[1])
+    sys.stderr = _VisibleStream(sys.stderr)
+    if command not in RAW:
+        sys.stdout = _VisibleStream(sys.stdout)
     try:
         yield
     finally:
