@@ -102,3 +102,16 @@ def test_the_trainers_own_record_of_a_failure(tmp_path: Path) -> None:
     assert cause.advice[0] == "set max_length"
     assert cause.evidence[0].text.startswith('File "/home/ada/train.py", line 11')
     assert cause.evidence[0].time
+
+
+@pytest.mark.parametrize(
+    ("log", "advised"),
+    [
+        ("Node failure on n1$(id)", "scontrol show node 'n1$(id)'"),
+        ("Node failure on --all", "scontrol show node ./--all"),
+        ("slurmstepd: error: execve(): -x;id: Exec format error", "file -L './-x;id'"),
+    ],
+)
+def test_no_word_of_a_log_is_a_command_or_an_option(log: str, advised: str, tmp_path: Path) -> None:
+    found = FailedRun(log=log).ask(tmp_path)
+    assert any(advised in step for step in found.cause.advice), found.cause

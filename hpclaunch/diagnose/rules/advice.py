@@ -36,6 +36,11 @@ def resume_command(record: Record, checkpoint: int | None, *words: str) -> str:
     return f"{shlex.join(['hpclaunch', 'resume', record.name, *words])}   ({where})"
 
 
+def word(text: str) -> str:
+    """Return a word of a log as a command takes it: quoted, and never one of its options."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
 def elsewhere(evidence: RunEvidence, host: str | None) -> str:
     """Return the command that goes on without a node, where that is known and can be."""
     words = ("--exclude", host) if host and evidence.record.mode == "sbatch" else ()

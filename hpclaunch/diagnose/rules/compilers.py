@@ -18,7 +18,7 @@ def no_compiler(evidence: RunEvidence) -> Cause | None:
     if "torch_extensions/" in line.text:
         steps = (
             "why the build failed stands above, or in the log of the rank that built it: "
-            f"hpclaunch logs {evidence.record.name}",
+            f"{advice.logs(evidence)}",
             "a build that broke off, or one of another node, stays there: remove "
             "~/.cache/torch_extensions, and build once before the job starts",
         )

@@ -51,11 +51,11 @@ def repository(evidence: RunEvidence, *lines: Clue) -> tuple[str, bool]:
         for pattern in (_STARTS, _NAMED, _REPOSITORY, _ADDRESS, _CALLED):
             match = pattern.search(each)
             if match and not _NO_NAME.match(match[1]):
-                return match[1].rstrip("."), is_data
+                return match[1].rstrip(".").lstrip("-"), is_data
     context = b"".join(rank.context for rank in evidence.speakers[:1])
     match = _REQUESTED.search(context.decode("utf-8", errors="replace"))
     if match:
-        return match[2], bool(match[1]) or is_data
+        return match[2].lstrip("-"), bool(match[1]) or is_data
     recipe = advice.recipe(evidence)
     if recipe is not None:
         name = (recipe.data.title if is_data else recipe.model.name) or ""

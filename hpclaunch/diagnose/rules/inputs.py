@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
@@ -142,14 +141,14 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
     if "Exec format error" in line.text:
         program = line.text.partition("execve(): ")[2].partition(": ")[0]
         made_for = (
-            f"what it is made for: file -L {shlex.quote(program)}; what the node has: uname -m"
+            f"what it is made for: file -L {advice.word(program)}; what the node has: uname -m"
         )
         headline = f"it cannot run on this node's processor, or is a script without #!: {line.text}"
         anew = "make the environment on a node of the job's kind"
         return Cause(headline, (made_for, anew), (line,))
     refused = _REFUSED.search(line.text)
     if refused:
-        program = shlex.quote(refused[1])
+        program = advice.word(refused[1])
         may = f"let it be executed, chmod +x {program}; or name its interpreter before it"
         see = f"whose it is, and whether its disk is mounted noexec: ls -l {program}"
         return Cause(f"{refused[1]} may not be executed: {line.text}", (may, see), (line,))

@@ -60,7 +60,7 @@ def infiniband(evidence: RunEvidence) -> Cause | None:
         "the links between the job's nodes: hpclaunch preflight; on the node: ibstat, and the "
         "counters of its port",
         "tell your site's support if it comes again on the same node"
-        + (f" (--exclude {host} leaves it out)" if host else ""),
+        + (f" (--exclude {advice.word(host)} leaves it out)" if host else ""),
         advice.resume(evidence),
     )
     headline = f"the fast network (InfiniBand, Slingshot) failed between nodes: {_message(line)}"

@@ -50,7 +50,7 @@ def missing(evidence: RunEvidence) -> Cause | None:
             )
             headline = f"Python does not find the module {name}"
             return advice.cause(evidence, line, headline, step)
-        package = PIP.get(name) or PIP.get(top) or top.replace("_", "-")
+        package = PIP.get(name) or PIP.get(top) or top.replace("_", "-").strip("-")
         isolated = " --no-build-isolation" if package in REBUILT else ""
         needed = Requirement(name)
         command = f"python -m pip install {package}{isolated}"

@@ -140,7 +140,7 @@ def package_index(evidence: RunEvidence) -> Cause | None:
     else:
         headline = f"the package index has no {what or 'such package'} for this Python"
         first = "see the name, the version, and the job's Python: python -m pip index versions"
-        first += f" {what}" if what else ""
+        first += f" {advice.word(what)}" if what else ""
     lines = (retried, shown) if retried else (shown,)
     return Cause(headline, (first, advice.resume(evidence)), lines)
 

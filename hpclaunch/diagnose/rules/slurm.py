@@ -78,7 +78,7 @@ def node_failure(evidence: RunEvidence) -> Cause | None:
         headline = "a node of the job did not start up"
     steps = [advice.resume(evidence)]
     if nodes:
-        steps.append(f"what Slurm says of it: scontrol show node {nodes[0]}")
+        steps.append(f"what Slurm says of it: scontrol show node {advice.word(nodes[0])}")
         steps.append("tell your site's support if it fails again")
     return Cause(headline, tuple(steps), lines[:4], host=node)
 
