@@ -38,7 +38,7 @@ def cancel(run: str | None) -> None:
         current = status(folder, record)
         if current.state == "unknown":
             problem = f"it is unknown whether run {record.name} is running: {current.reason}"
-            raise UserError(problem, f"scancel {record.job_id}" if record.job_id else "")
+            raise UserError(problem, "try again later")
         if not current.active:
             raise UserError(f"run {record.name} is not running: {current.state}")
         cancel_run(folder, record)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from hpclaunch.errors import UserError
-from hpclaunch.launch.current_job import current, same_script
+from hpclaunch.launch.current_job import current, is_allocation_of, same_script
 from hpclaunch.launch.local_process import alive, here, works_for
+from hpclaunch.render.array import TASKS
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.group import ARRAY_SCRIPT
 from hpclaunch.run.owner import is_own
 from hpclaunch.run.record import Record, whoami
 from hpclaunch.slurm import batch
-from hpclaunch.slurm.jobs import own_jobs
+from hpclaunch.slurm.jobs import job_comment, own_jobs
 
 
 def cancel(folder: RunFolder, record: Record) -> None:
@@ -52,10 +54,13 @@ def _check_job(folder: RunFolder, record: Record) -> None:
             f"job {record.job_id} does not wait or run as a job of yours: it is left alone",
             "if Slurm did not answer, try again later",
         )
-    # Of an attached run Slurm names the command that took the allocation, and no script.
-    if record.mode == "sbatch" and not any(
-        same_script(script, own) for own in _scripts(folder, record)
-    ):
+    if record.mode != "sbatch":
+        # Slurm names no script of an allocation: its comment says whose it is.
+        if not is_allocation_of(job_comment(record.job_id or ""), folder):
+            raise UserError(
+                f"job {record.job_id} was not started for {folder.root}: it is left alone"
+            )
+    elif not any(same_script(script, own) for own in _scripts(folder, record)):
         raise UserError(
             f"job {record.job_id} runs {script or 'no script'}, not this folder's: it is left alone"
         )
@@ -63,10 +68,14 @@ def _check_job(folder: RunFolder, record: Record) -> None:
 
 def _scripts(folder: RunFolder, record: Record) -> tuple[Path, ...]:
     """Return the scripts that the run's job may have been submitted with."""
-    if not record.group or Path(record.group).name != record.group:
+    _, _, task = (record.job_id or "").partition("_")
+    if not (record.group and task) or Path(record.group).name != record.group:
         return (folder.script,)
     group = folder.root.parent / record.group
-    return (folder.script, group / ARRAY_SCRIPT) if is_own(RunFolder(group)) else (folder.script,)
+    with suppress(OSError):
+        if is_own(RunFolder(group)) and (group / TASKS / task).samefile(folder.root):
+            return (folder.script, group / ARRAY_SCRIPT)
+    return (folder.script,)
 
 
 def note_cancelled(folder: RunFolder, how: str) -> None:

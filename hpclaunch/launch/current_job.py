@@ -11,6 +11,8 @@ from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 from hpclaunch.slurm.jobs import JobState, job_states, own_jobs
 
+_OF_FOLDER = "hpclaunch="
+
 
 def current(folder: RunFolder, record: Record) -> tuple[Record, JobState | None]:
     """Return the record with the job that waits or runs, else the last one; and Slurm's word on it.
@@ -37,3 +39,17 @@ def job_of_script(script: Path) -> str | None:
 def same_script(path: str, script: Path) -> bool:
     """Return whether the path that Slurm names is a folder's script, by whichever of its paths."""
     return path == str(script) or os.path.realpath(path) == os.path.realpath(script)
+
+
+def allocation_comment(folder: RunFolder, comment: str = "") -> str:
+    """Return the comment of the allocation of an attached run, which has no script in Slurm.
+
+    `comment`: the user's own, in front.
+    """
+    return f"{comment} {_OF_FOLDER}{folder.root}".strip()
+
+
+def is_allocation_of(comment: str, folder: RunFolder) -> bool:
+    """Return whether a job's comment says that the run in this folder has requested it."""
+    _, mark, root = comment.rpartition(_OF_FOLDER)
+    return bool(mark) and same_script(root, folder.root)

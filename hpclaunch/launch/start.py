@@ -22,6 +22,7 @@ from hpclaunch.launch.attached import (
 )
 from hpclaunch.launch.cancel import note_cancelled
 from hpclaunch.launch.check import CheckData, check, check_here
+from hpclaunch.launch.current_job import allocation_comment
 from hpclaunch.launch.hand_edits import find_edits, with_edits
 from hpclaunch.launch.local_process import variables_for
 from hpclaunch.launch.stop import interrupt
@@ -186,6 +187,8 @@ def _in_fresh_allocation(
     salloc_output: list[str] = []
 
     def on_job(job_id: str) -> None:
+        if granted:  # the job's own output may say so, too
+            return
         granted.append(job_id)
         write_record(folder, msgspec.structs.replace(record, job_id=job_id))
 
@@ -194,7 +197,10 @@ def _in_fresh_allocation(
             salloc_output.append(line.text)
         show(line)
 
-    argv = [*allocation_command(job), "bash", str(folder.script)]
+    options = job.plan.options
+    own = next((each.value or "" for each in options if each.flag == "--comment"), "")
+    comment = f"--comment={allocation_comment(folder, own)}"
+    argv = [*allocation_command(job), comment, "bash", str(folder.script)]
     log = folder.logs / "job-srun.out"
     attached = Attached(argv, for_submission(os.environ), log, later=later(folder))
     code = run_attached(attached, watch, on_job, save=save)

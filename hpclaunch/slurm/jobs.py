@@ -117,6 +117,11 @@ def own_jobs() -> dict[str, tuple[JobState, str]]:
     return found
 
 
+def job_comment(job: str) -> str:
+    """Return the comment that a job was submitted with; '' where there is none or no answer."""
+    return ask("squeue", "--noheader", "--jobs", job, "--format=%k").strip()
+
+
 def job_fields(job: str) -> dict[str, str]:
     """Return what `scontrol show job` says, empty for a job it has forgotten.
 

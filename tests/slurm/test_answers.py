@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,46 +15,12 @@ from hpclaunch.diagnose.why import why
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.cancel import cancel
 from hpclaunch.launch.local_process import alive
-from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.processes import started
-from hpclaunch.run.record import Record, write_record
 from hpclaunch.slurm import batch, jobs
 from hpclaunch.slurm import commands as slurm
 from hpclaunch.slurm.jobs import NO_ANSWER, JobState, job_states
 from hpclaunch.slurm.requeue import requeue
-
-Commands = Callable[..., None]
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Put stand-ins for Slurm's commands on PATH: `commands(squeue="echo ...")`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(slurm, "RETRY_PAUSE_S", 0.0)
-
-    def put(**scripts: str) -> None:
-        for name in ("sbatch", "squeue", "scontrol", "sacct", "scancel"):
-            path = folder / name
-            path.write_text(f"#!/bin/bash\n{scripts.get(name, 'exit 1')}\n")
-            path.chmod(0o755)
-
-    return put
-
-
-def run(tmp_path: Path, **fields: object) -> tuple[RunFolder, Record]:
-    folder = RunFolder(tmp_path / "run")
-    folder.logs.mkdir(parents=True)
-    basis: dict[str, object] = {
-        "name": "run", "created": 1.0, "user": "me", "host": os.uname().nodename, "command": [],
-        "mode": "sbatch", "hpclaunch": "0", "recipe": "tiny", "site": "generic", "nodes": 1,
-        "processes_per_node": 1, "device": "cpu", "job_id": "7",
-    }  # fmt: skip
-    record = Record(**{**basis, **fields})  # type: ignore[arg-type]  # a table of the test's own
-    write_record(folder, record)
-    return folder, record
-
+from tests.slurm.stand_ins import Commands, run
 
 GONE = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
 
@@ -152,41 +116,6 @@ def test_silence_is_no_end(commands: Commands, tmp_path: Path) -> None:
     assert (found.state, found.reason, found.slurm) == ("unknown", "Slurm does not answer", None)
     folder.exit_code_file.write_text("0\n")
     assert run_state(folder, record).state == "done"
-
-
-def test_a_cancel_that_is_refused_leaves_no_mark(commands: Commands, tmp_path: Path) -> None:
-    folder, record = run(tmp_path)
-    mine = f"echo '7|RUNNING|None|n1|1:00|{folder.script}'"
-    commands(squeue=mine, scancel="echo 'scancel: error: Access/permission denied' >&2; exit 1")
-    with pytest.raises(UserError, match="Access/permission denied"):
-        cancel(folder, record)
-    assert not folder.cancelled_file.exists()
-    commands(squeue=mine, scancel="exit 0")
-    cancel(folder, record)
-    assert folder.cancelled_file.exists()
-
-
-@pytest.mark.parametrize("script", ["/home/me/other.sbatch", "(null)", None])
-def test_another_job_of_mine_is_left_alone(
-    commands: Commands, tmp_path: Path, script: str | None
-) -> None:
-    folder, record = run(tmp_path)
-    row = "true" if script is None else f"echo '7|RUNNING|None|n1|1:00|{script}'"
-    commands(squeue=row, scancel="touch cancelled-anyway; exit 0")
-    with pytest.raises(UserError, match="left alone"):
-        cancel(folder, record)
-    assert not folder.cancelled_file.exists()
-
-
-def test_a_cancel_without_an_answer(
-    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hpclaunch.slurm.batch.ASK_TIMEOUT", 0.2)
-    folder, record = run(tmp_path)
-    mine = f"echo '7|RUNNING|None|n1|1:00|{folder.script}'"
-    commands(squeue=mine, scancel="sleep 5")
-    with pytest.raises(JobFailed, match="does not answer"):
-        cancel(folder, record)
 
 
 def test_a_number_used_again_is_another_process(tmp_path: Path) -> None:
