@@ -15,6 +15,7 @@ from hpclaunch.frozen import frozen
 from hpclaunch.render.job import Job
 from hpclaunch.render.static_scripts import checksums as static_checksums
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.owner import require_own_file
 from hpclaunch.run.record import Record
 from hpclaunch.run.regular_file import read_regular
 
@@ -59,9 +60,9 @@ def checksums(job: Job) -> dict[str, str]:
 def find_edits(folder: RunFolder, before: Record, job: Job) -> Edits:
     """Return what was edited in the folder of a run that goes on as `job`.
 
-    Raises UserError for a file that cannot be read. Of a run that an earlier version wrote, it is
-    not known whether its files were edited: they count as written. What a killed resume had written
-    before its record is not an edit either.
+    Raises UserError for a file that cannot be read, or that another user put there. Of a run that
+    an earlier version wrote, it is not known whether its files were edited: they count as written.
+    What a killed resume had written before its record is not an edit either.
     """
     pending = _pending(folder)
     written = {**before.static_scripts, **before.files}
@@ -74,6 +75,7 @@ def find_edits(folder: RunFolder, before: Record, job: Job) -> Edits:
         except (OSError, ValueError) as error:
             raise UserError(f"{folder.root / name} cannot be read: {error}") from None
         if _sha256(text) not in {sha256, pending.get(name)}:
+            require_own_file(folder.root / name)
             edited[name] = text
     same = before.files and checksums(job) == written
     return Edits(edited, ()) if same else Edits({}, tuple(edited))

@@ -92,6 +92,9 @@ def find(reference: str | None = None, runs_dir: Path | None = None) -> tuple[Ru
             f"no run called '{reference}' here or in your list of runs",
             nearest(reference, {record.name for _, record in runs}, most=8) if runs else "",
         )
+    if all(run[1].name != reference for run in named):
+        # A number of a job: in a shared folder, another's run may claim that of mine.
+        named = [run for run in named if is_own(run[0])] or named
     here = [run for run in named if run[0].root.parent == own]
     by_name = [run for run in named if run[1].name == reference]
     if not here and len(by_name) > 1:

@@ -34,6 +34,9 @@ def lock(folder: RunFolder) -> None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise UserError(f"{folder.lock_file} is a link", "remove it") from None
+        if error.errno != errno.EROFS and os.path.lexists(folder.lock_file):
+            problem = f"{folder.lock_file} cannot be opened: {error.strerror}"
+            raise UserError(problem, "remove it") from None
         return  # the folder cannot be written: what is written next says so
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

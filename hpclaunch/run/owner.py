@@ -29,6 +29,14 @@ def require_own_group(folder: Path, file: str, action: str) -> None:
     _require_own((folder, folder / file), action, fix)
 
 
+def require_own_file(path: Path) -> None:
+    """Refuse a file that would run as this user and that another has put there. Raises UserError.
+
+    In a folder that a group may write to, any of its members can.
+    """
+    _require_own((path,), "run", "remove it: what belongs there is written anew")
+
+
 def _require_own(paths: tuple[Path, ...], action: str, fix: str) -> None:
     for path in paths:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_other_files_of_the_job_too(name: str) -> None:
         stream.write("# mine\n")
     assert again(made)[0] == f"edited by hand and kept as it is: {name}"
     assert (made.folder.root / name).read_text().endswith("# mine\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_script_that_another_put_there_is_not_kept() -> None:
+    """As a member of the group may, where the folder's mode lets it."""
+    made = edited()
+    os.chown(made.folder.script, 65534, -1)
+    with pytest.raises(UserError, match=r"job\.sbatch belongs to nobody: it is not yours to run"):
+        again(made)
 
 
 def test_a_run_that_an_earlier_version_wrote_goes_on() -> None:

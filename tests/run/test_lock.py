@@ -73,6 +73,12 @@ def test_a_link_in_the_way_is_not_written_through(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_lock_that_cannot_be_opened_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UserError, match=r"\.lock cannot be opened: Is a directory; remove it"):
+        lock(RunFolder(tmp_path))
+
+
 def test_a_folder_that_cannot_be_written_is_no_reason(tmp_path: Path) -> None:
     lock(RunFolder(tmp_path / "missing"))
 

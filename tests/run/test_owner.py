@@ -11,9 +11,11 @@ import pytest
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.find import find
+from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.owner import require_own
+from hpclaunch.run.record import write_record
 from tests.cli.running import Home
-from tests.run.making import run_in
+from tests.run.making import record, run_in
 
 NOBODY = 65534
 
@@ -33,6 +35,13 @@ def theirs(tmp_path: Path) -> Path:
 def test_anothers_run_is_read_and_not_the_newest(theirs: Path) -> None:
     assert find(None, theirs)[1].name == "mine"
     assert find("theirs", theirs)[1].name == "theirs"
+
+
+def test_another_who_claims_my_job_does_not_take_its_number(theirs: Path) -> None:
+    for name, created in (("mine", 1.0), ("theirs", 2.0)):
+        write_record(RunFolder(theirs / name), record(created=created, job_id="41"))
+    os.chown(theirs / "theirs/run.json", NOBODY, -1)
+    assert find("41", theirs)[1].name == "mine"
 
 
 @pytest.mark.parametrize("action", ["resume", "cancel", "stop"])
