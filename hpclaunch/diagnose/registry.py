@@ -70,7 +70,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("node-failure", "slurm.node_failure", jobs.NODE_FAILURE, decided=True,
                node_fault=True),
     KnownCause("preempted", "slurm.preempted", jobs.PREEMPTED, decided=True),
-    KnownCause("time-limit", "slurm.time_limit", jobs.TIME_LIMIT, decided=True),
+    KnownCause("time-limit", "slurm.time_limit", {**jobs.TIME_LIMIT, **jobs.WAITED}, decided=True),
     KnownCause("not-shared", "slurm.no_log"),
     # Without the server that writes completions, the ranks fail one after the other.
     KnownCause("server", "server.ended"),
@@ -115,11 +115,23 @@ CAUSES: tuple[KnownCause, ...] = (
             "--mem, --gres) with those of the job: scontrol show job shows what it has",
         ),
     ),
+    KnownCause("not-launched", "slurm.not_launched", jobs.NOT_LAUNCHED, node_fault=True),
+    KnownCause(
+        "no-controller",
+        phrases=jobs.NO_CONTROLLER,
+        headline="Slurm's controller did not answer",
+        steps=(
+            "it was down, or too busy: sinfo and scontrol ping show whether it is back",
+            "tell your site's support if it comes again: the node must reach it too",
+        ),
+    ),
+    KnownCause("container", "containers.not_created", jobs.CONTAINER),
     KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),
     KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
     KnownCause("no-environment", "inputs.not_active", jobs.NOT_ACTIVE),
     KnownCause("quota", "storage.quota", files.QUOTA),
     KnownCause("disk-full", "storage.full", files.DISK_FULL),
+    KnownCause("shared-cache", "storage.shared_cache"),
     KnownCause("file-system", "storage.broken", files.FILE_SYSTEM),
     KnownCause("no-permission", "storage.no_permission", files.NO_PERMISSION),
     KnownCause("torn-checkpoint", "checkpoints.torn", {**files.TORN_FILE, **files.JSON_ERROR}),
@@ -132,7 +144,8 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("missing-library", "software.missing_library", software.MISSING_LIBRARY),
     KnownCause("package-index", "services.package_index", software.PACKAGE_INDEX),
     KnownCause("old-package", "software.old_package", software.OLD_PACKAGE),
-    KnownCause("no-compiler", "compilers.no_compiler", software.NO_COMPILER),
+    KnownCause("no-compiler", "compilers.no_compiler", {**software.NO_COMPILER, **software.BUILD}),
+    KnownCause("locale", "program.ascii_text", software.ASCII),
     # Services: which one, and what went wrong with it.
     KnownCause("certificate", "services.certificate"),
     KnownCause("wandb-key", "services.wandb_key"),
@@ -152,8 +165,21 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("bad-data", "inputs.bad_row", files.BAD_DATA),
     KnownCause("no-gpu", "devices.missing", devices.NO_GPU, node_fault=True),
     KnownCause("cuda-mismatch", "devices.driver", devices.CUDA_MISMATCH, node_fault=True),
+    KnownCause("old-gpu", "devices.too_old", devices.OLD_GPU),
+    KnownCause(
+        "no-peer-access",
+        phrases=devices.NO_PEER_ACCESS,
+        headline="the GPUs of the node cannot read each other's memory (no peer-to-peer access)",
+        steps=(
+            "NCCL_P2P_DISABLE=1 in the job lets NCCL go through the host's memory; it must reach "
+            "the ranks' own processes",
+            "which GPUs can: nvidia-smi topo -p2p r on the node; a virtual machine, or IOMMU and "
+            "ACS of the host, may forbid it",
+        ),
+    ),
     KnownCause("port-taken", "meeting.port", network.PORT_TAKEN),
     KnownCause("no-interface", "nccl.no_interface", network.NO_INTERFACE, node_fault=True),
+    KnownCause("no-network-plugin", "nccl.no_plugin", network.NO_PLUGIN, node_fault=True),
     KnownCause("nccl-versions", "nccl.versions", network.NCCL_VERSIONS),
     KnownCause("hidden-package", "versions.hidden", software.HIDDEN),
     KnownCause("old-python", "versions.old_python", software.OLD_PYTHON),
@@ -191,6 +217,7 @@ CAUSES: tuple[KnownCause, ...] = (
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
     # The first rank's own words, or its end without any.
+    KnownCause("not-finite", "program.not_finite"),
     KnownCause("arguments", "program.arguments"),
     KnownCause("exception", "program.exception", general=True),
     KnownCause("killed", "program.killed", general=True, node_fault=True),

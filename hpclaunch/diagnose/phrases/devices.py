@@ -48,6 +48,17 @@ GPU_MEMORY: Family = {
         r"|has no attribute))",
     )
 }  # fmt: skip
+NO_PEER_ACCESS: Family = {"no_peer_access": phrases("peer access is not supported between")}
+OLD_GPU: Family = {
+    "old_gpu": phrases(
+        "only supports Ampere GPUs or newer", "only supports Turing GPUs or newer",
+        "only supports AMD MI", "doesn't support bf16/gpu", "requires .target sm_",
+        "not supported in this architecture", "requires device with capability",
+        "equires compute capability", "is only supported on devices with compute capability",
+        "sm_90a or higher", "only supported on CUDA devices with compute capability",
+        confirmed=r"(?m)Error: |^(?:\[rank\d+\]: ?)?ptxas .*error",
+    )
+}  # fmt: skip
 NO_GPU: Family = {
     "no_gpu": phrases(
         "No CUDA GPUs are available", "this rank sees no GPU", "not compiled with CUDA enabled",

@@ -23,6 +23,7 @@ FILE_SYSTEM: Family = {
         confirmed=_NO_NETWORK,
     ),
     "host_down": phrases("[Errno 112]", "[Errno 70]", confirmed=r": ['\"]\.*/"),
+    "no_lock_call": phrases("[Errno 38]", "[Errno 95]"),
     "read_only": phrases("Read-only file system", "[Errno 30]"),
     "no_locks": phrases(
         "No locks available",
@@ -31,6 +32,7 @@ FILE_SYSTEM: Family = {
         "[Errno 524]",
         "unable to lock file",
     ),
+    "busy_file": phrases("[Errno 16] Device or resource busy: '/"),
     "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
     "io_error": phrases(
         "Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error", confirmed=_NO_NETWORK

@@ -21,6 +21,30 @@ NODE_FAILURE: Family = {
 }
 PREEMPTED: Family = {"preempted": phrases("DUE TO PREEMPTION", anywhere=True)}
 TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT", anywhere=True)}
+NOT_LAUNCHED: Family = {
+    "not_launched": phrases(
+        "Task launch for ", confirmed=r"srun: error: Task launch for \S+ failed on node \S+: "
+    )
+}
+NO_CONTROLLER: Family = {
+    "no_controller": phrases(
+        "Unable to contact slurm controller", "Socket timed out on send/recv operation",
+        "Zero Bytes were transmitted or received",
+        confirmed=r"^(?:\S+: )*(?:srun|sbatch|salloc|slurmstepd\S*): (?:error|fatal): ",
+    )
+}  # fmt: skip
+WAITED: Family = {
+    "step_waited": phrases("step creation still disabled, retrying", latest=True, anywhere=True)
+}
+"""srun waits for what other steps of the job hold."""
+CONTAINER: Family = {
+    "container": phrases(
+        "container creation failed", "could not open image ", "unable to open image",
+        "enroot-nsenter: ", "enroot-mount: ", "enroot-switchroot: ",
+        "ailed to create user namespace",
+        confirmed=r"(?m)FATAL: |ERROR *: |pyxis: +|^(?:\[\w+\] )?enroot-",
+    )
+}  # fmt: skip
 NOT_SHARED: Family = {"not_shared": phrases("must be on shared storage")}
 NO_MODULE: Family = {
     "no_module": phrases(

@@ -28,6 +28,18 @@ INFINIBAND: Family = {
         r"|NET/(?:OFI|UCX).*(?:fail|rror|Unable)",
     )
 }  # fmt: skip
+NO_PLUGIN: Family = {
+    "no_plugin": phrases(
+        "Failed to initialize any NET plugin", "Error: network ",
+        "aws-ofi-nccl initialization failed",
+        confirmed=r"any NET plugin|Error: network .* not found|aws-ofi-nccl",
+    ),
+    "no_provider": phrases(
+        "output empty list", "Failed to initialize rdma protocol",
+        "No eligible providers were found",
+        "Only EFA provider is supported", "Unable to find a protocol that worked",
+    ),
+}  # fmt: skip
 STUCK_CALL: Family = {
     "stuck_call": phrases(
         "watchdog got stuck", "Heartbeat monitor timed out", "due to ProcessGroupNCCL watchdog hang"

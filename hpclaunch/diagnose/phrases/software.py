@@ -32,7 +32,8 @@ MISSING_LIBRARY: Family = {
         "Unable to load any of {lib",
         "libcuda.so cannot found", "CUDA Setup failed", "no libcuda.so",
         "compile the bitsandbytes library", "Configured CUDA binary not found at",
-        "find the bitsandbytes CUDA binary", "bitsandbytes was compiled without GPU support",
+        "find the bitsandbytes CUDA binary", "CUDA VERSION MISMATCH",
+        "bitsandbytes was compiled without GPU support",
     )
 }  # fmt: skip
 PACKAGE_INDEX: Family = {
@@ -49,6 +50,20 @@ OLD_PACKAGE: Family = {
         "`rope_scaling` must be", "unknown field `",
     )
 }  # fmt: skip
+ASCII: Family = {
+    "ascii": phrases(
+        "UnicodeDecodeError: 'ascii' codec", "UnicodeEncodeError: 'ascii' codec",
+        "UnicodeEncodeError: 'latin-1' codec", "unsupported locale setting",
+    )
+}  # fmt: skip
+BUILD: Family = {
+    "build_error": phrases(
+        "fatal error: ", "nvcc fatal",
+        "error: identifier ", "collect2: fatal", "internal compiler error", "ptxas fatal",
+        "error: #error ", "ninja: fatal", "unrecognized command", "g++: error:", "gcc: error:",
+    )
+}  # fmt: skip
+"""What compilers and linkers print of what stopped them."""
 NO_COMPILER: Family = {
     "no_compiler": phrases(
         "Failed to find C compiler", "CUDA_HOME does not exist", "CUDA_HOME environment variable",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hpclaunch.diagnose.cause import Cause
+from dataclasses import replace
+
+from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -36,5 +38,30 @@ def no_compiler(evidence: RunEvidence) -> Cause | None:
         "built with (python -c 'import torch; print(torch.version.cuda)'); CUDA_HOME must name it",
         "why a build failed stands above: hpclaunch logs " + evidence.record.name,
     )
+    stopped = _stopped_by(evidence, line)
     headline = f"something must be compiled in the job, and cannot be: {line.text}"
-    return advice.cause(evidence, line, headline, *steps)
+    headline += f": {stopped.text}" if stopped else ""
+    if stopped and "cannot find -l" in stopped.text:
+        steps = (
+            "the linker does not find a library: LIBRARY_PATH must name its folder; for CUDA's, "
+            "load the toolkit's module, or set CUDA_HOME and LIBRARY_PATH=$CUDA_HOME/lib64/stubs:"
+            "$CUDA_HOME/lib64", *steps[1:],
+        )  # fmt: skip
+    found = advice.cause(evidence, line, headline, *steps)
+    return replace(found, evidence=(stopped, line)) if stopped else found
+
+
+def _stopped_by(evidence: RunEvidence, line: Clue) -> Clue | None:
+    """Return what the compiler or linker printed of a build that failed; None where nothing shows.
+
+    It goes to stdout, so that a rank's own log has it not.
+    """
+    if "Error building extension" not in line.text:
+        return None
+    for name in ("build_error", "no_compiler"):
+        own = (evidence.root_cause_line(name), evidence.context_line(name))
+        job = (each for each in evidence.matching_lines(name) if line.node in (None, each.node))
+        for each in (*own, *job):
+            if each is not None and "Error building" not in each.text:
+                return each
+    return None

@@ -14,8 +14,19 @@ _OF_GPU = re.compile(r"cuda|nccl|gpu\b|gpus\b|cublas|cudnn", re.IGNORECASE)
 
 _NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-(?:arch|name)")
 _INDEXED = re.compile(r"device-side assert|illegal memory|illegal address|misaligned|unspecified")
+_OF_DEVICE = re.compile(r"assert|CUBLAS_STATUS|unspecified launch|illegal")
 _OUTSIDE = re.compile(r"out of bounds|srcIndex < |ind_dim_size|t < n_classes|cur_target < ")
 """How CUDA's kernels assert that an index lies within its table."""
+
+
+_NEWER = (
+    (re.compile(r"[Ff]lash"), "attn_implementation='sdpa' runs on older GPUs; FlashAttention 2 "
+     "needs compute capability 8.0 (A100, A30, RTX 30) and more"),
+    (re.compile(r"bf16"), "fp16 (with a loss scale) or fp32 in place of bf16, which needs compute "
+     "capability 8.0 (A100, A30, RTX 30) and more"),
+    (re.compile(r"fp8|float8|FP8|8\.9"), "bf16 in place of fp8, which needs compute capability 8.9 "
+     "(L40S, H100) and more"),
+)  # fmt: skip
 
 
 def fabric_manager(evidence: RunEvidence) -> Cause | None:
@@ -158,6 +169,16 @@ def _reported_by_tool(evidence: RunEvidence) -> Clue | None:
     return next((line for line in lines if not evidence.log.went_on(line)), None)
 
 
+def too_old(evidence: RunEvidence) -> Cause | None:
+    """A kernel or a number format needs a newer GPU than the rank has."""
+    line = evidence.root_cause_line("old_gpu")
+    if line is None:
+        return None
+    known = (step for pattern, step in _NEWER if pattern.search(line.text))
+    step = next(known, "take a GPU type that has it, or switch the option off that asks for it")
+    return advice.cause(evidence, line, f"the GPU is too old for what is asked: {line.text}", step)
+
+
 def fault(evidence: RunEvidence) -> Cause | None:
     """A CUDA operation failed, with none of the reasons above."""
     line = evidence.root_cause_line("gpu_fault")
@@ -174,6 +195,9 @@ def fault(evidence: RunEvidence) -> Cause | None:
     failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
         "device_assertion"
     )
+    if failed is None and _OF_DEVICE.search(line.text):  # HIP's kernels assert on stdout
+        lines = evidence.matching_lines("device_assertion")
+        failed = next((each for each in lines if evidence.rank_and_host(each)[0] == rank), None)
     if "NOT_INITIALIZED" in line.text:
         steps = ("most often the GPU's memory is full: a smaller batch, or shorter texts", *steps)
     if "access fault by GPU" in line.text:
@@ -191,7 +215,7 @@ def fault(evidence: RunEvidence) -> Cause | None:
         steps = (
             "of an embedding: a token beyond the vocabulary, see model.resize_token_embeddings; of "
             "a loss: a label beyond the classes",
-            steps[0],
+            "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
             advice.resume(evidence),
         )
     return Cause(headline, steps, (failed, line) if failed else (line,), rank, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
@@ -28,6 +29,25 @@ def no_interface(evidence: RunEvidence) -> Cause | None:
     )
     headline = f"NCCL found no network interface to use{which}"
     return advice.cause(evidence, line, headline, *steps)
+
+
+def no_plugin(evidence: RunEvidence) -> Cause | None:
+    """NCCL's plugin for the fast network could not start, or its device is not there."""
+    line = evidence.root_cause_line("no_plugin")
+    if line is None:
+        return None
+    context = b"".join(rank.context for rank in evidence.speakers[:1])
+    before = evidence.context_line("no_provider") or evidence.nccl_line("no_provider")
+    efa = re.search(rb"efa|OFI", context) or (before and re.search("efa|OFI", before.text))
+    steps = (
+        "see the adapter from within the job, and from within its container: "
+        + ("fi_info -p efa" if efa else "ibv_devinfo") + "; ls /dev/infiniband",
+        "NCCL_NET names a network that is not there, or LD_LIBRARY_PATH another plugin than the "
+        "node's: env | grep -E 'NCCL|FI_'; NCCL_NET=Socket goes on over TCP, slowly",
+    )  # fmt: skip
+    headline = f"NCCL could not start its network: {_message(line)}"
+    found = advice.cause(evidence, line, headline, *steps)
+    return replace(found, evidence=(*([before] if before else []), line))
 
 
 def versions(evidence: RunEvidence) -> Cause | None:

@@ -26,6 +26,16 @@ ARGPARSE = 2
 _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 """How the trainer names an error of a reward function (hpclaunch/train/rewards.py)."""
 _RAISED = re.compile(r'File "([^"\n]+)", line (\d+), in [^\n]+\n(?:\[rank\d+\]:)? {3,}(\S[^\n]*)')
+_OF_CODECS = re.compile(r"/encodings/|/codecs\.py$")
+_ENCODING = re.compile(r"ascii|latin|encod|decod", re.IGNORECASE)
+_NOT_FINITE = re.compile(
+    r"(?i)\b(?:\w+_)?(?:loss|grad|gradients?|grad_norm|total norm|logits)\b"
+    r".{0,40}\b(?:is|are|became|was|contains?|=|:) ?"
+    r"(?:not finite|non-?finite|nan\b|inf\b|infinite)"
+    r"|\b(?:nan|inf|non-?finite)\b.{0,24}\b(?:loss|grad\w*|norm)\b"
+    r"|loss scale already at minimum"
+)
+"""How programs say that the training diverged."""
 _OF_NCCL = re.compile(r"NCCL error in: ")
 _WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
@@ -48,6 +58,43 @@ def arguments(evidence: RunEvidence) -> Cause | None:
     steps = (f"see what it takes, and what it was given: {words}", advice.resume(evidence))
     shown = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
     return Cause(rank.error, steps, shown or (rank.clue(),), rank.rank, rank.host)
+
+
+def ascii_text(evidence: RunEvidence) -> Cause | None:
+    """Python reads or writes text as ASCII, as the job's locale says."""
+    line = evidence.root_cause_line("ascii")
+    if line is None:
+        return None
+    frames = _RAISED.findall(evidence.last_words)
+    codes = [code for file, _, code in frames if not _OF_CODECS.search(file)]
+    if codes and _ENCODING.search(codes[-1]):
+        return None  # the program names the encoding itself
+    if "latin-1" in line.text and not (codes and re.match(r"print\(|\w+\.write\(", codes[-1])):
+        return None  # a header of a request, most often
+    steps = (
+        "PYTHONUTF8=1 in the job, or LC_ALL=C.UTF-8: compute nodes may have another locale than "
+        "the login node",
+        "or name the encoding in the program: open(..., encoding='utf-8')",
+    )
+    headline = f"Python does not take the job's text as UTF-8: {line.text}"
+    return advice.cause(evidence, line, headline, *steps)
+
+
+def not_finite(evidence: RunEvidence) -> Cause | None:
+    """The loss, its scale or the gradients are no numbers any more, and the program gave up."""
+    rank = evidence.culprit
+    if rank is None or rank.is_collateral or not _NOT_FINITE.search(rank.error):
+        return None
+    scale = " fp16's loss scale has no room left: bf16 needs none;" * ("scale" in rank.error)
+    steps = (
+        f"the training diverged:{scale} a smaller learning rate, longer warm-up, max_grad_norm=1; "
+        "look at the loss before it, and at the rows of that step",
+        advice.logs(evidence, rank.rank),
+        advice.resume(evidence),
+    )
+    shown = traceback(rank) if rank.text else (rank.clue(),)
+    headline = f"the training is no longer finite: {rank.error}"
+    return Cause(headline, steps, shown, rank.rank, rank.host)
 
 
 def reward_function(evidence: RunEvidence) -> Cause | None:

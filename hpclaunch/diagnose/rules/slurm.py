@@ -9,6 +9,18 @@ from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _NODE = re.compile(r"Node failure on (\S+)|error: (\S+): .*Communication connection failure")
+_NOT_LAUNCHED = re.compile(r"Task launch for \S+ failed on node (\S+): (.+)")
+_LAUNCH_STEPS = (
+    (re.compile(r"redential|ncorrect permissions"),
+     "the clock of {node} may differ from the controller's (chronyc tracking, date on both), or "
+     "its munged does not run"),
+    (re.compile(r"[Pp]rolog"), "the site's prolog found the node unfit: scontrol show node {node}"),
+    (re.compile(r"layout tasks|cpu bind|Requested node config"),
+     "srun's --cpu-bind, --cpus-per-task and --ntasks do not fit the CPUs that the job has there"),
+    (re.compile(r"not exist|hdir|No such file"),
+     "a folder that the step starts in is not there on {node}: it must be on shared storage"),
+)  # fmt: skip
+"""What to do where a node did not start a step, by Slurm's reason."""
 NO_LOG = 128 + 53
 """Exit code of a job whose log Slurm could not open: it ends it with signal 53."""
 
@@ -41,6 +53,12 @@ def time_limit(evidence: RunEvidence) -> Cause | None:
         headline += f", at step {done.step} of {done.total}"
         headline += f"; newest checkpoint: step {done.checkpoint}" if done.checkpoint else ""
     steps = []
+    waited = evidence.matching_lines("step_waited")[-1:]
+    if waited and not evidence.ranks and done.step is None and evidence.log.is_at_end(waited[0]):
+        headline += ": srun waited until then for what other steps of the job hold"
+        steps.append("srun within srun, or beside another step: --overlap, or srun --exact with "
+                     "fewer tasks, CPUs, GPUs and memory than the job has")  # fmt: skip
+        return Cause(headline, (*steps, advice.resume(evidence)), (*waited, *lines[:2]))
     if done.checkpoint is None and not evidence.record.program:
         steps.append("nothing was saved: set checkpoints.every_steps lower, or ask for more --time")
     words = advice.longer(evidence)
@@ -81,6 +99,24 @@ def node_failure(evidence: RunEvidence) -> Cause | None:
         steps.append(f"what Slurm says of it: scontrol show node {advice.word(nodes[0])}")
         steps.append("tell your site's support if it fails again")
     return Cause(headline, tuple(steps), lines[:4], host=node)
+
+
+def not_launched(evidence: RunEvidence) -> Cause | None:
+    """A node's slurmd did not start the tasks of a step."""
+    line = evidence.root_cause_line("not_launched")
+    match = _NOT_LAUNCHED.search(line.text) if line else None
+    if line is None or match is None:
+        return None
+    node, why = match.groups()
+    advised = (step for pattern, step in _LAUNCH_STEPS if pattern.search(why))
+    steps = (
+        next(advised, f"what Slurm says of it: scontrol show node {node}").format(node=node),
+        "tell your site's support the node and these words",
+        advice.elsewhere(evidence, node),
+    )
+    return Cause(
+        f"Slurm could not start the job's tasks on {node}: {why}", steps, (line,), host=node
+    )
 
 
 def no_log(evidence: RunEvidence) -> Cause | None:

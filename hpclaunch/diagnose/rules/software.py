@@ -125,7 +125,7 @@ def missing_library(evidence: RunEvidence) -> Cause | None:
         line = evidence.context_line("missing_library")
     if line is None or "torch_extensions/" in line.text:
         return None
-    if "bitsandbytes" in line.text:
+    if "bitsandbytes" in line.text or "CUDA VERSION MISMATCH" in line.text:
         fixes = (
             "take a release of bitsandbytes with a library for the CUDA of this PyTorch: python -m "
             "pip install --upgrade bitsandbytes",

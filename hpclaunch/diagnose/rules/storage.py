@@ -30,6 +30,9 @@ _CACHES = (
     ("/.cache/matplotlib", "MPLCONFIGDIR"), ("/.cache/torch/", "TORCH_HOME"),
 )  # fmt: skip
 """Caches that lie in the user's home, and the variables that move them."""
+_COMPILED = _CACHES[:2] + _CACHES[3:5] + (("/.nv/ComputeCache", "CUDA_CACHE_PATH"),)
+"""Those of compiled kernels: each node can have its own."""
+_CACHED = re.compile(r"cache|/hub/|huggingface|\.arrow|\.lock|/tmp\w+")
 _LOCKING = re.compile(r"\b(?:flock|lockf)\(")
 """A call that takes, or gives back, a lock on a file."""
 _CONTAINER = re.compile(rb"underlay of /|apptainer|singularity|pyxis|enroot", re.IGNORECASE)
@@ -103,11 +106,31 @@ def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
     return frames if line.text in [frame.text for frame in frames] else (line, *frames)
 
 
+def shared_cache(evidence: RunEvidence) -> Cause | None:
+    """Ranks of several nodes compile into one cache on shared storage, and remove each other's."""
+    line = evidence.root_cause_line("stale", "missing_file", "busy_file", "missing_library")
+    if line is None:
+        return None
+    variable = next((name for part, name in _COMPILED if part in line.text), None)
+    if variable is None or _OF_NODE.search(line.text) or "-> '/dev/shm" in line.text:
+        return None
+    if patterns.has("missing_library", line.text.encode()) and "Stale" not in line.text:
+        return None
+    steps = (
+        f"give each node its own cache: {variable}=/tmp/$USER-$SLURM_JOB_ID in the job",
+        advice.resume(evidence),
+    )
+    headline = f"ranks disturbed each other in a cache of compiled kernels: {line.text}"
+    return Cause(headline, steps, (line,), *advice.who(evidence, line))
+
+
 def broken(evidence: RunEvidence) -> Cause | None:
     """A file system went away under the job, or cannot be written to."""
     line = evidence.root_cause_line(
         "stale", "host_down", "read_only", "io_error", "no_locks", "slow_disk"
     )
+    if line is None and _LOCKING.search(evidence.last_words):
+        line = evidence.root_cause_line("no_lock_call")
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
@@ -139,7 +162,18 @@ def broken(evidence: RunEvidence) -> Cause | None:
             "a file was removed, or written anew, on another node while it was open here: no two "
             "jobs or ranks may write one cache at once; HF_HOME or HF_DATASETS_CACHE of its own"
         )
+        if not _CACHED.search(line.text):
+            step = (
+                "the file was removed, or written anew, from another node, or its server began "
+                "anew: see it from the node, ls -l; tell your site's support if it comes again"
+            )
         again = advice.resume(evidence)
+    elif patterns.has("read_only", line.text.encode()):
+        step = (
+            "in a container only what is bound to be written can be (--bind, --container-mounts); "
+            "else the node's disk, or the whole file system, was mounted to be read: touch a file "
+            "there from the node"
+        )
     return Cause(headline, (step, again), (line,), rank, host)
 
 
