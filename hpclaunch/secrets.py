@@ -18,6 +18,8 @@ from hpclaunch.secret_shapes import SHAPES
 _SHAPE = rf"(?<![A-Za-z0-9])(?:{'|'.join(SHAPES.values())})"
 _IN_URL = r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 """A name and a password inside an address, as proxies and databases have them."""
+_USER_OF_URL = r"(?<=://)(?=[A-Za-z_]*\d)(?=\d*[A-Za-z_])[A-Za-z0-9_]{20,}(?=@)"
+"""A key in place of the name, as `git clone https://KEY@host/x` has it."""
 _SIGNED_URL = (
     r"(?i:(?<=[?&])(?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-Signature|Signature|sig"
     r"|se|token|access_token|api_?key|key|auth|password|secret)=[^&\s'\"]{6,})"
@@ -60,7 +62,7 @@ MIN_ENTROPY_BITS = 3.0
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
     """Return the shapes, compiled where the first text is looked at: that takes some 20 ms."""
-    return tuple(map(re.compile, (_SHAPE, _IN_URL, _SIGNED_URL, _HEADER)))
+    return tuple(map(re.compile, (_SHAPE, _IN_URL, _USER_OF_URL, _SIGNED_URL, _HEADER)))
 
 
 @cache
@@ -95,12 +97,31 @@ def mask(text: str) -> str:
 
 
 def _masked_pair(match: re.Match[str]) -> str:
+    name, between, _ = match.groups()
+    return f"{name}{between}***" if _is_secret_pair(match, _is_random) else match.group()
+
+
+def _is_secret_pair(match: re.Match[str], is_key: Callable[[str], bool]) -> bool:
     name, between, value = match.groups()
-    if _ENDS_OF_MESSAGES.search(name) or not _by_name(name, value, _is_random):
-        return match.group()
-    if ":" in between and not re.search(r"[\d'\"]", between + value):
-        return match.group()  # prose: "password: missing"
-    return f"{name}{between}***"
+    if _ENDS_OF_MESSAGES.search(name) or not _by_name(name, value, is_key):
+        return False
+    # Prose: "password: missing".
+    return ":" not in between or re.search(r"[\d'\"]", between + value) is not None
+
+
+def secret_in(text: str) -> str | None:
+    """Return what can be shown of the first secret in a script or recipe, None where none is.
+
+    That is the first characters of what has the shape of a secret, or the telling name that a
+    random value stands under.
+    """
+    shape = find_secret(text)
+    return begin_of(shape) if shape is not None else _telling_name(text, _is_random)
+
+
+def _telling_name(text: str, is_key: Callable[[str], bool]) -> str | None:
+    pairs = (match for match in _pair().finditer(text) if _is_secret_pair(match, is_key))
+    return next((match[1].lstrip("-")[:40] for match in pairs), None)
 
 
 def _is_random(value: str) -> bool:
@@ -132,7 +153,12 @@ def secret_argument(words: Iterable[str]) -> str | None:
         key, equals, value = word.partition("=")
         if equals and _by_name(key, value, _could_be_key):
             return key.lstrip("-")[:40]
+        inside = _telling_name(word, _could_be_key)  # of `bash -c`, or of JSON
+        if inside is not None:
+            return inside
         name = word.lstrip("-")[:40] if word.startswith("-") and not equals else ""
+        if word == "login":  # `wandb login KEY`
+            name = "key"
     return None
 
 

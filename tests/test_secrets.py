@@ -91,6 +91,31 @@ def test_a_value_under_a_telling_name_is_refused(name: str, value: str, joined: 
 @pytest.mark.parametrize(
     "words",
     [
+        ["bash", "-c", "export AWS_SECRET_ACCESS_KEY={} && python x.py"],
+        ["--sbatch-arg=--export=ALL,WANDB_API_KEY={}"], ["--config", '{{"api_key": "{}"}}'],
+        ["curl", "-H", "PRIVATE-TOKEN: {}"], ["git", "clone", "https://{}@example.org/x"],
+        ["wandb", "login", "{}"],
+    ],
+)  # fmt: skip
+def test_a_secret_inside_a_word_is_refused(words: list[str]) -> None:
+    secret = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"
+    found = secret_argument([word.format(secret) for word in words])
+    assert found is not None
+    assert secret not in found
+
+
+@pytest.mark.parametrize(
+    "text", ["setup:\n- export WANDB_API_KEY={}\n", "api_key: {}", "db: {{password: {}}}"]
+)
+def test_a_secret_without_a_shape_is_refused_in_a_file(text: str) -> None:
+    with pytest.raises(UserError, match=r"a secret \([\w ]+\) stands in the recipe"):
+        refuse_secrets_in(text.format("0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"), "the recipe")
+    refuse_secrets_in(text.format("$FROM_ELSEWHERE"), "the recipe")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         "--tokens 5", "--max-tokens 4096", "--pad-token <pad>", "--eos_token </s>", "--key name",
         "--password-file /home/me/pw", "--token $HF_TOKEN", "--token-file ./x", "tokenizer=gpt2",
         "--tokenizer meta-llama/Llama-3.1-8B-Instruct", "model.name=org/token-classifier-v2",
@@ -98,7 +123,8 @@ def test_a_value_under_a_telling_name_is_refused(name: str, value: str, joined: 
         "hf-internal/tiny", "--bypass-cache yes", "--pass-through x", "--secret-file=~/x",
         "data.name=./secret_santa.jsonl", "https://host/page?key=a", "git@github.com:me/x",
         "--author me", "PASSWORD_FILE=/x", "--run 1e6b3c9f7a2d4850be1c", "--seed 12345678901234567",
-        "s3://bucket/a@b", "--patience 3", "--webhook-timeout 30", "lora_key_value=1",
+        "s3://bucket/a@b", "sftp://service-account-17@host/x", "--patience 3",
+        "--webhook-timeout 30", "lora_key_value=1",
     ],
 )  # fmt: skip
 def test_ordinary_words_are_none(words: str) -> None:

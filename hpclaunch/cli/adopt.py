@@ -14,6 +14,7 @@ from hpclaunch.cli.text import print_json, say
 if TYPE_CHECKING:
     from hpclaunch.cli.invocation import Invocation
     from hpclaunch.launch.adopt import Adopted
+    from hpclaunch.run.folder import RunFolder
     from hpclaunch.run.record import Record
 
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--with-program",
     is_flag=True,
-    help="Take the program, the Python and the modules of its run.json: they run as you.",
+    help="Take its program or reward functions, its Python and its modules: they run as you.",
 )
 @options.as_json
 @click.pass_obj
@@ -54,8 +55,8 @@ def adopt(
     of RUN, and a script written anew for you and for where you are. Nothing is started, and the
     run's folder is not changed. KEY=VALUE changes the recipe, as where its data lies here.
 
-    What runs as its owner says is not taken: job script, program, Python, modules, account, and
-    the places that its checkpoints and curves are sent to.
+    What runs as its owner says is not taken: job script, program, reward functions, Python,
+    modules, account, and the places that its checkpoints and curves are sent to.
     """
     from dataclasses import asdict
 
@@ -72,7 +73,7 @@ def adopt(
     requested = asdict(resources(nodes, slurm))
     folder, record = find(reference)
     if with_program:
-        for each in names_code(record):
+        for each in names_code(folder, record):
             say(f"taken, and run as you: {each}")
     adoption = Adoption(
         name=run.name,
@@ -89,12 +90,12 @@ def adopt(
     if as_json:
         _print_json(adopted)
         return
-    _say(adopted, record, with_program)
+    _say(adopted, folder, record, with_program)
     print(f"adopted {adopted.record.name}: {adopted.folder.root}")
     say(_next_step(adopted))
 
 
-def _say(adopted: Adopted, theirs: Record, with_program: bool) -> None:
+def _say(adopted: Adopted, folder: RunFolder, theirs: Record, with_program: bool) -> None:
     """Print what was not taken."""
     from hpclaunch.launch.adopt import names_code
 
@@ -102,7 +103,7 @@ def _say(adopted: Adopted, theirs: Record, with_program: bool) -> None:
     for each in adopted.reset:
         say(f"not taken: {each}")
     if not with_program:
-        for each in names_code(theirs):
+        for each in names_code(folder, theirs):
             say(f"not taken: {each}")
     if copied.left_out:
         shown = ", ".join(copied.left_out[:4])

@@ -160,7 +160,9 @@ def _check_folder() -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    say(paint(line, "bad", sys.stderr))
+    from hpclaunch.secrets import mask  # a request may hold one, and output is kept
+
+    say(paint(mask(line), "bad", sys.stderr))
     return code
 
 

@@ -1,14 +1,15 @@
 """Take another's run, or one that was fetched, as a run of one's own: its data, not its code.
 
 Recipe, newest checkpoint, final weights and events are taken; the script is written anew. The
-program, the Python and the modules that a run.json names are taken only where the user says so:
-they would run as the user.
+program, the Python and the modules that a run.json names, and the reward functions of a recipe, are
+taken only where the user says so: they would run as the user.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from hpclaunch.launch.write_folder import write_folder
 from hpclaunch.plan.resources import Resources
 from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.load import load, split_override
+from hpclaunch.recipe.rewards import BUILTIN
+from hpclaunch.recipe.rewards import KEY as REWARDS
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import Record
 
+KNOWN_REWARDS = ("trl.rewards:", f"{BUILTIN}:")
 SHAPE = ("nodes", "gpus", "gpu", "cpu_processes", "cpus", "exclusive", "time", "mem")
 """What is taken of the resources: how much. Accounts, partitions and options are their owner's."""
 
@@ -46,7 +50,8 @@ class Adoption:
     overrides: tuple[str, ...] = ()
     """Changes to the recipe: where data and model lie here."""
     with_program: bool = False
-    """Take the program, the Python and the modules that its run.json names, too."""
+    """Take the program, the Python and the modules that its run.json names, too, and the reward
+    functions of its recipe."""
     command: tuple[str, ...] = ()
 
 
@@ -61,9 +66,12 @@ class Adopted:
     """What of the recipe was taken out: where its owner's copies and curves go."""
 
 
-def names_code(record: Record) -> list[str]:
-    """Return what of a run's record would run as the user, each in a few words."""
+def names_code(folder: RunFolder, record: Record) -> list[str]:
+    """Return what of a run would run as the user, each in a few words."""
     named = []
+    with suppress(UserError):
+        rewards = foreign_rewards(load(str(folder.recipe), own_program=bool(record.program)))
+        named += [f"reward functions {' '.join(rewards)}"] if rewards else []
     if record.program:
         named.append(f"program {' '.join(record.program)}")
     if record.python:
@@ -71,6 +79,11 @@ def names_code(record: Record) -> list[str]:
     if record.modules:
         named.append(f"modules {' '.join(record.modules)}")
     return named
+
+
+def foreign_rewards(recipe: Recipe) -> list[str]:
+    """Return a recipe's reward functions but TRL's and hpclaunch's: a run executes them."""
+    return [name for name in recipe.method.grpo.rewards if not name.startswith(KNOWN_REWARDS)]
 
 
 def adopt(
@@ -102,6 +115,12 @@ def _draft(
     """Plan the run as one of one's own; returns what of its recipe was taken out, too."""
     _check_overrides(adoption.overrides)
     theirs = load(str(folder.recipe), adoption.overrides, own_program=bool(record.program))
+    chosen = any(split_override(word)[0] == REWARDS for word in adoption.overrides)
+    if not (chosen or adoption.with_program) and (code := foreign_rewards(theirs)):
+        raise UserError(
+            f"run {record.name} runs reward functions of its owner's: {' '.join(code)}",
+            f"look at them; to take them: --with-program; or name your own: {REWARDS}=[FILE.py:F]",
+        )
     reset, overrides = _reset(theirs, adoption.overrides)
     local = record.mode == "local"
     trusted = adoption.with_program
@@ -163,10 +182,10 @@ def _resources(record: Record, changes: Mapping[str, Any]) -> Resources:
 def _check_overrides(overrides: Sequence[str]) -> None:
     """Refuse another model or method: the checkpoint belongs to these. Raises UserError.
 
-    Where model and data lie may differ.
+    Where model and data lie may differ, and what scores completions.
     """
     for key in (split_override(word)[0] for word in overrides):
-        if key.startswith("method.") or (key.startswith("model.") and key != "model.name"):
+        if (key.startswith("method.") and key != REWARDS) or (key.startswith("model.") and key != "model.name"):
             raise UserError(
                 f"{key} cannot be changed: the checkpoint belongs to the run's own",
                 "start a new run",

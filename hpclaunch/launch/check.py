@@ -12,6 +12,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import check_access, check_offline
 from hpclaunch.forecast.model_config import model_config
 from hpclaunch.forecast.task_data import check_tasks
+from hpclaunch.launch.job_secrets import refuse_job_secrets
 from hpclaunch.launch.program import (
     LAUNCHER,
     ON_NEURON,
@@ -33,8 +34,6 @@ from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.webhook import webhook_url
 from hpclaunch.slurm.environment import (
-    refuse_secret_variables,
-    refuse_secrets,
     refuse_secrets_in,
 )
 
@@ -57,10 +56,7 @@ def check(job: Job, data: CheckData = check_data) -> None:
 def check_here(job: Job, data: CheckData) -> None:
     """Refuse a job that this machine's files show to fail. Raises UserError."""
     launch = job.plan.launch
-    refuse_secrets([*launch.command, *launch.program])
-    site = job.plan.site
-    refuse_secret_variables(site.environment, f"the environment of site profile {site.name}")
-    refuse_secrets_in(job.script, "the script")
+    refuse_job_secrets(job)
     check_writable(launch.folder.parent)
     if job.plan.recipe.notify.webhook:
         webhook_url(inherited=launch.mode != "sbatch")

@@ -16,6 +16,7 @@ from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.regular_file import read_regular
 from hpclaunch.run.reward_files import MOST_BYTES, checked_copy, write_copies
+from hpclaunch.slurm.environment import refuse_secrets_in
 
 NEEDED: dict[RewardFunction, tuple[str, ...]] = {
     RewardFunction("trl.rewards", "accuracy_reward"): ("math_verify",),
@@ -83,6 +84,7 @@ def _check_file(reward: RewardFunction, text: str) -> None:
         reason = getattr(error, "msg", None) or str(error)
         raise UserError(f"{KEY}: {reward.place}{line}: {reason}") from None
     _check_imports(tree, reward)
+    refuse_secrets_in(text, f"{reward.place}, of which the run keeps a copy")
     function = None
     named = []
     for statement in tree.body:

@@ -22,6 +22,7 @@ from hpclaunch.launch.hand_edits import (
     note_pending,
     with_edits,
 )
+from hpclaunch.launch.job_secrets import refuse_job_secrets
 from hpclaunch.launch.rewards import copy_rewards
 from hpclaunch.plan.plan import Plan, make_plan
 from hpclaunch.plan.resources import Launch
@@ -54,6 +55,7 @@ def write_folder(job: Job, fill: Callable[[RunFolder], None] = lambda _: None) -
     It is written beside its place and renamed, so that it is there whole or not at all; what a
     killed command left is removed. `fill` adds more to it, and may raise OSError or UserError.
     """
+    refuse_job_secrets(job)
     while True:
         launch = job.plan.launch
         _check_place(launch)
@@ -129,6 +131,7 @@ def rewrite_folder(job: Job, before: Record) -> Written:
     What a person edited there stays, too, or is set aside as NAME.edited (hand_edits.py). Raises
     UserError where that cannot be written.
     """
+    refuse_job_secrets(job)
     folder = RunFolder(job.plan.launch.folder)
     edits = find_edits(folder, before, job)
     record = structs.replace(_record(job), name=before.name, created=before.created)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from hpclaunch.errors import UserError
-from hpclaunch.secrets import begin_of, find_secret, is_secret, secret_argument
+from hpclaunch.secrets import is_secret, secret_argument, secret_in
 
 _SLURM = re.compile(r"^(SLURM|SLURMD|SBATCH|SALLOC|SRUN|PMI|PMIX|PMI2)_")
 _SLURM_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"}
@@ -61,9 +61,8 @@ def refuse_secrets(words: Iterable[str]) -> None:
 
 
 def refuse_secrets_in(text: str, place: str) -> None:
-    """Refuse a text, such as a recipe or a script, with the shape of a secret. Raises UserError."""
-    secret = find_secret(text)
-    _refuse(secret and begin_of(secret), place)
+    """Refuse a text, such as a recipe or a script, with a secret in it. Raises UserError."""
+    _refuse(secret_in(text), place)
 
 
 def refuse_secret_variables(variables: Mapping[str, str], place: str) -> None:

@@ -125,6 +125,40 @@ def test_what_is_taken_and_what_is_not(theirs: RunFolder, tmp_path: Path) -> Non
     assert home.call("status", "good-run").code == 0
 
 
+def test_reward_functions_are_code_and_not_taken_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "available", lambda: False)
+    (tmp_path / "evil.py").write_text("def f(completions, **kwargs): ...\n")
+    words = (f"method.grpo.rewards=[{tmp_path}/evil.py:f]", "training.reward_weights=null")
+    request = Request(
+        mode="local", recipe="grpo", resources=Resources(cpu_processes=1), name="theirs",
+        runs_dir=tmp_path / "shared", overrides=words,
+    )  # fmt: skip
+    folder = str(write_folder(draft(request, {})).folder.root)
+    home = Home(tmp_path / "me")
+    home.folder.mkdir()
+    refused = home.call("adopt", folder)
+    assert refused.code == 2
+    assert f"runs reward functions of its owner's: {tmp_path}/evil.py:f" in refused.err
+    assert not home.runs.exists() or not list(home.runs.iterdir())
+    own = "method.grpo.rewards=[builtin:rewards.py:short]"
+    assert home.call("adopt", folder, own, "--name", "own").code == 0
+    assert b"def f(" not in (home.runs / "own/rewards/rewards.py").read_bytes()
+    taken = home.call("adopt", folder, "--with-program")
+    assert taken.code == 0, taken.err
+    assert f"taken, and run as you: reward functions {tmp_path}/evil.py:f" in taken.err
+
+
+def test_no_secret_is_written_into_the_adopted_run(theirs: RunFolder, tmp_path: Path) -> None:
+    home = Home(tmp_path / "me")
+    home.folder.mkdir()
+    done = home.call("adopt", str(theirs.root), f"training.run_name=hf_{'a1B2' * 8}")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "a secret ('hf_a...') stands in the command" in done.err
+    assert not home.runs.exists() or not list(home.runs.iterdir())
+
+
 def test_a_program_is_taken_only_where_it_is_asked_for(theirs: RunFolder, tmp_path: Path) -> None:
     rewrite(theirs, program=["/evil/train.py", "--fast"])
     home = Home(tmp_path / "me")

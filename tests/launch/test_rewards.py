@@ -40,6 +40,7 @@ def run(folder: Path) -> RunFolder:
         ("def good(:\n", r"rewards.py:1: "),
         ("import helper\n" + GOOD, "rewards.py:1: imports helper, which lies beside it"),
         ("from . import x\n" + GOOD, "rewards.py:1: a relative import"),
+        (f"KEY = 'sk-{'a1B2' * 8}'\n" + GOOD, r"a secret \('sk-a\.\.\.'\) stands in .*rewards.py"),
     ],
 )
 def test_what_the_job_could_not_call_is_refused(text: str, said: str, tmp_path: Path) -> None:
