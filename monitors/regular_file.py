@@ -34,6 +34,19 @@ def open_regular(path: Path, follow_links: bool = False) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def create_regular(path: Path, flags: int) -> int:
+    """Open a file for writing, making it where there is none; returns its descriptor.
+
+    Never through a link that was put in the way. Raises OSError.
+    """
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFileError(errno.EINVAL, "it is no plain file", str(path))
+    return descriptor
+
+
 def open_regular_text(path: Path, encoding: str = "utf-8") -> io.TextIOWrapper:
     """Open a text as `open_regular` does, whatever bytes it holds; its line ends are kept."""
     return io.TextIOWrapper(open_regular(path), encoding, errors="replace", newline="\n")

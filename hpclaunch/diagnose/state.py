@@ -19,7 +19,7 @@ from hpclaunch.run.attempt import current_attempt
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import unreadable
-from hpclaunch.run.record import Record
+from hpclaunch.run.record import Record, written_here
 from hpclaunch.run.regular_file import read_small_text
 from hpclaunch.slurm import commands
 from hpclaunch.slurm.jobs import JobState
@@ -182,7 +182,12 @@ def _without_slurm(folder: RunFolder, record: Record) -> tuple[State, str]:
     if record.pid is not None:
         return "failed", "killed: it left no exit code"
     if record.job_id is None:
-        return "written", f"not submitted; by hand: sbatch {quote(str(folder.script))}"
+        by_hand = record.mode == "sbatch" and written_here(folder, record)
+        return "written", (
+            f"not submitted; by hand: sbatch {quote(str(folder.script))}"
+            if by_hand
+            else f"not started here: hpclaunch resume {quote(str(folder.root))}"
+        )
     return _of_unknown_job(folder, record)
 
 

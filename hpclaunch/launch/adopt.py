@@ -185,7 +185,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     Where model and data lie may differ, and what scores completions.
     """
     for key in (split_override(word)[0] for word in overrides):
-        if (key.startswith("method.") and key != REWARDS) or (key.startswith("model.") and key != "model.name"):
+        if key.startswith(("method.", "model.")) and key not in {REWARDS, "model.name"}:
             raise UserError(
                 f"{key} cannot be changed: the checkpoint belongs to the run's own",
                 "start a new run",

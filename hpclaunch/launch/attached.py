@@ -18,6 +18,7 @@ from hpclaunch.frozen import frozen
 from hpclaunch.run.events import is_full
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.lines import Line, parse_line
+from hpclaunch.run.regular_file import create_regular
 from hpclaunch.run.stop_timing import INTERRUPTED_SAVE_SECONDS
 
 STOP_TIMEOUT = 60.0
@@ -152,7 +153,7 @@ def _copy(
 
     Where the disk is full the log loses lines: that is no reason for the job to end.
     """
-    with job.log.open("ab", buffering=0) as log:
+    with os.fdopen(create_regular(job.log, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as log:
         for raw in stream:
             granted = _GRANTED.match(raw)
             if granted:

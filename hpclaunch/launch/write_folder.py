@@ -31,6 +31,7 @@ from hpclaunch.render.job import Job, render_job
 from hpclaunch.render.static_scripts import checksums as static_checksums
 from hpclaunch.run.find import next_name, remember
 from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.links import refuse_links_out
 from hpclaunch.run.record import Prediction, Record, now, whoami, write_record
 from hpclaunch.run.unfinished import remove_unfinished, unfinished_folder
 from hpclaunch.slurm.commands import cluster_name
@@ -133,6 +134,7 @@ def rewrite_folder(job: Job, before: Record) -> Written:
     """
     refuse_job_secrets(job)
     folder = RunFolder(job.plan.launch.folder)
+    refuse_links_out(folder)
     edits = find_edits(folder, before, job)
     record = structs.replace(_record(job), name=before.name, created=before.created)
     try:

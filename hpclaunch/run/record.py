@@ -145,7 +145,7 @@ def read_record(folder: RunFolder) -> Record:
     if record.job_id is not None and not JOB_ID.fullmatch(record.job_id):
         raise UserError(f"{folder.record} is damaged: job_id is no number of a job")
     record = msgspec.structs.replace(record, name=folder.root.name)
-    if not _written_here(folder, record):
+    if not written_here(folder, record):
         return msgspec.structs.replace(record, job_id=None, pid=None, pid_started=None)
     with contextlib.suppress(OSError):
         job_id = read_regular(folder.job_file, 64).decode("ascii", "replace").strip()
@@ -154,7 +154,7 @@ def read_record(folder: RunFolder) -> Record:
     return record
 
 
-def _written_here(folder: RunFolder, record: Record) -> bool:
+def written_here(folder: RunFolder, record: Record) -> bool:
     """Return whether a record was written for this very folder, by whichever of its paths."""
     if not record.folder:
         return True

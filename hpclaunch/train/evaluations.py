@@ -11,6 +11,7 @@ import time
 from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.run.folder import RunFolder
+from hpclaunch.run.regular_file import create_regular
 from hpclaunch.run.waiting import keep_waiting
 from hpclaunch.train.checkpoint import folders
 from hpclaunch.train.failure import one_line
@@ -54,7 +55,8 @@ def start_best(recipe: Recipe, run: RunFolder) -> None:
 
 def _start(run: RunFolder, module: str, *arguments: str) -> None:
     """Start what submits a job. Raises OSError."""
-    with (run.logs / "evaluations.log").open("a") as log:
+    path = run.logs / "evaluations.log"
+    with os.fdopen(create_regular(path, os.O_WRONLY | os.O_APPEND), "a") as log:
         _started.append(
             subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(run.root), *arguments],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from trl import GRPOTrainer
@@ -10,6 +11,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from hpclaunch.errors import UserError
 from hpclaunch.run.events import is_full
+from hpclaunch.run.regular_file import create_regular
 from hpclaunch.train.rewards import check_columns
 from hpclaunch.train.trainer import CheckpointingTrainerMixin
 
@@ -112,7 +114,8 @@ class GRPORunTrainer(CheckpointingTrainerMixin, GRPOTrainer):  # type: ignore[mi
             for prompt, completion, advantage, *rewards in rows
         ]  # fmt: skip
         try:
-            with self.run.completions.open("a", encoding="utf-8") as file:
+            descriptor = create_regular(self.run.completions, os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines))
         except OSError as error:
             if not is_full(error):

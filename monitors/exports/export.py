@@ -75,6 +75,8 @@ def _to_stream(
 
 def _to_file(form: str, chosen: TextFormat | FileFormat, source: RecordedNode, out: Path) -> Path:
     path = out / f"{source.node}{chosen.suffix}"
+    if path.is_symlink():
+        raise ExportError(f"{path} is a link: remove it, or name another folder")
     if isinstance(chosen, TextFormat):
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(chosen.text([source]))

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,8 @@ def around(program: Sequence[str], out: Path, node: str | None, interval_s: floa
 
 def _try_to_write(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    trial = out / f".trial-{os.getpid()}"
-    trial.write_text("x")
-    trial.unlink()
+    with tempfile.NamedTemporaryFile(dir=out, prefix=".trial-") as trial:
+        trial.write(b"x")
 
 
 def _sidecar(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from monitors.regular_file import create_regular
+
 _CHUNK = 1 << 16
 """Bytes that are searched for a line's end at a time."""
 
@@ -18,7 +20,7 @@ class AppendFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = create_regular(path, os.O_RDWR | os.O_APPEND)
         size = self.size
         # A requeued job finds the file of the attempt before, which may have died in mid-line.
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"

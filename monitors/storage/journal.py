@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitors.regular_file import create_regular, open_regular
 from monitors.storage import compaction, filenames
 from monitors.storage.append_file import AppendFile
 from monitors.storage.formats.journal_header import JournalHeader, parse_header
@@ -100,7 +101,8 @@ class Journal:
                 self._path.rename(self._blocks)
                 size = self._blocks.stat().st_size
             else:
-                with self._blocks.open("ab") as blocks, self._path.open("rb") as journal:
+                end = create_regular(self._blocks, os.O_WRONLY | os.O_APPEND)
+                with os.fdopen(end, "ab") as blocks, open_regular(self._path) as journal:
                     while piece := journal.read(1 << 20):
                         blocks.write(piece)
                     blocks.flush()
@@ -114,7 +116,7 @@ class Journal:
         Raises OSError, with nothing changed.
         """
         try:
-            with self._new.open("wb") as file:
+            with os.fdopen(create_regular(self._new, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -138,7 +140,7 @@ class Journal:
             header = _header(self._path)
             if header is None or self._path.stat().st_ino != self._file.inode:
                 return  # another recorder has begun a new journal
-            blocks = os.open(self._blocks, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            blocks = create_regular(self._blocks, os.O_RDWR)
             _lock(blocks)
             begin = min(header.blocks_bytes, os.fstat(blocks).st_size)
             os.ftruncate(blocks, begin)

@@ -9,6 +9,8 @@ from typing import Literal
 
 import pytest
 
+from hpclaunch.diagnose.state import run_state
+from hpclaunch.errors import UserError
 from hpclaunch.forecast.preflight_results import PROGRAM
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Request
@@ -37,12 +39,40 @@ def test_a_copy_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (base.root, *base.root.rglob("*"))}
     record = read_record(copy)
     again = redraft(copy, record, variables={})
+    assert run_state(copy, record).reason == f"not started here: hpclaunch resume {copy.root}"
     assert again.plan.launch.folder == copy.root
     rewrite_folder(again, record)
     assert before == {path: path.stat().st_mtime_ns for path in (base.root, *base.root.rglob("*"))}
     script = copy.script.read_text()
     assert str(base.root) not in script
     assert f"HPCLAUNCH_RUN={copy.root}\n" in script
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logs", "logs/nodes", "logs/ranks", "metrics/tensorboard", "metrics/n1.samples.jsonl",
+        "start", "job_id", "upload", "launch.sh", "events.jsonl", "checkpoint_digests.jsonl",
+    ],
+)  # fmt: skip
+def test_nothing_is_written_through_links_of_a_folder_that_goes_on(
+    name: str, tmp_path: Path
+) -> None:
+    folder = write_folder(draft(Request(mode="local", recipe="tiny", name="base"), {})).folder
+    record = read_record(folder)
+    job = redraft(folder, record, variables={})
+    (folder.metrics / "wandb").mkdir()
+    (folder.metrics / "wandb/latest-run").symlink_to("run-1")  # inside of it: of W&B
+    (tmp_path / "elsewhere").mkdir()
+    place = folder.root / name
+    if place.is_dir():
+        place.rmdir()
+    place.unlink(missing_ok=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"/base/{name} is a link: .*; remove it"):
+        rewrite_folder(job, record)
+    place.unlink()
+    rewrite_folder(job, record)
 
 
 @pytest.mark.parametrize("mode", ["sbatch", "local"])

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.regular_file import read_regular
+from hpclaunch.run.regular_file import create_regular, read_regular
 
 MAX_BYTES = 1 << 26
 
@@ -24,7 +24,8 @@ def record(run: RunFolder, step: int, manifest: Path) -> None:
     """
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
     line = json.dumps({"step": step, "sha256": digest}) + "\n"
-    with run.checkpoint_digests.open("a", encoding="utf-8") as stream:
+    descriptor = create_regular(run.checkpoint_digests, os.O_WRONLY | os.O_APPEND)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 
+from hpclaunch.run.regular_file import create_regular
 from hpclaunch.train.fetch.listing import HubFile, Listing
 
 IDLE_S = 60.0
@@ -71,7 +72,8 @@ def _complete(listing: Listing, file: HubFile, part: Path, blob: Path) -> None:
             found = get_hf_file_metadata(url)
             # The token is not for the storage that the hub hands over to.
             headers = build_hf_headers() if found.location == url else build_hf_headers(token=False)
-            with part.open("ab") as stream:
+            # Others may write to a hub cache that a group shares.
+            with os.fdopen(create_regular(part, os.O_WRONLY | os.O_APPEND), "ab") as stream:
                 http_get(
                     found.location,
                     stream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
@@ -265,3 +266,15 @@ def test_a_reader_at_any_moment_sees_a_true_state(tmp_path: Path) -> None:
 def test_no_head_is_no_head(line: bytes) -> None:
     assert parse_header(line) is None
     assert parse_header(JournalHeader(7, 3).line()) == JournalHeader(7, 3)
+
+
+@pytest.mark.parametrize("suffix", [filenames.SAMPLES, filenames.BLOCKS])
+def test_nothing_is_written_through_a_link(suffix: str, tmp_path: Path) -> None:
+    """As somebody may have left it where everybody can record."""
+    (tmp_path / "kept").write_text("theirs")
+    filenames.path_of(tmp_path, "n1", suffix).symlink_to("kept")
+    with contextlib.suppress(OSError):
+        journal = journal_of(tmp_path)
+        write(journal, some(200))
+        journal.close()
+    assert (tmp_path / "kept").read_text() == "theirs"
