@@ -19,7 +19,8 @@ from monitors.exports.families import CONTENT_TYPE
 CLIENT_S = 10.0
 """Seconds a client may take for its request and for reading the answer, before it is let go."""
 MOST_CLIENTS = 16
-"""Clients at a time; for a further one, the one that has been asking for longest is let go."""
+"""Clients at a time; for a further one, the one that has been asking for longest is let go, else
+the one that has been reading for longest."""
 PLACE_S = 1.0
 """Seconds until such a client's place is free."""
 
@@ -50,6 +51,8 @@ class MetricsServer(ThreadingHTTPServer):
         self._places = threading.BoundedSemaphore(MOST_CLIENTS)
         self._asking: dict[int, socket.socket] = {}
         """Clients whose request is not there yet, the oldest first."""
+        self._reading: dict[int, socket.socket] = {}
+        """Clients that the answer is sent to, the oldest first."""
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -72,17 +75,24 @@ class MetricsServer(ThreadingHTTPServer):
         finally:
             deadline.cancel()
             self.request_arrived(request)
+            self._reading.pop(id(request), None)
             self._places.release()
 
     def request_arrived(self, request: Any) -> None:
         """Note that a client has asked, and is served."""
         self._asking.pop(id(request), None)
 
+    def answer_made(self, request: Any) -> None:
+        """Note that all that a client has yet to do is read its answer."""
+        self._reading[id(request)] = request
+
     def _drop_slowest(self) -> None:
-        oldest = next(iter(list(self._asking)), None)
-        slow = None if oldest is None else self._asking.pop(oldest, None)
-        if slow is not None:
-            _disconnect(slow)
+        for slow in (self._asking, self._reading):
+            oldest = next(iter(list(slow)), None)
+            client = None if oldest is None else slow.pop(oldest, None)
+            if client is not None:
+                _disconnect(client)
+                return
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing of clients that disconnect."""
@@ -123,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, text: str, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         body = text.encode(errors="replace")
+        self.server.answer_made(self.request)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
