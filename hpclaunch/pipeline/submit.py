@@ -22,7 +22,7 @@ from hpclaunch.recipe.mixture import parts_of
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.render.job import Job, render_job
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.group import PIPELINE_FILE, make_group_folder, write_group
+from hpclaunch.run.group import PIPELINE_FILE, new_group_folder, write_group
 from hpclaunch.run.lock import alone
 from hpclaunch.run.owner import require_own
 from hpclaunch.run.record import Record, now, read_record
@@ -99,12 +99,11 @@ def write_pipeline(drafted: DraftedPipeline, command: Sequence[str]) -> Pipeline
             for stage in drafted.stages
         ],
     )
-    make_group_folder(drafted.folder)
     try:
-        write_atomic(drafted.folder / COPY, drafted.text)
-        write_group(drafted.folder, PIPELINE_FILE, pipeline)
+        with new_group_folder(drafted.folder) as folder:
+            write_atomic(folder / COPY, drafted.text)
+            write_group(folder, PIPELINE_FILE, pipeline)
     except OSError as error:
-        shutil.rmtree(drafted.folder, ignore_errors=True)
         raise UserError(
             f"{drafted.folder} cannot be written: {error.strerror}", "free some space"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +14,9 @@ from hpclaunch.errors import UserError, nearest
 from hpclaunch.run.find import default_runs_dir, index_file
 from hpclaunch.run.folder import write_atomic
 from hpclaunch.run.regular_file import read_regular
+from hpclaunch.run.unfinished import LISTS_RUNS, remove_unfinished, unfinished_folder
 
-SWEEP_FILE = "sweep.json"
+SWEEP_FILE = LISTS_RUNS
 PIPELINE_FILE = "pipeline.json"
 ARRAY_SCRIPT = "array.sbatch"
 """The script of a job array, in a sweep's folder."""
@@ -79,14 +81,22 @@ def write_group(folder: Path, file: str, value: msgspec.Struct) -> None:
     write_atomic(folder / file, text + "\n")
 
 
-def make_group_folder(folder: Path) -> None:
-    """Make a group's folder, which must be new. Raises UserError where it cannot be."""
+@contextlib.contextmanager
+def new_group_folder(folder: Path) -> Iterator[Path]:
+    """Make a group's folder, which is in its place once the block has ended; nothing before.
+
+    What a killed command left is removed. Raises UserError where the name is taken or the folder
+    above it cannot be made, and OSError where it cannot be written.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-    except FileExistsError:
-        raise UserError(f"{folder} exists already", "choose another --name") from None
     except OSError as error:
         raise UserError(
             f"folder {folder} cannot be made: {error.strerror}", "choose another --runs-dir"
         ) from None
+    remove_unfinished(folder.parent)
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} exists already", "choose another --name")
+    with unfinished_folder(folder) as made:
+        yield made.root
+        made.root.rename(folder)

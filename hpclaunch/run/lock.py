@@ -69,6 +69,11 @@ def unlock(folder: RunFolder) -> None:
         give_back()
 
 
+def is_held(folder: RunFolder) -> bool:
+    """Return whether this very process holds a folder."""
+    return folder.root in _held
+
+
 @contextmanager
 def alone(folder: RunFolder) -> Iterator[None]:
     """Hold a folder meanwhile. Raises UserError where another process holds it."""

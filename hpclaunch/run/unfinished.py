@@ -11,10 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from hpclaunch.errors import UserError
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.lock import alone
+from hpclaunch.run.lock import alone, is_held
+from hpclaunch.run.owner import is_own
+from hpclaunch.run.record import read_record
+from hpclaunch.run.regular_file import read_regular
 
+LISTS_RUNS = "sweep.json"
+"""What describes a sweep and names its runs, in its folder."""
+MAX_BYTES = 1 << 24
 MARK = ".unfinished-"
 """Between the run's name and a random number, in the folder's name: `.tiny-1.unfinished-3f2a`."""
 MIN_AGE_S = 60.0
@@ -39,7 +47,10 @@ def unfinished_folder(place: Path) -> Iterator[RunFolder]:
 
 
 def remove_unfinished(runs_dir: Path) -> None:
-    """Remove folders that killed commands of this user left half written. Failing is no failure."""
+    """Remove folders that killed commands of this user left half written, a sweep's with its runs.
+
+    Failing is no failure.
+    """
     with suppress(OSError):
         for path in list(runs_dir.glob(f".*{MARK}*")):
             with suppress(OSError, UserError):
@@ -47,5 +58,39 @@ def remove_unfinished(runs_dir: Path) -> None:
                 old = time.time() - status.st_mtime > MIN_AGE_S
                 if not (old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()):
                     continue
+                if is_held(RunFolder(path)):
+                    continue
                 with alone(RunFolder(path)):  # a command that still writes it holds it
+                    _remove_runs_of(path)
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_runs_of(unfinished: Path) -> None:
+    """Remove the runs of a sweep that was left half written: none of them was started."""
+    group = unfinished.name[1:].partition(MARK)[0]
+    try:
+        document = msgspec.json.decode(read_regular(unfinished / LISTS_RUNS, MAX_BYTES), type=_Runs)
+    except (OSError, ValueError, RecursionError):
+        return
+    for run in document.runs:
+        folder = RunFolder(unfinished.parent / run.name)
+        if "/" in run.name or not is_own(folder) or folder.root.is_symlink():
+            continue
+        with suppress(UserError, OSError):
+            record = read_record(folder)
+            started = record.job_id or record.pid or folder.log() or folder.events.exists()
+            if record.group == group and not started:
+                with alone(folder):
+                    shutil.rmtree(folder.root, ignore_errors=True)
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """The part of a sweep's run that is read here."""
+
+    name: str
+
+
+class _Runs(msgspec.Struct, frozen=True):
+    """The part of a sweep's description that is read here."""
+
+    runs: list[_Run]

@@ -18,7 +18,7 @@ from hpclaunch.launch.write_folder import rewrite_folder, write_folder
 from hpclaunch.render.array import TASKS, array_script
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder, write_atomic
-from hpclaunch.run.group import ARRAY_SCRIPT, SWEEP_FILE, make_group_folder, write_group
+from hpclaunch.run.group import ARRAY_SCRIPT, SWEEP_FILE, new_group_folder, write_group
 from hpclaunch.run.lock import alone
 from hpclaunch.run.owner import require_own
 from hpclaunch.run.record import Record, now, read_record, write_record
@@ -36,20 +36,22 @@ ENDED_EARLY: tuple[State, ...] = ("failed", "cancelled", "timed out", "stopped",
 
 def write_sweep(sweep: SweepDraft, command: Sequence[str]) -> list[tuple[RunFolder, Record]]:
     """Write the sweep's folder and those of its runs; all or none. Raises UserError."""
-    make_group_folder(sweep.folder)
     written: list[tuple[RunFolder, Record]] = []
     try:
-        (sweep.folder / TASKS).mkdir()
-        for task, job in enumerate(sweep.jobs):
-            made = write_folder(job)
-            written.append((made.folder, made.record))
-            link = sweep.folder / TASKS / str(task)
-            link.symlink_to(Path("..", "..", made.folder.root.name))
-        if sweep.script:
-            write_atomic(sweep.folder / ARRAY_SCRIPT, sweep.script, mode=0o777)
-        write_group(sweep.folder, SWEEP_FILE, _record(sweep, command))
+        with new_group_folder(sweep.folder) as folder:
+            # First, so that what a killed command leaves is known to be of this sweep.
+            write_group(folder, SWEEP_FILE, _record(sweep, command))
+            (folder / TASKS).mkdir()
+            for task, job in enumerate(sweep.jobs):
+                made = write_folder(job)
+                written.append((made.folder, made.record))
+                link = folder / TASKS / str(task)
+                link.symlink_to(Path("..", "..", made.folder.root.name))
+            if sweep.script:
+                write_atomic(folder / ARRAY_SCRIPT, sweep.script, mode=0o777)
     except (OSError, UserError) as error:
-        remove(sweep.folder, [folder for folder, _ in written])
+        for run, _ in written:
+            shutil.rmtree(run.root, ignore_errors=True)
         if isinstance(error, UserError):
             raise
         raise UserError(

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from hpclaunch.launch.hand_edits import find_edits
 from hpclaunch.launch.request import Request
 from hpclaunch.launch.resume import redraft
 from hpclaunch.launch.write_folder import rewrite_folder, write_folder
+from hpclaunch.pipeline.draft import Where, draft_pipeline
+from hpclaunch.pipeline.schema import read_pipeline
+from hpclaunch.pipeline.submit import write_pipeline
 from hpclaunch.plan.resources import Resources
 from hpclaunch.run import lock, unfinished
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.record import read_record
 from hpclaunch.slurm import commands
+from hpclaunch.sweep.draft import draft_sweep
+from hpclaunch.sweep.submit import write_sweep
 
 WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.chmod"}
 MOST = 60
@@ -112,6 +118,34 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
         assert folder.script.read_text() == job.script, "the script is that of this record"
         assert not list(folder.root.glob("*.edited"))
     assert kills > 12
+
+
+def test_a_sweep_or_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command under the same name is not hindered, and nothing else is left."""
+    monkeypatch.setattr(unfinished, "MIN_AGE_S", -1.0)
+    runs = tmp_path / "runs"
+    local = replace(request(), mode="local", name="many", overrides=("training.seed=1,2",))
+    sweep = draft_sweep(local)
+    (tmp_path / "chain.yaml").write_text(
+        "resources: {cpu_processes: 1}\nstages: {a: {recipe: tiny}}\n"
+    )
+    spec, document, text = read_pipeline(tmp_path / "chain.yaml")
+    where = Where("local", "chain", runs)
+    chain = draft_pipeline(spec, document, text, tmp_path / "chain.yaml", where)
+    writes: tuple[tuple[Callable[[], object], set[str], int], ...] = (
+        (lambda: write_sweep(sweep, ["x"]), {"many", "many.seed-1", "many.seed-2"}, 5),
+        (lambda: write_pipeline(chain, ["x"]), {"chain"}, 1),
+    )
+    for write, names, step in writes:
+        kills = 0
+        while killed_at(1 + kills * step, runs, write):
+            kills += 1
+            if not (runs / min(names, key=len)).exists():  # else it was complete
+                write()
+            assert {path.name for path in runs.iterdir()} == names, kills
+            shutil.rmtree(runs)
+        assert kills > 5
+        shutil.rmtree(runs)
 
 
 def test_what_another_command_writes_is_left_alone(tmp_path: Path) -> None:
