@@ -147,6 +147,12 @@ class Architecture:
         smaller = (each for each in self.linears if each.quantized)
         return self.layers * sum(e.copies * e.in_features * e.out_features for e in smaller)
 
+    @cached_property
+    def largest_quantized_matrix(self) -> int:
+        """Parameters of the largest matrix that 4-bit loading quantizes."""
+        sizes = (each.in_features * each.out_features for each in self.linears if each.quantized)
+        return max(sizes, default=0)
+
     def adapter_parameters(self, rank: int) -> int:
         """Return the parameters of a LoRA adapter of this rank on all linear layers."""
         ends = (e.copies * e.adapter_ranks * (e.in_features + e.out_features) for e in self.linears)

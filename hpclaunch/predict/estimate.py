@@ -23,6 +23,8 @@ USABLE = 0.98
 """Share of a GPU's memory that programs get, where the catalogue does not know better."""
 SAFE = 0.95
 """Share of that which a plan fills at most: what is left is for what no plan predicts."""
+QUANTIZED_AT_ONCE = 2**22
+"""Weights that a rank quantizes at a time: `PIECE` of hpclaunch/train/loading/four_bit.py."""
 SHORTEST_TOKENS = 256
 """Tokens of a sample below which a fine-tune is hardly meant."""
 
@@ -175,18 +177,24 @@ def _range(
 def _loading_bytes(training: TrainingStep) -> int:
     """Return a GPU's memory while a model in 4 bits is loaded; 0 of others, which take no more.
 
-    With sharded loading each rank quantizes its rows of one matrix after the other. Without it, all
-    of the model: the peak is the last matrix being quantized, or (under FSDP) the time when the
+    With sharded loading each rank quantizes its rows piece by piece, and stacks its own experts of
+    a layer, which stay in 16 bits; what is offloaded leaves the GPU tensor by tensor. Without it,
+    all of the model: the peak is the last matrix being quantized, or (under FSDP) the time when the
     whole model and this rank's shard of it are there together: measured on one H200, 8B, 10.68 GiB.
     """
     if training.method != "qlora":
         return 0
+    model = training.model
     if training.sharded_loading:
         held = memory(training)
-        weights = 0 if training.offload else held.weights
-        rows = BF16_BYTES * training.model.layer_parameters / training.shards
-        scales = FP32_BYTES * training.model.layer_parameters / BLOCK
-        return int(weights + held.scales + rows + scales + CONTEXT)
+        largest = BF16_BYTES * model.embedding_parameters / training.shards
+        weights = largest if training.offload else held.weights
+        pieces = (BF16_BYTES + 0.5) * QUANTIZED_AT_ONCE
+        # A matrix's in fp32: a rank's own, gathered, and once more while they are nested.
+        blocks = model.largest_quantized_matrix / BLOCK
+        scales = FP32_BYTES * blocks * (2 + 2 / training.shards)
+        experts = BF16_BYTES * model.stacked_parameters / training.shards
+        return int(weights + held.scales + max(pieces + scales, experts) + CONTEXT)
     alone = memory(replace(training, sharding="none", shards=1, adapter_parameters=0))
     shard = 0 if training.sharding == "none" else memory(training).weights
     if training.offload:
@@ -194,7 +202,7 @@ def _loading_bytes(training: TrainingStep) -> int:
     return (
         alone.weights
         + alone.scales
-        + max(BF16_BYTES * training.model.layer_parameters, shard)
+        + max(BF16_BYTES * model.layer_parameters, shard)
         + int(CONTEXT)
     )
 

@@ -1,115 +1,54 @@
 """What loading takes of a node's memory, and how long: each rank its shard, against all of it.
 
-`python -m tests.benchmarks.loading [FOLDER] [254m|1b] [RANKS]`: one step each of a full fine-tune,
-LoRA and QLoRA of a random Llama on CPU ranks, loaded both ways; docs/evidence/loading.md keeps the
-answer. Memory is sampled every 20 ms from the beginning of the attempt to that of the first step.
+`python -m tests.benchmarks.loading [FOLDER] [254m|1b|3b] [RANKS] [CASE ...]`: a full fine-tune,
+LoRA and QLoRA of a random Llama on CPU ranks up to their first step, loaded both ways; QLoRA in
+shards twice, for a later start reads the 4-bit weights that the first one kept. CASE: `full-whole`,
+`qlora-sharded`, ..., all where none is named; `full-whole:stop` ends the ranks when the first step
+begins, where that would not fit. docs/evidence/loading.md keeps the answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.run.phase import read_phase
+from tests.benchmarks.random_llama import build
+from tests.benchmarks.ranks_memory import RanksMemory
 from tests.train.conftest import question, write_jsonl
-from tests.train.running import launch_real, make_run
+from tests.train.running import environment, launch_command, make_run
 
-SIZES: dict[str, dict[str, int]] = {
-    "254m": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 16},
-    "1b": {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 20},
-}
-KINDS = ("RssAnon", "RssFile")
-"""Memory of the rank's own, and pages of files."""
-
-
-def build(folder: Path, size: str) -> None:
-    """Save a random Llama in bfloat16, in files of 200 MB."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from hpclaunch.train.tiny_llama import Size, build_tokenizer
-
-    torch.manual_seed(1)
-    tokenizer = build_tokenizer([" ".join(question(n)) for n in range(64)], Size(vocabulary=400))
-    config = LlamaConfig(
-        **SIZES[size],
-        vocab_size=32000,
-        num_attention_heads=16,
-        num_key_value_heads=4,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    torch.set_default_dtype(torch.bfloat16)
-    model = LlamaForCausalLM(config)
-    torch.set_default_dtype(torch.float32)
-    model.save_pretrained(folder, max_shard_size="200MB")
-    tokenizer.save_pretrained(folder)
-    print(f"{size}: {sum(each.numel() for each in model.parameters()):,} parameters", flush=True)
+CASES = ("full-whole", "full-sharded", "lora-whole", "lora-sharded", "qlora-whole",
+         "qlora-sharded", "qlora-later")  # fmt: skip
+HEADER = (
+    "| method | loading | own MB a node | of it before | when loaded | peak ratio | file pages MB "
+    "| to the first step s | CPU s | SHA |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+TIMEOUT_S = 3000
 
 
-def ranks_of(folder: RunFolder) -> Iterator[int]:
-    """Yield the process ids of a run's ranks."""
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (path / "cmdline").read_bytes().decode().split("\0")
-            if "hpclaunch.train" in words and str(folder.root) in words and "-m" in words:
-                environment = (path / "environ").read_bytes()
-                if b"\0RANK=" in environment:
-                    yield int(path.name)
-
-
-class Sampler(threading.Thread):
-    """Keeps the peaks of the ranks' memory until the first step begins."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(daemon=True)
-        self.folder = folder
-        self.node: Counter[str] = Counter()
-        self.base = 0
-        """Bytes of the ranks' own memory when imports are done."""
-        self.ended = False
-
-    def run(self) -> None:
-        """Sample."""
-        while not self.ended:
-            phase = read_phase(self.folder)
-            name = "" if phase is None else phase.name
-            if name == "the first step is running":
-                return
-            now: Counter[str] = Counter()
-            for pid in ranks_of(self.folder):
-                with contextlib.suppress(OSError):
-                    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                        key, _, value = line.partition(":")
-                        if key in KINDS:
-                            now[key] += int(value.split()[0]) * 1024
-            if name.startswith("reading"):
-                self.base = max(self.base, now["RssAnon"])
-            self.node |= now
-            time.sleep(0.02)
-
-
-def measure(root: Path, model: Path, rows: Path, method: str, way: str, ranks: int) -> None:
-    """Train one step and print a row of the table."""
-    name = f"{model.name}-{method}-{way}"
-    shutil.rmtree(root / name, ignore_errors=True)
+def measure(root: Path, model: Path, rows: Path, case: str, ranks: int) -> None:
+    """Load a model, train one step unless the case says to stop, and print a row of the table."""
+    name, _, stops = case.partition(":")
+    method, _, way = name.partition("-")
+    folder_name = f"{model.name}-{name}"
+    shutil.rmtree(root / folder_name, ignore_errors=True)
     folder = make_run(
-        root / name,
+        root / folder_name,
         [
             f"model.name={model}", f"data.name={rows}", "data.validation_split=null",
-            f"method.kind={method}", "model.dtype=bfloat16", f"fsdp.loading={way}",
+            f"method.kind={method}", "model.dtype=bfloat16",
+            f"fsdp.loading={'whole' if way == 'whole' else 'sharded'}",
             "training.max_steps=1", "training.max_length=64",
             "training.per_device_train_batch_size=1", "training.optim=sgd",
             "training.learning_rate=1e-2", "training.warmup_steps=0",
@@ -117,22 +56,62 @@ def measure(root: Path, model: Path, rows: Path, method: str, way: str, ranks: i
         ],
         per_node=ranks,
     )  # fmt: skip
-    sampler = Sampler(folder)
+    cache = root / f"cache-{model.name}"
+    if name == "qlora-sharded":
+        shutil.rmtree(cache, ignore_errors=True)
+    sampler = RanksMemory(folder)
     sampler.start()
-    outcome = launch_real(folder, ranks, timeout=3000)
-    sampler.ended = True
-    sampler.join()
-    if outcome.code:
-        print(outcome.said[-3000:])
-        raise SystemExit(1)
+    try:
+        _run(folder, ranks, sampler, cache, stops=bool(stops))
+    finally:
+        sampler.ended = True
+        sampler.join()
     first = {each["event"]: each for each in reversed(list(read_events(folder.events)))}
-    seconds = first["step"]["time"] - first["start"]["time"]
-    own, files = (sampler.node[kind] / 1e6 for kind in KINDS)
+    seconds = (sampler.first_step_at or 0) - first["start"]["time"]
+    own, files = (sampler.peak[kind] / 1e6 for kind in ("RssAnon", "RssFile"))
     print(
-        f"| {method} | {way} | {own:,.0f} | {sampler.base / 1e6:,.0f} | {files:,.0f} | "
-        f"{seconds:.1f} | {digest(folder.final)} |",
+        f"| {method} | {way} | {own:,.0f} | {sampler.base / 1e6:,.0f} | {sampler.loaded / 1e6:,.0f}"
+        f" | {sampler.peak_ratio:.2f} | {files:,.0f} | {seconds:.1f} | {sampler.cpu_s:.1f} | "
+        f"{'not trained' if stops else digest(folder.final)} |",
         flush=True,
     )
+    if "PHASES" in os.environ:
+        for phase, held in sampler.phases.items():
+            print(f"    {held / 1e6:8,.0f} MB  {phase}", flush=True)
+
+
+def _run(folder: RunFolder, ranks: int, sampler: RanksMemory, cache: Path, *, stops: bool) -> None:
+    """Run the ranks to their end, or up to the first step. Exits where they fail."""
+    log = folder.root / "output"
+    with log.open("wb") as output, _started(folder, ranks, output, cache) as launched:
+        if stops:
+            while sampler.is_alive() and launched.poll() is None:
+                sampler.join(0.2)
+        else:
+            launched.wait(TIMEOUT_S)
+    if sampler.first_step_at is None or (not stops and launched.returncode):
+        print(log.read_text("utf-8", "replace")[-3000:])
+        raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _started(
+    folder: RunFolder, ranks: int, output: Any, cache: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the ranks as a job does; none of them is left afterwards."""
+    launched = subprocess.Popen(
+        launch_command(folder, ranks, ("-m", "hpclaunch.train")),
+        env=environment(HPCLAUNCH_CACHE=str(cache)),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield launched
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(launched.pid, signal.SIGKILL)
+        launched.wait()
 
 
 def digest(final: Path) -> str:
@@ -144,8 +123,8 @@ def digest(final: Path) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure all methods both ways."""
-    base, size, ranks = (*arguments, *("", "254m", "4")[len(arguments) :])
+    """Measure all methods both ways, or the cases that are named."""
+    base, size, ranks = (*arguments[:3], *("", "254m", "4")[len(arguments) :])
     root = Path(base or tempfile.mkdtemp())
     model = root / f"model-{size}"
     if not model.exists():
@@ -160,13 +139,9 @@ def main(arguments: list[str]) -> None:
             for n in range(32)
         ],
     )  # fmt: skip
-    print(
-        "| method | loading | own MB a node | of it before | file pages MB | first step s | SHA |"
-    )
-    print("|---|---|---|---|---|---|---|", flush=True)
-    for method in ("full", "lora", "qlora"):
-        for way in ("whole", "sharded"):
-            measure(root, model, rows, method, way, int(ranks))
+    print(HEADER, flush=True)
+    for case in arguments[3:] or CASES:
+        measure(root, model, rows, case, int(ranks))
 
 
 if __name__ == "__main__":

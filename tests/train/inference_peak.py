@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ def main(folder: Path, what: str, batch: int, tokens: int, new: int) -> None:
             tokens = write(model, tokenizer, ids, batch, new)
         else:
             tokens = score(model, tokenizer, ids, batch)
-    print(json.dumps({"bytes": peak_bytes(recorded), "tokens": tokens}))
+    print(json.dumps({"bytes": peak_and_end(recorded)[0], "tokens": tokens}))
 
 
 def write(model: Any, tokenizer: Any, ids: list[int], batch: int, new: int) -> int:
@@ -58,19 +59,31 @@ def score(model: Any, tokenizer: Any, ids: list[int], batch: int) -> int:
     return len(ids) - 1
 
 
-def peak_bytes(recorded: Any) -> int:
-    """Return the most bytes that were allocated at once."""
-    events = [each for each in recorded.profiler.kineto_results.events() if is_memory(each)]
+def peak_and_end(recorded: Any) -> tuple[int, int]:
+    """Return the most bytes that were allocated at once, and those that were in the end.
+
+    Blocks from before are left out, and so are mapped files, of which only the end is recorded.
+    """
+    events = allocations(recorded.profiler.kineto_results.experimental_event_tree())
+    blocks: dict[int, int] = {}
     held = most = 0
-    for each in sorted(events, key=lambda each: each.start_ns()):
-        held += each.nbytes()
+    for each in sorted(events, key=lambda each: each.start_time_ns):
+        block, size = each.extra_fields.ptr, each.extra_fields.alloc_size
+        if size > 0:
+            blocks[block] = size
+            held += size
+        else:
+            held -= blocks.pop(block, 0)
         most = max(most, held)
-    return most
+    return most, held
 
 
-def is_memory(event: Any) -> bool:
-    """Tell whether an event is of the allocator."""
-    return bool(event.name() == "[memory]")
+def allocations(events: Any) -> Iterator[Any]:
+    """Yield the allocator's events, with those within others."""
+    for each in events:
+        if hasattr(each.extra_fields, "alloc_size"):
+            yield each
+        yield from allocations(each.children)
 
 
 if __name__ == "__main__":

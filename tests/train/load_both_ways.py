@@ -1,22 +1,28 @@
 """Executed by each rank: load models whole and in shards, and compare what the rank then holds.
 
 `python -m tests.train.load_both_ways FOLDER` under `accelerate launch`: FOLDER/cases.json has the
-cases, and FOLDER/rank-N.json says of each what differs.
+cases, and FOLDER/rank-N.json says of each what differs. FOLDER/peaks.json has cases of which it is
+measured how much more than in the end is held on the way.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from hpclaunch.recipe.load import load
 from hpclaunch.train import distributed, model
 from hpclaunch.train.loading.adapters import adapters_on_cpu
 from hpclaunch.train.loading.files import deferred_load
 from hpclaunch.train.loading.hooks import load_when_sharded
+from tests.train.inference_peak import peak_and_end
 
 
 def main(folder: Path) -> None:
@@ -29,6 +35,10 @@ def main(folder: Path) -> None:
     found = {
         name: compare(overrides)
         for name, overrides in json.loads((folder / "cases.json").read_text("utf-8")).items()
+    }
+    found |= {
+        name: measure(overrides)
+        for name, overrides in json.loads((folder / "peaks.json").read_text("utf-8")).items()
     }
     (folder / f"rank-{context.rank}.json").write_text(json.dumps(found), "utf-8")
     distributed.destroy_process_group()
@@ -57,6 +67,19 @@ def compare(overrides: list[str]) -> dict[str, Any]:
     return found
 
 
+def measure(overrides: list[str]) -> dict[str, Any]:
+    """Return what PyTorch's allocator holds while a model is loaded, at most and in the end.
+
+    What is held at a time by design is made as small beside the model as it is for a large one.
+    """
+    from hpclaunch.train.loading import four_bit, kept_files
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(four_bit.PIECE, "cpu", 2**12)
+        patch.setattr(kept_files, "PIECE_BYTES", 2**13)
+        return {"overrides": overrides, **held(overrides, measured=True)["memory"]}
+
+
 def different(parts: dict[str, Any], others: dict[str, Any]) -> list[str]:
     """Return the names of tensors that are not the same bit for bit."""
     import torch
@@ -71,12 +94,13 @@ def different(parts: dict[str, Any], others: dict[str, Any]) -> list[str]:
     )
 
 
-def held(overrides: list[str]) -> dict[str, Any]:
+def held(overrides: list[str], *, measured: bool = False) -> dict[str, Any]:
     """Return this rank's parts of a model's parameters and buffers, sharded as for a training."""
     import torch
     from accelerate import Accelerator
     from peft import get_peft_model
     from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+    from torch.profiler import ProfilerActivity, profile
 
     recipe = load("tiny", overrides)
     torch.manual_seed(3)
@@ -93,7 +117,10 @@ def held(overrides: list[str]) -> dict[str, Any]:
     plugin = accelerator.state.fsdp_plugin
     plugin.transformer_cls_names_to_wrap = trained._no_split_modules  # not those of the case before
     plugin.auto_wrap_policy = transformer_auto_wrap_policy
-    trained, optimizer = accelerator.prepare(trained, optimizer)
+    gc.collect()  # or what the case before held ends in between
+    memory = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with memory if measured else nullcontext():
+        trained, optimizer = accelerator.prepare(trained, optimizer)
     tensors = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
     tensors |= dict(scales(trained))
     mine = {id(each) for group in optimizer.param_groups for each in group["params"]}
@@ -101,6 +128,7 @@ def held(overrides: list[str]) -> dict[str, Any]:
         "parts": {name: local(tensor).clone() for name, tensor in tensors.items()},
         "log": lines,
         "deferred": deferred,
+        "memory": dict(zip(("peak", "end"), peak_and_end(memory), strict=True)) if measured else {},
         "optimized": sum(id(each) in mine for each in trained.parameters()),
     }
 

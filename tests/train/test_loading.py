@@ -79,7 +79,17 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     assert quantize(deferred, "cpu").startswith("4-bit weights made in ")
     assert quantize(deferred, "cpu").startswith("4-bit weights are there already: ")
     folder = make_run(base / "run", [BF16])
+    deep = {"num_hidden_layers": 8, "hidden_size": 256, "intermediate_size": 512}
+    large = saved(base / "large", "llama", **deep)
+    small = {**EXPERTS, "num_hidden_layers": 8, "num_experts": 8}
+    peaks = {
+        "peak, full": [f"model.name={large}", *full],
+        "peak, experts": [f"model.name={saved(base / 'many', 'qwen3_moe', **small)}", *full],
+        "peak, qlora": [f"model.name={large}", BF16, "method.kind=qlora"],
+        "peak, qlora again": [f"model.name={large}", BF16, "method.kind=qlora"],
+    }
     (folder.root / "cases.json").write_text(json.dumps(cases), "utf-8")
+    (folder.root / "peaks.json").write_text(json.dumps(peaks), "utf-8")
     outcome = launch(folder, 2, program=("-m", "tests.train.load_both_ways"))
     assert outcome.code == 0, outcome.said
     return [json.loads((folder.root / f"rank-{n}.json").read_text("utf-8")) for n in range(2)]
@@ -97,6 +107,19 @@ def test_each_rank_holds_the_same_bit_for_bit(compared: list[dict[str, Any]], ca
         assert found["deferred"] and found["log"][0] == "each rank reads its own shard"
         assert found["different"] == [] and found["parameters"] > 10
         assert found["optimized"], "the optimizer has the sharded parameters"
+
+
+@pytest.mark.parametrize(
+    ("case", "most"), [("full", 1.02), ("experts", 1.1), ("qlora", 1.15), ("qlora again", 1.02)]
+)
+def test_a_rank_holds_hardly_more_on_the_way_than_in_the_end(
+    compared: list[dict[str, Any]], case: str, most: float
+) -> None:
+    """Of what PyTorch allocates; mapped files do not count."""
+    for rank in compared:
+        found = rank[f"peak, {case}"]
+        print(f"{case}: {found['peak']:,} bytes at the peak, {found['end']:,} in the end")
+        assert 0 < found["end"] <= found["peak"] < most * found["end"]
 
 
 KEPT = ", in 4 bits as an earlier start kept them"

@@ -21,6 +21,9 @@ from hpclaunch.train.loading.shards import device_of, from_local
 
 SCALES_BLOCK = 256
 """Block scales that double quantization takes together: bitsandbytes' own."""
+PIECE = {"cpu": 2**17, "cuda": 2**22}
+"""Weights that are read and quantized at a time, by type of device. On the CPU bitsandbytes holds
+some 20 bytes for each of them meanwhile, on a GPU the weights and their codes."""
 
 
 def layers(model: Any) -> dict[str, Any]:
@@ -149,21 +152,28 @@ def own_codes(
     from bitsandbytes.functional import quantize_4bit
 
     columns, size = state.shape[1], state.shape.numel()
-    begin, end = (min(each * _weights_in(storage), size) for each in shard)
+    per_element = _weights_in(storage)
+    begin, end = (min(each * per_element, size) for each in shard)
     if begin >= end:
         return torch.empty(0, 1, dtype=storage, device=device), torch.empty(0, device=device)
     block = state.blocksize
-    first, last = begin // block * block, min(-(-end // block) * block, size)
-    read = rows(first // columns, -(-last // columns)).to(device=device, dtype=state.dtype)
-    skipped = first - first // columns * columns
-    weights = read.reshape(-1)[skipped : skipped + last - first].contiguous()
-    packed, quantized = quantize_4bit(
-        weights, blocksize=block, quant_type=state.quant_type, quant_storage=storage
-    )
-    start = (begin - first) // _weights_in(storage)
-    codes = packed.reshape(-1, 1)[start : start + shard[1] - shard[0]].clone()
-    own = slice(*(-(-each // block) - first // block for each in (begin, end)))
-    return codes, quantized.absmax[own].clone()
+    codes = torch.empty(shard[1] - shard[0], 1, dtype=storage, device=device)
+    scales = []
+    step = PIECE.get(device.type, PIECE["cuda"]) // block * block
+    for at in range(begin // block * block, end, step):
+        until = min(at + step, -(-end // block) * block, size)
+        read = rows(at // columns, -(-until // columns)).to(device=device, dtype=state.dtype)
+        skipped = at % columns
+        weights = read.reshape(-1)[skipped : skipped + until - at].contiguous()
+        packed, quantized = quantize_4bit(
+            weights, blocksize=block, quant_type=state.quant_type, quant_storage=storage
+        )
+        first, last = max(begin, at), min(end, until)
+        own = packed.reshape(-1, 1)[(first - at) // per_element : -(-(last - at) // per_element)]
+        place = (first - begin) // per_element
+        codes[place : place + len(own)] = own
+        scales.append(quantized.absmax[-(-(first - at) // block) : -(-(last - at) // block)])
+    return codes, torch.cat(scales)
 
 
 def gather_scales(own: torch.Tensor, state: Any, like: DTensor) -> torch.Tensor:
@@ -172,7 +182,7 @@ def gather_scales(own: torch.Tensor, state: Any, like: DTensor) -> torch.Tensor:
 
     mesh = like.device_mesh
     group, ranks = mesh.get_group(mesh.ndim - 1), mesh.size(mesh.ndim - 1)
-    elements = -(-like.shape[0] // ranks)
+    elements = _rows_of_rank(like)
     ends = [
         -(-min(rank * elements * _weights_in(like.dtype), state.shape.numel()) // state.blocksize)
         for rank in range(ranks + 1)
@@ -197,13 +207,20 @@ def _complete(state: Any, scales: torch.Tensor) -> None:
 
 
 def _range(like: DTensor) -> tuple[int, int]:
-    """Return the first row of this rank's part, and the one after the last."""
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+    """Return the first row of this rank's part, and the one after the last.
 
-    shape, offset = compute_local_shape_and_global_offset(
-        like.shape, like.device_mesh, like.placements
-    )
-    return offset[0], offset[0] + shape[0]
+    By PyTorch's rule for Shard(0). Its own compute_local_shape_and_global_offset makes a list of
+    the part's rows in 64 bits, which for packed codes takes eight times the part's memory.
+    """
+    mesh = like.device_mesh
+    first = min(mesh.get_local_rank(mesh.ndim - 1) * _rows_of_rank(like), like.shape[0])
+    return first, first + like.to_local().shape[0]
+
+
+def _rows_of_rank(like: DTensor) -> int:
+    """Return how many rows each rank holds, the last ones maybe fewer."""
+    rows, ranks = int(like.shape[0]), int(like.device_mesh.size(like.device_mesh.ndim - 1))
+    return -(-rows // ranks)
 
 
 def _weights_in(storage: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpclaunch.train.loading import four_bit
 from hpclaunch.train.loading.files import Deferred
+from hpclaunch.train.loading.heap import freed_at_once
 from hpclaunch.train.loading.reader import Reader, read_parts
 
 
@@ -25,6 +26,7 @@ class FourBitLoading:
         self._kept: Any = None
         self._values: dict[str, Any] = {}
 
+    @freed_at_once()
     def load(self, model: Any, *, cpu_offload: bool = False) -> None:
         """Give a sharded model with 4-bit weights the values that are still on meta. Collective.
 
@@ -48,6 +50,7 @@ class FourBitLoading:
         model.load_state_dict(values, strict=False, assign=True)
         self._values = {} if files else values
 
+    @freed_at_once()
     def keep_weights(self, model: Any) -> None:
         """Keep what was quantized for later starts; where that fails, say why. Collective."""
         from hpclaunch.train.loading import kept_shards

@@ -9,6 +9,7 @@ from typing import Any
 from hpclaunch.train.loading.adapters import read_token_rows
 from hpclaunch.train.loading.files import deferred_load
 from hpclaunch.train.loading.four_bit_loading import FourBitLoading
+from hpclaunch.train.loading.heap import freed_at_once
 from hpclaunch.train.loading.reader import Reader, read_parts
 from hpclaunch.train.loading.shards import from_rank_0
 from hpclaunch.units import duration
@@ -77,6 +78,7 @@ def _replace_prepare(loading: FourBitLoading, loaded: Callable[[float, str], Non
     module.fsdp2_prepare_model = prepare
 
 
+@freed_at_once()
 def load_shards(
     model: Any, full: dict[str, Any], reader: Reader, *, cpu_offload: bool = False
 ) -> None:

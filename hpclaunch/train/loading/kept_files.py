@@ -25,8 +25,8 @@ from hpclaunch.train.stages.tensor_files import layout, write_index
 
 FILE_BYTES = 4 * 2**30
 """Of a file, where there are ranks enough to write so many."""
-PIECE_BYTES = 2**26
-"""Of a tensor that a writer holds at once, all ranks' parts together."""
+PIECE_BYTES = 2**22
+"""Of a tensor that a writer is sent at once, all ranks' parts together."""
 
 
 class NotKeptError(Exception):
@@ -197,22 +197,24 @@ def _parts(entry: Entry, group: Any, owner: int, *, mine: bool) -> Iterator[tupl
     import torch.distributed as dist
 
     ranks = dist.get_world_size(group)
-    row = entry.bytes // entry.shape[0] if entry.shape[0] else 0
+    row = math.prod(entry.shape[1:])
     share = -(-entry.shape[0] // ranks)
     begins = [min(rank * share, entry.shape[0]) * row for rank in range(ranks + 1)]
-    local = entry.value.to_local().detach().to(entry.dtype).contiguous().flatten().view(torch.uint8)
-    piece = max(1, PIECE_BYTES // ranks)
+    local = entry.value.to_local().detach().contiguous().flatten()
+    item = int(entry.dtype.itemsize)
+    piece = max(1, PIECE_BYTES // ranks // item)
     for at in range(0, share * row, piece):
         length = min(piece, share * row - at)
-        own = torch.zeros(length, dtype=torch.uint8, device=device_of(entry.value))
+        own = torch.zeros(length, dtype=entry.dtype, device=device_of(entry.value))
         part = local[at : at + length]
         own[: part.numel()] = part
-        pieces = [torch.empty_like(own) for _ in range(ranks)] if mine else None
-        dist.gather(own, pieces, group=group, group_dst=owner)
+        sent = own.view(torch.uint8)  # not every backend gathers every type
+        pieces = [torch.empty_like(sent) for _ in range(ranks)] if mine else None
+        dist.gather(sent, pieces, group=group, group_dst=owner)
         for rank, begin in enumerate(begins[:-1] if pieces else ()):
             valid = min(length, begins[rank + 1] - begin - at)
             if pieces and valid > 0:
-                yield begin + at, _bytes(pieces[rank][:valid])
+                yield (begin + at) * item, _bytes(pieces[rank][: valid * item])
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
