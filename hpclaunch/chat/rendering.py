@@ -91,6 +91,8 @@ def _fix(reason: str, turns: Turns) -> str:
     other = "or name another template by training.chat_template_path"
     if "system" in roles and "system" in message:
         return f"put the system text into the first turn of the user, {other}"
+    if "single tool" in message or "one tool" in message:
+        return f"write each call as a message of its own, with what the tool gave back, {other}"
     if "tool" in message or "tool" in roles or any("tool_calls" in turn for turn in turns):
         return f"take a model whose template knows tools, {other}"
     if "alternate" in message or "must be" in message:

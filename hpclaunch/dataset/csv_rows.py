@@ -63,4 +63,11 @@ def _header(cells: list[str], where: str) -> list[str]:
     twice = [name for name in cells if cells.count(name) > 1]
     if twice:
         raise UserError(f"{where}: the column '{twice[0]}' stands twice", "rename one of them")
+    if len(cells) == 1:
+        other = next((each for each in ";|\t" if each in cells[0]), None)
+        if other is not None:
+            raise UserError(
+                f"{where}: the only column is {cells[0]!r}: the cells are separated by {other!r}",
+                "separate them by commas; by tabs in a file .tsv",
+            )
     return cells

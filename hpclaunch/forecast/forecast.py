@@ -31,6 +31,7 @@ from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
+from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Data, Model, Recipe
 from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
@@ -109,6 +110,8 @@ def forecast(
             f"fetch it: hpclaunch fetch {shape.name}",
         )
     check_model(recipe, config)
+    # What an earlier stage of a chain trained or merged is in 16 bits.
+    check_quantized(recipe, {} if request.shape_of else config)
     model = architecture(config, recipe.model.name)
     kind, gpu, unknown = _gpu(request)
     if kind is not None:

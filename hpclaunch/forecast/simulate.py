@@ -29,6 +29,9 @@ from hpclaunch.site.load import check_gpu_type, gpus
 PROGRESS = "progress: "
 """What a line begins with that says which share of the work is done, from 0 to 1."""
 
+REFUSED = "refused: "
+"""What a line begins with that says what of the model a library does not take."""
+
 OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
@@ -72,7 +75,8 @@ class SimulatedPlan:
 def simulate(predicted: Forecast, on_progress: OnProgress) -> Simulated:
     """Return the memory of a step on one GPU.
 
-    Raises UserError without the training's packages, JobFailed where the model cannot be built.
+    Raises UserError without the training's packages, and for what they do not take; JobFailed where
+    the step cannot be simulated.
     """
     load = predicted.estimate.training
     recipe = predicted.request.recipe
@@ -153,6 +157,11 @@ def _run(
     last = (errors or ["it said nothing"])[-1]
     if "No module named" in last:
         raise UserError(f"--exact: {last}", "pip install 'hpclaunch[train]'")
+    if last.startswith(REFUSED):
+        raise UserError(
+            f"{recipe.model.name} cannot be trained so: {last.removeprefix(REFUSED)}",
+            "the job would fail of it, too: change that, or name another model",
+        )
     raise JobFailed(f"the step cannot be simulated: {last}", 1)
 
 

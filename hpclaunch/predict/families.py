@@ -45,7 +45,8 @@ def architecture(config: Mapping[str, Any], name: str = "the model") -> Architec
     read = Sizes(text, family, name)
     width, heads = read("hidden_size"), read("num_attention_heads")
     kv_heads = read("num_key_value_heads", heads)
-    head_width = read("head_dim", width // heads)
+    head_width = read("head_dim", _share(name, "hidden_size", width, heads))
+    _share(name, "num_attention_heads", heads, kv_heads, "num_key_value_heads")
     attention = _attention(read, width, heads * head_width, kv_heads * head_width)
     mlp, mlp_width, active_mlp = _mlp(read, width)
     four, normed = family in _FOUR_NORMS, family in _NORMED_HEADS
@@ -72,6 +73,15 @@ def architecture(config: Mapping[str, Any], name: str = "the model") -> Architec
         norms_of_hidden=4 if four else 2,
         tower_parameters=tower_parameters(config, width, name),
     )
+
+
+def _share(name: str, what: str, number: int, parts: int, of: str = "num_attention_heads") -> int:
+    """Return a part of a number that must be a multiple of `parts`. Raises UserError."""
+    if number % parts:
+        raise UserError(
+            f"the config of {name} cannot be read: {what} {number} is no multiple of {of} {parts}"
+        )
+    return number // parts
 
 
 def _check_counted(family: str, text: Mapping[str, Any], name: str) -> None:

@@ -13,22 +13,31 @@ MXFP4 = "mxfp4"
 _OWN = "bitsandbytes"
 """What QLoRA itself quantizes by."""
 
+_TRAINED_BY = {_OWN: {"qlora"}, MXFP4: {"full", "lora"}}
+"""Methods that take weights quantized so; none takes any other kind (GPTQ, AWQ, FP8)."""
+
+_FIXES = {_OWN: "train it as it is: --method qlora", MXFP4: "train it as bfloat16: --method lora"}
+
 
 def quantized_by(config: Mapping[str, Any]) -> str | None:
     """Return how a config.json says that its weights are quantized; None where they are not."""
     section = config.get("quantization_config")
-    kind = section.get("quant_method") if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping):
+        return None
+    kind = section.get("quant_method")
+    if kind is None and (section.get("load_in_4bit") or section.get("load_in_8bit")):
+        return _OWN  # as it wrote it before there were others
     return kind if isinstance(kind, str) else None
 
 
 def check_quantized(recipe: Recipe, config: Mapping[str, Any]) -> None:
-    """Refuse QLoRA on weights that are quantized in another way. Raises UserError."""
-    kind = quantized_by(config)
-    if recipe.method.kind != "qlora" or kind in {None, _OWN}:
+    """Refuse a method that cannot train weights that are quantized already. Raises UserError."""
+    kind, method = quantized_by(config), recipe.method.kind
+    if kind is None or method in _TRAINED_BY.get(kind, ()):
         return
-    fix = "train it as bfloat16: --method lora" if kind == MXFP4 else "name the unquantized model"
+    what = "QLoRA quantizes 16-bit weights" if method == "qlora" else "16-bit weights are trained"
     raise UserError(
-        f"method.kind: qlora: the weights of {recipe.model.name} are quantized already ({kind}), "
-        "and QLoRA quantizes 16-bit weights",
-        fix,
+        f"method.kind: {method}: the weights of {recipe.model.name} are quantized already "
+        f"({kind}), and {what}",
+        _FIXES.get(kind, "name the unquantized model"),
     )

@@ -17,7 +17,7 @@ from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.four_bit import keep_unpacked
 from hpclaunch.train.hub import explain
 from hpclaunch.train.loading import way as loading
-from hpclaunch.train.routers import router_names
+from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.towers import freeze_towers, without_adapters
 
 
@@ -232,7 +232,9 @@ def lora_config(recipe: Recipe, model: Any, new_tokens: list[int], fsdp_version:
 
     fields = msgspec.to_builtins(recipe.method.lora)
     fields["exclude_modules"] = without_adapters(
-        fields["exclude_modules"], freeze_towers(model), router_names(model)
+        fields["exclude_modules"],
+        freeze_towers(model),
+        left_out_of_adapters(model, fields["target_modules"]),
     )
     if new_tokens:
         if fsdp_version and model.config.tie_word_embeddings:

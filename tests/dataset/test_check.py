@@ -47,7 +47,7 @@ def test_good_files_pass(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"question,answer\na,b\n", "rows.csv:1 has the columns answer, question"),
-        (b"prompt;completion\na;b\n", "rows.csv:1 has the columns prompt;completion"),
+        (b"prompt;completion\na;b\n", "rows.csv:1: the only column is 'prompt;completion'"),
         (b"prompt,completion\n", "has no rows"),
         (b"\n\n", "has no rows"),
         (b"prompt,completion\na,b\n\nc,\n", "rows.csv:4: 'completion' is empty"),

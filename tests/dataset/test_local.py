@@ -261,6 +261,21 @@ def test_rows_under_a_key_are_named(tmp_path: Path, value: object, command: str)
         assert command in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"prompt": ["a", "b"], "completion": ["c", "d"]}, "each key holds a whole column"),
+        ({"1": {"text": "a"}, "2": {"text": "b"}}, "each row stands under a key of its own"),
+    ],
+)
+def test_a_table_written_as_one_object_is_no_row(
+    tmp_path: Path, value: object, problem: str
+) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(value))
+    with pytest.raises(UserError, match=problem):
+        check(name=str(tmp_path / "x.json"))
+
+
 def test_turns_of_another_objective_are_no_rows_under_a_key(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     (tmp_path / "x.jsonl").write_text(json.dumps(row))

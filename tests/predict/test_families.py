@@ -97,6 +97,19 @@ def test_a_figure_that_cannot_be_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden_size": 100, "num_attention_heads": 7},
+        {"num_attention_heads": 32, "num_key_value_heads": 5},
+    ],
+)
+def test_heads_that_do_not_come_out_even_are_refused(sizes: dict[str, int]) -> None:
+    """Transformers refuses them when it builds the model."""
+    with pytest.raises(UserError, match="is no multiple of num_"):
+        architecture({"model_type": "llama", **sizes})
+
+
+@pytest.mark.parametrize(
     ("config", "parameters"),
     [
         ({"model_type": "llama"}, 6_738_415_616),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.forecast.simulate import REFUSED
 from hpclaunch.predict.memory import GIB, memory
 from tests.predict.shapes import RANK, SHAPES, load_for
 from tests.train.running import program
@@ -90,6 +91,56 @@ def test_many_layers_follow_from_few() -> None:
     deep = row("lora", layers=12)
     whole = simulated(deep, layers=12)
     assert simulated(deep) == pytest.approx(whole, rel=0.005)
+
+
+def test_a_config_is_read_as_the_trainer_reads_it_and_every_list_of_layers_is_cut() -> None:
+    """Transformers writes infinity as a mapping, which no constructor takes."""
+    from hpclaunch.train.simulation.few_layers import model_cut
+
+    config = {
+        "model_type": "glm_moe_dsa", "hidden_size": 64, "intermediate_size": 64, "vocab_size": 64,
+        "num_hidden_layers": 24, "num_attention_heads": 2, "n_routed_experts": 4,
+        "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 21, "rope_theta": {"__float__": "Infinity"},
+    }  # fmt: skip
+    request = {"config": config, "method": "full", "activation_checkpointing": True}
+    depth, cut = model_cut(request)
+    assert depth == 24
+    assert cut is not None
+
+
+INDEXER: dict[str, Any] = {
+    "model_type": "glm_moe_dsa", "hidden_size": 64, "intermediate_size": 64, "vocab_size": 64,
+    "moe_intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "n_routed_experts": 4, "num_experts_per_tok": 2, "q_lora_rank": 16,
+    "kv_lora_rank": 16, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
+    "index_topk": 8, "index_head_dim": 32, "index_n_heads": 2,
+}  # fmt: skip
+BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 32, "vocab_size": 64, "is_decoder": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "refusal"),
+    [
+        (INDEXER, None),
+        (BERT, "FSDP cannot shard it"),
+        ({**INDEXER, "hidden_size": "wide"}, "it cannot be built"),
+    ],
+)
+def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
+    config: dict[str, Any], refusal: str | None
+) -> None:
+    """An indexer reads the mask, which other models go without where no sample is padded."""
+    request = {
+        "config": config, "method": "lora", "lora": {"r": 2}, "sharding": "full", "shards": 2,
+        "micro_batch_size": 1, "seq_len": 32, "activation_checkpointing": True, "mask": False,
+    }  # fmt: skip
+    outcome = program("hpclaunch.train.simulation.simulate", stdin=json.dumps(request))
+    if refusal is None:
+        assert json.loads(outcome.out)["bytes"]["Total"]
+        return
+    assert outcome.code == 2
+    assert outcome.said.splitlines()[-1].startswith(f"{REFUSED}{refusal}")
 
 
 def test_the_state_is_that_of_the_optimizer() -> None:

@@ -105,6 +105,22 @@ def test_a_router_that_returns_a_tuple_gets_no_adapter() -> None:
     assert adapted(input_ids=tokens, labels=tokens).loss.isfinite()
 
 
+def test_what_peft_refuses_of_mamba_is_left_out_and_the_rest_adapted() -> None:
+    """Its all-linear stops at out_proj, whose weights Mamba's kernels take past an adapter."""
+    from hpclaunch.train.simulation.few_layers import count
+
+    config = {
+        "model_type": "falcon_h1", "hidden_size": 64, "intermediate_size": 96, "vocab_size": 64,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16,
+    }  # fmt: skip
+    request: dict[str, Any] = {"config": config, "method": "lora", "lora": {"r": 2}}
+    _, trained = count(request)
+    assert trained
+    with pytest.raises(ValueError, match="out_proj"):
+        count({**request, "lora": {"r": 2, "target_modules": ["out_proj"]}})
+
+
 def test_a_model_without_routers_has_none_to_leave_out() -> None:
     from hpclaunch.train.routers import router_names
 

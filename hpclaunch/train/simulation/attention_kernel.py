@@ -16,14 +16,17 @@ import torch
 
 @contextlib.contextmanager
 def kernel_of_a_gpu(*, mask: bool) -> Iterator[None]:
-    """Let attention allocate what it does on a GPU; without `mask`, let no mask be made."""
+    """Let attention allocate what it does on a GPU; without `mask`, let none be made in vain."""
     from torch.nn import functional
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as masks
 
     attention, maker = functional.scaled_dot_product_attention, masks["sdpa"]
     functional.scaled_dot_product_attention = _scaled_dot_product_attention
     if not mask:
-        masks["sdpa"] = lambda *_, **__: None
+        # Some models read the mask themselves (DeepSeek V3.2's indexer), and always have one.
+        masks["sdpa"] = lambda *values, allow_is_causal_skip=True, **options: (
+            None if allow_is_causal_skip else maker(*values, allow_is_causal_skip=False, **options)
+        )
     try:
         yield
     finally:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import tempfile
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
-from hpclaunch.train.routers import router_names
+from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.simulation.depth import Cut, cut_of
 from hpclaunch.train.towers import freeze_towers, without_adapters
 
@@ -20,9 +23,9 @@ def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
     None where only all of them do. `request` as `simulate` takes it.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.for_model(**request["config"])
+    config = config_of(request)
     text = config.get_text_config()
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
@@ -58,9 +61,9 @@ def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]
     """
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.for_model(**request["config"])
+    config = config_of(request)
     if layers is not None:
         cut_config(config.get_text_config(), layers)
     with torch.device("meta"):
@@ -72,20 +75,35 @@ def count(request: dict[str, Any], layers: int | None = None) -> tuple[int, int]
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
             fields["exclude_modules"] = without_adapters(
-                fields.get("exclude_modules"), towers, router_names(model)
+                fields.get("exclude_modules"),
+                towers,
+                left_out_of_adapters(model, fields["target_modules"]),
             )
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
     trained = (int(each.numel()) for each in model.parameters() if each.requires_grad)
     return total, sum(trained)
 
 
+def config_of(request: dict[str, Any]) -> Any:
+    """Return the config of a request's model, read from a file as the trainer reads it.
+
+    A file may hold what a constructor does not take: infinity as a mapping, keys of old versions.
+    """
+    from transformers import AutoConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(request["config"]), "utf-8")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
 def cut_config(config: Any, layers: int) -> None:
     """Leave the first layers of a text model's config."""
-    kinds = getattr(config, "layer_types", None)
+    depth = config.num_hidden_layers
     config.num_hidden_layers = layers
-    if kinds:
-        with contextlib.suppress(AttributeError):  # of some it follows from the number of layers
-            config.layer_types = kinds[:layers]
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list | tuple) and len(value) == depth:
+            with contextlib.suppress(AttributeError):  # of some it follows from the layers' number
+                setattr(config, name, value[:layers])
 
 
 def kinds_of(model: Any, config: Any) -> list[Hashable]:

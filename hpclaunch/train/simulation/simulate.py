@@ -22,9 +22,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
-from hpclaunch.train.routers import router_names
+from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.simulation.depth import TOTAL, Cut, Parts, highest
-from hpclaunch.train.simulation.few_layers import count, cut_config, model_cut
+from hpclaunch.train.simulation.few_layers import config_of, count, cut_config, model_cut
+from hpclaunch.train.simulation.refusals import REFUSED, RefusedModel, refusing
 from hpclaunch.train.towers import remove_towers, without_adapters
 
 PROGRESS = "progress: "
@@ -49,7 +50,8 @@ def simulate(request: dict[str, Any], on_progress: Callable[[float], None]) -> d
     """
     if request.get("layers"):
         return {"bytes": _whole(request, int(request["layers"]), on_progress)}
-    parameters, trained = count(request)
+    with refusing("it cannot be built"):
+        parameters, trained = count(request)
     depth, cut = model_cut(request)
     held: Parts | None = None
     if cut is not None:
@@ -133,6 +135,7 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu
+    from hpclaunch.train.simulation.stand_ins import kernels_of_a_gpu
 
     shards = int(request["shards"])
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=shards)
@@ -140,15 +143,19 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
         mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
         model = _model(request, layers)
         kernel = kernel_of_a_gpu(mask=bool(request.get("mask", True)))
-        with FakeTensorMode(), _as_on_a_gpu(), kernel:
+        with FakeTensorMode(), kernels_of_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:
-                model.gradient_checkpointing_enable(
-                    {"use_reentrant": False}, every_n_layers=request.get("every_n_layers", 1)
-                )
+                with refusing("activations cannot be checkpointed"):
+                    model.gradient_checkpointing_enable(
+                        {"use_reentrant": False}, every_n_layers=request.get("every_n_layers", 1)
+                    )
                 model.enable_input_require_grads()
             model.train()
-            yield model if request["sharding"] == "none" else _shard(model, request, mesh)
+            if request["sharding"] != "none":
+                with refusing("FSDP cannot shard it"):
+                    model = _shard(model, request, mesh)
+            yield model
     finally:
         dist.destroy_process_group()
 
@@ -171,12 +178,12 @@ def _model(request: dict[str, Any], layers: int) -> Any:
     """Build the model on the meta device, with its adapter and its fused head."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from hpclaunch.train.kernels import fused_lora
     from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
 
-    config = AutoConfig.for_model(**request["config"])
+    config = config_of(request)
     cut_config(config.get_text_config(), layers)
     config.use_cache = False
     with torch.device("meta"):
@@ -192,7 +199,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
         if request["method"] != "full":
             fields = {"target_modules": "all-linear", **request.get("lora", {})}
             fields["exclude_modules"] = without_adapters(
-                fields.get("exclude_modules"), router_names(model)
+                fields.get("exclude_modules"), left_out_of_adapters(model, fields["target_modules"])
             )
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields))
             if request.get("fused_lora"):
@@ -256,29 +263,6 @@ def _shard(model: Any, request: dict[str, Any], mesh: Any) -> Any:
     return fsdp2_prepare_model(accelerator, model)
 
 
-@contextlib.contextmanager
-def _as_on_a_gpu() -> Iterator[None]:
-    """Let TRL's fused loss and PyTorch's norm allocate what they do on a GPU, by one kernel each.
-
-    Without a GPU they are computed by tensor operations with large temporaries.
-    """
-    from trl.kernels import chunked_logprob as head
-
-    from hpclaunch.train.kernels import projections
-    from hpclaunch.train.simulation.stand_ins import NormKernel
-
-    kept = head._forward_tile, head._backward_tile, head._addmm_fp32
-    norm = projections.rms_norm
-    projections.rms_norm = NormKernel.apply
-    head._forward_tile = head._backward_tile = lambda *_, **__: None
-    head._addmm_fp32 = lambda *_: None
-    try:
-        yield
-    finally:
-        head._forward_tile, head._backward_tile, head._addmm_fp32 = kept
-        projections.rms_norm = norm
-
-
 def main() -> int:
     """Simulate the request on stdin."""
     logging.disable(logging.WARNING)
@@ -292,7 +276,12 @@ def main() -> int:
     def on_progress(share: float) -> None:
         print(f"{PROGRESS}{share:.3f}", file=sys.stderr, flush=True)
 
-    print(json.dumps(simulate(request, on_progress)))
+    try:
+        answer = simulate(request, on_progress)
+    except RefusedModel as refused:
+        print(f"{REFUSED}{refused}", file=sys.stderr)
+        return 2
+    print(json.dumps(answer))
     return 0
 
 

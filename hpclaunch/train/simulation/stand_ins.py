@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -133,3 +135,25 @@ class NormKernel(torch.autograd.Function):  # type: ignore[misc]  # torch is unt
     def backward(ctx: Any, gradient: Any) -> tuple[Any, None, None]:
         """Return a tensor of the input's shape."""
         return torch.empty_like(gradient), None, None
+
+
+@contextlib.contextmanager
+def kernels_of_a_gpu() -> Iterator[None]:
+    """Let TRL's fused loss and PyTorch's norm allocate what they do on a GPU, by one kernel each.
+
+    Without a GPU they are computed by tensor operations with large temporaries.
+    """
+    from trl.kernels import chunked_logprob as head
+
+    from hpclaunch.train.kernels import projections
+
+    kept = head._forward_tile, head._backward_tile, head._addmm_fp32
+    norm = projections.rms_norm
+    projections.rms_norm = NormKernel.apply
+    head._forward_tile = head._backward_tile = lambda *_, **__: None
+    head._addmm_fp32 = lambda *_: None
+    try:
+        yield
+    finally:
+        head._forward_tile, head._backward_tile, head._addmm_fp32 = kept
+        projections.rms_norm = norm
