@@ -68,6 +68,22 @@ def test_a_turn_that_the_template_refuses_is_named_in_whichever_row(tmp_path: Pa
         check(tmp_path, [system], name)
 
 
+def test_several_calls_in_a_turn_of_a_template_that_takes_one(tmp_path: Path) -> None:
+    """Llama 3.1's own; the advice is for the rows, for the template knows tools."""
+    single = (
+        "{% for m in messages %}{% if m.tool_calls and m.tool_calls | length != 1 %}"
+        "{{ raise_exception('This model only supports single tool-calls at once!') }}{% endif %}"
+        "{{ m['role'] }}: {{ m['content'] }}<|eot_id|>{% endfor %}"
+    )
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    turns = [ASK, {"role": "assistant", "content": "", "tool_calls": [call, call]}, ANSWER]
+    with pytest.raises(UserError) as raised:
+        name = f"model.name={model(tmp_path / 'model', single)}"
+        check(tmp_path, [{"messages": [ASK, ANSWER]}] * 9 + [{"messages": turns}], name)
+    assert "rows.jsonl:10: " in str(raised.value)
+    assert "each call as a message of its own" in raised.value.fix
+
+
 def test_rows_of_a_form_that_was_rendered_are_left_to_the_job_when_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
