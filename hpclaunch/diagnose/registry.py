@@ -130,6 +130,16 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
     KnownCause("no-environment", "inputs.not_active", jobs.NOT_ACTIVE),
     KnownCause("quota", "storage.quota", files.QUOTA),
+    KnownCause(
+        "file-size",
+        phrases=files.TOO_LARGE,
+        headline="a file became larger than the file system, or a limit, allows",
+        steps=(
+            "the limit in the job: ulimit -f must say unlimited; on Lustre one stripe has one too: "
+            "lfs setstripe -c -1 on the folder",
+            "smaller files: max_shard_size of save_pretrained",
+        ),
+    ),
     KnownCause("disk-full", "storage.full", files.DISK_FULL),
     KnownCause("shared-cache", "storage.shared_cache"),
     KnownCause("file-system", "storage.broken", files.FILE_SYSTEM),
@@ -163,6 +173,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("no-access", "hub.no_access", hub.NO_ACCESS),
     KnownCause("calibration", "inputs.calibration", files.CALIBRATION),
     KnownCause("bad-data", "inputs.bad_row", files.BAD_DATA),
+    KnownCause("no-column", "inputs.no_column"),
     KnownCause("no-gpu", "devices.missing", devices.NO_GPU, node_fault=True),
     KnownCause("cuda-mismatch", "devices.driver", devices.CUDA_MISMATCH, node_fault=True),
     KnownCause("old-gpu", "devices.too_old", devices.OLD_GPU),
@@ -203,6 +214,10 @@ CAUSES: tuple[KnownCause, ...] = (
             "or gradient_checkpointing_kwargs={'use_reentrant': False}",
         ),
     ),
+    KnownCause("dtypes", "training.dtypes", software.DTYPES),
+    KnownCause("mixed-sharding", "training.mixed_sharding", software.MIXED_SHARDING),
+    KnownCause("marked-twice", "training.marked_twice", software.MARKED_TWICE),
+    KnownCause("not-picklable", "training.not_picklable", software.NOT_PICKLABLE),
     KnownCause("no-package", "packages.missing", software.NO_PACKAGE),
     KnownCause(
         "index",
@@ -217,7 +232,7 @@ CAUSES: tuple[KnownCause, ...] = (
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
     # The first rank's own words, or its end without any.
-    KnownCause("not-finite", "program.not_finite"),
+    KnownCause("not-finite", "training.not_finite"),
     KnownCause("arguments", "program.arguments"),
     KnownCause("exception", "program.exception", general=True),
     KnownCause("killed", "program.killed", general=True, node_fault=True),

@@ -134,6 +134,12 @@ class RunEvidence:
     def _job_lines(self) -> JobLines:
         return JobLines(self.log)
 
+    def last_lines(self, rank: int, most: int = 5) -> list[str]:
+        """Return a rank's last lines in the job's log, the last one first."""
+        place = divmod(rank, max(1, self.record.processes_per_node))
+        _, lines = self._job_lines.by_rank.get(place, ([], []))
+        return [tidy(line) for line in reversed(lines[-most:])]
+
     def nccl_line(self, *names: str) -> Clue | None:
         """Return a warning of NCCL's own logs with a phrase of these names; None without one."""
         for name in names:

@@ -39,6 +39,8 @@ _NOT_OWN = re.compile(
     r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|/hpclaunch/|^<frozen|^<string"
 )
 """Files that are no part of the user's program."""
+_SPAWNED = re.compile(r"/multiprocess(?:ing)?/(?:spawn|forkserver)\.py")
+"""Where a process that is started reads from its parent what to do."""
 _MAIN = {"<module>", "_run_module_as_main"}
 _RAISES = re.compile(r"raise\b|assert\b")
 _QUOTING = re.compile(r"KeyError: |ValueError: (?:invalid literal for|could not convert string)")
@@ -146,7 +148,9 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         first = _before(plain, begin)
         own = at < end and _is_own(plain, header, at)
         error = with_lines_below(plain, at, error)
-        yield Traceback(begin, at, end, error, _is_weak(first), own, of_main)
+        orphan = _is_orphan(plain, header, at)
+        weak = _is_weak(first) or orphan
+        yield Traceback(begin, at, end, error, weak, own, of_main and not orphan)
 
 
 def without_own_message(text: str) -> str:
@@ -193,6 +197,13 @@ def _replaced(plain: list[str], begin: int, header: int, at: int) -> bool:
     if not first or any(_CLEANING.search(name) for _, name, _ in frames):
         return False
     return frames[-1][:2] not in {frame[:2] for frame in tried}
+
+
+def _is_orphan(plain: list[str], header: int, at: int) -> bool:
+    """Return whether a process that was started heard nothing from its parent: that one failed."""
+    return plain[at].startswith("EOFError") and any(
+        _SPAWNED.search(file) for file, _, _ in _frames(plain, header, at)
+    )
 
 
 def _follows(plain: list[str], begin: int, header: int, at: int) -> bool:

@@ -25,7 +25,7 @@ _FAILED = {
     "@old": "ERROR:torch.distributed.elastic.multiprocessing.api:",
 }
 _SIGNALS = {-6: "SIGABRT", -9: "SIGKILL", -11: "SIGSEGV", -15: "SIGTERM", -7: "SIGBUS",
-            -4: "SIGILL", -2: "SIGINT"}  # fmt: skip
+            -4: "SIGILL", -2: "SIGINT", -24: "SIGXCPU"}  # fmt: skip
 _SRUN = """\
 srun: error: {host}: task {node}: Exited with exit code 1
 srun: Terminating StepId=8.1

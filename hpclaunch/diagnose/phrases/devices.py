@@ -13,12 +13,13 @@ GPU_ERROR: Family = {
     ),
 }  # fmt: skip
 FABRIC_MANAGER: Family = {
+    "multicast": phrases("Failed to bind NVLink SHARP", "NVLS) Multicast"),
     "fabric_manager": phrases(
         "system not yet initialized",
         "Error 802",
         "cudaErrorSystemNotReady",
         "CUDA_ERROR_SYSTEM_NOT_READY",
-    )
+    ),
 }
 GPU_BUSY: Family = {
     "gpu_busy": phrases(
@@ -55,7 +56,8 @@ OLD_GPU: Family = {
         "only supports AMD MI", "doesn't support bf16/gpu", "requires .target sm_",
         "not supported in this architecture", "requires device with capability",
         "equires compute capability", "is only supported on devices with compute capability",
-        "sm_90a or higher", "only supported on CUDA devices with compute capability",
+        "sm_90a or higher", "Device compute capability",
+        "only supported on CUDA devices with compute capability",
         confirmed=r"(?m)Error: |^(?:\[rank\d+\]: ?)?ptxas .*error",
     )
 }  # fmt: skip
@@ -65,13 +67,14 @@ NO_GPU: Family = {
         "Found no NVIDIA driver", "no CUDA-capable device", " were asked for",
         "has fewer GPUs than", "torch.cuda.is_available() is False",
         "CUDA driver initialization failed", "couldn't communicate with the NVIDIA driver",
+        "CUDA unknown error - this may be due to",
         confirmed=r"GPU|CUDA|NVIDIA|cuda",
     )
 }  # fmt: skip
 CUDA_MISMATCH: Family = {
     "driver": phrases(
         "driver on your system is too old", "CUDA driver version is insufficient",
-        "no kernel image is available", "invalid device function",
+        "no kernel image is available", "invalid device function", "unsupported toolchain",
         "forward compatibility was attempted",
         "Driver/library version mismatch", "unsupported display driver",
         "not compatible with the current PyTorch installation",

@@ -7,6 +7,7 @@ from hpclaunch.diagnose.phrases import Family, phrases
 _NO_NETWORK = r"(?m)^(?!.*(?:NET/|NCCL|ibv_|c10d|TCPStore|[Ss]ocket|gloo|libfabric|UCX))"
 """The network between nodes has the same words for what it cannot do."""
 QUOTA: Family = {"quota": phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}
+TOO_LARGE: Family = {"too_large": phrases("[Errno 27]", "os error 27)", "File too large")}
 DISK_FULL: Family = {
     "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
     "torn_write": phrases(

@@ -24,8 +24,13 @@ TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT", anywhere=True)}
 NOT_LAUNCHED: Family = {
     "not_launched": phrases(
         "Task launch for ", confirmed=r"srun: error: Task launch for \S+ failed on node \S+: "
-    )
-}
+    ),
+    "not_set_up": phrases(
+        "container_p_join: ", "container_g_join failed", "Slurmd could not ", "task_g_pre_launch",
+        "nable to create cgroup", "nable to add pids to", "xcgroup_", "slurm_script: No such file",
+        confirmed=r"^(?: *\d+: )?slurmstepd\S*: error: ",
+    ),
+}  # fmt: skip
 NO_CONTROLLER: Family = {
     "no_controller": phrases(
         "Unable to contact slurm controller", "Socket timed out on send/recv operation",
@@ -55,9 +60,9 @@ NO_ENVIRONMENT: Family = {
     "no_command": phrases(
         ": command not found", ": not found", "activate: No such file or directory",
         "no Python environment in", "error: execve(): ", "bad interpreter",
-        "/usr/bin/env: ",
+        "/usr/bin/env: ", ": No such file or directory",
         confirmed=r"(?m)(?:not found\s*$|activate: No such|no Python env|execve|bad interp"
-        r"|bin/env)",
+        r"|bin/env|: line \d+: .*: No such file)",
         anywhere=True,
     )
 }  # fmt: skip

@@ -89,6 +89,25 @@ NO_PACKAGE: Family = {
     )
 }  # fmt: skip
 NO_GRADIENT: Family = {"no_gradient": phrases("does not require grad and does not have a grad_fn")}
+DTYPES: Family = {
+    "dtypes": phrases(
+        "Attempting to unscale FP16 gradients", "must have the same dtype",
+        "to have the same dtype",
+        "expected scalar type ", "should be the same dtype", "must have the same data type",
+        confirmed=r"(?m)^(?:\[rank\d+\]: ?)?(?:RuntimeError|ValueError|TypeError): ",
+    )
+}  # fmt: skip
+MIXED_SHARDING: Family = {"mixed_sharding": phrases("got mixed torch.Tensor and DTensor")}
+MARKED_TWICE: Family = {"marked_twice": phrases("Expected to mark a variable ready only once")}
+NOT_PICKLABLE: Family = {
+    "not_picklable": phrases(
+        "Can't pickle ",
+        "can't pickle ",
+        "cannot pickle ",
+        "Can't get local",
+        "Can't get attribute '",
+    )
+}
 REQUIREMENT: Family = {
     "requirement": phrases(
         "is required for a normal functioning of", " or higher", " or newer", " or later",

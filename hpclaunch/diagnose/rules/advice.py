@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.log import tidy
+from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.schema import Recipe
@@ -16,6 +17,7 @@ from hpclaunch.run.record import Record
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):\d\d|(\d+)(?::\d\d)?")
 """As Slurm takes it: days-hours:minutes:seconds, or minutes:seconds; other forms are rare."""
+_OF_RANK = re.compile(rb"Traceback \(most recent call last\): \(RANK (\d{1,6})\)")
 LONGER = 2
 """How many times the time limit a run gets that had too little."""
 
@@ -90,9 +92,20 @@ def who(evidence: RunEvidence, line: Clue) -> tuple[int | None, str | None]:
     """Return rank and host that a line is about: its own, or the rank that failed first."""
     rank, host = evidence.rank_and_host(line)
     culprit = evidence.culprit
+    other = _OF_RANK.search(culprit.text) if culprit else None
+    if other:  # a checkpoint's own words on the rank that could not write its part
+        number = int(other[1])
+        return number, host_of_rank(evidence, number)
     if rank is None and culprit is not None:
         return culprit.rank, host or culprit.host
     return rank, host
+
+
+def host_of_rank(evidence: RunEvidence, rank: int) -> str | None:
+    """Return the node of a rank; None where it is not known."""
+    names = host_names(evidence.folder)
+    node = rank // max(1, evidence.record.processes_per_node)
+    return names[node] if node < len(names) else None
 
 
 def line_with(evidence: RunEvidence, text: str) -> Clue:

@@ -31,6 +31,17 @@ _NEWER = (
 
 def fabric_manager(evidence: RunEvidence) -> Cause | None:
     """The GPUs of a node with NVSwitch wait for its fabric manager, which does not run."""
+    multicast = evidence.root_cause_line("multicast") or evidence.nccl_line("multicast")
+    if multicast is not None:
+        rank, host = advice.who(evidence, multicast)
+        advised = (
+            "tell your site's support: the fabric manager, or the NVSwitches of the node; it must "
+            "be started anew",
+            "NCCL_NVLS_ENABLE=0 in the job goes on without NVLink SHARP",
+            advice.elsewhere(evidence, host),
+        )
+        headline = f"NVLink SHARP does not work on the node: {multicast.text}"
+        return Cause(headline, advised, (multicast,), rank, host)
     line = evidence.root_cause_line("fabric_manager")
     if line is None and re.search(r"cuda|CUDA|GPU", evidence.last_words):
         line = evidence.context_line("fabric_manager")
@@ -110,6 +121,14 @@ def missing(evidence: RunEvidence) -> Cause | None:
     rank, host = advice.who(evidence, line)
     built = "not compiled with CUDA" in line.text
     headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
+    if "CUDA unknown error" in line.text:
+        steps = (
+            "see whether nvidia-smi lists the GPUs there, and whether nvidia_uvm is loaded "
+            "(lsmod | grep nvidia_uvm): else tell your site's support",
+            "a program must not change CUDA_VISIBLE_DEVICES after it used CUDA",
+            advice.elsewhere(evidence, host),
+        )
+        return Cause(f"CUDA does not start on the node: {line.text}", steps, (line,), rank, host)
     container = ("in a container of Apptainer the driver is there with --nv alone",)
     steps = (
         ("install a PyTorch for CUDA in the job's environment, or name another by --venv",)

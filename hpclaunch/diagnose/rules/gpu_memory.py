@@ -19,7 +19,9 @@ _LOADING = re.compile(r"from_pretrained\(|_load_pretrained_model|_apply\(convert
 _COMPUTING = re.compile(r"\bbackward\(|in forward\b|training_step|compute_loss|generate\(")
 _FILE = re.compile(r'File "([^"]+)", line')
 _OPTIMIZERS = re.compile(r"/(?:torch|bitsandbytes|torchao)/optim/|/deepspeed/ops/adam/")
-_EVALUATING = re.compile(r"in (?:evaluate|evaluation_loop|prediction_step)\b")
+_EVALUATING = re.compile(
+    r"in (?:evaluate|evaluation_loop|prediction_step)\b|gather_for_metrics\(|nested_concat\("
+)
 
 
 def out_of_memory(evidence: RunEvidence) -> Cause | None:

@@ -86,7 +86,9 @@ def offline(evidence: RunEvidence) -> Cause | None:
     proxy = " through its proxy" if found and found[0].by_proxy else ""
     what = name or "what was asked for"
     headline = f"{what} is not in the cache, and the node does not reach the hub{proxy}"
+    login = ("the proxy asks for a login (407): ask your site's support which one jobs may use",)
     steps = (
+        *(login if "407 " in evidence.last_words else ()),
         *_fetch(name, data),
         "the job looks in the same HF_HOME as your shell: it must be on shared storage",
         advice.resume(evidence),

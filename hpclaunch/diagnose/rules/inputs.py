@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.packages import package_of
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -24,6 +25,11 @@ _OF_LIBRARIES = re.compile(
 )
 """Modules, by their names, that bring a Python with its packages, or libraries and compilers."""
 _REFUSED = re.compile(r"([^\s:]+): Permission denied")
+_KEY = re.compile(r"KeyError: '(\w[\w.-]*)'")
+_FRAME = re.compile(r'File "([^"\n]+)", line \d+, in [^\n]+\n(?:\[rank\d+\]:)? +(\S[^\n]*)')
+_OF_ROW = re.compile(r"\b(?:example|examples|row|sample|feature|element)s?\[")
+_OF_FILE = re.compile(r": line \d+: (?!.*activate).*: No such file or directory$")
+"""bash names a program of the script so, and a file that it cannot read, too."""
 _STARTUP = re.compile(r"^\S*(?:/etc/|/usr/share/|/\.bash|/\.profile|/\.zsh|modules/init)")
 """Shells' start-up files: what is missing in them is missed by no job."""
 
@@ -57,6 +63,25 @@ def _columns(text: str) -> str:
     """Return what is said of columns that differ, the most telling line; '' where nothing is."""
     lines = [match[1].strip() for match in _COLUMNS.finditer(text)]
     return next((line for line in lines if line.startswith("there are")), "".join(lines[:1]))
+
+
+def no_column(evidence: RunEvidence) -> Cause | None:
+    """A trainer asks the rows of the data for a column that they do not have."""
+    rank = evidence.culprit
+    named = _KEY.fullmatch(rank.error) if rank else None
+    frames = _FRAME.findall(evidence.last_words)
+    if rank is None or named is None or not frames or not _OF_ROW.search(frames[-1][1]):
+        return None
+    package = package_of(frames[-1][0])
+    if package not in {"trl", "transformers", "llamafactory"}:
+        return None
+    steps = (
+        "see what columns the rows have: SFT takes messages, or prompt and completion, or text "
+        "(dataset_text_field names another); DPO prompt, chosen and rejected",
+        advice.resume(evidence),
+    )
+    headline = f"the data has no column '{named[1]}', which {package} asks its rows for"
+    return Cause(headline, steps, (rank.clue(),), rank.rank, rank.host)
 
 
 def calibration(evidence: RunEvidence) -> Cause | None:
@@ -120,6 +145,14 @@ def not_active(evidence: RunEvidence) -> Cause | None:
     return Cause(f"{headline} (then {missed})" if missed else headline, steps, (line,))
 
 
+def _is_telling(line: Clue, missing: bool) -> bool:
+    """Return whether a line says that a program is not there; bash says it of files it reads, too.
+
+    `missing`: the script's exit code says the same.
+    """
+    return not _OF_FILE.search(line.text) and (missing or not line.text.endswith("not found"))
+
+
 def no_environment(evidence: RunEvidence) -> Cause | None:
     """A command or environment of the script is not there on the node."""
     if evidence.ranks or evidence.root_cause_line("no_module") is not None:
@@ -131,11 +164,8 @@ def no_environment(evidence: RunEvidence) -> Cause | None:
     ]
     missing = evidence.code in {126, 127, None}
     last = evidence.log.end().rstrip().rpartition("\n")[2]  # the script did nothing after it
-    line = next(
-        (line for line in lines if missing or not line.text.endswith("not found")
-         or line.text in last),
-        None,
-    )  # fmt: skip
+    shown = (line for line in lines if line.text in last or _is_telling(line, missing))
+    line = next(shown, None)
     if line is None:
         return None
     if "Exec format error" in line.text:

@@ -18,6 +18,8 @@ _JOINED = re.compile(
 _UNRESOLVED = re.compile(r"addresses of \(([\w.-]+), \d+\) cannot be retrieved \(gai error")
 _PORT = re.compile(r"port: (\d+)|\]:(\d+) \(errno: 98|:(\d+)\D*ddress already in use")
 _FIRST = re.compile(r"trying to connect to \(([\w.:-]+), (\d+)\)")
+_BUSY = re.compile(r"\d+%\|.*(?:B/s|it/s|s/it|examples/s)|\d examples \[")
+"""A progress bar of what comes before the ranks meet."""
 _REASON = re.compile(r"No route to host|Network is unreachable|Connection refused")
 
 
@@ -48,7 +50,15 @@ def not_met(evidence: RunEvidence) -> Cause | None:
         came, world = joined["came"] or joined["here"], joined["all"] or joined["world"]
         headline += f": {came} of {world} came"
     steps = [advice.logs(evidence, rank)]
-    if evidence.record.nodes > 1:
+    busy = () if rank is None else filter(_BUSY.search, evidence.last_lines(rank))
+    did = next(iter(busy), "")
+    if did:
+        headline += f", it was still busy: {did[:160]}"
+        steps.append(
+            "what takes longer than the others wait belongs before the job: hpclaunch fetch, "
+            "prepare; or a longer timeout= of init_process_group"
+        )
+    elif evidence.record.nodes > 1:
         steps.append(
             "where nodes reach each other by one interface only: `interface` in the site profile "
             "names it"

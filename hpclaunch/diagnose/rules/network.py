@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.ranks import host_names
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -130,9 +129,7 @@ def _waiting(evidence: RunEvidence, line: Clue) -> int | None:
 
 def host_of(evidence: RunEvidence, rank: int | None) -> str | None:
     """Return the node of a rank; None where it is not known."""
-    names = host_names(evidence.folder)
-    node = None if rank is None else rank // max(1, evidence.record.processes_per_node)
-    return names[node] if node is not None and node < len(names) else None
+    return None if rank is None else advice.host_of_rank(evidence, rank)
 
 
 def peer(evidence: RunEvidence) -> Cause | None:

@@ -28,14 +28,6 @@ _REWARD = re.compile(r"reward function failed: (\S+?)(?::\d+)?(?:$|[ :])")
 _RAISED = re.compile(r'File "([^"\n]+)", line (\d+), in [^\n]+\n(?:\[rank\d+\]:)? {3,}(\S[^\n]*)')
 _OF_CODECS = re.compile(r"/encodings/|/codecs\.py$")
 _ENCODING = re.compile(r"ascii|latin|encod|decod", re.IGNORECASE)
-_NOT_FINITE = re.compile(
-    r"(?i)\b(?:\w+_)?(?:loss|grad|gradients?|grad_norm|total norm|logits)\b"
-    r".{0,40}\b(?:is|are|became|was|contains?|=|:) ?"
-    r"(?:not finite|non-?finite|nan\b|inf\b|infinite)"
-    r"|\b(?:nan|inf|non-?finite)\b.{0,24}\b(?:loss|grad\w*|norm)\b"
-    r"|loss scale already at minimum"
-)
-"""How programs say that the training diverged."""
 _OF_NCCL = re.compile(r"NCCL error in: ")
 _WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
@@ -78,23 +70,6 @@ def ascii_text(evidence: RunEvidence) -> Cause | None:
     )
     headline = f"Python does not take the job's text as UTF-8: {line.text}"
     return advice.cause(evidence, line, headline, *steps)
-
-
-def not_finite(evidence: RunEvidence) -> Cause | None:
-    """The loss, its scale or the gradients are no numbers any more, and the program gave up."""
-    rank = evidence.culprit
-    if rank is None or rank.is_collateral or not _NOT_FINITE.search(rank.error):
-        return None
-    scale = " fp16's loss scale has no room left: bf16 needs none;" * ("scale" in rank.error)
-    steps = (
-        f"the training diverged:{scale} a smaller learning rate, longer warm-up, max_grad_norm=1; "
-        "look at the loss before it, and at the rows of that step",
-        advice.logs(evidence, rank.rank),
-        advice.resume(evidence),
-    )
-    shown = traceback(rank) if rank.text else (rank.clue(),)
-    headline = f"the training is no longer finite: {rank.error}"
-    return Cause(headline, steps, shown, rank.rank, rank.host)
 
 
 def reward_function(evidence: RunEvidence) -> Cause | None:
@@ -162,6 +137,8 @@ def killed(evidence: RunEvidence) -> Cause | None:
         "SIGABRT": "compiled code gave up: its last words say why",
         "SIGBUS": "most often /dev/shm or a mapped file's disk is full",
         "SIGILL": "its code is for another processor",
+        "SIGXCPU": "it used more CPU time than ulimit -t allows",
+        "SIGXFSZ": "it wrote a file larger than ulimit -f allows",
         "SIGFPE": "a division by zero in compiled code",
         "SIGTERM": "by a person, or a program that watches the node: no other rank had failed",
     }.get(name, "")
@@ -170,6 +147,8 @@ def killed(evidence: RunEvidence) -> Cause | None:
     step = {
         "SIGKILL": "what the kernel says on the node: dmesg -T | grep -i kill; or try more --mem",
         "SIGBUS": "df -h /dev/shm on the node; training.dataloader_num_workers=0 uses none of it",
+        "SIGXCPU": "ulimit -t in the job shows the limit; your shell's start-up files may set it",
+        "SIGXFSZ": "ulimit -f in the job shows the limit; your shell's start-up files may set it",
         "SIGTERM": "who may have ended it: the site's rules for processes on its nodes",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
     frame = _crashed_in(rank)

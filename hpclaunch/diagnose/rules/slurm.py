@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from hpclaunch.diagnose.cause import Cause
+from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _NODE = re.compile(r"Node failure on (\S+)|error: (\S+): .*Communication connection failure")
+_STEPD = re.compile(r"slurmstepd-(\S+?): error")
 _NOT_LAUNCHED = re.compile(r"Task launch for \S+ failed on node (\S+): (.+)")
 _LAUNCH_STEPS = (
     (re.compile(r"redential|ncorrect permissions"),
@@ -103,6 +104,9 @@ def node_failure(evidence: RunEvidence) -> Cause | None:
 
 def not_launched(evidence: RunEvidence) -> Cause | None:
     """A node's slurmd did not start the tasks of a step."""
+    prepared = None if evidence.ranks else evidence.root_cause_line("not_set_up")
+    if prepared is not None and evidence.progress.step is None:
+        return _not_set_up(evidence, prepared)
     line = evidence.root_cause_line("not_launched")
     match = _NOT_LAUNCHED.search(line.text) if line else None
     if line is None or match is None:
@@ -117,6 +121,19 @@ def not_launched(evidence: RunEvidence) -> Cause | None:
     return Cause(
         f"Slurm could not start the job's tasks on {node}: {why}", steps, (line,), host=node
     )
+
+
+def _not_set_up(evidence: RunEvidence, line: Clue) -> Cause:
+    """The node failed in what it prepares for a job: cgroups, a /tmp of its own, the script."""
+    named = _STEPD.search(line.text)
+    host = named[1] if named else evidence.rank_and_host(line)[1]
+    where = f" on {host}" if host else ""
+    headline = f"Slurm could not prepare the job{where}: {line.text}"
+    steps = (
+        "tell your site's support the node and these words: it lies with the node",
+        advice.elsewhere(evidence, host),
+    )
+    return Cause(headline, steps, (line,), host=host)
 
 
 def no_log(evidence: RunEvidence) -> Cause | None:

@@ -134,6 +134,16 @@ def missing_library(evidence: RunEvidence) -> Cause | None:
         )
         headline = "bitsandbytes has no compiled library for the CUDA that is here"
         return Cause(headline, fixes, (line,), *_who(evidence, line))
+    if "libcuda.so" in line.text:
+        fixes = (
+            "it comes with the driver: in a container of Apptainer --nv brings it, in others the "
+            "NVIDIA runtime; a node without GPUs has none",
+            "where it lies elsewhere (ldconfig -p | grep libcuda), Triton takes its folder from "
+            "TRITON_LIBCUDA_PATH",
+            advice.resume(evidence),
+        )
+        headline = f"the driver's own library is not found: {line.text}"
+        return Cause(headline, fixes, (line,), *_who(evidence, line))
     match = _LIBRARY.search(line.text)
     name = match[1] if match else ""
     base = name.partition(".so")[0].removeprefix("lib")

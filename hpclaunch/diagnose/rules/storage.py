@@ -44,7 +44,7 @@ def quota(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("quota") or _before_torn(evidence, "quota")
     if line is None:
         return None
-    rank, host = evidence.rank_and_host(line)
+    rank, host = advice.who(evidence, line)
     match = _PATH.search(line.text)
     what = f" (writing {match.group(1)})" if match else ""
     steps = (
@@ -73,12 +73,21 @@ def full(evidence: RunEvidence) -> Cause | None:
     torn = "a file could not be written whole: most likely the disk or a quota is full"
     headline = f"a disk is full{what}" if sure else torn
     steps = (
+        *_own_disk(match[1] if match else "", host),
         f"how full: df -h {evidence.folder.root}; and /tmp and /dev/shm on the node",
         LARGE.format(folder=evidence.folder.root),
         _fewer(evidence),
         advice.resume(evidence),
     )
     return Cause(headline, steps, _frames(evidence, line), rank, host)
+
+
+def _own_disk(path: str, host: str | None) -> tuple[str, ...]:
+    """Return what to do where it is a disk of the node itself."""
+    if not re.match(r"/(?:var/)?tmp/", path):
+        return ()
+    where = f" on {host}" if host else " on the node"
+    return (f"it is a disk of the node: see df -h /tmp{where}; TMPDIR in the job names another",)
 
 
 def _fewer(evidence: RunEvidence) -> str:
