@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from tests.forkserver.naming import room
+
 ROOT = Path(__file__).parents[2]
 
 READ_AT_IMPORT = re.compile(
@@ -45,9 +47,10 @@ class ForkServer:
         self._folder = tempfile.TemporaryDirectory(prefix="forkserver-")
         self.socket = str(Path(self._folder.name) / "socket")
         """Where it listens."""
+        argument, variable = room()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forkserver.server", self.socket, preload],
-            env=dict(environment),
+            [sys.executable, "-m", "tests.forkserver.server", self.socket, preload, argument],
+            env=dict(environment) | variable,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import psutil
 
-CLONE_NEWUTS = 0x04000000
+NAMESPACES = {"uts": 0x04000000, "net": 0x40000000}
+"""Those that a node of a throwaway cluster has of its own, with setns(2)'s number for each."""
 
 
 def stand_for(client: int, umask: int) -> None:
-    """Take over what a child of the client would have from it: host name, cores, umask."""
-    theirs = f"/proc/{client}/ns/uts"
-    if Path(theirs).readlink() != Path("/proc/self/ns/uts").readlink():
+    """Take over what a child of the client would have: host name, network, cores, umask."""
+    for name, number in NAMESPACES.items():
+        theirs = f"/proc/{client}/ns/{name}"
+        if Path(theirs).readlink() == Path(f"/proc/self/ns/{name}").readlink():
+            continue
         namespace = os.open(theirs, os.O_RDONLY)
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(namespace, CLONE_NEWUTS) != 0:
+        if libc.setns(namespace, number) != 0:
             raise OSError(ctypes.get_errno(), "setns")
         os.close(namespace)
     os.sched_setaffinity(0, os.sched_getaffinity(client))

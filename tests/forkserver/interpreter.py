@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.forkserver.naming import name_as
+
 CRASHED = 1
 """Exit code of an interpreter that an exception ended."""
 
@@ -29,6 +31,7 @@ def base_path() -> list[str]:
 
 def become(
     program: Callable[[], None],
+    words: Sequence[str],
     environment: Mapping[str, str],
     streams: Sequence[int],
     *,
@@ -36,7 +39,8 @@ def become(
 ) -> NoReturn:
     """Run a program in this fork as in an interpreter of its own, and end with its exit code.
 
-    `streams`: file descriptors of its stdin, stdout and stderr; all others are closed.
+    `words`: its command line without the interpreter. `streams`: file descriptors of its stdin,
+    stdout and stderr; all others are closed.
     """
     code = CRASHED
     try:
@@ -46,6 +50,7 @@ def become(
         _take_streams(streams, unbuffered or "PYTHONUNBUFFERED" in environment)
         os.environ.clear()
         os.environ.update(environment)
+        name_as([sys.executable, *words], environment)
         _seed()
         program()
         code = 0

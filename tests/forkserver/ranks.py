@@ -54,6 +54,7 @@ def _wait(connection: socket.socket, base: Sequence[str]) -> None:
     connection.send(b"\n")
     become(
         lambda: run_python(order["arguments"], base),
+        order["arguments"],
         order["environment"],
         streams,
         unbuffered="-u" in order["arguments"],

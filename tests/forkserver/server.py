@@ -1,11 +1,12 @@
-"""`python -m tests.forkserver.server SOCKET WHAT`: imports everything once, and forks programs.
+"""`python -m tests.forkserver.server SOCKET WHAT ROOM`: imports everything once, forks programs.
 
-WHAT is `training` (torch, Transformers and all of `hpclaunch.train`) or `commands` (all else).
+WHAT is `training` (torch, Transformers and all of `hpclaunch.train`) or `commands` (all else); ROOM
+is where the forks' own command lines come to stand, see `tests.forkserver.naming`.
 
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
 code. Where it names the `client`, a process that the program stands for, the program takes over its
-host name, cores and umask, and is killed, with all that it started, when the client is gone. The
+host name, network, cores and umask, and is killed, with all that it started, when the client is gone. The
 server ends when its stdin is closed.
 """
 
@@ -93,7 +94,7 @@ def preload_commands() -> None:
 PRELOADS = {"training": preload, "commands": preload_commands}
 
 
-def serve(path: str, what: str) -> None:
+def serve(path: str, what: str, _room: str) -> None:
     """Answer requests until the client is gone."""
     base = base_path()
     PRELOADS[what]()
@@ -143,7 +144,7 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
             run = partial(run_launcher, arguments[1:], base)
         else:
             run = partial(run_python, arguments, base)
-        become(run, request["environment"], streams)
+        become(run, arguments, request["environment"], streams)
     for each in streams:
         os.close(each)
     connection.sendall(f"{program}\n".encode())

@@ -14,7 +14,7 @@ from tests.slurm import harm
 from tests.slurm.user import User
 
 SMALL = ["tiny", "training.logging_steps=1", "training.eval_strategy=no", "data.limit=24",
-         "training.num_train_epochs=1", "checkpoints.every_steps=5",
+         "training.per_device_train_batch_size=2", "checkpoints.every_steps=5",
          "--cpu-processes", "1"]  # fmt: skip
 
 

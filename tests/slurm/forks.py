@@ -8,6 +8,7 @@ import sys
 
 from tests.forkserver.clients import children_of
 from tests.forkserver.fixtures import SITE
+from tests.forkserver.naming import room
 from tests.forkserver.site.sitecustomize import SOCKET
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.user import ROOT
@@ -18,13 +19,16 @@ class NodeServer:
 
     def __init__(self, cluster: ThrowawayCluster) -> None:
         socket = cluster.place.folder / "forks.socket"
+        argument, variable = room()
+        program = ("-m", "tests.forkserver.server", str(socket), "training", argument)
         self._server = subprocess.Popen(
             [
                 *("nsenter", f"--target={children_of(cluster.starter)[0]}", "--mount", "--pid"),
-                *(sys.executable, "-m", "tests.forkserver.server", str(socket), "training"),
+                *(sys.executable, *program),
             ],
             env=os.environ
-            | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+            | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+            | variable,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

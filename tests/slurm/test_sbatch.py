@@ -93,7 +93,6 @@ def test_a_refusal_says_what_was_asked_for(user: User) -> None:
     assert "--cpus-per-task=4000" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.real_start
 def test_a_failing_program_fails_the_job(user: User) -> None:
     words = ["sbatch", "--nodes", "2", "--cpu-processes", "2", "--wait", "--name", "sad"]
     done = user.hpclaunch(*words, "--", "show_rank.py", "fail")
@@ -171,7 +170,6 @@ def test_submitting_from_within_a_job(user: User) -> None:
     assert said["SLURM_JOB_ID"] != job
 
 
-@pytest.mark.real_start
 def test_status_and_cancel_of_a_waiting_and_a_running_job(user: User) -> None:
     words = ["sbatch", "--nodes", "4", "--cpu-processes", "1", "--cpus", "8"]
     first = user.hpclaunch(*words, "--name", "first", "--json", "--", "show_rank.py", "sleep")
@@ -270,7 +268,6 @@ def test_a_module_that_is_not_there_ends_the_job(user: User) -> None:
     assert (user.folder / "runs/bare/exit_code").read_text() == "1\n"
 
 
-@pytest.mark.real_start
 def test_a_project_of_the_users_is_not_taken_for_the_sampler(user: User) -> None:
     package = user.folder / "monitors"
     package.mkdir()

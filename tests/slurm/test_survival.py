@@ -16,7 +16,7 @@ from tests.slurm.user import User
 pytestmark = [pytest.mark.slurm, pytest.mark.train]
 
 SMALL = ["tiny", "training.logging_steps=1", "training.eval_strategy=no", "data.limit=24",
-         "training.num_train_epochs=1", "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip
+         "training.per_device_train_batch_size=2", "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip
 
 
 def marks(user: User, run: str, event: str) -> list[dict[str, object]]:
@@ -35,7 +35,7 @@ def wait_for_step(user: User, run: str, step: int) -> None:
 def test_a_preempted_job_comes_back_and_goes_on(user: User, tmp_path: Path) -> None:
     """It copies to a folder as well; what is not there in time, the next attempt copies."""
     to = f"checkpoints.sync_to=file://{tmp_path}/attic"
-    words = ["sbatch", *SMALL, "training.max_steps=20", to, "--name", "back", "--json"]
+    words = ["sbatch", *SMALL, "training.max_steps=10", to, "--name", "back", "--json"]
     job = json.loads(user.hpclaunch(*words).stdout)["job_id"]
     wait_for_step(user, "back", 3)
     assert user.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
@@ -46,7 +46,7 @@ def test_a_preempted_job_comes_back_and_goes_on(user: User, tmp_path: Path) -> N
     (stop,) = marks(user, "back", "stop")
     assert stop["why"] == "preempted"
     # Every step once, in order: none is lost, none is done twice.
-    assert [mark["step"] for mark in marks(user, "back", "step")] == list(range(1, 21))
+    assert [mark["step"] for mark in marks(user, "back", "step")] == list(range(1, 11))
     assert (Path(said["folder"]) / "final/adapter_model.safetensors").is_file()
     assert "2 attempts" in user.hpclaunch("status", "back").stdout
 
@@ -59,7 +59,7 @@ def test_a_preempted_job_comes_back_and_goes_on(user: User, tmp_path: Path) -> N
 
 
 def test_a_stop_that_a_person_asked_for_is_no_pause_and_can_be_resumed(user: User) -> None:
-    words = ["sbatch", *SMALL, "training.max_steps=20", "--name", "asked", "--json"]
+    words = ["sbatch", *SMALL, "training.max_steps=10", "--name", "asked", "--json"]
     job = json.loads(user.hpclaunch(*words).stdout)["job_id"]
     wait_for_step(user, "asked", 2)
     (user.folder / "runs/asked/stop").touch()
@@ -67,7 +67,7 @@ def test_a_stop_that_a_person_asked_for_is_no_pause_and_can_be_resumed(user: Use
     said = user.status("asked")
     assert said["state"] == "stopped"
     stopped = said["progress"]["step"]
-    assert 2 <= stopped < 20
+    assert 2 <= stopped < 10
     refused = user.hpclaunch("resume", "asked", "method.lora.r=8")
     assert refused.returncode == 2
     assert "method.lora.r was 16 and would be 8" in refused.stderr
@@ -78,7 +78,7 @@ def test_a_stop_that_a_person_asked_for_is_no_pause_and_can_be_resumed(user: Use
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 processes instead of 2" in done.stderr
     assert f"resuming from checkpoints/step-{stopped}" in done.stdout
-    assert marks(user, "asked", "step")[-1]["step"] == 20
+    assert marks(user, "asked", "step")[-1]["step"] == 10
     assert user.status("asked")["state"] == "done"
     refused = user.hpclaunch("resume", "asked")
     assert refused.returncode == 2
@@ -119,9 +119,8 @@ def is_launcher(pid: int) -> bool:
     return b"accelerate-launch" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-@pytest.mark.real_start
 def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
-    words = ["sbatch", *SMALL, "training.max_steps=20", "checkpoints.every_steps=5"]
+    words = ["sbatch", *SMALL, "training.max_steps=12", "checkpoints.every_steps=5"]
     done = user.hpclaunch(*words, "--name", "hit", "--json")
     job = json.loads(done.stdout)["job_id"]
     wait_for_step(user, "hit", 7)
@@ -135,7 +134,7 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(user: User) -> None:
     assert (said["state"], said["progress"]["restarts"]) == ("done", 1)
     steps = [mark["step"] for mark in marks(user, "hit", "step")]
     again = steps.index(6, steps.index(6) + 1)
-    assert steps[again:] == list(range(6, 21)), "from the checkpoint on, and no earlier"
+    assert steps[again:] == list(range(6, 13)), "from the checkpoint on, and no earlier"
 
 
 def test_a_second_job_in_the_folder_fails_and_a_cancelled_one_stays_cancelled(user: User) -> None:

@@ -9,12 +9,15 @@ from safetensors.numpy import load_file
 
 from tests.slurm.user import User
 
-pytestmark = [pytest.mark.slurm, pytest.mark.train, pytest.mark.real_start]
+pytestmark = [pytest.mark.slurm, pytest.mark.train]
 
 SHORT = ["tiny", "training.max_steps=4", "training.logging_steps=1", "--nodes", "2"]
 
 
-@pytest.mark.parametrize(("command", "processes"), [(["sbatch", "--wait"], 2), (["srun"], 1)])
+@pytest.mark.parametrize(
+    ("command", "processes"),
+    [(["sbatch", "--wait"], 2), pytest.param(["srun"], 1, marks=pytest.mark.real_start)],
+)
 def test_two_nodes_train_to_the_end(user: User, command: list[str], processes: int) -> None:
     each = ["--cpu-processes", str(processes)]
     done = user.hpclaunch(*command, *SHORT, *each, "--name", "one", timeout=500)

@@ -26,17 +26,17 @@ def server(user: User) -> Iterator[Storage]:
 
 
 def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Storage) -> None:
-    steps = ["training.max_steps=24", "checkpoints.every_steps=6"]
+    steps = ["training.max_steps=12", "checkpoints.every_steps=4"]
     to = f"checkpoints.sync_to=s3://{BUCKET}/me"
     done = user.hpclaunch("sbatch", *SMALL, *steps, to, "--name", "far", "--json")
     job = json.loads(done.stdout)["job_id"]
-    wait_for_step(user, "far", 8)
+    wait_for_step(user, "far", 5)
     folder = user.folder / "runs/far"
     (folder / "stop").touch()
     assert user.cluster.wait(job, 600) == ("COMPLETED", 0, 0), user.hpclaunch("logs", "far").stdout
     said = user.status("far")
     stopped = said["progress"]["step"]
-    assert said["state"] == "stopped" and stopped < 24
+    assert said["state"] == "stopped" and stopped < 12
     assert said["progress"]["synced"] == stopped
     assert said["progress"]["sync_error"] is None
     assert f"step {stopped}; newest: s3://attic/me/far/" in user.hpclaunch("status", "far").stdout
@@ -58,6 +58,6 @@ def test_a_lost_scratch_costs_a_job_on_two_nodes_nothing(user: User, server: Sto
     assert went_on.returncode == 0, went_on.stdout + went_on.stderr
     assert f"fetching step-{stopped} from s3://attic/me/far" in went_on.stdout
     assert f"resuming from checkpoints/step-{stopped}" in went_on.stdout
-    assert [mark["step"] for mark in marks(user, "far", "step")] == list(range(1, 25))
+    assert [mark["step"] for mark in marks(user, "far", "step")] == list(range(1, 13))
     assert user.status("far")["state"] == "done"
-    assert server.whole("me/far/checkpoints/step-24/") and server.whole("me/far/final/")
+    assert server.whole("me/far/checkpoints/step-12/") and server.whole("me/far/final/")

@@ -11,6 +11,7 @@ import pytest
 from tests.slurm import harm
 from tests.slurm.case import Case
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.forks import NodeServer
 from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import SHOW_RANK, User
@@ -37,8 +38,21 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.fixture(scope="session")
+def variables(
+    linked: ThrowawayCluster, request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
+    """What makes trainings start as forks, unless what faults cost is to be measured."""
+    if any(item.get_closest_marker("faults") for item in request.session.items):
+        yield {}
+        return
+    server = NodeServer(linked)
+    yield server.variables
+    server.stop()
+
+
 @pytest.fixture
-def case(linked: ThrowawayCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Case:
+def case(linked: ThrowawayCluster, tmp_path: Path, variables: dict[str, str]) -> Case:
     for node in linked.settings.node_names:
         harm.mend_link(linked, node)
         if "down" in linked.run("sinfo", "-h", "-N", "-n", node, "-o", "%T").stdout:
@@ -46,4 +60,4 @@ def case(linked: ThrowawayCluster, tmp_path: Path, request: pytest.FixtureReques
             linked.start_slurmd(node)
     linked.wait_until_idle()
     (tmp_path / "show_rank.py").write_text(SHOW_RANK)
-    return Case(User(linked, tmp_path), "hurt")
+    return Case(User(linked, tmp_path, variables), "hurt")
