@@ -6,8 +6,8 @@ is where the forks' own command lines come to stand, see `tests.forkserver.namin
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
 code. Where it names the `client`, a process that the program stands for, the program takes over its
-host name, network, cores and umask, and is killed, with all that it started, when the client is gone. The
-server ends when its stdin is closed.
+host name, network, cores and umask, and is killed, with all that it started, when the client is
+gone. The server ends when its stdin is closed.
 """
 
 from __future__ import annotations

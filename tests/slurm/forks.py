@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.forkserver.clients import children_of
 from tests.forkserver.fixtures import SITE
@@ -15,10 +16,14 @@ from tests.slurm.user import ROOT
 
 
 class NodeServer:
-    """Starts the server in the cluster's namespaces, where its nodes have names; ends with it."""
+    """Starts the server in the cluster's namespaces, where its nodes have names; ends with it.
 
-    def __init__(self, cluster: ThrowawayCluster) -> None:
-        socket = cluster.place.folder / "forks.socket"
+    `packages`: a folder of what its programs find installed besides.
+    """
+
+    def __init__(self, cluster: ThrowawayCluster, packages: Path | None = None) -> None:
+        socket = (packages or cluster.place.folder) / "forks.socket"
+        path = f"{packages}:{ROOT}" if packages else str(ROOT)
         argument, variable = room()
         program = ("-m", "tests.forkserver.server", str(socket), "training", argument)
         self._server = subprocess.Popen(
@@ -27,7 +32,7 @@ class NodeServer:
                 *(sys.executable, *program),
             ],
             env=os.environ
-            | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+            | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": path}
             | variable,
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -37,7 +42,7 @@ class NodeServer:
         assert self._server.stdout.readline() == b"ready\n", "the fork server did not start"
         self.variables = {
             SOCKET: str(socket),
-            "PYTHONPATH": f"{SITE}:{ROOT}",
+            "PYTHONPATH": f"{SITE}:{path}",
         }
         """What a user's environment needs for it."""
 

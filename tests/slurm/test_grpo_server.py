@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.slurm import vllm_standin
-from tests.slurm.user import ROOT, User
+from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.forks import NodeServer
+from tests.slurm.user import User
 
 pytestmark = [pytest.mark.slurm, pytest.mark.train]
 
@@ -17,16 +20,25 @@ GRPO = ["sbatch", "grpo", "training.max_steps=3", "method.grpo.server.enabled=tr
         "--cpu-processes", "1", "--wait"]  # fmt: skip
 
 
-def with_vllm(user: User, **more: str) -> User:
+@pytest.fixture(scope="module")
+def vllm(
+    slurm: ThrowawayCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Variables of jobs that find the stand-in installed, and whose trainings are forks."""
+    server = NodeServer(slurm, vllm_standin.write(tmp_path_factory.mktemp("standin")))
+    yield server.variables
+    server.stop()
+
+
+def with_vllm(user: User, vllm: dict[str, str], **more: str) -> User:
     """Return the user with the stand-in in the environment of all that is started."""
-    folder = vllm_standin.write(user.folder / "standin")
-    return User(user.cluster, user.folder, {"PYTHONPATH": f"{folder}:{ROOT}", **more})
+    return User(user.cluster, user.folder, {**vllm, **more})
 
 
-def test_the_last_node_serves_and_ends_with_the_training(user: User) -> None:
+def test_the_last_node_serves_and_ends_with_the_training(user: User, vllm: dict[str, str]) -> None:
     refused = user.hpclaunch(*GRPO)
     assert refused.returncode == 2 and "lacks vllm" in refused.stderr
-    done = with_vllm(user).hpclaunch(*GRPO, "--name", "one", timeout=500)
+    done = with_vllm(user, vllm).hpclaunch(*GRPO, "--name", "one", timeout=500)
     folder = user.folder / "runs/one"
     assert done.returncode == 0, done.stdout + done.stderr + text_of(folder)
     script = (folder / "job.sbatch").read_text()
@@ -48,8 +60,8 @@ def test_the_last_node_serves_and_ends_with_the_training(user: User) -> None:
     assert user.jobs_left() == ""
 
 
-def test_the_servers_end_ends_the_job_and_is_told_first(user: User) -> None:
-    done = with_vllm(user, STANDIN_DIES="2").hpclaunch(*GRPO, "--name", "two", timeout=500)
+def test_the_servers_end_ends_the_job_and_is_told_first(user: User, vllm: dict[str, str]) -> None:
+    done = with_vllm(user, vllm, STANDIN_DIES="2").hpclaunch(*GRPO, "--name", "two", timeout=500)
     assert done.returncode != 0
     folder = user.folder / "runs/two"
     assert (folder / "logs/server-exit").read_text() == "code 3\n", text_of(folder)

@@ -16,7 +16,8 @@ from tests.slurm.user import User
 pytestmark = [pytest.mark.slurm, pytest.mark.train]
 
 SMALL = ["tiny", "training.logging_steps=1", "training.eval_strategy=no", "data.limit=24",
-         "training.per_device_train_batch_size=2", "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip
+         "training.per_device_train_batch_size=2",
+         "--cpu-processes", "1", "--nodes", "2"]  # fmt: skip
 
 
 def marks(user: User, run: str, event: str) -> list[dict[str, object]]:

@@ -39,9 +39,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def variables(
-    linked: ThrowawayCluster, request: pytest.FixtureRequest
-) -> Iterator[dict[str, str]]:
+def variables(linked: ThrowawayCluster, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """What makes trainings start as forks, unless what faults cost is to be measured."""
     if any(item.get_closest_marker("faults") for item in request.session.items):
         yield {}
