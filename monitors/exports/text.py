@@ -39,9 +39,13 @@ def csv_text(sources: Iterable[RecordedNode]) -> Iterator[str]:
             yield line((row.time, _no_formula(row.node), gpu, *values))
 
 
+_BEGINS_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""The last four are wide forms of the first four, which some spreadsheets take for them."""
+
+
 def _no_formula(cell: object) -> object:
     """Return a cell that no spreadsheet takes for a formula: names come from whoever wrote them."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {*"=+-@\t\r"} else cell
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in _BEGINS_FORMULA else cell
 
 
 def json_text(sources: Iterable[RecordedNode]) -> Iterator[str]:

@@ -195,7 +195,7 @@ def test_any_damage_ends_in_an_export_or_a_sentence(
         assert str(error)
 
 
-@pytest.mark.parametrize("name", ["=cmd|calc", "+1", "-1", "@SUM(A1)"])
+@pytest.mark.parametrize("name", ["=cmd|calc", "+1", "-1", "@SUM(A1)", "\uff1d1"])
 def test_a_name_is_no_formula_of_a_spreadsheet(tmp_path: Path, name: str) -> None:
     record(tmp_path, "n1")
     for path in list(tmp_path.glob("n1.*")):
