@@ -35,8 +35,7 @@ def cancel_group(reference: str | None) -> bool:
 
     Raises UserError where none of them waits or runs, or one cannot be cancelled.
     """
-    from hpclaunch.run.group import PIPELINE_FILE, SWEEP_FILE, group_folder
-    from hpclaunch.run.owner import require_own_group
+    from hpclaunch.run.group import PIPELINE_FILE, SWEEP_FILE, group_folder, require_own_group
 
     if reference is None:
         return False
@@ -44,15 +43,16 @@ def cancel_group(reference: str | None) -> bool:
         from hpclaunch.pipeline.record import find_pipeline, run_folder
 
         folder, pipeline = find_pipeline(reference)
-        require_own_group(folder, PIPELINE_FILE, "cancel")
-        _cancel(folder.name, [run_folder(folder, stage) for stage in pipeline.stages])
+        runs = [run_folder(folder, stage) for stage in pipeline.stages]
+        require_own_group(folder, PIPELINE_FILE, "cancel", runs)
+        _cancel(folder.name, runs)
         say(f"go on with it: hpclaunch resume {quote(folder.name)}")
         return True
     if group_folder(reference, SWEEP_FILE) is not None:
         from hpclaunch.sweep.record import find_sweep, run_folders
 
         folder, sweep = find_sweep(reference)
-        require_own_group(folder, SWEEP_FILE, "cancel")
+        require_own_group(folder, SWEEP_FILE, "cancel", run_folders(folder, sweep))
         _cancel(folder.name, run_folders(folder, sweep))
         say(f"go on with them: hpclaunch sweep --resubmit {quote(folder.name)}")
         return True

@@ -186,13 +186,14 @@ def resume_group(
     if reference is None or group_folder(reference, PIPELINE_FILE) is None:
         return None
     from hpclaunch.errors import UserError
-    from hpclaunch.pipeline.record import find_pipeline
+    from hpclaunch.pipeline.record import find_pipeline, run_folder
     from hpclaunch.run.folder import RunFolder
+    from hpclaunch.run.group import require_own_group
     from hpclaunch.run.lock import alone
-    from hpclaunch.run.owner import require_own_group
 
     folder, pipeline = find_pipeline(reference)
-    require_own_group(folder, PIPELINE_FILE, "resume")
+    runs = [run_folder(folder, stage) for stage in pipeline.stages]
+    require_own_group(folder, PIPELINE_FILE, "resume", runs)
     if changed:
         raise UserError(
             f"{folder.name} is a pipeline: options and changes are for one of its runs",

@@ -144,13 +144,12 @@ def resubmit(typed: Invocation, reference: str, job: JobOptions, as_json: bool) 
     Raises UserError where there is none.
     """
     from hpclaunch.run.folder import RunFolder
-    from hpclaunch.run.group import SWEEP_FILE
+    from hpclaunch.run.group import SWEEP_FILE, require_own_group
     from hpclaunch.run.lock import alone
-    from hpclaunch.run.owner import require_own_group
-    from hpclaunch.sweep.record import find_sweep
+    from hpclaunch.sweep.record import find_sweep, run_folders
 
     folder, sweep = find_sweep(reference)
-    require_own_group(folder, SWEEP_FILE, "resubmit")
+    require_own_group(folder, SWEEP_FILE, "resubmit", run_folders(folder, sweep))
     with alone(RunFolder(folder)):
         return _resubmit(typed, folder, sweep, job, as_json)
 

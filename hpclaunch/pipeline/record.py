@@ -35,6 +35,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     created: float
     """Unix seconds."""
+    name: str = ""
+    """Of its folder as it was written."""
     command: list[str]
     mode: Literal["sbatch", "srun", "local"]
     file: str

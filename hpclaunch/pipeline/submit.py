@@ -84,6 +84,7 @@ def write_pipeline(drafted: DraftedPipeline, command: Sequence[str]) -> Pipeline
     """Write the folder over the stages. Raises UserError and leaves nothing otherwise."""
     modes = {stage.job.plan.launch.mode for stage in drafted.stages}
     pipeline = Pipeline(
+        name=drafted.folder.name,
         created=now(),
         command=list(command),
         mode=modes.pop(),

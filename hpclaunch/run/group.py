@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,9 @@ import msgspec
 
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.run.find import default_runs_dir, index_file
-from hpclaunch.run.folder import write_atomic
+from hpclaunch.run.folder import RunFolder, write_atomic
+from hpclaunch.run.owner import require_own_files
+from hpclaunch.run.record import read_record
 from hpclaunch.run.regular_file import read_regular
 from hpclaunch.run.unfinished import LISTS_RUNS, remove_unfinished, unfinished_folder
 
@@ -73,6 +75,32 @@ def read_group(folder: Path, file: str, kind: type[T]) -> T:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+def require_own_group(folder: Path, file: str, action: str, runs: Iterable[RunFolder]) -> None:
+    """Refuse to act on another user's group, or on runs that are not the group's. Raises UserError.
+
+    Those of a copy beside its original are the original's. Where the runs were copied with it, or
+    the original is gone, they are its own.
+    """
+    require_own_files(folder, file, action)
+    name = read_group(folder, file, _Named).name or folder.name
+    copied = name != folder.name and Path(name).name == name
+    if copied and (folder.parent / name / file).is_file():
+        raise UserError(
+            f"{folder} is a copy of {name}, and its runs are those of {name}",
+            f"{action} {name}; or copy the whole of {folder.parent}",
+        )
+    for run in runs:
+        with contextlib.suppress(OSError):
+            if run.record.is_file() and read_record(run).group != name:
+                raise UserError(
+                    f"{run.root} is no run of {folder.name}", f"{action} the runs one by one"
+                )
 
 
 def write_group(folder: Path, file: str, value: msgspec.Struct) -> None:

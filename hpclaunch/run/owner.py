@@ -20,7 +20,7 @@ def require_own(folder: RunFolder, action: str) -> None:
     _require_own((folder.root, folder.record), action, fix)
 
 
-def require_own_group(folder: Path, file: str, action: str) -> None:
+def require_own_files(folder: Path, file: str, action: str) -> None:
     """Refuse to act on another user's sweep or pipeline. Raises UserError.
 
     `file`: what describes it. A pipeline names programs of stages that have not run yet.

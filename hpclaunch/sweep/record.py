@@ -30,6 +30,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     created: float
     """Unix seconds."""
+    name: str = ""
+    """Of its folder as it was written."""
     command: list[str]
     parallel: int
     """Number of runs at once, at most."""

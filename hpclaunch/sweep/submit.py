@@ -70,6 +70,7 @@ def remove(group: Path, runs: Sequence[RunFolder]) -> None:
 
 def _record(sweep: SweepDraft, command: Sequence[str]) -> Sweep:
     return Sweep(
+        name=sweep.folder.name,
         created=now(),
         command=list(command),
         parallel=sweep.parallel,

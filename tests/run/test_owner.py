@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -74,6 +75,27 @@ def test_no_command_acts_on_a_group_of_hers_that_names_my_run(theirs: Path) -> N
         assert f"it is not yours to {words[0] if words[0] != 'sweep' else 'resubmit'}" in done.err
     assert "mine" in home.call("status", "chain").out
     assert home.files() == before
+    # A copy that I made by hand is mine, and my run is still none of it.
+    os.chown(theirs / "many", os.geteuid(), -1)
+    for words in (["cancel", "many"], ["sweep", "--resubmit", "many"]):
+        assert "mine is no run of many" in home.call(*words).err
+
+
+def test_the_runs_of_a_copied_group_are_not_the_originals(tmp_path: Path) -> None:
+    run_in(tmp_path / "runs/many.1", group="many")
+    sweep = {"name": "many", "created": 1.0, "command": [], "parallel": 1, "parameters": {}}
+    (tmp_path / "runs/many").mkdir()
+    (tmp_path / "runs/many/sweep.json").write_text(
+        json.dumps(sweep | {"runs": [{"name": "many.1", "values": {}}]})
+    )
+    shutil.copytree(tmp_path / "runs/many", tmp_path / "runs/copy")
+    home = Home(tmp_path)
+    assert "copy is a copy of many; " not in home.call("cancel", "many").err
+    assert (
+        "copy is a copy of many, and its runs are those of many" in home.call("cancel", "copy").err
+    )
+    (tmp_path / "runs/many").rename(tmp_path / "old")
+    assert "no run of copy waits or runs" in home.call("cancel", "copy").err, "a renamed one"
 
 
 def test_a_record_of_anothers_in_a_folder_of_mine(theirs: Path) -> None:
