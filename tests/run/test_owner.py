@@ -77,8 +77,8 @@ def test_no_command_acts_on_a_group_of_hers_that_names_my_run(theirs: Path) -> N
     assert home.files() == before
     # A copy that I made by hand is mine, and my run is still none of it.
     os.chown(theirs / "many", os.geteuid(), -1)
-    for words in (["cancel", "many"], ["sweep", "--resubmit", "many"]):
-        assert "mine is no run of many" in home.call(*words).err
+    for command in ("cancel many", "sweep --resubmit many"):
+        assert "mine is no run of many" in home.call(*command.split()).err
 
 
 def test_the_runs_of_a_copied_group_are_not_the_originals(tmp_path: Path) -> None:
