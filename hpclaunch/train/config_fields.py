@@ -1,7 +1,7 @@
 """Write the fields of a TRL config and their types, so that recipes are checked without torch.
 
 `python -m hpclaunch.train.config_fields sft` writes the `fields_file` of that objective in
-`hpclaunch/recipe`; a test keeps it equal.
+`hpclaunch/recipe`; a test keeps it equal. `choices` writes the words that some fields take.
 """
 
 from __future__ import annotations
@@ -47,7 +47,30 @@ def fields(objective: Objective) -> dict[str, list[str]]:
     return {name: found[name] for name in sorted(found) if found[name]}
 
 
+def choices() -> dict[str, list[str]]:
+    """Return the words that fields of TRL's configs take whose type lists them."""
+    found: dict[str, list[str]] = {}
+    for objective in OBJECTIVES:
+        config = config_class(objective)
+        hints = typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            words = [str(each.value) for kind in _enums(hints[field.name]) for each in kind]
+            if words:
+                found[field.name] = sorted(words)
+    return dict(sorted(found.items()))
+
+
+def _enums(hint: Any) -> list[type[enum.Enum]]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [each for part in typing.get_args(hint) for each in _enums(part)]
+    return [hint] if isinstance(hint, type) and issubclass(hint, enum.Enum) else []
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "choices":
+        written = json.dumps(choices(), indent=1) + "\n"
+        Path(recipe.__file__).with_name("field_choices.json").write_text(written, "utf-8")
+        sys.exit()
     objective = cast("Objective", sys.argv[1])
     rows = (f'  "{name}": {json.dumps(types)}' for name, types in fields(objective).items())
     file = Path(recipe.__file__).with_name(OBJECTIVES[objective].fields_file)

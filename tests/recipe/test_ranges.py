@@ -48,3 +48,22 @@ def test_only_fields_that_there_are_have_a_range() -> None:
     for key, value in DEFAULTS.items():
         if key in RANGES:
             assert RANGES[key].holds(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "word", "right"),
+    [
+        ("lr_scheduler_type", "cosin", "did you mean 'cosine'"),
+        ("optim", "adamw_torch_fuse", "did you mean 'adamw_torch_fused'"),
+        ("eval_strategy", "always", "valid: epoch, no, steps"),
+        ("packing_strategy", "ffd", "did you mean 'bfd'"),
+        ("truncation_mode", "middle", "valid: keep_end, keep_start"),
+    ],
+)
+def test_a_word_that_transformers_does_not_know_is_refused(
+    field: str, word: str, right: str
+) -> None:
+    """It would refuse it only in the job, or take a wrong one for the default."""
+    with pytest.raises(UserError, match="cannot be") as caught:
+        load("tiny", [f"training.{field}={word}"])
+    assert right in str(caught.value)

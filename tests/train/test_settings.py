@@ -47,6 +47,11 @@ def test_the_list_of_fields_is_the_installed_trls(objective: Objective) -> None:
     assert json.loads(file.read_text("utf-8")) == config_fields.fields(objective)
 
 
+def test_the_words_that_fields_take_are_the_installed_transformers() -> None:
+    file = resources.files("hpclaunch.recipe").joinpath("field_choices.json")
+    assert json.loads(file.read_text("utf-8")) == config_fields.choices()
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float16"])
 def test_a_model_is_loaded_in_the_type_asked_for(tiny: Path, rows: Path, dtype: str) -> None:
     """By name alone it would load as it was saved, or in float32."""
