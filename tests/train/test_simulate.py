@@ -124,6 +124,7 @@ BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_at
     [
         (INDEXER, None),
         (BERT, "FSDP cannot shard it"),
+        ({**BERT, "model_type": "megatron-bert"}, "FSDP cannot shard it"),
         ({**INDEXER, "hidden_size": "wide"}, "it cannot be built"),
     ],
 )

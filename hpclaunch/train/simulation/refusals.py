@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 
 REFUSED = "refused: "
@@ -27,3 +28,16 @@ def refusing(what: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RefusedModel(f"{what}: {reason}") from error
+
+
+@contextlib.contextmanager
+def refusing_by_fsdp() -> Iterator[None]:
+    """Raise RefusedModel for what FSDP itself raises meanwhile: some of it as late as in a step."""
+    try:
+        yield
+    except Exception as error:
+        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+        if "distributed/fsdp" not in raised_in:
+            raise
+        with refusing("FSDP cannot shard it"):
+            raise

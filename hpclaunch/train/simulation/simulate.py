@@ -25,7 +25,12 @@ from hpclaunch.train.process import hide_bitsandbytes, run_program
 from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.simulation.depth import TOTAL, Cut, Parts, highest
 from hpclaunch.train.simulation.few_layers import config_of, count, cut_config, model_cut
-from hpclaunch.train.simulation.refusals import REFUSED, RefusedModel, refusing
+from hpclaunch.train.simulation.refusals import (
+    REFUSED,
+    RefusedModel,
+    refusing,
+    refusing_by_fsdp,
+)
 from hpclaunch.train.towers import remove_towers, without_adapters
 
 PROGRESS = "progress: "
@@ -155,7 +160,8 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
             if request["sharding"] != "none":
                 with refusing("FSDP cannot shard it"):
                     model = _shard(model, request, mesh)
-            yield model
+            with refusing_by_fsdp():
+                yield model
     finally:
         dist.destroy_process_group()
 
