@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hpclaunch.errors import UserError
+from hpclaunch.train.checkpoint import manifest
 from hpclaunch.train.checkpoint.state_tree import write_tree
 from hpclaunch.train.checkpoint.training_state import (
     load_optimizer,
@@ -60,3 +61,23 @@ def test_a_scheduler_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scheduler.json").write_text("x" * (1 << 25))
     with pytest.raises(OSError, match="more than"):
         read_json(tmp_path / "scheduler.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        ('{"global_step": 4, "log_history": [{"loss": NaN}]}', False),
+        ("[" * 100_000, True),
+        ('{"global_step": -1, "log_history": []}', True),
+        ('{"global_step": "x", "log_history": []}', True),
+        ('{"global_step": 4, "log_history": 5}', True),
+    ],
+)
+def test_a_trainer_state_that_is_none_is_a_damaged_checkpoint(
+    text: str, damaged: bool, tmp_path: Path
+) -> None:
+    """Whoever writes one can write its digests, too."""
+    path = tmp_path / "trainer_state.json"
+    path.write_text(text)
+    manifest.write(tmp_path, {path.name: manifest.checksum(path)}, step=4, ranks=1)
+    assert manifest.find_damage(tmp_path) == (f"{path.name} is damaged" if damaged else None)

@@ -23,9 +23,12 @@ from hpclaunch.run.regular_file import open_regular, read_regular
 from hpclaunch.train.checkpoint import contents
 
 NAME = "manifest.json"
+TRAINER_STATE = "trainer_state.json"
 FORMAT = 2
 MAX_BYTES = 1 << 26
 """Of a manifest: a thousand ranks' files take some 1 MB."""
+MAX_STATE_BYTES = 1 << 26
+"""Of a trainer_state.json that is looked at: one of 200,000 logged steps."""
 
 CONVERT = "python -P -m hpclaunch.train.checkpoint.convert"
 """What makes a checkpoint of an earlier version one of numbers and text."""
@@ -158,6 +161,7 @@ def find_damage(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
         _wrong_names(folder, entries),
         _wrong_sizes(folder, entries),
         _wrong_digests(folder, dict(list(entries.items())[rank::ranks])),
+        _wrong_state(folder / TRAINER_STATE),
     )
     return next(problems, None)
 
@@ -191,6 +195,21 @@ def _wrong_digests(folder: Path, entries: Mapping[str, FileEntry]) -> Iterator[s
                 yield f"{name} is not what was written: its SHA-256 differs"
         except OSError as error:
             yield f"{name} cannot be read: {error.strerror or error}"
+
+
+def _wrong_state(path: Path) -> Iterator[str]:
+    """Look at what Transformers reads without limits, and takes for what it wrote itself."""
+    try:
+        if path.stat().st_size > MAX_STATE_BYTES:
+            return
+        document = json.loads(read_regular(path, MAX_STATE_BYTES))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError):
+        document = None
+    step = document.get("global_step") if isinstance(document, dict) else None
+    if type(step) is not int or step < 0 or not isinstance(document.get("log_history"), list):
+        yield f"{path.name} is damaged"
 
 
 def weight_bytes(entries: Mapping[str, FileEntry]) -> int:
