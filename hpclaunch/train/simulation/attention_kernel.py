@@ -14,19 +14,21 @@ from typing import Any
 import torch
 
 
+def reads_mask(model: Any) -> bool:
+    """Whether a model has a mask in any case: an indexer reads it (DeepSeek V3.2, GLM 5)."""
+    return any(type(module).__name__.endswith("Indexer") for module in model.modules())
+
+
 @contextlib.contextmanager
 def kernel_of_a_gpu(*, mask: bool) -> Iterator[None]:
-    """Let attention allocate what it does on a GPU; without `mask`, let none be made in vain."""
+    """Let attention allocate what it does on a GPU; without `mask`, let no mask be made."""
     from torch.nn import functional
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as masks
 
     attention, maker = functional.scaled_dot_product_attention, masks["sdpa"]
     functional.scaled_dot_product_attention = _scaled_dot_product_attention
     if not mask:
-        # Some models read the mask themselves (DeepSeek V3.2's indexer), and always have one.
-        masks["sdpa"] = lambda *values, allow_is_causal_skip=True, **options: (
-            None if allow_is_causal_skip else maker(*values, allow_is_causal_skip=False, **options)
-        )
+        masks["sdpa"] = lambda *_, **__: None
     try:
         yield
     finally:

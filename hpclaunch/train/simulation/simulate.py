@@ -139,7 +139,7 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu
+    from hpclaunch.train.simulation.attention_kernel import kernel_of_a_gpu, reads_mask
     from hpclaunch.train.simulation.stand_ins import kernels_of_a_gpu
 
     shards = int(request["shards"])
@@ -147,7 +147,7 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
     try:
         mesh = init_device_mesh("cpu", (shards,), mesh_dim_names=("dp_shard",))
         model = _model(request, layers)
-        kernel = kernel_of_a_gpu(mask=bool(request.get("mask", True)))
+        kernel = kernel_of_a_gpu(mask=bool(request.get("mask", True)) or reads_mask(model))
         with FakeTensorMode(), kernels_of_a_gpu(), kernel:
             _materialize(model)
             if request["activation_checkpointing"]:
