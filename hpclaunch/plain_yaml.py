@@ -71,6 +71,8 @@ def compose(text: str) -> yaml.Node | None:
 
 def scalar(node: yaml.Node) -> Any:
     """Return a plain value. Raises ValueError where a forced tag does not fit."""
+    if node.tag == f"{TAG}str" and isinstance(node.value, str):
+        return node.value  # as the library would, which takes a parser for each
     loader = Loader("")
     try:
         return loader.construct_object(node, deep=True)

@@ -16,10 +16,8 @@ from typing import IO, Any
 
 _TAG = os.urandom(8).hex()
 """Drawn anew in each process: no file can hold a mark of ours."""
-_MARK = re.compile(rf"\x1b\[{_TAG}:([0-9;]*[A-Za-z])")
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+"""Compiled when the first text needs it: that takes milliseconds, and most commands have none."""
 _ERASE = "K"
 RAW = frozenset({"export", "completion", "watch", "monitor", "config", "recipes"})
 """Commands whose results are data or the user's own files, or that draw a screen by themselves."""
@@ -31,10 +29,11 @@ def visible(text: str) -> str:
     The marks of `colour` and `erase_line` become the sequences that they stand for: no others get
     through.
     """
-    if not _CONTROL.search(text):
+    if text.replace("\n", "").replace("\t", "").isprintable() or not re.search(_CONTROL, text):
         return text
     codes = _codes()
-    parts = _MARK.split(text)  # what the marks stand for is the second, the fourth, ...
+    mark = rf"\x1b\[{_TAG}:([0-9;]*[A-Za-z])"
+    parts = re.split(mark, text)  # what the marks stand for is the second, the fourth, ...
     return "".join(
         _sequence(part) if at % 2 else part.translate(codes) for at, part in enumerate(parts)
     )
@@ -65,7 +64,7 @@ def _codes() -> dict[int, str]:
     """Return how each control character is shown, by its number."""
     found = {}
     for number in (*range(0xA0), 0x061C, *range(0x200E, 0x2070), *range(0xD800, 0xE000)):
-        if _CONTROL.match(chr(number)):
+        if re.match(_CONTROL, chr(number)):
             found[number] = f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
     return found
 

@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hpclaunch.errors import UserError
-from hpclaunch.forecast.forecast import PredictionRequest, forecast
-from hpclaunch.forecast.recomputation import (
-    WORTH_MEMORY,
-    fits_with_margin,
-    predicted_seconds,
-    resolve_level,
-)
+from hpclaunch.forecast.forecast import PredictionRequest
+from hpclaunch.forecast.recomputation import WORTH_MEMORY, forecast_with_level, predicted_seconds
 from hpclaunch.recipe.global_batch import divide, follows_global_batch, micro_batches
 from hpclaunch.recipe.schema import Recipe
 
@@ -33,11 +28,10 @@ def resolve_batch(request: PredictionRequest, environment: Mapping[str, str]) ->
     for size in sizes if len(sizes) > 1 else ():
         made = replace(request, recipe=divide(recipe, ranks, size))
         try:
-            made = replace(made, recipe=resolve_level(made, environment))
-            predicted = forecast(made, environment, ask_hub=False)
+            predicted = forecast_with_level(made, environment)
         except UserError:  # said by whoever needs the prediction
             break
-        if not fits_with_margin(predicted.estimate):
+        if predicted is None:
             break  # a larger one takes more
         seconds = predicted_seconds(predicted.estimate)
         if best is None or seconds < WORTH_MEMORY * best[0]:

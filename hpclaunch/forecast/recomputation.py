@@ -27,22 +27,42 @@ def resolve_level(request: PredictionRequest, environment: Mapping[str, str]) ->
     recipe = request.recipe
     if recipe.performance.activation_checkpointing != "auto":
         return recipe
-    best: tuple[float, Level] | None = None
+    try:
+        best = forecast_with_level(request, environment)
+    except UserError:  # said by whoever needs the prediction
+        return recipe
+    return recipe if best is None else best.request.recipe
+
+
+def forecast_with_level(
+    request: PredictionRequest, environment: Mapping[str, str]
+) -> Forecast | None:
+    """Return the forecast of the recipe with its level chosen, None where none fits.
+
+    A level that the recipe names is the only one tried. Raises UserError as `forecast` does.
+    """
+    recipe = request.recipe
+    if recipe.performance.activation_checkpointing != "auto":
+        made = forecast(request, environment, ask_hub=False)
+        return made if fits_with_margin(made.estimate) else None
+    best: Forecast | None = None
     levels: tuple[Level, ...] = ("whole", "mlp", "none")  # from the least memory to the most
     for level in levels:
         if level == "mlp" and not can_recompute_mlps(recipe):
             continue
-        try:
-            made = _with_level(request, level, environment)
-        except UserError:  # said by whoever needs the prediction
-            return recipe
+        made = _with_level(request, level, environment)
         if level == "mlp" and not made.estimate.training.fused_lora:
             continue
-        if fits_with_margin(made.estimate):
-            seconds = predicted_seconds(made.estimate)
-            if best is None or seconds < WORTH_MEMORY * best[0]:
-                best = (seconds, level)
-    return recipe if best is None else set_level(recipe, best[1])
+        if not fits_with_margin(made.estimate):
+            break  # the next level takes more
+        if best is None or _worth_it(made.estimate, best.estimate):
+            best = made
+    return best
+
+
+def _worth_it(more: Estimate, less: Estimate) -> bool:
+    """Return whether a step that takes more memory is enough faster for it."""
+    return predicted_seconds(more) < WORTH_MEMORY * predicted_seconds(less)
 
 
 def fits_with_margin(made: Estimate) -> bool:

@@ -22,7 +22,7 @@ Mode = Literal["sbatch", "srun", "local"]
 
 # Held against the whole text: a '$' would let a line break pass at the end.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`\ud800-\udfff]*")
+_FOLDER = re.compile(r"/[^\x00-\x1f\x7f\"'\\%$`]*")
 
 
 @frozen
@@ -171,11 +171,20 @@ class Launch:
     def check(self) -> None:
         """Refuse names and folders that Slurm or a shell would trip over. Raises UserError."""
         check_name(self.name)
-        if not _FOLDER.fullmatch(str(self.folder)):
+        if not (_FOLDER.fullmatch(str(self.folder)) and _is_text(str(self.folder))):
             raise UserError(
                 f"run folder {str(self.folder)!r} has characters that Slurm's headers cannot hold",
                 "choose one without quotes, %, $, backslashes or line breaks by --runs-dir",
             )
+
+
+def _is_text(path: str) -> bool:
+    """Return whether all bytes of a path are UTF-8; Python has surrogates for others."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_name(name: str) -> None:
