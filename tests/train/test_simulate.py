@@ -46,7 +46,7 @@ def row(method: str, sharding: str = "full", shards: int = 4, **more: Any) -> di
 CASES = [
     row("lora"), row("qlora", mask=False), row("full", attention="eager"),
     row("lora", "none", 1, mask=False, checkpointing=False), row("full", "none", 1),
-    row("lora", model="small-experts"), row("full", model="small-experts"),
+    row("lora", model="small-experts"), row("full", model="small-experts", layers=6),
     row("lora", shards=16, model="small-experts"),
     row("lora", model="small-sinks", attention="eager", checkpointing=False),
     row("lora", model="small-sinks", attention="eager", length=2048),
