@@ -182,7 +182,7 @@ def test_every_number_of_ranks_trains_on_the_same_rows(
         "training.packing=true", "checkpoints.every_steps=0", "tracking.tensorboard=false",
     ]  # fmt: skip
     folder = make_run(tmp_path / "run", overrides, per_node=2)
-    done = launch(folder, 2, HF_HOME=str(tmp_path / "cache"))
+    done = launch(folder, 2, HPCLAUNCH_CACHE=str(tmp_path / "cache"))
     assert done.code == 0, done.said
     events = {event["event"]: event for event in read_events(folder.events)}
     assert events["eval"]["loss"] > 0
