@@ -110,8 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Most of what a command allocates is modules, which stay: collecting less often is enough.
     gc.set_threshold(20_000)
     try:
-        code = run(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        try:
+            code = run(sys.argv[1:] if arguments is None else arguments)
+        finally:  # click, too, ends a program whose reader has gone, by SystemExit
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone (`| head`); the flush at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -266,6 +266,25 @@ def test_a_reader_that_goes_away(home: Home) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [["--help"], ["plan", "tiny"]])
+def test_a_reader_that_is_gone_before_the_first_word(home: Home, words: list[str]) -> None:
+    """What is still buffered is dropped in silence: the interpreter would complain at its end."""
+    end, stdout = os.pipe()
+    os.close(end)
+    buffered = {k: v for k, v in home.environment.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hpclaunch.cli.main", *words],
+        env=buffered,
+        cwd=home.folder,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_version_and_help(home: Home) -> None:
     import hpclaunch
 
