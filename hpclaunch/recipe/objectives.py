@@ -48,7 +48,7 @@ class ObjectiveSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults of all objectives that its config has no field for: what it has in their place, and
     what to set."""
     losses: tuple[str, ...] = ()
-    """What `loss_type` may be: TRL refuses others in the first step. Empty: not checked."""
+    """What `loss_type` may be: TRL refuses others in the job. Empty: it has no such field."""
     refused: Refusals = {}
     """Fields of its config that a recipe cannot set."""
     metrics: tuple[str, ...] = ()
@@ -109,12 +109,15 @@ _OF_PAIRS = (
     "logps/chosen", "logps/rejected",
 )  # fmt: skip
 
+_OF_SFT = ("nll", "dft", "chunked_nll")
+
 OBJECTIVES: dict[Objective, ObjectiveSpec] = {
     "sft": ObjectiveSpec(
         summary="supervised fine-tuning",
         config="SFTConfig",
         shapes=("messages", "conversations", "prompt_completion", "alpaca", "text"),
         learning_rate=_OF_TOKENS,
+        losses=_OF_SFT,
         packs=True,
         keeps_prepared_rows=True,
         context_parallel=True,
@@ -125,6 +128,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         config="SFTConfig",
         shapes=("text",),
         learning_rate=_OF_TOKENS,
+        losses=_OF_SFT,
         refused={"assistant_only_loss": _ALL_LEARNT, "completion_only_loss": _ALL_LEARNT},
         packs=True,
         learns_every_token=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
-from hpclaunch.recipe.choices import no_choice
+from hpclaunch.recipe.choices import wrong_word
 from hpclaunch.recipe.objective_fields import TEMPLATE_FIELDS, check_field, check_micro_batch
 from hpclaunch.recipe.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, MethodKind, Objective
 from hpclaunch.recipe.ranges import out_of_range
@@ -108,10 +108,9 @@ def check_training(document: Document) -> None:
         if not _fits(value, fields[key]):
             kinds = " or ".join(fields[key])
             raise UserError(f"{where}: training.{key}: expected {kinds}, got {value!r}")
-        words = no_choice(key, value)
-        if words:
-            hint = nearest(str(value), words)
-            raise UserError(f"{where}: training.{key}: {value!r} cannot be", hint)
+        wrong = wrong_word(key, value)
+        if wrong:
+            raise UserError(f"{where}: training.{key}: {wrong[0]!r} cannot be", nearest(*wrong))
         allowed = out_of_range(key, value)
         if allowed:
             raise UserError(f"{where}: training.{key}: {value!r} cannot be", f"{allowed}")

@@ -48,20 +48,24 @@ def fields(objective: Objective) -> dict[str, list[str]]:
 
 
 def choices() -> dict[str, list[str]]:
-    """Return the words that fields of TRL's configs take whose type lists them."""
+    """Return the words that fields of TRL's configs take whose type or declaration lists them.
+
+    Not those of `loss_type`, which are each objective's own.
+    """
     found: dict[str, list[str]] = {}
     for objective in OBJECTIVES:
         config = config_class(objective)
         hints = typing.get_type_hints(config)
         for field in dataclasses.fields(config):
             words = [str(each.value) for kind in _enums(hints[field.name]) for each in kind]
-            if words:
+            words = words or list(field.metadata.get("choices") or ())
+            if words and field.name != "loss_type":
                 found[field.name] = sorted(words)
     return dict(sorted(found.items()))
 
 
 def _enums(hint: Any) -> list[type[enum.Enum]]:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, list):
         return [each for part in typing.get_args(hint) for each in _enums(part)]
     return [hint] if isinstance(hint, type) and issubclass(hint, enum.Enum) else []
 

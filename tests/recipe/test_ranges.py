@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from hpclaunch.errors import UserError
+from hpclaunch.recipe.choices import OPEN, field_choices
 from hpclaunch.recipe.load import load
+from hpclaunch.recipe.objectives import OBJECTIVES
 from hpclaunch.recipe.ranges import RANGES
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.training import DEFAULTS, OWN_FIELDS, config_fields
+from hpclaunch.recipe.training import DEFAULTS, OWN_FIELDS, OWNED, config_fields
 
 
 @pytest.mark.parametrize(
@@ -51,19 +53,46 @@ def test_only_fields_that_there_are_have_a_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "word", "right"),
+    ("recipe", "field", "word", "right"),
     [
-        ("lr_scheduler_type", "cosin", "did you mean 'cosine'"),
-        ("optim", "adamw_torch_fuse", "did you mean 'adamw_torch_fused'"),
-        ("eval_strategy", "always", "valid: epoch, no, steps"),
-        ("packing_strategy", "ffd", "did you mean 'bfd'"),
-        ("truncation_mode", "middle", "valid: keep_end, keep_start"),
+        ("tiny", "lr_scheduler_type", "cosin", "did you mean 'cosine'"),
+        ("tiny", "optim", "adamw_torch_fuse", "did you mean 'adamw_torch_fused'"),
+        ("tiny", "eval_strategy", "always", "valid: epoch, no, steps"),
+        ("tiny", "packing_strategy", "ffd", "did you mean 'bfd'"),
+        ("tiny", "truncation_mode", "middle", "valid: keep_end, keep_start"),
+        ("tiny", "loss_type", "nl", "did you mean 'nll'"),
+        ("tiny", "loss_type", "focal", "valid: chunked_nll, dft, nll"),
+        ("tiny", "train_sampling_strategy", "by_length", "did you mean 'group_by_length'"),
+        ("tiny", "log_level", "loud", "valid: critical, debug"),
+        ("tiny", "include_for_metrics", "[loss, inputz]", "did you mean 'inputs'"),
+        ("tiny", "pad_to_multiple_of", "eight", "valid: auto"),
+        ("tiny", "pad_to_multiple_of", "0", "1 to 16777216"),
+        ("tiny", "debug", "underflow_overflow tpu", "valid: tpu_metrics_debug"),
+        ("dpo", "f_divergence_type", "kl", "valid: alpha_divergence"),
+        ("dpo", "label_smoothing", "0.7", "0 to 0.5"),
+        ("kto", "loss_type", "sigmoid", "valid: apo_zero_unpaired, kto"),
+        ("grpo", "scale_rewards", "batches", "did you mean 'batch'"),
+        ("grpo", "importance_sampling_level", "tokens", "did you mean 'token'"),
     ],
 )
-def test_a_word_that_transformers_does_not_know_is_refused(
-    field: str, word: str, right: str
+def test_a_word_that_the_trainer_does_not_know_is_refused(
+    recipe: str, field: str, word: str, right: str
 ) -> None:
     """It would refuse it only in the job, or take a wrong one for the default."""
-    with pytest.raises(UserError, match="cannot be") as caught:
-        load("tiny", [f"training.{field}={word}"])
+    with pytest.raises(UserError, match=r"cannot be|has no loss") as caught:
+        load(recipe, [f"training.{field}={word}"])
     assert right in str(caught.value)
+
+
+def test_every_field_of_text_takes_listed_words_or_any_text() -> None:
+    """A field that a later TRL brings is looked at, and put into one of the lists."""
+    for objective, spec in OBJECTIVES.items():
+        texts = {
+            field
+            for field, kinds in config_fields(objective).items()
+            if {"str", "list"} & set(kinds) and field not in {*OWNED, *spec.refused}
+        }
+        closed = {*field_choices(), *({"loss_type"} if spec.losses else ())}
+        lists = {"loss_weights", "reward_weights"}
+        assert texts <= closed | OPEN | lists, texts - closed - OPEN - lists
+        assert not closed & OPEN
