@@ -71,8 +71,15 @@ def run_launcher(arguments: Sequence[str], base: Sequence[str]) -> None:
     main()
 
 
+def run_loopback(arguments: Sequence[str], base: Sequence[str]) -> None:
+    """Run `python ARGUMENTS`, the launcher of one machine, its ranks forks of this process."""
+    set_path(base)
+    fork_ranks(ranks_in(arguments), base)
+    run_python(arguments, base)
+
+
 def ranks_in(launcher_arguments: Sequence[str]) -> int:
-    """Return how many ranks `accelerate-launch ARGUMENTS` starts on this machine."""
+    """Return how many ranks a launcher of these arguments starts on this machine."""
     values = dict(itertools.pairwise(launcher_arguments))
     return int(values.get("--num_processes", 1)) // int(values.get("--num_machines", 1))
 

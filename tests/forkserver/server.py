@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from tests.forkserver.clients import end_with, stand_for
 from tests.forkserver.interpreter import base_path, become, run_python
-from tests.forkserver.ranks import LARGEST, run_launcher
+from tests.forkserver.ranks import LARGEST, run_launcher, run_loopback
 
 LIBRARIES = (
     "accelerate.commands.launch", "datasets", "torch.distributed.checkpoint",
@@ -44,6 +44,7 @@ LIBRARIES = (
 
 
 LAUNCHER = "accelerate-launch"
+LOOPBACK = "hpclaunch.train.loopback"
 
 
 def preload() -> None:
@@ -142,6 +143,8 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
         arguments = request["arguments"]
         if arguments[0] == LAUNCHER:
             run = partial(run_launcher, arguments[1:], base)
+        elif LOOPBACK in arguments:
+            run = partial(run_loopback, arguments, base)
         else:
             run = partial(run_python, arguments, base)
         become(run, arguments, request["environment"], streams)
