@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import home
 from tests.cli.running import Home
 from tests.slurm.user import User
-
-__all__ = ["home"]
 
 PROGRAM = """\
 #!/usr/bin/env python
@@ -41,6 +39,12 @@ dist.all_reduce(torch.ones(1))
 """
 
 
+@pytest.fixture
+def forked(tmp_path: Path, forked_trainings: dict[str, str]) -> Home:
+    """A home whose ranks have their imports behind them."""
+    return Home(tmp_path, forked_trainings)
+
+
 def ask(home: Home, run: str) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(home.call("why", run, "--json").out)
     return said
@@ -56,19 +60,19 @@ def ask(home: Home, run: str) -> dict[str, Any]:
         ("port", "port-taken", None, "a port that the program opens is taken"),
     ],
 )
-def test_ranks(home: Home, kind: str, cause: str, rank: int | None, headline: str) -> None:
-    (home.folder / "go.py").write_text(PROGRAM)
+def test_ranks(forked: Home, kind: str, cause: str, rank: int | None, headline: str) -> None:
+    (forked.folder / "go.py").write_text(PROGRAM)
     words = ["--cpu-processes", "2", "--sharding", "none", "--name", kind]
     port = str(12000 + os.getpid() % 9000)
-    done = home.call("local", *words, "--", "go.py", kind, port)
+    done = forked.call("local", *words, "--", "go.py", kind, port)
     assert done.code == 1, done.err
-    found = ask(home, kind)["cause"]
+    found = ask(forked, kind)["cause"]
     assert found["kind"] == cause, found
     assert headline in found["headline"]
     assert rank is None or found["rank"] == rank
-    line = home.call("status", kind).out
+    line = forked.call("status", kind).out
     assert found["headline"] in line
-    screen = home.call("why", kind).out
+    screen = forked.call("why", kind).out
     assert screen.splitlines()[1].startswith(f"cause       rank {found['rank']} on ")
 
 
