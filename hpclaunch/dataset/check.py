@@ -215,10 +215,11 @@ class _Check:
                 )
             used = {name for each in self.splits if each.name == split.name for name in each.names}
             unused = [name for name in split.left_out if not _is_among(name, used)]
-            if unused:
+            if unused or len(split.names) > 1:
+                others = f"; left out: {listed(unused)}" if unused else ""
                 lines.append(
-                    f"data: {printable(split.name)}: split {split.split} is {listed(split.names)}; "
-                    f"left out: {listed(unused)}"
+                    f"data: {printable(split.name)}: split {split.split} is {listed(split.names)}"
+                    f"{others}"
                 )
         if self.columns_left_out:
             columns = listed(self.columns_left_out, 20)

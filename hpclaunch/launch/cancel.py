@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpclaunch.errors import UserError
 from hpclaunch.launch.current_job import current, is_allocation_of, same_script
-from hpclaunch.launch.local_process import alive, here, works_for
+from hpclaunch.launch.local_process import alive, here, runs_script, works_for
 from hpclaunch.render.array import TASKS
 from hpclaunch.run.folder import RunFolder, write_atomic
 from hpclaunch.run.group import ARRAY_SCRIPT
@@ -55,10 +55,15 @@ def _check_job(folder: RunFolder, record: Record) -> None:
             "if Slurm did not answer, try again later",
         )
     if record.mode != "sbatch":
-        # Slurm names no script of an allocation: its comment says whose it is.
-        if not is_allocation_of(job_comment(record.job_id or ""), folder):
+        # Slurm names no script of an allocation: its comment says whose it is. A site may write
+        # another one, and then the process that holds the allocation shows it.
+        job = record.job_id or ""
+        if not is_allocation_of(job_comment(job), folder) and not runs_script(folder, job):
             raise UserError(
-                f"job {record.job_id} was not started for {folder.root}: it is left alone"
+                f"job {job} cannot be seen to be that of {folder.root}: it is left alone",
+                f"on {record.host}, where it was started, press Ctrl-C or ask again"
+                if record.host and not here(record)
+                else f"look at it: scontrol show job {job}",
             )
     elif not any(same_script(script, own) for own in _scripts(folder, record)):
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -47,3 +48,23 @@ def works_for(folder: RunFolder, record: Record) -> bool:
 def variables_for(folder: RunFolder) -> dict[str, str]:
     """Return the variables by which `works_for` knows a process."""
     return {FOLDER_VARIABLE: str(folder.root)}
+
+
+def runs_script(folder: RunFolder, job: str) -> bool:
+    """Return whether a process of this user on this machine runs the folder's script in a job.
+
+    salloc runs it where it was typed. The process's own environment names the job.
+    """
+    named = f"SLURM_JOB_ID={job}".encode()
+    script = str(folder.script).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid != os.getuid():
+                continue
+            if (process / "cmdline").read_bytes().split(b"\0")[1:2] != [script]:
+                continue
+            if named in (process / "environ").read_bytes().split(b"\0"):
+                return True
+        except OSError:
+            continue  # it has ended
+    return False

@@ -59,6 +59,8 @@ class NodeLine:
     gpus: tuple[GpuLine, ...] = ()
     utc_offset_s: int = 0
     clock_jumps: int = 0
+    sampled: tuple[float, float] | None = None
+    """Unix seconds of its first and last sample: cells begin before and end after them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ class Timeline:
         return np.arange(self.cells + 1, dtype=np.float64) * self.step_s + self.begin
 
     @property
+    def record(self) -> tuple[float, float]:
+        """Unix seconds of the first and the last sample of any node, whatever the cells' edges."""
+        spans = [node.sampled for node in self.nodes if node.sampled]
+        if not spans:
+            return float(self.edges[0]), float(self.edges[-1])
+        return min(begin for begin, _ in spans), max(end for _, end in spans)
+
+    @property
     def gpus(self) -> tuple[tuple[NodeLine, GpuLine], ...]:
         """Every GPU with its node."""
         return tuple((node, gpu) for node in self.nodes for gpu in node.gpus)
@@ -90,8 +100,10 @@ def reduced(trace: NodeTrace, most: int = MOST_CELLS, ahead_s: float = 0.0) -> N
     wall = trace.wall
     if not len(wall):
         return None
+    wall = wall - ahead_s
+    sampled = float(wall.min()), float(wall.max())
     # A sample tells of the time before it: half an interval back it is in the middle of that.
-    wall = wall - trace.interval_s / 2 - ahead_s
+    wall = wall - trace.interval_s / 2
     first_s, last_s = float(wall.min()), float(wall.max())
     exponent = math.ceil(math.log2(max(trace.interval_s * _JITTER, 1 / 64)))
     while (last_s - first_s) / 2.0**exponent > most - 1:
@@ -123,6 +135,7 @@ def reduced(trace: NodeTrace, most: int = MOST_CELLS, ahead_s: float = 0.0) -> N
         ),
         trace.utc_offset_s,
         trace.clock_jumps,
+        sampled,
     )
 
 
@@ -161,6 +174,7 @@ def _moved(node: NodeLine, shift: int, first: int, cells: int) -> NodeLine:
         gpus=gpus,
         utc_offset_s=node.utc_offset_s,
         clock_jumps=node.clock_jumps,
+        sampled=node.sampled,
         **changed,
     )
 

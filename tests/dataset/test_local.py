@@ -50,6 +50,13 @@ def test_only_the_split_that_is_named_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_files_are_named_where_there_are_several(tmp_path: Path) -> None:
+    """Both begin with train: whoever meant one of them sees that the other is read, too."""
+    fill(tmp_path, "train.jsonl", "train_old.jsonl")
+    (line,) = check(name=str(tmp_path))
+    assert line == f"data: {tmp_path}: split train is train.jsonl, train_old.jsonl"
+
+
 @pytest.mark.parametrize("word", ["val", "valid", "dev", "validation"])
 @pytest.mark.parametrize("name", ["validation.jsonl", "val.jsonl", "valid/rows.jsonl"])
 def test_a_keyword_means_the_split_whatever_its_file_is_called(
@@ -86,8 +93,9 @@ def test_what_describes_data_is_none(tmp_path: Path) -> None:
         "sha256sums.txt", "deep/README.json", "make.py", "a.jsonl.sha256", ".gitattributes",
         content="{}",
     )  # fmt: skip
-    assert files(tmp_path) == ["a.jsonl", "deep/b.jsonl"]
-    assert check(name=str(tmp_path)) == ()
+    assert check(name=str(tmp_path)) == (
+        f"data: {tmp_path}: split train is a.jsonl, deep/b.jsonl",
+    )
 
 
 def test_a_folder_without_data_says_what_is_there(tmp_path: Path) -> None:

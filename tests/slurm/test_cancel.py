@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hpclaunch.errors import JobFailed, UserError
 from hpclaunch.launch.cancel import cancel
 from hpclaunch.launch.current_job import allocation_comment
+from hpclaunch.launch.local_process import runs_script
 from tests.slurm.stand_ins import Commands, run
 
 
@@ -50,6 +52,28 @@ def test_an_allocation_of_mine_that_a_record_names_is_left_alone(
     own = allocation_comment(folder, "a project")
     commands(squeue=answer.format(own, row), scancel="exit 0")
     cancel(folder, record)
+    assert folder.cancelled_file.exists()
+
+
+def test_an_allocation_whose_comment_the_site_has_rewritten_is_known_by_its_process(
+    commands: Commands, tmp_path: Path
+) -> None:
+    folder, record = run(tmp_path, mode="srun")
+    row = "7|RUNNING|None|n1|1:00|(null)"
+    answer = f'case "$*" in *%k*) echo "charged to lab 7";; *) echo "{row}";; esac'
+    commands(squeue=answer, scancel="exit 0")
+    folder.script.write_text("read -r _\n")
+    for job, known in (("70", False), ("7", True)):
+        with subprocess.Popen(
+            ["bash", str(folder.script)], env={"SLURM_JOB_ID": job}, stdin=subprocess.PIPE
+        ) as process:
+            assert runs_script(folder, "7") is known
+            if known:
+                cancel(folder, record)
+            else:
+                with pytest.raises(UserError, match="left alone"):
+                    cancel(folder, record)
+            process.kill()
     assert folder.cancelled_file.exists()
 
 

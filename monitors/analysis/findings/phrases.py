@@ -33,9 +33,12 @@ def fraction(share: float) -> str:
 
 
 def clock_time(evidence: Evidence, moment: float) -> str:
-    """A moment by the nodes' own clocks: `14:20`; with the date where the record has several."""
-    edges = evidence.timeline.edges
-    begin, end = float(edges[0]), float(edges[-1])
+    """A moment by the nodes' own clocks: `14:20`; with the date where the record has several.
+
+    One at a cell's edge outside the record is the record's own begin or end.
+    """
+    begin, end = evidence.timeline.record
+    moment = min(max(moment, begin), end)
     if moment < _DATED_S:
         minutes, seconds = divmod(round(moment - begin), 60)
         return f"{minutes} min {seconds:02d} s after the begin"

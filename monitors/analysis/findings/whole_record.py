@@ -31,8 +31,8 @@ def idle_gpus(evidence: Evidence) -> Finding | None:
     if not shares or median_low(shares) < _MOST:
         return None
     share = median_low(shares)
-    whole = evidence.timeline.cells * evidence.timeline.step_s
-    text = f"GPU utilization was under {LOW_PCT}% in {percent(share)} of {_duration(whole)}"
+    begin, end = evidence.timeline.record
+    text = f"GPU utilization was under {LOW_PCT}% in {percent(share)} of {_duration(end - begin)}"
     text += _first_work(evidence) + _other_phases(evidence)
     return Finding(
         "idle-record",
@@ -118,8 +118,7 @@ def _other_phases(evidence: Evidence) -> str:
     """What the program's events say of the time beside its steps."""
     if not evidence.events.steps:
         return ""
-    edges = evidence.timeline.edges
-    spent = phases(evidence.events, float(edges[0]), float(edges[-1]))
+    spent = phases(evidence.events, *evidence.timeline.record)
     others = sorted(((s, kind) for kind, s in spent.items() if kind != "step"), reverse=True)
     parts = [f"{PHASES[kind]} {_duration(seconds)}" for seconds, kind in others[:_PHASES_NAMED]]
     return f"; beside the steps: {', '.join(parts)}" if parts else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_gpus_idle_all_the_time(tmp_path: Path) -> None:
 def test_a_log_without_a_date_tells_the_time_since_its_begin(tmp_path: Path) -> None:
     text = "# gpu    sm  pclk\n# Idx     %   MHz\n"
     text += "    0    97  1400\n" * 200 + "    0    97   700\n" * 100
-    assert "3 min 2" in analysis(tmp_path, text).verdict
+    assert "3 min 18 s" in analysis(tmp_path, text).verdict
 
 
 def test_another_tools_log(tmp_path: Path) -> None:
@@ -201,3 +202,23 @@ def test_one_change_is_found_where_it_is(
 def test_whatever_the_values_it_is_a_change_or_none(values: list[float]) -> None:
     change = level_change(np.arange(len(values), dtype=float), np.array(values), 0.2)
     assert change is None or 0 < change.share < 1
+
+
+@pytest.mark.parametrize("every", [5.0, 60.0])
+@pytest.mark.parametrize("ended", [False, True])
+def test_no_moment_lies_outside_the_record(tmp_path: Path, every: float, ended: bool) -> None:
+    """Cells of the axis begin before the first sample and end after the last."""
+    ticks = [(at, t) for at, _, t in rows(61, 1, every)]
+    text = query(
+        ["timestamp", "index", "utilization.gpu [%]"],
+        [(at, "0", "97" if (t < 15, t > 45)[ended] else "0") for at, t in ticks],
+    )
+    found = analysis(tmp_path, text)
+    (finding,) = (each for each in found.findings if each.key == "idle-record")
+    first, last = (at.split()[1].split(".")[0] for at in (ticks[0][0], ticks[-1][0]))
+    cut = 8 if every < 60 else 5  # seconds are named where the record is short
+    named = re.findall(r"\d\d:\d\d(?::\d\d)?", finding.evidence)
+    assert len(named) == 2
+    assert all(first[:cut] <= each <= last[:cut] for each in named)
+    assert ended or named[0] == first[:cut]
+    assert f"of {every:.0f} min; work" in finding.evidence
