@@ -31,6 +31,12 @@ _PAIR = (
     r"""(["']?\s{0,2}[=:]\s{0,2}["']?|\s+)([^\s"',;&<>(){}\[\]]{4,})"""
 )
 """A name and its value: `NAME=VALUE`, `"name": "value"`, `--name VALUE`."""
+_KEY = r"(?<![\w$/.-])([A-Za-z0-9_-]{20,})(?![\w/.-])"
+_LOGIN = (
+    rf"\blogin(?=[\s'\"])[^;&|\n]{{0,200}}?{_KEY}",
+    rf"\b(?:echo|printf)\b[^;&|\n]{{0,200}}?{_KEY}[\"']?\s{{0,9}}\|[^;&|\n]{{0,200}}?\blogin(?![\w-])",
+)
+"""A key that a command logs in with: `wandb login KEY`, `echo KEY | wandb login`."""
 _ENDS_OF_MESSAGES = re.compile(r"(?:Error|Exception|Warning)$")
 
 _SURE_WORDS = {
@@ -66,6 +72,11 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 
 @cache
+def _logins() -> tuple[re.Pattern[str], ...]:
+    return tuple(map(re.compile, _LOGIN))
+
+
+@cache
 def _pair() -> re.Pattern[str]:
     return re.compile(_PAIR)
 
@@ -93,7 +104,14 @@ def mask(text: str) -> str:
     """
     for pattern in _patterns():
         text = pattern.sub("***", text)
+    if "login" in text:
+        for pattern in _logins():
+            text = pattern.sub(_masked_login, text)
     return _pair().sub(_masked_pair, text)
+
+
+def _masked_login(match: re.Match[str]) -> str:
+    return match.group().replace(match[1], "***") if _is_random(match[1]) else match.group()
 
 
 def _masked_pair(match: re.Match[str]) -> str:
@@ -104,6 +122,8 @@ def _masked_pair(match: re.Match[str]) -> str:
 def _is_secret_pair(match: re.Match[str], is_key: Callable[[str], bool]) -> bool:
     name, between, value = match.groups()
     if _ENDS_OF_MESSAGES.search(name) or not _by_name(name, value, is_key):
+        return False
+    if between.isspace() and value.startswith("-"):  # the next option: this one is a switch
         return False
     # Prose: "password: missing".
     return ":" not in between or re.search(r"[\d'\"]", between + value) is not None
@@ -120,6 +140,10 @@ def secret_in(text: str) -> str | None:
 
 
 def _telling_name(text: str, is_key: Callable[[str], bool]) -> str | None:
+    if "login" in text:
+        keys = (match[1] for pattern in _logins() for match in pattern.finditer(text))
+        if any(_is_random(key) for key in keys):
+            return "login"
     pairs = (match for match in _pair().finditer(text) if _is_secret_pair(match, is_key))
     return next((match[1].lstrip("-")[:40] for match in pairs), None)
 

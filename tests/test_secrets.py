@@ -94,7 +94,9 @@ def test_a_value_under_a_telling_name_is_refused(name: str, value: str, joined: 
         ["bash", "-c", "export AWS_SECRET_ACCESS_KEY={} && python x.py"],
         ["--sbatch-arg=--export=ALL,WANDB_API_KEY={}"], ["--config", '{{"api_key": "{}"}}'],
         ["curl", "-H", "PRIVATE-TOKEN: {}"], ["git", "clone", "https://{}@example.org/x"],
-        ["wandb", "login", "{}"],
+        ["wandb", "login", "{}"], ["bash", "-c", "wandb login --relogin {} && python x.py"],
+        ["bash", "-c", "echo {} | wandb login"], ["sh", "-c", "printf '%s' {}|docker login -u me"],
+        ["bash", "-c", 'set -e; wandb login <<< "{}"'], ["bash", "-c", "hf auth login --token {}"],
     ],
 )  # fmt: skip
 def test_a_secret_inside_a_word_is_refused(words: list[str]) -> None:
@@ -102,6 +104,26 @@ def test_a_secret_inside_a_word_is_refused(words: list[str]) -> None:
     found = secret_argument([word.format(secret) for word in words])
     assert found is not None
     assert secret not in found
+    line = " ".join(words).format(secret)
+    assert secret not in mask(line)
+    with pytest.raises(UserError, match="a secret"):
+        refuse_secrets_in(f"setup:\n- {line}\n", "the recipe")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wandb login && git checkout 0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+        "git checkout 0a1b2c3d4e5f60718293a4b5c6d7e8f901234567; wandb login",
+        "on login node login-0001-rack12-unit34: run 0a1b2c3d4e5f6071 done",
+        "hf auth login --add-to-git-credential --token $HF_TOKEN",
+        "docker login registry.host42.org",
+        "loginctl show-session 0a1b2c3d4e5f60718293a4b5", "ssh login1.cluster42.example.org",
+    ],
+)  # fmt: skip
+def test_what_stands_near_a_login_is_no_secret(line: str) -> None:
+    assert secret_argument(["bash", "-c", line]) is None
+    assert mask(line) == line
 
 
 @pytest.mark.parametrize(
