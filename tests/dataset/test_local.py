@@ -93,9 +93,7 @@ def test_what_describes_data_is_none(tmp_path: Path) -> None:
         "sha256sums.txt", "deep/README.json", "make.py", "a.jsonl.sha256", ".gitattributes",
         content="{}",
     )  # fmt: skip
-    assert check(name=str(tmp_path)) == (
-        f"data: {tmp_path}: split train is a.jsonl, deep/b.jsonl",
-    )
+    assert check(name=str(tmp_path)) == (f"data: {tmp_path}: split train is a.jsonl, deep/b.jsonl",)
 
 
 def test_a_folder_without_data_says_what_is_there(tmp_path: Path) -> None:
