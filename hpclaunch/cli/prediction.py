@@ -20,7 +20,7 @@ def prediction(job: Job, *, force: bool) -> str | None:
     from hpclaunch.forecast.auto import auto_gain
     from hpclaunch.forecast.disk_space import space_problems
     from hpclaunch.forecast.forecast import predict
-    from hpclaunch.predict.model_types import UnloadableModel
+    from hpclaunch.recipe.causal import UnloadableModel
 
     try:
         made = predict(job.plan)

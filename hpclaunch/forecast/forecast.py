@@ -28,6 +28,7 @@ from hpclaunch.predict.optimizer import unknown_optimizer
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.attention import attention_mask
+from hpclaunch.recipe.causal import check_causal
 from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
@@ -112,6 +113,8 @@ def forecast(
     check_model(recipe, config)
     # What an earlier stage of a chain trained or merged is in 16 bits.
     check_quantized(recipe, {} if request.shape_of else config)
+    if not recipe.objective_spec.scores:
+        check_causal(config, recipe.model.name)
     model = architecture(config, recipe.model.name)
     kind, gpu, unknown = _gpu(request)
     if kind is not None:

@@ -32,6 +32,9 @@ PROGRESS = "progress: "
 REFUSED = "refused: "
 """What a line begins with that says what of the model a library does not take."""
 
+UNSUPPORTED = "unsupported: "
+"""What a line begins with that says why a step cannot be simulated, though the job might run."""
+
 OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
@@ -161,6 +164,11 @@ def _run(
         raise UserError(
             f"{recipe.model.name} cannot be trained so: {last.removeprefix(REFUSED)}",
             "the job would fail of it, too: change that, or name another model",
+        )
+    if last.startswith(UNSUPPORTED):
+        raise UserError(
+            f"--exact cannot simulate {recipe.model.name}: {last.removeprefix(UNSUPPORTED)}",
+            "try a few steps of the job: training.max_steps=5",
         )
     raise JobFailed(f"the step cannot be simulated: {last}", 1)
 

@@ -12,12 +12,8 @@ from typing import Any
 
 import msgspec
 
-from hpclaunch.errors import UserError
+from hpclaunch.recipe.causal import UnloadableModel
 from hpclaunch.shipped import shipped
-
-
-class UnloadableModel(UserError):
-    """The trainer cannot load the model."""
 
 
 class _ModelTypes(msgspec.Struct, frozen=True):

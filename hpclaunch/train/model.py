@@ -10,6 +10,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.attention import VARLEN
+from hpclaunch.recipe.causal import check_causal
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
@@ -124,6 +125,8 @@ def load_model(
 
     config = load_config(where)
     check_quantized(recipe, config.to_dict())
+    if not scores:
+        check_causal(config.to_dict(), where.path)
     if quantized_by(config.to_dict()) == MXFP4:
         options["quantization_config"] = Mxfp4Config(dequantize=True)
     with explain("model", where.path), reward_head.quiet(scores):

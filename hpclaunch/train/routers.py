@@ -1,7 +1,8 @@
-"""Linear layers that get no adapter: routers of experts, and what Mamba's kernels read.
+"""Linear layers that get no adapter: routers of experts, grouped ones, what Mamba's kernels read.
 
 Some families write theirs as a subclass of `torch.nn.Linear` that returns a tuple (Llama 4, Phi
-MoE). PEFT's `all-linear` takes those for ordinary layers, and the first forward pass fails. The
+MoE), or takes its input in groups (DeepSeek V4). PEFT's `all-linear` takes those for ordinary
+layers, and the first forward pass fails. The
 kernels of Mamba take the weights of `out_proj` themselves, past an adapter, and PEFT refuses them.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+_NO_PLAIN_LINEARS = ("Router", "GroupedLinear")
+"""How the names of classes end that compute something else than a linear layer."""
 _MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 """`model_type`s of which PEFT refuses `out_proj`, and with it the whole of `all-linear`."""
 
@@ -26,13 +29,16 @@ def left_out_of_adapters(model: Any, target_modules: Any) -> str | None:
 
 
 def router_names(model: Any) -> str | None:
-    """Return a pattern of the names of a model's routers that look like linear layers; or None."""
+    """Return a pattern of the names of a model's routers and grouped layers; or None.
+
+    Those alone that look like linear layers.
+    """
     import torch
 
     names = {
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and type(module).__name__.endswith("Router")
+        if isinstance(module, torch.nn.Linear) and type(module).__name__.endswith(_NO_PLAIN_LINEARS)
     }
     kinds = sorted({re.sub(r"\d+", "#", name) for name in names})
     patterns = (re.escape(kind).replace(r"\#", r"\d+") for kind in kinds)

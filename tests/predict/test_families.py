@@ -9,9 +9,9 @@ import pytest
 from hpclaunch.errors import UserError
 from hpclaunch.predict.families import architecture
 from hpclaunch.predict.memory import memory
-from hpclaunch.predict.model_types import UnloadableModel
 from hpclaunch.predict.sizes import UncountedModel
 from hpclaunch.predict.training_step import TrainingStep
+from hpclaunch.recipe.causal import UnloadableModel
 
 GEMMA3_4B: dict[str, Any] = {
     "model_type": "gemma3",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.forecast.simulate import REFUSED
+from hpclaunch.forecast.simulate import REFUSED, UNSUPPORTED
 from hpclaunch.predict.memory import GIB, memory
 from tests.predict.shapes import RANK, SHAPES, load_for
 from tests.train.running import program
@@ -123,15 +123,20 @@ BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_at
     ("config", "refusal"),
     [
         (INDEXER, None),
-        (BERT, "FSDP cannot shard it"),
-        ({**BERT, "model_type": "megatron-bert"}, "FSDP cannot shard it"),
-        ({**INDEXER, "hidden_size": "wide"}, "it cannot be built"),
+        (BERT, f"{REFUSED}FSDP cannot shard it"),
+        ({**BERT, "model_type": "megatron-bert"}, f"{REFUSED}FSDP cannot shard it"),
+        ({**INDEXER, "hidden_size": "wide"}, f"{REFUSED}it cannot be built"),
+        ({**BERT, "model_type": "git"}, f"{REFUSED}its forward pass fails"),
+        ({"model_type": "blt"}, f"{UNSUPPORTED}the config of blt names no one number of layers"),
     ],
 )
 def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
     config: dict[str, Any], refusal: str | None
 ) -> None:
-    """An indexer reads the mask, which other models go without where no sample is padded."""
+    """An indexer reads the mask, which other models go without where no sample is padded.
+
+    GIT adds to its embeddings in place.
+    """
     request = {
         "config": config, "method": "lora", "lora": {"r": 2}, "sharding": "full", "shards": 2,
         "micro_batch_size": 1, "seq_len": 32, "activation_checkpointing": True, "mask": False,
@@ -141,7 +146,7 @@ def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
         assert json.loads(outcome.out)["bytes"]["Total"]
         return
     assert outcome.code == 2
-    assert outcome.said.splitlines()[-1].startswith(f"{REFUSED}{refusal}")
+    assert outcome.said.splitlines()[-1].startswith(refusal)
 
 
 def test_the_state_is_that_of_the_optimizer() -> None:

@@ -105,6 +105,30 @@ def test_a_router_that_returns_a_tuple_gets_no_adapter() -> None:
     assert adapted(input_ids=tokens, labels=tokens).loss.isfinite()
 
 
+def test_a_grouped_layer_gets_no_adapter() -> None:
+    """It takes its input in groups, as no adapter does: the first forward pass would fail."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from hpclaunch.train.routers import left_out_of_adapters
+
+    config = {
+        "model_type": "deepseek_v4", "hidden_size": 64, "vocab_size": 64, "head_dim": 32,
+        "moe_intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "q_lora_rank": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "o_groups": 2,
+        "o_lora_rank": 16, "index_topk": 8, "index_head_dim": 32, "index_n_heads": 2,
+    }  # fmt: skip
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    names = left_out_of_adapters(model, "all-linear")
+    adapted = get_peft_model(
+        model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", exclude_modules=names)
+    )
+    assert "self_attn.o_b_proj" in str(adapted.targeted_module_names)
+    tokens = torch.arange(8)[None]
+    assert adapted(input_ids=tokens, labels=tokens).loss.isfinite()
+
+
 def test_what_peft_refuses_of_mamba_is_left_out_and_the_rest_adapted() -> None:
     """Its all-linear stops at out_proj, whose weights Mamba's kernels take past an adapter."""
     from hpclaunch.train.simulation.few_layers import count

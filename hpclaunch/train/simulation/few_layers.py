@@ -11,6 +11,7 @@ from typing import Any
 
 from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.simulation.depth import Cut, cut_of
+from hpclaunch.train.simulation.refusals import UnsupportedModel
 from hpclaunch.train.towers import freeze_towers, without_adapters
 
 ALIKE = 0.01
@@ -27,11 +28,13 @@ def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
 
     config = config_of(request)
     text = config.get_text_config()
+    depth = int(getattr(text, depth_key(text), 0))
+    if not depth:
+        raise UnsupportedModel(f"the config of {config.model_type} names no one number of layers")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, trust_remote_code=False
         )
-    depth = int(text.num_hidden_layers)
     try:
         kinds = kinds_of(model, text)
     except LookupError:  # its layers are no list
@@ -98,17 +101,26 @@ def config_of(request: dict[str, Any]) -> Any:
 
 def cut_config(config: Any, layers: int) -> None:
     """Leave the first layers of a text model's config."""
-    depth = config.num_hidden_layers
-    config.num_hidden_layers = layers
+    depth = getattr(config, depth_key(config))
+    setattr(config, depth_key(config), layers)
     for name, value in list(vars(config).items()):
         if isinstance(value, list | tuple) and len(value) == depth:
             with contextlib.suppress(AttributeError):  # of some it follows from the layers' number
                 setattr(config, name, value[:layers])
 
 
+def depth_key(config: Any) -> str:
+    """Return the key of a config with the number of the decoder's layers.
+
+    Of an encoder with a decoder, only the decoder is built; `num_hidden_layers` is the encoder's.
+    """
+    keys = ("num_decoder_layers", "decoder_layers")
+    return next((key for key in keys if hasattr(config, key)), "num_hidden_layers")
+
+
 def kinds_of(model: Any, config: Any) -> list[Hashable]:
     """Return what each layer of a model consists of: modules, shapes, and the config's lists."""
-    layers = decoder_layers(model, config.num_hidden_layers)
+    layers = decoder_layers(model, getattr(config, depth_key(config)))
     lists = [
         value
         for value in vars(config).values()

@@ -18,7 +18,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from hpclaunch.train.process import hide_bitsandbytes, run_program
@@ -27,10 +26,14 @@ from hpclaunch.train.simulation.depth import TOTAL, Cut, Parts, highest
 from hpclaunch.train.simulation.few_layers import config_of, count, cut_config, model_cut
 from hpclaunch.train.simulation.refusals import (
     REFUSED,
+    UNSUPPORTED,
     RefusedModel,
+    UnsupportedModel,
+    in_one_line,
     refusing,
-    refusing_by_fsdp,
+    refusing_in_a_step,
 )
+from hpclaunch.train.simulation.shard import shard
 from hpclaunch.train.towers import remove_towers, without_adapters
 
 PROGRESS = "progress: "
@@ -159,8 +162,8 @@ def sharded_model(request: dict[str, Any], layers: int) -> Iterator[Any]:
             model.train()
             if request["sharding"] != "none":
                 with refusing("FSDP cannot shard it"):
-                    model = _shard(model, request, mesh)
-            with refusing_by_fsdp():
+                    model = shard(model, request, mesh)
+            with refusing_in_a_step():
                 yield model
     finally:
         dist.destroy_process_group()
@@ -190,7 +193,7 @@ def _model(request: dict[str, Any], layers: int) -> Any:
     from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
 
     config = config_of(request)
-    cut_config(config.get_text_config(), layers)
+    cut_config(config.get_text_config(decoder=True), layers)
     config.use_cache = False
     with torch.device("meta"):
         # Weights that are trained are held in 32 bits: by accelerate, or by hpclaunch without FSDP.
@@ -244,31 +247,6 @@ def _materialize(model: Any) -> None:
                 module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
 
 
-def _shard(model: Any, request: dict[str, Any], mesh: Any) -> Any:
-    """Shard it as accelerate does, by accelerate's own function."""
-    import torch
-    from accelerate.utils import FullyShardedDataParallelPlugin
-    from accelerate.utils.fsdp_utils import fsdp2_prepare_model
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2,
-        auto_wrap_policy="transformer_based_wrap",
-        reshard_after_forward=request["sharding"] == "full",
-        cpu_ram_efficient_loading=False,
-        mixed_precision_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16),
-    )
-    accelerator = SimpleNamespace(
-        state=SimpleNamespace(fsdp_plugin=plugin),
-        torch_device_mesh=mesh,
-        parallelism_config=SimpleNamespace(fsdp_dim_names=["dp_shard"]),
-        mixed_precision="bf16",
-        is_main_process=False,
-        device=torch.device("cpu"),
-    )
-    return fsdp2_prepare_model(accelerator, model)
-
-
 def main() -> int:
     """Simulate the request on stdin."""
     logging.disable(logging.WARNING)
@@ -286,6 +264,12 @@ def main() -> int:
         answer = simulate(request, on_progress)
     except RefusedModel as refused:
         print(f"{REFUSED}{refused}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, UnsupportedModel) else in_one_line(error)
+        print(f"{UNSUPPORTED}{reason}", file=sys.stderr)
         return 2
     print(json.dumps(answer))
     return 0
