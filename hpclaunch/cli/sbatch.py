@@ -200,6 +200,8 @@ def print_submitted(submitted: Submitted, as_json: bool) -> None:
     say_if(index_problem(submitted.folder))
     if submitted.estimate:
         say(submitted.estimate)
+    if submitted.changed:
+        say(submitted.changed)
     say_withheld()
     if as_json:
         print_json({"name": record.name, "folder": folder, "job_id": record.job_id})

@@ -37,6 +37,7 @@ from hpclaunch.run.record import Record, boot_id, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.allocation import current_allocation
 from hpclaunch.slurm.environment import for_submission, without_launcher_state
+from hpclaunch.slurm.rewritten import changed_by_site
 from hpclaunch.slurm.submission import submit_and_record
 
 
@@ -48,6 +49,8 @@ class Submitted:
     record: Record
     estimate: str
     """Slurm's estimate of the start, in its own words; '' where it made none."""
+    changed: str = ""
+    """What Slurm holds otherwise than the script asks; '' for nothing, or without an answer."""
 
 
 def write(job: Job, data: CheckData = check_data) -> RunFolder:
@@ -88,7 +91,8 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
             str(option) for option in job.plan.options if option.flag != "--job-name"
         )
         raise UserError(error.message, f"{error.fix}; requested: {requested}") from None
-    return Submitted(folder, msgspec.structs.replace(record, job_id=job_id), estimate)
+    record = msgspec.structs.replace(record, job_id=job_id)
+    return Submitted(folder, record, estimate, changed_by_site(tried.script, job_id))
 
 
 def kept_edits(job: Job, before: Record) -> Job:

@@ -1,4 +1,4 @@
-"""A site whose job_submit.lua refuses jobs: what its words become at each way to submission."""
+"""A site whose job_submit.lua refuses jobs, or changes them: what the user gets to read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ function slurm_job_submit(job, partitions, uid)
   if job.account == nil then
     slurm.log_user("{WORDS}")
     return slurm.ERROR
+  end
+  if job.account == "short" then
+    job.time_limit = 7
+    job.comment = "charged to lab 7"
+    job.name = "site-" .. job.name
   end
   return slurm.SUCCESS
 end
@@ -60,3 +65,28 @@ def test_with_an_account_it_is_taken(strict: ThrowawayCluster, tmp_path: Path) -
     user = User(strict, tmp_path)
     taken = user.hpclaunch("sbatch", *SIZE, "--name", "one", "--account", "lab", "--", "true")
     assert taken.returncode == 0, taken.stderr
+
+
+def test_a_changed_job_is_shown_as_slurm_holds_it_and_is_still_ours(
+    strict: ThrowawayCluster, tmp_path: Path
+) -> None:
+    user = User(strict, tmp_path)
+    own = ("--account", "short", "--comment", "mine", "--", "sleep.py")
+    (tmp_path / "sleep.py").write_text("import time\ntime.sleep(300)\n")
+    taken = user.hpclaunch("sbatch", *SIZE, "--name", "one", "--time", "30", *own)
+    assert "changed the job: time limit 00:07:00, 30 was requested" in taken.stderr
+    row = user.run("squeue", "--noheader", "--name=site-one", "--format=%l|%k").stdout.strip()
+    assert row == "7:00|charged to lab 7"
+    cancelled = user.hpclaunch("cancel", "one")
+    assert cancelled.returncode == 0, cancelled.stderr
+    again = user.hpclaunch("resume", "one")
+    assert again.returncode == 0, again.stderr
+    assert "changed the job" in again.stderr
+    assert user.hpclaunch("cancel", "one").returncode == 0
+    attached = user.start("srun", *SIZE, "--name", "two", *own)
+    assert attached.stdout is not None
+    assert any("starting 1 process" in line for line in attached.stdout)
+    cancelled = user.hpclaunch("cancel", "two")
+    assert cancelled.returncode == 0, cancelled.stderr
+    attached.communicate(timeout=60)
+    assert user.jobs_left() == ""
