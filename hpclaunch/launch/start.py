@@ -50,7 +50,7 @@ class Submitted:
     estimate: str
     """Slurm's estimate of the start, in its own words; '' where it made none."""
     changed: str = ""
-    """What Slurm holds otherwise than the script asks; '' for nothing, or without an answer."""
+    """What Slurm holds otherwise than the script requests; '' for nothing, or without an answer."""
 
 
 def write(job: Job, data: CheckData = check_data) -> RunFolder:

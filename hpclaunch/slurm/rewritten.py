@@ -19,7 +19,7 @@ _UNSET = {"", "(null)", "N/A"}
 
 
 def changed_by_site(script: str, job: str) -> str:
-    """Return in a sentence where Slurm holds other values for a job than its script asks for.
+    """Return in a sentence where Slurm holds other values for a job than its script requests.
 
     '' where there is none, or where Slurm does not answer. Slurm takes the last of several lines.
     """
@@ -38,8 +38,8 @@ def _same(option: str, requested: str, held: str) -> bool:
     if held in _UNSET:  # decided when the job starts, or nothing the cluster keeps
         return True
     if option == "time":
-        asked, has = _minutes(requested), _minutes(held)
-        return asked is None or has is None or asked == has
+        both = _minutes(requested), _minutes(held)
+        return None in both or both[0] == both[1]
     if option == "nodes":
         return held.partition("-")[0] == requested.partition("-")[0]
     # Names are kept in small letters; of several partitions one is left when the job starts.

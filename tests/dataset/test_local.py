@@ -50,13 +50,6 @@ def test_only_the_split_that_is_named_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_files_are_named_where_there_are_several(tmp_path: Path) -> None:
-    """Both begin with train: whoever meant one of them sees that the other is read, too."""
-    fill(tmp_path, "train.jsonl", "train_old.jsonl")
-    (line,) = check(name=str(tmp_path))
-    assert line == f"data: {tmp_path}: split train is train.jsonl, train_old.jsonl"
-
-
 @pytest.mark.parametrize("word", ["val", "valid", "dev", "validation"])
 @pytest.mark.parametrize("name", ["validation.jsonl", "val.jsonl", "valid/rows.jsonl"])
 def test_a_keyword_means_the_split_whatever_its_file_is_called(
@@ -85,7 +78,7 @@ def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
         check(name=str(tmp_path), validation_split="train[")
 
 
-def test_what_describes_data_is_none(tmp_path: Path) -> None:
+def test_what_describes_data_is_none_and_several_files_are_named(tmp_path: Path) -> None:
     fill(tmp_path, "a.jsonl", "deep/b.jsonl")
     fill(
         tmp_path, "README.md", "dataset_info.json", "dataset_infos.json", "state.json", "LICENSE",
