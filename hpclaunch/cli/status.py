@@ -97,6 +97,10 @@ def _text(run: Status, stage: list[tuple[str, str]], weights: list[Row]) -> str:
         note = f"{', '.join(run.kept)} failed twice, and the job needs as many nodes"
         lines.append(("note", note, "warning"))
     lines += [("note", f"{path} may not be read", "warning") for path in run.unreadable]
+    if run.damaged_events:
+        what = "line" if run.damaged_events == 1 else "lines"
+        note = f"events.jsonl is damaged: {run.damaged_events} {what} cannot be read"
+        lines.append(("note", note, "warning"))
     lines += progress_rows(run.progress, _step_timing(run))
     lines += stage[1:]
     if run.failure:

@@ -16,7 +16,7 @@ from hpclaunch.frozen import frozen
 from hpclaunch.launch.current_job import current
 from hpclaunch.launch.local_process import alive, here
 from hpclaunch.run.attempt import current_attempt
-from hpclaunch.run.events import read_events
+from hpclaunch.run.events import read_counted_events
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.permissions import unreadable
 from hpclaunch.run.record import Record, written_here
@@ -82,6 +82,8 @@ class Status:
     """What it does now, and whether it may hang; None unless it runs."""
     unreadable: tuple[Path, ...] = ()
     """Files of the run that are there and may not be read: what they hold is missing here."""
+    damaged_events: int = 0
+    """Lines of events.jsonl that cannot be read: what they say is missing here."""
 
     @property
     def active(self) -> bool:
@@ -108,7 +110,9 @@ def run_state(
     already.
     """
     record, job = job_now or current(folder, record)
-    events = read_events(folder.events) if events is None else events
+    damaged = 0
+    if events is None:
+        events, damaged = read_counted_events(folder.events)
     code = _read_exit_code(folder) if _is_of_now(folder, record, job) else None
     done = progress(events)
     state, reason = _state(folder, record, job, code, done)
@@ -134,6 +138,7 @@ def run_state(
         left_out=left_out(events, record.job_id or ""),
         kept=kept(events, record.job_id or ""),
         unreadable=closed,
+        damaged_events=damaged,
     )
 
 

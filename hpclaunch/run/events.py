@@ -108,6 +108,19 @@ def read_last_events(
     return [event for event in found if event["event"] == kind]
 
 
+def read_counted_events(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the events as `read_events` does, and how many lines before the last are damaged."""
+    try:
+        data, whole = read_end(path, MAX_BYTES)
+    except OSError:
+        return [], 0
+    text = data if whole else data.partition(b"\n")[2]
+    lines, _, tail = text.rpartition(b"\n")
+    events = _parse(lines)
+    damaged = sum(1 for line in lines.split(b"\n") if line.strip()) - len(events)
+    return events + _parse(tail), damaged
+
+
 def attempt_spans(path: Path) -> list[tuple[float, float]]:
     """Return the Unix seconds of the first and the last event of each attempt.
 

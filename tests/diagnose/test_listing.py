@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpclaunch.cli import status
 from hpclaunch.diagnose import listing
 from hpclaunch.diagnose.listing import Summary, summaries
 from hpclaunch.diagnose.state import run_state
@@ -164,3 +165,13 @@ def test_what_may_not_be_read_is_said_and_no_end_made_up(stranger: RunFolder) ->
     assert (found.state, found.reason) == ("unknown", f"{stranger.exit_code_file} may not be read")
     assert found.unreadable == (stranger.exit_code_file, stranger.events)
     assert found.progress.step is None
+
+
+def test_lines_of_events_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    """Not the last one, which may be at work still."""
+    folder = run_in(tmp_path / "one")
+    events(folder, (1.0, "step", {"step": 3}), (2.0, "step", {"step": 4}))
+    folder.events.write_bytes(b'{"time": 1, \xff\n\n' + folder.events.read_bytes() + b'{"ti')
+    found = run_state(folder, read_record(folder))
+    assert (found.damaged_events, found.progress.step) == (1, 4)
+    assert "events.jsonl is damaged: 1 line cannot be read" in status._text(found, [], [])
