@@ -115,6 +115,8 @@ INDEXER: dict[str, Any] = {
     "kv_lora_rank": 16, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
     "index_topk": 8, "index_head_dim": 32, "index_n_heads": 2,
 }  # fmt: skip
+NEVER_RUN = {"model_type": "mbart", "d_model": 32, "decoder_layers": 1, "encoder_layers": 1,
+             "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "vocab_size": 64}  # fmt: skip
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
         "intermediate_size": 32, "vocab_size": 64, "is_decoder": True}  # fmt: skip
 
@@ -126,6 +128,7 @@ BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_at
         (BERT, f"{REFUSED}FSDP cannot shard it"),
         ({**BERT, "model_type": "megatron-bert"}, f"{REFUSED}FSDP cannot shard it"),
         ({**INDEXER, "hidden_size": "wide"}, f"{REFUSED}it cannot be built"),
+        (NEVER_RUN, None),
         ({**BERT, "model_type": "git"}, f"{REFUSED}its forward pass fails"),
         ({"model_type": "blt"}, f"{UNSUPPORTED}the config of blt names no one number of layers"),
     ],
@@ -135,7 +138,8 @@ def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
 ) -> None:
     """An indexer reads the mask, which other models go without where no sample is padded.
 
-    GIT adds to its embeddings in place.
+    The decoder alone of MBart never runs its attention to the encoder. GIT adds to its
+    embeddings in place.
     """
     request = {
         "config": config, "method": "lora", "lora": {"r": 2}, "sharding": "full", "shards": 2,

@@ -44,6 +44,21 @@ class _Phases:
 class ShardedPhases(_Phases, FSDPMemTracker):  # type: ignore[misc]  # torch is untyped
     """The tracker of a sharded model."""
 
+    def _fsdp_param_group_post_backward(
+        self, fsdp_mod: Any, orig_fsdp_param_group_post_backward: Any
+    ) -> Any:
+        """Track only units that ran: an attention to an encoder that is not there never does."""
+        plain = orig_fsdp_param_group_post_backward
+        tracked = super()._fsdp_param_group_post_backward(fsdp_mod, plain)
+
+        def inner(*args: Any, **kwargs: Any) -> None:
+            group = fsdp_mod._get_fsdp_state()._fsdp_param_group
+            units = group.fsdp_params if group else ()
+            ran = all(hasattr(each, "_unsharded_param") for each in units)
+            (tracked if ran else plain)(*args, **kwargs)
+
+        return inner
+
 
 class PlainPhases(_Phases, PlainTracker):
     """The tracker of a model that is not sharded."""
