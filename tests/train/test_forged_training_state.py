@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from hpclaunch.train.checkpoint import manifest
 from hpclaunch.train.checkpoint.state_tree import write_tree
 from hpclaunch.train.checkpoint.training_state import (
     load_optimizer,
+    load_scaler,
     load_scheduler,
+    save_scaler,
     save_scheduler,
 )
 from hpclaunch.train.checkpoint.typed_json import CheckpointFormatError, read_json
@@ -44,6 +47,45 @@ def test_an_optimizer_of_another_kind_is_refused_in_a_line(change: Change, tmp_p
     with pytest.raises(UserError, match="cannot be loaded") as refused:
         load_optimizer(optimizer, tmp_path / "step-1")
     assert "\n" not in str(refused.value)
+
+
+def test_a_scheduler_without_a_part_of_its_state_is_refused(tmp_path: Path) -> None:
+    """Where the schedule stands would stay as it is at the first step; a count of calls may."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 / (step + 1))
+    for step in range(3):
+        optimizer.step()
+        scheduler.step()
+        assert scheduler.last_epoch == step + 1
+    save_scheduler(scheduler, tmp_path)
+    whole = json.loads((tmp_path / "scheduler.json").read_text())
+    parts = whole["dict"]
+    refused = []
+    for key in sorted(parts):
+        rest = {name: value for name, value in parts.items() if name != key}
+        (tmp_path / "scheduler.json").write_text(json.dumps({"dict": rest}))
+        fresh = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 / (step + 1))
+        try:
+            load_scheduler(fresh, tmp_path)
+        except CheckpointFormatError as error:
+            assert "a part of the scheduler's state is missing" in str(error)
+            refused.append(key)
+        else:
+            assert fresh.last_epoch == 3
+    assert {"base_lrs", "last_epoch", "lr_lambdas", "_last_lr"} <= set(refused)
+    assert "_step_count" not in refused
+
+
+def test_a_gradient_scaler_of_another_kind_is_refused(tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(torch.ones(1))
+    save_scaler(scaler, tmp_path)
+    whole = json.loads((tmp_path / "scaler.json").read_text())["dict"]
+    load_scaler(scaler, tmp_path)
+    for forged in ({"scale": "x"}, {}, {**whole, "scale": "x"}, {**whole, "more": 1}):
+        (tmp_path / "scaler.json").write_text(json.dumps({"dict": forged}))
+        with pytest.raises(CheckpointFormatError, match="another gradient scaler"):
+            load_scaler(scaler, tmp_path)
 
 
 def test_a_scheduler_of_another_kind_is_refused(tmp_path: Path) -> None:

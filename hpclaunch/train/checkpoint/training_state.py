@@ -171,7 +171,11 @@ def load_scheduler(scheduler: Any, folder: Path) -> None:
         key in now and _alike(value, now[key]) for key, value in state.items()
     ):
         raise CheckpointFormatError(f"{SCHEDULER}: it is another scheduler's")
-    scheduler.load_state_dict(state)
+    missing = {key: value for key, value in now.items() if key not in state}
+    # Another PyTorch may count calls otherwise; all else is where the schedule stands.
+    if not all(key.startswith("_") and isinstance(now[key], int) for key in missing):
+        raise CheckpointFormatError(f"{SCHEDULER}: a part of the scheduler's state is missing")
+    scheduler.load_state_dict({**missing, **state})
 
 
 def _alike(value: Any, now: Any) -> bool:
@@ -191,5 +195,13 @@ def save_scaler(scaler: Any, folder: Path) -> None:
 
 def load_scaler(scaler: Any, folder: Path) -> None:
     """Restore it, where the checkpoint holds one. Raises OSError, CheckpointFormatError."""
-    if (folder / SCALER).exists():
-        scaler.load_state_dict(read_json(folder / SCALER))
+    if not (folder / SCALER).exists():
+        return
+    state, now = read_json(folder / SCALER), scaler.state_dict()
+    if not (
+        isinstance(state, dict)
+        and state.keys() == now.keys()
+        and all(_alike(value, now[key]) for key, value in state.items())
+    ):
+        raise CheckpointFormatError(f"{SCALER}: it is another gradient scaler's")
+    scaler.load_state_dict(state)
