@@ -74,7 +74,7 @@ class Lines:
     def begins_with(self, text: bytes) -> bool:
         """Return whether the file begins with these bytes, behind blanks."""
         with damage_named(self._file):
-            start: bytes = self.stream.peek(4096)  # type: ignore[attr-defined]
+            start: bytes = self.stream.peek(4096)  # type: ignore[attr-defined]  # buffered
         return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(text)
 
     def texts(self) -> Iterator[str]:

@@ -198,7 +198,7 @@ def refuse_too_large(prediction: Prediction | Unknown) -> None:
             f"memory, and the job gets {_gib(granted)}",
             f"--mem {-(-prediction.host_bytes // GIB)}G",
         )
-    assert prediction.memory is not None and prediction.usable_bytes is not None  # noqa: S101
+    assert prediction.memory is not None and prediction.usable_bytes is not None  # noqa: S101 - mypy
     fixes = ["a --gpu with more memory"]
     room = prediction.usable_bytes
     if need.shared and need.gpu is not None:

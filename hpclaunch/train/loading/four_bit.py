@@ -91,7 +91,7 @@ def quantize_shards(
         like = parameters[f"{name}.weight"]
         source = reader.only_source(plain_name(f"{name}.weight"))
         codes, scales = own_codes(
-            lambda first, last, source=source: source[first:last],  # type: ignore[misc]
+            lambda first, last, source=source: source[first:last],  # type: ignore[misc]  # no types here
             module.quant_state,
             _range(like),
             like.dtype,
