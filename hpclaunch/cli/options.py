@@ -51,7 +51,7 @@ class ShardingOptions:
     engine: Literal["fsdp", "deepspeed"] | None = _option(
         "--engine",
         type=click.Choice(["fsdp", "deepspeed"]),
-        help="What shards a program of your own: FSDP, or DeepSpeed's ZeRO.",
+        help="What shards: FSDP, or DeepSpeed's ZeRO (--sharding full or grad).",
     )
     sharding: Sharding | Literal["auto"] | None = _option(
         "--sharding",

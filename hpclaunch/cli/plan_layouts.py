@@ -43,9 +43,12 @@ def render_layouts(made: Forecast) -> str:
 
 def _with_qlora(made: Forecast) -> list[str]:
     """Return a line on 4-bit weights for a LoRA: another method, so never chosen unasked."""
-    if made.training.method != "lora" or made.gpu is None or made.hardware is None:
+    training = made.training
+    if training.method != "lora" or made.candidate.deepspeed:
         return []
-    smaller = replace(made.training, method="qlora")
+    if made.gpu is None or made.hardware is None:
+        return []
+    smaller = replace(training, method="qlora")
     _, fitting = compare(smaller, made.candidate, made.workload, made.gpu, made.hardware)
     best = fastest(fitting)
     if best is None or best.candidate.offload:

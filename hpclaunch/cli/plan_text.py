@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpclaunch.cli.plan_words import (
-    SHARDINGS,
     batch,
     gain_text,
     gib,
     gpu_hours,
     recomputed,
+    sharding_words,
     verdict,
     verdict_style,
 )
@@ -53,7 +53,8 @@ def short(made: Forecast) -> str:
     if made.estimate.server_gpus:
         parts.append(gpu_hours(made.estimate))
     load, lay = made.estimate.training, made.candidate
-    sharding = SHARDINGS["none" if load.sharding == "none" else lay.sharding]
+    name = "none" if load.sharding == "none" else lay.sharding
+    sharding = sharding_words(name, deepspeed=lay.deepspeed)
     parts.append(f"{sharding}, {batch(lay)}{recomputed(load)}")
     return "; ".join(parts)
 
@@ -94,7 +95,8 @@ def _nodes(made: Forecast) -> str:
 
 def _layout(made: Forecast) -> str:
     load, lay = made.estimate.training, made.candidate
-    sharding = SHARDINGS["none"] if load.sharding == "none" else SHARDINGS[lay.sharding]
+    name = "none" if load.sharding == "none" else lay.sharding
+    sharding = sharding_words(name, deepspeed=lay.deepspeed)
     gpus = "1 GPU" if load.shards == 1 else f"{load.shards} GPUs"
     shards = f" over {gpus}" if load.sharding != "none" else ""
     if load.context_parallel > 1:

@@ -23,6 +23,12 @@ SHARDINGS = {
 """Names of the recipe's values of `fsdp.sharding`."""
 
 
+def sharding_words(sharding: str, *, deepspeed: bool = False) -> str:
+    """Return the name of a value of `fsdp.sharding`. `deepspeed`: of DeepSpeed's stage of it."""
+    name = SHARDINGS[sharding]
+    return f"DeepSpeed {name.partition('(')[2].rstrip(')')}" if deepspeed else name
+
+
 def gib(number: float | None) -> str:
     """Return bytes in GiB, small ones in MiB."""
     if number is None:
@@ -118,7 +124,7 @@ def layout_text(lay: Candidate, own: Candidate | None = None) -> str:
 
     With the recipe's `own` layout, also what is usual and differs from that.
     """
-    words = [SHARDINGS[lay.sharding], batch(lay)]
+    words = [sharding_words(lay.sharding, deepspeed=lay.deepspeed), batch(lay)]
     if lay.level == "mlp":
         words.append("activation checkpointing of gate and up")
     elif lay.level == "none":

@@ -101,11 +101,12 @@ def _layout(record: Record, recipe: Recipe | None) -> str:
         text += f", and {record.server_nodes} with the server that writes completions"
     if recipe is None:
         return text
-    from hpclaunch.cli.plan_words import SHARDINGS
+    from hpclaunch.cli.plan_words import sharding_words
 
     fsdp = recipe.fsdp
-    sharding = SHARDINGS[fsdp.sharding]
-    if fsdp.sharding != "none":
+    deepspeed = fsdp.engine == "deepspeed"
+    sharding = sharding_words(fsdp.sharding, deepspeed=deepspeed)
+    if fsdp.sharding != "none" and not deepspeed:
         sharding += f", FSDP {fsdp.version}" + (", CPU offload" if fsdp.offload else "")
     if fsdp.context_parallel > 1:
         sharding += f", {fsdp.context_parallel} ranks share each sequence (context parallel)"

@@ -34,6 +34,7 @@ from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
 from hpclaunch.recipe.paths import is_here
 from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Data, Model, Recipe
+from hpclaunch.recipe.zero import check_zero_model, unknown_under_zero
 from hpclaunch.site.load import check_gpu_type, gpus
 from hpclaunch.site.schema import GpuType, Site
 
@@ -97,11 +98,6 @@ def forecast(
     Raises UserError where the model's shape cannot be had, or the GPU type is unknown.
     """
     recipe, site = request.recipe, request.site
-    if recipe.fsdp.engine == "deepspeed":
-        raise UserError(
-            "a plan is of the built-in trainer, which shards by FSDP",
-            "leave --engine deepspeed out",
-        )
     check_groups(recipe, recipe.fsdp.sharding, request.nodes, request.gpus_per_node)
     shape = Model(name=request.shape_of) if request.shape_of else recipe.model
     config, origin = model_config(shape, environment, ask_hub=ask_hub)
@@ -111,6 +107,7 @@ def forecast(
             f"fetch it: hpclaunch fetch {shape.name}",
         )
     check_model(recipe, config)
+    check_zero_model(recipe, config)
     # What an earlier stage of a chain trained or merged is in 16 bits.
     check_quantized(recipe, {} if request.shape_of else config)
     if not recipe.objective_spec.scores:
@@ -144,6 +141,7 @@ def forecast(
     if model.stacked_parameters and hardware is not None:
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
     unknown += [*not_predicted(recipe), *not_tried(recipe), *unknown_of_generation(recipe)]
+    unknown += unknown_under_zero(recipe)
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
     rows = rows_of(recipe, _samples(recipe.data))

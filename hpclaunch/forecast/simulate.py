@@ -24,6 +24,7 @@ from hpclaunch.predict.optimizer import optimizer_of
 from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.schema import Recipe
+from hpclaunch.recipe.zero import under_deepspeed
 from hpclaunch.site.load import check_gpu_type, gpus
 
 PROGRESS = "progress: "
@@ -113,6 +114,8 @@ def _run(
             f"{recipe.fsdp.context_parallel}",
             "leave --exact out",
         )
+    if under_deepspeed(recipe):
+        raise UserError("--exact simulates a step under FSDP", "leave --exact out")
     work = objective_work(recipe)
     if work.reference_copy or work.scores:
         what = "a head of one number" if work.scores else "a second copy as reference model"

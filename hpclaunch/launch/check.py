@@ -30,6 +30,7 @@ from hpclaunch.recipe.parallel import check_model
 from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
+from hpclaunch.recipe.zero import check_zero_model, under_deepspeed
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.webhook import webhook_url
@@ -86,12 +87,14 @@ def check_recipe(job: Job, data: CheckData = check_data) -> None:
 def _check_model(
     recipe: Recipe, shape_of: str = "", variables: Mapping[str, str] = os.environ
 ) -> None:
-    """Refuse context parallelism and QLoRA for a model whose config here does not allow it."""
-    if recipe.fsdp.context_parallel > 1 or recipe.method.kind == "qlora":
+    """Refuse what the model's config, where it is here, does not allow. Raises UserError."""
+    parallel = recipe.fsdp.context_parallel > 1 or under_deepspeed(recipe)
+    if parallel or recipe.method.kind == "qlora":
         shape = Model(name=shape_of) if shape_of else recipe.model
         config, _ = model_config(shape, variables, ask_hub=False)
         if config is not None:
             check_model(recipe, config)
+            check_zero_model(recipe, config)
             # What an earlier stage of a chain trained or merged is in 16 bits.
             check_quantized(recipe, {} if shape_of else config)
 

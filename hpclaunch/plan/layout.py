@@ -10,6 +10,7 @@ from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.recipe.loading import check_loading
 from hpclaunch.recipe.parallel import check_groups
 from hpclaunch.recipe.schema import Performance, Recipe, Sharding
+from hpclaunch.recipe.zero import under_deepspeed
 
 Precision = Literal["bf16", "fp16", "fp8", "no"]
 _PRECISION: dict[str, Precision] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
@@ -50,7 +51,7 @@ def layout(
 ) -> Layout:
     """Lay the recipe over `nodes` x `per_node` ranks. Raises UserError for what cannot be."""
     fsdp = recipe.fsdp
-    if fsdp.engine == "deepspeed":
+    if under_deepspeed(recipe):
         check_deepspeed(recipe, own_program=own_program)
     if fsdp.version == 1 and device == "cpu":
         raise UserError("FSDP 1 runs on GPUs only", "use --fsdp 2, or GPUs")
@@ -89,11 +90,6 @@ def layout(
 
 def check_deepspeed(recipe: Recipe, *, own_program: bool) -> None:
     """Refuse what DeepSpeed's ZeRO cannot do, or is not written for it. Raises UserError."""
-    if not own_program:
-        raise UserError(
-            "--engine deepspeed: the built-in trainer shards, saves and resumes by FSDP",
-            "leave it out (--sharding full is ZeRO-3), or run a program of your own: -- train.py",
-        )
     if recipe.fsdp.sharding not in {"full", "grad"}:
         raise UserError(
             f"--engine deepspeed with --sharding {recipe.fsdp.sharding}: no ZeRO stage is that",
@@ -101,7 +97,7 @@ def check_deepspeed(recipe: Recipe, *, own_program: bool) -> None:
         )
     if recipe.fsdp.version == 1:
         raise UserError("--engine deepspeed with --fsdp 1: one of them shards", "leave one out")
-    if recipe.training["gradient_checkpointing"]:
+    if own_program and recipe.training["gradient_checkpointing"]:
         raise UserError(
             "--engine deepspeed with --activation-checkpointing: a program of your own turns it on "
             "itself under DeepSpeed",

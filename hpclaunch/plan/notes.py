@@ -176,7 +176,8 @@ def no_time_limit(options: Iterable[Option]) -> tuple[PlanNote, ...]:
 
 def deepspeed_on_cpus(planned: PlanInput) -> PlanNote | None:
     """Without CPUs named to it, accelerate picks no backend for DeepSpeed's ranks there."""
-    if planned.layout.engine != "deepspeed" or not planned.resources.cpu_processes:
+    alone = planned.own_program and planned.layout.engine == "deepspeed"
+    if not (alone and planned.resources.cpu_processes):
         return None
     return PlanNote(
         "on CPUs each of DeepSpeed's ranks trains alone unless the program names their backend",

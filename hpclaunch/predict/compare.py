@@ -18,6 +18,7 @@ from hpclaunch.predict.sharding import shards_and_replicas
 from hpclaunch.predict.step_time import Hardware
 from hpclaunch.predict.training_step import TrainingStep
 from hpclaunch.recipe.schema import Level, Recipe, Sharding
+from hpclaunch.recipe.zero import under_deepspeed
 from hpclaunch.site.schema import GpuType
 from hpclaunch.units import duration
 
@@ -39,6 +40,8 @@ class Candidate:
     offload: bool = False
     recomputed_mlps: bool = False
     """Activation checkpointing of gate and up in every MLP: less than that of whole layers."""
+    deepspeed: bool = False
+    """DeepSpeed's ZeRO shards, not FSDP: stage 3 or 2, by `sharding`."""
 
     @property
     def level(self) -> Level:
@@ -75,6 +78,7 @@ def candidate_of(recipe: Recipe) -> Candidate:
         bool(recipe.training["gradient_checkpointing"]),
         recipe.fsdp.offload,
         recipe.performance.activation_checkpointing == "mlp",
+        under_deepspeed(recipe),
     )
 
 
@@ -106,6 +110,7 @@ def with_candidate(
         activation_checkpointing=candidate.activation_checkpointing,
         offload=candidate.offload,
         recomputed_mlps=candidate.recomputed_mlps,
+        deepspeed=candidate.deepspeed,
         sharded_loading=base.sharded_loading and how != "none",
         ranks_per_node=per_node,
     )
@@ -117,16 +122,22 @@ _LEVELS = ((True, False), (False, True), (False, False))
 
 
 def candidates(
-    now: Candidate, nodes: int, per_node: int, context_parallel: int = 1, *, fused: bool = False
+    now: Candidate,
+    nodes: int,
+    per_node: int,
+    context_parallel: int = 1,
+    *,
+    fused: bool = False,
 ) -> Iterator[Candidate]:
     """Yield every layout with the same global batch, and as many ranks for each sequence.
 
-    `fused`: layers are, so that gate and up alone can be computed again.
+    `fused`: layers are, so that gate and up alone can be computed again. DeepSpeed has no others
+    than ZeRO-3 and ZeRO-2, without offload.
     """
     shardings: list[Sharding] = ["full", "grad"]
-    if context_parallel == 1:
+    if context_parallel == 1 and not now.deepspeed:
         shardings.append("none")
-    if nodes > 1 and per_node > context_parallel:
+    if nodes > 1 and per_node > context_parallel and not now.deepspeed:
         shardings.append("hybrid")
     batch = now.micro_batch_size * now.gradient_accumulation_steps
     for sharding in shardings:
@@ -137,9 +148,15 @@ def candidates(
                 if mlps and not fused:
                     continue
                 for offload in (False, True):
-                    if not (offload and sharding == "none"):
+                    if not (offload and (sharding == "none" or now.deepspeed)):
                         yield Candidate(
-                            sharding, samples, batch // samples, checkpointing, offload, mlps
+                            sharding,
+                            samples,
+                            batch // samples,
+                            checkpointing,
+                            offload,
+                            mlps,
+                            now.deepspeed,
                         )
 
 

@@ -38,14 +38,18 @@ def host_memory(training: TrainingStep) -> HostMemory:
     ranks, model = training.ranks_per_node, training.model
     processes = PROCESS * ranks
     whole = 0.0
+    loaders = ranks
     if training.sharded_loading:
         pass
+    elif training.deepspeed:  # under ZeRO-3 one rank reads the files, and hands out the parts
+        whole = float(BF16_BYTES * model.parameters)
+        loaders = 1 if training.sharding == "full" else ranks
     elif training.method == "full":
         whole = FP32_BYTES * model.decoder_parameters + BF16_BYTES * model.tower_parameters
     elif training.converted:
         whole = float(BF16_BYTES * model.parameters)
     # Adapters are made whole, on every rank, before they are sharded.
-    whole += FP32_BYTES * training.adapter_parameters
+    adapters = FP32_BYTES * training.adapter_parameters
     offloaded = 0.0
     if training.offload:
         shard = memory(_resident(training))
@@ -57,7 +61,7 @@ def host_memory(training: TrainingStep) -> HostMemory:
             / training.shards
         )
     return HostMemory(
-        loading=int(processes + ranks * whole),
+        loading=int(processes + loaders * whole + ranks * adapters),
         training=int(processes + offloaded),
         mapped=int(BF16_BYTES * model.parameters * _read_by_node(training)),
     )

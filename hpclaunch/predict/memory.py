@@ -9,6 +9,8 @@ tests/predict/test_memory.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hpclaunch.frozen import frozen
 from hpclaunch.predict.activations import backward_bytes, saved_bytes
 from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
@@ -40,6 +42,11 @@ FORWARD_END_HIDDEN = 5.3
 LAYER_GRADIENTS = 1.5
 """Gradients of a full fine-tune that are unsharded at once, in layers: the layer's own while they
 are computed, and those of the one before, while they are reduce-scattered."""
+
+
+ZERO_BUCKET, ZERO_LIVE = 5e8, 1e9
+"""Elements of DeepSpeed's buffer for gradients that are reduced, and of parameters that ZeRO-3
+keeps gathered: its defaults (reduce_bucket_size, stage3_max_live_parameters)."""
 
 
 @frozen
@@ -138,6 +145,8 @@ def _shard(training: TrainingStep) -> _Shard:
         blocks = model.quantized_parameters / BLOCK
         nested = blocks + FP32_BYTES * blocks / NESTED_BLOCK  # one byte each, and their own scales
         scales = nested if training.double_quant else FP32_BYTES * blocks
+    if training.deepspeed and training.sharding == "full":  # a copy in 16 bits beside the masters
+        frozen += BF16_BYTES * trained
     return _Shard(
         weights=(frozen + training.optimizer.parameter_bytes * trained) / shards,
         scales=scales,
@@ -194,7 +203,16 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
             _PeakPhase("optimizer", gradients, 0, 0),
             _PeakPhase("gradient of the embedding", gradients + 2 * tied, 0, 0),
         ]
-    return phases
+    return [_under_zero(each, training, gradients) for each in phases]
+
+
+def _under_zero(phase: _PeakPhase, training: TrainingStep, gradients: float) -> _PeakPhase:
+    """Return a phase as DeepSpeed has it: its buffers, and gradients in fp32 in all phases."""
+    if not training.deepspeed:
+        return phase
+    live = min(ZERO_LIVE, training.model.parameters) if training.sharding == "full" else 0
+    held = max(phase.unsharded, BF16_BYTES * live) + BF16_BYTES * ZERO_BUCKET
+    return replace(phase, gradients=max(phase.gradients, gradients), unsharded=held)
 
 
 def _generation(training: TrainingStep, stays: float, unsharded: float) -> list[_PeakPhase]:

@@ -46,6 +46,8 @@ class TrainingStep:
     """The checkpoint's type is not the one that is loaded: every rank converts all weights."""
     sharded_loading: bool = False
     """Each rank reads its own shard of the weights; otherwise the whole model, to be sharded."""
+    deepspeed: bool = False
+    """DeepSpeed's ZeRO shards, not FSDP: stage 3 or 2, by `sharding`."""
     fused_lora: bool = False
     """Layers run fused with their adapters."""
     fused_loss: bool = False

@@ -25,6 +25,7 @@ from hpclaunch.recipe.recomputation import FIELD, last_word, with_level
 from hpclaunch.recipe.rewards import absolute_rewards, check_grpo
 from hpclaunch.recipe.schema import Recipe
 from hpclaunch.recipe.training import check_training, with_defaults
+from hpclaunch.recipe.zero import with_zero
 
 __all__ = ["is_local", "is_override", "load", "split_override", "to_yaml"]
 
@@ -83,6 +84,8 @@ def load(
     check_best(document, recipe)
     check_evaluate(document, recipe)
     check_grpo(document, recipe)
+    if not own_program:
+        recipe = with_zero(recipe)
     given = recipe.training
     training = with_defaults(given, recipe.objective, recipe.method.kind, own_program=own_program)
     recipe = with_level(recipe, training, own_program=own_program)

@@ -18,6 +18,7 @@ def whole_because(recipe: Recipe, sharding: Sharding | None = None) -> str | Non
     fsdp, lora, objective = recipe.fsdp, recipe.method.lora, recipe.objective_spec
     adapter = recipe.method.kind != "full"
     reasons = (
+        (fsdp.engine == "deepspeed", "DeepSpeed shards what Transformers loads"),
         (fsdp.loading == "whole", "fsdp.loading is whole"),
         ((sharding or fsdp.sharding) == "none", "fsdp.sharding is none"),
         (fsdp.version != 2, "FSDP 1 shards what is loaded"),

@@ -65,6 +65,8 @@ class ObjectiveSpec(msgspec.Struct, frozen=True, kw_only=True):
     is not in them."""
     context_parallel: bool = False
     """Its loss takes labels that were shifted before a sequence was split over ranks."""
+    deepspeed: bool = False
+    """It was seen to train, save and resume under DeepSpeed's ZeRO."""
     loads_shards: bool = False
     """Its trainer takes a model that is still on the meta device, so each rank reads its own
     shard; otherwise every rank loads the whole model. Say so once it was tried."""
@@ -121,6 +123,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         packs=True,
         keeps_prepared_rows=True,
         context_parallel=True,
+        deepspeed=True,
         loads_shards=True,
     ),
     "pretrain": ObjectiveSpec(
@@ -134,6 +137,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         learns_every_token=True,
         keeps_prepared_rows=True,
         context_parallel=True,
+        deepspeed=True,
         loads_shards=True,
     ),
     "dpo": ObjectiveSpec(

@@ -106,8 +106,8 @@ class Fsdp(Section, frozen=True, kw_only=True):
     """How the model is spread over the ranks."""
 
     engine: Literal["fsdp", "deepspeed"] = "fsdp"
-    """What shards. deepspeed: DeepSpeed's ZeRO, for a program of the user's own: sharding full is
-    ZeRO-3, grad is ZeRO-2."""
+    """What shards. deepspeed: DeepSpeed's ZeRO (sharding full is ZeRO-3, grad is ZeRO-2), for a
+    program of the user's own, and for sft and pretrain with all weights or LoRA."""
     version: Literal[1, 2] = 2
     """2 is current; 1 is deprecated in PyTorch and kept for its older files."""
     sharding: Sharding = "full"

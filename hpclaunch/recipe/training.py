@@ -18,7 +18,7 @@ OWNED: dict[str, str] = {
     "output_dir": "the run folder is the output folder; choose it with --runs-dir and --name",
     "fsdp": "set it in the recipe's fsdp section",
     "fsdp_config": "set it in the recipe's fsdp section",
-    "deepspeed": "hpclaunch shards with FSDP",
+    "deepspeed": "set fsdp.engine: deepspeed",
     "parallelism_config": "set fsdp.sharding: hybrid",
     "local_rank": "the launcher sets each rank's own",
     "use_cpu": "use --cpu-processes",

@@ -83,6 +83,8 @@ def load_inputs(recipe: Recipe, folder: RunFolder, context: DistContext) -> Inpu
     attn_implementation = attention.attn_implementation(
         recipe.model.attention, context.device, config, recipe.model.dtype, packed=packed
     )
+    if context.zero_stage:
+        phases.begin("starting DeepSpeed, which compiles a part of it at its first start")
     arguments = settings.training_arguments(
         recipe,
         folder,
@@ -173,7 +175,12 @@ def create_trainer(
     timeouts = Timeouts(recipe.training.get("ddp_timeout"))
     reference = load_reference(recipe, inputs, context)
     tokenized = tokenize_inputs(recipe, inputs)
-    make_trainer = adapters_on_cpu(loaded)(objectives.trainer_class(recipe.objective))
+    trainer_class = objectives.trainer_class(recipe.objective)
+    if context.zero_stage:
+        from hpclaunch.train.zero.trainer import under_zero
+
+        trainer_class = under_zero(trainer_class)
+    make_trainer = adapters_on_cpu(loaded)(trainer_class)
     trainer = make_trainer(
         folder,
         context,

@@ -37,6 +37,20 @@ class DistContext:
     """Number within the node."""
     node: int = 0
     nodes: int = 1
+    zero_stage: int = 0
+    """Stage of DeepSpeed's ZeRO, 0 without DeepSpeed."""
+
+    @property
+    def sharding(self) -> str:
+        """What shards the model, in words."""
+        if self.zero_stage:
+            return f"DeepSpeed ZeRO-{self.zero_stage}"
+        return f"FSDP {self.fsdp_version}" if self.fsdp_version else "no sharding"
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a rank holds a part of what is trained, and masters are kept in fp32."""
+        return bool(self.fsdp_version or self.zero_stage)
 
     @property
     def is_main_process(self) -> bool:
@@ -51,15 +65,19 @@ def context_from_env() -> DistContext:
     """
     import torch
 
-    on_cpu = _flag("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    if on_cpu and os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() in FALSE:
+    zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "0"))
+    zero = zero if _flag("ACCELERATE_USE_DEEPSPEED") else 0
+    chosen = _deepspeed_on_cpu() if zero else _flag("ACCELERATE_USE_CPU")
+    on_cpu = chosen or not torch.cuda.is_available()
+    meant_gpus = os.environ.get("ACCELERATE_USE_CPU", "").strip().lower() in FALSE or zero
+    if on_cpu and meant_gpus and not chosen:
         # The launcher meant GPUs: training a large model on a CPU instead would take for ever.
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         raise UserError(
             f"this rank sees no GPU (CUDA_VISIBLE_DEVICES={visible})",
             "see that torch is built for CUDA and that the job asks for GPUs",
         )
-    if on_cpu:
+    if on_cpu and not zero:  # with it accelerate would leave DeepSpeed out
         os.environ["ACCELERATE_USE_CPU"] = "true"  # so that accelerate decides alike
     fsdp = int(os.environ.get("FSDP_VERSION", "1")) if _flag("ACCELERATE_USE_FSDP") else 0
     if on_cpu and fsdp == 1:
@@ -80,7 +98,13 @@ def context_from_env() -> DistContext:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         node=int(os.environ.get("GROUP_RANK", "0")),
         nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+        zero_stage=zero,
     )
+
+
+def _deepspeed_on_cpu() -> bool:
+    """Return whether DeepSpeed computes on the CPU, by its own variable."""
+    return os.environ.get("DS_ACCELERATOR", "").strip().lower() == "cpu"
 
 
 def init_process_group(context: DistContext, arguments: Any) -> None:

@@ -14,6 +14,7 @@ from hpclaunch.recipe.causal import check_causal
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
+from hpclaunch.recipe.zero import check_zero_model, under_deepspeed
 from hpclaunch.train import attention, template, tiny_llama
 from hpclaunch.train.four_bit import keep_unpacked
 from hpclaunch.train.hub import explain
@@ -90,7 +91,8 @@ def load_model(
 
     The dtype is always passed: by name alone a model would load in float32. That is what weights
     need that are trained themselves, for small updates are rounded away in 16 bits: accelerate
-    casts them under FSDP (`fsdp_version`, 0 without), and this function otherwise. Parameters may
+    casts them under FSDP (`fsdp_version`, 0 without), DeepSpeed keeps copies in 32 bits, and this
+    function casts them otherwise. Parameters may
     stay on meta until the model is sharded (`hpclaunch.train.loading`); `log` gets a line of that.
     """
     import torch
@@ -99,7 +101,8 @@ def load_model(
     from hpclaunch.train import reward_head
 
     dtype = getattr(torch, recipe.model.dtype)
-    load_dtype = torch.float32 if recipe.method.kind == "full" and not fsdp_version else dtype
+    casts_itself = bool(fsdp_version) or under_deepspeed(recipe)
+    load_dtype = torch.float32 if recipe.method.kind == "full" and not casts_itself else dtype
     # Not every model supports SDPA (Gemma 2 does not): by default Transformers uses it where it
     # can, and the eager kernel elsewhere.
     is_default = recipe.model.attention == "auto" and attn_implementation == "sdpa"
@@ -125,6 +128,7 @@ def load_model(
 
     config = load_config(where)
     check_quantized(recipe, config.to_dict())
+    check_zero_model(recipe, config.to_dict())
     if not scores:
         check_causal(config.to_dict(), where.path)
     if quantized_by(config.to_dict()) == MXFP4:
@@ -286,7 +290,8 @@ def count_parameters(model: Any) -> tuple[int, int]:
     total = trainable = 0
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
-        number = parameter.numel() if state is None else state.shape.numel()
+        whole = getattr(parameter, "ds_numel", parameter.numel())  # in pieces: DeepSpeed's
+        number = whole if state is None else state.shape.numel()
         total += number
         trainable += number if parameter.requires_grad else 0
     return total, trainable

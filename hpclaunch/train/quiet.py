@@ -11,6 +11,7 @@ SILENT_LOGGERS = ("bitsandbytes", "torch.distributed.elastic", "httpx")
 
 IRRELEVANT = (
     r".*is deprecated and will be removed.*",
+    r".*torch\.distributed\.\w+` is deprecated.*",
     r".*pin_memory.*",
     r".*lr_scheduler\.step\(\).*",
     r".*Both `max_new_tokens`.*",

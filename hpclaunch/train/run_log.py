@@ -55,12 +55,11 @@ def log_loaded(
     )
     attention = trainer.model.config._attn_implementation
     ranks = "1 rank" if context.world_size == 1 else f"{context.world_size} ranks"
-    sharding = f"FSDP {context.fsdp_version}" if context.fsdp_version else "no sharding"
     name, dtype = recipe.model.name, recipe.model.dtype
     log_line(f"{name}: {total:,} parameters, {dtype}, {attention} attention")
     log_line(
         f"{recipe.method.kind}: {trainable:,} trainable ({100 * trainable / total:.2f}%), "
-        f"{ranks} ({context.device}, {sharding}), loaded in {duration(seconds)}"
+        f"{ranks} ({context.device}, {context.sharding}), loaded in {duration(seconds)}"
     )
 
 

@@ -120,20 +120,27 @@ def training_arguments(
     else:
         fields["eval_strategy"] = "no"
     save_steps = recipe.checkpoints.every_steps
+    bf16 = recipe.model.dtype == "bfloat16" and not recipe.performance.fp8
+    # use_cpu would leave DeepSpeed out, and without it Transformers takes no bf16 on CPUs.
+    zero_on_cpu = context.device == "cpu" and context.zero_stage > 0
+    if zero_on_cpu:
+        fields["ddp_backend"] = "gloo"
     owned = {
         "output_dir": str(run.checkpoints),
         "save_strategy": "steps" if save_steps else "no",
         "save_steps": save_steps or 1,
         "report_to": set_up_trackers(recipe, run),
-        "use_cpu": context.device == "cpu",
+        "use_cpu": context.device == "cpu" and not zero_on_cpu,
         # Set, it would win over the FP8 of the accelerate config.
-        "bf16": recipe.model.dtype == "bfloat16" and not recipe.performance.fp8,
+        "bf16": bf16 and not zero_on_cpu,
         "fp16": recipe.model.dtype == "float16",
         "do_train": True,
         "trust_remote_code": False,
     }
     try:
-        return config(**{**fields, **owned})
+        arguments = config(**{**fields, **owned})
+        arguments.bf16 = bf16
+        return arguments
     except (ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"recipe section training is refused: {text}") from error

@@ -12,6 +12,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Changes, Request
 from hpclaunch.plan.resources import Resources
+from hpclaunch.recipe.zero import check_zero_model
 from hpclaunch.render.job import Job
 
 ON_GPUS = Request(
@@ -67,9 +68,55 @@ def test_what_deepspeed_cannot_do_is_refused(changes: dict[str, object], message
         drafted(**changes)
 
 
-def test_the_trainer_is_refused() -> None:
-    with pytest.raises(UserError, match="the built-in trainer shards, saves and resumes by FSDP"):
-        draft(replace(ON_GPUS, recipe="llama3-8b-full", program=()))
+TRAINER = replace(ON_GPUS, recipe="llama3-8b-full", program=())
+
+
+def test_the_trainer_has_zero_in_place_of_fsdp() -> None:
+    job = draft(TRAINER)
+    assert yaml.safe_load(job.accelerate)["deepspeed_config"]["zero_stage"] == 3
+    assert job.plan.recipe.performance.fused_lora is False
+    assert not any("backend" in note.fix for note in job.plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method.objective=dpo"], "with objective dpo: it was tried with sft and pretrain alone"),
+        (["method.kind=qlora"], "with method qlora"),
+        (["model.dtype=float16"], "with model.dtype float16"),
+        (["fsdp.offload=true"], "with --offload and the built-in trainer"),
+        (["fsdp.state_dict=full"], "with fsdp.state_dict: full"),
+        (["checkpoints.asynchronous=true"], "with checkpoints.asynchronous"),
+        (["training.optim=adafactor"], "with training.optim=adafactor"),
+        (["performance.liger=true"], "with performance.liger was not tried"),
+        (["performance.every_n_layers=2"], "with performance.every_n_layers was not tried"),
+        (["performance.activation_checkpointing=mlp"], "performance.activation_checkpointing: mlp"),
+        (["training.torch_compile=true"], "with training.torch_compile was not tried"),
+        (["data.special_tokens=['<x>']"], "with new tokens"),
+        (["method.kind=lora", "method.lora.use_dora=true"], "with method.lora.use_dora"),
+        (["method.kind=lora", "method.lora.init_lora_weights=pissa"], "lora.init_lora_weights"),
+        (["fsdp.sharding=hybrid"], "--engine deepspeed with --sharding hybrid"),
+        (["fsdp.context_parallel=2"], "fsdp.context_parallel: 2 needs FSDP 2"),
+    ],
+)
+def test_what_was_not_tried_with_the_trainer_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        draft(replace(TRAINER, overrides=tuple(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ({"model_type": "mixtral", "num_local_experts": 8}, "a mixture of experts"),
+        ({"text_config": {"num_experts": 128}}, "a mixture of experts"),
+        ({"text_config": {}, "vision_config": {"depth": 2}}, "a model with a vision tower"),
+    ],
+)
+def test_models_that_were_not_tried_are_refused(config: dict[str, object], what: str) -> None:
+    recipe = draft(TRAINER).plan.recipe
+    with pytest.raises(UserError, match=what):
+        check_zero_model(recipe, config)
+    check_zero_model(recipe, {"model_type": "llama"})
 
 
 def test_on_cpus_accelerate_does_not_leave_it_out() -> None:

@@ -84,7 +84,8 @@ def _full_tensors(
         return
     for name, parameter in model.named_parameters():  # a tied weight comes once
         if parameter.requires_grad or not trainable_only:
-            yield _unwrapped_name(name), _full_tensor(parameter, context)
+            whole = _full_tensor(parameter, context, master=trainable_only)
+            yield _unwrapped_name(name), whole
     if not trainable_only:
         saved = model.state_dict().keys()
         for name, buffer in model.named_buffers():
@@ -92,8 +93,15 @@ def _full_tensors(
                 yield _unwrapped_name(name), _full_tensor(buffer, context)
 
 
-def _full_tensor(value: Any, context: DistContext) -> Any:
-    """Return a parameter whole: collective for a sharded one. Only the first rank keeps it."""
+def _full_tensor(value: Any, context: DistContext, *, master: bool = False) -> Any:
+    """Return a parameter whole: collective for a sharded one. Only the first rank keeps it.
+
+    `master`: in fp32, where DeepSpeed computes in 16 bits.
+    """
+    if context.zero_stage:
+        from hpclaunch.train.zero.weights import whole
+
+        return whole(value, context, master=master)
     from torch.distributed.tensor import DTensor
 
     value = value.detach()

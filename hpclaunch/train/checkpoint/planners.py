@@ -41,7 +41,7 @@ class JsonLoadPlanner(DefaultLoadPlanner):  # type: ignore[misc]
             held = known.get(name)
             if held is None:
                 continue  # DCP says itself what is missing
-            is_tensor = isinstance(value, torch.Tensor)
+            is_tensor = isinstance(value, torch.Tensor) or hasattr(value, "__create_chunk_list__")
             if is_tensor != isinstance(held, TensorStorageMetadata):
                 raise CheckpointFormatError(f"{name}: a tensor here or there, but not both")
             if isinstance(held, TensorStorageMetadata) and value.dtype != held.properties.dtype:
