@@ -157,7 +157,8 @@ def _masked(event: dict[str, Any]) -> dict[str, Any]:
 
 def _bf16_peak(gpu: str | None) -> float | None:
     """Return the bf16 FLOP/s of a GPU type or a driver's name of a GPU; None where unknown."""
-    from hpclaunch.site.load import gpus, kind_named
+    from hpclaunch.site.gpu_names import kind_named
+    from hpclaunch.site.load import gpus
 
     gpu_type = gpu if gpu is None or gpu in gpus() else kind_named(gpu)
     rate = gpus()[gpu_type].bf16_tflops if gpu_type is not None else None

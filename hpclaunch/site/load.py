@@ -147,16 +147,6 @@ def check_gpu_type(name: str, known: Collection[str] | None = None) -> None:
     raise UserError(f"--gpu {name}: no such GPU type", nearest(name, known))
 
 
-def kind_named(name: str) -> str | None:
-    """Return the GPU type by the name that the driver reports, None where none fits.
-
-    `NVIDIA A100-SXM4-40GB` is an a100_40: every word of the kind stands in the name.
-    """
-    words = set(re.findall(r"[0-9]+(?=gb\b)|[0-9a-z]+", name.lower()))
-    fitting = [kind for kind in gpus() if words.issuperset(kind.split("_"))]
-    return max(fitting, key=len, default=None)
-
-
 def gpu_request(site: Site, kind: str | None) -> GpuRequest:
     """Return how `site` is asked for `kind`. Raises UserError for a GPU type it does not have.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
+import msgspec
+
 from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
+from hpclaunch.site.gpu_names import kind_named, words_of
 from hpclaunch.site.load import gpus
 from hpclaunch.site.schema import GpuRequest
 from hpclaunch.slurm.nodes import NodeType, in_question
@@ -64,7 +67,7 @@ def names_of(node: NodeType) -> set[str]:
 def discover(
     kind: str | None, types: Sequence[NodeType], partition: str | None = None
 ) -> Discovery | None:
-    """Match a GPU type with the cluster's features and GRES types, tolerant of `-`, `_` and `gb`.
+    """Match a GPU type with the cluster's features and GRES types, however a site writes them.
 
     `partition` (one, or several with commas) leaves only its nodes in question. Without it, they
     are those of the default partition; where that one has no such GPU and a single other has, the
@@ -150,17 +153,21 @@ def _names(nodes: Sequence[NodeType]) -> set[str]:
 
 
 def _matching(kind: str | None, nodes: list[NodeType]) -> Discovery | None:
-    """Find the type among nodes; any fits where the type is open, or they have no names."""
+    """Find the type among nodes; any fits where the type is open, or they have no names.
+
+    The site's own name of the type is tried first, then the driver's (Slurm's AutoDetect takes
+    it), then the plain name of a type that comes in sizes.
+    """
     if not nodes:
         return None
     names = _names(nodes)
     if kind is None or not names:
         return Discovery(GpuRequest(), tuple(nodes))
-    for name in (kind, _family(kind, names)):
-        discovery = _named(name, nodes) if name else None
-        if discovery:
-            return discovery
-    return None
+    return (
+        _named(nodes, lambda name: _plain(name) == _plain(kind))
+        or _named(nodes, lambda name: kind_named(name) == kind)
+        or _of_family(kind, nodes, names)
+    )
 
 
 def names_gpu(feature: str) -> bool:
@@ -180,34 +187,60 @@ def _gpu_pattern(kinds: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(^|[^a-z])({'|'.join(starts)})\d{{1,4}}", re.IGNORECASE)
 
 
-def _named(kind: str, nodes: list[NodeType]) -> Discovery | None:
-    """Find the cluster's name of exactly this type: a feature first, else a GRES type."""
+def _named(nodes: Sequence[NodeType], fits: Callable[[str], bool]) -> Discovery | None:
+    """Find the cluster's name that fits: a feature first, else a GRES type."""
     for node in nodes:
         for feature in node.features:
-            if _plain(feature) == _plain(kind):
+            if fits(feature):
                 same = tuple(n for n in nodes if feature in n.features)
                 return Discovery(GpuRequest(constraint=feature), same)
         for gres_type, _ in node.gres:
-            if gres_type and _plain(gres_type) == _plain(kind):
+            if gres_type and fits(gres_type):
                 same = tuple(n for n in nodes if gres_type in {t for t, _ in n.gres})
                 return Discovery(GpuRequest(gres_type=gres_type), same)
     return None
 
 
-def _family(kind: str, names: set[str]) -> str | None:
-    """Return the plain name of a type that comes in sizes: `a100` of `a100_80`.
+def _of_family(kind: str, nodes: Sequence[NodeType], names: set[str]) -> Discovery | None:
+    """Find a type that comes in sizes by its plain name: `a100` for an a100_80.
 
-    None where the cluster's names tell the sizes apart: the plain one may then be the other size.
+    Where another feature has the size (`hbm80g`), it is asked for, too. None where the cluster's
+    names tell the sizes apart: the plain one may then be the other size.
     """
     variant = re.fullmatch(r"([a-z]+\d+)(?:_(\d+)|([ax]))", kind)  # a100_80, mi300x
     if variant is None:
         return None
-    family = variant.group(1)
-    sized = re.compile(re.escape(_plain(family)) + (r"\d" if variant.group(2) else r"[a-z]"))
-    return None if any(sized.match(_plain(name)) for name in names) else family
+    family, size, _ = variant.groups()
+    told_apart = re.compile(re.escape(family) + (r"\d" if size else r"[a-z]"))
+    whole = {name for name in names if words_of(name)}
+    if any(told_apart.match(_plain(name)) or _is_variant(name, family) for name in whole):
+        return None
+    found = _named(nodes, lambda name: family in words_of(name) or _plain(name) == family)
+    sizes = {each.partition("_")[2] for each in gpus() if each.startswith(f"{family}_")}
+    features = {each for node in (found.nodes if found else ()) for each in node.features}
+    sized = {each: _memory_in(each) for each in features}
+    if not found or not sizes & set(sized.values()):
+        return found
+    for feature in sorted(each for each, memory in sized.items() if memory == size):
+        constraint = "&".join(filter(None, (found.request.constraint, feature)))
+        request = msgspec.structs.replace(found.request, constraint=constraint)
+        return Discovery(request, tuple(node for node in found.nodes if feature in node.features))
+    return None
+
+
+def _is_variant(name: str, family: str) -> bool:
+    """Whether a name is that of one of a family's types in the catalogue."""
+    kind = kind_named(name)
+    return kind is not None and re.fullmatch(rf"{family}(_\d+|[ax])", kind) is not None
+
+
+def _memory_in(feature: str) -> str | None:
+    """Return the gigabytes of a feature that has a GPU's memory: `hbm80g`, `GPU_MEM:80GB`."""
+    found = re.fullmatch(r"(?:hbm|vram|gpu_?(?:mem(?:ory)?)?)\W*(\d+)gb?", feature.lower())
+    return found.group(1) if found else None
 
 
 def _plain(name: str) -> str:
-    """Strip a type's name to what matters: `A100-80GB` and `a100_80` are the same."""
-    letters_and_digits = re.sub(r"[^a-z0-9]", "", name.lower().replace("nvidia", ""))
-    return re.sub(r"(?<=\d)gb", "", letters_and_digits)
+    """Strip a type's name to what matters: `A100-80GB`, `a100-80g` and `a100_80` are the same."""
+    sized = re.sub(r"(?<=[-_ ])(\d+)g\b", r"\1", name.lower().replace("nvidia", ""))
+    return re.sub(r"(?<=\d)gb", "", re.sub(r"[^a-z0-9]", "", sized))

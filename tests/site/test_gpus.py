@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from hpclaunch.site.load import gpus, kind_named
+from hpclaunch.site.gpu_names import kind_named
+from hpclaunch.site.load import gpus
 
 KINDS = sorted(gpus())
 
@@ -72,7 +73,28 @@ def test_figures_that_published_runs_rest_on() -> None:
         ("NVIDIA H20", "h20"),
         ("NVIDIA B300 SXM6 AC", "b300"),
         ("NVIDIA GB300", "gb300"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA A30", "a30"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10g"),
+        ("NVIDIA A40", "a40"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA GeForce RTX 3090", "rtx_3090"),
+        ("NVIDIA GeForce RTX 5090", "rtx_5090"),
+        ("Tesla V100-SXM2-32GB-LS", "v100_32"),
+        ("Tesla P100-PCIE-12GB", "p100_12"),
         ("AMD Instinct MI325X", "mi325x"),
+        ("AMD Instinct MI325 OAM", "mi325x"),
+        ("AMD Instinct MI300X OAM", "mi300x"),
+        ("Aqua Vanjaram [Instinct MI300A]", "mi300a"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+        ("NVIDIA A10-8Q", None),
+        ("NVIDIA A100-SXM-64GB", None),
+        ("NVIDIA H100 64GB HBM2", None),
+        ("NVIDIA GH200 144G HBM3e", None),
+        ("NVIDIA H20-3e", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
         ("Tesla P100-PCIE-16GB", "p100_16"),
         ("AWS NeuronCore v2 trainium trn1.32xlarge", "trn1"),
         ("", None),

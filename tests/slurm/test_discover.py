@@ -88,6 +88,69 @@ def test_a_type_added_to_the_catalogue_is_found(kind: str, monkeypatch: pytest.M
     assert found.request == GpuRequest(constraint=kind)
 
 
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        # Slurm's AutoDetect has the driver's name, in small letters and with underscores.
+        ("a100_80", "nvidia_a100-sxm4-80gb"), ("a100_80", "nvidia_a100_80gb_pcie"),
+        ("a100_40", "nvidia_a100-pcie-40gb"), ("h100", "nvidia_h100_80gb_hbm3"),
+        ("h100_pcie", "nvidia_h100_pcie"), ("h100_nvl", "nvidia_h100_nvl"),
+        ("h200", "nvidia_h200"), ("h200", "h200_141gb"), ("h200_nvl", "nvidia_h200_nvl"),
+        ("h20", "nvidia_h20"), ("gh200", "nvidia_gh200_480gb"), ("gh200", "gh200_120gb"),
+        ("b200", "nvidia_b200"), ("b200", "b200_192gb"), ("gb200", "nvidia_gb200"),
+        ("b300", "nvidia_b300_sxm6_ac"), ("gb300", "nvidia_gb300"), ("l40s", "nvidia_l40s"),
+        ("l40", "nvidia_l40"), ("l4", "nvidia_l4"), ("a40", "nvidia_a40"), ("a30", "nvidia_a30"),
+        ("a10", "nvidia_a10"), ("a10g", "nvidia_a10g"), ("rtx_a6000", "nvidia_rtx_a6000"),
+        ("rtx_6000_ada", "nvidia_rtx_6000_ada_generation"), ("rtx_6000_ada", "rtx6000ada"),
+        ("rtx_3090", "nvidia_geforce_rtx_3090"), ("rtx_4090", "rtx4090"),
+        ("rtx_5090", "geforce_rtx_5090"), ("v100_16", "tesla_v100-sxm2-16gb"),
+        ("v100_32", "v100-32g"), ("v100_32", "Tesla-V100-SXM2-32GB"), ("t4", "tesla_t4"),
+        ("p100_16", "tesla_p100-pcie-16gb"), ("p100_12", "p100-12g"), ("p100_16", "p100"),
+        ("mi300x", "amd_instinct_mi300x_oam"), ("mi300x", "mi300"), ("mi300a", "amd_mi300a"),
+        ("mi325x", "mi325"), ("a100_80", "nvidia_a100-sxm4"), ("a100_80", "NVIDIA_A100"),
+        ("a100_80", "a100-80g"), ("trn1", "trn1.32xlarge"),
+    ],
+)  # fmt: skip
+def test_a_type_is_found_as_real_clusters_write_it(kind: str, written: str) -> None:
+    for row, request_ in (
+        (f"gpu|64|rack1,{written},ib|gpu:4\n", GpuRequest(constraint=written)),
+        (f"gpu|64|rack1|gpu:{written}:4(S:0-1)\n", GpuRequest(gres_type=written)),
+    ):
+        found = discover(kind, parse_types(row))
+        assert found is not None
+        assert found.request == request_
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("a100_40", "nvidia_a100_80gb_pcie_3g.40gb"), ("h100", "nvidia_h100_80gb_hbm3_1g.10gb"),
+        ("h100", "nvidia_h100_nvl"), ("h200", "h200_nvl"), ("a100_80", "a100_3g.20gb"),
+        ("v100_32", "v100s-pcie-32gb"), ("mi300x", "mi300a"), ("gh200", "gh200_144g_hbm3e"),
+        ("a10", "nvidia_a10g"), ("l40", "nvidia_l40s"), ("h100", "h100_64gb"),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_gpu_or_another_model_is_not_taken_for_it(kind: str, written: str) -> None:
+    with pytest.raises(UserError, match="has GPU type"):
+        discover(kind, parse_types(f"gpu|64|rack1|gpu:{written}:4\n"))
+
+
+def test_whole_gpus_are_found_beside_parts_of_them() -> None:
+    found = discover("a100_80", parse_types("gpu|64|x|gpu:a100:2,gpu:a100_1g.5gb:14\n"))
+    assert found is not None
+    assert found.request == GpuRequest(gres_type="a100")
+
+
+def test_a_feature_of_its_own_may_have_the_size() -> None:
+    rows = "gpu|64|gpu,a100,hbm40g|gpu:4\ngpu|64|gpu,a100,hbm80g|gpu:4\n"
+    found = discover("a100_80", parse_types(rows))
+    assert found is not None
+    assert found.request == GpuRequest(constraint="a100&hbm80g")
+    assert len(found.nodes) == 1
+    with pytest.raises(UserError, match="no node of this cluster has GPU type 'v100_32'"):
+        discover("v100_32", parse_types("gpu|64|V100,GPU_MEM:16GB|gpu:4\n"))
+
+
 def test_a_variant_is_found_by_its_familys_name_where_no_other_is_told_apart() -> None:
     found = discover("mi300x", parse_types("gpu|64|MI300|gpu:4\n"))
     assert found is not None and found.request == GpuRequest(constraint="MI300")
