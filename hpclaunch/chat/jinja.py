@@ -14,7 +14,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hpclaunch.chat.rendering import REASONING, Text, Turns
+from hpclaunch.chat.reasoning import KEYS
+from hpclaunch.chat.rendering import Text, Turns
 
 
 class Generation(Extension):
@@ -79,7 +80,7 @@ class JinjaTemplate:
 
 def _with_reasoning(turn: dict[str, Any]) -> dict[str, Any]:
     """Return a turn with its reasoning under the names that templates read."""
-    reasoning = next((turn[key] for key in REASONING if turn.get(key) is not None), None)
+    reasoning = next((turn[key] for key in KEYS if turn.get(key) is not None), None)
     if reasoning is None:
         return turn
     return {"thinking": reasoning, **turn, "reasoning_content": reasoning}

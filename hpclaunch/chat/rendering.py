@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
+from hpclaunch.chat.reasoning import KEYS, is_doubled, reasonings
 from hpclaunch.frozen import frozen
 from hpclaunch.recipe.tools import RowProblem
 
@@ -18,9 +19,6 @@ Text = tuple[str, list[Span]]
 Render = Callable[[Turns, Turns | None, Mapping[str, Any], bool], Text]
 """Renders turns with tools and the template's options; the last argument is
 `add_generation_prompt`."""
-
-REASONING = ("reasoning_content", "thinking", "reasoning")
-"""What messages call the reasoning before an answer."""
 
 ALONE = "set training.assistant_only_loss: false to learn whole conversations"
 
@@ -89,17 +87,24 @@ def _fix(reason: str, turns: Turns) -> str:
     roles = [turn["role"] for turn in turns]
     message = reason.lower()
     other = "or name another template by training.chat_template_path"
-    if "system" in roles and "system" in message:
-        return f"put the system text into the first turn of the user, {other}"
+    if "system" in roles[1:] or ("system" in roles and "system" in message):
+        return _fix_of_system(roles, other)
     if "single tool" in message or "one tool" in message:
         return f"write each call as a message of its own, with what the tool gave back, {other}"
     if "tool" in message or "tool" in roles or any("tool_calls" in turn for turn in turns):
         return f"take a model whose template knows tools, {other}"
     if "alternate" in message or "must be" in message:
         if roles[0] == "system":
-            return f"put the system text into the first turn of the user, {other}"
+            return _fix_of_system(roles, other)
         return f"begin with the user, and join turns of one role that follow each other, {other}"
     return f"change the row, {other}"
+
+
+def _fix_of_system(roles: Sequence[str], other: str) -> str:
+    if "system" in roles[1:]:
+        late = roles.index("system", 1) + 1
+        return f"put the system text of message {late} into a turn of the user, {other}"
+    return f"put the system text into the first turn of the user, {other}"
 
 
 def _check_all_written(text: str, turns: Turns, render: Render, conversation: Conversation) -> None:
@@ -109,12 +114,18 @@ def _check_all_written(text: str, turns: Turns, render: Render, conversation: Co
         content = str(turn.get("content", "")).strip()
         if turn["role"] in ("system", "tool") and content and not _within(content, text, plain):
             raise RowProblem(_omits(f"message {number}, of the role {turn['role']}"))
-    for number, turn in reversed(list(enumerate(turns, 1))):
-        if turn["role"] == "user":
-            break  # what was thought before, some templates leave out on purpose
-        reasoning = next((str(turn[key]).strip() for key in REASONING if turn.get(key)), "")
-        if reasoning and not _within(reasoning, text, plain):
+    for number, reasoning, earlier in reasonings(turns):
+        if _within(reasoning, text, plain):
+            continue
+        # What was thought before the user's last turn, some templates leave out on purpose.
+        shown = _render(render, turns[:number], conversation, False)[0] if earlier else ""
+        if not _within(reasoning, shown, json.dumps(shown, ensure_ascii=False)):
             raise RowProblem(_omits(f"the reasoning of message {number}"))
+    if is_doubled(text, turns):
+        raise RowProblem(
+            "has reasoning within its answers, before which the model's chat template writes an "
+            f"empty one; put it beside the content, as {KEYS[0]!r}"
+        )
     if any("tool_calls" in turn for turn in turns):
         _check_calls_written(turns, render, conversation)
     if (
@@ -143,6 +154,12 @@ def _renamed(call: dict[str, Any], ending: str) -> dict[str, Any]:
     """Return a call of a function by a name that stands nowhere else."""
     function = call["function"]
     return {**call, "function": {**function, "name": f"{function['name']}_probe_{ending}"}}
+
+
+def forgets_reasoning(text: str, turns: Turns) -> bool:
+    """Return whether a written text lacks what was thought before an earlier answer."""
+    plain = json.dumps(text, ensure_ascii=False)
+    return any(not _within(reasoning, text, plain) for _, reasoning, _ in reasonings(turns))
 
 
 def _omits(what: str) -> str:

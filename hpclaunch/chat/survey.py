@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpclaunch.chat.preference import WHOLE_ANSWER, answer_rows, has_answers, tokenize_answers
-from hpclaunch.chat.rendering import Conversation, learnt_spans, write
+from hpclaunch.chat.rendering import Conversation, forgets_reasoning, learnt_spans, write
 from hpclaunch.chat.tokenizer_files import TokenizerFiles
 from hpclaunch.chat.tokens import LossOptions, Tokenizer, tokenize, tokenize_prompt
 from hpclaunch.chat.truncation import (
@@ -40,6 +40,8 @@ class Survey:
     """None where the tokenizer is not on this machine."""
     conversations: bool = False
     """Some row is a conversation."""
+    forgets_reasoning: bool = False
+    """The chat template leaves out what was thought before some earlier answer."""
     rows: int = 0
     """Training rows so far."""
     _forms: set[tuple[Any, ...]] = field(default_factory=set)
@@ -74,6 +76,11 @@ class Survey:
             lines.append(
                 f"data: the chat template of {self.recipe.model.name} is not on this machine; the "
                 "job checks the conversations against it before it trains"
+            )
+        if self.forgets_reasoning:
+            lines.append(
+                "data: the chat template leaves out the reasoning of earlier answers, which are "
+                "learnt without it; to learn it, end a row with each such answer"
             )
         line = self._truncation().line(of=self.rows)
         return [*lines, f"data: {line}"] if line else lines
@@ -173,9 +180,10 @@ class Survey:
         tools, template_options = row.get("tools"), row.get("chat_template_kwargs") or {}
         conversation = Conversation(turns, tools, template_options)
         if options.assistant_only_loss and files.knows_answers:
-            learnt_spans(render, conversation, tagged=tokenizer.tagged)
+            text, _ = learnt_spans(render, conversation, tagged=tokenizer.tagged)
         else:
-            write(render, conversation)
+            text, _ = write(render, conversation)
+        self.forgets_reasoning |= forgets_reasoning(text, turns)
         if "prompt" in row:
             write(render, conversation.part(row["prompt"]), prompt=True)
 

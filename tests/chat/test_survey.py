@@ -54,6 +54,11 @@ def test_a_turn_that_the_template_refuses_is_named_in_whichever_row(tmp_path: Pa
     assert check(tmp_path, good, name) == ()
     for turns, message, fix in (
         ([{"role": "system", "content": "s"}, ASK, ANSWER], "System role", "put the system text"),
+        (
+            [ASK, ANSWER, {"role": "system", "content": "s"}, ASK, ANSWER],
+            "must",
+            "of message 3 into",
+        ),
         ([ASK, ASK, ANSWER], "must alternate", "begin with the user, and join turns"),
         ([ASK, ANSWER, {"role": "tool", "content": "x"}, ANSWER], "must alternate", "knows tools"),
     ):
@@ -66,6 +71,20 @@ def test_a_turn_that_the_template_refuses_is_named_in_whichever_row(tmp_path: Pa
     system = {"conversations": [ASK, ANSWER], "system": "Be kind."}
     with pytest.raises(UserError, match="System role not supported"):
         check(tmp_path, [system], name)
+
+
+def test_reasoning_of_earlier_answers_that_is_not_learnt_is_told(tmp_path: Path) -> None:
+    last_alone = (
+        "{% for m in messages %}{{ m['role'] + ': ' }}{% if m.reasoning_content and loop.last %}"
+        "{{ '(' + m.reasoning_content + ')' }}{% endif %}{{ m['content'] + '<|eot_id|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    name = f"model.name={model(tmp_path / 'model', last_alone)}"
+    whole = "training.assistant_only_loss=false"
+    thought, before = ({**ANSWER, "thinking": text} for text in ("hm", "first"))
+    assert check(tmp_path, [{"messages": [ASK, ANSWER, ASK, thought]}], name, whole) == ()
+    (line,) = check(tmp_path, [{"messages": [ASK, before, ASK, thought]}], name, whole)
+    assert "leaves out the reasoning of earlier answers" in line
 
 
 def test_several_calls_in_a_turn_of_a_template_that_takes_one(tmp_path: Path) -> None:

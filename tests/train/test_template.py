@@ -200,6 +200,8 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> No
     ("family", "turns", "said"),
     [
         ("gemma", TALKS[1], "System role not supported; put the system text into the first turn"),
+        ("gemma", [USER, {**ANSWER, "thinking": "Hm."}, *TALKS[0]], "the reasoning of message 2"),
+        ("qwen3_8", [USER, {**ANSWER, "content": "<think>Hm.</think>red"}], "an empty one; put"),
         ("gemma", [USER, USER, ANSWER], "must alternate .*; begin with the user, and join"),
         ("gemma", [*SPOKEN, ANSWER], "take a model whose template knows tools"),
         ("llama3", [*SPOKEN, ANSWER], "leaves out the tool call of message 2"),
