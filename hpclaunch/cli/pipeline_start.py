@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
-from hpclaunch.cli.text import print_json, print_notes, rows, say, table, waiting_message
+from hpclaunch.cli.text import print_json, print_notes, rows, say, say_if, table, waiting_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,8 @@ def _here(stage: DraftedStage) -> str:
 
 def _print_submitted(folder: Path, submitted: Sequence[SubmittedStage], as_json: bool) -> None:
     name = folder.name
+    for each in submitted:
+        say_if(f"{each.name}: {each.changed}" if each.changed else None)
     if as_json:
         stages = [{"name": e.name, "run": e.run, "job_id": e.job_id} for e in submitted]
         print_json({"name": name, "folder": folder, "stages": stages})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpclaunch.run.record import Record
     from hpclaunch.sweep.draft import SweepDraft
     from hpclaunch.sweep.record import Sweep
+    from hpclaunch.sweep.submit import SubmittedArray
 
 
 def start(
@@ -53,14 +54,13 @@ def start(
 
     with waiting_message() as waiting:
         data = DataLines(waiting)
-        array, estimate = submit_sweep(drafted, typed.command, data)
+        submitted = submit_sweep(drafted, typed.command, data)
     data.print()
     for line in lines:
         say(line)
-    say_if(estimate)
     say_withheld()
     names = [each.plan.launch.name for each in drafted.jobs]
-    _print_submitted(drafted.name, str(drafted.folder), array, names, as_json)
+    _print_submitted(drafted.name, str(drafted.folder), submitted, names, as_json)
     return 0
 
 
@@ -96,12 +96,14 @@ def _print_dry(drafted: SweepDraft, as_json: bool) -> None:
 
 
 def _print_submitted(
-    name: str, folder: str, array: str, names: Sequence[str], as_json: bool
+    name: str, folder: str, array: SubmittedArray, names: Sequence[str], as_json: bool
 ) -> None:
+    say_if(array.estimate)
+    say_if(array.changed)
     if as_json:
-        print_json({"name": name, "folder": folder, "job_id": array, "runs": list(names)})
+        print_json({"name": name, "folder": folder, "job_id": array.job_id, "runs": list(names)})
         return
-    lines = [("job array", array), ("sweep", name), ("folder", folder)]
+    lines = [("job array", array.job_id), ("sweep", name), ("folder", folder)]
     lines += [("run", each) for each in names]
     lines += [("next", f"hpclaunch {words} {quote(name)}") for words in ("sweep --table", "cancel")]
     print(rows(lines), flush=True)

@@ -17,6 +17,7 @@ from hpclaunch.launch.start import Submitted, submit
 from hpclaunch.render.job import Job
 from hpclaunch.render.script import preamble
 from hpclaunch.slurm import batch
+from hpclaunch.slurm.rewritten import changed_by_site
 from hpclaunch.slurm.submission import UNANSWERED, held_signals
 
 CPUS, TIME = 4, "2:00:00"
@@ -63,12 +64,17 @@ def submit_behind(
         waits = f"afterok:{number}"
         before = request.resources.dependency
         resources = replace(request.resources, dependency=f"{before},{waits}" if before else waits)
-        return submit(draft(replace(request, resources=resources), variables), data=data)
+        made = submit(draft(replace(request, resources=resources), variables), data=data)
     except JobFailed:
         raise  # Slurm may have the job
     except UserError:
         batch.cancel(number)
         raise
+    typed = "\n".join([script, *(f"#SBATCH {word}" for word in words)])
+    if changed := changed_by_site(typed, number):
+        both = [f"the job that prepares: {changed}", made.changed]
+        return replace(made, changed="; ".join(filter(None, both)))
+    return made
 
 
 def words_of(options: str) -> list[str]:

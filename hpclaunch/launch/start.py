@@ -195,6 +195,8 @@ def _in_fresh_allocation(
             return
         granted.append(job_id)
         write_record(folder, msgspec.structs.replace(record, job_id=job_id))
+        if changed := changed_by_site(job.script, job_id):
+            show(Line(f"hpclaunch: {changed}"))
 
     def watch(line: Line) -> None:
         if not granted:

@@ -41,6 +41,8 @@ class SubmittedStage:
     name: str
     run: str
     job_id: str
+    changed: str = ""
+    """What Slurm holds otherwise than the script requests; '' for nothing, or without an answer."""
 
 
 def check_pipeline(drafted: DraftedPipeline, data: CheckData = check_data) -> None:
@@ -126,7 +128,8 @@ def submit_pipeline(
         for stage in drafted.stages:
             ids = [each.job_id for each, _ in done if each.name in stage.after]
             made = submit(after_jobs(stage.job, ids), data=lambda _: None)
-            submitted = SubmittedStage(stage.name, made.record.name, str(made.record.job_id))
+            number = str(made.record.job_id)
+            submitted = SubmittedStage(stage.name, made.record.name, number, made.changed)
             done.append((submitted, made.folder))
     except KeyboardInterrupt:
         if done:
@@ -236,4 +239,4 @@ def _submit(job: Job, record: Record | None) -> SubmittedStage:
     folder = RunFolder(job.plan.launch.folder)
     with alone(folder) if record else contextlib.nullcontext():
         made = submit(job, record, data=lambda _: None)
-    return SubmittedStage("", made.record.name, str(made.record.job_id))
+    return SubmittedStage("", made.record.name, str(made.record.job_id), made.changed)

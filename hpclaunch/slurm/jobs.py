@@ -122,16 +122,18 @@ def job_comment(job: str) -> str:
     return ask("squeue", "--noheader", "--jobs", job, "--format=%k").strip()
 
 
-def job_fields(job: str) -> dict[str, str]:
+def job_fields(job: str, *, any_task: bool = False) -> dict[str, str]:
     """Return what `scontrol show job` says, empty for a job it has forgotten.
 
     Of two fields of a name the first is Slurm's: comments of the user, as they are, come after.
+    `any_task`: of an array, what it says of the task that it lists first.
     """
     text = ask("scontrol", "--oneliner", "show", "job", job)
     parts = [part.partition("=") for part in text.split() if "=" in part]
     fields = {name: value for name, _, value in reversed(parts)}
     array = f"{fields.get('ArrayJobId')}_{fields.get('ArrayTaskId')}"
-    return fields if job in {fields.get("JobId"), array} else {}
+    known = {fields.get("JobId"), array} | ({fields.get("ArrayJobId")} if any_task else set())
+    return fields if job in known else {}
 
 
 def _from_controller(job: str) -> JobState | None:

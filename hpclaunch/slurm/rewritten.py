@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hpclaunch.slurm.jobs import job_fields
+from hpclaunch.slurm.nodes import sinfo
 
 _FIELDS = {
     "partition": ("Partition", "partition"),
@@ -22,15 +23,20 @@ def changed_by_site(script: str, job: str) -> str:
     """Return in a sentence where Slurm holds other values for a job than its script requests.
 
     '' where there is none, or where Slurm does not answer. Slurm takes the last of several lines.
+    `job`: a job's number, or an array's, whose tasks request the same.
     """
     requested = dict(_OPTION.findall(script))
-    held = job_fields(job) if requested else {}
+    held = job_fields(job, any_task=True)
     changes = [
         f"{words} {held[field]}, {requested[option]} was requested"
         for option, (field, words) in _FIELDS.items()
         if option in requested and field in held
         if not _same(option, requested[option], held[field])
     ]
+    if "partition" not in requested and (partition := held.get("Partition", "")) not in _UNSET:
+        default = {node.partition for node in sinfo().types if node.default}
+        if default and default.isdisjoint(partition.split(",")):
+            changes.append(f"partition {partition}, not the default {', '.join(default)}")
     return f"the site has changed the job: {'; '.join(changes)}" if changes else ""
 
 

@@ -12,6 +12,7 @@ import msgspec
 from hpclaunch.dataset.check import check_data
 from hpclaunch.diagnose.state import State
 from hpclaunch.errors import JobFailed, UserError
+from hpclaunch.frozen import frozen
 from hpclaunch.launch.check import CheckData, check
 from hpclaunch.launch.resume import redraft
 from hpclaunch.launch.write_folder import rewrite_folder, write_folder
@@ -24,11 +25,24 @@ from hpclaunch.run.owner import require_own
 from hpclaunch.run.record import Record, now, read_record, write_record
 from hpclaunch.slurm import batch, commands
 from hpclaunch.slurm.array import task_id
+from hpclaunch.slurm.rewritten import changed_by_site
 from hpclaunch.slurm.submission import submit_and_record
 from hpclaunch.sweep.draft import SweepDraft, check_sweep, once
 from hpclaunch.sweep.grid import points
 from hpclaunch.sweep.record import Sweep, SweepRun, run_folders
 from hpclaunch.sweep.table import Row
+
+
+@frozen
+class SubmittedArray:
+    """A job array in the queue."""
+
+    job_id: str
+    estimate: str = ""
+    """Slurm's estimate of the start, in its own words; '' where it made none."""
+    changed: str = ""
+    """What Slurm holds otherwise than the script requests; '' for nothing, or without an answer."""
+
 
 ENDED_EARLY: tuple[State, ...] = ("failed", "cancelled", "timed out", "stopped", "written")
 """States of the runs that --resubmit submits."""
@@ -84,11 +98,8 @@ def _record(sweep: SweepDraft, command: Sequence[str]) -> Sweep:
 
 def submit_sweep(
     sweep: SweepDraft, command: Sequence[str], data: CheckData = check_data
-) -> tuple[str, str]:
-    """Check, write and submit a sweep; returns the array's job id and Slurm's estimate.
-
-    A sweep that is refused leaves nothing. Raises UserError.
-    """
+) -> SubmittedArray:
+    """Check, write and submit a sweep; one that is refused leaves nothing. Raises UserError."""
     commands.require()
     check_sweep(sweep, data)
     cwd = sweep.jobs[0].plan.launch.cwd
@@ -103,7 +114,7 @@ def submit_sweep(
     except UserError:
         remove(sweep.folder, [folder for folder, _ in written])
         raise
-    return array, estimate
+    return SubmittedArray(array, estimate, changed_by_site(sweep.script, array))
 
 
 def _write_ids(array: str, tasks: Mapping[int, tuple[RunFolder, Record]]) -> None:
@@ -141,8 +152,8 @@ def resubmit(
     sweep: Sweep,
     drafted: Mapping[int, tuple[Job, Record]],
     data: CheckData = check_data,
-) -> str:
-    """Submit these runs as an array again; returns its job id. Raises UserError."""
+) -> SubmittedArray:
+    """Submit these runs as an array again. Raises UserError."""
     commands.require()
     looked_at = once(data)
     for job, _ in drafted.values():
@@ -156,4 +167,5 @@ def resubmit(
             made = rewrite_folder(job, record)
             rewritten[task] = (made.folder, made.record)
     write_atomic(folder / ARRAY_SCRIPT, script, mode=0o777)
-    return submit_and_record(folder / ARRAY_SCRIPT, cwd, lambda array: _write_ids(array, rewritten))
+    array = submit_and_record(folder / ARRAY_SCRIPT, cwd, lambda job: _write_ids(job, rewritten))
+    return SubmittedArray(array, changed=changed_by_site(script, array))

@@ -19,7 +19,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setattr(slurm, "RETRY_PAUSE_S", 0.0)
 
     def put(**scripts: str) -> None:
-        for name in ("sbatch", "squeue", "scontrol", "sacct", "scancel"):
+        for name in ("sbatch", "squeue", "scontrol", "sacct", "scancel", "sinfo"):
             path = folder / name
             path.write_text(f"#!/bin/bash\n{scripts.get(name, 'exit 1')}\n")
             path.chmod(0o755)

@@ -83,10 +83,24 @@ def test_a_changed_job_is_shown_as_slurm_holds_it_and_is_still_ours(
     assert again.returncode == 0, again.stderr
     assert "changed the job" in again.stderr
     assert user.hpclaunch("cancel", "one").returncode == 0
-    attached = user.start("srun", *SIZE, "--name", "two", *own)
+    attached = user.start("srun", *SIZE, "--name", "two", "--time", "30", *own)
     assert attached.stdout is not None
-    assert any("starting 1 process" in line for line in attached.stdout)
+    lines = []
+    for line in attached.stdout:
+        lines.append(line)
+        if "starting 1 process" in line:
+            break
+    assert "the site has changed the job: time limit 00:07:00" in "".join(lines)
     cancelled = user.hpclaunch("cancel", "two")
     assert cancelled.returncode == 0, cancelled.stderr
     attached.communicate(timeout=60)
+    held = ("--time", "30", "--account", "short", "--sbatch-arg=--hold")
+    for command, name in (
+        (("sweep", "training.seed=1,2"), "changed the job: time limit 00:07:00"),
+        (("sbatch", "--then", "merge"), "merge: the site has changed the job: time limit 00:07:00"),
+    ):
+        several = user.hpclaunch(command[0], *SIZE, *command[1:], "--name", command[0], *held)
+        assert several.returncode == 0, several.stderr
+        assert name in several.stderr
+        assert user.hpclaunch("cancel", command[0]).returncode == 0
     assert user.jobs_left() == ""
