@@ -102,7 +102,7 @@ class Storage:
         inner: Any = self._server._server
         connections = self._connections
 
-        class Remembered(inner.RequestHandlerClass):  # type: ignore[misc]
+        class Remembered(inner.RequestHandlerClass):  # type: ignore[misc]  # a class by a value
             def setup(self) -> None:
                 super().setup()
                 connections.add(self.connection)

@@ -103,6 +103,19 @@ def test_every_file_fits_in_a_head() -> None:
     assert long == {}
 
 
+def test_whatever_mypy_is_told_to_leave_out_has_its_reason() -> None:
+    """`# type: ignore[code]  # why`: mypy itself finds those that are not needed."""
+    silenced, reasoned = "# type: " + "ignore", re.compile(r"ignore\[[a-z, -]+\]  # \S")
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("hpclaunch", "monitors", "tests", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if silenced in line and not reasoned.search(line)
+    ]
+    assert bare == []
+
+
 def test_no_code_asks_which_objective_it_is() -> None:
     """It asks a field of the objective's row: a new objective touches the two tables alone."""
     names = "|".join(OBJECTIVES)

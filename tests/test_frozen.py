@@ -116,7 +116,7 @@ def test_a_class_made_of_another_has_its_names_first() -> None:
     base: Any = frozen(copy_of(Point))
 
     @frozen
-    class Longer(base):  # type: ignore[misc]
+    class Longer(base):  # type: ignore[misc]  # a class by a value
         z: int = 5
 
     assert Longer(1.0, z=6) == Longer(1.0, (1,), "", 0, 6) != Longer(1.0)

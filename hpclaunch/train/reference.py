@@ -43,7 +43,7 @@ class ReferenceMixin(TokenizedRowsMixin):
         args = options["args"]
         precomputes, args.precompute_ref_log_probs = args.precompute_ref_log_probs, False
         self.reference = ref_model
-        super().__init__(*arguments, ref_model=ref_model, **options)  # type: ignore[call-arg]
+        super().__init__(*arguments, ref_model=ref_model, **options)  # type: ignore[call-arg]  # of the trainer that this is mixed into
         args.precompute_ref_log_probs = self.precompute_ref_logps = precomputes
         if precomputes:
             self._precompute_all()
@@ -63,7 +63,7 @@ class ReferenceMixin(TokenizedRowsMixin):
 
         TRL would make one unit of it, all of which is unsharded at once.
         """
-        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]  # the trainer's, beside this class
         if self.reference is not None and self.context.fsdp_version == 2:
             from accelerate import accelerator
 
@@ -111,11 +111,11 @@ class ReferenceMixin(TokenizedRowsMixin):
                 shuffle=False,
             )
         )
-        model = self.ref_model or self.model  # type: ignore[attr-defined]
+        model = self.ref_model or self.model  # type: ignore[attr-defined]  # the trainer's
         names = self.reference_columns
         values: dict[str, list[float]] = {name: [] for name in names}
         for batch in loader:
-            results = self.compute_ref_log_probs(model, batch)  # type: ignore[attr-defined]
+            results = self.compute_ref_log_probs(model, batch)  # type: ignore[attr-defined]  # the trainer's
             for column, result in zip(names, results, strict=True):
                 if result is not None:
                     whole = self.accelerator.gather_for_metrics(result)

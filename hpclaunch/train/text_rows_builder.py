@@ -21,13 +21,13 @@ TEXT_OF_A_TABLE = 32_000_000
 
 
 @dataclass
-class TextRowsConfig(datasets.BuilderConfig):  # type: ignore[misc]
+class TextRowsConfig(datasets.BuilderConfig):  # type: ignore[misc]  # datasets is untyped here
     """What is written."""
 
     cells: Cells | None = None
 
 
-class TextRows(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+class TextRows(datasets.ArrowBasedBuilder):  # type: ignore[misc]  # datasets is untyped here
     """Reads the files and writes their rows. Raises UserError naming file and line."""
 
     BUILDER_CONFIG_CLASS = TextRowsConfig

@@ -103,7 +103,7 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
     def get_batch_samples(self, *arguments: Any, **options: Any) -> Any:
         """Fetch the batches of a step, and count how long that took."""
         started = time.monotonic()
-        batches = super().get_batch_samples(*arguments, **options)  # type: ignore[misc]
+        batches = super().get_batch_samples(*arguments, **options)  # type: ignore[misc]  # the trainer's, beside this class
         self.data_wait_seconds += time.monotonic() - started
         return batches
 
@@ -162,7 +162,7 @@ class CheckpointingTrainerMixin(TrainingStateMixin):
         if broadcast_number(self.context, int(problem is not None)):
             return problem or "another rank could not begin it"
         folder = folders.partial_folder(self.run) / f"checkpoint-{step}"
-        save = super()._save_checkpoint  # type: ignore[misc]
+        save = super()._save_checkpoint  # type: ignore[misc]  # the trainer's, beside this class
         with safetensors_dcp(self.save_groups) as self.writing:
             problem = error_of(lambda: save(model, trial))
         problem = next((each for each in all_gather_object(self.context, problem) if each), None)

@@ -31,7 +31,7 @@ def files(folder: Path, split: str = "train") -> list[str]:
 
 
 def check(**data: object) -> tuple[str, ...]:
-    return check_data(Recipe(name="x", model=Model(name="m"), data=Data(**data)))  # type: ignore[arg-type]
+    return check_data(Recipe(name="x", model=Model(name="m"), data=Data(**data)))  # type: ignore[arg-type]  # a table of the test's own
 
 
 def test_only_the_split_that_is_named_is_read(tmp_path: Path) -> None:

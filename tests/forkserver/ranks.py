@@ -89,9 +89,9 @@ def fork_ranks(count: int, base: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
     spares = [Spare(base) for _ in range(count)]
-    names = list(inspect.signature(subprocess.Popen._execute_child).parameters)[1:]  # type: ignore[attr-defined]
+    names = list(inspect.signature(subprocess.Popen._execute_child).parameters)[1:]  # type: ignore[attr-defined]  # private
 
-    class Popen(subprocess.Popen):  # type: ignore[type-arg]
+    class Popen(subprocess.Popen):  # type: ignore[type-arg]  # generic by stub alone
         """Starts a rank by a spare fork; whatever else by a new program."""
 
         def _execute_child(self, *values: Any) -> None:
@@ -99,7 +99,7 @@ def fork_ranks(count: int, base: Sequence[str]) -> None:
             command = how["args"]
             python = not isinstance(command, str) and Path(command[0]).name.startswith("python")
             if not (python and spares):
-                super()._execute_child(*values)  # type: ignore[misc]
+                super()._execute_child(*values)  # type: ignore[misc]  # private
                 return
             spare = spares.pop(0)
             with Path(DEVNULL).open() as null:
@@ -113,6 +113,6 @@ def fork_ranks(count: int, base: Sequence[str]) -> None:
                 spare.start(order, streams)
             self.pid, self._child_created = spare.pid, True
 
-    subprocess.Popen = Popen  # type: ignore[misc]
+    subprocess.Popen = Popen  # type: ignore[misc]  # replaced in this process
     subprocess_handler.Popen = Popen
     sys.stdout.flush()

@@ -107,7 +107,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
         folder = write_folder(draft(request(), {})).folder
         record = read_record(folder)
         more = redraft(folder, record, changes={"time": "9:00:00"}, variables={})
-        killed = killed_at(number, runs, lambda job=more, old=record: rewrite_folder(job, old))  # type: ignore[misc]
+        killed = killed_at(number, runs, lambda job=more, old=record: rewrite_folder(job, old))  # type: ignore[misc]  # bound early
         if not killed:
             break
         kills += 1

@@ -30,13 +30,13 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"overrides": (1,)}, "expected a tuple of texts"),
         ({"program": ["train.py"]}, "expected a tuple of texts"),
         ({"changes": {}}, "changes={}: expected Changes"),
-        ({"changes": Changes(method="lore")}, "method='lore': expected"),  # type: ignore[arg-type]
-        ({"changes": Changes(fsdp=3)}, "fsdp=3: expected 1 or 2"),  # type: ignore[arg-type]
-        ({"changes": Changes(offload=1)}, "offload=1"),  # type: ignore[arg-type]
+        ({"changes": Changes(method="lore")}, "method='lore': expected"),  # type: ignore[arg-type]  # wrong on purpose
+        ({"changes": Changes(fsdp=3)}, "fsdp=3: expected 1 or 2"),  # type: ignore[arg-type]  # wrong on purpose
+        ({"changes": Changes(offload=1)}, "offload=1"),  # type: ignore[arg-type]  # wrong on purpose
         ({"resources": {}}, "resources={}: expected Resources"),
         ({"resources": Resources(gpus=0)}, "--gpus 0"),
-        ({"resources": Resources(nodes="2")}, "nodes='2'"),  # type: ignore[arg-type]
-        ({"resources": Resources(exclusive="yes")}, "exclusive"),  # type: ignore[arg-type]
+        ({"resources": Resources(nodes="2")}, "nodes='2'"),  # type: ignore[arg-type]  # wrong on purpose
+        ({"resources": Resources(exclusive="yes")}, "exclusive"),  # type: ignore[arg-type]  # wrong on purpose
         ({"runs_dir": "runs"}, "runs_dir='runs': expected a Path or None"),
         ({"auto_batch": 1}, "auto_batch=1: expected True or False"),
         ({"site": "nosuch"}, "no site profile called 'nosuch'"),
@@ -54,9 +54,9 @@ def test_a_wrong_request(wrong: dict[str, Any], message: str) -> None:
 
 def test_what_is_no_request_or_reference() -> None:
     with pytest.raises(UserError, match="expected a Request"):
-        draft({"recipe": "tiny"}, {})  # type: ignore[arg-type]
+        draft({"recipe": "tiny"}, {})  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(UserError, match=r"find\(5\): expected a run's name"):
-        find(5)  # type: ignore[arg-type]
+        find(5)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_what_was_started_and_failed_is_a_user_error_too() -> None:

@@ -30,9 +30,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take a message."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, json.loads(body)))  # type: ignore[attr-defined]
-        time.sleep(self.server.slow_s)  # type: ignore[attr-defined]
-        self.send_response(self.server.answer)  # type: ignore[attr-defined]
+        self.server.got.append((self.path, json.loads(body)))  # type: ignore[attr-defined]  # this server's own
+        time.sleep(self.server.slow_s)  # type: ignore[attr-defined]  # this server's own
+        self.send_response(self.server.answer)  # type: ignore[attr-defined]  # this server's own
         self.send_header("Location", "/elsewhere")
         self.end_headers()
 

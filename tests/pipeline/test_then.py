@@ -45,7 +45,7 @@ def test_stages_follow_the_run_that_they_take_from(tmp_path: Path) -> None:
         assert (resources.account, resources.node_count, resources.cpu_processes) == ("mine", 1, 1)
         assert stage.wanted is not None
     assert made.stages[1].wanted is not None
-    assert made.stages[1].wanted.settings.tasks == ("arc_easy", "boolq")  # type: ignore[union-attr]
+    assert made.stages[1].wanted.settings.tasks == ("arc_easy", "boolq")  # type: ignore[union-attr]  # an eval
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def merge_of(home: Path, **changed: object) -> StageRequest:
     if not (home / "runs/a").exists():
         write_run(home / "runs/a")
-    request = replace(Request(mode="local"), **changed)  # type: ignore[arg-type]
+    request = replace(Request(mode="local"), **changed)  # type: ignore[arg-type]  # a table of the test's own
     return StageRequest(Merge(), (resolve(str(home / "runs/a")),), request)
 
 

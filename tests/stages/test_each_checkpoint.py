@@ -51,7 +51,7 @@ def test_keys_that_do_not_belong_together_are_refused(words: list[str], message:
 
 def test_the_job_is_one_of_its_own(run: RunFolder) -> None:
     wanted = each_checkpoint.request_of(run, read_record(run), "step-5")
-    assert wanted.settings.tasks == ("hellaswag",)  # type: ignore[union-attr]
+    assert wanted.settings.tasks == ("hellaswag",)  # type: ignore[union-attr]  # an eval
     assert wanted.sources[0].source.checkpoint == "step-5"
     assert wanted.request.name == "a-eval-step-5" and wanted.request.mode == "sbatch"
     found = wanted.request.resources

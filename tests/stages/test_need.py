@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wanted_of(settings: StageSettings, model: str, **resources: object) -> StageRequest:
-    request = Request(site="generic", resources=Resources(**resources))  # type: ignore[arg-type]
+    request = Request(site="generic", resources=Resources(**resources))  # type: ignore[arg-type]  # a table of the test's own
     return StageRequest(settings, (resolve(model),), request)
 
 

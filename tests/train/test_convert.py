@@ -58,7 +58,7 @@ def test_a_pickled_checkpoint_is_converted_on_request(pickled: Path) -> None:
     assert read_json(pickled / "scheduler.json") == {"last_epoch": 3}
     assert load_rng_state(pickled, 1)
     assert (random.random(), float(np.random.rand())) == expected  # noqa: S311
-    assert manifest.read(pickled)[0]["ranks"] == 2  # type: ignore[index]
+    assert manifest.read(pickled)[0]["ranks"] == 2  # type: ignore[index]  # it is there
     assert [path.name for path in pickled.parent.iterdir()] == ["step-3"]
 
 

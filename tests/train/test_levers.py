@@ -60,7 +60,7 @@ def test_a_switch_without_effect_is_refused() -> None:
     class Float8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch is untyped here
         pass
 
-    class LigerNorm(torch.nn.Linear):  # type: ignore[misc]
+    class LigerNorm(torch.nn.Linear):  # type: ignore[misc]  # torch is untyped here
         __module__ = "liger_kernel.transformers.rms_norm"
 
     check_levers_in(torch.nn.Sequential(Float8Linear(2, 2)), Performance(fp8=True))

@@ -31,7 +31,7 @@ class JsonSavePlanner(DefaultSavePlanner):  # type: ignore[misc]  # torch is unt
         return io.BytesIO(dump_json(object).encode())
 
 
-class JsonLoadPlanner(DefaultLoadPlanner):  # type: ignore[misc]
+class JsonLoadPlanner(DefaultLoadPlanner):  # type: ignore[misc]  # torch is untyped here
     """Loads what JsonSavePlanner wrote; DCP's own would cast another type without a word."""
 
     def create_local_plan(self) -> LoadPlan:

@@ -26,7 +26,7 @@ class TrainingStateMixin:
     """The parts of the checkpoint being saved that DCP writes."""
 
     def _save(self, output_dir: str, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)  # type: ignore[misc]
+        super()._save(output_dir, state_dict)  # type: ignore[misc]  # the trainer's
         (Path(output_dir) / TRAINING_ARGS).unlink(missing_ok=True)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -52,7 +52,7 @@ class TrainingStateMixin:
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with safetensors_dcp():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]  # the trainer's
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:

@@ -88,7 +88,7 @@ class HeadLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch is u
         return statistics[_TARGET] - log_z, *others
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch is untyped here
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         """Return the gradient of the hidden states."""
         (rows,) = ctx.saved_tensors

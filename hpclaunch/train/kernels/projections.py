@@ -157,7 +157,7 @@ class LoraProjections(torch.autograd.Function):  # type: ignore[misc]  # torch i
         return tuple(_shaped(y, x) for y in made)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch is untyped here
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[Any, ...]:
         """Return the gradients of x and of the adapters."""
         x, norm, downs, *weights = ctx.saved_tensors
@@ -196,7 +196,7 @@ class LoraSwiGLU(torch.autograd.Function):  # type: ignore[misc]  # torch is unt
         return _shaped(y, x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch is untyped here
     def backward(ctx: Any, output: torch.Tensor) -> tuple[Any, ...]:
         """Return the gradients of x and of the adapters."""
         x, norm, downs, last_downs, gate, up, *weights = ctx.saved_tensors

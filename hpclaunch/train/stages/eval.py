@@ -73,7 +73,7 @@ def _quieten() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("lm_eval.") and hasattr(module, "tqdm"):
             module.tqdm = PhaseBar  # type: ignore[attr-defined]  # as they imported it
-    sys.modules["lm_eval.evaluator"].get_git_commit_hash = lambda: None  # type: ignore[attr-defined]
+    sys.modules["lm_eval.evaluator"].get_git_commit_hash = lambda: None  # type: ignore[attr-defined]  # looked up in its module
 
 
 def _task_manager(settings: Eval) -> Any:

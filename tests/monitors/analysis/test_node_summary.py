@@ -54,7 +54,7 @@ def bands(line: NodeLine) -> dict[str, Band]:
 def alike(mine: object, theirs: object) -> None:
     """Equal, but for the last digit of what was added up in another order."""
     assert type(mine) is type(theirs)
-    for name in (field.name for field in fields(mine)):  # type: ignore[arg-type]
+    for name in (field.name for field in fields(mine)):  # type: ignore[arg-type]  # a dataclass
         one, other = getattr(mine, name), getattr(theirs, name)
         if isinstance(one, Stat):
             assert (one.peak, one.count) == (other.peak, other.count), name

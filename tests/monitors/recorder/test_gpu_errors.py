@@ -180,7 +180,7 @@ def test_processes_of_other_jobs_are_told(tmp_path: Path, group: str) -> None:
     query = _FakeQuery(p10=1000, p11=500)
     groups = {name: slurm(job, group) for name, job in (("self", 7), ("10", 7), ("11", 77))}
     root = proc(tmp_path, groups)
-    watch = Processes(query, root)  # type: ignore[arg-type]
+    watch = Processes(query, root)  # type: ignore[arg-type]  # a stand-in
     for _ in range(2):
         values = watch.sample()
     assert values["strangers_mib"] == 500
@@ -190,14 +190,14 @@ def test_processes_of_other_jobs_are_told(tmp_path: Path, group: str) -> None:
 def test_an_older_cgroup_names_the_job_too(tmp_path: Path) -> None:
     old = "3:memory:/slurm/uid_0/job_{}/step_0\n1:cpuset:/slurm/uid_0/job_{}/step_0\n"
     root = proc(tmp_path, {"self": old.format(7, 7), "10": old.format(7, 7), "11": "0::/\n"})
-    assert Processes(_FakeQuery(p10=1), root).sample()["strangers_mib"] == 0  # type: ignore[arg-type]
-    assert Processes(_FakeQuery(p11=2), root).sample()["strangers_mib"] == 2  # type: ignore[arg-type]
+    assert Processes(_FakeQuery(p10=1), root).sample()["strangers_mib"] == 0  # type: ignore[arg-type]  # a stand-in
+    assert Processes(_FakeQuery(p11=2), root).sample()["strangers_mib"] == 2  # type: ignore[arg-type]  # a stand-in
 
 
 def test_in_a_container_numbers_of_processes_mean_nothing(tmp_path: Path) -> None:
     root = proc(tmp_path, {"self": slurm(7), "10": slurm(8)}, 4026532999)
     query = _FakeQuery(p10=1000)
-    assert "strangers_mib" not in Processes(query, root).sample()  # type: ignore[arg-type]
+    assert "strangers_mib" not in Processes(query, root).sample()  # type: ignore[arg-type]  # a stand-in
     assert query.notes == []
 
 
