@@ -21,10 +21,10 @@ def reasoning_of(turn: Mapping[str, Any]) -> str:
 
 def reasonings(turns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str, bool]]:
     """Yield the number of each message with reasoning, that, and whether a user speaks later."""
-    asked = max((n for n, turn in enumerate(turns, 1) if turn["role"] == "user"), default=0)
+    last_user = max((n for n, turn in enumerate(turns, 1) if turn["role"] == "user"), default=0)
     for number, turn in enumerate(turns, 1):
         if reasoning := reasoning_of(turn):
-            yield number, reasoning, number < asked
+            yield number, reasoning, number < last_user
 
 
 def is_doubled(text: str, turns: Sequence[Mapping[str, Any]]) -> bool:

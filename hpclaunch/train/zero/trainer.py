@@ -49,7 +49,7 @@ class ZeroMixin:
 
     def _prepare_for_training(self, *arguments: Any, **options: Any) -> Any:
         with _without_its_checkpoints():
-            prepared = super()._prepare_for_training(*arguments, **options)  # type: ignore[misc]
+            prepared = super()._prepare_for_training(*arguments, **options)  # type: ignore[misc]  # the trainer's, beside this class
         engine = self.model_wrapped
         lacking = missing_attribute(engine.optimizer, engine.zero_optimization_stage())
         if lacking is not None:
