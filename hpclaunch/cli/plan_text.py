@@ -183,9 +183,10 @@ def _host(made: Estimate) -> str:
     gets = "a job gets the partition's default, unless --mem says more"
     if made.node_memory_bytes is not None:
         gets = f"a job gets {size(made.node_memory_bytes)}"
-    each = (
-        "each rank reads its shard" if made.training.sharded_loading else "each rank reads it all"
-    )
+    training = made.training
+    each = "each rank reads its shard" if training.sharded_loading else "each rank reads it all"
+    if training.deepspeed and training.sharding == "full":
+        each = "one rank reads it"
     return (
         f"{size(host.loading)} per node while the model is loaded ({each}), beside "
         f"{size(host.mapped)} of its mapped files; {size(host.training)} while it trains; {gets}"

@@ -149,7 +149,8 @@ def load_model(
         )
     freeze_towers(model)
     keep_unpacked(model)
-    if vocab_size > model.get_input_embeddings().weight.shape[0]:
+    embedding = model.get_input_embeddings().weight
+    if vocab_size > getattr(embedding, "ds_shape", embedding.shape)[0]:  # in pieces: DeepSpeed's
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level
         logger.setLevel(logging.ERROR)  # it warns how new rows start; they are trained

@@ -105,6 +105,19 @@ def test_one_node_has_no_hybrid_and_one_gpu_nothing_to_shard() -> None:
     assert {each.sharding for each in candidates(NOW, 1, 1)} == {"none"}
 
 
+def test_deepspeed_has_zero_3_and_2_alone_and_takes_more_memory() -> None:
+    now = replace(NOW, deepspeed=True)
+    assert {each.sharding for each in candidates(now, 2, 4)} == {"full", "grad"}
+    assert not any(each.offload for each in candidates(now, 2, 4))
+    full = replace(lora(), method="full", adapter_parameters=0)
+    fsdp, zero = (compare(full, each, WORK, CARD, machine(2))[0].estimate for each in (NOW, now))
+    copy = 2 * SMALL.parameters / 8
+    assert zero.memory.weights == pytest.approx(fsdp.memory.weights + copy, rel=0.01)
+    assert zero.memory.total > fsdp.memory.total + copy
+    assert zero.checkpoint_bytes == fsdp.checkpoint_bytes
+    assert zero.host.loading < fsdp.host.loading, "one rank reads the files"
+
+
 def test_more_nodes_take_less_time_and_cost_no_less() -> None:
     points = scale(lora(length=2048), NOW, WORK, CARD, machine(1), [1, 2, 4, 8])
     hours = [each.best.estimate.gpu_hours for each in points if each.best]

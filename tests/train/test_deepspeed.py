@@ -18,6 +18,7 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.train.checkpoint import contents
+from hpclaunch.train.stages.checkpoint_weights import whole_weights
 from tests.cli.running import ROOT
 from tests.train.conftest import Done, short
 from tests.train.running import events_of, launch_real, losses, make_run
@@ -96,7 +97,9 @@ def zero_3(tmp_path_factory: pytest.TempPathFactory, tiny: Path, rows: Path) -> 
     return trained(make_run(root, [*overrides, "fsdp.engine=deepspeed"]))
 
 
-def test_a_full_fine_tune_learns_as_under_fsdp(zero_3: Done, full_run: Done, tiny: Path) -> None:
+def test_a_full_fine_tune_learns_as_under_fsdp(
+    zero_3: Done, full_run: Done, tiny: Path, tmp_path: Path
+) -> None:
     import torch
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
@@ -119,6 +122,8 @@ def test_a_full_fine_tune_learns_as_under_fsdp(zero_3: Done, full_run: Done, tin
     assert {each.dtype for each in masters.values()} == {torch.float32}
     rounded = {name.removeprefix("model."): v.to(torch.bfloat16) for name, v in masters.items()}
     assert all(torch.equal(rounded[name], after[name]) for name in after)
+    whole = load_file(whole_weights(zero_3.folder, checkpoint, tmp_path) / "model.safetensors")
+    assert all(torch.equal(whole[name], after[name]) for name in after), "as eval takes them"
 
 
 def test_it_goes_on_bit_for_bit_and_on_another_number_of_ranks(
@@ -165,10 +170,18 @@ def test_an_adapter_under_zero_2_goes_on_bit_for_bit(
 
 
 def test_an_adapter_under_zero_3(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    """The model has more rows of embeddings than its tokenizer tokens, as many have."""
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    overrides = [*short(tiny, rows), "model.dtype=bfloat16", "fsdp.engine=deepspeed"]
+    wide = AutoModelForCausalLM.from_pretrained(tiny)
+    wide.resize_token_embeddings(wide.config.vocab_size + 24)
+    wide.save_pretrained(tmp_path / "wide")
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path / "wide")
+    overrides = [*short(tmp_path / "wide", rows), "model.dtype=bfloat16", "fsdp.engine=deepspeed"]
     done = trained(make_run(tmp_path / "zero-3", overrides))
+    (load,) = events_of(done.folder, "load")
+    assert load["parameters"] - load["trainable"] == wide.num_parameters(), "none was cut off"
     again = gone_on(done, tmp_path / "again")
     final, wanted = adapter_of(again.folder), adapter_of(done.folder)
     assert final.keys() == wanted.keys() and len(wanted) > 0

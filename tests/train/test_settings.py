@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -161,8 +162,6 @@ def test_curves_go_into_the_run_folder(
 ) -> None:
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "elsewhere")
     recipe = load("tiny", [*short(tiny, rows), "tracking.tensorboard=true"])
-    import os
-
     assert config(recipe, tmp_path).report_to == ["tensorboard"]
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "metrics" / "tensorboard")
 
@@ -191,6 +190,23 @@ def test_a_gpu_job_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
     with pytest.raises(UserError, match="sees no GPU"):
         distributed.context_from_env()
+
+
+def test_deepspeeds_ranks_know_their_stage_and_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate's own variable for CPUs would leave DeepSpeed out."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    with pytest.raises(UserError, match="sees no GPU"):
+        distributed.context_from_env()
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    context = distributed.context_from_env()
+    assert (context.device, context.zero_stage, context.fsdp_version) == ("cpu", 3, 0)
+    assert "ACCELERATE_USE_CPU" not in os.environ
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

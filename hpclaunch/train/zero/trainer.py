@@ -79,12 +79,16 @@ def _without_its_checkpoints() -> Iterator[None]:
     """Let Transformers prepare a resumed training, and not load DeepSpeed's own checkpoint."""
     from transformers import trainer
 
-    load = trainer.deepspeed_load_checkpoint
+    # It warns that Transformers, and not accelerate, counts micro-batches.
+    logger = logging.getLogger("accelerate.accelerator")
+    load, level = trainer.deepspeed_load_checkpoint, logger.level
     trainer.deepspeed_load_checkpoint = lambda *_, **__: None
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         trainer.deepspeed_load_checkpoint = load
+        logger.setLevel(level)
 
 
 def under_zero(trainer: Any) -> Any:
