@@ -48,11 +48,6 @@ class DistContext:
         return f"FSDP {self.fsdp_version}" if self.fsdp_version else "no sharding"
 
     @property
-    def is_sharded(self) -> bool:
-        """Whether a rank holds a part of what is trained, and masters are kept in fp32."""
-        return bool(self.fsdp_version or self.zero_stage)
-
-    @property
     def is_main_process(self) -> bool:
         """Whether this is rank 0, which writes events, log lines and the final weights."""
         return self.rank == 0

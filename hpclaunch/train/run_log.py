@@ -28,13 +28,14 @@ REPORTED_VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft")
 def log_start(folder: RunFolder, context: DistContext) -> None:
     """Log that an attempt begins."""
     if context.is_main_process:
+        reported = (*REPORTED_VERSIONS, *(["deepspeed"] if context.zero_stage else []))
         log_event(
             folder.events,
             "start",
             world=context.world_size,
             device=context.device,
             hpclaunch=metadata.version("hpclaunch"),
-            versions={name: metadata.version(name) for name in REPORTED_VERSIONS},
+            versions={name: metadata.version(name) for name in reported},
             attempt=os.environ.get("HPCLAUNCH_START", ""),
         )
 
