@@ -36,6 +36,12 @@ REFUSED = "refused: "
 UNSUPPORTED = "unsupported: "
 """What a line begins with that says why a step cannot be simulated, though the job might run."""
 
+_OTHERWISE = {
+    "activations cannot be checkpointed": "training.gradient_checkpointing=false",
+    "FSDP cannot shard it": "--sharding none, where a GPU holds the model",
+}
+"""What trains a model all the same, by what its refusal begins with."""
+
 OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
@@ -164,9 +170,11 @@ def _run(
     if "No module named" in last:
         raise UserError(f"--exact: {last}", "pip install 'hpclaunch[train]'")
     if last.startswith(REFUSED):
+        reason = last.removeprefix(REFUSED)
+        otherwise = next((fix for what, fix in _OTHERWISE.items() if reason.startswith(what)), None)
         raise UserError(
-            f"{recipe.model.name} cannot be trained so: {last.removeprefix(REFUSED)}",
-            "the job would fail of it, too: change that, or name another model",
+            f"{recipe.model.name} cannot be trained so: {reason}",
+            f"the job would fail of it, too: {otherwise or 'change that, or name another model'}",
         )
     if last.startswith(UNSUPPORTED):
         raise UserError(

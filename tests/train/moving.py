@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hpclaunch.train.simulation import attention_kernel
-from hpclaunch.train.simulation.simulate import sharded_model
+from hpclaunch.train.simulation.model import sharded_model
 
 PRODUCTS, ATTENTION = ("mm", "addmm", "bmm"), "_scaled_dot_product"
 NOTHING = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpclaunch.forecast.simulate import REFUSED, UNSUPPORTED
+from hpclaunch.forecast.simulate import REFUSED
 from hpclaunch.predict.memory import GIB, memory
 from tests.predict.shapes import RANK, SHAPES, load_for
 from tests.train.running import program
@@ -119,6 +119,16 @@ NEVER_RUN = {"model_type": "mbart", "d_model": 32, "decoder_layers": 1, "encoder
              "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "vocab_size": 64}  # fmt: skip
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
         "intermediate_size": 32, "vocab_size": 64, "is_decoder": True}  # fmt: skip
+PART = {"hidden_size": 32, "hidden_size_global": 32, "num_attention_heads": 2,
+        "num_hidden_layers": 1, "intermediate_size": 32}  # fmt: skip
+BLT = {
+    "model_type": "blt",
+    "encoder_hash_byte_group_vocab": 64,
+    **{f"{part}_config": PART for part in ("patcher", "encoder", "decoder", "global")},
+}
+DBRX = {"model_type": "dbrx", "d_model": 32, "n_heads": 2, "n_layers": 1, "vocab_size": 64,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -129,8 +139,8 @@ BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_at
         ({**BERT, "model_type": "megatron-bert"}, f"{REFUSED}FSDP cannot shard it"),
         ({**INDEXER, "hidden_size": "wide"}, f"{REFUSED}it cannot be built"),
         (NEVER_RUN, None),
-        ({**BERT, "model_type": "git"}, f"{REFUSED}its forward pass fails"),
-        ({"model_type": "blt"}, f"{UNSUPPORTED}the config of blt names no one number of layers"),
+        (BLT, f"{REFUSED}its forward pass fails"),
+        (DBRX, None),
     ],
 )
 def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
@@ -138,8 +148,8 @@ def test_a_model_is_simulated_or_refused_for_what_the_job_would_fail_of(
 ) -> None:
     """An indexer reads the mask, which other models go without where no sample is padded.
 
-    The decoder alone of MBart never runs its attention to the encoder. GIT adds to its
-    embeddings in place.
+    The decoder alone of MBart never runs its attention to the encoder. BLT, which has no one
+    number of layers, adds to its embeddings in place. DBRX's experts loop over those with tokens.
     """
     request = {
         "config": config, "method": "lora", "lora": {"r": 2}, "sharding": "full", "shards": 2,

@@ -11,7 +11,6 @@ from typing import Any
 
 from hpclaunch.train.routers import left_out_of_adapters
 from hpclaunch.train.simulation.depth import Cut, cut_of
-from hpclaunch.train.simulation.refusals import UnsupportedModel
 from hpclaunch.train.towers import freeze_towers, without_adapters
 
 ALIKE = 0.01
@@ -21,7 +20,8 @@ ALIKE = 0.01
 def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
     """Return how many layers the model has, and how few of them tell the memory of all.
 
-    None where only all of them do. `request` as `simulate` takes it.
+    None where only all of them do, and 0 layers where the config has no one number of them.
+    `request` as `simulate` takes it.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -29,8 +29,8 @@ def model_cut(request: dict[str, Any]) -> tuple[int, Cut | None]:
     config = config_of(request)
     text = config.get_text_config()
     depth = int(getattr(text, depth_key(text), 0))
-    if not depth:
-        raise UnsupportedModel(f"the config of {config.model_type} names no one number of layers")
+    if not depth:  # of several decoders (BLT)
+        return 0, None
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, trust_remote_code=False
@@ -102,11 +102,14 @@ def config_of(request: dict[str, Any]) -> Any:
 def cut_config(config: Any, layers: int) -> None:
     """Leave the first layers of a text model's config."""
     depth = getattr(config, depth_key(config))
+    own = config.to_dict().get("per_layer_config") or {}
     setattr(config, depth_key(config), layers)
     for name, value in list(vars(config).items()):
         if isinstance(value, list | tuple) and len(value) == depth:
             with contextlib.suppress(AttributeError):  # of some it follows from the layers' number
                 setattr(config, name, value[:layers])
+    if own:  # what some layers have otherwise than the others, by their numbers
+        config.per_layer_config = {n: keys for n, keys in own.items() if int(n) < layers}
 
 
 def depth_key(config: Any) -> str:

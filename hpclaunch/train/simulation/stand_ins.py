@@ -73,18 +73,18 @@ class FusedHead(torch.nn.Linear):  # type: ignore[misc]  # torch is untyped
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Score the tokens of `inputs` (samples, tokens, width)."""
+        """Score the tokens of `inputs` (samples, tokens, width), but for the last ones."""
         from trl.kernels import ChunkedLogProbFunction
         from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as columns
 
-        flat = inputs[:, :-1].reshape(-1, inputs.size(-1))
+        flat = inputs[..., :-1, :].reshape(-1, inputs.size(-1))
         labels = torch.zeros(flat.size(0), dtype=torch.long, device=flat.device)
         wanted = ("log_probs", "entropy", "is_top1")
         scored = ChunkedLogProbFunction.apply(
             flat, self.weight, self.bias, labels, 1.0, columns, None, 1.0, wanted
         )
         made: torch.Tensor = scored[0]
-        return made
+        return torch.nn.functional.pad(made.view(*inputs.shape[:-2], -1, 1), (0, 0, 0, 1))
 
 
 class StateHolder(torch.optim.Optimizer):  # type: ignore[misc]  # torch is untyped
