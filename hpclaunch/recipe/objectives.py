@@ -65,8 +65,8 @@ class ObjectiveSpec(msgspec.Struct, frozen=True, kw_only=True):
     is not in them."""
     context_parallel: bool = False
     """Its loss takes labels that were shifted before a sequence was split over ranks."""
-    deepspeed: bool = False
-    """It was seen to train, save and resume under DeepSpeed's ZeRO."""
+    deepspeed: tuple[MethodKind, ...] = ()
+    """Methods with which it was seen to train, save and resume under DeepSpeed's ZeRO."""
     loads_shards: bool = False
     """Its trainer takes a model that is still on the meta device, so each rank reads its own
     shard; otherwise every rank loads the whole model. Say so once it was tried."""
@@ -123,7 +123,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         packs=True,
         keeps_prepared_rows=True,
         context_parallel=True,
-        deepspeed=True,
+        deepspeed=("full", "lora"),
         loads_shards=True,
     ),
     "pretrain": ObjectiveSpec(
@@ -137,7 +137,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         learns_every_token=True,
         keeps_prepared_rows=True,
         context_parallel=True,
-        deepspeed=True,
+        deepspeed=("full", "lora"),
         loads_shards=True,
     ),
     "dpo": ObjectiveSpec(
@@ -152,6 +152,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         refused={"padding_free": "this version of TRL has switched it off for DPO", **_NO_SYNC},
         metrics=_OF_PAIRS,
         keeps_prepared_rows=True,
+        deepspeed=("lora",),
         loads_shards=True,
         sequences=2,
         reference="precomputable",
@@ -172,6 +173,7 @@ OBJECTIVES: dict[Objective, ObjectiveSpec] = {
         },
         metrics=(*_OF_PAIRS, "kl"),
         keeps_prepared_rows=True,
+        deepspeed=("lora",),
         loads_shards=True,
         reference="precomputable",
         kl_of_batch=True,

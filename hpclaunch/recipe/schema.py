@@ -107,7 +107,8 @@ class Fsdp(Section, frozen=True, kw_only=True):
 
     engine: Literal["fsdp", "deepspeed"] = "fsdp"
     """What shards. deepspeed: DeepSpeed's ZeRO (sharding full is ZeRO-3, grad is ZeRO-2), for a
-    program of the user's own, and for sft and pretrain with all weights or LoRA."""
+    program of the user's own; for sft and pretrain with all weights or LoRA; for dpo and kto with
+    LoRA."""
     version: Literal[1, 2] = 2
     """2 is current; 1 is deprecated in PyTorch and kept for its older files."""
     sharding: Sharding = "full"

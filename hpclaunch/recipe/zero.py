@@ -46,15 +46,20 @@ def with_zero(recipe: Recipe) -> Recipe:
 
 def _problems(recipe: Recipe) -> Iterator[Problem]:
     fsdp, performance, training = recipe.fsdp, recipe.performance, recipe.training
-    tried = " and ".join(name for name, spec in OBJECTIVES.items() if spec.deepspeed)
     leave_out = "leave it out, or " + NAME
+    kind, methods = recipe.method.kind, recipe.objective_spec.deepspeed
+    tried = ", ".join(
+        f"{name} ({' and '.join(spec.deepspeed)})"
+        for name, spec in OBJECTIVES.items()
+        if spec.deepspeed
+    )
     yield (
-        not recipe.objective_spec.deepspeed,
-        f"with objective {recipe.objective}: it was tried with {tried} alone",
+        not methods or kind not in {*methods, "qlora"},
+        f"with objective {recipe.objective}, method {kind}, was not tried; it was with {tried}",
         f"leave {NAME} out",
     )
     yield (
-        recipe.method.kind == "qlora",
+        kind == "qlora",
         "with method qlora: ZeRO does not cut 4-bit weights as bitsandbytes reads them",
         f"use --method lora, or leave {NAME} out: FSDP shards 4-bit weights",
     )
@@ -88,7 +93,10 @@ def _problems(recipe: Recipe) -> Iterator[Problem]:
     levers += ["performance.every_n_layers"] if performance.every_n_layers > 1 else []
     levers += [
         f"training.{key}"
-        for key in ("torch_compile", "use_liger_kernel", "activation_offloading")
+        for key in (
+            *("torch_compile", "use_liger_kernel", "activation_offloading"),
+            "precompute_ref_log_probs",
+        )
         if training.get(key)
     ]
     if performance.activation_checkpointing == "mlp":

@@ -81,7 +81,12 @@ def test_the_trainer_has_zero_in_place_of_fsdp() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method.objective=dpo"], "with objective dpo: it was tried with sft and pretrain alone"),
+        (["method.objective=dpo"], "with objective dpo, method full, was not tried; it was with"),
+        (["method.objective=reward", "method.kind=lora"], "with objective reward, method lora"),
+        (
+            ["method.objective=dpo", "method.kind=lora", "training.precompute_ref_log_probs=true"],
+            "with training.precompute_ref_log_probs was not tried",
+        ),
         (["method.kind=qlora"], "with method qlora"),
         (["model.dtype=float16"], "with model.dtype float16"),
         (["fsdp.offload=true"], "with --offload and the built-in trainer"),

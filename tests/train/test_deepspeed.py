@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from hpclaunch.run.folder import RunFolder
-from hpclaunch.train.checkpoint import contents
+from hpclaunch.train.checkpoint import contents, folders
 from hpclaunch.train.stages.checkpoint_weights import whole_weights
 from tests.cli.running import ROOT
-from tests.train.conftest import Done, short
+from tests.train.conftest import Done, short, write_jsonl
 from tests.train.running import events_of, launch_real, losses, make_run
+from tests.train.test_objective_runs import ROWS
 from tests.train.weights import adapter_of, checkpoint_tensors
 
 INSTALLED = Path(sys.prefix) / "deepspeed"
@@ -80,10 +81,10 @@ def trained(folder: RunFolder, processes: int = 2) -> Done:
 
 
 def gone_on(done: Done, root: Path, processes: int = 2) -> Done:
-    """Copy a run of six steps as it was after three, and go on there."""
+    """Copy a run as it was at its checkpoint before the last, and go on there."""
     shutil.copytree(done.folder.root, root)
     folder = RunFolder(root)
-    shutil.rmtree(folder.checkpoints / "step-6")
+    shutil.rmtree(folders.complete(folder)[-1])
     shutil.rmtree(folder.final)
     folder.events.unlink()
     return trained(folder, processes)
@@ -187,3 +188,20 @@ def test_an_adapter_under_zero_3(tiny: Path, rows: Path, tmp_path: Path) -> None
     assert final.keys() == wanted.keys() and len(wanted) > 0
     assert all(torch.equal(final[name], wanted[name]) for name in wanted)
     assert any(each.abs().sum() > 0 for name, each in wanted.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_an_adapter_learns_from_preferences(tiny: Path, tmp_path: Path, objective: str) -> None:
+    import torch
+
+    rows = write_jsonl(tmp_path / "rows.jsonl", [ROWS[objective](n) for n in range(32)])
+    overrides = [*short(tiny, rows, steps=4), "checkpoints.every_steps=2", "model.dtype=bfloat16"]
+    done = trained(
+        make_run(tmp_path / objective, [*overrides, "fsdp.engine=deepspeed"], base=objective)
+    )
+    steps = events_of(done.folder, "step")
+    margins = [each["metrics"]["rewards/margins"] for each in steps]
+    assert margins[-1] > margins[0]
+    final, wanted = (adapter_of(each.folder) for each in (gone_on(done, tmp_path / "again"), done))
+    assert final.keys() == wanted.keys() and len(wanted) > 0
+    assert all(torch.equal(final[name], wanted[name]) for name in wanted)
