@@ -12,6 +12,7 @@ from hpclaunch.errors import UserError
 from hpclaunch.launch.draft import draft
 from hpclaunch.launch.request import Changes, Request
 from hpclaunch.plan.resources import Resources
+from hpclaunch.recipe.load import load
 from hpclaunch.recipe.zero import check_zero_model
 from hpclaunch.render.job import Job
 
@@ -100,13 +101,12 @@ def test_the_trainer_has_zero_in_place_of_fsdp() -> None:
         (["data.special_tokens=['<x>']"], "with new tokens"),
         (["method.kind=lora", "method.lora.use_dora=true"], "with method.lora.use_dora"),
         (["method.kind=lora", "method.lora.init_lora_weights=pissa"], "lora.init_lora_weights"),
-        (["fsdp.sharding=hybrid"], "--engine deepspeed with --sharding hybrid"),
         (["fsdp.context_parallel=2"], "fsdp.context_parallel: 2 needs FSDP 2"),
     ],
 )
 def test_what_was_not_tried_with_the_trainer_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        draft(replace(TRAINER, overrides=tuple(overrides)))
+        load("llama3-8b-full", overrides, {"fsdp.engine": "deepspeed"})
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_was_not_tried_with_the_trainer_is_refused(overrides: list[str], me
     ],
 )
 def test_models_that_were_not_tried_are_refused(config: dict[str, object], what: str) -> None:
-    recipe = draft(TRAINER).plan.recipe
+    recipe = load("llama3-8b-full", flags={"fsdp.engine": "deepspeed"})
     with pytest.raises(UserError, match=what):
         check_zero_model(recipe, config)
     check_zero_model(recipe, {"model_type": "llama"})
