@@ -48,7 +48,7 @@ def test_a_loop_over_tokens_is_folded_into_short_samples(monkeypatch: pytest.Mon
         "seq_len": 3100, "mask": True,
     }  # fmt: skip
     short = folded(request, 2)
-    assert (short["seq_len"], short["micro_batch_size"]) == (32, 200)
+    assert (short["seq_len"], short["micro_batch_size"]) == (16, 414)
     llama = {**request, "config": {**SHAPES["small"], "num_hidden_layers": 1}}
     assert folded(llama, 1) == llama
 

@@ -3,8 +3,8 @@
 Without kernels of their own, recurrences (RWKV, Mamba, Griffin) are a loop over the tokens, of
 which a simulation would track every operation of thousands of rounds. What a step keeps of a round
 is of each token, whatever sample it is in: samples of SHORT tokens, and more of them, take the same
-memory. What is held of one round alone is that of more samples: some percent too much (93 to 124
-tokens in 3 and 4 samples: RWKV 0.5%, Griffin 0.7%, Mamba 1.9%).
+memory. What is held of one round alone is that of more samples: some percent too much (90 to 120
+tokens in 6 and 8 samples: RWKV 0.6%, Mamba 4.7%).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpclaunch.train.simulation.few_layers import decoder_layers
 from hpclaunch.train.simulation.model import build, materialize
 from hpclaunch.train.simulation.values import usual_values
 
-SHORT = 32
+SHORT = 16
 """Tokens of a sample, in place of a recipe's."""
 _PROBES = (64, 128)
 """Lengths of samples of which the operations are counted: whole pieces of those models that loop
