@@ -28,7 +28,7 @@ class _Phases:
     """What the step does now."""
 
     def begin_phases(self) -> None:
-        """Begin a step, and forget the one before."""
+        """Begin a step."""
         self.phase = "begin"
         self.peaks: dict[str, Parts] = {}
 

@@ -2,8 +2,9 @@
 
 Reads a request as JSON from stdin and writes the result as JSON to stdout. The model is built
 from its config on the meta device, adapted by PEFT, sharded by accelerate's own code and stepped
-twice over tensors that have a shape and no values, while PyTorch's FSDP memory tracker counts what
-a GPU would hold. The output head runs TRL's fused loss with what its kernels allocate on a GPU.
+over tensors that have a shape and no values, while PyTorch's FSDP memory tracker counts what a GPU
+would hold. The optimizer's state is there before, as in every step but the first. The output head
+runs TRL's fused loss with what its kernels allocate on a GPU.
 
 The peak of each phase of a step grows by the same amount with each further layer, so two models of
 few layers give the one of many.
@@ -35,9 +36,6 @@ from hpclaunch.train.simulation.refusals import (
 
 PROGRESS = "progress: "
 """What a line on stderr begins with that says which share of the work is done, from 0 to 1."""
-STEPS = 2
-"""Steps that are simulated: from the second on, the optimizer's state and what a step leaves behind
-are there."""
 _PHASES_OF_A_STEP = 2
 """Phases of a layer: forward and backward."""
 
@@ -82,7 +80,7 @@ def _steps(
     request: dict[str, Any], depths: Sequence[int], cut: Cut, on_progress: Callable[[float], None]
 ) -> list[dict[str, Parts]]:
     """Simulate models cut to several numbers of layers, one after the other."""
-    done, all_phases = 0, _PHASES_OF_A_STEP * STEPS * sum(depths)
+    done, all_phases = 0, _PHASES_OF_A_STEP * sum(depths)
 
     def on_phase() -> None:
         nonlocal done
@@ -113,11 +111,9 @@ def _step(
         with contextlib.suppress(LookupError):
             mark_phases(model, layers, cut, tracker, on_phase)
         with tracker, _only_new_garbage():
-            for step in range(STEPS):
-                tracker.reset_mod_stats()
-                tracker.begin_phases()
-                tokens = request["seq_len"] if step else request.get("first_step_tokens")
-                _train(model, optimizer, tracker, request, int(tokens or request["seq_len"]))
+            tracker.begin_phases()
+            optimizer.step()
+            _train(model, optimizer, tracker, request)
         tower = model.tower_bytes // int(request["shards"])
     return {
         phase: {part: int(size) for part, size in parts.items() if size}
@@ -136,10 +132,11 @@ def _only_new_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _train(model: Any, optimizer: Any, tracker: Any, request: dict[str, Any], tokens: int) -> None:
+def _train(model: Any, optimizer: Any, tracker: Any, request: dict[str, Any]) -> None:
     import torch
 
-    ids = torch.zeros((int(request["micro_batch_size"]), tokens), dtype=torch.long)
+    shape = (int(request["micro_batch_size"]), int(request["seq_len"]))
+    ids = torch.zeros(shape, dtype=torch.long)
     # FSDP's units cast for themselves; without them accelerate has autocast do it.
     with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
         output = model(input_ids=ids)

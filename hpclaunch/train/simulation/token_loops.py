@@ -44,13 +44,7 @@ def folded(request: dict[str, Any], layers: int) -> dict[str, Any]:
         return request
     # A sample's first token has no state before it, of which to keep anything: it does not count.
     samples = math.ceil(int(request["micro_batch_size"]) * length / (SHORT - 1))
-    return {
-        **request,
-        "seq_len": SHORT,
-        "micro_batch_size": samples,
-        # Of the first step only what it leaves behind is of interest: the optimizer's state.
-        "first_step_tokens": 2,
-    }
+    return {**request, "seq_len": SHORT, "micro_batch_size": samples}
 
 
 def _loops(request: dict[str, Any], layers: int) -> bool:
