@@ -35,6 +35,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+OBJECTS = 50_000
+"""New objects after which Python looks for garbage: its own 700 take a twentieth of the time."""
 ALONE = "tests/slurm/verdicts"
 """Where tests are marked `alone`: their own run need not collect all others."""
 
@@ -63,6 +65,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(OBJECTS)
         gc.enable()
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class Storage:
                 found[name] = found.get(name, 0) + 1
         return found
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """A client that has nothing to do with fsspec."""
         import boto3

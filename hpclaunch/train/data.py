@@ -31,6 +31,7 @@ from hpclaunch.train.cached import cache_key
 from hpclaunch.train.hub import explain
 from hpclaunch.train.json_columns import keep_numbers_exact
 from hpclaunch.train.local_data import load_local
+from hpclaunch.train.process import without_scipy
 
 COLUMNS_OF_TEXT = ("text", "prompt", "completion", "chosen", "rejected")
 
@@ -60,7 +61,8 @@ def load_rows(data: Data, objective: Objective, *, chat: bool, check: bool) -> R
     the ranks start). Raises UserError naming the file and line, or the dataset and row.
     """
     keep_numbers_exact()
-    train, held_out = _training_rows(data, objective), _validation_rows(data, objective)
+    with without_scipy():
+        train, held_out = _training_rows(data, objective), _validation_rows(data, objective)
     if len(train.rows) == 0:
         raise UserError(f"{data.name} has no rows in split '{data.split}'", SET_SPLITS)
     shape = detect(train.rows.column_names, data.format, data.name, objective)

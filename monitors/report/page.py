@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -46,13 +47,19 @@ class _Link:
     text: str
 
 
-def render(analysis: Analysis) -> str:
-    """Return the page. Everything that came from files or the caller is escaped."""
-    environment = jinja2.Environment(
+@cache
+def _environment() -> jinja2.Environment:
+    """Return what compiles the templates, once for all pages of a process."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("monitors.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def render(analysis: Analysis) -> str:
+    """Return the page. Everything that came from files or the caller is escaped."""
+    environment = _environment()
 
     def own(name: str) -> Markup:
         """A file of this package, not text from outside: it must not be escaped."""

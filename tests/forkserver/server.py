@@ -43,6 +43,8 @@ LIBRARIES = (
 """What trainings, the launcher and (torch's compiler) bitsandbytes import late."""
 
 
+OBJECTS = 50_000
+"""New objects after which a fork looks for garbage: each time it copies what it looks at."""
 LAUNCHER = "accelerate-launch"
 LOOPBACK = "hpclaunch.train.loopback"
 
@@ -99,6 +101,7 @@ def serve(path: str, what: str, _room: str) -> None:
     """Answer requests until the client is gone."""
     base = base_path()
     PRELOADS[what]()
+    gc.set_threshold(OBJECTS)
     assert threading.active_count() == 1, "forks of a process with threads may hang"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
