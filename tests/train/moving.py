@@ -97,14 +97,20 @@ def _bytes(tensor: torch.Tensor) -> int:
     return number * int(tensor.element_size())
 
 
-def counted(request: dict[str, Any], layers: int) -> tuple[Count, Count]:
-    """Count a micro-batch forward and backward. `request` as `simulate` takes it."""
+def counted(
+    request: dict[str, Any], layers: int, lengths: Sequence[int]
+) -> list[tuple[Count, Count]]:
+    """Count a micro-batch forward and backward at each length. `request` as `simulate` takes it."""
+    made = []
     with sharded_model(request, layers) as model:
-        ids = torch.zeros((1, int(request["seq_len"])), dtype=torch.long)
-        with Counter(request["lora"]["r"]) as counter, counter.fused_attention():
-            with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
-                output = model(input_ids=ids)
-            loss = output.logits.sum()
-            counter.current = counter.backward
-            loss.backward()
-    return counter.forward, counter.backward
+        for length in lengths:
+            ids = torch.zeros((1, length), dtype=torch.long)
+            with Counter(request["lora"]["r"]) as counter, counter.fused_attention():
+                with torch.autocast("cpu", torch.bfloat16, enabled=request["sharding"] == "none"):
+                    output = model(input_ids=ids)
+                loss = output.logits.sum()
+                counter.current = counter.backward
+                loss.backward()
+            model.zero_grad()  # or the next one adds to them
+            made.append((counter.forward, counter.backward))
+    return made
