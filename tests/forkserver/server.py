@@ -63,6 +63,8 @@ def preload() -> None:
                 importlib.import_module(module.name)
         for name in LIBRARIES:
             importlib.import_module(name)
+        conversion_mapping = importlib.import_module("transformers.conversion_mapping")
+        conversion_mapping.get_checkpoint_conversion_mapping("llama")  # compiles all families'
     for name in quiet.SILENT_LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)
     _show_bitsandbytes()
