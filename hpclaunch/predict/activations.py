@@ -13,9 +13,9 @@ from typing import NamedTuple
 from hpclaunch.predict import context, fused
 from hpclaunch.predict.training_step import BF16_BYTES, TrainingStep
 
-BACKWARD_FFN, BACKWARD_HIDDEN = 9, 4
+BACKWARD_FFN, BACKWARD_HIDDEN, BACKWARD_HIDDEN_FULL = 9, 1.5, 4
 """Tensors that the backward pass of a checkpointed layer holds at once. Of a gated MLP, recomputed:
-its two halves, their activation and product, and their gradients."""
+its two halves, their activation and product, and their gradients; a full fine-tune's own beside."""
 SAVED_FFN, SAVED_HIDDEN, SAVED_HIDDEN_FULL = 4, 7.9, 10
 """Tensors that each layer saves for the backward pass without activation checkpointing; a full
 fine-tune also saves the inputs of all matrices, for their gradients (`SAVED_HIDDEN_FULL`). Keys and
@@ -68,7 +68,8 @@ def backward_bytes(training: TrainingStep) -> float:
         held += _keys_bytes(training, _heads_of_keys(training))
     else:
         casts_inputs = not (training.sharding != "none" or full or training.fused_lora)
-        hidden = BACKWARD_HIDDEN + (AUTOCAST_HIDDEN if casts_inputs else 0)
+        hidden = BACKWARD_HIDDEN_FULL if full else BACKWARD_HIDDEN
+        hidden += AUTOCAST_HIDDEN if casts_inputs else 0
         held = BACKWARD_FFN * ffn_bytes + hidden * hidden_bytes
         # Those of every head are among them.
         held -= _keys_bytes(training, model.num_heads - _heads_of_keys(training))

@@ -15,7 +15,7 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "granite"})
 SAVED_FFN, SAVED_HIDDEN = 2, 4.05
 """Tensors that a layer keeps, as wide as the MLP (gate and up) and as the model, beside keys and
 values."""
-BACKWARD_FFN, BACKWARD_HIDDEN = 5, 7.1
+BACKWARD_FFN, BACKWARD_HIDDEN = 5, 5.2
 """Tensors as wide as the MLP and as the model that the backward pass of a checkpointed layer holds
 beside keys and values: fitted to simulated steps of three shapes."""
 RECOMPUTED_FFN = 2

@@ -37,8 +37,9 @@ NF4_SAVED_BYTES = 1.5
 HEAD_ROWS, HEAD_COLUMNS = 4096, 32768
 """Tile of logits that TRL's fused loss works on (trl/kernels/chunked_logprob.py)."""
 
-FORWARD_END_HIDDEN = 5.3
-"""`HIDDEN` tensors beside the layers' inputs at the end of the forward pass."""
+FORWARD_END_HIDDEN, FORWARD_END_HIDDEN_FULL = 4, 5.3
+"""`HIDDEN` tensors beside the layers' inputs at the end of the forward pass: of adapters, of a full
+fine-tune."""
 LAYER_GRADIENTS = 1.5
 """Gradients of a full fine-tune that are unsharded at once, in layers: the layer's own while they
 are computed, and those of the one before, while they are reduce-scattered."""
@@ -179,7 +180,7 @@ def _phases(training: TrainingStep, gradients: float) -> list[_PeakPhase]:
     layer_grads = LAYER_GRADIENTS * layer + experts if full and sharded else 0.0
     reduced = max(0.0, gradients - 2 * (head + layer) / shards) if full else gradients
     head_grad = 3 * output if full else 0.0  # in fp32, then once more in bf16
-    ended = saved + FORWARD_END_HIDDEN * hidden_bytes
+    ended = saved + (FORWARD_END_HIDDEN_FULL if full else FORWARD_END_HIDDEN) * hidden_bytes
     loss = ended + 3 * hidden_bytes + tile + head_grad
     last = stays + again * buffers * layer + layer_grads
     first = stays + again * (layer + head) + layer_grads
