@@ -38,6 +38,7 @@ def test_qlora_of_70b_fits_cards_that_cannot_hold_it_whole(home: Home) -> None:
         assert found["fits"] and found["sharded_loading"]
         assert found["loading_bytes"] < found["memory_bytes"]["total"]
     done = home.call("plan", "llama3-70b-qlora", *hybrid, one, "fsdp.loading=whole")
+    assert "   of all weights: FSDP shards parameters, and these are none" in done.out
     assert done.code == 2 and "each GPU quantizes the whole model while it loads" in done.out
 
 
