@@ -71,6 +71,13 @@ def test_fused_layers_without_activation_checkpointing_as_measured_on_an_h200() 
     assert simulated(measured, **packed) / GIB == pytest.approx(40.15, rel=0.02)
 
 
+def test_fused_layers_run_over_4_bit_weights_too() -> None:
+    case = row("qlora", mask=False, checkpointing=False)
+    fused = memory(replace(load_for(case), fused_lora=True)).tensors
+    assert simulated(case, fused_lora=True) == pytest.approx(fused, rel=0.05)
+    assert fused < 0.8 * memory(load_for(case)).tensors
+
+
 @pytest.mark.parametrize(
     ("method", "every", "layers", "fused"),
     [("lora", 2, 20, True), ("lora", 3, 6, False), ("full", 3, 6, False)],

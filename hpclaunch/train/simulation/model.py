@@ -59,7 +59,7 @@ def build(request: dict[str, Any], layers: int) -> Any:
     from transformers import AutoModelForCausalLM
 
     from hpclaunch.train.kernels import fused_lora
-    from hpclaunch.train.simulation.stand_ins import FourBit, FusedHead
+    from hpclaunch.train.simulation.stand_ins import FusedHead, Linear4bit
 
     config = config_of(request)
     if layers:
@@ -95,7 +95,7 @@ def build(request: dict[str, Any], layers: int) -> Any:
                     if type(child) is torch.nn.Linear and not isinstance(
                         module, torch.nn.ModuleDict
                     ):
-                        setattr(module, name, FourBit(child, double=double_quant))
+                        setattr(module, name, Linear4bit(child, double=double_quant))
     return model
 
 

@@ -16,10 +16,11 @@ NESTED_BLOCK = 256
 """Scales that share a scale, with double quantization."""
 
 
-class FourBit(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+class Linear4bit(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Takes the memory of bitsandbytes' 4-bit layer, which quantizes real values when it is moved.
 
-    Half a byte a weight, stored as bfloat16 so that FSDP shards it; scales on every rank.
+    Half a byte a weight, stored as bfloat16 so that FSDP shards it; scales on every rank. Of its
+    name, so that fused layers take it.
     """
 
     def __init__(self, linear: torch.nn.Linear, *, double: bool) -> None:
@@ -27,6 +28,7 @@ class FourBit(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
+        self.quant_state = linear.out_features, linear.in_features
         number, device = linear.weight.numel(), linear.weight.device
         data = torch.empty((number // 4, 1), dtype=torch.bfloat16, device=device)
         self.weight = torch.nn.Parameter(data, requires_grad=False)
@@ -141,19 +143,25 @@ class NormKernel(torch.autograd.Function):  # type: ignore[misc]  # torch is unt
 def kernels_of_a_gpu() -> Iterator[None]:
     """Let TRL's fused loss and PyTorch's norm allocate what they do on a GPU, by one kernel each.
 
-    Without a GPU they are computed by tensor operations with large temporaries.
+    Without a GPU they are computed by tensor operations with large temporaries. The fused layers
+    write a 4-bit weight out as `Linear4bit` does.
     """
     from trl.kernels import chunked_logprob as head
 
     from hpclaunch.train.kernels import projections
 
     kept = head._forward_tile, head._backward_tile, head._addmm_fp32
-    norm = projections.rms_norm
-    projections.rms_norm = NormKernel.apply
+    norm, dense = projections.rms_norm, projections._dense
+
+    def written_out(weight: torch.Tensor, projection: Any, dtype: torch.dtype) -> torch.Tensor:
+        shape = projection.quant_state
+        return dense(weight, projection, dtype) if shape is None else _whole(weight, *shape)
+
+    projections.rms_norm, projections._dense = NormKernel.apply, written_out
     head._forward_tile = head._backward_tile = lambda *_, **__: None
     head._addmm_fp32 = lambda *_: None
     try:
         yield
     finally:
         head._forward_tile, head._backward_tile, head._addmm_fp32 = kept
-        projections.rms_norm = norm
+        projections.rms_norm, projections._dense = norm, dense
