@@ -131,7 +131,9 @@ def _memory_rows(made: Forecast, simulated: Any) -> list[Row]:
     if made.estimate.training.shards > 1:
         notes["4-bit scales"] = "   of all weights: FSDP shards parameters, and these are none"
     lines: list[Row] = [
-        ("memory", f"{name:<14}{gib(part):>10}{notes.get(name, '')}") for name, part in parts if part
+        ("memory", f"{name:<14}{gib(part):>10}{notes.get(name, '')}")
+        for name, part in parts
+        if part
     ]
     lines.append(("", f"{'total':<14}{gib(memory.total):>10}   peak, {memory.phase}"))
     if made.estimate.loading_bytes > memory.total:

@@ -35,8 +35,12 @@ class Eager(NamedTuple):
 
 EAGER = Eager(saved=6, backward=4, mlp=SAVED_FFN)
 """Softmax gives 32 bits, and once more 16."""
-EAGER_OF = {"gpt_oss": Eager(saved=2, backward=3, mlp=6.5)}
-"""Its softmax stays in 16 bits; its MLP clamps both halves."""
+EAGER_OF = {
+    "gpt_oss": Eager(saved=2, backward=3, mlp=6.5),
+    "gemma2": Eager(saved=8, backward=4, mlp=SAVED_FFN),
+}
+"""gpt-oss's softmax stays in 16 bits, and its MLP clamps both halves; Gemma 2 caps its scores by a
+tanh in 16 bits."""
 AUTOCAST_HIDDEN, AUTOCAST_SAVED_HIDDEN = 11, 4.3
 """More of the `HIDDEN` tensors where autocast casts in place of FSDP (the adapters' inputs): in the
 backward pass, and saved by each layer without activation checkpointing."""

@@ -112,7 +112,7 @@ def _is_of(model: PublishedModel, name: str) -> bool:
 def _is_counted(name: str) -> str:
     sizes = {
         "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 1000,
-        "num_attention_heads": 4, **ARCHITECTURES[name],
+        "num_attention_heads": 4, "num_key_value_heads": 2, **ARCHITECTURES[name],
     }  # fmt: skip
     config = {"model_type": name, **sizes}
     if text_type({"model_type": name}) != name:

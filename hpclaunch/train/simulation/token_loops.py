@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ SHORT = 16
 _PROBES = (64, 128)
 """Lengths of samples of which the operations are counted: whole pieces of those models that loop
 over pieces of a sample."""
+_KERNELS = ("sdpa", "eager")
 _PER_TOKEN = 2
 """Operations of a layer for each further token from which on it loops over tokens."""
 
@@ -49,38 +51,50 @@ def folded(request: dict[str, Any], layers: int) -> dict[str, Any]:
 
 def _loops(request: dict[str, Any], layers: int) -> bool:
     """Return whether a layer loops over tokens, and no attention is in the way."""
-    (few, _), (more, attends) = _operations(request, layers)
+    (few, _), (more, attention) = _operations(request, layers)
     further = max(more[layer] - few[layer] for layer in more)
-    squared = request.get("mask", True) or request.get("attention") == "eager"
-    return further >= _PER_TOKEN * (_PROBES[1] - _PROBES[0]) and not (attends and squared)
+    # Gemma 2 has eager attention unasked.
+    squared = "eager" in attention or (attention and request.get("mask", True))
+    return further >= _PER_TOKEN * (_PROBES[1] - _PROBES[0]) and not squared
 
 
-def _operations(request: dict[str, Any], layers: int) -> list[tuple[Counter[int], bool]]:
+def _operations(request: dict[str, Any], layers: int) -> list[tuple[Counter[int], set[str]]]:
     """Return the operations of each layer in a forward pass over one sample of each length.
 
-    With them, whether the model has attention.
+    With them, by which kernels the model attends, where it has attention.
     """
     found = []
     model = build({**request, "method": "full"}, layers)
-    with FakeTensorMode(), kernel_of_a_gpu(mask=reads_mask(model)), usual_values(model):
+    counted = _Count()
+    with (
+        FakeTensorMode(),
+        kernel_of_a_gpu(mask=reads_mask(model)),
+        usual_values(model),
+        _noting(counted),
+    ):
         materialize(model)
         model.train()
-        made, counted = masks["sdpa"], _Count()
-
-        def noted(*values: Any, **options: Any) -> Any:
-            counted.attends = True
-            return made(*values, **options)
-
-        masks["sdpa"] = noted
         with contextlib.suppress(LookupError):
             for number, layer in enumerate(decoder_layers(model, layers)):
                 layer.register_forward_pre_hook(lambda *_, number=number: counted.enter(number))
         for tokens in _PROBES:
-            counted.operations = Counter()
+            counted.begin()
             with torch.no_grad(), counted:
                 model(input_ids=torch.zeros((1, tokens), dtype=torch.long))
-            found.append((counted.operations, counted.attends))
+            found.append((counted.operations, counted.attention))
     return found
+
+
+@contextlib.contextmanager
+def _noting(counted: _Count) -> Iterator[None]:
+    """Note by which kernels a model attends: it asks for their masks."""
+    kept = {kernel: masks[kernel] for kernel in _KERNELS}
+    for kernel, mask in kept.items():
+        masks[kernel] = counted.noting(kernel, mask)
+    try:
+        yield
+    finally:
+        masks.update(kept)
 
 
 class _Count(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
@@ -88,9 +102,22 @@ class _Count(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
 
     def __init__(self) -> None:
         super().__init__()
+        self.attention: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count anew, before the first layer."""
         self.operations: Counter[int] = Counter()
-        self.attends = False
         self._layer = -1
+
+    def noting(self, kernel: str, mask: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function for a kernel's mask, by which it is seen that the model attends."""
+
+        def noted(*values: Any, **options: Any) -> Any:
+            self.attention.add(kernel)
+            return mask(*values, **options)
+
+        return noted
 
     def enter(self, layer: int) -> None:
         """Count for another layer from now on."""
