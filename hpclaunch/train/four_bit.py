@@ -1,18 +1,8 @@
-"""4-bit layers on CPUs: weights stay in the form that FSDP shards, kernels are not compiled."""
+"""4-bit layers on CPUs: their weights stay in the form that FSDP shards."""
 
 from __future__ import annotations
 
 from typing import Any
-
-
-def run_uncompiled() -> None:
-    """Have bitsandbytes run its kernels for CPUs as they are written.
-
-    It would compile each for each shape of a weight, with g++: 20 s at the first start.
-    """
-    import torch._dynamo
-
-    torch._dynamo.config.disable = True
 
 
 def keep_unpacked(model: Any) -> None:

@@ -16,7 +16,7 @@ from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
 from hpclaunch.recipe.zero import check_zero_model, under_deepspeed
 from hpclaunch.train import attention, template, tiny_llama
-from hpclaunch.train.four_bit import keep_unpacked, run_uncompiled
+from hpclaunch.train.four_bit import keep_unpacked
 from hpclaunch.train.hub import explain
 from hpclaunch.train.loading import way as loading
 from hpclaunch.train.routers import left_out_of_adapters
@@ -111,8 +111,6 @@ def load_model(
         attention.register_varlen()
     if recipe.method.kind == "qlora":
         options["quantization_config"] = quantization(recipe.method.quantization, dtype)
-        if not (torch.cuda.is_available() or recipe.performance.compile):
-            run_uncompiled()
 
     scores = recipe.objective_spec.scores
     kind = model_class(scores, options)
