@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from tests.forkserver.fixtures import forked_trainings
+from tests.forkserver.server import OBJECTS
 from tests.slurm.fixtures import forks, slurm, user
 from tests.slurm.table import Table, Verdicts
 
@@ -35,8 +36,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
-OBJECTS = 50_000
-"""New objects after which Python looks for garbage: its own 700 take a twentieth of the time."""
 ALONE = "tests/slurm/verdicts"
 """Where tests are marked `alone`: their own run need not collect all others."""
 

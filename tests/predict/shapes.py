@@ -41,6 +41,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_local_experts": 8, "num_experts_per_tok": 2,
         "vocab_size": 32000, "tie_word_embeddings": False,
     },
+    "small-capped": {
+        "model_type": "gemma2", "hidden_size": 1024, "intermediate_size": 3584,
+        "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4,
+        "head_dim": 128, "vocab_size": 32000, "tie_word_embeddings": True,
+    },
     "small-sinks": {
         "model_type": "gpt_oss", "hidden_size": 640, "intermediate_size": 640,
         "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 2,
