@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from tests.audit import verdict
-from tests.lock import CONSTRAINTS, DEV, NO_HASH, ROOT, TRAIN, pins, without_builds
+from tests.lock import CONSTRAINTS, DEV, NO_HASH, ROOT, TRAIN, oldest_python, pins, without_builds
 
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
@@ -33,6 +36,19 @@ def test_every_direct_dependency_is_locked() -> None:
     assert names(extras, "base", "train") - set(pins(TRAIN.read_text())) == {"torch"}
     assert names(extras, "base", "train", "dev") - set(pins(DEV.read_text())) == {"torch"}
     assert names(extras, *extras) <= set(pins(CONSTRAINTS.read_text()))
+
+
+def test_the_oldest_python_can_install_what_is_locked() -> None:
+    """Debian 12 has 3.11.2, and a package may ask for 3.11.5."""
+    locked = set(pins(DEV.read_text()))
+    installed = [(each, canonicalize_name(each.name)) for each in metadata.distributions()]
+    refused = [
+        f"{name} {each.version} wants {each.metadata['Requires-Python']}"
+        for each, name in installed
+        if name in locked
+        and not SpecifierSet(each.metadata["Requires-Python"] or "").contains(oldest_python())
+    ]
+    assert not refused
 
 
 @pytest.mark.parametrize("lock", [TRAIN, DEV])
