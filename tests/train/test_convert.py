@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
+import io
 import json
 import pickle
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +51,22 @@ def pickled(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_pickled_checkpoint_is_converted_on_request(pickled: Path) -> None:
+class _EarlierPython(pickle.Pickler):
+    """Writes a member of an enumeration by its name, as Python 3.11.2 does."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, enum.Enum):
+            return NotImplemented
+        return getattr, (type(value), value.name)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_pickled_checkpoint_is_converted_on_request(pickled: Path, by_name: bool) -> None:
+    if by_name:
+        index, written = pickled / "optimizer_0/.metadata", io.BytesIO()
+        _EarlierPython(written).dump(pickle.loads(index.read_bytes()))  # noqa: S301 - our own
+        index.write_bytes(written.getvalue())
+        assert b"getattr" in index.read_bytes()
     expected = (random.random(), float(np.random.rand()))  # noqa: S311 - what is tested
     assert "holds pickles" in str(manifest.find_damage(pickled))
     convert(pickled)
