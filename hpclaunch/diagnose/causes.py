@@ -11,7 +11,8 @@ from typing import cast
 
 from hpclaunch.diagnose.cause import Cause, Diagnosis, masked
 from hpclaunch.diagnose.failure import Failure
-from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, UNKNOWN, KnownCause
+from hpclaunch.diagnose.known_cause import KnownCause
+from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, UNKNOWN
 from hpclaunch.diagnose.rules import no_failure
 from hpclaunch.diagnose.rules.one_line import shown_by_a_line
 from hpclaunch.diagnose.run_evidence import RunEvidence, gather

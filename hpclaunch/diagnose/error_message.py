@@ -9,6 +9,7 @@ _IN_FILE = re.compile(r'in "[^"]+", line \d+')
 """Where parsers say, below what they met, in which file it stands."""
 _ITEM = re.compile(r"[-*•] |[A-Z][\w ]+, |[^.]*\[type=")
 """What an error lists below its first line."""
+_BULLETS = ("- ", "* ")
 ITEMS = 3
 """Most lines of such a list that are shown with it."""
 
@@ -21,7 +22,9 @@ def with_lines_below(plain: list[str], at: int, error: str) -> str:
     """
     below = [line.strip() for line in plain[at + 1 : at + 6] if re.search(r"\w{2}", line)]
     if error.endswith(":"):
-        return f"{error} {below[0] if below else ''}".strip()
+        more = next((n for n, line in enumerate(below) if n and not _ITEM.match(line)), len(below))
+        listed = below[: min(more, ITEMS)] if below and below[0][:2] in _BULLETS else below[:1]
+        return " ".join([error, *listed])
     place = next((n for n, line in enumerate(below) if _IN_FILE.match(line)), None)
     if place is not None:
         return " ".join([error, *below[: place + 1]])

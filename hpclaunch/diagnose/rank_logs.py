@@ -46,7 +46,8 @@ _OF_WORKER = re.compile(
 _SUBPROCESS = re.compile(r"^(?:Process \S+-\d+:|Exception in thread QueueFeederThread)")
 """How the traceback of a process that a rank has started begins, or of what feeds its queue."""
 _ABORTING = re.compile(
-    r"(?:^|\]:)\[[EF]\d{3,4} |\[[EF] \w+\.cpp|terminate called|Fatal Python error"
+    r"(?:^|\]:)\[[EF]\d{3,4} |\[[EF] \w+\.cpp|terminate called|Fatal Python error|^:0:\w+\.cpp +:"
+    r"|(?:HW Exception|Memory access fault) by GPU|\|CCL_ERROR\|"
 )
 
 

@@ -1,16 +1,17 @@
 """Every cause that `why` knows: one entry each, with its rule, the phrases it is known by, flags.
 
 A new cause is an entry here and its phrases in `diagnose/phrases/`. Where one line shows it, the
-entry holds the headline and the fix; else its rule in `diagnose/rules/` returns them, with the
-lines that show it. The order
+entry stands in `one_line_causes` with headline and fix; else its rule in `diagnose/rules/` returns
+them, with the lines that show it. The order
 decides: the first rule that fits is the cause, the rules after it are shown as seen beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
+from hpclaunch.diagnose import one_line_causes as one_line
+from hpclaunch.diagnose.known_cause import KnownCause
 from hpclaunch.diagnose.phrases import (
     Phrases,
     devices,
@@ -21,37 +22,6 @@ from hpclaunch.diagnose.phrases import (
     network,
     software,
 )
-from hpclaunch.frozen import frozen
-
-
-@frozen
-class KnownCause:
-    """One cause: its rule, what its lines look like, and how it relates to others."""
-
-    kind: str
-    """What a script goes by: `gpu-memory`, `time-limit`, `peer-lost`, ..."""
-    rule: str = ""
-    """Module and function within `diagnose/rules`: takes RunEvidence, returns Cause or None."""
-    phrases: Mapping[str, Phrases] = field(default_factory=dict)
-    """Phrases by the name that rules ask for them."""
-    headline: str = ""
-    """Of a cause that one line of the rank that failed first shows: it needs no rule."""
-    steps: tuple[str, ...] = ()
-    """The fix of such a cause; how to resume follows by itself."""
-    decided: bool = False
-    """It came from outside: what the ranks said before it is shown beside it."""
-    general: bool = False
-    """It is seen whenever a rank fails: beside a more precise one it adds nothing."""
-    node_fault: bool = False
-    """It may lie with the node; an exception, memory, a disk or the hub fail anywhere."""
-    collateral: bool = False
-    """A rank prints its phrases when a peer is dead or slow: it did not begin there."""
-
-    @property
-    def name(self) -> str:
-        """The rule, or the kind of a cause without one: no two entries share it."""
-        return self.rule or self.kind
-
 
 NO_FAILURE = (
     KnownCause("written", "no_failure.written"),
@@ -85,61 +55,21 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("locked-memory", "limits.locked_memory", limits.LOCKED_MEMORY, node_fault=True),
     KnownCause("shared-memory", "limits.shared_memory", limits.SHARED_MEMORY),
     KnownCause("process-limit", "limits.processes", limits.PROCESS_LIMIT),
-    KnownCause(
-        "open-files",
-        phrases=limits.OPEN_FILES,
-        headline="too many files are open",
-        steps=(
-            "allow more in the job: ulimit -n $(ulimit -Hn)",
-            "torch.multiprocessing.set_sharing_strategy('file_system') keeps none open for the "
-            "tensors of loader workers",
-        ),
-    ),
+    one_line.OPEN_FILES,
     KnownCause("host-memory", "memory.host", limits.HOST_MEMORY),
     # What the user's reward function raised: a missing file there is no missing file of the run.
     KnownCause("reward-function", "program.reward_function"),
     # What was not there, or was refused: disks come before what they break.
     KnownCause("not-shared", "storage.not_shared", jobs.NOT_SHARED),
-    KnownCause(
-        "no-pmi",
-        phrases=jobs.NO_PMI,
-        headline="MPI does not find Slurm's process manager (PMI)",
-        steps=("start the ranks with a PMI that this MPI knows: srun --mpi=list, then --mpi=pmix",),
-    ),
-    KnownCause(
-        "step-refused",
-        phrases=jobs.STEP_REFUSED,
-        headline="srun asks for what the job does not have",
-        steps=(
-            "compare the options of srun in the script (--ntasks, --cpus-per-task, --cpu-bind, "
-            "--mem, --gres) with those of the job: scontrol show job shows what it has",
-        ),
-    ),
+    *one_line.OF_SRUN,
     KnownCause("not-launched", "slurm.not_launched", jobs.NOT_LAUNCHED, node_fault=True),
-    KnownCause(
-        "no-controller",
-        phrases=jobs.NO_CONTROLLER,
-        headline="Slurm's controller did not answer",
-        steps=(
-            "it was down, or too busy: sinfo and scontrol ping show whether it is back",
-            "tell your site's support if it comes again: the node must reach it too",
-        ),
-    ),
+    one_line.NO_CONTROLLER,
     KnownCause("container", "containers.not_created", jobs.CONTAINER),
     KnownCause("no-module", "inputs.no_module", jobs.NO_MODULE),
     KnownCause("no-environment", "inputs.no_environment", jobs.NO_ENVIRONMENT),
     KnownCause("no-environment", "inputs.not_active", jobs.NOT_ACTIVE),
     KnownCause("quota", "storage.quota", files.QUOTA),
-    KnownCause(
-        "file-size",
-        phrases=files.TOO_LARGE,
-        headline="a file became larger than the file system, or a limit, allows",
-        steps=(
-            "the limit in the job: ulimit -f must say unlimited; on Lustre one stripe has one too: "
-            "lfs setstripe -c -1 on the folder",
-            "smaller files: max_shard_size of save_pretrained",
-        ),
-    ),
+    *one_line.OF_FILES,
     KnownCause("disk-full", "storage.full", files.DISK_FULL),
     KnownCause("shared-cache", "storage.shared_cache"),
     KnownCause("file-system", "storage.broken", files.FILE_SYSTEM),
@@ -172,22 +102,13 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("not-found", "hub.not_found", hub.NOT_FOUND),
     KnownCause("no-access", "hub.no_access", hub.NO_ACCESS),
     KnownCause("calibration", "inputs.calibration", files.CALIBRATION),
+    *one_line.OF_DATA,
     KnownCause("bad-data", "inputs.bad_row", files.BAD_DATA),
     KnownCause("no-column", "inputs.no_column"),
     KnownCause("no-gpu", "devices.missing", devices.NO_GPU, node_fault=True),
-    KnownCause("cuda-mismatch", "devices.driver", devices.CUDA_MISMATCH, node_fault=True),
+    KnownCause("cuda-mismatch", "driver.mismatch", devices.CUDA_MISMATCH, node_fault=True),
     KnownCause("old-gpu", "devices.too_old", devices.OLD_GPU),
-    KnownCause(
-        "no-peer-access",
-        phrases=devices.NO_PEER_ACCESS,
-        headline="the GPUs of the node cannot read each other's memory (no peer-to-peer access)",
-        steps=(
-            "NCCL_P2P_DISABLE=1 in the job lets NCCL go through the host's memory; it must reach "
-            "the ranks' own processes",
-            "which GPUs can: nvidia-smi topo -p2p r on the node; a virtual machine, or IOMMU and "
-            "ACS of the host, may forbid it",
-        ),
-    ),
+    *one_line.BETWEEN_GPUS,
     KnownCause("port-taken", "meeting.port", network.PORT_TAKEN),
     KnownCause("no-interface", "nccl.no_interface", network.NO_INTERFACE, node_fault=True),
     KnownCause("no-network-plugin", "nccl.no_plugin", network.NO_PLUGIN, node_fault=True),
@@ -203,31 +124,14 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
     KnownCause("no-chat-template", "chat.no_template", software.CHAT),
     KnownCause("chat-template", "chat.refused"),
-    KnownCause(
-        "no-gradient",
-        phrases=software.NO_GRADIENT,
-        headline="no gradient leads from the loss to anything that is trained",
-        steps=(
-            "see what is trainable: model.print_trainable_parameters(), or requires_grad of the "
-            "parameters",
-            "with gradient checkpointing over frozen weights: model.enable_input_require_grads(), "
-            "or gradient_checkpointing_kwargs={'use_reentrant': False}",
-        ),
-    ),
+    *one_line.OF_TRAINING,
     KnownCause("dtypes", "training.dtypes", software.DTYPES),
     KnownCause("mixed-sharding", "training.mixed_sharding", software.MIXED_SHARDING),
     KnownCause("marked-twice", "training.marked_twice", software.MARKED_TWICE),
     KnownCause("not-picklable", "training.not_picklable", software.NOT_PICKLABLE),
+    *one_line.OF_PACKAGES,
     KnownCause("no-package", "packages.missing", software.NO_PACKAGE),
-    KnownCause(
-        "index",
-        phrases=devices.OUTSIDE,
-        headline="a token is outside the vocabulary of the embedding",
-        steps=(
-            "compare the tokenizer's length with the model's: model.resize_token_embeddings(len("
-            "tokenizer)); longer texts than the model has positions do the same",
-        ),
-    ),
+    one_line.INDEX,
     KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),

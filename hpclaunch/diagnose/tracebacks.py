@@ -64,6 +64,8 @@ _CLEANING = re.compile(
     r"close|clean|finish|destroy|shut_?down|stop|join|exit|teardown|finali[sz]e|log"
 )
 """Functions that are called on the way out, too."""
+_AT_EXIT = {"_run_finalizers", "_exit_function", "_exitfunc", "_shutdown", "_python_exit"}
+"""Functions of Python's own that call what is left to do as a process ends, and go on after it."""
 _LAUNCHERS = ("SignalException", "ChildFailedError")
 _LAUNCHED = re.compile(r"Command '\[?'?\S*/python[\d.]*'?,? .*returned non-zero exit status")
 """How accelerate ends whose program, a Python one, has failed."""
@@ -149,7 +151,7 @@ def _tracebacks(plain: list[str]) -> Iterator[Traceback]:
         own = at < end and _is_own(plain, header, at)
         error = with_lines_below(plain, at, error)
         orphan = _is_orphan(plain, header, at)
-        weak = _is_weak(first) or orphan
+        weak = _is_weak(first) or orphan or _at_exit(plain, header, at)
         yield Traceback(begin, at, end, error, weak, own, of_main and not orphan)
 
 
@@ -203,6 +205,14 @@ def _is_orphan(plain: list[str], header: int, at: int) -> bool:
     """Return whether a process that was started heard nothing from its parent: that one failed."""
     return plain[at].startswith("EOFError") and any(
         _SPAWNED.search(file) for file, _, _ in _frames(plain, header, at)
+    )
+
+
+def _at_exit(plain: list[str], header: int, at: int) -> bool:
+    """Return whether it was met in what Python itself does as a process ends."""
+    return any(
+        name in _AT_EXIT and _NOT_OWN.search(file)
+        for file, name, _ in _frames(plain, header, at)[:1]
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hpclaunch.diagnose.causes import rule_of
-from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, PHRASES, UNKNOWN, KnownCause
+from hpclaunch.diagnose.known_cause import KnownCause
+from hpclaunch.diagnose.registry import CAUSES, NO_FAILURE, PHRASES, UNKNOWN
 from hpclaunch.run.folder import RunFolder
 from tests.diagnose.failed_runs import FailedRun, gathered
 from tests.diagnose.stories import STORIES

@@ -17,6 +17,7 @@ step that was reached, `trainer:` says that it is no user's program.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -150,7 +151,7 @@ def all_cases() -> list[Case]:
 
 
 def _cases(file: Path) -> Iterator[Case]:
-    for part in file.read_text(encoding="utf-8").split("=== ")[1:]:
+    for part in re.split("(?m)^=== ", file.read_text(encoding="utf-8"))[1:]:
         head, _, log = part.partition("\n---\n")
         name, *rest = head.splitlines()
         told = {key: value for key, _, value in (line.partition(": ") for line in rest)}

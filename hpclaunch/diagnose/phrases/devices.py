@@ -8,6 +8,7 @@ GPU_ERROR: Family = {
     "xid": phrases("NVRM: Xid", "Xid (PCI", anywhere=True),
     "gpu_lost": phrases(
         "has fallen off the bus", "GPU is lost", "ncorrectable ECC error",
+        "HW Exception by GPU node", "UR_RESULT_ERROR_DEVICE_LOST", "ZE_RESULT_ERROR_DEVICE_LOST",
         "ncorrectable NVLink error", "cudaErrorECCUncorrectable",
         anywhere=True,
     ),
@@ -45,11 +46,17 @@ GPU_MEMORY: Family = {
         "Error out of memory at line", "No available memory for the cache blocks",
         "larger than the available KV cache memory", "on startup is less than desired GPU memory",
         "RESOURCE_EXHAUSTED: Out of memory", "OOM when allocating tensor with shape",
+        "RESULT_ERROR_OUT_OF_DEVICE_MEMORY", "Available Free mem : 0 MB", "hipErrorOutOfMemory",
         confirmed=r"(?m)^(?!.*(?:(?:ray\.exceptions|java\.lang)\.OutOfMemoryError"
         r"|has no attribute))",
     )
 }  # fmt: skip
-NO_PEER_ACCESS: Family = {"no_peer_access": phrases("peer access is not supported between")}
+NO_PEER_ACCESS: Family = {
+    "no_peer_access": phrases(
+        "peer access is not supported between", "cudaIpcOpenMemHandle", "cuIpcOpenMemHandle",
+        "cuMemImportFromShareableHandle",
+    )
+}  # fmt: skip
 OLD_GPU: Family = {
     "old_gpu": phrases(
         "only supports Ampere GPUs or newer", "only supports Turing GPUs or newer",
@@ -67,15 +74,17 @@ NO_GPU: Family = {
         "Found no NVIDIA driver", "no CUDA-capable device", " were asked for",
         "has fewer GPUs than", "torch.cuda.is_available() is False",
         "CUDA driver initialization failed", "couldn't communicate with the NVIDIA driver",
-        "CUDA unknown error - this may be due to",
-        confirmed=r"GPU|CUDA|NVIDIA|cuda",
-    )
+        "CUDA unknown error - this may be due to", "No HIP GPUs are available", "no GPUs found!",
+        "accelerator device when none is available", "doesn't have NCCL built in",
+        confirmed=r"GPU|CUDA|NVIDIA|cuda|NCCL|accelerator",
+    ),
+    "nvml_refused": phrases("Failed to initialize NVML: Insufficient Permissions"),
 }  # fmt: skip
 CUDA_MISMATCH: Family = {
     "driver": phrases(
         "driver on your system is too old", "CUDA driver version is insufficient",
         "no kernel image is available", "invalid device function", "unsupported toolchain",
-        "forward compatibility was attempted",
+        "forward compatibility was attempted", "device kernel image is invalid",
         "Driver/library version mismatch", "unsupported display driver",
         "not compatible with the current PyTorch installation",
         "invalid value for --gpu-architecture", "is not defined for option 'gpu-name'",

@@ -8,6 +8,8 @@ _NO_NETWORK = r"(?m)^(?!.*(?:NET/|NCCL|ibv_|c10d|TCPStore|[Ss]ocket|gloo|libfabr
 """The network between nodes has the same words for what it cannot do."""
 QUOTA: Family = {"quota": phrases("Disk quota exceeded", "[Errno 122]", "os error 122")}
 TOO_LARGE: Family = {"too_large": phrases("[Errno 27]", "os error 27)", "File too large")}
+LONG_NAME: Family = {"long_name": phrases("File name too long", "[Errno 36]", "os error 36)")}
+NO_FOLDER: Family = {"no_folder": phrases("[Errno 20] Not a directory", "os error 20)")}
 DISK_FULL: Family = {
     "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
     "torn_write": phrases(
@@ -33,7 +35,7 @@ FILE_SYSTEM: Family = {
         "[Errno 524]",
         "unable to lock file",
     ),
-    "busy_file": phrases("[Errno 16] Device or resource busy: '/"),
+    "busy_file": phrases("[Errno 16] Device or resource busy: '/", "[Errno 26] Text file busy: '/"),
     "slow_disk": phrases("[Errno 110] Connection timed out: '/", "Connection timed out (os error"),
     "io_error": phrases(
         "Input/output error", "[Errno 5]", "os error 5)", "Remote I/O error", confirmed=_NO_NETWORK
@@ -51,8 +53,9 @@ MISSING_FILE: Family = {
         "does not appear to have a file named", "Repo id must be in the form", "Repo id must use",
         "Incorrect path_or_model_id", "Unable to find '/", "FileNotFoundError: ",
         "can't open file '", "Can't find a valid checkpoint at", "o valid checkpoint found in",
-        confirmed=r"valid checkpoint|FileNotFoundError|OSError|EnvironmentError|HFValidationError"
-        r"|can't open file",
+        "data files found in /", "doesn't contain any data files",
+        confirmed=r"valid checkpoint|Files?NotFoundError|EmptyDatasetError|OSError"
+        r"|EnvironmentError|HFValidationError|can't open file",
     )
 }  # fmt: skip
 TORN_FILE: Family = {
@@ -85,6 +88,20 @@ BAD_DATA: Family = {
         "because column names don't match",
         "new columns (", "missing columns (", "Parquet magic bytes not found",
         confirmed=r"(?m)^(?!.*(?:offset overflow|while concatenating))",
+    )
+}  # fmt: skip
+ARROW_LIMIT: Family = {
+    "arrow_limit": phrases(
+        "Try to reduce writer_batch_size", "offset overflow while concatenating",
+        "not implemented for chunked array outputs", "straddling object straddles",
+        "array cannot contain more than",
+        confirmed=r"OverflowError: |\bArrow\w+: ",
+    )
+}  # fmt: skip
+EMPTY_DATA: Family = {
+    "empty_data": phrases(
+        "is out of bounds for size 0", "got num_samples=0",
+        confirmed=r"(?:IndexError: Invalid key: \d+|ValueError: num_samples) ",
     )
 }  # fmt: skip
 CALIBRATION: Family = {"calibration": phrases("not positive-definite", "not positive definite")}

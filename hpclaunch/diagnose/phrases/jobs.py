@@ -23,11 +23,13 @@ PREEMPTED: Family = {"preempted": phrases("DUE TO PREEMPTION", anywhere=True)}
 TIME_LIMIT: Family = {"time_limit": phrases("DUE TO TIME LIMIT", anywhere=True)}
 NOT_LAUNCHED: Family = {
     "not_launched": phrases(
-        "Task launch for ", confirmed=r"srun: error: Task launch for \S+ failed on node \S+: "
+        "Task launch for ", "timeout waiting for task launch",
+        confirmed=r"srun: error: (?:Task launch for \S+ failed on node \S+: |timeout waiting)",
     ),
     "not_set_up": phrases(
         "container_p_join: ", "container_g_join failed", "Slurmd could not ", "task_g_pre_launch",
         "nable to create cgroup", "nable to add pids to", "xcgroup_", "slurm_script: No such file",
+        "TaskProlog failed",
         confirmed=r"^(?: *\d+: )?slurmstepd\S*: error: ",
     ),
 }  # fmt: skip
@@ -94,6 +96,17 @@ STEP_REFUSED: Family = {
         confirmed=r"^(?:\S+: )*srun: error: Unable to create step.*(?:More processors"
         r"|Requested node config|cpu bind|Memory required|Invalid generic resource"
         r"|Node count|Invalid Trackable)",
+    )
+}  # fmt: skip
+TWO_MEMORIES: Family = {
+    "two_memories": phrases(
+        "mutually exclusive", confirmed=r"^(?:\S+: )*(?:srun|sbatch): (?:fatal|error): .*MEM_PER"
+    )
+}
+NO_PYXIS: Family = {
+    "no_pyxis": phrases(
+        "unrecognized option '--container-", "unrecognized option '--no-container-",
+        confirmed=r"^(?:\S+: )*srun: ",
     )
 }  # fmt: skip
 SCRIPT: Family = {

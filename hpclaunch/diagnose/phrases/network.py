@@ -14,6 +14,17 @@ NO_INTERFACE: Family = {
         "nvalid network interface",
     )
 }  # fmt: skip
+TOPOLOGY: Family = {
+    "topology": phrases(
+        " of node ", "XML topology file",
+        confirmed=r"Attribute \S+ of node \S+ not found|Could not open XML topology",
+    )
+}  # fmt: skip
+NO_BACKEND: Family = {
+    "no_backend": phrases(
+        "No backend type associated with device type", "requires backend supporting cpu tensors"
+    )
+}
 NCCL_VERSIONS: Family = {
     "nccl_versions": phrases("Mismatched NCCL version", "ismatched NCCL versions")
 }

@@ -46,8 +46,8 @@ PACKAGE_INDEX: Family = {
 OLD_PACKAGE: Family = {
     "old_package": phrases(
         "does not recognize this architecture", "data did not match any variant of untagged enum",
-        "is not currently imported", "`rope_scaling` must be a dictionary",
-        "`rope_scaling` must be", "unknown field `",
+        "is not currently imported", "Available feature types: ",
+        "`rope_scaling` must be a dictionary", "`rope_scaling` must be", "unknown field `",
     )
 }  # fmt: skip
 ASCII: Family = {
@@ -88,7 +88,28 @@ NO_PACKAGE: Family = {
         r"|ValueError: .*(?:not installed|pip install))|library but it was not found",
     )
 }  # fmt: skip
-NO_GRADIENT: Family = {"no_gradient": phrases("does not require grad and does not have a grad_fn")}
+NO_CODEC: Family = {
+    "no_codec": phrases("Compression type ", confirmed=r"ValueError: Compression type \S+ not supp")
+}
+FSSPEC: Family = {"fsspec": phrases("NotImplementedError: Loading a dataset cached in a ")}
+NO_GRADIENT: Family = {
+    "no_gradient": phrases(
+        "does not require grad and does not have a grad_fn", "No inf checks were recorded"
+    )
+}
+NO_SHARDING_RULE: Family = {
+    "no_sharding_rule": phrases("does not have a sharding strategy registered")
+}
+QUANT_STORAGE: Family = {
+    "quant_storage": phrases(
+        "Cannot flatten integer dtype tensors", "Must flatten tensors with uniform dtype",
+        confirmed=r"integer dtype|\bu?int8\b",
+    )
+}  # fmt: skip
+SHARDED_WEIGHT: Family = {"sharded_weight": phrases("RuntimeError: 'weight' must be 2-D")}
+META_WEIGHTS: Family = {
+    "meta_weights": phrases("is on the meta device, we need a", "Cannot copy out of meta tensor")
+}
 DTYPES: Family = {
     "dtypes": phrases(
         "Attempting to unscale FP16 gradients", "must have the same dtype",

@@ -1,19 +1,17 @@
-"""GPUs that are busy, missing, given twice, or do not fit their driver."""
+"""GPUs that are busy, missing, given twice or too old, and what fails on them."""
 
 from __future__ import annotations
 
 import re
 
-from hpclaunch.diagnose import patterns
-from hpclaunch.diagnose.cause import Cause, Clue
+from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
-_OF_GPU = re.compile(r"cuda|nccl|gpu\b|gpus\b|cublas|cudnn", re.IGNORECASE)
-
-
-_NO_KERNELS = re.compile(r"no kernel image|device function|not compatible|gpu-(?:arch|name)")
-_INDEXED = re.compile(r"device-side assert|illegal memory|illegal address|misaligned|unspecified")
+_INDEXED = re.compile(r"device-side assert|illegal memory|illegal address|unspecified")
+_OF_KERNEL = re.compile(r"misaligned address|illegal instruction|invalid program counter")
+"""What a kernel does that was compiled, or called, wrongly."""
+_WATCHDOG = re.compile(r"^\[[EF]\d{3,4} .*terminated with exception: ")
 _OF_DEVICE = re.compile(r"assert|CUBLAS_STATUS|unspecified launch|illegal")
 _OUTSIDE = re.compile(r"out of bounds|srcIndex < |ind_dim_size|t < n_classes|cur_target < ")
 """How CUDA's kernels assert that an index lies within its table."""
@@ -119,7 +117,7 @@ def missing(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     rank, host = advice.who(evidence, line)
-    built = "not compiled with CUDA" in line.text
+    built = "not compiled with CUDA" in line.text or "NCCL built in" in line.text
     headline = "this PyTorch is built without CUDA" if built else f"no usable GPU: {line.text}"
     if "CUDA unknown error" in line.text:
         steps = (
@@ -129,63 +127,22 @@ def missing(evidence: RunEvidence) -> Cause | None:
             advice.elsewhere(evidence, host),
         )
         return Cause(f"CUDA does not start on the node: {line.text}", steps, (line,), rank, host)
+    nvml = (
+        "NVML may not read the GPUs: see ls -l /dev/nvidia* on the node; tell your site's support",
+    )
     container = ("in a container of Apptainer the driver is there with --nv alone",)
     steps = (
         ("install a PyTorch for CUDA in the job's environment, or name another by --venv",)
         if built
         else (
             "see that the job asks for GPUs (--gpus and --gpu of hpclaunch sbatch)",
-            "see that CUDA_VISIBLE_DEVICES is not set in your shell's start-up files",
+            "see that CUDA_VISIBLE_DEVICES (of AMD's GPUs ROCR_ and HIP_VISIBLE_DEVICES) is not "
+            "set in your shell's start-up files",
+            *(nvml if evidence.matching_lines("nvml_refused") else ()),
             *(container if evidence.record.program else ()),
         )
     )
     return Cause(headline, steps, (line,), rank, host)
-
-
-def driver(evidence: RunEvidence) -> Cause | None:
-    """PyTorch, the CUDA it is built for, the driver and the GPU do not fit each other."""
-    line = evidence.root_cause_line("driver")
-    if line is None and _OF_GPU.search(evidence.last_words):
-        line = evidence.context_line("driver") or _reported_by_tool(evidence)
-    if line is None:
-        return None
-    rank, host = advice.who(evidence, line)
-    kernels = _NO_KERNELS.search(line.text) is not None
-    broken = "Driver/library" in line.text or "unsupported display" in line.text
-    headline = "the driver is too old for this PyTorch's CUDA"
-    steps: tuple[str, ...] = (
-        "install a PyTorch built for the node's CUDA (nvidia-smi there shows the highest it takes)",
-        "or load a module that brings one (see module avail; --module of hpclaunch sbatch)",
-    )
-    if kernels:
-        headline = "this PyTorch has no code for this GPU"
-        headline += f": {line.text}" if "HIP" in line.text else ""
-    elif broken:
-        headline = "the driver on the node and its libraries are of two versions"
-        steps = ("tell your site's support: the node must be restarted or its driver loaded anew",
-                 advice.elsewhere(evidence, host))  # fmt: skip
-    if "Error 803" in line.text or "display driver" in line.text:
-        steps = (
-            "see whether a module or LD_LIBRARY_PATH brings another libcuda.so than the driver's "
-            "(a folder compat is one): ldconfig -p and echo $LD_LIBRARY_PATH in the job",
-            *steps,
-        )
-    elif not kernels and _others_run(evidence, host):
-        steps = (f"the other nodes of the job did not fail so: {host} has an older driver",
-                 advice.elsewhere(evidence, host), *steps)  # fmt: skip
-    return Cause(headline, steps, (line,), rank, host)
-
-
-def _others_run(evidence: RunEvidence, host: str | None) -> bool:
-    """Return whether one node of several alone met it."""
-    hosts = {rank.host for rank in evidence.ranks if patterns.has("driver", rank.text)}
-    return evidence.record.nodes > 1 and host is not None and hosts == {host}
-
-
-def _reported_by_tool(evidence: RunEvidence) -> Clue | None:
-    """Return what nvidia-smi or NVML said of a driver that its library does not fit."""
-    lines = (line for line in evidence.matching_lines("driver") if "Driver/library" in line.text)
-    return next((line for line in lines if not evidence.log.went_on(line)), None)
 
 
 def too_old(evidence: RunEvidence) -> Cause | None:
@@ -208,9 +165,12 @@ def fault(evidence: RunEvidence) -> Cause | None:
         "CUDA_LAUNCH_BLOCKING=1 in the job makes the traceback name the operation",
         *(["an index outside its table is the usual reason (tokens beyond the embedding)"]
           * (_INDEXED.search(line.text) is not None)),
+        *(["kernels that are not PyTorch's own do this where they are given what they do not take: "
+           "leave FlashAttention (attn_implementation='sdpa'), Liger or Triton kernels out"]
+          * (_OF_KERNEL.search(line.text) is not None)),
         advice.logs(evidence, rank),
     )  # fmt: skip
-    headline = line.text.removeprefix("what():").strip()
+    headline = _WATCHDOG.sub("", line.text.removeprefix("what():").strip())
     failed = evidence.context_line("device_assertion") or evidence.root_cause_line(
         "device_assertion"
     )

@@ -1,9 +1,9 @@
-"""Causes that one line shows: their headline and fix stand in the registry."""
+"""Causes that one line shows: their headline and fix stand in `one_line_causes`."""
 
 from __future__ import annotations
 
 from hpclaunch.diagnose.cause import Cause
-from hpclaunch.diagnose.registry import KnownCause
+from hpclaunch.diagnose.known_cause import KnownCause
 from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 

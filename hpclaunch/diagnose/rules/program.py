@@ -31,6 +31,14 @@ _ENCODING = re.compile(r"ascii|latin|encod|decod", re.IGNORECASE)
 _OF_NCCL = re.compile(r"NCCL error in: ")
 _WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
+_ABORTED = (
+    re.compile(r"^ *what\(\): +(\S.*)", re.MULTILINE),
+    re.compile(r"^((?:free|malloc|realloc|munmap_chunk)\(\): .*|double free or .*|corrupted .*"
+               r"|\*\*\* .* \*\*\*.*|\S+: .*Assertion .* failed.*|.*\bRust panic\b.*"
+               r"|OMP: Error #.*|:\d:\w+\.cpp +:.*|LLVM ERROR: .*)", re.MULTILINE),
+    re.compile(r"^(terminate called .*|Fatal Python error: (?!Aborted).*)", re.MULTILINE),
+)  # fmt: skip
+"""What compiled code prints as it gives up, the most telling first."""
 _FAULT_FRAME = re.compile(r'File "([^"]+)", line \d+ in (\S+)')
 
 
@@ -152,6 +160,9 @@ def killed(evidence: RunEvidence) -> Cause | None:
         "SIGTERM": "who may have ended it: the site's rules for processes on its nodes",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
     frame = _crashed_in(rank)
+    said = _said_of_abort(rank) if name == "SIGABRT" else ""
+    if said:
+        headline = headline.replace(meaning, f"compiled code gave up: {said}")
     if frame and name != "SIGKILL":
         headline += f", in {frame}"
         step = f"see whether {frame.partition(' of ')[2] or frame} fits this PyTorch and this GPU"
@@ -161,6 +172,13 @@ def killed(evidence: RunEvidence) -> Cause | None:
     shown_lines = (evidence.exit_line(rank), *output[-LAST:])
     steps = (step, advice.logs(evidence, rank.rank), advice.resume(evidence))
     return Cause(headline, steps, shown_lines, rank.rank, rank.host)
+
+
+def _said_of_abort(rank: RankFailure) -> str:
+    """Return the line in which compiled code says why it gave up; '' where there is none."""
+    text = rank.text.decode("utf-8", errors="replace")
+    found = (match for pattern in _ABORTED for match in pattern.finditer(text))
+    return next((tidy(match[1])[:300] for match in found), "")
 
 
 def _crashed_in(rank: RankFailure) -> str:

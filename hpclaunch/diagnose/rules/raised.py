@@ -24,7 +24,8 @@ MOST_NAMES = 4
 """Most settings of a message that are named."""
 _FIX = re.compile(
     r"(?:[Pp]lease|Set|Use|Try|Consider|Install|Run|Reduc\w+|Decrease|Increase|Make sure|Either"
-    r"|To fix|You (?:can|may|should|must|need to)|Perhaps you|Did you mean) \W?\w.{8,}"
+    r"|To fix|The (?:easiest|simplest|best) \w+ (?:is|would be)"
+    r"|You (?:can|may|should|must|need to)|Perhaps you|Did you mean) \W?\w.{8,}"
 )
 _NO_FIX = re.compile(
     r"[Pp]lease (?:see|refer|file|report|open an?|submit|raise an?|contact|check out|note)\b"
@@ -47,7 +48,7 @@ _NO_SETTINGS = {"input_ids", "attention_mask", "position_ids", "state_dict", "gr
 def steps(rank: RankFailure) -> list[str]:
     """Return what its message advises, and who raised it, called from where; [] where neither."""
     found = []
-    advised = own_fix(rank)
+    advised = own_fix(_message(rank))
     if advised:
         found.append(f"{SAYS}{advised}")
     before = _just_before(rank)
@@ -66,9 +67,8 @@ def _just_before(rank: RankFailure) -> str:
     return next(errors, "")[:300]
 
 
-def own_fix(rank: RankFailure) -> str:
+def own_fix(lines: list[str]) -> str:
     """Return the line, or sentence, of an error's message that says what to do; '' without one."""
-    lines = _message(rank)
     below = [line for line in lines[1:] if _FIX.match(line)]
     below = below or [each for line in lines for each in _SENTENCE.split(line)[1:]
                       if _FIX.match(each)]  # fmt: skip

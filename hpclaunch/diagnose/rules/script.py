@@ -6,7 +6,7 @@ import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.log import tidy
-from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.rules import advice, raised
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.diagnose.tracebacks import ending
 
@@ -46,8 +46,10 @@ def exception_in_log(evidence: RunEvidence) -> Cause | None:
     line = _message_of_script(evidence)
     if evidence.ranks or last is None or (line and line.text.startswith("hpclaunch: ")):
         return None
-    error, clues = last
-    return Cause(error, (advice.logs(evidence), advice.resume(evidence)), clues)
+    error, message, clues = last
+    fix = raised.own_fix([error, *message])
+    steps = [f"{raised.SAYS}{fix}"] if fix else []
+    return Cause(error, (*steps, advice.logs(evidence), advice.resume(evidence)), clues)
 
 
 def message(evidence: RunEvidence) -> Cause | None:
@@ -118,11 +120,17 @@ def _message_of_script(evidence: RunEvidence) -> Clue | None:
     return next(telling, next(iter(found), None))
 
 
-def _last_exception(evidence: RunEvidence) -> tuple[str, tuple[Clue, ...]] | None:
-    """Return the exception that the log ends with, and the end of its traceback."""
+def _last_exception(
+    evidence: RunEvidence,
+) -> tuple[str, list[str], tuple[Clue, ...]] | None:
+    """Return the exception that the log ends with, its message below, and its traceback's end."""
     lines = evidence.log.end().rstrip().split("\n")
     found = ending(lines, len(evidence.log.last))
     if found is None:
         return None
     shown = [tidy(line) for line in lines[max(found.begin, found.at - 4) : found.at + 1]]
-    return tidy(found.error), tuple(Clue(text, evidence.log.file) for text in shown if text)
+    clues = tuple(Clue(text, evidence.log.file) for text in shown if text)
+    below = [
+        tidy(line) for line in lines[found.at + 1 : min(found.stop, found.at + raised.MESSAGE)]
+    ]
+    return tidy(found.error), below, clues

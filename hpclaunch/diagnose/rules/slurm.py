@@ -109,6 +109,13 @@ def not_launched(evidence: RunEvidence) -> Cause | None:
         return _not_set_up(evidence, prepared)
     line = evidence.root_cause_line("not_launched")
     match = _NOT_LAUNCHED.search(line.text) if line else None
+    if line is not None and "timeout waiting" in line.text:
+        steps = (
+            "a node did not answer in time: sinfo -R, and scontrol show node of those of the job",
+            "tell your site's support if it comes again",
+            advice.resume(evidence),
+        )
+        return Cause(f"Slurm could not start the job's tasks: {line.text}", steps, (line,))
     if line is None or match is None:
         return None
     node, why = match.groups()

@@ -158,14 +158,17 @@ def missing_library(evidence: RunEvidence) -> Cause | None:
 
 
 def old_package(evidence: RunEvidence) -> Cause | None:
-    """Transformers or tokenizers is older than the model's files."""
+    """Transformers, tokenizers or datasets is older than the files that it reads."""
     line = evidence.root_cause_line("old_package")
     if line is None:
         return None
     name = "tokenizers" if re.search(r"untagged enum|unknown field", line.text) else "transformers"
+    name = "datasets" if "feature types" in line.text else name
     both = "transformers tokenizers" if name == "tokenizers" else name
     steps = (f"python -m pip install --upgrade {both}", advice.resume(evidence))
-    what = "the model's tokenizer.json" if name == "tokenizers" else "this model"
+    what = {"tokenizers": "the model's tokenizer.json", "datasets": "the data"}.get(
+        name, "this model"
+    )
     headline = f"{name} is too old for {what}: {line.text}"
     return Cause(headline, steps, (line,), *_who(evidence, line))
 

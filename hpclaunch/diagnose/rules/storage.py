@@ -16,6 +16,7 @@ _COPIED_TO = re.compile(r"['\"] -> ['\"](/[^'\"]{1,300})['\"]")
 _GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno (?:70|112)\b|Errno 110\b")
 _DOWNLOADED = re.compile(r"huggingface_hub/(?:file_download|_snapshot)|hf_xet|snapshot_download\(")
 _OF_NODE = re.compile(r"/(?:tmp|dev/shm|var/tmp|run)/")
+_NO_DATA = re.compile(r"data files found in (/\S+)|directory at (/\S+) doesn't contain any data")
 _NO_MODEL = re.compile(r"OSError: (/\S+) does not appear to have a file named (\S+)\. ")
 _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
 _ASKED = re.compile(
@@ -205,8 +206,8 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("missing_file")
     if line is None:
         return None
-    match = _PATH.search(line.text)
-    where = match.group(1) if match else ""
+    match = _PATH.search(line.text) or _NO_DATA.search(line.text)
+    where = next(filter(None, match.groups()), "") if match else ""
     named = re.search(r"Repo id must|Incorrect path_or", line.text) is not None
     if named and _ASKED.search(evidence.last_words):
         return None  # the program asks the hub about a folder, which may well be there

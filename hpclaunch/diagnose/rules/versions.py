@@ -147,6 +147,8 @@ def between_packages(evidence: RunEvidence) -> Cause | None:
         return None
     package = PIP.get(package, package)
     asking = [package_of(file) for file in _FRAME.findall(evidence.last_words)]
+    if asking[-1:] == ["accelerate"] and match[3] in {"train", "eval"}:
+        package = "accelerate"  # it hands on to the optimizer what a newer Trainer calls
     asks = next((name for name in reversed(asking) if name != package), "")
     if not package or not asks:
         return None

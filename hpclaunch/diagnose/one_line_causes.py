@@ -1,0 +1,227 @@
+"""Causes that one line shows: headline and fix of each; the registry says in which order they come.
+
+The headline is followed by the line itself.
+"""
+
+from __future__ import annotations
+
+from hpclaunch.diagnose.known_cause import KnownCause
+from hpclaunch.diagnose.phrases import devices, files, jobs, limits, network, software
+
+OPEN_FILES = KnownCause(
+    "open-files",
+    phrases=limits.OPEN_FILES,
+    headline="too many files are open",
+    steps=(
+        "allow more in the job: ulimit -n $(ulimit -Hn)",
+        "torch.multiprocessing.set_sharing_strategy('file_system') keeps none open for the "
+        "tensors of loader workers",
+    ),
+)
+OF_SRUN = (
+    KnownCause(
+        "no-pmi",
+        phrases=jobs.NO_PMI,
+        headline="MPI does not find Slurm's process manager (PMI)",
+        steps=("start the ranks with a PMI that this MPI knows: srun --mpi=list, then --mpi=pmix",),
+    ),
+    KnownCause(
+        "step-refused",
+        phrases=jobs.STEP_REFUSED,
+        headline="srun asks for what the job does not have",
+        steps=(
+            "compare the options of srun in the script (--ntasks, --cpus-per-task, --cpu-bind, "
+            "--mem, --gres) with those of the job: scontrol show job shows what it has",
+        ),
+    ),
+    KnownCause(
+        "srun-options",
+        phrases=jobs.TWO_MEMORIES,
+        headline="srun is given two options for memory that exclude each other",
+        steps=(
+            "unset SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_MEM_PER_NODE in the script before "
+            "srun: those of a job from within which this one was submitted stay in its environment",
+            "ask for memory in one way: --mem, --mem-per-cpu or --mem-per-gpu",
+        ),
+    ),
+    KnownCause(
+        "no-pyxis",
+        phrases=jobs.NO_PYXIS,
+        headline="srun does not know containers here: Slurm's plugin pyxis is not installed",
+        steps=(
+            "start the container within the step: srun apptainer exec --nv, then image and command",
+        ),
+    ),
+)
+NO_CONTROLLER = KnownCause(
+    "no-controller",
+    phrases=jobs.NO_CONTROLLER,
+    headline="Slurm's controller did not answer",
+    steps=(
+        "it was down, or too busy: sinfo and scontrol ping show whether it is back",
+        "tell your site's support if it comes again: the node must reach it too",
+    ),
+)
+OF_FILES = (
+    KnownCause(
+        "file-size",
+        phrases=files.TOO_LARGE,
+        headline="a file became larger than the file system, or a limit, allows",
+        steps=(
+            "the limit in the job: ulimit -f must say unlimited; on Lustre one stripe has one too: "
+            "lfs setstripe -c -1 on the folder",
+            "smaller files: max_shard_size of save_pretrained",
+        ),
+    ),
+    KnownCause(
+        "name-too-long",
+        phrases=files.LONG_NAME,
+        headline="a file's name is longer than the file system takes",
+        steps=(
+            "names in the cache of datasets hold the whole path of the data: give the data, or "
+            "HF_DATASETS_CACHE, a shorter path; encrypted folders take shorter names than others",
+        ),
+    ),
+    KnownCause(
+        "not-a-folder",
+        phrases=files.NO_FOLDER,
+        headline="a file stands where a folder must be",
+        steps=(
+            "see each part of the path with ls -ld; where it is a cache, HF_HOME or another "
+            "variable names the file",
+        ),
+    ),
+)
+OF_DATA = (
+    KnownCause(
+        "arrow-limit",
+        phrases=files.ARROW_LIMIT,
+        headline="the rows of one batch are more than Arrow takes at once",
+        steps=(
+            "in map: a smaller batch_size and writer_batch_size",
+            "a Parquet file with nested columns: write it anew with smaller row groups; JSON with "
+            "very long rows: a chunksize of load_dataset that is larger than the longest",
+        ),
+    ),
+    KnownCause(
+        "empty-data",
+        phrases=files.EMPTY_DATA,
+        headline="the data has no rows left",
+        steps=(
+            "see how many there are after each filter and map, and in this split: len(dataset)",
+            "the Trainer takes away the columns that the model's forward does not name, and so all "
+            "rows where none fits: remove_unused_columns=False",
+        ),
+    ),
+)
+OF_PACKAGES = (
+    KnownCause(
+        "no-package",
+        phrases=software.NO_CODEC,
+        headline="the package that reads this compression is not installed",
+        steps=(
+            "python -m pip install zstandard in the job's environment; lz4 and python-snappy are "
+            "those of the other compressions",
+        ),
+    ),
+    KnownCause(
+        "package-versions",
+        phrases=software.FSSPEC,
+        headline="datasets does not fit the installed fsspec",
+        steps=("install them together: python -m pip install --upgrade datasets fsspec",),
+    ),
+)
+BETWEEN_GPUS = (
+    KnownCause(
+        "no-peer-access",
+        phrases=devices.NO_PEER_ACCESS,
+        headline="the GPUs of the node cannot read each other's memory (no peer-to-peer access)",
+        steps=(
+            "NCCL_P2P_DISABLE=1 in the job lets NCCL go through the host's memory; it must reach "
+            "the ranks' own processes",
+            "which GPUs can: nvidia-smi topo -p2p r on the node; a virtual machine, IOMMU and ACS "
+            "of the host, or ranks in containers of their own may forbid it",
+        ),
+    ),
+    KnownCause(
+        "nccl-topology",
+        phrases=network.TOPOLOGY,
+        headline="NCCL cannot use the file that describes the node's topology",
+        steps=(
+            "which it is: env | grep NCCL_TOPO_FILE, or a file of the network's plugin; without it "
+            "NCCL finds the topology by itself: unset NCCL_TOPO_FILE",
+            "a file that the site gave: tell your site's support",
+        ),
+    ),
+)
+OF_TRAINING = (
+    KnownCause(
+        "no-gradient",
+        phrases=software.NO_GRADIENT,
+        headline="no gradient leads from the loss to anything that is trained",
+        steps=(
+            "see what is trainable: model.print_trainable_parameters(), or requires_grad of the "
+            "parameters",
+            "with gradient checkpointing over frozen weights: model.enable_input_require_grads(), "
+            "or gradient_checkpointing_kwargs={'use_reentrant': False}",
+        ),
+    ),
+    KnownCause(
+        "no-backend",
+        phrases=network.NO_BACKEND,
+        headline="the process group has no backend for tensors on this device",
+        steps=(
+            "with FSDP's offload to the CPU, or tensors that stay there: "
+            "torch.distributed.init_process_group('cpu:gloo,cuda:nccl')",
+            "a tensor of the program's own: bring it to the rank's GPU before it is sent",
+        ),
+    ),
+    KnownCause(
+        "no-sharding-rule",
+        phrases=software.NO_SHARDING_RULE,
+        headline="FSDP2's sharded tensors do not know an operation",
+        steps=(
+            "newer releases of PyTorch know more of them; fsdp_version: 1 has no such tensors",
+            "where an optimizer asks for it: one that is made for sharded tensors, as "
+            "torch.optim.AdamW",
+        ),
+    ),
+    KnownCause(
+        "quant-storage",
+        phrases=software.QUANT_STORAGE,
+        headline="FSDP cannot shard quantized weights that are stored as integers",
+        steps=(
+            "BitsAndBytesConfig(bnb_4bit_quant_storage=torch.bfloat16), and dtype=torch.bfloat16 "
+            "for the rest of the model: both must be one floating type",
+            "weights in 8 bits cannot be stored so: load in 4 bits, or train without FSDP",
+        ),
+    ),
+    KnownCause(
+        "sharded-weight",
+        phrases=software.SHARDED_WEIGHT,
+        headline="a module is called where ZeRO-3 or FSDP holds only a shard of its weight",
+        steps=(
+            "let the whole model's forward call it; or gather it around the call: "
+            "deepspeed.zero.GatheredParameters(module.parameters()), or FSDP.summon_full_params",
+        ),
+    ),
+    KnownCause(
+        "meta-weights",
+        phrases=software.META_WEIGHTS,
+        headline="weights were never loaded: they are still on the meta device",
+        steps=(
+            "compare the keys of the weight files with the model's: what they lack is not loaded",
+            "under FSDP with fsdp_cpu_ram_efficient_loading: fsdp_sync_module_states must be true; "
+            "without it load the model on every rank",
+        ),
+    ),
+)
+INDEX = KnownCause(
+    "index",
+    phrases=devices.OUTSIDE,
+    headline="a token is outside the vocabulary of the embedding",
+    steps=(
+        "compare the tokenizer's length with the model's: model.resize_token_embeddings(len("
+        "tokenizer)); longer texts than the model has positions do the same",
+    ),
+)
