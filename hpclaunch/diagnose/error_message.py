@@ -9,7 +9,7 @@ _IN_FILE = re.compile(r'in "[^"]+", line \d+')
 """Where parsers say, below what they met, in which file it stands."""
 _ITEM = re.compile(r"[-*•] |[A-Z][\w ]+, |[^.]*\[type=")
 """What an error lists below its first line."""
-_BULLETS = ("- ", "* ")
+_BULLET = re.compile(r"[-*•] |\d[.)] ")
 ITEMS = 3
 """Most lines of such a list that are shown with it."""
 
@@ -22,8 +22,9 @@ def with_lines_below(plain: list[str], at: int, error: str) -> str:
     """
     below = [line.strip() for line in plain[at + 1 : at + 6] if re.search(r"\w{2}", line)]
     if error.endswith(":"):
-        more = next((n for n, line in enumerate(below) if n and not _ITEM.match(line)), len(below))
-        listed = below[: min(more, ITEMS)] if below and below[0][:2] in _BULLETS else below[:1]
+        listed = below[:1]
+        if listed and _BULLET.match(listed[0]):
+            listed = [line for line in below if _BULLET.match(line)][:ITEMS]
         return " ".join([error, *listed])
     place = next((n for n, line in enumerate(below) if _IN_FILE.match(line)), None)
     if place is not None:

@@ -20,6 +20,16 @@ OPEN_FILES = KnownCause(
 )
 OF_SRUN = (
     KnownCause(
+        "no-ssh",
+        phrases=jobs.NO_SSH,
+        headline="the launcher does not get onto a node by ssh",
+        steps=(
+            "start the processes with srun: the job's nodes are reached without ssh; DeepSpeed's "
+            "own launcher takes --launcher slurm",
+            "or log in by ssh once from node to node, by hand: keys and known_hosts",
+        ),
+    ),
+    KnownCause(
         "no-pmi",
         phrases=jobs.NO_PMI,
         headline="MPI does not find Slurm's process manager (PMI)",
@@ -116,6 +126,25 @@ OF_DATA = (
 )
 OF_PACKAGES = (
     KnownCause(
+        "static-tls",
+        phrases=software.STATIC_TLS,
+        headline="the loader has no room left for a library's thread-local storage",
+        steps=(
+            "load that library first: import torch above the other packages, or LD_PRELOAD with "
+            "the path that the error names",
+        ),
+    ),
+    KnownCause(
+        "missing-library",
+        phrases=software.TORCHCODEC,
+        headline="torchcodec does not find FFmpeg, or is of another release than PyTorch",
+        steps=(
+            "FFmpeg 4 to 7 must be in the job: module spider ffmpeg, or conda install -c "
+            "conda-forge ffmpeg",
+            "install them together: python -m pip install --upgrade torch torchcodec",
+        ),
+    ),
+    KnownCause(
         "no-package",
         phrases=software.NO_CODEC,
         headline="the package that reads this compression is not installed",
@@ -152,6 +181,16 @@ BETWEEN_GPUS = (
             "NCCL finds the topology by itself: unset NCCL_TOPO_FILE",
             "a file that the site gave: tell your site's support",
         ),
+    ),
+)
+SHARING = KnownCause(
+    "no-sharing",
+    phrases=devices.NO_SHARING,
+    headline="processes may not hand each other GPU memory here",
+    steps=(
+        "PYTORCH_CUDA_ALLOC_CONF without expandable_segments:True: without it no such right is "
+        "needed",
+        "in a container: the right to trace processes (SYS_PTRACE), and one PID namespace for all",
     ),
 )
 OF_TRAINING = (

@@ -224,8 +224,8 @@ STORIES: dict[str, tuple[FailedRun, str, int | None, str | None, str, str]] = {
         "no-module", None, None, "CUDA/99", "module avail",
     ),
     "no package": (
-        FailedRun(ranks={0: traceback("ModuleNotFoundError: No module named 'flash_attn.ops'")}),
-        "no-package", 0, "node1", "flash_attn.ops", "pip install flash-attn",
+        FailedRun(ranks={0: traceback("ModuleNotFoundError: No module named 'flash_attn'")}),
+        "no-package", 0, "node1", "flash_attn", "pip install flash-attn",
     ),
     "an own exit code": (
         FailedRun(exits={1: 7}, first=0),

@@ -57,6 +57,7 @@ NO_PEER_ACCESS: Family = {
         "cuMemImportFromShareableHandle",
     )
 }  # fmt: skip
+NO_SHARING: Family = {"no_sharing": phrases("pidfd_getfd:", "pidfd_open:")}
 OLD_GPU: Family = {
     "old_gpu": phrases(
         "only supports Ampere GPUs or newer", "only supports Turing GPUs or newer",

@@ -48,7 +48,7 @@ CONTAINER: Family = {
     "container": phrases(
         "container creation failed", "could not open image ", "unable to open image",
         "enroot-nsenter: ", "enroot-mount: ", "enroot-switchroot: ",
-        "ailed to create user namespace",
+        "ailed to create user namespace", "nvidia-container-cli: ",
         confirmed=r"(?m)FATAL: |ERROR *: |pyxis: +|^(?:\[\w+\] )?enroot-",
     )
 }  # fmt: skip
@@ -98,6 +98,11 @@ STEP_REFUSED: Family = {
         r"|Node count|Invalid Trackable)",
     )
 }  # fmt: skip
+NO_SSH: Family = {
+    "no_ssh": phrases(
+        "Host key verification failed", "Permission denied (publickey", "ssh exited with exit code"
+    )
+}
 TWO_MEMORIES: Family = {
     "two_memories": phrases(
         "mutually exclusive", confirmed=r"^(?:\S+: )*(?:srun|sbatch): (?:fatal|error): .*MEM_PER"

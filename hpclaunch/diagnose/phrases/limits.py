@@ -20,7 +20,8 @@ SHARED_MEMORY: Family = {
         "failed to extend /dev/shm", "unable to open shared memory object", "'/dev/shm/",
         "unable to write to file </torch", "unable to mmap ", "unable to allocate shared memory",
         "creating shared memory segment", "posix_fallocate failed", "unable to resize file </torch",
-        confirmed=r"shm\b|shared memory|/torch_|posix_fallocate",
+        "Can't open SHM",
+        confirmed=r"shm\b|open SHM|shared memory|/torch_|posix_fallocate",
     )
 }  # fmt: skip
 PROCESS_LIMIT: Family = {

@@ -36,6 +36,8 @@ MISSING_LIBRARY: Family = {
         "bitsandbytes was compiled without GPU support",
     )
 }  # fmt: skip
+STATIC_TLS: Family = {"static_tls": phrases("in static TLS block")}
+TORCHCODEC: Family = {"torchcodec": phrases("Could not load libtorchcodec")}
 PACKAGE_INDEX: Family = {
     "package_index": phrases(
         "No matching distribution found for", "Could not find a version that satisfies",

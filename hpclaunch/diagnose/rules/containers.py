@@ -9,6 +9,7 @@ from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
 _PREFIX = re.compile(r"^(?:slurmstepd\S*: )?(?:error: )?(?:pyxis: +)?(?:FATAL: +)?")
+_ENDED = re.compile(r"srun: error: (\S+): tasks? \S+: Exited")
 _REASONS = (
     (re.compile(r"read the squashfs image|bad superblock|corrupt|squashfs filesystem: invalid"),
      "its image is damaged, or was not copied to its end",
@@ -24,6 +25,9 @@ _REASONS = (
     (re.compile(r"user namespace"),
      "the node lets users make no namespaces",
      "tell your site's support: user.max_user_namespaces, or an Apptainer with setuid"),
+    (re.compile(r"nvidia-container-cli: (?:initialization|detection) error"),
+     "the node's GPU driver did not answer",
+     "see nvidia-smi on the node, and tell your site's support"),
     (re.compile(r"mount source \S+ doesn't exist|No such file or directory.*(?:bind|mount)"
                 r"|(?:bind|mount).*[Nn]o such file or directory"),
      "a folder that is to be bound into it is not there on the node",
@@ -59,4 +63,8 @@ def not_created(evidence: RunEvidence) -> Cause | None:
     why, step = next(found, ("", "start it on the node by hand: srun --pty, then the same command"))
     words = _PREFIX.sub("", line.text)
     headline = f"the container could not be started{f': {why}' if why else ''}: {words}"
+    if "GPU driver" in why:
+        node = _ENDED.search(evidence.log.end())
+        again = advice.elsewhere(evidence, node[1] if node else None)
+        return Cause(headline, (step, again), (line,), host=node[1] if node else None)
     return advice.cause(evidence, line, headline, step)

@@ -41,7 +41,8 @@ def mismatch(evidence: RunEvidence) -> Cause | None:
 def _kind(evidence: RunEvidence, text: str, host: str | None) -> tuple[str, tuple[str, ...]]:
     """Return headline and steps, by what the line says."""
     again = advice.elsewhere(evidence, host)
-    headline, steps = "the driver is too old for this PyTorch's CUDA", _OF_BUILD
+    headline = "the driver is too old for this PyTorch's CUDA"
+    steps: tuple[str, ...] = _OF_BUILD
     if "forward compatibility was attempted" in text:
         headline = "a libcuda.so for forward compatibility does not fit this GPU or its driver"
         headline += " (CUDA error 804)"

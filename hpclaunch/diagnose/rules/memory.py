@@ -22,6 +22,7 @@ _LOST = re.compile(
 _OF_LIBRARY = re.compile(r"MemoryError: (?!.*(?:[Aa]llocat|CPU|[Hh]ost|RAM|array))\S+ \S")
 """A library's own sentence: it may speak of the GPU's memory, or of a budget of its own."""
 _EXITED = re.compile(r"exited unexpectedly|abruptly")
+_WORKER_ABORTED = re.compile(r"worker \(pid \d+\) is killed by signal: Aborted")
 _NOTED = re.compile(r"^the kernel killed .* of the job for memory$")
 
 FULL = 0.9
@@ -38,6 +39,8 @@ def host(evidence: RunEvidence) -> Cause | None:
     refused = None
     if evidence.root_cause_line("locked_memory") is None:
         refused = _refused(evidence)
+        if refused is None and _WORKER_ABORTED.search(evidence.last_words):
+            refused = evidence.context_line("host_alloc")
     worker = evidence.root_cause_line("worker_killed") or _gone(evidence)
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:

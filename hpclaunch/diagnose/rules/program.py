@@ -160,9 +160,9 @@ def killed(evidence: RunEvidence) -> Cause | None:
         "SIGTERM": "who may have ended it: the site's rules for processes on its nodes",
     }.get(name, "PYTHONFAULTHANDLER=1 in the job shows where it was")
     frame = _crashed_in(rank)
-    said = _said_of_abort(rank) if name == "SIGABRT" else ""
-    if said:
-        headline = headline.replace(meaning, f"compiled code gave up: {said}")
+    message = _abort_message(rank) if name == "SIGABRT" else ""
+    if message:
+        headline = headline.replace(meaning, f"compiled code gave up: {message}")
     if frame and name != "SIGKILL":
         headline += f", in {frame}"
         step = f"see whether {frame.partition(' of ')[2] or frame} fits this PyTorch and this GPU"
@@ -174,7 +174,7 @@ def killed(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, shown_lines, rank.rank, rank.host)
 
 
-def _said_of_abort(rank: RankFailure) -> str:
+def _abort_message(rank: RankFailure) -> str:
     """Return the line in which compiled code says why it gave up; '' where there is none."""
     text = rank.text.decode("utf-8", errors="replace")
     found = (match for pattern in _ABORTED for match in pattern.finditer(text))

@@ -149,7 +149,16 @@ def missing_library(evidence: RunEvidence) -> Cause | None:
     base = name.partition(".so")[0].removeprefix("lib")
     find = f": module spider {base}" if base else ""
     headline = f"the shared library {name} is not there on the node" if name else line.text
+    of_opencv = (
+        name.startswith(("libGL.", "libgthread"))
+        and package_of(evidence.last_words) == (PIP["cv2"])
+    )
+    headless = (
+        "python -m pip uninstall opencv-python, then install opencv-python-headless: it needs no "
+        "screen",
+    )
     steps = (
+        *(headless if of_opencv else ()),
         f"load the module that brings it{find}; --module of hpclaunch sbatch gives it to the job",
         "or install the package that needs it for the CUDA and libraries that are here",
         advice.resume(evidence),

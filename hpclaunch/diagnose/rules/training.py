@@ -14,7 +14,7 @@ _NOT_FINITE = re.compile(
     r".{0,40}\b(?:is|are|became|was|contains?|=|:) ?"
     r"(?:not finite|non-?finite|nan\b|inf\b|infinite)"
     r"|\b(?:nan|inf|non-?finite)\b.{0,24}\b(?:loss|grad\w*|norm)\b"
-    r"|loss scale already at minimum"
+    r"|loss scale already at minimum|returned nan values in its \d"
 )
 """How programs say that the training diverged."""
 _PROCESSES = re.compile(r"multiprocess|ForkingPickler|loky|dill|cloudpickle|num_proc|spawn")
