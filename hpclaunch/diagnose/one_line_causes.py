@@ -20,6 +20,17 @@ OPEN_FILES = KnownCause(
 )
 OF_SRUN = (
     KnownCause(
+        "git",
+        phrases=jobs.NO_REPOSITORY,
+        headline="git could not do its work in the job",
+        steps=(
+            "fetch what it needs on the login node, before the job: a compute node may have no key "
+            "for ssh, and no internet",
+            "of a repository that somebody else owns: git config --global --add safe.directory, "
+            "with its folder",
+        ),
+    ),
+    KnownCause(
         "no-ssh",
         phrases=jobs.NO_SSH,
         headline="the launcher does not get onto a node by ssh",

@@ -59,6 +59,9 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("host-memory", "memory.host", limits.HOST_MEMORY),
     # What the user's reward function raised: a missing file there is no missing file of the run.
     KnownCause("reward-function", "program.reward_function"),
+    KnownCause("no-command", "environment.no_command"),
+    KnownCause("no-variable", "environment.no_variable"),
+    KnownCause("no-output", "environment.no_output"),
     # What was not there, or was refused: disks come before what they break.
     KnownCause("not-shared", "storage.not_shared", jobs.NOT_SHARED),
     *one_line.OF_SRUN,

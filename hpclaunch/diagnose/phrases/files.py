@@ -11,7 +11,9 @@ TOO_LARGE: Family = {"too_large": phrases("[Errno 27]", "os error 27)", "File to
 LONG_NAME: Family = {"long_name": phrases("File name too long", "[Errno 36]", "os error 36)")}
 NO_FOLDER: Family = {"no_folder": phrases("[Errno 20] Not a directory", "os error 20)")}
 DISK_FULL: Family = {
-    "disk_full": phrases("No space left on device", "[Errno 28]", "os error 28)"),
+    "disk_full": phrases(
+        "No space left on device", "[Errno 28]", "os error 28)", confirmed=r"(?m)^(?!.*inotify)"
+    ),
     "torn_write": phrases(
         "basic_ios::clear: iostream error", " unexpected pos ", "OSError: error closing file"
     ),

@@ -49,6 +49,7 @@ CONTAINER: Family = {
         "container creation failed", "could not open image ", "unable to open image",
         "enroot-nsenter: ", "enroot-mount: ", "enroot-switchroot: ",
         "ailed to create user namespace", "nvidia-container-cli: ",
+        "ailed to create container process",
         confirmed=r"(?m)FATAL: |ERROR *: |pyxis: +|^(?:\[\w+\] )?enroot-",
     )
 }  # fmt: skip
@@ -98,9 +99,15 @@ STEP_REFUSED: Family = {
         r"|Node count|Invalid Trackable)",
     )
 }  # fmt: skip
+NO_REPOSITORY: Family = {
+    "no_repository": phrases("Could not read from remote repository", "detected dubious ownership")
+}
 NO_SSH: Family = {
     "no_ssh": phrases(
-        "Host key verification failed", "Permission denied (publickey", "ssh exited with exit code"
+        "Host key verification failed",
+        "Permission denied (publickey",
+        "ssh exited with exit code",
+        confirmed=r"(?m)^(?!.*(?:git@|github|gitlab))",
     )
 }
 TWO_MEMORIES: Family = {

@@ -46,7 +46,7 @@ HOST_MEMORY: Family = {
     "host_alloc": phrases(
         "DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory", "MemoryError",
         "std::bad_alloc", "Unable to allocate ",
-        confirmed=r"(?m)^(?!.*ibv_)(?=.*(?:allocate memory|\b(?:_?Array)?MemoryError\b"
+        confirmed=r"(?m)^(?!.*ibv_)(?=.*(?:allocate memory|\b(?:_?Array|Arrow)?MemoryError\b"
         r"|std::bad_alloc|Unable to allocate .* array))",
     ),
     "worker_killed": phrases(

@@ -26,7 +26,12 @@ NO_BACKEND: Family = {
     )
 }
 NCCL_VERSIONS: Family = {
-    "nccl_versions": phrases("Mismatched NCCL version", "ismatched NCCL versions")
+    "nccl_versions": phrases(
+        "Mismatched NCCL version",
+        "ismatched NCCL versions",
+        "Invalid config ",
+        confirmed=r"ismatched NCCL|Invalid config \w+ attribute value",
+    )
 }
 INFINIBAND: Family = {
     "infiniband": phrases(

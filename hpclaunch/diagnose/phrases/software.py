@@ -142,8 +142,9 @@ REQUIREMENT: Family = {
 }  # fmt: skip
 HIDDEN: Family = {
     "hidden_package": phrases(
-        ".py)", ".py'",
-        confirmed=r"cannot import name|partially initialized module|has no attribute",
+        ".py)", ".py'", "is not a package",
+        confirmed=r"cannot import name|partially initialized module|has no attribute"
+        r"|No module named",
     )
 }  # fmt: skip
 OLD_PYTHON: Family = {

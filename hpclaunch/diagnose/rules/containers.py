@@ -22,7 +22,7 @@ _REASONS = (
      "the node has no loop device left to mount the image",
      "tell your site's support; an image unpacked into a folder needs none: apptainer build "
      "--sandbox"),
-    (re.compile(r"user namespace"),
+    (re.compile(r"user namespace|create container process: No space"),
      "the node lets users make no namespaces",
      "tell your site's support: user.max_user_namespaces, or an Apptainer with setuid"),
     (re.compile(r"nvidia-container-cli: (?:initialization|detection) error"),

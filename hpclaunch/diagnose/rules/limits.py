@@ -27,9 +27,15 @@ def locked_memory(evidence: RunEvidence) -> Cause | None:
     return Cause(headline, steps, lines, *advice.who(evidence, refused))
 
 
+SEMAPHORE = "_multiprocessing.SemLock("
+"""How Python makes a semaphore: a file in /dev/shm."""
+
+
 def shared_memory(evidence: RunEvidence) -> Cause | None:
     """The node's shared memory is full: loader workers and NCCL pass their data through it."""
     line = evidence.root_cause_line("shared_memory")
+    if line is None and SEMAPHORE in evidence.last_words:
+        line = evidence.root_cause_line("disk_full")
     if line is None and _of_nccl(evidence):
         line = evidence.context_line("shared_memory") or evidence.nccl_line("shared_memory")
     if line is None or patterns.has("open_files", line.text.encode()):

@@ -19,7 +19,7 @@ _LOST = re.compile(
     r"|died|killed|SIGKILL"
 )
 """An exception that a process of the rank's own leaves behind where it is killed."""
-_OF_LIBRARY = re.compile(r"MemoryError: (?!.*(?:[Aa]llocat|CPU|[Hh]ost|RAM|array))\S+ \S")
+_OF_LIBRARY = re.compile(r"MemoryError: (?!.*(?:[Aa]llocat|alloc\b|CPU|[Hh]ost|RAM|array))\S+ \S")
 """A library's own sentence: it may speak of the GPU's memory, or of a budget of its own."""
 _EXITED = re.compile(r"exited unexpectedly|abruptly")
 _WORKER_ABORTED = re.compile(r"worker \(pid \d+\) is killed by signal: Aborted")

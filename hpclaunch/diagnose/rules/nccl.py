@@ -63,6 +63,10 @@ def versions(evidence: RunEvidence) -> Cause | None:
         "all nodes must use one environment, on shared storage; a module on some of them, or "
         "LD_LIBRARY_PATH, brings another NCCL than PyTorch's own",
     )
+    if "Invalid config" in line.text:
+        headline = f"PyTorch meets another NCCL than it was built with: {line.text}"
+        own = "LD_LIBRARY_PATH or LD_PRELOAD brings another libnccl.so than PyTorch's own: a module"
+        return advice.cause(evidence, line, headline, f"{own} of the site, or NCCL's own package")
     headline = f"the ranks use different versions of NCCL{f': {named}' if named else ''}"
     return advice.cause(evidence, line, headline, *steps)
 

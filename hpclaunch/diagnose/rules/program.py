@@ -31,6 +31,8 @@ _ENCODING = re.compile(r"ascii|latin|encod|decod", re.IGNORECASE)
 _OF_NCCL = re.compile(r"NCCL error in: ")
 _WARNED = re.compile(rb"NCCL WARN ([^\n]+)")
 _CURRENT = re.compile(r"(?:Current thread|^Stack) .*\(most recent call first\):", re.MULTILINE)
+_TELLING = re.compile(r"(?:[\w./-]+: )?(?:fatal|[Ee]rror|FATAL|ERROR)\b:? \S")
+"""How another program marks the line that says why it ends."""
 _ABORTED = (
     re.compile(r"^ *what\(\): +(\S.*)", re.MULTILINE),
     re.compile(r"^((?:free|malloc|realloc|munmap_chunk)\(\): .*|double free or .*|corrupted .*"
@@ -112,6 +114,8 @@ def exception(evidence: RunEvidence) -> Cause | None:
     if "CalledProcessError" in rank.error and rank.context:  # the other program says why, above
         above = without_noise(rank.context.decode("utf-8", errors="replace").split("\n"))
         shown_lines = (*(Clue(tidy(text), rank.file) for text in above[-LAST:]), *shown_lines)
+        telling = [tidy(text) for text in above if _TELLING.match(text)]
+        headline += f" It printed: {telling[-1]}" if telling else ""
     if rank.code is not None and rank.error.endswith(f"(exit code {rank.code})"):
         words = tuple(Clue(text, rank.file) for text in _last_lines(rank)[-LAST:])
         shown_lines = (*words, evidence.exit_line(rank))

@@ -8,6 +8,7 @@ import shlex
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice, raised
+from hpclaunch.diagnose.rules.limits import SEMAPHORE
 from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
 
@@ -60,7 +61,7 @@ def quota(evidence: RunEvidence) -> Cause | None:
 
 def full(evidence: RunEvidence) -> Cause | None:
     """A disk is full."""
-    if evidence.root_cause_line("shared_memory"):
+    if evidence.root_cause_line("shared_memory") or SEMAPHORE in evidence.last_words:
         return None
     line = evidence.root_cause_line("disk_full") or _before_torn(evidence, "disk_full")
     line = line or evidence.root_cause_line("torn_write")

@@ -13,7 +13,7 @@ _NOT_FINITE = re.compile(
     r"(?i)\b(?:\w+_)?(?:loss|grad|gradients?|grad_norm|total norm|logits)\b"
     r".{0,40}\b(?:is|are|became|was|contains?|=|:) ?"
     r"(?:not finite|non-?finite|nan\b|inf\b|infinite)"
-    r"|\b(?:nan|inf|non-?finite)\b.{0,24}\b(?:loss|grad\w*|norm)\b"
+    r"|\b(?:nan|inf|non-?finite)\b.{0,24}\b(?:loss|grads?|gradients?|grad_norm|norm)\b"
     r"|loss scale already at minimum|returned nan values in its \d"
 )
 """How programs say that the training diverged."""

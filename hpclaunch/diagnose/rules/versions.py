@@ -54,6 +54,12 @@ def hidden(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("hidden_package")
     if line is None:
         return None
+    instead = re.search(r"; '(\w+)' is not a package", line.text)
+    if instead and instead[1] in MODULES:
+        where = f"python -c 'import {instead[1]}; print({instead[1]}.__file__)'"
+        step = f"find it where the program starts: {where}; give it another name, and remove "
+        headline = f"a file {instead[1]}.py of the program hides the package {instead[1]}"
+        return advice.cause(evidence, line, headline, f"{step}__pycache__ beside it")
     file = _FILE.search(line.text)
     named = _MODULE.search(line.text)
     if file is None or named is None or _PACKAGES.search(file[1]):
