@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hpclaunch.diagnose import one_line_causes as one_line
+from hpclaunch.diagnose import one_line_training
 from hpclaunch.diagnose.known_cause import KnownCause
 from hpclaunch.diagnose.phrases import (
     Phrases,
@@ -118,6 +119,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("no-network-plugin", "nccl.no_plugin", network.NO_PLUGIN, node_fault=True),
     KnownCause("nccl-versions", "nccl.versions", network.NCCL_VERSIONS),
     KnownCause("hidden-package", "versions.hidden", software.HIDDEN),
+    KnownCause("circular-import", "versions.circular"),
     KnownCause("old-python", "versions.old_python", software.OLD_PYTHON),
     KnownCause("package-versions", "versions.arguments", software.ARGUMENTS),
     KnownCause("package-versions", "versions.protobuf", software.PROTOBUF),
@@ -128,16 +130,16 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("package-versions", "software.versions", software.PACKAGE_VERSIONS),
     KnownCause("no-chat-template", "chat.no_template", software.CHAT),
     KnownCause("chat-template", "chat.refused"),
-    *one_line.OF_TRAINING,
+    *one_line_training.OF_TRAINING,
     KnownCause("dtypes", "training.dtypes", software.DTYPES),
     KnownCause("mixed-sharding", "training.mixed_sharding", software.MIXED_SHARDING),
     KnownCause("marked-twice", "training.marked_twice", software.MARKED_TWICE),
     KnownCause("not-picklable", "training.not_picklable", software.NOT_PICKLABLE),
-    *one_line.OF_PACKAGES,
+    *one_line_training.OF_PACKAGES,
     KnownCause("python-library", "packages.of_python"),
     KnownCause("package-versions", "packages.gone_module"),
     KnownCause("no-package", "packages.missing", software.NO_PACKAGE),
-    one_line.INDEX,
+    one_line_training.INDEX,
     KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
                node_fault=True),
     KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),

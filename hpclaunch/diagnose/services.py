@@ -29,7 +29,7 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         r"|DefaultCredentialsError|API key must|[Ii]nvalid API key|\(40[13]\)|AuthenticationError"
         r"|API key you provided|CredentialUnavailable|failed to authenticate")),
     ("server", re.compile(r"\b50[0-4] (?:Server Error|Internal Server|Bad Gateway|Service Un|Gate)"
-                          r"|Gateway Time-?out")),
+                          r"|Gateway Time-?out|returned error 50[0-4]")),
     ("unreachable", re.compile(
         r"NewConnectionError|NameResolution|Name or service not known|Temporary failure in name"
         r"|Network is unreachable|No route to host|ConnectTimeout|ConnectError|Connection refused"
@@ -44,7 +44,7 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
     ("unreachable", re.compile(
         r"Max retries exceeded|LocalEntryNotFoundError|couldn't connect to 'http|Couldn't reach"
         r"|Run initialization has timed out|Network error|entering retry loop|Cannot reach http"
-        r"|CommError|CondaHTTPError"
+        r"|CommError(?!.*returned error [45]\d\d)|CondaHTTPError"
         r"|CONNECTION FAILED|Connection to \S+ timed out|APIConnectionError|ConnectionError")),
 )  # fmt: skip
 """What went wrong, the most telling first."""

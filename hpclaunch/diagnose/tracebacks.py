@@ -12,7 +12,7 @@ HEADER = "Traceback (most recent call last)"
 MESSAGE_LINES = 40
 """Lines after an exception's first that may be of its message."""
 
-_RANK = re.compile(r"^\[rank\d+\]: ?")
+_RANK = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:]+(?:\.\d+)?Z )?(?:\[rank\d+\]: ?)?")
 _GROUP = re.compile(r"^ +(?:\| ?|\+ (?=Exception Group ))")
 """What Python puts in front of the lines of an exception group."""
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(?:\[[\w., ]*\])?(?:\([\w.]*\))?(?::.*)?$")

@@ -76,8 +76,9 @@ NO_GPU: Family = {
         "has fewer GPUs than", "torch.cuda.is_available() is False",
         "CUDA driver initialization failed", "couldn't communicate with the NVIDIA driver",
         "CUDA unknown error - this may be due to", "No HIP GPUs are available", "no GPUs found!",
+        "NVML Shared Library Not Found",
         "accelerator device when none is available", "doesn't have NCCL built in",
-        confirmed=r"GPU|CUDA|NVIDIA|cuda|NCCL|accelerator",
+        confirmed=r"GPU|CUDA|NVIDIA|cuda|NCCL|accelerator|NVML",
     ),
     "nvml_refused": phrases("Failed to initialize NVML: Insufficient Permissions"),
 }  # fmt: skip

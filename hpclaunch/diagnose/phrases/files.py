@@ -100,6 +100,11 @@ ARROW_LIMIT: Family = {
         confirmed=r"OverflowError: |\bArrow\w+: ",
     )
 }  # fmt: skip
+COMPRESSED: Family = {
+    "compressed": phrases(
+        "can't decode byte 0x8b in position 1", "can't decode byte 0xb5 in position 1"
+    )
+}
 EMPTY_DATA: Family = {
     "empty_data": phrases(
         "is out of bounds for size 0", "got num_samples=0",

@@ -49,7 +49,7 @@ CONTAINER: Family = {
         "container creation failed", "could not open image ", "unable to open image",
         "enroot-nsenter: ", "enroot-mount: ", "enroot-switchroot: ",
         "ailed to create user namespace", "nvidia-container-cli: ",
-        "ailed to create container process",
+        "ailed to create container process", "toomanyrequests: ",
         confirmed=r"(?m)FATAL: |ERROR *: |pyxis: +|^(?:\[\w+\] )?enroot-",
     )
 }  # fmt: skip
@@ -99,6 +99,11 @@ STEP_REFUSED: Family = {
         r"|Node count|Invalid Trackable)",
     )
 }  # fmt: skip
+NO_ALLOCATION: Family = {
+    "no_allocation": phrases(
+        "Unable to allocate resources", confirmed=r"^(?:\S+: )*srun: error: Unable to allocate"
+    )
+}
 NO_REPOSITORY: Family = {
     "no_repository": phrases("Could not read from remote repository", "detected dubious ownership")
 }

@@ -37,10 +37,11 @@ OPEN_FILES: Family = {
 HOST_MEMORY: Family = {
     "host_oom": phrases(
         "oom_kill event", "oom-kill event", "Out Of Memory", "OOM Killed", "ut of memory: Kill",
-        "exceeded memory limit", "killed due to the node running low on memory",
+        "exceeded memory limit", "Exceeded step memory limit",
+        "Exceeded job memory limit", "killed due to the node running low on memory",
         "killed due to memory pressure (OOM)",
         confirmed=r"oom.kill event|(?:task|step|job).*Out Of Memory|OOM Killed|: Kill"
-        r"|exceeded memory limit|running low on memory|memory pressure \(OOM\)",
+        r"|xceeded (?:step |job )?memory limit|running low on memory|memory pressure \(OOM\)",
         anywhere=True,
     ),
     "host_alloc": phrases(

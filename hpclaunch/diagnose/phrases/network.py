@@ -14,6 +14,7 @@ NO_INTERFACE: Family = {
         "nvalid network interface",
     )
 }  # fmt: skip
+NO_ADDRESS: Family = {"no_address": phrases("EADDRNOTAVAIL")}
 TOPOLOGY: Family = {
     "topology": phrases(
         " of node ", "XML topology file",

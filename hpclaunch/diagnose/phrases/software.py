@@ -38,6 +38,7 @@ MISSING_LIBRARY: Family = {
 }  # fmt: skip
 STATIC_TLS: Family = {"static_tls": phrases("in static TLS block")}
 TORCHCODEC: Family = {"torchcodec": phrases("Could not load libtorchcodec")}
+EXTERNALLY_MANAGED: Family = {"managed": phrases("error: externally-managed-environment")}
 PACKAGE_INDEX: Family = {
     "package_index": phrases(
         "No matching distribution found for", "Could not find a version that satisfies",
@@ -109,6 +110,9 @@ QUANT_STORAGE: Family = {
     )
 }  # fmt: skip
 SHARDED_WEIGHT: Family = {"sharded_weight": phrases("RuntimeError: 'weight' must be 2-D")}
+NO_ATTENTION: Family = {
+    "no_attention": phrases("No valid execution plans built", "No available kernel. Aborting")
+}
 META_WEIGHTS: Family = {
     "meta_weights": phrases("is on the meta device, we need a", "Cannot copy out of meta tensor")
 }

@@ -26,6 +26,7 @@ _DETAIL = re.compile(r"(size mismatch for .*|(?:Missing|Unexpected) key\(s\).*)"
 def torn(evidence: RunEvidence) -> Cause | None:
     """A checkpoint was not written to its end."""
     line, text = _torn_line(evidence), evidence.last_words
+    line = line or _without_contents(evidence)
     if line is None or not _RESUMED.search(text + _context(evidence)):
         return None
     folder = _FOLDER.search(text) or _FOLDER.search(_context(evidence))
@@ -81,6 +82,12 @@ def wrong(evidence: RunEvidence) -> Cause | None:
         "without it",
     )
     return advice.cause(evidence, line, headline, *steps)
+
+
+def _without_contents(evidence: RunEvidence) -> Clue | None:
+    """Return the line on a sharded checkpoint's missing .metadata, which is written last."""
+    line = evidence.root_cause_line("missing_file")
+    return line if line is not None and "/.metadata'" in line.text else None
 
 
 def _torn_line(evidence: RunEvidence) -> Clue | None:

@@ -25,6 +25,10 @@ _REASONS = (
     (re.compile(r"user namespace|create container process: No space"),
      "the node lets users make no namespaces",
      "tell your site's support: user.max_user_namespaces, or an Apptainer with setuid"),
+    (re.compile(r"toomanyrequests"),
+     "its registry limits how often images are pulled",
+     "pull it once on the login node, into a file: apptainer pull, or enroot import; or log in to "
+     "the registry"),
     (re.compile(r"nvidia-container-cli: (?:initialization|detection) error"),
      "the node's GPU driver did not answer",
      "see nvidia-smi on the node, and tell your site's support"),

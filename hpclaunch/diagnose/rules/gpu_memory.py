@@ -24,10 +24,14 @@ _EVALUATING = re.compile(
 )
 
 
+PINNING = "torch/utils/data/_utils/pin_memory.py"
+"""What the loader's thread runs that pins host memory for the GPU."""
+
+
 def out_of_memory(evidence: RunEvidence) -> Cause | None:
     """A GPU had no memory left: who asked for how much."""
     line = evidence.root_cause_line("gpu_oom")
-    if line is None:
+    if line is None or PINNING in evidence.last_words:
         return None
     rank, host = evidence.rank_and_host(line)
     culprit = evidence.culprit

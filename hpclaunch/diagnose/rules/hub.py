@@ -115,6 +115,8 @@ def _fetch(name: str, data: bool) -> tuple[str, ...]:
 def download_cut(evidence: RunEvidence) -> Cause | None:
     """A download from the hub broke off, or the hub did not answer in time."""
     found = _of_hub(evidence, "cut")
+    if found is None and "416 Client Error" in evidence.last_words:
+        return _beyond_its_end(evidence)
     if found is None:
         return None
     name, data = repository(evidence)
@@ -127,6 +129,18 @@ def download_cut(evidence: RunEvidence) -> Cause | None:
     if "hf_transfer" in evidence.last_words:
         steps = ("without HF_HUB_ENABLE_HF_TRANSFER a download is tried again by itself", *steps)
     return Cause(headline, steps, (found[1],), *advice.who(evidence, found[1]))
+
+
+def _beyond_its_end(evidence: RunEvidence) -> Cause | None:
+    """The part of a file that is in the cache is longer than the hub's file."""
+    name, data = repository(evidence)
+    line = evidence.culprit.clue() if evidence.culprit else None
+    if line is None or not name:
+        return None
+    kind = " --repo-type dataset" if data else ""
+    step = f"fetch it anew: hf download {name}{kind} --force-download, or remove the files that "
+    headline = f"a part of {name} in the cache does not fit the hub's file (416)"
+    return advice.cause(evidence, line, headline, f"{step}end in .incomplete below its cache")
 
 
 def server_error(evidence: RunEvidence) -> Cause | None:

@@ -102,6 +102,9 @@ def no_module(evidence: RunEvidence) -> Cause | None:
     line = evidence.root_cause_line("no_module") or _module_before(evidence)
     if line is None:
         return None
+    if "exist but cannot be loaded" in line.text:
+        step = "which ones it wants before it: module spider with its name; then --module for each"
+        return Cause(f"a module wants another one loaded before it: {line.text}", (step,), (line,))
     step = "what there is: module avail; the job loads those of --module and of the site profile"
     return Cause(f"a module is not there: {line.text}", (step,), (line,))
 

@@ -6,6 +6,7 @@ import re
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.rules import advice
+from hpclaunch.diagnose.rules.gpu_memory import PINNING
 from hpclaunch.diagnose.run_evidence import RunEvidence
 from hpclaunch.diagnose.tracebacks import HEADER
 from hpclaunch.plan.slurm_options import mib_of
@@ -39,8 +40,6 @@ def host(evidence: RunEvidence) -> Cause | None:
     refused = None
     if evidence.root_cause_line("locked_memory") is None:
         refused = _refused(evidence)
-        if refused is None and _WORKER_ABORTED.search(evidence.last_words):
-            refused = evidence.context_line("host_alloc")
     worker = evidence.root_cause_line("worker_killed") or _gone(evidence)
     kills = _kills(evidence) if silent or not evidence.explained else ()
     if kills and silent is None and not lines:
@@ -64,7 +63,7 @@ def host(evidence: RunEvidence) -> Cause | None:
     headline = "the host's memory was used up"
     shown_lines = list(lines[:3])
     if refused:
-        headline = f"the host has no memory left: {refused.text}"
+        headline = f"{_without(evidence)}: {refused.text}"
         shown_lines.append(refused)
     elif worker:
         headline = _of_worker(worker)
@@ -80,12 +79,30 @@ def host(evidence: RunEvidence) -> Cause | None:
         used, limit = sampled.used_mib / 1024, limit_mib / 1024
         text = f"{sampled.node} used up to {used:.1f} of {limit:.1f} GiB in its last minutes"
         shown_lines.append(Clue(text, sampled.file))
-    steps = (*_fewer(worker), *_host_advice(evidence, limit_mib))
+    steps = (*_pinned(evidence), *_fewer(worker), *_host_advice(evidence, limit_mib))
     return Cause(headline, steps, tuple(shown_lines), rank, node)
+
+
+def _without(evidence: RunEvidence) -> str:
+    """Return what a refused allocation was for."""
+    if PINNING in evidence.last_words:
+        return "no memory could be pinned for the GPU: the host's, or the GPU's own, is used up"
+    return "the host has no memory left"
+
+
+def _pinned(evidence: RunEvidence) -> tuple[str, ...]:
+    """Return what to do about memory that is pinned for the GPU."""
+    if PINNING not in evidence.last_words:
+        return ()
+    return ("dataloader_pin_memory=False pins none; or the GPU itself is full: see nvidia-smi",)
 
 
 def _refused(evidence: RunEvidence) -> Clue | None:
     """Return the line of an allocation that the host refused."""
+    if _WORKER_ABORTED.search(evidence.last_words):
+        return evidence.root_cause_line("host_alloc") or evidence.context_line("host_alloc")
+    if PINNING in evidence.last_words:
+        return evidence.root_cause_line("gpu_oom")
     line = evidence.root_cause_line("host_alloc")
     return None if line is None or _OF_LIBRARY.search(line.text) else line
 

@@ -19,7 +19,7 @@ MESSAGE = 6
 """Lines of an error's message that are looked into, the first included."""
 NEAR = 4
 """Lines before a traceback in which a library below Python says why it will fail."""
-_REPORTED = re.compile(r"\b(?:UCX|MPI|PMIX|OFI|GDRCOPY)\b.*\b(?:ERROR|FATAL)\b")
+_REPORTED = re.compile(r"\b(?:UCX|MPI|PMIX|OFI|GDRCOPY)\b.*\b(?:ERROR|FATAL)\b|^MIOpen Error: ")
 MOST_NAMES = 4
 """Most settings of a message that are named."""
 _FIX = re.compile(

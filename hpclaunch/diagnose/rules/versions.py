@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from hpclaunch.diagnose.cause import Cause
 from hpclaunch.diagnose.packages import MODULES, PIP, package_of
@@ -65,11 +66,29 @@ def hidden(evidence: RunEvidence) -> Cause | None:
     if file is None or named is None or _PACKAGES.search(file[1]):
         return None
     package = named[1].partition(".")[0]
+    if package not in MODULES | PIP.keys() | sys.stdlib_module_names:
+        return None
     if f"/{package}.py" not in file[1] and f"/{package}/__init__.py" not in file[1]:
         return None
     steps = (f"give {file[1]} another name, and remove __pycache__ beside it",)
     headline = f"{file[1]} hides the package {package}: it is imported in its place"
     return advice.cause(evidence, line, headline, *steps)
+
+
+def circular(evidence: RunEvidence) -> Cause | None:
+    """Two modules of the program ask each other for what is not there yet."""
+    line = evidence.root_cause_line("hidden_package")
+    file = _FILE.search(line.text) if line else None
+    if line is None or file is None or "circular import" not in line.text:
+        return None
+    if _PACKAGES.search(file[1]):
+        return None
+    step = (
+        f"{file[1]} is asked while it is still being read: let one of the two import the other "
+        "within the function that needs it, or put what both need into a third"
+    )
+    headline = f"modules of the program import each other: {line.text}"
+    return advice.cause(evidence, line, headline, step)
 
 
 def old_python(evidence: RunEvidence) -> Cause | None:
