@@ -39,6 +39,9 @@ hypothesis.settings.load_profile("suite")
 ALONE = "tests/slurm/verdicts"
 """Where tests are marked `alone`: their own run need not collect all others."""
 
+LONGEST_NAME = 200
+"""Characters of a parameter in a test's name."""
+
 TABLE = Table()
 VERDICTS = Verdicts()
 LEFT_OUT = pytest.StashKey[int]()
@@ -66,6 +69,13 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
         gc.set_threshold(OBJECTS)
         gc.enable()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long value by its beginning: a test's name goes to and fro between processes."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_NAME:
+        return f"{argname} of {len(val)}, {val[:40]!r}"
+    return None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
