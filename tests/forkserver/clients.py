@@ -17,7 +17,7 @@ NAMESPACES = {"uts": 0x04000000, "net": 0x40000000}
 
 
 def stand_for(client: int, umask: int) -> None:
-    """Take over what a child of the client would have: host name, network, cores, umask."""
+    """Take over what a child of the client would have: host name, network, cores, cgroups, umask."""
     for name, number in NAMESPACES.items():
         theirs = f"/proc/{client}/ns/{name}"
         if Path(theirs).readlink() == Path(f"/proc/self/ns/{name}").readlink():
@@ -28,8 +28,19 @@ def stand_for(client: int, umask: int) -> None:
             raise OSError(ctypes.get_errno(), "setns")
         os.close(namespace)
     os.sched_setaffinity(0, os.sched_getaffinity(client))
+    _join_groups(client)
     os.umask(umask)
     os.setsid()
+
+
+def _join_groups(client: int) -> None:
+    """Join the cgroups (version 1) that the client is in and this process is not."""
+    ours = Path("/proc/self/cgroup").read_text().splitlines()
+    for line in Path(f"/proc/{client}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        group = Path(f"/sys/fs/cgroup/{controllers}{path}/cgroup.procs")
+        if line not in ours and group.exists():
+            group.write_text(f"{os.getpid()}")
 
 
 def end_with(connection: socket.socket, program: int) -> None:

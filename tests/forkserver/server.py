@@ -1,7 +1,8 @@
 """`python -m tests.forkserver.server SOCKET WHAT ROOM`: imports everything once, forks programs.
 
-WHAT is `training` (torch, Transformers and all of `hpclaunch.train`) or `commands` (all else); ROOM
-is where the forks' own command lines come to stand, see `tests.forkserver.naming`.
+WHAT is `training` (torch, Transformers and all of `hpclaunch.train`), `launcher` (torch and
+accelerate, for programs of one's own) or `commands` (all else); ROOM is where the forks' own command
+lines come to stand, see `tests.forkserver.naming`.
 
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
@@ -83,6 +84,15 @@ def _show_bitsandbytes() -> None:
     is_bitsandbytes_available.cache_clear()
 
 
+def preload_launcher() -> None:
+    """Import the launcher and what a small program of one's own needs of torch."""
+    from hpclaunch.train.process import large_imports
+
+    with large_imports():
+        for name in ("accelerate.commands.launch", "torch.distributed.fsdp", "torch._dynamo"):
+            importlib.import_module(name)
+
+
 def preload_commands() -> None:
     """Import all that the command line may import, which is nothing of `hpclaunch.train`."""
     packages = ["hpclaunch", "monitors"]
@@ -97,7 +107,7 @@ def preload_commands() -> None:
     assert "torch" not in sys.modules
 
 
-PRELOADS = {"training": preload, "commands": preload_commands}
+PRELOADS = {"training": preload, "launcher": preload_launcher, "commands": preload_commands}
 
 
 def serve(path: str, what: str, _room: str) -> None:

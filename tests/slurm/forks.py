@@ -18,14 +18,16 @@ from tests.slurm.user import ROOT
 class NodeServer:
     """Starts the server in the cluster's namespaces, where its nodes have names; ends with it.
 
-    `packages`: a folder of what its programs find installed besides.
+    `packages`: a folder of what its programs find installed besides. `what`: see the server.
     """
 
-    def __init__(self, cluster: ThrowawayCluster, packages: Path | None = None) -> None:
+    def __init__(
+        self, cluster: ThrowawayCluster, packages: Path | None = None, what: str = "training"
+    ) -> None:
         socket = (packages or cluster.place.folder) / "forks.socket"
         path = f"{packages}:{ROOT}" if packages else str(ROOT)
         argument, variable = room()
-        program = ("-m", "tests.forkserver.server", str(socket), "training", argument)
+        program = ("-m", "tests.forkserver.server", str(socket), what, argument)
         self._server = subprocess.Popen(
             [
                 *("nsenter", f"--target={children_of(cluster.starter)[0]}", "--mount", "--pid"),

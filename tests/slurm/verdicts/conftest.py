@@ -9,6 +9,7 @@ import pytest
 
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.confine import Groups, confined, missing
+from tests.slurm.forks import NodeServer
 from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
@@ -30,7 +31,15 @@ def groups(four: ThrowawayCluster) -> Iterator[Groups]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def ready(four: ThrowawayCluster) -> Iterator[dict[str, str]]:
+    """Variables of a user whose trainings have their imports behind them."""
+    server = NodeServer(four, what="launcher")
+    yield server.variables
+    server.stop()
+
+
 @pytest.fixture
-def someone(four: ThrowawayCluster, tmp_path: Path) -> User:
+def someone(four: ThrowawayCluster, ready: dict[str, str], tmp_path: Path) -> User:
     four.wait_until_idle()
-    return User(four, tmp_path)
+    return User(four, tmp_path, ready)
