@@ -44,7 +44,7 @@ test: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	bash tests/slurm/install.sh
-	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_links.py
+	$(BIN)/python -m pytest -q tests/slurm/faults tests/slurm/test_hang.py tests/slurm/test_links.py
 
 walkthroughs: $(VENV)/.dev
 	bash tests/slurm/install.sh

@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.forkserver.client import MAIN, SERVERS
 from tests.forkserver.fixtures import forked_trainings
 from tests.forkserver.server import OBJECTS
 from tests.slurm.fixtures import forks, slurm, user
@@ -29,6 +30,8 @@ for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 # What a test starts without a home of its own is in no list of this user's runs.
 _STATE = tempfile.TemporaryDirectory(prefix="hpclaunch-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
+os.environ.setdefault(SERVERS, _STATE.name)  # workers have them from the process that started them
+os.environ.setdefault(MAIN, str(os.getpid()))
 # The programs that tests start are compiled once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -127,6 +130,7 @@ _FIRST = {"slurm": 0, "train": 1, "own-clusters": 2}
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand what is printed at the end to the process that prints it, from a worker."""
+    gc.freeze()  # pytest looks for garbage five times at its end, among a million objects that stay
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["left_out"] = session.config.stash.get(LEFT_OUT, 0)

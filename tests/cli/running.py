@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import subprocess
 import sys
@@ -22,10 +21,8 @@ SERVED = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-
 
 @cache
 def server() -> ForkServer:
-    """Return the process that has the command line's modules imported, started once a session."""
-    started = ForkServer(SERVED, "commands")
-    atexit.register(started.stop)
-    return started
+    """Return the process that has the command line's modules imported."""
+    return ForkServer(SERVED, "commands")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -19,9 +21,13 @@ from tests.forkserver.naming import room
 
 ROOT = Path(__file__).parents[2]
 
+SERVERS, MAIN = "HPCLAUNCH_TEST_SERVERS", "HPCLAUNCH_TEST_MAIN"
+"""Variables that tests/conftest.py sets: where this run's servers listen, and the process that the
+run was started as."""
+
 READ_AT_IMPORT = re.compile(
-    r"(HF|HUGGINGFACE|TRANSFORMERS|DATASETS|TOKENIZERS|TORCH|PYTORCH|OMP|MKL|CUDA|NCCL|GLOO|XDG|LD|TRL"
-    r"|PEFT|BNB|BITSANDBYTES|ACCELERATE|KMP|NUMEXPR|OPENBLAS)_.*"
+    r"(HF|HUGGINGFACE|TRANSFORMERS|DATASETS|TOKENIZERS|TORCH|PYTORCH|OMP|MKL|CUDA|NCCL|GLOO|LD|TRL"
+    r"|XDG(?!_STATE_HOME$)|PEFT|BNB|BITSANDBYTES|ACCELERATE|KMP|NUMEXPR|OPENBLAS)_.*"
     r"|HOME|TMPDIR|TZ|LANG|LC_.*|PATH|PYTHON(?!PATH$|UNBUFFERED$).*"
 )
 """Variables that Python or a library reads when it starts or is imported. A program whose own
@@ -36,7 +42,8 @@ it is imported."""
 class ForkServer:
     """One server process, for programs that share the variables it was started with.
 
-    `preload`: what it imports, see `tests.forkserver.server`.
+    `preload`: what it imports, see `tests.forkserver.server`. Of several workers of one run the
+    first to ask starts it, and all use it; it ends with the process that the run was started as.
     """
 
     def __init__(
@@ -44,19 +51,29 @@ class ForkServer:
         environment: Mapping[str, str],
         preload: Literal["training", "commands"] = "training",
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="forkserver-")
-        self.socket = str(Path(self._folder.name) / "socket")
+        same = json.dumps([preload, sorted(at_import(environment).items())])
+        place = Path(os.environ[SERVERS]) / hashlib.sha256(same.encode()).hexdigest()[:16]
+        self.socket = f"{place}.socket"
         """Where it listens."""
+        with Path(f"{place}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not Path(self.socket).exists():
+                self._start(environment, preload)
+
+    def _start(self, environment: Mapping[str, str], preload: str) -> None:
         argument, variable = room()
-        self._process = subprocess.Popen(
+        main = os.pidfd_open(int(os.environ[MAIN]))  # can be read from when that process is gone
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.forkserver.server", self.socket, preload, argument],
             env=dict(environment) | variable,
             cwd=ROOT,
-            stdin=subprocess.PIPE,
+            stdin=main,
             stdout=subprocess.PIPE,
+            start_new_session=True,
         )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n", "the fork server did not start"
+        os.close(main)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n", "the fork server did not start"
 
     def run(
         self,
@@ -101,13 +118,6 @@ class ForkServer:
         sent = socket.send_fds(connection, [data], streams)
         connection.sendall(data[sent:])
         return connection
-
-    def stop(self) -> None:
-        """End the server; programs that still run are left to end by themselves."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._folder.cleanup()
 
 
 def at_import(environment: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ NAMESPACES = {"uts": 0x04000000, "net": 0x40000000}
 
 
 def stand_for(client: int, umask: int) -> None:
-    """Take over what a child of the client would have: host name, network, cores, cgroups, umask."""
+    """Take over what a child of the client would have: host, network, cores, cgroups, umask."""
     for name, number in NAMESPACES.items():
         theirs = f"/proc/{client}/ns/{name}"
         if Path(theirs).readlink() == Path(f"/proc/self/ns/{name}").readlink():

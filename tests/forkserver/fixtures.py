@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.forkserver.client import ROOT
+from tests.forkserver.client import ROOT, ForkServer
 from tests.forkserver.site.sitecustomize import SOCKET
-from tests.train.running import environment, shared_server
+from tests.train.running import caches, environment
 
 SITE = ROOT / "tests/forkserver/site"
 
@@ -14,6 +14,5 @@ SITE = ROOT / "tests/forkserver/site"
 @pytest.fixture(scope="session")
 def forked_trainings() -> dict[str, str]:
     """Variables of a home whose launchers and ranks have their imports behind them."""
-    server = shared_server(environment())
-    assert server is not None
+    server = ForkServer(environment(**caches()))
     return {SOCKET: server.socket, "PYTHONPATH": f"{SITE}:{ROOT}"}

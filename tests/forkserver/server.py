@@ -1,14 +1,14 @@
 """`python -m tests.forkserver.server SOCKET WHAT ROOM`: imports everything once, forks programs.
 
 WHAT is `training` (torch, Transformers and all of `hpclaunch.train`), `launcher` (torch and
-accelerate, for programs of one's own) or `commands` (all else); ROOM is where the forks' own command
-lines come to stand, see `tests.forkserver.naming`.
+accelerate, for programs of one's own) or `commands` (all else); ROOM is where the forks' own
+command lines come to stand, see `tests.forkserver.naming`.
 
 A request is one line of JSON (`arguments`, `environment`, `folder`) that comes with the program's
 stdin, stdout and stderr; the answer is a line with its process id, and at its end one with its exit
 code. Where it names the `client`, a process that the program stands for, the program takes over its
 host name, network, cores and umask, and is killed, with all that it started, when the client is
-gone. The server ends when its stdin is closed.
+gone. The server ends when its stdin can be read: a pipe that is closed, a process that is gone.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from tests.slurm import harm
 from tests.slurm.cluster import ThrowawayCluster
+from tests.slurm.forks import NodeServer
 from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
 from tests.slurm.user import User
@@ -75,7 +76,8 @@ def test_a_slow_link(linked: ThrowawayCluster) -> None:
 def test_preflight_measures_the_links_and_plans_go_by_it(
     linked: ThrowawayCluster, tmp_path: Path
 ) -> None:
-    user = User(linked, tmp_path)
+    server = NodeServer(linked, what="launcher")
+    user = User(linked, tmp_path, server.variables)
     for node in ("node1", "node2"):
         harm.slow_link(linked, node, "80mbit")
     try:
@@ -83,6 +85,7 @@ def test_preflight_measures_the_links_and_plans_go_by_it(
     finally:
         for node in ("node1", "node2"):
             linked.inside("tc", "qdisc", "del", "dev", node, "root")
+        server.stop()
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(
         (tmp_path / ".config/hpclaunch/measured/generic-throwaway.json").read_text()

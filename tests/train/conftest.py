@@ -13,18 +13,17 @@ import pytest
 
 from hpclaunch.run.folder import RunFolder
 from tests.storage import BUCKET, Storage
-from tests.train.running import Outcome, launch, launch_real, make_run
+from tests.train.running import Outcome, caches, launch, launch_real, make_run
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "pink")
 
 
 @pytest.fixture(scope="package", autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_caches() -> Iterator[None]:
     """Keep caches of models and data in the tests' folder, here and in the programs they start."""
-    base = tmp_path_factory.mktemp("caches")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(base))
-        patch.setenv("HF_HOME", str(base / "huggingface"))
+        for name, value in caches().items():
+            patch.setenv(name, value)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_DATASETS_OFFLINE", "1")
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from hpclaunch.recipe.load import load, to_yaml
 from hpclaunch.render.accelerate import accelerate_config
 from hpclaunch.run.events import read_events
 from hpclaunch.run.folder import RunFolder
+from tests.forkserver.client import SERVERS as RUNS_SERVERS
 from tests.forkserver.client import ForkServer, at_import
 
 
@@ -61,6 +61,12 @@ def environment(**more: str) -> dict[str, str]:
         "HF_DATASETS_OFFLINE": "1",
         **more,
     }
+
+
+def caches() -> dict[str, str]:
+    """Return the variables of the caches of models and data that all trainings of a run share."""
+    base = Path(os.environ[RUNS_SERVERS]) / "caches"
+    return {"XDG_CACHE_HOME": str(base), "HF_HOME": str(base / "huggingface")}
 
 
 def launch(
@@ -157,7 +163,6 @@ def shared_server(env: dict[str, str]) -> ForkServer | None:
             warnings.warn(f"programs not forked: variables set before them: {differ}", stacklevel=2)
             return None
         SERVERS[at_imports] = ForkServer(own)
-        atexit.register(SERVERS[at_imports].stop)
     return SERVERS[at_imports]
 
 

@@ -21,17 +21,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.train]
 slow = pytest.mark.faults
 
 
-def test_a_rank_hangs(case: Case, table: Table) -> None:
-    case.start("training.ddp_timeout=12", steps=12)
-    case.hurt(lambda: os.kill(harm.ranks(case.folder, 1)[0], signal.SIGSTOP))
-    case.wait_until_gone(60 + 12)
-    case.wait_for(lambda: case.status()["state"] == "queued", 30)
-    assert "rank 1 on node2: a collective timed out after 12 s" in case.status()["before"]
-    cost = resumed(case, steps=12)
-    assert blamed(case) == [("collective-timeout", "node2")]
-    table.add("one rank hangs (SIGSTOP; `training.ddp_timeout=12`)", cost, RESUMED)
-
-
 @slow
 def test_notice_of_a_preemption(case: Case, table: Table, linked: ThrowawayCluster) -> None:
     case.start()
