@@ -20,6 +20,15 @@ OPEN_FILES = KnownCause(
 )
 OF_SRUN = (
     KnownCause(
+        "signalled",
+        phrases=jobs.SIGNALLED,
+        headline="a signal from outside ended the step",
+        steps=(
+            "scancel with --signal, or sbatch's --signal before the time limit, sends one: sacct "
+            "shows how the job ended",
+        ),
+    ),
+    KnownCause(
         "outside-job",
         phrases=jobs.NO_ALLOCATION,
         headline="srun asked Slurm for a job of its own, and was refused",
@@ -180,6 +189,23 @@ BETWEEN_GPUS = (
             "which it is: env | grep NCCL_TOPO_FILE, or a file of the network's plugin; without it "
             "NCCL finds the topology by itself: unset NCCL_TOPO_FILE",
             "a file that the site gave: tell your site's support",
+        ),
+    ),
+)
+OF_DRIVER = (
+    KnownCause(
+        "driver-hang",
+        phrases=devices.TOOL_HANGS,
+        headline="nvidia-smi does not answer on the node: its driver, or a GPU, hangs",
+        steps=("tell your site's support the node; --exclude of hpclaunch resume leaves it out",),
+    ),
+    KnownCause(
+        "cudnn-versions",
+        phrases=devices.CUDNN_VERSIONS,
+        headline="libraries of two versions of cuDNN are mixed",
+        steps=(
+            "LD_LIBRARY_PATH, or a module of the site, brings another cuDNN than PyTorch's own: "
+            "leave it out; python -m pip list shows nvidia-cudnn",
         ),
     ),
 )

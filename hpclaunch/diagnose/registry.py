@@ -114,6 +114,7 @@ CAUSES: tuple[KnownCause, ...] = (
     KnownCause("old-gpu", "devices.too_old", devices.OLD_GPU),
     *one_line.BETWEEN_GPUS,
     one_line.SHARING,
+    *one_line.OF_DRIVER,
     KnownCause("port-taken", "meeting.port", network.PORT_TAKEN),
     KnownCause("no-interface", "nccl.no_interface", network.NO_INTERFACE, node_fault=True),
     KnownCause("no-network-plugin", "nccl.no_plugin", network.NO_PLUGIN, node_fault=True),
@@ -142,7 +143,7 @@ CAUSES: tuple[KnownCause, ...] = (
     one_line_training.INDEX,
     KnownCause("cuda-error", "devices.fault", devices.CUDA_ERROR, general=True,
                node_fault=True),
-    KnownCause("missing-file", "storage.missing_file", files.MISSING_FILE),
+    KnownCause("missing-file", "missing_files.missing_file", files.MISSING_FILE),
     # The first rank's own words, or its end without any.
     KnownCause("not-finite", "training.not_finite"),
     KnownCause("arguments", "program.arguments"),

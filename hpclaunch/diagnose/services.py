@@ -36,7 +36,8 @@ _FAULTS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         r"|EndpointConnectionError|nodename nor servname|connect timeout|\[Errno -[235]\]"
         r"|Could not resolve host|dns error|offline mode is enabled|getaddrinfo failed")),
     ("cut", re.compile(
-        r"IncompleteRead|ChunkedEncodingError|ConnectionResetError|Connection aborted"
+        r"IncompleteRead|ClientPayloadError|FSTimeoutError|ChunkedEncodingError"
+        r"|ConnectionResetError|Connection aborted"
         r"|RemoteDisconnected|ProtocolError|Read timed out|ReadTimeout|http\w+\.ReadError"
         r"|Consistency check|without sending complete message|CAS service error|Connection broken"
         r"|[Cc]onnection reset|error decoding response body|request or response body error"

@@ -46,6 +46,7 @@ GPU_MEMORY: Family = {
         "Error out of memory at line", "No available memory for the cache blocks",
         "larger than the available KV cache memory", "on startup is less than desired GPU memory",
         "RESOURCE_EXHAUSTED: Out of memory", "OOM when allocating tensor with shape",
+        "CUDA driver error: out of memory", "out of memory. Tried to allocate ",
         "RESULT_ERROR_OUT_OF_DEVICE_MEMORY", "Available Free mem : 0 MB", "hipErrorOutOfMemory",
         confirmed=r"(?m)^(?!.*(?:(?:ray\.exceptions|java\.lang)\.OutOfMemoryError"
         r"|has no attribute))",
@@ -57,6 +58,12 @@ NO_PEER_ACCESS: Family = {
         "cuMemImportFromShareableHandle",
     )
 }  # fmt: skip
+TOOL_HANGS: Family = {
+    "tool_hangs": phrases(
+        "Command '['nvidia-smi'", "Command 'nvidia-smi", confirmed="timed out after"
+    )
+}
+CUDNN_VERSIONS: Family = {"cudnn_versions": phrases("SUBLIBRARY_VERSION_MISMATCH")}
 NO_SHARING: Family = {"no_sharing": phrases("pidfd_getfd:", "pidfd_open:")}
 OLD_GPU: Family = {
     "old_gpu": phrases(
@@ -96,6 +103,7 @@ OUTSIDE: Family = {"outside": phrases("IndexError: index out of range in self")}
 CUDA_ERROR: Family = {
     "gpu_fault": phrases(
         "CUDA error: ",
+        "CUDA driver error: ",
         "CUBLAS_STATUS_EXECUTION",
         "CUBLAS_STATUS_INTERNAL",
         "Triton Error [CUDA]",

@@ -56,8 +56,10 @@ MISSING_FILE: Family = {
         "Incorrect path_or_model_id", "Unable to find '/", "FileNotFoundError: ",
         "can't open file '", "Can't find a valid checkpoint at", "o valid checkpoint found in",
         "data files found in /", "doesn't contain any data files",
-        confirmed=r"valid checkpoint|Files?NotFoundError|EmptyDatasetError|OSError"
-        r"|EnvironmentError|HFValidationError|can't open file",
+        "Can't find 'adapter_config.json' at '/", "Error no file named ",
+        "RuntimeError: Parent directory ",
+        confirmed=r"(?m)^(?!.*build variant)(?=.*(?:valid checkpoint|Files?NotFoundError|EmptyData"
+        r"|OSError|EnvironmentError|HFValidationError|can't open file|Parent dir|adapter_config))",
     )
 }  # fmt: skip
 TORN_FILE: Family = {

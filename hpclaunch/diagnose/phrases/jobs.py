@@ -85,9 +85,11 @@ NO_PMI: Family = {
 }  # fmt: skip
 TASK_KILLED: Family = {
     "task_killed": phrases(
-        "srun: error: ", ": line ", latest=True,
+        "srun: error: ", ": line ", "exits with return code = -", "noticed that process rank ",
+        latest=True,
         confirmed=r"(?:srun: error: \S+: tasks? [\d,-]+:|: line \d+: +\d+) "
-        r"(?:Killed|Segm|Bus error|Aborted)",
+        r"(?:Killed|Segm|Bus error|Aborted)|sigkill_handler\] .* return code = -\d"
+        r"|(?:mpi|prte?)run noticed that process rank \d+ .*exited on signal",
         anywhere=True,
     )
 }  # fmt: skip
@@ -99,6 +101,7 @@ STEP_REFUSED: Family = {
         r"|Node count|Invalid Trackable)",
     )
 }  # fmt: skip
+SIGNALLED: Family = {"signalled": phrases("DUE to SIGNAL", "DUE TO SIGNAL")}
 NO_ALLOCATION: Family = {
     "no_allocation": phrases(
         "Unable to allocate resources", confirmed=r"^(?:\S+: )*srun: error: Unable to allocate"

@@ -123,7 +123,7 @@ def download_cut(evidence: RunEvidence) -> Cause | None:
     headline = f"the download of {name} from the hub broke off" if name else (
         "a download from the hub broke off"
     )  # fmt: skip
-    if "timed out" in found[0].line or "ReadTimeout" in found[0].line:
+    if re.search("timed out|ReadTimeout|FSTimeout", found[0].line):
         headline = f"the hub did not answer in time, asked for {name or 'a file'}"
     steps = (advice.resume(evidence), *_fetch(name, data))
     if "hf_transfer" in evidence.last_words:

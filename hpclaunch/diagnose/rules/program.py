@@ -123,7 +123,16 @@ def exception(evidence: RunEvidence) -> Cause | None:
 
 
 def _with_code(rank: RankFailure) -> str:
-    """Return a rank's error; of one without a message the line of code that raised it, too."""
+    """Return a rank's error; of one without a message the line of code that raised it, too.
+
+    Of a syntax error Python names the place above it, without a traceback.
+    """
+    if re.match(r"(?:Syntax|Indentation|Tab)Error: ", rank.error):
+        above = (rank.context + b"\n" + rank.text).decode("utf-8", errors="replace")
+        places = re.findall(r'File "([^"\n]+)", line (\d+)\n', above)
+        return f"{rank.error} ({PurePath(places[-1][0]).name}:{places[-1][1]})" if places else (
+            rank.error
+        )  # fmt: skip
     if not re.fullmatch(r"[\w.]+", rank.error):
         return rank.error
     raised = _RAISED.findall(rank.text.decode("utf-8", errors="replace"))

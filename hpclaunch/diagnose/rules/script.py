@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 from hpclaunch.diagnose.cause import Cause, Clue
 from hpclaunch.diagnose.log import tidy
@@ -14,6 +15,11 @@ _TASK = re.compile(
     r"(?:srun: error: ([\w.-]+): tasks? [\d,-]+:|: line \d+: +\d+) "
     r"(Killed|Segmentation fault|Bus error|Aborted)"
 )
+_RANK_ENDED = re.compile(
+    r"sigkill_handler\] .* return code = -(?P<code>\d+)"
+    r"|process rank (?P<rank>\d+) .*?on node (?P<host>\S+) exited on signal (?P<signal>\d+)"
+)
+"""How DeepSpeed's launcher and mpirun say that a signal ended a rank."""
 _MESSAGE = re.compile(r"^(?:hpclaunch|sbatch|bash|srun|slurmstepd\S*|FATAL): *(?:error: )?(.*)")
 _OF_SLURM = re.compile(
     r"^(?:srun|slurmstepd\S*|hpclaunch): .*(?:Exited with exit code|Terminating|CANCELLED|aborted"
@@ -97,6 +103,9 @@ def task_killed(evidence: RunEvidence) -> Cause | None:
     if evidence.ranks:
         return None
     for line in evidence.matching_lines("task_killed"):
+        ended = _RANK_ENDED.search(line.text)
+        if ended and evidence.log.is_at_end(line):
+            return _rank_killed(evidence, line, ended)
         match = _TASK.search(line.text)
         if match and evidence.log.is_at_end(line):
             how = match[2].partition(" (")[0]
@@ -109,6 +118,23 @@ def task_killed(evidence: RunEvidence) -> Cause | None:
             headline = f"the launcher was ended by a signal: {how}{kill}"
             return Cause(headline, steps, (line,), host=match[1])
     return None
+
+
+def _rank_killed(evidence: RunEvidence, line: Clue, ended: re.Match[str]) -> Cause:
+    """Return the cause of a rank that DeepSpeed's launcher, or mpirun, saw end by a signal."""
+    number = int(ended["code"] or ended["signal"])
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    why = " (by the system where memory ran out, or by a person)" * (name == "SIGKILL")
+    host = ended["host"]
+    steps = (
+        f"what the kernel says on {host or 'the node'}: dmesg -T | grep -i kill; or try more --mem",
+        advice.logs(evidence), advice.resume(evidence),
+    )  # fmt: skip
+    rank = int(ended["rank"]) if ended["rank"] else None
+    return Cause(f"a rank was ended by {name}{why}", steps, (line,), rank, host)
 
 
 def _message_of_script(evidence: RunEvidence) -> Clue | None:

@@ -7,7 +7,7 @@ import shlex
 
 from hpclaunch.diagnose import patterns
 from hpclaunch.diagnose.cause import Cause, Clue
-from hpclaunch.diagnose.rules import advice, raised
+from hpclaunch.diagnose.rules import advice
 from hpclaunch.diagnose.rules.limits import SEMAPHORE
 from hpclaunch.diagnose.rules.program import traceback
 from hpclaunch.diagnose.run_evidence import RunEvidence
@@ -16,13 +16,9 @@ _PATH = re.compile(r"['\"](/[^'\"]{1,300})['\"]")
 _COPIED_TO = re.compile(r"['\"] -> ['\"](/[^'\"]{1,300})['\"]")
 _GONE = re.compile(r"endpoint|Errno 10[78]\b|Errno (?:70|112)\b|Errno 110\b")
 _DOWNLOADED = re.compile(r"huggingface_hub/(?:file_download|_snapshot)|hf_xet|snapshot_download\(")
-_OF_NODE = re.compile(r"/(?:tmp|dev/shm|var/tmp|run)/")
-_NO_DATA = re.compile(r"data files found in (/\S+)|directory at (/\S+) doesn't contain any data")
-_NO_MODEL = re.compile(r"OSError: (/\S+) does not appear to have a file named (\S+)\. ")
+OF_NODE = re.compile(r"/(?:tmp|dev/shm|var/tmp|run)/")
+"""Folders that each node has for itself."""
 _WRITTEN = re.compile(r"\bof (/[^\s:'\"]+): '?No space")
-_ASKED = re.compile(
-    r"hf_api\.py|HfApi|model_info\(|dataset_info\(|repo_exists\(|upload_|push_to_hub"
-)
 _CACHES = (
     ("/.triton/", "TRITON_CACHE_DIR"), ("/torchinductor_", "TORCHINDUCTOR_CACHE_DIR"),
     ("/torch_extensions/", "TORCH_EXTENSIONS_DIR"), ("/.cache/vllm", "VLLM_CACHE_ROOT"),
@@ -37,7 +33,6 @@ _COMPILED = _CACHES[:2] + _CACHES[3:5] + (("/.nv/ComputeCache", "CUDA_CACHE_PATH
 _CACHED = re.compile(r"cache|/hub/|huggingface|\.arrow|\.lock|/tmp\w+")
 _LOCKING = re.compile(r"\b(?:flock|lockf)\(")
 """A call that takes, or gives back, a lock on a file."""
-_CONTAINER = re.compile(rb"underlay of /|apptainer|singularity|pyxis|enroot", re.IGNORECASE)
 LARGE = "what is large there: du -sh --apparent-size {folder}/* | sort -h"
 
 
@@ -56,7 +51,7 @@ def quota(evidence: RunEvidence) -> Cause | None:
         advice.resume(evidence),
     )
     headline = f"your quota on the disk is used up{what}"
-    return Cause(headline, steps, _frames(evidence, line), rank, host)
+    return Cause(headline, steps, frames(evidence, line), rank, host)
 
 
 def full(evidence: RunEvidence) -> Cause | None:
@@ -81,7 +76,7 @@ def full(evidence: RunEvidence) -> Cause | None:
         _fewer(evidence),
         advice.resume(evidence),
     )
-    return Cause(headline, steps, _frames(evidence, line), rank, host)
+    return Cause(headline, steps, frames(evidence, line), rank, host)
 
 
 def _own_disk(path: str, host: str | None) -> tuple[str, ...]:
@@ -111,7 +106,7 @@ def _before_torn(evidence: RunEvidence, name: str) -> Clue | None:
     return evidence.context_line(name) if torn or command else None
 
 
-def _frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
+def frames(evidence: RunEvidence, line: Clue) -> tuple[Clue, ...]:
     """Return the line with the traceback that led to it: it shows what was being written."""
     frames = traceback(evidence.culprit) if evidence.culprit and evidence.explained else ()
     return frames if line.text in [frame.text for frame in frames] else (line, *frames)
@@ -123,7 +118,7 @@ def shared_cache(evidence: RunEvidence) -> Cause | None:
     if line is None:
         return None
     variable = next((name for part, name in _COMPILED if part in line.text), None)
-    if variable is None or _OF_NODE.search(line.text) or "-> '/dev/shm" in line.text:
+    if variable is None or OF_NODE.search(line.text) or "-> '/dev/shm" in line.text:
         return None
     if patterns.has("missing_library", line.text.encode()) and "Stale" not in line.text:
         return None
@@ -200,45 +195,6 @@ def no_permission(evidence: RunEvidence) -> Cause | None:
     if re.search(r"hub/|huggingface|\.locks|\.cache", where):
         steps.append("a cache of others cannot be written to: HF_HOME must name a folder of yours")
     return advice.cause(evidence, line, headline, *steps)
-
-
-def missing_file(evidence: RunEvidence) -> Cause | None:
-    """A file or folder that the program opens is not there on the node."""
-    line = evidence.root_cause_line("missing_file")
-    if line is None:
-        return None
-    match = _PATH.search(line.text) or _NO_DATA.search(line.text)
-    where = next(filter(None, match.groups()), "") if match else ""
-    named = re.search(r"Repo id must|Incorrect path_or", line.text) is not None
-    if named and _ASKED.search(evidence.last_words):
-        return None  # the program asks the hub about a folder, which may well be there
-    headline = f"{where} is not there on the node, and is no name on the hub" if (
-        named and where
-    ) else line.text  # fmt: skip
-    steps = [f"see it from a node: ls -ld {shlex.quote(where)}"] if where else []
-    if "valid checkpoint" in line.text:
-        step = (
-            "start without resume_from_checkpoint, or name a checkpoint folder that was written "
-            "to its end"
-        )
-        headline = f"no checkpoint is there that can be loaded: {line.text}"
-        return advice.cause(evidence, line, headline, step)
-    model = _NO_MODEL.search(line.text)
-    if model:
-        headline = f"the folder {model[1]} holds no {model[2]}"
-        see = f"what it holds: ls -l {shlex.quote(model[1])}; the model may lie in a folder below"
-        return advice.cause(evidence, line, headline, see)
-    if _OF_NODE.match(where):
-        gone = "the node has it for itself, and another process may have taken it away: each rank "
-        return advice.cause(evidence, line, headline, *steps, f"{gone}its own file there")
-    if _CONTAINER.search(evidence.log.text[-(2**16) :]):
-        steps.append("in a container its folder must be bound: apptainer exec --bind")
-    from_message = raised.steps(evidence.culprit) if evidence.culprit and evidence.explained else []
-    if where or "No such file" in line.text:
-        from_message = [each for each in from_message if each.startswith(raised.SAYS)]
-        steps.append("it must lie on storage that the nodes see")
-    steps = [*from_message, *steps, advice.resume(evidence)]
-    return Cause(headline, tuple(steps), _frames(evidence, line), *advice.who(evidence, line))
 
 
 def not_shared(evidence: RunEvidence) -> Cause | None:
