@@ -66,9 +66,14 @@ def parse(text: str, source: str) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Parse one YAML value as it stands on a command line (`2e-4`, `[q_proj, v_proj]`, `true`)."""
+    """Parse one YAML value as it stands on a command line (`2e-4`, `[q_proj, v_proj]`, `true`).
+
+    Nothing there is a comment: `run #3.jsonl` is a name.
+    """
     try:
         node = compose(text)
+        if text[node.end_mark.index if node else 0 :].strip():
+            return text
         return None if node is None else _build(node, (), "command line", {})
     except (yaml.YAMLError, ValueError, UserError):
         return text

@@ -64,6 +64,11 @@ def test_on_the_command_line_what_is_no_yaml_is_a_text(text: str) -> None:
     assert parse_value(text) == text
 
 
+@pytest.mark.parametrize("text", ["rows #3.jsonl", "#3.jsonl", "5 # five"])
+def test_nothing_on_a_command_line_is_a_comment(text: str) -> None:
+    assert parse_value(text) == text
+
+
 def test_an_error_is_one_line_whatever_it_quotes() -> None:
     error = UserError("no file 'a\nb\x1b[31m'", "try \udcff")
     assert str(error) == r"no file 'a\nb\x1b[31m'; try \udcff"

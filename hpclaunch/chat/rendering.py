@@ -111,9 +111,12 @@ def _check_all_written(text: str, turns: Turns, render: Render, conversation: Co
     """Raise RowProblem where the template leaves out what the model should have seen or said."""
     plain = json.dumps(text, ensure_ascii=False)  # a template may write a text as JSON, too
     for number, turn in enumerate(turns, 1):
-        content = str(turn.get("content", "")).strip()
+        content = str(turn.get("content") or "").strip()
         if turn["role"] in ("system", "tool") and content and not _within(content, text, plain):
             raise RowProblem(_omits(f"message {number}, of the role {turn['role']}"))
+        beside = content.rpartition("</think>")[2].strip() if "tool_calls" in turn else ""
+        if beside and not _within(beside, text, plain):
+            raise RowProblem(_omits(f"the text beside the tool call of message {number}"))
     for number, reasoning, earlier in reasonings(turns):
         if _within(reasoning, text, plain):
             continue

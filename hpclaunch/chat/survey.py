@@ -44,6 +44,10 @@ class Survey:
     """The chat template leaves out what was thought before some earlier answer."""
     rows: int = 0
     """Training rows so far."""
+    equal_pairs: int = 0
+    """Of these, pairs whose two answers are the same."""
+    labels: set[bool] = field(default_factory=set)
+    """How their answers are labelled."""
     _forms: set[tuple[Any, ...]] = field(default_factory=set)
     _tokenizers: dict[bool, Tokenizer] = field(default_factory=dict)
     _spans: list[tuple[int, int, int]] = field(default_factory=list)
@@ -68,6 +72,9 @@ class Survey:
                     self._render(each, self.files)
         if sample:
             self._sample(row)
+            self.equal_pairs += "chosen" in row and row["chosen"] == row["rejected"]
+            if "label" in row:
+                self.labels.add(row["label"])
 
     def lines(self) -> list[str]:
         """Return what the user should read of it."""
@@ -81,6 +88,17 @@ class Survey:
             lines.append(
                 "data: the chat template leaves out the reasoning of earlier answers, which are "
                 "learnt without it; to learn it, end a row with each such answer"
+            )
+        if self.equal_pairs:
+            lines.append(
+                f"data: {self.equal_pairs:,} of {self.rows:,} pairs have the same chosen and "
+                "rejected answer, of which nothing is learnt"
+            )
+        if len(self.labels) == 1:
+            label = "true (good)" if True in self.labels else "false"
+            lines.append(
+                f"data: every answer has the label {label}: what is good and what is not is learnt "
+                "from both kinds"
             )
         line = self._truncation().line(of=self.rows)
         return [*lines, f"data: {line}"] if line else lines

@@ -31,6 +31,16 @@ _ADVICE = {
 }
 
 
+NO_ROWS = {".zip", ".tar", ".tgz", ".7z", ".rar", ".xlsx", ".xls", ".pkl", ".pickle", ".feather",
+           ".orc", ".avro"}  # fmt: skip
+"""Suffixes of files that may hold rows, and are not read."""
+
+
+def is_unread(file: Path) -> bool:
+    """Return whether a file may hold rows that are not read."""
+    return suffix_of(file) in NO_ROWS
+
+
 def format_of(file: Path) -> Format | None:
     """Return the format that a file's name says, None where it is no data file."""
     suffix, packed = suffix_of(file), compression_of(file)

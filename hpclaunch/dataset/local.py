@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpclaunch.dataset.cards import configured_splits
-from hpclaunch.dataset.formats import format_of, refusal, suffix_of
+from hpclaunch.dataset.formats import format_of, is_unread, refusal, suffix_of
 from hpclaunch.dataset.names import listed
 from hpclaunch.dataset.splits import Splits, split_with_keyword, splits_of, with_keyword
 from hpclaunch.errors import UserError
@@ -132,7 +132,7 @@ def _in_folder(path: Path, split: str, subset: str | None) -> LocalSplit:
         split=split,
         files=tuple(path / name for name in names),
         format=format_of(path / names[0]) or "json",
-        left_out=tuple(name for name in everything if name not in set(names)),
+        left_out=(*(name for name in everything if name not in set(names)), *_unread(path)),
     )
 
 
@@ -152,8 +152,28 @@ def _splits(path: Path, files: list[str], subset: str | None, wanted: str | None
 def data_files(folder: Path) -> list[str]:
     """Return the data files at any depth of a folder, as sorted paths within it.
 
-    Hidden ones, and files that describe the data, are none. Raises UserError for too many.
+    Hidden ones, and files that describe the data, are none. Raises UserError for too many, and for
+    a link of such a name that leads nowhere.
     """
+    found = [name for name in _files(folder) if _is_data(Path(name).name)]
+    for name in found:
+        file = folder / name
+        if file.is_symlink() and not file.exists():
+            raise UserError(
+                f"{file} is a link to {file.readlink()}, which is not there",
+                "fetch or copy the file, or take the link away",
+            )
+    return [name for name in found if (folder / name).is_file()]
+
+
+def _unread(folder: Path) -> list[str]:
+    """Return the files of a folder that may hold rows, and are not read: archives and the like."""
+    names = [name for name in _files(folder) if is_unread(Path(name))]
+    return [name for name in names if not Path(name).name.startswith(".")]
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the files at any depth of a folder, as sorted paths. Raises UserError for too many."""
     found: list[str] = []
     count = 0
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
@@ -168,11 +188,7 @@ def data_files(folder: Path) -> list[str]:
                 f"{folder} holds more than {MOST_FILES:,} files", "name the folder of the data"
             )
         inside = Path(root).relative_to(folder)
-        found += [
-            (inside / name).as_posix()
-            for name in files
-            if _is_data(name) and Path(root, name).is_file()
-        ]
+        found += [(inside / name).as_posix() for name in files]
     return sorted(found)
 
 

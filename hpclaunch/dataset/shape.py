@@ -12,7 +12,7 @@ from hpclaunch.dataset.rows import Row
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.objectives import Shape
 from hpclaunch.recipe.schema import Objective
-from hpclaunch.recipe.shapes import detect
+from hpclaunch.recipe.shapes import COLUMNS, detect
 
 _NESTS = ("data", "instances", "rows", "examples", "train")
 _TURNS = {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "tools"}
@@ -72,13 +72,15 @@ def _rows_inside(row: Mapping[str, Any]) -> str | None:
     Files are written as `{"data": [...]}`, `{"type": "text_only", "instances": [...]}`, and lines
     as `{"data": {...}}`.
     """
-    held = [
-        key
-        for key, value in row.items()
-        if key not in _TURNS
-        and (
-            (isinstance(value, list) and value and isinstance(value[0], dict))
-            or (isinstance(value, dict) and value)
-        )
-    ]
-    return held[0] if len(held) == 1 else next((key for key in held if key in _NESTS), None)
+    held = {}
+    for key, value in row.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if key not in _TURNS and isinstance(inner, dict) and inner:
+            held[key] = inner
+    usual = next((key for key in _NESTS if key in held), None)
+    return next((key for key, inner in held.items() if _has_shape(inner)), usual)
+
+
+def _has_shape(row: Mapping[str, Any]) -> bool:
+    """Return whether a row has the columns of some shape."""
+    return any(row.keys() >= set(columns) for columns in COLUMNS.values())

@@ -27,6 +27,12 @@ def pair_of(row: Mapping[str, Any], wanted: str, *, columnar: bool) -> dict[str,
     check_answered(answer, "completion")
     if any("weight" in turn for turn in answer):
         raise RowProblem("'completion' has messages of weight 0; write the row as messages")
+    others = [turn["role"] for turn in answer if turn["role"] != "assistant"]
+    if others:
+        raise RowProblem(
+            f"'completion' has a turn of the role {others[0]}, which would be learnt as an answer "
+            "is; end the completion before it, or write the row as messages"
+        )
     for turn in prompt_turns:
         turn.pop("weight", None)  # no prompt is learnt
     return {"prompt": with_system(prompt_turns, row.get("system")), "completion": answer}

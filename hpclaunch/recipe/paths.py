@@ -91,6 +91,7 @@ def absolute_paths(document: Document, folder: Path, keys: Mapping[str, Any] | N
         name = each.value
         if keys is not None and f"{each.path[0]}.{each.path[1]}" not in keys:
             continue
+        _refuse_address(document, each)
         if not is_local(name) and not _exists(name, folder):
             continue
         try:
@@ -100,6 +101,22 @@ def absolute_paths(document: Document, folder: Path, keys: Mapping[str, Any] | N
             where = document.where(each.path)
             raise UserError(f"{where}: {each.what}: {name!r} is no path: {error}") from None
         each.section[str(each.path[-1])] = str(path)
+
+
+def _refuse_address(document: Document, named: NamedPath) -> None:
+    """Refuse a web address or that of a storage in place of a path. Raises UserError.
+
+    It is not repeated, for it may hold a key.
+    """
+    scheme = named.value.partition("://")[0] if "://" in named.value else ""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme, re.IGNORECASE):
+        return
+    fix = "download it, and give the path"
+    if scheme == "hf" or "huggingface.co/" in named.value or "hf.co/" in named.value:
+        fix = "give the hub id as owner/name"
+    raise UserError(
+        f"{document.where(named.path)}: {named.what}: an address ({scheme}://...) is not read", fix
+    )
 
 
 def check_local_files(document: Document, pending: Sequence[str] = ()) -> None:

@@ -135,6 +135,11 @@ def _of_turns(row: Mapping[str, Any], columnar: bool) -> dict[str, Any]:
     for name, turns in answers.items():
         if not turns or turns[0]["role"] != "assistant":
             raise RowProblem(f"'{name}' has no answer of the assistant behind the prompt")
+        if turns[-1]["role"] != "assistant":
+            raise RowProblem(
+                f"'{name}' ends with a turn of the role {turns[-1]['role']}, which would count as "
+                "an answer; take that turn out"
+            )
         if any("weight" in turn for turn in turns):
             raise RowProblem(f"'{name}' has messages of weight 0, and answers are compared whole")
         check_answered(turns, name)

@@ -39,11 +39,13 @@ def model(folder: Path, template: str | None) -> Path:
     return folder
 
 
-def check(folder: Path, rows: list[dict[str, Any]], *overrides: str) -> tuple[str, ...]:
+def check(
+    folder: Path, rows: list[dict[str, Any]], *overrides: str, recipe: str = "tiny"
+) -> tuple[str, ...]:
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return check_data(
-        load("tiny", (f"data.name={data}", "data.validation_split=null", *overrides)),
+        load(recipe, (f"data.name={data}", "data.validation_split=null", *overrides)),
         environment={"HF_HOME": str(folder / "hub")},
     )
 
@@ -185,6 +187,25 @@ def test_weights_and_tools_of_a_template_that_takes_neither(tmp_path: Path) -> N
     with pytest.raises(UserError, match="leaves out the column 'tools'"):
         check(tmp_path, tools, name)
     assert check(tmp_path, tools) == (), "the tiny model's own template writes them"
+
+
+CALLS = "{% for m in messages %}{{ m.get('tool_calls') or m['content'] }}{% endfor %}"
+
+
+def test_a_text_that_the_template_leaves_out_beside_a_call_is_named(tmp_path: Path) -> None:
+    """As Llama 3.1's does."""
+    name = f"model.name={model(tmp_path / 'model', CALLS)}"
+    call = {"role": "assistant", "content": "Let me see.", "tool_calls": [{"name": "f"}]}
+    with pytest.raises(UserError, match="leaves out the text beside the tool call of message 2"):
+        check(tmp_path, [{"messages": [ASK, call]}], name)
+
+
+def test_pairs_and_labels_that_teach_nothing_are_counted(tmp_path: Path) -> None:
+    pair = {"prompt": "q ", "chosen": "a", "rejected": "a"}
+    (line,) = check(tmp_path, [pair, {**pair, "rejected": "b"}], recipe="dpo")
+    assert "1 of 2 pairs have the same chosen and rejected answer" in line
+    (line,) = check(tmp_path, [{"prompt": "q ", "completion": "a", "label": 1}] * 2, recipe="kto")
+    assert "every answer has the label true (good)" in line
 
 
 def test_nothing_of_the_training_stack_is_imported(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -119,6 +120,10 @@ def test_files_that_are_no_data(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="is no parquet file"):
         check(tmp_path / "x.parquet", "auto")
+    (tmp_path / "y.jsonl").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(UserError, match=r"is a gzip file .*; rename it to y\.jsonl\.gz"):
+        check(tmp_path / "y.jsonl", "auto")
+    (tmp_path / "y.jsonl").unlink()
     jsonl(tmp_path, PAIR)
     with pytest.raises(UserError, match=r"mixes json \(rows.jsonl\) and parquet \(x.parquet\)"):
         check(tmp_path, "auto")

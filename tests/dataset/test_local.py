@@ -10,8 +10,6 @@ import pytest
 from hpclaunch.dataset.check import check_data
 from hpclaunch.dataset.count import count_samples
 from hpclaunch.dataset.local import held_out_split, local_split
-from hpclaunch.dataset.rows import Row
-from hpclaunch.dataset.shape import shape_of
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.load import load
 from hpclaunch.recipe.schema import Data, Model, Recipe
@@ -107,6 +105,15 @@ def test_shards_that_are_missing_are_listed(tmp_path: Path) -> None:
     fill(tmp_path, "train-00002-of-00004-x.jsonl")
     assert not any("are missing: " in line for line in check(name=str(tmp_path)))
     assert not any("are missing: " in line for line in check(name=str(tmp_path / names[0])))
+
+
+def test_what_may_hold_rows_and_is_not_read_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "train-a.jsonl", "more/train-b.tar.gz", "train-c.zip", "notes.txt")
+    (line,) = check(name=str(tmp_path))
+    assert line.endswith("is train-a.jsonl; left out: more/train-b.tar.gz, train-c.zip")
+    (tmp_path / "train-d.jsonl").symlink_to("blobs/d")
+    with pytest.raises(UserError, match=r"train-d\.jsonl is a link to blobs/d, which is not there"):
+        local_split(tmp_path, "train")
 
 
 def test_links_that_run_in_a_circle_end(tmp_path: Path) -> None:
@@ -239,49 +246,6 @@ def test_columns_that_are_left_out_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(ROW + json.dumps({"text": "a", "id": 1, "source": "b"}) + "\n")
     assert check(name=str(file)) == ("data: columns left out of training: id, source",)
-
-
-@pytest.mark.parametrize(
-    ("value", "command"),
-    [
-        ({"data": [{"text": "a"}]}, "jq -c '.[\"data\"][]' x.json > rows.jsonl"),
-        ({"type": "text_only", "instances": [{"text": "a"}]}, "jq -c '.[\"instances\"][]' x.json"),
-        ({"version": 1, "data": [{"text": "a"}], "x": [{"y": 1}]}, "jq -c '.[\"data\"][]' x.json"),
-        ({"id": 3, "row": {"text": "a"}}, "jq -c '.[\"row\"]' x.json"),
-        ({"it's": [{"text": "a"}]}, """jq -c '.["it'"'"'s"][]' x.json"""),
-    ],
-)
-def test_rows_under_a_key_are_named(tmp_path: Path, value: object, command: str) -> None:
-    for indent in (None, 1):
-        (tmp_path / "x.json").write_text(json.dumps(value, indent=indent))
-        with pytest.raises(UserError) as caught:
-            check(name=str(tmp_path / "x.json"))
-        assert "x.json:1: the rows stand under the key '" in str(caught.value)
-        assert command in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        ({"prompt": ["a", "b"], "completion": ["c", "d"]}, "each key holds a whole column"),
-        ({"1": {"text": "a"}, "2": {"text": "b"}}, "each row stands under a key of its own"),
-    ],
-)
-def test_a_table_written_as_one_object_is_no_row(
-    tmp_path: Path, value: object, problem: str
-) -> None:
-    (tmp_path / "x.json").write_text(json.dumps(value))
-    with pytest.raises(UserError, match=problem):
-        check(name=str(tmp_path / "x.json"))
-
-
-def test_turns_of_another_objective_are_no_rows_under_a_key(tmp_path: Path) -> None:
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    (tmp_path / "x.jsonl").write_text(json.dumps(row))
-    with pytest.raises(UserError) as caught:
-        shape_of(Row(tmp_path / "x.jsonl", 1, row), "auto", "grpo")
-    assert "stand under" not in str(caught.value)
-    assert "SFT takes and objective grpo does not" in str(caught.value)
 
 
 def test_rows_are_counted(tmp_path: Path) -> None:

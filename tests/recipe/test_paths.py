@@ -87,6 +87,21 @@ def test_what_is_no_path_is_refused_too(two: tuple[Path, Path], key: str, name: 
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("https://user:KEY@example.com/rows.jsonl", "download it"),
+        ("s3://bucket/rows.jsonl", "download it"),
+        ("hf://datasets/owner/name", "owner/name"),
+    ],
+)
+def test_an_address_is_no_path(key: str, address: str, fix: str) -> None:
+    with pytest.raises(UserError, match=rf"an address \(.*is not read; .*{fix}") as caught:
+        load("tiny", [f"{key}={address}"])
+    assert "KEY" not in str(caught.value)
+
+
 def test_links_in_a_circle_are_no_path(two: tuple[Path, Path]) -> None:
     circle = two[1] / "circle.jsonl"
     circle.symlink_to(circle)

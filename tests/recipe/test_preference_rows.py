@@ -69,6 +69,7 @@ def test_a_system_text_stands_before_the_prompt() -> None:
         ({"question": "q", "chosen": "a b", "rejected": "a c"}, "rename it to prompt"),
         ({**WANTED, "chosen": [{**GOOD, "weight": 0}]}, "weight 0"),
         ({**WANTED, "chosen": [ASK, ASK]}, "another prompt"),
+        ({**WANTED, "chosen": [GOOD, ASK]}, "ends with a turn of the role user"),
         ({**WANTED, "images": ["x"]}, "has a column 'images'"),
         ({**WANTED, "margin": "much"}, "'margin' must be a number"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{}]}, "plain texts cannot use"),

@@ -199,6 +199,12 @@ def test_an_answer_that_is_empty_would_be_learnt_as_one() -> None:
     assert not said(ASK, {**ANSWER, "content": "", "weight": 0}, ASK, ANSWER)
 
 
+def test_a_completion_holds_answers_alone() -> None:
+    row = {"prompt": [ASK], "completion": [ANSWER, ASK]}
+    said = row_problem(row, "prompt_completion") or ""
+    assert "'completion' has a turn of the role user, which would be learnt" in said
+
+
 @pytest.mark.parametrize("key", ["name", "tool_call_id", "reasoning_content"])
 def test_what_else_templates_read_is_kept(key: str) -> None:
     assert messages_of({"messages": [{**ASK, key: "x"}, ANSWER]})[0][key] == "x"
