@@ -26,8 +26,10 @@ class Range(NamedTuple):
         return low and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
-        """Return it in words: `at least 1`, `0 to 1`, `more than 0`."""
-        if self.high < math.inf:
+        """Return it in words: `at least 1`, `0 to 1`, `more than 0`, `a finite number`."""
+        if self.low == -math.inf:
+            words = "a finite number"
+        elif self.high < math.inf:
             words = f"{self.low:.10g} to {self.high:.10g}"
             words = f"more than {words}" if self.above else words
         else:
@@ -39,9 +41,10 @@ MOST_TOKENS, MOST_SAMPLES, MOST_STEPS = 2**24, 2**16, 10**9
 """No sample, micro-batch or training is longer: what is beyond is a slip of the keyboard."""
 _COUNT, _NOT_NEGATIVE, _POSITIVE = Range(1), Range(0), Range(0, above=True)
 _SHARE, _SEED = Range(0, high=1), Range(0, high=2**32 - 1)
+_FINITE = Range(-math.inf)
 
 RANGES: dict[str, Range] = {
-    "learning_rate": _POSITIVE,
+    "learning_rate": Range(0, above=True, high=100),  # 2e5 is 2e-5 without its sign
     "per_device_train_batch_size": Range(1, high=MOST_SAMPLES),
     "per_device_eval_batch_size": Range(1, high=MOST_SAMPLES),
     "gradient_accumulation_steps": Range(1, high=MOST_SAMPLES),
@@ -96,13 +99,35 @@ RANGES: dict[str, Range] = {
     "repetition_penalty": _POSITIVE,
     "sapo_temperature_neg": _POSITIVE,
     "sapo_temperature_pos": _POSITIVE,
+    "vespo_k_neg": _NOT_NEGATIVE,
+    "vespo_k_pos": _NOT_NEGATIVE,
+    "vespo_lambda_neg": Range(1e-4),  # TRL takes 1e-4 in place of less
+    "vespo_lambda_pos": Range(1e-4),
+    "off_policy_mask_threshold": _NOT_NEGATIVE,
+    "vllm_importance_sampling_clip_max": _POSITIVE,
+    "vllm_importance_sampling_clip_min": _NOT_NEGATIVE,
+    "entropy_coef": _FINITE,
+    "f_alpha_divergence_coef": _FINITE,
+    "loss_weights": _FINITE,
+    "reward_weights": _FINITE,
 }
-"""Fields whose range is known; what stands here bounds no other."""
+"""Fields of numbers, and of lists of them. Of a list each number is looked at."""
 
 
 def out_of_range(key: str, value: Any) -> str | None:
-    """Return what a value of `training` must be, None for a valid one."""
+    """Return what a value of `training`, or each number of a list, must be; None for a valid one.
+
+    Texts, true and false beside a list are no numbers: whether a field takes those is its type's
+    matter.
+    """
     allowed = RANGES.get(key)
-    if allowed is None or isinstance(value, bool) or not isinstance(value, int | float):
+    if allowed is None:
         return None
-    return None if allowed.holds(value) else str(allowed)
+    if isinstance(value, list):
+        right = all(_is_number(each) and allowed.holds(each) for each in value)
+        return None if right else f"each must be {allowed}"
+    return str(allowed) if _is_number(value) and not allowed.holds(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -21,6 +21,7 @@ from hpclaunch.recipe.training import DEFAULTS, OWN_FIELDS, OWNED, config_fields
         ("training.learning_rate=-1e-4", "-0.0001 cannot be; more than 0"),
         ("training.learning_rate=0", "more than 0"),
         ("training.learning_rate=.inf", "more than 0"),
+        ("training.learning_rate=2e+5", "more than 0 to 100"),
         ("training.per_device_train_batch_size=0", "1 to 65536"),
         ("training.max_steps=0", "1 to 1000000000, or -1"),
         ("training.adam_beta1=1.5", "0 to 1"),
@@ -44,9 +45,14 @@ def test_what_can_be(word: str) -> None:
     load("tiny", (word,))
 
 
-def test_only_fields_that_there_are_have_a_range() -> None:
-    fields = {field for objective in get_args(Objective) for field in config_fields(objective)}
-    assert RANGES.keys() <= fields | OWN_FIELDS.keys()
+def test_all_fields_of_numbers_have_a_range_and_no_others() -> None:
+    """A field that a later TRL brings is looked at, and put into the table."""
+    fields: dict[str, list[str]] = {}
+    for objective in get_args(Objective):
+        refused = {*OWNED, *OBJECTIVES[objective].refused}
+        fields |= {f: k for f, k in config_fields(objective).items() if f not in refused}
+    assert RANGES.keys() <= fields.keys() | OWN_FIELDS.keys()
+    assert {f for f, kinds in fields.items() if {"int", "float"} & set(kinds)} <= RANGES.keys()
     for key, value in DEFAULTS.items():
         if key in RANGES:
             assert RANGES[key].holds(value)
@@ -71,6 +77,9 @@ def test_only_fields_that_there_are_have_a_range() -> None:
         ("dpo", "f_divergence_type", "kl", "valid: alpha_divergence"),
         ("dpo", "label_smoothing", "0.7", "0 to 0.5"),
         ("kto", "loss_type", "sigmoid", "valid: apo_zero_unpaired, kto"),
+        ("dpo", "loss_weights", "[1, .inf]", "each must be a finite number"),
+        ("grpo", "vespo_k_pos", "-1", "at least 0"),
+        ("grpo", "vespo_lambda_neg", "0", "at least 0.0001"),
         ("grpo", "scale_rewards", "batches", "did you mean 'batch'"),
         ("grpo", "importance_sampling_level", "tokens", "did you mean 'token'"),
     ],
