@@ -12,6 +12,7 @@ import click
 from hpclaunch.cli import options
 from hpclaunch.cli.help import Command
 from hpclaunch.cli.plan_command import submission
+from hpclaunch.cli.resources import gpu_type
 from hpclaunch.cli.text import print_json
 from hpclaunch.errors import UserError
 
@@ -58,6 +59,7 @@ def plan(
     from hpclaunch.predict.sizes import UncountedModel
 
     numbers = _numbers(place.nodes)
+    place = replace(place, gpu=tuple(gpu_type(each) or each for each in place.gpu))
     request = _request(arguments, place, recipe, sharding, numbers[0], alone=len(numbers) == 1)
     if len(numbers) > 1:
         if comparing or exact:

@@ -31,12 +31,25 @@ def changes(recipe: RecipeOptions, sharding: ShardingOptions) -> Changes:
     )
 
 
+def gpu_type(name: str | None) -> str | None:
+    """Return a GPU type of the catalogue by the name that its driver or Slurm gives it, too.
+
+    Any other name comes back as it is, for what knows the site to refuse.
+    """
+    if name is None:
+        return None
+    from hpclaunch.site.gpu_names import kind_named
+    from hpclaunch.site.load import gpus
+
+    return name if name in gpus() else kind_named(name) or name
+
+
 def resources(nodes: NodeOptions, slurm: SlurmOptions) -> Resources:
     """Return how much is requested."""
     return Resources(
         nodes=nodes.nodes,
         gpus=nodes.gpus,
-        gpu=nodes.gpu,
+        gpu=gpu_type(nodes.gpu),
         cpu_processes=nodes.cpu_processes,
         port=nodes.port,
         cpus=slurm.cpus,

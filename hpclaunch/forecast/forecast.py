@@ -20,7 +20,7 @@ from hpclaunch.predict.architecture import Architecture
 from hpclaunch.predict.compare import Candidate, candidate_of, with_candidate
 from hpclaunch.predict.estimate import Estimate, Workload, estimate
 from hpclaunch.predict.families import architecture
-from hpclaunch.predict.from_recipe import training_step_of, workload_of
+from hpclaunch.predict.from_recipe import check_targets, training_step_of, workload_of
 from hpclaunch.predict.hardware import Basis, MeasuredHardware, hardware_of, offload_basis
 from hpclaunch.predict.kernels import EXPERTS
 from hpclaunch.predict.objective import unknown_of_generation
@@ -31,7 +31,7 @@ from hpclaunch.recipe.attention import attention_mask
 from hpclaunch.recipe.causal import check_causal
 from hpclaunch.recipe.levers import not_predicted
 from hpclaunch.recipe.parallel import check_groups, check_model, not_tried
-from hpclaunch.recipe.paths import is_here
+from hpclaunch.recipe.paths import is_here, is_local
 from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Data, Model, Recipe
 from hpclaunch.recipe.zero import check_zero_model, unknown_under_zero
@@ -102,10 +102,8 @@ def forecast(
     shape = Model(name=request.shape_of) if request.shape_of else recipe.model
     config, origin = model_config(shape, environment, ask_hub=ask_hub)
     if config is None:
-        raise UserError(
-            f"nothing is known of the model's size: {origin}",
-            f"fetch it: hpclaunch fetch {shape.name}",
-        )
+        fix = "" if is_local(shape.name) else f"fetch it: hpclaunch fetch {shape.name}"
+        raise UserError(f"nothing is known of the model's size: {origin}", fix)
     check_model(recipe, config)
     check_zero_model(recipe, config)
     # What an earlier stage of a chain trained or merged is in 16 bits.
@@ -113,6 +111,7 @@ def forecast(
     if not recipe.objective_spec.scores:
         check_causal(config, recipe.model.name)
     model = architecture(config, recipe.model.name)
+    check_targets(recipe, config)
     kind, gpu, unknown = _gpu(request)
     if kind is not None:
         check_machine(recipe, kind, "gpu")

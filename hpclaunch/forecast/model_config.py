@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpclaunch.chat.hub_cache import cache_folder
+from hpclaunch.chat.hub_cache import cache_folder, snapshot
+from hpclaunch.errors import UserError
 from hpclaunch.forecast.hub_access import token
 from hpclaunch.predict.known_models import known_config
+from hpclaunch.recipe.model_folder import read_config
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.schema import Model
 
@@ -25,7 +27,11 @@ def model_config(
 ) -> tuple[dict[str, Any] | None, str]:
     """Return a model's config, None where it cannot be had; and where it came from, or why not."""
     if is_local(model.name):
-        return _read(Path(model.name) / "config.json")
+        folder = Path(model.name)
+        try:
+            return read_config(folder), str(folder / "config.json")
+        except UserError as error:
+            return None, str(error)
     kept = _cached(model, environment)
     if kept is not None:
         return _read(kept)
@@ -46,7 +52,10 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _cached(model: Model, environment: Mapping[str, str]) -> Path | None:
-    """Return the config of the newest snapshot in the hub's cache."""
+    """Return the config of the model's revision in the hub's cache, or of the newest snapshot."""
+    if model.revision:
+        there = snapshot(model.name, model.revision, environment)
+        return there / "config.json" if there and (there / "config.json").is_file() else None
     folder = cache_folder(environment) / f"models--{model.name.replace('/', '--')}" / "snapshots"
     try:
         found = sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime)

@@ -24,13 +24,16 @@ from hpclaunch.launch.program import (
 from hpclaunch.launch.remote_storage import check_storage
 from hpclaunch.launch.rewards import check_rewards
 from hpclaunch.launch.write_folder import check_writable
+from hpclaunch.predict.from_recipe import check_targets
 from hpclaunch.recipe.best import best_task
 from hpclaunch.recipe.levers import needed_packages
+from hpclaunch.recipe.model_folder import check_model_folder
 from hpclaunch.recipe.parallel import check_model
+from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.quantized import check_quantized
 from hpclaunch.recipe.schema import Model, Recipe
 from hpclaunch.recipe.tracking import check_trackers, trackers
-from hpclaunch.recipe.zero import check_zero_model, under_deepspeed
+from hpclaunch.recipe.zero import check_zero_model
 from hpclaunch.render.job import Job
 from hpclaunch.run.folder import RunFolder
 from hpclaunch.run.webhook import webhook_url
@@ -88,15 +91,16 @@ def _check_model(
     recipe: Recipe, shape_of: str = "", variables: Mapping[str, str] = os.environ
 ) -> None:
     """Refuse what the model's config, where it is here, does not allow. Raises UserError."""
-    parallel = recipe.fsdp.context_parallel > 1 or under_deepspeed(recipe)
-    if parallel or recipe.method.kind == "qlora":
-        shape = Model(name=shape_of) if shape_of else recipe.model
-        config, _ = model_config(shape, variables, ask_hub=False)
-        if config is not None:
-            check_model(recipe, config)
-            check_zero_model(recipe, config)
-            # What an earlier stage of a chain trained or merged is in 16 bits.
-            check_quantized(recipe, {} if shape_of else config)
+    if is_local(recipe.model.name) and not shape_of:
+        check_model_folder(Path(recipe.model.name))
+    shape = Model(name=shape_of) if shape_of else recipe.model
+    config, _ = model_config(shape, variables, ask_hub=False)
+    if config is not None:
+        check_model(recipe, config)
+        check_zero_model(recipe, config)
+        # What an earlier stage of a chain trained or merged is in 16 bits.
+        check_quantized(recipe, {} if shape_of else config)
+        check_targets(recipe, config)
 
 
 def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None:

@@ -68,6 +68,7 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
     `before` is the record of a run that goes on in the folder it has. Raises UserError, with
     Slurm's own words where it is Slurm that refuses.
     """
+    _require_job(job, "submit")
     commands.require()
     check(job, data)
     launch = job.plan.launch
@@ -95,6 +96,12 @@ def submit(job: Job, before: Record | None = None, *, data: CheckData = check_da
     return Submitted(folder, record, estimate, changed_by_site(tried.script, job_id))
 
 
+def _require_job(job: object, function: str) -> None:
+    """Refuse anything else, which only a Python program can give. Raises UserError."""
+    if not isinstance(job, Job):
+        raise UserError(f"{function}({job!r:.40}): expected what draft(...) returns")
+
+
 def kept_edits(job: Job, before: Record) -> Job:
     """Return the job of a run that goes on with the texts that a person edited in its folder."""
     return with_edits(job, find_edits(RunFolder(job.plan.launch.folder), before, job))
@@ -115,6 +122,7 @@ def execute(
 
     Returns once it has ended. `before` and errors are as in `submit`.
     """
+    _require_job(job, "execute")
     local = job.plan.launch.mode == "local"
     inside = None if local else current_allocation()
     if not local:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from hpclaunch.errors import UserError, nearest
 from hpclaunch.predict.architecture import AdaptedMatrices, Architecture, adapted
 from hpclaunch.predict.estimate import Workload
+from hpclaunch.predict.families import architecture
 from hpclaunch.predict.fused import layers_are_fused, loss_is_fused
 from hpclaunch.predict.objective import objective_work
 from hpclaunch.predict.optimizer import optimizer_of
@@ -87,6 +92,29 @@ def target_matrices_of(lora: Lora, model: Architecture) -> AdaptedMatrices | Non
     if isinstance(targets, str):
         return None
     return adapted(each for each in model.linears if each.name in targets and each.copies == 1)
+
+
+def check_targets(recipe: Recipe, config: Mapping[str, Any]) -> None:
+    """Refuse names of matrices for adapters that a known family does not have. Raises UserError.
+
+    PEFT refuses them only where all are unknown, and leaves the others without a word.
+    """
+    targets = recipe.method.lora.target_modules
+    if recipe.method.kind == "full" or isinstance(targets, str):
+        return
+    try:
+        model = architecture(config, recipe.model.name)
+    except UserError:
+        return
+    if model.stacked_parameters or model.tower_parameters:
+        return  # whose experts PEFT knows by other names, too
+    names = {each.name for each in model.linears} | {"embed_tokens", "lm_head"}
+    unknown = [each for each in targets if each.rpartition(".")[2] not in names]
+    if unknown:
+        raise UserError(
+            f"method.lora.target_modules: {recipe.model.name} has no {unknown[0]!r}",
+            nearest(unknown[0], names),
+        )
 
 
 def adapter_parameters_of(lora: Lora, model: Architecture) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hpclaunch.document import Document
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.frozen import frozen
@@ -42,10 +44,29 @@ def parse_best_task(text: str, tasks: list[str]) -> BestTask:
     return BestTask(task, metric or None)
 
 
+EVALUATES = ("eval_strategy", "eval_steps")
+"""Fields of `training` that say when to evaluate."""
+
+
 def validates(data: Data) -> bool:
     """Return whether a recipe's data has a part to validate on."""
     names = (name for name in data.__struct_fields__ if name.startswith("validation"))
     return any(bool(getattr(data, name)) for name in names)
+
+
+def check_evaluated(recipe: Recipe, typed: Collection[str]) -> None:
+    """Refuse to evaluate on no data where that is typed. Raises UserError.
+
+    `typed`: keys of the command line. A recipe's own data may have been replaced by other data.
+    """
+    key = next((each for each in EVALUATES if f"training.{each}" in typed), None)
+    value = None if key is None else recipe.training.get(key)
+    if value in (None, "no") or validates(recipe.data):
+        return
+    raise UserError(
+        f"command line: training.{key}: {value}: there is no data to validate on",
+        "set data.validation_split, data.validation or data.validation_fraction",
+    )
 
 
 def check_best(document: Document, recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from hpclaunch.document import Document, convert, dump, parse, parse_value, read
 from hpclaunch.errors import UserError, nearest
 from hpclaunch.recipe import library
 from hpclaunch.recipe.address import check_addresses
-from hpclaunch.recipe.best import check_best
+from hpclaunch.recipe.best import check_best, check_evaluated
 from hpclaunch.recipe.evaluate import check_evaluate
 from hpclaunch.recipe.foreign import refuse_foreign, refuse_script
 from hpclaunch.recipe.global_batch import FOLLOWS, later_word, with_global_batch
@@ -81,6 +81,7 @@ def load(
                 f"{document.where(each.path)}: no builtin {what} '{each.value}'",
                 nearest(each.value, builtin),
             )
+    check_evaluated(recipe, typed)
     check_best(document, recipe)
     check_evaluate(document, recipe)
     check_grpo(document, recipe)

@@ -21,8 +21,13 @@ _FIXES = {_OWN: "train it as it is: --method qlora", MXFP4: "train it as bfloat1
 
 def quantized_by(config: Mapping[str, Any]) -> str | None:
     """Return how a config.json says that its weights are quantized; None where they are not."""
-    section = config.get("quantization_config")
-    if not isinstance(section, Mapping):
+    text = config.get("text_config")
+    places = (config, text) if isinstance(text, Mapping) else (config,)
+    # compressed-tensors had a key of its own once.
+    keys = ("quantization_config", "compression_config")
+    sections = (place.get(key) for place in places for key in keys)
+    section = next((each for each in sections if isinstance(each, Mapping)), None)
+    if section is None:
         return None
     kind = section.get("quant_method")
     if kind is None and (section.get("load_in_4bit") or section.get("load_in_8bit")):

@@ -144,7 +144,10 @@ def check_gpu_type(name: str, known: Collection[str] | None = None) -> None:
         raise UserError(
             f"--gpu {name}: which one? It comes as {' and '.join(sizes)}", f"--gpu {sizes[0]}"
         )
-    raise UserError(f"--gpu {name}: no such GPU type", nearest(name, known))
+    # A name that looks alike is of another GPU: only those with one of its numbers are listed.
+    numbers = set(re.findall(r"\d+", name))
+    near = [kind for kind in known if numbers & set(re.findall(r"\d+", kind))]
+    raise UserError(f"--gpu {name}: no such GPU type", "valid: " + ", ".join(sorted(near or known)))
 
 
 def gpu_request(site: Site, kind: str | None) -> GpuRequest:

@@ -11,6 +11,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.recipe.causal import check_causal
+from hpclaunch.recipe.model_folder import check_model_folder
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
@@ -36,14 +37,7 @@ def source(model: Model) -> Source:
     if model.name.startswith("builtin:"):
         return Source(str(tiny_llama.folder_of(model.name)), None)
     if is_local(model.name):
-        folder = Path(model.name)
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder} is no model folder: it has no config.json", "see model.name")
-        if not any(folder.glob("*.safetensors")):
-            raise UserError(
-                f"{folder} has no *.safetensors; other weight files can hold code",
-                "convert them: load the model and call save_pretrained",
-            )
+        check_model_folder(Path(model.name))
     return Source(model.name, model.revision)
 
 

@@ -216,7 +216,8 @@ def test_what_was_predicted_is_held_against_what_was_measured(home: Home) -> Non
     folder = home.folder / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(SHAPES["small"]))
-    (folder / "model.safetensors").touch()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (folder / name).touch()
     words = ["sbatch", "llama3-8b-lora", "--model", "./model", *A100, "--name", "held"]
     written = home.call(*words, "--no-submit")
     assert written.code == 0, written.err
@@ -240,7 +241,8 @@ def test_the_share_of_the_cards_peak_is_reported(home: Home) -> None:
     folder = home.folder / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(SHAPES["small"]))
-    (folder / "model.safetensors").touch()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (folder / name).touch()
     words = ["sbatch", "llama3-8b-lora", "--model", "./model", "--name", "held", "--no-submit"]
     assert home.call(*words, "--gpus", "2").code == 0
     record = json.loads((home.runs / "held/run.json").read_text())
@@ -273,7 +275,8 @@ def test_a_kind_that_nobody_can_ask_for_is_told(home: Home) -> None:
     model = home.folder / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps(SHAPES["small"]))
-    (model / "model.safetensors").touch()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (model / name).touch()
     words = ["sbatch", "llama3-8b-lora", "--model", "./model", "--no-submit", *A100]
     assert "asks for GPUs by count, and not for a100_40" in home.call(*words).err
     site = ["--site", "isambard-ai", "--gpu", "gh200", "--time", "1:00:00"]

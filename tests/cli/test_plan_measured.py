@@ -36,7 +36,8 @@ MACHINE = Hardware(2, 4, 312, 1555, 225, 20)
 def home(tmp_path: Path) -> Home:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text(json.dumps(SHAPES["8b"]))
-    (tmp_path / "model/model.safetensors").touch()
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / "model" / name).touch()
     return Home(tmp_path)
 
 

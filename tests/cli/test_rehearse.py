@@ -46,7 +46,7 @@ def test_the_whole_way(builder: Home) -> None:
 def test_what_would_break_is_named_with_its_stage(builder: Home) -> None:
     """LoRA's layers are seen to be missing where the model is loaded, and not before."""
     data = data_in(builder, [dict(row) for row in ROWS])
-    words = ["tiny", "--dataset", data, "method.lora.target_modules=[nowhere]", "--json"]
+    words = ["tiny", "--dataset", data, "method.lora.target_modules=nowhere", "--json"]
     done = builder.call("rehearse", *words, "--cpu-processes", "1", "--processes", "1", timeout=400)
     assert done.code == 1, done.out + done.err
     found = json.loads(done.out)

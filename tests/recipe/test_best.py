@@ -49,3 +49,10 @@ def test_a_task_with_or_without_its_metric(best: str, task: str, metric: str | N
 def test_a_reward_model_has_no_score() -> None:
     with pytest.raises(UserError, match="a reward model writes nothing"):
         load("reward", [*EVALUATED, "checkpoints.best=quiz"])
+
+
+@pytest.mark.parametrize("word", ["training.eval_strategy=steps", "training.eval_steps=5"])
+def test_an_evaluation_that_is_typed_needs_data(word: str) -> None:
+    with pytest.raises(UserError, match="there is no data to validate on"):
+        load("tiny", [word, "data.validation_split=null"])
+    load("tiny", [word])
