@@ -42,6 +42,9 @@ _OTHERWISE = {
 }
 """What trains a model all the same, by what its refusal begins with."""
 
+_UNSHARDED = "--sharding none, where a GPU holds the model: no FSDP casts its weights there"
+"""What may train a model whose own code fails under FSDP (xLSTM mixes types of numbers)."""
+
 OnProgress = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
@@ -172,6 +175,8 @@ def _run(
     if last.startswith(REFUSED):
         reason = last.removeprefix(REFUSED)
         otherwise = next((fix for what, fix in _OTHERWISE.items() if reason.startswith(what)), None)
+        if otherwise is None and sharding != "none" and "forward pass" in reason:
+            otherwise = _UNSHARDED
         raise UserError(
             f"{recipe.model.name} cannot be trained so: {reason}",
             f"the job would fail of it, too: {otherwise or 'change that, or name another model'}",

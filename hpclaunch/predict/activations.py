@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hpclaunch.predict import context, fused
-from hpclaunch.predict.training_step import BF16_BYTES, TrainingStep
+from hpclaunch.predict.training_step import BF16_BYTES, FP32_BYTES, TrainingStep
 
 BACKWARD_FFN, BACKWARD_HIDDEN, BACKWARD_HIDDEN_FULL = 9, 1.5, 4
 """Tensors that the backward pass of a checkpointed layer holds at once. Of a gated MLP, recomputed:
@@ -20,6 +20,28 @@ SAVED_FFN, SAVED_HIDDEN, SAVED_HIDDEN_FULL = 4, 7.9, 10
 """Tensors that each layer saves for the backward pass without activation checkpointing; a full
 fine-tune also saves the inputs of all matrices, for their gradients (`SAVED_HIDDEN_FULL`). Keys and
 values come on top: with a mask, and for eager attention, those of every head."""
+
+
+QUERIES = 2
+"""Of the `HIDDEN` tensors, those as wide as all heads together: queries, and attention's output.
+Where heads are wider than the model (Qwen3 0.6B) or narrower (Mistral Nemo), they differ."""
+BACKWARD_QUERIES = 4
+"""The same of a checkpointed layer that is not fused: with their gradients."""
+
+
+class MoreNorms(NamedTuple):
+    """Tensors that norms beside Llama's two keep, by how the layer is computed: those of queries
+    and keys (Qwen3), and behind attention and the MLP (Gemma)."""
+
+    fused: int
+    """Their inputs."""
+    adapters: int
+    """Their inputs in 32 bits."""
+    full: int
+    """With those of their weights' gradients."""
+
+
+MORE_NORMS = MoreNorms(1, 2, 3)
 
 
 class Eager(NamedTuple):
@@ -70,6 +92,7 @@ def backward_bytes(training: TrainingStep) -> float:
     if training.fused_lora and again:
         held = fused.BACKWARD_FFN * ffn_bytes + fused.BACKWARD_HIDDEN * hidden_bytes
         held += _keys_bytes(training, _heads_of_keys(training))
+        held += QUERIES * _wider_bytes(training) + _norm_bytes(training)
     else:
         casts_inputs = not (training.sharding != "none" or full or training.fused_lora)
         hidden = BACKWARD_HIDDEN_FULL if full else BACKWARD_HIDDEN
@@ -77,6 +100,8 @@ def backward_bytes(training: TrainingStep) -> float:
         held = BACKWARD_FFN * ffn_bytes + hidden * hidden_bytes
         # Those of every head are among them.
         held -= _keys_bytes(training, model.num_heads - _heads_of_keys(training))
+        if again:
+            held += BACKWARD_QUERIES * _wider_bytes(training) + _norm_bytes(training)
     held += _mask_bytes(training)
     if not again:
         held /= 2
@@ -96,6 +121,7 @@ def _saved_by_layer(training: TrainingStep) -> float:
     eager = EAGER_OF.get(training.model.family, EAGER)
     scores = eager.saved * _scores(training)
     beside += scores if training.eager_attention else _mask_bytes(training)
+    beside += QUERIES * _wider_bytes(training) + _norm_bytes(training)
     if training.fused_lora:
         ffn = 0 if training.recomputed_mlps else fused.SAVED_FFN
         return ffn * ffn_bytes + fused.SAVED_HIDDEN * hidden_bytes + beside
@@ -109,6 +135,25 @@ def _saved_by_layer(training: TrainingStep) -> float:
 
 def _hidden_bytes(training: TrainingStep) -> float:
     return float(BF16_BYTES * training.model.hidden_size * training.tokens)
+
+
+def _wider_bytes(training: TrainingStep) -> float:
+    """Return by how many bytes a tensor of all heads is wider than one between layers."""
+    heads = training.model.num_heads * training.model.head_dim
+    return float(BF16_BYTES * (heads - training.model.hidden_size) * training.tokens)
+
+
+def _norm_bytes(training: TrainingStep) -> float:
+    """Return the bytes that a layer's norms beside Llama's two keep."""
+    model = training.model
+    heads = model.num_heads + model.num_kv_heads if model.normed_heads else 0
+    more = model.norms_of_hidden - 2
+    if training.fused_lora:
+        tensors = MORE_NORMS.fused
+    else:
+        tensors = MORE_NORMS.full if training.method == "full" else MORE_NORMS.adapters
+    values = heads * model.head_dim + more * model.hidden_size
+    return float(training.tokens * (tensors * BF16_BYTES * values + FP32_BYTES * (heads + more)))
 
 
 def _ffn_bytes(training: TrainingStep) -> float:

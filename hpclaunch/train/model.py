@@ -11,7 +11,7 @@ from typing import Any
 from hpclaunch.errors import UserError
 from hpclaunch.recipe.attention import VARLEN
 from hpclaunch.recipe.causal import check_causal
-from hpclaunch.recipe.model_folder import check_model_folder
+from hpclaunch.recipe.model_folder import read_config
 from hpclaunch.recipe.paths import is_local
 from hpclaunch.recipe.quantized import MXFP4, check_quantized, quantized_by
 from hpclaunch.recipe.schema import Model, Quantization, Recipe
@@ -37,7 +37,13 @@ def source(model: Model) -> Source:
     if model.name.startswith("builtin:"):
         return Source(str(tiny_llama.folder_of(model.name)), None)
     if is_local(model.name):
-        check_model_folder(Path(model.name))
+        folder = Path(model.name)
+        read_config(folder)
+        if not any(folder.glob("*.safetensors")):
+            raise UserError(
+                f"{folder} has no *.safetensors; other weight files can hold code",
+                "convert them: load the model and call save_pretrained",
+            )
     return Source(model.name, model.revision)
 
 

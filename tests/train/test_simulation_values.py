@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,35 @@ def test_experts_that_are_computed_one_by_one_get_as_many_tokens_each() -> None:
     with FakeTensorMode(), usual_values(model):
         assert model(torch.empty(8, 4)) == ([6, 6, 6], [6, 5, 5])
     assert "forward" not in model[0].__dict__
+
+
+def test_all_samples_are_whole_and_of_the_default_language() -> None:
+    """What XLM's and X-MOD's own code asks of its tokens."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from hpclaunch.train.simulation.values import usual_values
+
+    class XLMModel(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+        def forward(self, input_ids: Any) -> Any:
+            return (input_ids != 0).sum(dim=1).max().item() <= input_ids.shape[1]
+
+    class XmodOutput(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+        def forward(self, values: Any, languages: Any) -> Any:
+            made, sizes = torch.zeros_like(values), []
+            for number in range(3):
+                chosen = languages == number
+                sizes.append(len(values[chosen]))
+                made[chosen] = values[chosen]
+            return sizes
+
+    class XmodModel(torch.nn.Sequential):  # type: ignore[misc]  # torch is untyped here
+        config = SimpleNamespace(languages=["a", "b", "c"], default_language="b")
+
+    model = torch.nn.ModuleList([XLMModel(), XmodModel(XmodOutput())])
+    with FakeTensorMode(), usual_values(model):
+        assert model[0](torch.ones((2, 5), dtype=torch.long)) is True
+        assert model[1][0](torch.empty(4, 8), torch.ones(4)) == [0, 4, 0]
 
 
 RWKV = {"model_type": "rwkv", "hidden_size": 16, "attention_hidden_size": 16, "vocab_size": 64,

@@ -2,7 +2,7 @@
 
 Experts that are computed in a loop over those which have tokens (DBRX, LongCat, JetMoE) get as many
 tokens each. BLT's patches, which end where the next byte is hard to foresee, are of the config's
-`patch_size`.
+`patch_size`. XLM's samples are as long as their tensor, X-MOD's are all of its default language.
 """
 
 from __future__ import annotations
@@ -56,15 +56,56 @@ class EqualShares(TorchFunctionMode):  # type: ignore[misc]  # torch is untyped 
         return func(*args, **(kwargs or {}))
 
 
+class _WholeSamples(TorchFunctionMode):  # type: ignore[misc]  # torch is untyped here
+    """Answers how long the longest sample is: as its tensor, for nothing is padded."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return self.tokens if func is torch.Tensor.item else func(*args, **(kwargs or {}))
+
+
+class _OneLanguage(TorchFunctionMode):  # type: ignore[misc]  # torch is untyped here
+    """Answers which samples are of each language: all of the default one, none of another."""
+
+    def __init__(self, default: int) -> None:
+        super().__init__()
+        self.default = default
+        self._is_default = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (torch.Tensor.eq, torch.Tensor.__eq__):
+            self._is_default = args[1] == self.default
+        elif func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            value, mask, *new = args
+            if isinstance(mask, torch.Tensor) and mask.dtype is torch.bool:
+                chosen = torch.arange(len(value) if self._is_default else 0, device=value.device)
+                return func(value, chosen, *new)
+        return func(*args, **(kwargs or {}))
+
+
 @contextlib.contextmanager
 def usual_values(model: Any) -> Iterator[None]:
-    """Let experts have equal shares of the tokens, and patches the usual size, meanwhile."""
+    """Let experts have equal shares of the tokens, patches the usual size, and so on, meanwhile."""
     wrapped = []
     as_list = FakeTensor.tolist
     FakeTensor.tolist = _with_shares_listed(as_list)
     validates = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(False)
+    language = 0
     for module in model.modules():
+        if type(module).__name__ == "XmodModel":  # comes before what is in it
+            language = list(module.config.languages).index(module.config.default_language)
+        in_mode = _MODES.get(type(module).__name__)
+        if in_mode is not None:
+            module.forward = in_mode(module.forward, language)
+            wrapped.append(module)
         experts = next((n for n in (getattr(module, name, None) for name in _EXPERTS) if n), None)
         if isinstance(experts, int):
             module.forward = _with_shares(module.forward, module, experts)
@@ -80,6 +121,27 @@ def usual_values(model: Any) -> Iterator[None]:
         for module in wrapped:
             for name in ("forward", "patch_lengths_from_entropies"):
                 module.__dict__.pop(name, None)
+
+
+def _of_whole_samples(forward: Callable[..., Any], _: int) -> Callable[..., Any]:
+    def whole(*arguments: Any, **options: Any) -> Any:
+        ids = arguments[0] if arguments else options["input_ids"]
+        with _WholeSamples(ids.shape[1]):
+            return forward(*arguments, **options)
+
+    return whole
+
+
+def _of_one_language(forward: Callable[..., Any], language: int) -> Callable[..., Any]:
+    def alike(*arguments: Any, **options: Any) -> Any:
+        with _OneLanguage(language):
+            return forward(*arguments, **options)
+
+    return alike
+
+
+_MODES = {"XLMModel": _of_whole_samples, "XmodOutput": _of_one_language}
+"""By the class of a module, what answers for its values."""
 
 
 def _with_shares(forward: Callable[..., Any], module: Any, experts: int) -> Callable[..., Any]:
