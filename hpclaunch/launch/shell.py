@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 
 from hpclaunch.errors import UserError
 from hpclaunch.launch.attached import inside_allocation
@@ -28,7 +29,11 @@ def open_shell(job: Job) -> None:
     # The user's own start-up file comes first: what it does to PATH must not hide the environment.
     startup = "\n".join(["[ ! -r ~/.bashrc ] || . ~/.bashrc", *preamble(job.plan)])
     shell = f"exec bash --rcfile <(printf '%s\\n' {shlex.quote(startup)}) -i"
-    argv = [*([] if inside else allocation_command(job)), *STEP, "bash", "-c", shell]
+    argv = [*STEP, "bash", "-c", shell]
+    if not inside:
+        requested = "\n".join(f"#SBATCH {option}" for option in job.plan.options)
+        first = [sys.executable, "-P", "-m", "hpclaunch.launch.allocated", requested]
+        argv = [*allocation_command(job), *first, *argv]
     variables = inside_allocation(os.environ) if inside else for_submission(os.environ)
     try:
         os.execvpe(argv[0], argv, variables)  # noqa: S606 - it becomes the shell the user asked for

@@ -10,7 +10,7 @@ import pytest
 from tests.slurm.cluster import ThrowawayCluster
 from tests.slurm.needed import need_slurm
 from tests.slurm.settings import Settings
-from tests.slurm.user import User
+from tests.slurm.user import Terminal, User
 
 pytestmark = pytest.mark.slurm
 
@@ -94,6 +94,10 @@ def test_a_changed_job_is_shown_as_slurm_holds_it_and_is_still_ours(
     cancelled = user.hpclaunch("cancel", "two")
     assert cancelled.returncode == 0, cancelled.stderr
     attached.communicate(timeout=60)
+    shell = Terminal(user, *user.argv("srun", *SIZE, "--shell", "--time", "30", *own[:2]))
+    shell.wait_for("the site has changed the job: time limit 00:07:00, 30 was requested")
+    shell.type("exit\n")
+    assert shell.end() == 0
     held = ("--time", "30", "--account", "short", "--sbatch-arg=--hold")
     for command, name in (
         (("sweep", "training.seed=1,2"), "changed the job: time limit 00:07:00"),
