@@ -35,6 +35,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 4,
         "vocab_size": 32000, "tie_word_embeddings": False,
     },
+    "small-wide-heads": {  # of which queries and keys have norms
+        "model_type": "qwen3", "hidden_size": 2048, "intermediate_size": 6144,
+        "num_hidden_layers": 12, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "vocab_size": 2000, "tie_word_embeddings": False,
+    },
     "small-experts": {
         "model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 2048,
         "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
@@ -71,4 +76,6 @@ def load_for(row: dict[str, Any]) -> TrainingStep:
         activation_checkpointing=row["checkpointing"],
         mask="always" if row.get("mask", True) else "never",
         eager_attention=row.get("attention") == "eager",
+        fused_lora=row.get("fused", False),
+        recomputed_mlps=row.get("mlps", False),
     )
