@@ -91,8 +91,6 @@ def _check_model(
     recipe: Recipe, shape_of: str = "", variables: Mapping[str, str] = os.environ
 ) -> None:
     """Refuse what the model's config, where it is here, does not allow. Raises UserError."""
-    if is_local(recipe.model.name) and not shape_of:
-        check_model_folder(Path(recipe.model.name))
     shape = Model(name=shape_of) if shape_of else recipe.model
     config, _ = model_config(shape, variables, ask_hub=False)
     if config is not None:
@@ -101,6 +99,9 @@ def _check_model(
         # What an earlier stage of a chain trained or merged is in 16 bits.
         check_quantized(recipe, {} if shape_of else config)
         check_targets(recipe, config)
+    # What an earlier job makes need not be there yet.
+    if is_local(recipe.model.name) and not shape_of and Path(recipe.model.name).exists():
+        check_model_folder(Path(recipe.model.name))
 
 
 def _check_evaluate(job: Job, variables: Mapping[str, str] = os.environ) -> None:
