@@ -27,6 +27,10 @@ _NEWER = (
 )  # fmt: skip
 
 
+_FIXED = re.compile(r"['\"]cuda:(\d+)['\"]|set_device\((?:device=)?(\d+)\)|gpu_id=(\d+)")
+"""A GPU that the program names by its number."""
+
+
 def fabric_manager(evidence: RunEvidence) -> Cause | None:
     """The GPUs of a node with NVSwitch wait for its fabric manager, which does not run."""
     multicast = evidence.root_cause_line("multicast") or evidence.nccl_line("multicast")
@@ -86,6 +90,11 @@ def ordinal(evidence: RunEvidence) -> Cause | None:
         advice.resume(evidence),
     )
     headline = "more processes than GPUs that are visible on the node: invalid device ordinal"
+    fixed = _FIXED.search(evidence.last_words)
+    if fixed:
+        number = next(filter(None, fixed.groups()))
+        headline = f"the program asks for GPU {number}, and fewer are visible to the rank"
+        steps = ("let it take the rank's own: int(os.environ['LOCAL_RANK'])", *steps[1:])
     loaded = re.search(r"on CUDA device (\d+) but torch.cuda.device_count\(\) is (\d+)", line.text)
     if loaded:
         headline = f"a file saved on GPU {loaded[1]} is loaded where {loaded[2]} is visible"

@@ -53,7 +53,12 @@ def missing_file(evidence: RunEvidence) -> Cause | None:
     if _CONTAINER.search(evidence.log.text[-(2**16) :]):
         steps.append("in a container its folder must be bound: apptainer exec --bind")
     from_message = raised.steps(evidence.culprit) if evidence.culprit and evidence.explained else []
-    if where or "No such file" in line.text:
+    if "in _rmtree" in evidence.last_words:
+        steps = [
+            "another process removed it at the same time: let rank 0 alone remove, and give each "
+            "job a folder of its own"
+        ]
+    elif where or "No such file" in line.text:
         from_message = [each for each in from_message if each.startswith(raised.SAYS)]
         steps.append("it must lie on storage that the nodes see")
     steps = [*from_message, *steps, advice.resume(evidence)]

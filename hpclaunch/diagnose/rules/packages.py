@@ -42,6 +42,10 @@ def outdated(evidence: RunEvidence) -> Cause | None:
     return advice.cause(evidence, line, headline, *steps)
 
 
+_REMOTE_CODE = "transformers_modules"
+"""Where Transformers keeps the code that comes with a model: no package of that name exists."""
+
+
 def of_python(evidence: RunEvidence) -> Cause | None:
     """A module is missing that Python itself brings, or brought in older releases."""
     line = evidence.root_cause_line("no_package")
@@ -89,8 +93,9 @@ def gone_module(evidence: RunEvidence) -> Cause | None:
         return None
     package = PIP.get(top) or top.replace("_", "-").strip("-")
     asks = _asking(evidence, line.text, package)
-    if not asks and top not in MODULES:
-        return None
+    imports = re.search(rf"\b(?:from|import) +{re.escape(top)}\b", evidence.last_words)
+    if top == _REMOTE_CODE or (top not in MODULES and not (asks and imports)):
+        return None  # a name that a config, or a pickle, holds
     which = f"{asks} asks for it, and" if asks else "what asks for it"
     both = f"{asks} {package}".strip()
     see = f"see them: python -m pip show {both}; what does not fit: python -m pip check"
@@ -118,6 +123,8 @@ def missing(evidence: RunEvidence) -> Cause | None:
     module = _MODULE.search(line.text)
     script = f"{evidence.folder.script}: its top names the environment"
     who = advice.who(evidence, line)
+    if module and module[1].startswith(_REMOTE_CODE):
+        return None
     if module:
         name = module[1]
         top = name.partition(".")[0]

@@ -175,6 +175,8 @@ def other_offline(evidence: RunEvidence) -> Cause | None:
     what = {"server": "has a fault of its own", "cut": "broke the connection off"}.get(
         fault, "cannot be reached from the node"
     )
+    if re.search("[Rr]ead timed out|ReadTimeout", found[1].text):
+        what = "did not answer in time"
     steps = (
         f"see that {host} is up, and reachable from a compute node",
         "what the job needs of it can be fetched before, where there is internet",

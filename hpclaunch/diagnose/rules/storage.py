@@ -44,8 +44,12 @@ def quota(evidence: RunEvidence) -> Cause | None:
     rank, host = advice.who(evidence, line)
     match = _PATH.search(line.text)
     what = f" (writing {match.group(1)})" if match else ""
+    path = match[1] if match else ""
+    folder = str(evidence.folder.root)
+    if path and not path.startswith(f"{folder}/"):
+        folder = shlex.quote("/".join(path.split("/")[:3]))  # /home/ada, /scratch/ada
     steps = (
-        LARGE.format(folder=evidence.folder.root),
+        LARGE.format(folder=folder),
         _fewer(evidence),
         "or write elsewhere: --runs-dir; the hub's cache moves with HF_HOME",
         advice.resume(evidence),
