@@ -20,6 +20,7 @@ def prediction(job: Job, *, force: bool) -> str | None:
     from hpclaunch.forecast.auto import auto_gain
     from hpclaunch.forecast.disk_space import space_problems
     from hpclaunch.forecast.forecast import predict
+    from hpclaunch.forecast.model_config import beyond_positions
     from hpclaunch.recipe.causal import UnloadableModel
 
     try:
@@ -48,6 +49,8 @@ def prediction(job: Job, *, force: bool) -> str | None:
         )
     seen = {**os.environ, **job.plan.site.environment}
     lines = [f"plan: {short(made)}"]
+    beyond = beyond_positions(made.config, made.training.seq_len)
+    lines += [f"unknown: {beyond}"] if beyond else []
     lines += [f"faster: {gain_text(gain)}"] if gain else []
     lines += [f"disk: {text}" for text in space_problems(made, seen, job.plan.launch.folder.parent)]
     return "\n".join(lines)

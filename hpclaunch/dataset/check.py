@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from hpclaunch.dataset.read import read_rows
 from hpclaunch.dataset.rows import Position, Row, refused, unlike_first
 from hpclaunch.dataset.shape import shape_of
 from hpclaunch.dataset.slices import Slice
-from hpclaunch.dataset.sources import Source, local_data
+from hpclaunch.dataset.sources import (
+    LocalData,
+    Source,
+    local_data,
+    validates_on_training_rows,
+)
 from hpclaunch.dataset.splits import missing_shards
 from hpclaunch.errors import UserError, printable
 from hpclaunch.recipe.data_formats import TEXT_FORMATS
@@ -74,7 +79,15 @@ def check_data(
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
     if check.complete and not check.unread:
         survey.check_left()
-    return (*check.lines(), *mixture_lines(recipe.data))
+    return (*check.lines(), *mixture_lines(recipe.data), *_validated_on(parts))
+
+
+def _validated_on(parts: Iterable[LocalData]) -> list[str]:
+    if not any(map(validates_on_training_rows, parts)):
+        return []
+    return [
+        "data: rows that are trained on are validated on, too: eval_loss says nothing of other rows"
+    ]
 
 
 @dataclass

@@ -88,6 +88,20 @@ def validation_source(data: Data) -> Source | None:
     return _source(data.name, data.validation_split, data, "data.validation_split", None)
 
 
+def validates_on_training_rows(part: LocalData) -> bool:
+    """Return whether rows that are trained on are validated on, too, as far as that is known."""
+    data, training, validation = part
+    if data.validation is None and data.validation_split == data.split:
+        return True
+    if training is None or validation is None:
+        return False
+    return any(
+        set(split.files) & set(other.files) and (mine.whole or theirs.whole or mine == theirs)
+        for mine, split in training.parts
+        for theirs, other in validation.parts
+    )
+
+
 def _source(name: str, text: str, data: Data | None, key: str, limit: int | None) -> Source | None:
     if not is_here(name):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpclaunch.errors import UserError
 from hpclaunch.forecast.measurements import CheckpointRate, checkpoint_rate_at, measured_hardware
-from hpclaunch.forecast.model_config import model_config
+from hpclaunch.forecast.model_config import beyond_positions, model_config
 from hpclaunch.forecast.packed_rows import rows_of
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.levers import check_machine
@@ -141,6 +141,8 @@ def forecast(
         basis = replace(basis, assumed=(*basis.assumed, EXPERTS))
     unknown += [*not_predicted(recipe), *not_tried(recipe), *unknown_of_generation(recipe)]
     unknown += unknown_under_zero(recipe)
+    beyond = beyond_positions(config, base.seq_len)
+    unknown += [] if beyond is None else [beyond]
     optimizer = unknown_optimizer(recipe)
     unknown += [] if optimizer is None else [optimizer]
     rows = rows_of(recipe, _samples(recipe.data))

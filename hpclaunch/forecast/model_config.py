@@ -43,6 +43,26 @@ def model_config(
     return _from_hub(model, environment)
 
 
+def beyond_positions(config: Mapping[str, Any], tokens: int) -> str | None:
+    """Return what is not known where samples are longer than the positions that a model knows.
+
+    `tokens`: of a sample at most. None where they are not, or the config does not say.
+    """
+    text = config.get("text_config") or config
+    known = text.get("max_position_embeddings") or text.get("n_positions")
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    if isinstance(rope, Mapping):  # the length that its factor stretches it to
+        first, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+        if isinstance(first, int) and isinstance(factor, int | float) and isinstance(known, int):
+            known = max(known, int(first * factor))
+    if not isinstance(known, int) or tokens <= known:
+        return None
+    return (
+        f"what the model makes of tokens beyond position {known:,} (its config's "
+        f"max_position_embeddings): samples are up to {tokens:,}"
+    )
+
+
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

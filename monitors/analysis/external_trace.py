@@ -15,6 +15,8 @@ from monitors.storage.block_arrays import FloatArray
 _DAY = 86400.0
 UNDATED = 20 * _DAY
 """Where rows without a date are put: a midnight soon after 1970 began."""
+_JITTER_S = 1.0
+"""A time before that of the row before by more than this is no jitter."""
 _ONE_TICK_S = 5.0
 """Rows of different GPUs that are no further apart than this were read at once."""
 
@@ -30,6 +32,8 @@ class TableBuilder:
         self._gpu_dated: bool | None = None
         self._host_dated: bool | None = None
         self._tick: tuple[float, set[str]] = (0.0, set())
+        self._latest: dict[str, float] = {}
+        self._unordered = ""
 
     def add_gpu(self, row: GpuRow) -> None:
         """Take a row of a GPU."""
@@ -47,7 +51,20 @@ class TableBuilder:
             days = before // _DAY + (row.clock_s < before % _DAY - _DAY / 2)
             moment = self._clocks[row.key] = days * _DAY + row.clock_s
             moment += UNDATED
+        if dated:
+            self._check_order(f"GPU {row.info.index}'s", row.key, row.when, moment)
         rows[self._tick_of(row.key, moment) if dated else moment] = row.values
+
+    def _check_order(self, whose: str, key: str, when: datetime | None, moment: float) -> None:
+        """Note where a time is before that of the row before: a clock that was set back."""
+        before = self._latest.get(key, moment)
+        self._latest[key] = moment
+        if before - moment > _JITTER_S and not self._unordered:
+            self._unordered = (
+                f"{whose} time goes back by {before - moment:,.0f} s, to {when:%Y-%m-%d %H:%M:%S} "
+                "(the clock was set back, or the file holds several records): means count all "
+                "rows, the duration and what is found over time count that time once"
+            )
 
     def _tick_of(self, key: str, moment: float) -> float:
         """When the first GPU was read of those read together with this one."""
@@ -63,11 +80,13 @@ class TableBuilder:
         if self._host_dated is None:
             self._host_dated = dated
         if dated == self._host_dated:
+            if dated:
+                self._check_order("the node's", "", row.when, _seconds(row.when, 0))
             self._host[_seconds(row.when, len(self._host))] = row.values
 
     def problems(self) -> list[str]:
         """What is not known of the times."""
-        found = []
+        found = [self._unordered] if self._unordered else []
         if self._gpu_dated is False and not self._clocks:
             found.append(
                 "the GPUs' rows have no date and time (dmon: -o DT; --query-gpu: timestamp): taken "

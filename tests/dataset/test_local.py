@@ -116,6 +116,25 @@ def test_what_may_hold_rows_and_is_not_read_is_named(tmp_path: Path) -> None:
         local_split(tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("split", "validation", "said"),
+    [
+        ("train", {"validation_split": "train[:1]"}, True),
+        ("train[1:]", {"validation_split": "train[:1]"}, False),
+        ("train", {"validation": "train.jsonl"}, True),
+        ("train", {"validation_split": "test"}, False),
+    ],
+)
+def test_rows_validated_on_that_are_trained_on_are_told(
+    tmp_path: Path, split: str, validation: dict[str, str], said: bool
+) -> None:
+    fill(tmp_path, "train.jsonl", "test.jsonl", content=ROW * 2)
+    if "validation" in validation:
+        validation = {"validation": str(tmp_path / validation["validation"])}
+    lines = check(name=str(tmp_path), split=split, **validation)
+    assert any("are validated on, too" in line for line in lines) is said
+
+
 def test_links_that_run_in_a_circle_end(tmp_path: Path) -> None:
     fill(tmp_path, "deep/a.jsonl")
     (tmp_path / "deep" / "up").symlink_to(tmp_path)

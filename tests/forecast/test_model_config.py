@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
-from hpclaunch.forecast.model_config import model_config
+from hpclaunch.forecast.model_config import beyond_positions, model_config
 from hpclaunch.recipe.schema import Model
 
 CONFIG = {"model_type": "llama", "hidden_size": 64}
@@ -70,6 +70,30 @@ def test_a_folder_and_the_cache_come_before_the_hub(tmp_path: Path, hub: str) ->
     assert kept is not None and kept["hidden_size"] == 32
     assert "snapshots/abc" in origin
     assert Hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens", "said"),
+    [
+        ({"max_position_embeddings": 8192}, 8192, None),
+        ({"max_position_embeddings": 8192}, 8193, "beyond position 8,192"),
+        ({"n_positions": 1024}, 2048, "beyond position 1,024"),
+        ({"text_config": {"max_position_embeddings": 4096}}, 8192, "beyond position 4,096"),
+        ({}, 10**6, None),
+    ],
+)
+def test_samples_beyond_the_models_positions(
+    config: dict[str, Any], tokens: int, said: str | None
+) -> None:
+    text = beyond_positions(config, tokens)
+    assert (said is None) is (text is None)
+    assert (said or "") in (text or "")
+
+
+def test_a_stretched_model_knows_more_positions() -> None:
+    rope = {"factor": 4.0, "original_max_position_embeddings": 32768}
+    stretched = {"max_position_embeddings": 32768, "rope_scaling": rope}
+    assert beyond_positions(stretched, 131072) is None
 
 
 def test_the_hub_is_asked_last_and_only_where_it_may_be(tmp_path: Path, hub: str) -> None:

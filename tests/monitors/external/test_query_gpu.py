@@ -116,6 +116,15 @@ def test_many_rows_a_second_without_a_key_are_refused(tmp_path: Path) -> None:
     assert analysis(tmp_path, text).report.nodes == ()
 
 
+def test_a_clock_that_was_set_back_is_told(tmp_path: Path) -> None:
+    again = [*rows(60, 1), *rows(60, 1)]
+    columns = ["timestamp", "index", "utilization.gpu [%]"]
+    for table, said in ((again, True), (rows(60, 2), False)):
+        text = query(columns, [(at, str(g), "50") for at, g, _ in table])
+        (record,) = analysis(tmp_path, text).report.nodes
+        assert any("time goes back by 59 s" in problem for problem in record.problems) is said
+
+
 def test_milliseconds_are_told_apart(tmp_path: Path) -> None:
     text = query(
         ["timestamp", "index", "utilization.gpu [%]"],
