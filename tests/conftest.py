@@ -91,16 +91,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def _group(item: pytest.Item) -> str:
     """Return `slurm` for what runs on a throwaway cluster, `train` for what shares trainings.
 
-    Slurm's tests share a cluster, but for `own-clusters`, which need one that is made otherwise.
-    All others share no more than the fixtures of their module.
+    Slurm's tests share a cluster, but for `own-clusters`, which need one that is made otherwise;
+    simulations what the first one in a process takes long to set up. All others share no more than
+    the fixtures of their module.
     """
     module = item.nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
     if "slurm" in getattr(item, "fixturenames", ()):
         return "slurm"
     if item.get_closest_marker("slurm"):
         return "own-clusters"
-    if module.startswith("train/"):
-        return "train"
+    if module in _TOGETHER:
+        return _TOGETHER[module]
     if "forked_trainings" in getattr(item, "fixturenames", ()):
         return "forked-trainings"
     return module
@@ -115,7 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if "PYTEST_XDIST_WORKER" in os.environ:
         if items and not items[0].nodeid.endswith(f"@{_group(items[0])}"):
             raise pytest.UsageError("this pytest-xdist does not keep groups on one worker")
-        items.sort(key=lambda item: _FIRST.get(_group(item), len(_FIRST)))
+        items.sort(key=_order)
     wanted = "faults" in config.option.markexpr or any("faults" in word for word in config.args)
     slow = [item for item in items if item.get_closest_marker("faults")]
     if wanted or not slow:
@@ -125,7 +126,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[LEFT_OUT] = len(slow)
 
 
-_FIRST = {"slurm": 0, "train": 1, "own-clusters": 2}
+_TOGETHER = {
+    f"train/test_{name}": group
+    for group, names in {
+        "train": "async_save kept_weights lora methods prepared remote_checkpoints trust upload",
+        "simulations": "inference_memory moved simulate simulation_values",
+    }.items()
+    for name in names.split()
+}
+
+
+def _order(item: pytest.Item) -> int:
+    """Return the place of its group among all: the long ones first, then other trainings."""
+    group = _group(item)
+    if group in _FIRST:
+        return _FIRST.index(group)
+    return len(_FIRST) + (not group.startswith("train/"))
+
+
+_FIRST = ["slurm", "train", "own-clusters", "simulations", "forked-trainings"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -19,11 +19,12 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white", "brown", "pink")
 
 
 @pytest.fixture(scope="package", autouse=True)
-def own_caches() -> Iterator[None]:
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep caches of models and data in the tests' folder, here and in the programs they start."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in caches().items():
             patch.setenv(name, value)
+        patch.setenv("HPCLAUNCH_CACHE", str(tmp_path_factory.mktemp("caches")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_DATASETS_OFFLINE", "1")
         yield
