@@ -31,6 +31,7 @@ from typing import NoReturn
 
 from tests.forkserver.clients import end_with, stand_for
 from tests.forkserver.interpreter import base_path, become, run_python
+from tests.forkserver.pages import use_huge_pages
 from tests.forkserver.ranks import LARGEST, run_launcher, run_loopback
 
 LIBRARIES = (
@@ -115,6 +116,8 @@ def serve(path: str, what: str, _room: str) -> None:
     base = base_path()
     PRELOADS[what]()
     gc.set_threshold(OBJECTS)
+    gc.freeze()
+    use_huge_pages()
     assert threading.active_count() == 1, "forks of a process with threads may hang"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -150,7 +153,6 @@ def _answer(connection: socket.socket, base: Sequence[str]) -> NoReturn:
         data += connection.recv(LARGEST)
     request = json.loads(data)
     client = request.get("client")
-    gc.freeze()
     program = os.fork()
     if program == 0:
         if client:
