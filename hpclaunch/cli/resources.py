@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hpclaunch.cli.invocation import Invocation, recipe_and_overrides
 from hpclaunch.cli.options import (
     JobOptions,
@@ -41,7 +43,8 @@ def gpu_type(name: str | None) -> str | None:
     from hpclaunch.site.gpu_names import kind_named
     from hpclaunch.site.load import gpus
 
-    return name if name in gpus() else kind_named(name) or name
+    one = re.fullmatch(r"[\w .()-]+", name)  # not several: a100_80,h100
+    return name if name in gpus() or not one else kind_named(name) or name
 
 
 def resources(nodes: NodeOptions, slurm: SlurmOptions) -> Resources:

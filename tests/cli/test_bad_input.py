@@ -24,6 +24,7 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
         ("sbatch tiny mine", "'mine' is neither a recipe nor key=value"),
         ("plan tiny --nodes 10000", "neither a number from 1 to 9999 nor a range of them"),
         ("plan tiny --nodes 1..4 --compare --gpu h100", "one number of nodes"),
+        ("plan tiny --gpu a100_80,h100", "--gpu a100_80,h100: no such GPU type"),
         ("srun tiny --shell --cpu-processes 1 -- python", "--shell opens a shell"),
         ("sbatch tiny --dataset ./nosuch.jsonl", "dataset not found"),
         ("sbatch tiny --dataset builtin:questions", "builtin:cluster-questions"),

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from hpclaunch.cli.resources import gpu_type
+from hpclaunch.errors import UserError
 from hpclaunch.site.gpu_names import kind_named
-from hpclaunch.site.load import gpus
+from hpclaunch.site.load import check_gpu_type, gpus
 
 KINDS = sorted(gpus())
 
@@ -102,3 +104,21 @@ def test_figures_that_published_runs_rest_on() -> None:
 )
 def test_a_card_is_known_by_its_drivers_name(name: str, kind: str | None) -> None:
     assert kind_named(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [
+        ("h100", "h100"),
+        ("NVIDIA A100-SXM4-40GB", "a100_40"),
+        ("nvidia_h100_80gb_hbm3", "h100"),
+        ("nvidia_a100_3g.20gb", "nvidia_a100_3g.20gb"),
+        ("a100_80,h100", "a100_80,h100"),
+        ("rtx6000", "rtx6000"),
+    ],
+)
+def test_a_type_may_be_typed_as_its_driver_calls_it(typed: str, kind: str) -> None:
+    assert gpu_type(typed) == kind
+    if kind not in gpus():
+        with pytest.raises(UserError, match=r"no such GPU type; valid: (a100_40|rtx_6000_ada)"):
+            check_gpu_type(kind)
