@@ -14,20 +14,18 @@ from hpclaunch.predict.network import rate
 @pytest.mark.parametrize(
     ("text", "gigabytes"),
     [
-        ("200gb", 25),
-        ("200Gb", 25),
-        ("4x200gb", 100),
-        ("10gbe", 1.25),
-        ("25GB/s", 25),
-        ("100", 12.5),
+        ("200gb", 25), ("10gbe", 1.25), ("4x200gb", 100), ("25GB/s", 25), ("2x12.5GB/s", 25),
+        ("200Gb/s", 25), ("200 Gbit/s", 25), ("100gbps", 12.5), ("25GBps", 25), ("200Gb", 25),
     ],
-)
+)  # fmt: skip
 def test_rates(text: str, gigabytes: float) -> None:
-    # A 'b' after giga is a bit, as on every port's label; bytes are asked for by '/s'.
+    # A small b is a bit, as on every port's label; a capital one a byte.
     assert rate(text) == pytest.approx(gigabytes)
 
 
-@pytest.mark.parametrize("text", ["", "fast", "0gb", "-1gb", "1e3gb", "gb", "10 mb"])
+@pytest.mark.parametrize(
+    "text", ["", "fast", "0gb", "-1gb", "1e3gb", "gb", "10 mb", "100", "25gb/s", "25GB"]
+)
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(UserError, match="--network"):
         rate(text)
