@@ -48,14 +48,21 @@ def split(arguments: Sequence[str]) -> Invocation:
 
 
 def recipe_and_overrides(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the recipe and the `key=value` overrides. Raises UserError for several recipes."""
+    """Return the recipe and the `key=value` overrides.
+
+    Raises UserError for several recipes, and for one key with two values.
+    """
     from hpclaunch.recipe import library
     from hpclaunch.recipe.load import is_override, split_override
 
     recipes = [argument for argument in arguments if not is_override(argument)]
     overrides = tuple(argument for argument in arguments if is_override(argument))
+    given: dict[str, str] = {}
     for override in overrides:
         split_override(override)
+        key, _, value = override.partition("=")
+        if given.setdefault(key, value) != value:
+            raise UserError(f"{key} is given twice: {given[key]} and {value}", "leave one out")
     if len(recipes) > 1:
         known = library.names()
         extra = next((name for name in recipes if name not in known), None)
