@@ -51,6 +51,23 @@ class Generation(Extension):
             self._blocks = None
 
 
+class Ranges:
+    """The `range` of templates, bounded over a conversation: loops within loops could go on."""
+
+    LONGEST = 1_000_000
+
+    def __init__(self) -> None:
+        self.left = self.LONGEST
+
+    def __call__(self, *bounds: int) -> range:
+        """Return Python's `range`. Raises TemplateError where all of them come to too much."""
+        made = range(*bounds)
+        self.left -= len(made)
+        if self.left < 0:
+            raise TemplateError(f"its loops take more than {self.LONGEST:,} turns")
+        return made
+
+
 class JinjaTemplate:
     """A chat template, and the special tokens that it may write. A `Render`."""
 
@@ -72,7 +89,9 @@ class JinjaTemplate:
             "add_generation_prompt": prompt,
         }
         blocks: list[str] = []
-        tag: Any = self._template.environment.extensions[Generation.identifier]
+        environment: Any = self._template.environment
+        environment.globals["range"].left = Ranges.LONGEST
+        tag: Any = environment.extensions[Generation.identifier]
         with tag.noting(blocks) as spans:
             blocks.extend(self._template.generate(variables))
         return "".join(blocks), list(spans)
@@ -92,7 +111,7 @@ def _compiled(source: str) -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+    environment.globals.update(raise_exception=_refuse, strftime_now=_now, range=Ranges())
     return environment.from_string(source)
 
 

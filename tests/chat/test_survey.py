@@ -105,6 +105,12 @@ def test_several_calls_in_a_turn_of_a_template_that_takes_one(tmp_path: Path) ->
     assert "each call as a message of its own" in raised.value.fix
 
 
+def test_a_template_whose_loops_do_not_end_is_refused(tmp_path: Path) -> None:
+    loops = "{% for m in messages %}" + "{% for n in range(90000) %}" * 3 + "{% endfor %}" * 4
+    with pytest.raises(UserError, match="its loops take more than"):
+        check(tmp_path, [{"messages": [ASK, ANSWER]}], f"model.name={model(tmp_path / 'm', loops)}")
+
+
 def test_rows_of_a_form_that_was_rendered_are_left_to_the_job_when_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,8 +36,9 @@ for table in ("tcp", "tcp6"):
     for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
         words = row.split()
         if words[3] == "0A" and f"socket:[{words[9]}]" in mine:
-            print("listens", *words[1].split(":"), flush=True)
-print("total", int(total), flush=True)
+            # In one write: print() makes several, and the other rank's may come between.
+            os.write(1, " ".join(["listens", *words[1].split(":")]).encode() + b"\\n")
+os.write(1, f"total {int(total)}\\n".encode())
 distributed.barrier()
 """
 

@@ -179,8 +179,7 @@ def test_another_runs_folder_is_left_alone(
 
 LOCAL = [
     *("local", "tiny", "--cpu-processes", "2", "--name", "far", "data.limit=24"),
-    *("training.eval_strategy=no", "training.max_steps=12", "training.logging_steps=1"),
-    "checkpoints.every_steps=6",
+    *("training.eval_strategy=no", "training.logging_steps=1", "checkpoints.every_steps=6"),
 ]
 
 
