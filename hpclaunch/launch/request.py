@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hpclaunch.errors import UserError
 from hpclaunch.frozen import frozen
 from hpclaunch.plan.resources import Mode, Resources, StageLaunch
+from hpclaunch.recipe.load import split_override
 from hpclaunch.recipe.schema import MethodKind, Sharding
 from hpclaunch.site import sbatch_options
 
@@ -33,8 +34,8 @@ class Changes:
     context_parallel: int | None = None
     tensor_parallel: int | None = None
 
-    def flags(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the dotted recipe keys that these set; what `overrides` set beside them stays."""
+    def given(self) -> dict[str, Any]:
+        """Return the dotted recipe keys that these set, each by an option of its own."""
         found: dict[str, Any] = {
             "method.kind": self.method,
             "model.name": self.model,
@@ -47,7 +48,19 @@ class Changes:
             "fsdp.context_parallel": self.context_parallel,
             "fsdp.tensor_parallel": self.tensor_parallel,
         }
-        found = {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def flags(self, overrides: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the dotted recipe keys that these set; what `overrides` set beside them stays.
+
+        Raises UserError where an override sets one of them to something else.
+        """
+        found = self.given()
+        for key, value in map(split_override, overrides):
+            if key in found and found[key] != value:
+                raise UserError(
+                    f"{key} is given twice: {found[key]} by an option, and {value}", "leave one out"
+                )
         # What described the recipe's own model or data does not describe another.
         cleared: dict[str, Any] = {}
         if self.model is not None:

@@ -53,7 +53,7 @@ def draft_sweep(request: Request, parallel: int | None = None) -> SweepDraft:
     """
     fixed, parameters = read_parameters(request.overrides)
     for parameter in parameters:
-        if parameter.key in request.changes.flags(request.overrides):
+        if parameter.key in request.changes.given():
             raise UserError(
                 f"{parameter.key} is swept, and an option sets it, too", "leave the option out"
             )

@@ -106,7 +106,7 @@ def test_several_calls_in_a_turn_of_a_template_that_takes_one(tmp_path: Path) ->
 
 
 def test_a_template_whose_loops_do_not_end_is_refused(tmp_path: Path) -> None:
-    loops = "{% for m in messages %}" + "{% for n in range(90000) %}" * 3 + "{% endfor %}" * 4
+    loops = "{% for n in range(3000) %}" * 2 + "{% endfor %}" * 2  # a second, were they let be
     with pytest.raises(UserError, match="its loops take more than"):
         check(tmp_path, [{"messages": [ASK, ANSWER]}], f"model.name={model(tmp_path / 'm', loops)}")
 

@@ -25,6 +25,10 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
             "plan tiny training.seed=1 data.limit=9 training.seed=2",
             "training.seed is given twice: 1 and 2; leave one out",
         ),
+        (
+            "plan tiny --method full method.kind=lora",
+            "method.kind is given twice: full by an option, and lora; leave one out",
+        ),
         ("sbatch tiny mine", "'mine' is neither a recipe nor key=value"),
         ("plan tiny --nodes 10000", "neither a number from 1 to 9999 nor a range of them"),
         ("plan tiny --nodes 1..4 --compare --gpu h100", "one number of nodes"),
